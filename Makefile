@@ -1,0 +1,32 @@
+# Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check
+export UV_LINK_MODE = copy
+
+BIN := .venv/bin
+READY := .venv/.installed
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## a paid, verified agent on a local network, receipts and all
+	@$(BIN)/python cookbook/demo.py
+
+test: $(READY) ## the whole test suite
+	@$(BIN)/pytest
+
+check: $(READY) ## format, lint, types, architecture, documents
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest tests/test_documents.py -q
+
+$(READY): pyproject.toml
+	@for python in $(PYTHON) python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec $$python -m venv .venv; fi; \
+	done; echo "og-integrations needs Python 3.11 or newer: install it, or say 'make PYTHON=/path/to/python3.11'." >&2; exit 1
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev
+	@touch $@

@@ -1,0 +1,71 @@
+"""
+OpenGradient's verifiable inference for LangChain and LlamaIndex.
+
+Every answer comes from an attested enclave, is paid from a wallet within limits that the code
+enforces, and leaves a receipt that a stranger can check later:
+
+```python
+from og_integrations import collect_receipts
+from og_integrations.langchain import ChatOpenGradient
+
+model = ChatOpenGradient(model="anthropic/claude-sonnet-4-6")  # OG_PRIVATE_KEY from the environment
+with collect_receipts() as receipts:
+    answer = model.invoke("Say hello.")
+print(answer.content, receipts[0]["status"])
+```
+
+The adapters are `og_integrations.langchain` and `og_integrations.llama_index`. The names below are
+loaded on first use, so that importing this package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
+    from og_integrations.errors import OpenGradientError
+    from og_integrations.models import TEE_LLM
+    from og_integrations.protocol.budget import SpendPolicy
+    from og_integrations.protocol.enclave import EnclavePolicy
+    from og_integrations.protocol.settlement_mode import SettlementMode
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "EnclavePolicy",
+    "LocalSigner",
+    "OpenGradientError",
+    "SettlementMode",
+    "SpendPolicy",
+    "TEE_LLM",
+    "__version__",
+    "collect_receipts",
+]
+
+_HOMES = {
+    "AsyncClient": "og_integrations.client",
+    "Client": "og_integrations.client",
+    "EnclavePolicy": "og_integrations.protocol.enclave",
+    "LocalSigner": "og_integrations.client",
+    "OpenGradientError": "og_integrations.errors",
+    "SettlementMode": "og_integrations.protocol.settlement_mode",
+    "SpendPolicy": "og_integrations.protocol.budget",
+    "TEE_LLM": "og_integrations.models",
+    "collect_receipts": "og_integrations.client",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load `name` from its home (PEP 562). Raises `AttributeError` for names that have none."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next lookup does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    """Show the lazy names to `dir()` and to completion."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,195 @@
+"""
+Everything that can go wrong, as one tree.
+
+```text
+OpenGradientError
+    ConfigurationError
+    InvalidRequestError
+    DiscoveryError
+        EnclaveRejectedError
+    ConnectionFailedError
+        CertificateMismatchError
+    ConnectionLostError
+    PaymentError
+        MalformedOfferError
+        OfferRefusedError
+            SchemeRefusedError
+            NetworkRefusedError
+            AssetRefusedError
+            PayeeRefusedError
+            HostRefusedError
+            BudgetExceededError
+        SigningError
+        PaymentRefusedError
+        PaymentInDoubtError
+            ReadTimeoutError
+            StreamCutError
+    GatewayError
+        MalformedReplyError
+        StreamFailedError
+    VerificationError
+    ToolChoiceNotHonoredError
+```
+
+`ConfigurationError` to `SigningError` are raised before anything was paid; up to
+`CertificateMismatchError` not a byte of the prompt has left. `PaymentInDoubtError` means a signed
+authorization (or a session that stands for one) left this machine and no complete answer came back:
+it may have been charged, and is not repeated. A `VerificationError` means that an answer came and is
+not what the enclave signed.
+
+None of these is a `ValueError` or `TypeError`: LlamaIndex swallows those and answers
+"Empty Response". No message holds a private key, a payment header, a session id or a prompt.
+"""
+
+from typing import Any
+
+
+class OpenGradientError(Exception):
+    """
+    Base of all errors of this package.
+
+    `receipt` is the receipt of the failed call as a plain dict where one could be made (its
+    `status` is then `"unverified"`), else None.
+    """
+
+    receipt: dict[str, Any] | None = None
+
+
+class ConfigurationError(OpenGradientError):
+    """A setting is missing or wrong; the message names it and where it can be set."""
+
+
+class InvalidRequestError(OpenGradientError):
+    """The gateway would refuse this request, or drop part of it silently; nothing was sent."""
+
+
+class DiscoveryError(OpenGradientError):
+    """The registry could not be read, or lists no usable enclave."""
+
+
+class EnclaveRejectedError(DiscoveryError):
+    """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
+
+
+class ConnectionFailedError(OpenGradientError):
+    """No connection to the enclave: no byte of the request was sent, nothing was paid."""
+
+
+class CertificateMismatchError(ConnectionFailedError):
+    """The peer showed another certificate than the pinned one; the handshake was aborted."""
+
+
+class ConnectionLostError(OpenGradientError):
+    """
+    The connection broke, or no answer came in time, before anything was paid for this request.
+
+    `timed_out` tells the two apart. After a payment left it is a `PaymentInDoubtError` instead.
+    """
+
+    timed_out: bool = False
+
+
+class PaymentError(OpenGradientError):
+    """Base of what goes wrong around paying."""
+
+
+class MalformedOfferError(PaymentError):
+    """A 402 answer that does not hold exactly one readable x402 v2 offer; nothing was signed."""
+
+
+class OfferRefusedError(PaymentError):
+    """The `SpendPolicy` does not allow what the gateway asks for; nothing was signed."""
+
+
+class SchemeRefusedError(OfferRefusedError):
+    """The offer uses a payment scheme that the policy does not allow."""
+
+
+class NetworkRefusedError(OfferRefusedError):
+    """The offer is for another chain than the policy allows."""
+
+
+class AssetRefusedError(OfferRefusedError):
+    """The offer is for another token than the policy allows."""
+
+
+class PayeeRefusedError(OfferRefusedError):
+    """The offer pays someone, or goes through a facilitator, whom the policy does not allow."""
+
+
+class HostRefusedError(OfferRefusedError):
+    """The offer comes from a host that the policy does not allow."""
+
+
+class BudgetExceededError(OfferRefusedError):
+    """The amount is over the cap per authorization or over what is left of the total."""
+
+
+class SigningError(PaymentError):
+    """The signer gave no usable signature, or the owner refused; nothing was paid."""
+
+
+class PaymentRefusedError(PaymentError):
+    """
+    The gateway did not take the signed payment. `reason` is its own word, opaque text.
+
+    Signing again for the same request is never tried. The refused authorization counts against the
+    budget until its deadline: who holds it could still settle it.
+    """
+
+    reason: str = ""
+
+
+class PaymentInDoubtError(PaymentError):
+    """Payment left, no complete answer came: it may have been charged. Never repeated by us."""
+
+    partial_text: str = ""
+
+
+class ReadTimeoutError(PaymentInDoubtError):
+    """The answer did not come in time, after the payment had left."""
+
+
+class StreamCutError(PaymentInDoubtError):
+    """
+    The connection ended before the signed final event. `partial_text` is what had come.
+
+    What was shown so far is not signed by the enclave and must not be treated as an answer.
+    """
+
+
+class GatewayError(OpenGradientError):
+    """The gateway answered with an HTTP error. `status` is its code; such answers are not charged."""
+
+    status: int = 0
+
+
+class MalformedReplyError(GatewayError):
+    """The gateway broke the protocol: not JSON, missing fields, too large, wrong content type."""
+
+
+class StreamFailedError(GatewayError):
+    """The gateway reported a failure inside a stream; failed streams are not charged."""
+
+    partial_text: str = ""
+
+
+class VerificationError(OpenGradientError):
+    """
+    The proof is missing or wrong. `step` names the check that failed (see `protocol.receipt`).
+
+    `checks` are the verdicts of all steps (`protocol.receipt.Check`); `partial_text` is the text
+    already shown when a stream failed its proof at the end.
+    """
+
+    step: str = ""
+    partial_text: str = ""
+    checks: tuple[Any, ...] = ()
+
+    def __init__(self, message: str = "", *, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+
+
+class ToolChoiceNotHonoredError(OpenGradientError):
+    """A tool was required by `tool_choice`, and the (verified) answer did not call it."""

@@ -1,0 +1,66 @@
+"""
+The payment networks we know, as frozen values.
+
+An OpenGradient call touches two chains: the *payment* chain, where OPG is authorized through
+Permit2 (Base or Base Sepolia), and the *OpenGradient* chain, where the TEERegistry lists enclaves.
+"""
+
+from dataclasses import dataclass
+
+REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
+REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
+PERMIT2_ADDRESS = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
+UPTO_PROXY_ADDRESS = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002"
+EXACT_PROXY_ADDRESS = "0x402085c248EeA27D92E8b30b2C58ed07f9E20001"
+OPG = 10**18
+"""Base units of one OPG (18 decimals)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """
+    Where to look enclaves up and what to pay with.
+
+    `caip2` is the payment chain as x402 names it (`eip155:<chain id>`); `token` the OPG contract
+    there; `rpc_url` the node used for balances, approvals and settlement reads on that chain;
+    `registry_rpc_url` and `registry_address` name the TEERegistry.
+    """
+
+    name: str
+    chain_id: int
+    token: str
+    rpc_url: str
+    registry_rpc_url: str = REGISTRY_RPC
+    registry_address: str = REGISTRY_ADDRESS
+    explorer_url: str = ""
+
+    @property
+    def caip2(self) -> str:
+        """The x402 name of the payment chain."""
+        return f"eip155:{self.chain_id}"
+
+
+BASE = Network(
+    name="base",
+    chain_id=8453,
+    token="0xFbC2051AE2265686a469421b2C5A2D5462FbF5eB",
+    rpc_url="https://base-rpc.publicnode.com",
+    explorer_url="https://basescan.org",
+)
+BASE_SEPOLIA = Network(
+    name="base-sepolia",
+    chain_id=84532,
+    token="0x240b09731D96979f50B2C649C9CE10FcF9C7987F",
+    rpc_url="https://base-sepolia-rpc.publicnode.com",
+    explorer_url="https://sepolia.basescan.org",
+)
+DEVNET = Network(
+    name="devnet",
+    chain_id=8453,
+    token=BASE.token,
+    rpc_url="http://127.0.0.1:8545",
+    registry_rpc_url="http://127.0.0.1:8545",
+)
+"""The local devnet on its default port; it plays Base, so that payments look the same."""
+
+NETWORKS = {network.name: network for network in (BASE, BASE_SEPOLIA, DEVNET)}

@@ -1,0 +1,195 @@
+"""
+The rules of the house that neither ruff, mypy nor import-linter can hold. There are no exceptions.
+
+What they hold (layers, frameworks, keys, lazy imports) is configured in `pyproject.toml`.
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import og_integrations
+from og_integrations import errors
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = sorted((ROOT / "og_integrations").rglob("*.py"))
+FILES = PACKAGE + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "cookbook").rglob("*.py"))
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 50
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+each_module = pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def nodes_of(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+@each_file
+def test_file_is_short(path: Path) -> None:
+    """A file is read in one sitting."""
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of `function` without its decorators and docstring."""
+    first, last = function.body[0], function.end_lineno or 0
+    lines = last - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        lines -= (first.end_lineno or 0) - first.lineno + 1
+    return lines
+
+
+@each_file
+def test_functions_are_short(path: Path) -> None:
+    """A function fits on one screen."""
+    functions = [n for n in nodes_of(path) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert {f.name: lines_of(f) for f in functions if lines_of(f) > MAX_FUNCTION_LINES} == {}
+
+
+@each_file
+def test_name_says_something(path: Path) -> None:
+    """No file or folder is a drawer for what found no place."""
+    names = {part.removesuffix(".py").strip("_") for part in path.relative_to(ROOT).parts}
+    assert names & EMPTY_NAMES == set()
+
+
+def names_in(expression: ast.expr | None) -> set[str]:
+    return {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression else {"bare"}
+
+
+def reraises(handler: ast.ExceptHandler) -> bool:
+    raised = [n.exc for n in ast.walk(handler) if isinstance(n, ast.Raise)]
+    return any(exc is None or (isinstance(exc, ast.Name) and exc.id == handler.name) for exc in raised)
+
+
+@each_module
+def test_no_broad_except(path: Path) -> None:
+    """What is caught is named; `BaseException` only to clean up and pass it on."""
+    for node in nodes_of(path):
+        if isinstance(node, ast.ExceptHandler):
+            caught = names_in(node.type)
+            assert not caught & {"bare", "Exception"}, f"line {node.lineno}"
+            assert "BaseException" not in caught or reraises(node), f"line {node.lineno}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+            swallowed = {name for argument in node.args for name in names_in(argument)}
+            assert not swallowed & {"Exception", "BaseException"}, f"line {node.lineno}"
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+EXPORTING = [
+    module_name(path) for path in PACKAGE if re.search(r"^__all__\b", path.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_exports_are_sorted_and_real(name: str) -> None:
+    """`__all__` is in `sorted()` order, without doubles, and each name exists."""
+    module = importlib.import_module(name)
+    assert list(module.__all__) == sorted(set(module.__all__))
+    assert [export for export in module.__all__ if not hasattr(module, export)] == []
+
+
+def test_lazy_names_are_the_exports() -> None:
+    """The table of homes and `__all__` list the same names, and `dir()` shows them."""
+    assert {*og_integrations._HOMES, "__version__"} == set(og_integrations.__all__)
+    assert set(og_integrations.__all__) <= set(dir(og_integrations))
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A typo fails as in any module."""
+    with pytest.raises(AttributeError, match="no attribute 'Cleint'"):
+        _ = og_integrations.Cleint
+
+
+HEAVY = {"eth_abi", "eth_account", "httpx", "rich", "web3"}
+FRAMEWORKS = {"langchain_core", "llama_index"}
+
+
+@pytest.mark.parametrize(
+    ("name", "heavy"),
+    [
+        ("og_integrations", HEAVY | FRAMEWORKS | {"pydantic"}),
+        ("og_integrations.langchain", HEAVY | {"llama_index"}),
+        ("og_integrations.llama_index", HEAVY | {"langchain_core"}),
+    ],
+)
+def test_import_stays_light(name: str, heavy: set[str]) -> None:
+    """Importing costs the framework and nothing else; the rest is loaded by the first call."""
+    code = f"import sys, {name}; print(*sorted({heavy} & sys.modules.keys()))"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (loaded.stdout.split(), loaded.returncode) == ([], 0), loaded.stderr
+
+
+def tree_of(error: type[Exception], depth: int = 0) -> list[str]:
+    children = [cls for cls in vars(errors).values() if isinstance(cls, type) and cls.__bases__[0] is error]
+    return [" " * 4 * depth + error.__name__, *(line for cls in children for line in tree_of(cls, depth + 1))]
+
+
+def test_drawn_exception_tree_is_the_real_one() -> None:
+    """The docstring of `errors` draws all of its classes, in the order of the file."""
+    drawing = re.search(r"```text\n(.*?)\n```", errors.__doc__ or "", re.DOTALL)
+    assert drawing is not None
+    assert drawing[1].splitlines() == tree_of(errors.OpenGradientError)
+
+
+def test_no_error_is_one_that_llama_index_swallows() -> None:
+    """Every exception class is in the tree, and none is a `ValueError` or `TypeError`."""
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)]
+    assert [cls for cls in classes if not issubclass(cls, errors.OpenGradientError)] == []
+    assert [cls for cls in classes if issubclass(cls, ValueError | TypeError)] == []
+
+
+SYNC_NAMES = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
+CHECKED_DUNDERS = {"__init__", "__enter__", "__exit__", "__aenter__", "__aexit__"}
+
+
+def interface_of(client: type) -> dict[str, list[tuple[str, object, object]]]:
+    """Describe the public methods of `client` under their sync names, annotations left out."""
+    methods = {n: m for n, m in inspect.getmembers(client) if not n.startswith("_") or n in CHECKED_DUNDERS}
+    return {
+        SYNC_NAMES.get(name, name): [
+            (p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()
+        ]
+        if callable(method)
+        else []
+        for name, method in methods.items()
+    }
+
+
+def test_sync_and_async_clients_agree() -> None:
+    """The two clients differ in `await` and in nothing else."""
+    sync, asynchronous = interface_of(og_integrations.Client), interface_of(og_integrations.AsyncClient)
+    assert sync == asynchronous
+
+
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|work|Users|opt)/\w")
+PACKAGE_INDEX = re.compile(r"index[-_]url|find[-_]links|/simple\b|files\.pythonhosted|registry\.npmjs")
+
+
+def test_no_file_names_this_machine() -> None:
+    """The tree works on any machine: no absolute path, and no package index but the default one."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    found = []
+    for name in filter(None, listing.stdout.decode().split("\0")):
+        path = ROOT / name
+        text = path.read_text(errors="replace") if path.is_file() and path != Path(__file__) else ""
+        found += [(name, hit[0]) for hit in (MACHINE_PATH.search(text), PACKAGE_INDEX.search(text)) if hit]
+    assert found == []
