@@ -1,0 +1,294 @@
+"""
+Bodies of answers -> `Completion`, whole or streamed (PROTOCOL §4, §5).
+
+A stream counts as complete only after its final event (a `finish_reason` and the enclave's proof)
+*and* `[DONE]`. Everything else (an error event, a cut, more events after the end) is an error;
+none of it may ever look like a finished answer.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from og_integrations.errors import (
+    MalformedReplyError,
+    StreamCutError,
+    StreamFailedError,
+    VerificationError,
+)
+from og_integrations.protocol.chat import (
+    COMPLETION_PATH,
+    Completion,
+    Delta,
+    JsonObject,
+    TeeProof,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from og_integrations.protocol.sse import DONE
+
+MAX_ANSWER_CHARS = 64 * 1024 * 1024
+"""A stream that goes on past this is an attack on our memory, not an answer."""
+
+_SETTLEMENT_KEYS = (
+    "data_settlement_success",
+    "data_settlement_error",
+    "data_settlement_transaction_hash",
+    "data_settlement_blob_id",
+    "settlement_type",
+    "settlement_job_id",
+    "settlement_queue_nonce",
+)
+
+
+def parse_json_object(body: bytes | str, what: str) -> JsonObject:
+    """Decode `body` as one JSON object. Raises `MalformedReplyError`, naming `what`."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedReplyError(
+            f"{what} is not JSON; expected an object, got {len(body)} bytes of something else."
+        ) from exc
+    if not isinstance(value, dict):
+        raise MalformedReplyError(f"{what} is a JSON {type(value).__name__}, expected an object.")
+    return value
+
+
+def parse_completion(path: str, body: bytes | str) -> Completion:
+    """
+    Read a whole (not streamed) answer of the endpoint `path`.
+
+    Raises `MalformedReplyError` if it is not of that form, `VerificationError` (step `shape`) if it
+    holds more than the one choice that the enclave signs.
+    """
+    reply = parse_json_object(body, "The answer")
+    choice = _only_choice(reply)
+    if path == COMPLETION_PATH:
+        text, calls = _text(choice.get("text"), "text"), _tool_calls(None)
+    else:
+        message = choice.get("message")
+        if not isinstance(message, Mapping):
+            raise MalformedReplyError("The answer's choice has no message.")
+        text = _text(message.get("content"), "content")
+        calls = _tool_calls(message.get("tool_calls"))
+    return _completion(reply, choice, text, calls, finish_reason=choice.get("finish_reason"))
+
+
+class StreamAssembler:
+    """Events of one stream in, deltas out; `finish` returns the whole `Completion`."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._chars = 0
+        self._calls: dict[int | None, _PartialCall] = {}
+        self._final: tuple[JsonObject, Mapping[str, Any]] | None = None
+        self._done = False
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return "".join(self._text)
+
+    def feed(self, event: str) -> Delta | None:
+        """
+        Take the data of one event; return what is new, or None for the final marker.
+
+        Raises `StreamFailedError` for the gateway's error event and `MalformedReplyError` (with
+        the text so far) for anything that is not an event of this protocol.
+        """
+        if event == DONE:
+            if self._final is None:
+                raise self._cut("the stream says [DONE] without a signed final event")
+            self._done = True
+            return None
+        if self._done or self._final is not None:
+            raise MalformedReplyError("The stream goes on after its signed final event; the answer was discarded.")
+        chunk = parse_json_object(event, "A stream event")
+        if "error" in chunk:
+            failed = StreamFailedError(
+                "The gateway reported a failure in the middle of the stream "
+                f"({_short(chunk['error'])}). What came so far is not an answer and was not charged; ask again."
+            )
+            failed.partial_text = self.text
+            raise failed
+        return self._delta(chunk)
+
+    def _delta(self, chunk: JsonObject) -> Delta:
+        choice = _only_choice(chunk)
+        delta = choice.get("delta")
+        if not isinstance(delta, Mapping):
+            raise MalformedReplyError("A stream event's choice has no delta.")
+        text = _text(delta.get("content"), "content")
+        fragments = tuple(_fragment(item) for item in _list(delta.get("tool_calls"), "tool_calls"))
+        self._chars += len(text) + sum(len(item.arguments or "") for item in fragments)
+        if self._chars > MAX_ANSWER_CHARS:
+            raise MalformedReplyError(f"The stream is longer than {MAX_ANSWER_CHARS} characters; it was given up.")
+        if text:
+            self._text.append(text)
+        for item in fragments:
+            self._calls.setdefault(item.index, _PartialCall()).add(item)
+        if choice.get("finish_reason") is not None:
+            self._final = (chunk, choice)
+        return Delta(text, fragments)
+
+    def finish(self) -> Completion:
+        """
+        Return the answer after the body has ended.
+
+        Raises `StreamCutError`, with the text so far, if it ended before the signed final event
+        and `[DONE]`.
+        """
+        if self._final is None or not self._done:
+            raise self._cut("the connection ended before the signed final event")
+        chunk, choice = self._final
+        calls = tuple(call.whole(index) for index, call in sorted(self._calls.items(), key=_call_order))
+        return _completion(chunk, choice, self.text, calls, finish_reason=choice["finish_reason"])
+
+    def _cut(self, what: str) -> StreamCutError:
+        error = StreamCutError(
+            f"The answer is incomplete: {what}. Expected an event with finish_reason and tee_signature, then "
+            "[DONE]. What came so far is in partial_text and is not signed; it may have been charged."
+        )
+        error.partial_text = self.text
+        return error
+
+
+@dataclass(slots=True)
+class _PartialCall:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+    def add(self, fragment: ToolCallDelta) -> None:
+        self.id = fragment.id or self.id
+        self.name = fragment.name or self.name
+        self.arguments += fragment.arguments or ""
+
+    def whole(self, index: int | None) -> ToolCall:
+        if index is None:
+            # Gemini sends no index, so two calls run into one in the signed output; then the
+            # arguments are two JSON texts in a row, which nobody may execute.
+            parse_json_object(self.arguments or "{}", "A streamed tool call without index")
+        return ToolCall(self.id, self.name, self.arguments)
+
+
+def _call_order(item: tuple[int | None, _PartialCall]) -> int:
+    return -1 if item[0] is None else item[0]
+
+
+def _only_choice(reply: JsonObject) -> Mapping[str, Any]:
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedReplyError("The answer has no choices.")
+    if len(choices) != 1:
+        raise VerificationError(
+            f"The answer has {len(choices)} choices, expected exactly 1: the enclave signs only one.",
+            step="shape",
+        )
+    choice = choices[0]
+    if not isinstance(choice, Mapping):
+        raise MalformedReplyError("The answer's choice is not an object.")
+    return choice
+
+
+def _tool_calls(value: object) -> tuple[ToolCall, ...]:
+    calls = []
+    for item in _list(value, "tool_calls"):
+        function = item.get("function") if isinstance(item, Mapping) else None
+        if not isinstance(item, Mapping) or not isinstance(function, Mapping):
+            raise MalformedReplyError("A tool call of the answer has no function.")
+        members = (item.get("id"), function.get("name"), function.get("arguments"))
+        if not all(isinstance(member, str) for member in members):
+            raise MalformedReplyError("A tool call of the answer lacks its id, name or arguments as text.")
+        calls.append(ToolCall(*members))  # type: ignore[arg-type]
+    return tuple(calls)
+
+
+def _fragment(item: object) -> ToolCallDelta:
+    if not isinstance(item, Mapping):
+        raise MalformedReplyError("A streamed tool call is not an object.")
+    function = item.get("function") or {}
+    index = item.get("index")
+    if not isinstance(function, Mapping) or not (index is None or type(index) is int):
+        raise MalformedReplyError("A streamed tool call has a malformed function or index.")
+    texts = (item.get("id"), function.get("name"), function.get("arguments"))
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise MalformedReplyError("A streamed tool call holds something else than text in id, name or arguments.")
+    return ToolCallDelta(index, *texts)
+
+
+def _completion(
+    reply: JsonObject,
+    choice: Mapping[str, Any],
+    text: str,
+    calls: tuple[ToolCall, ...],
+    *,
+    finish_reason: object,
+) -> Completion:
+    model = reply.get("model")
+    if not isinstance(finish_reason, str) or not isinstance(model, str):
+        raise MalformedReplyError("The answer lacks finish_reason or model as text.")
+    return Completion(
+        text=text,
+        tool_calls=calls,
+        finish_reason=finish_reason,
+        model=model,
+        usage=_usage(reply.get("usage")),
+        id=reply["id"] if isinstance(reply.get("id"), str) else None,
+        created=reply["created"] if type(reply.get("created")) is int else None,
+        proof=_proof(reply),
+        settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
+    )
+
+
+def _proof(reply: JsonObject) -> TeeProof | None:
+    names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
+    texts = [reply.get(name) for name in names]
+    timestamp = reply.get("tee_timestamp")
+    if all(text is None for text in texts) and timestamp is None:
+        return None
+    if not all(isinstance(text, str) for text in texts) or type(timestamp) is not int:
+        raise VerificationError(
+            "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
+            "text and tee_timestamp as a whole number.",
+            step="proof",
+        )
+    request_hash, output_hash, signature, tee_id = (str(text) for text in texts)
+    return TeeProof(
+        request_hash=request_hash,
+        output_hash=output_hash,
+        timestamp=timestamp,
+        signature=signature,
+        tee_id=tee_id,
+    )
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, Mapping):
+        return None
+    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+        raise MalformedReplyError("The answer's usage holds something else than token counts.")
+    return Usage(*counts)  # type: ignore[arg-type]
+
+
+def _text(value: object, name: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected text.")
+    return value
+
+
+def _list(value: object, name: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected a list.")
+    return value
+
+
+def _short(value: object) -> str:
+    return str(value)[:80]

@@ -1,0 +1,202 @@
+"""
+Request and output -> the exact bytes that the enclave hashes and signs (PROTOCOL §4).
+
+The gateway hashes what it *parsed*, rebuilt field by field and dumped by Python's
+`json.dumps(…, sort_keys=True)`. So both sides start from the parsed wire bytes, never from the
+objects that made them.
+
+Two generations of gateways hash some requests differently. `HASHINGS` names them in the order in
+which a verifier tries them; for most requests they agree.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from eth_hash.auto import keccak as _keccak
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, JsonObject, ToolCall
+
+APRIL = "2026-04"
+"""The captured generation: user content lists are hashed as Python's `str(list)`."""
+NEXT = "next"
+"""What client 1.1.4 describes: reduced content lists, `web_search`, developer hashed as system."""
+HASHINGS = (APRIL, NEXT)
+
+_T = TypeVar("_T")
+
+
+def keccak(data: bytes) -> bytes:
+    """Return the 32-byte Keccak-256 of `data` (the original Keccak, not SHA-3)."""
+    return _keccak(data)
+
+
+def request_hash(path: str, request: JsonObject, hashing: str = APRIL) -> bytes:
+    """
+    Return the 32-byte hash of a parsed request body sent to `path`.
+
+    Raises `InvalidRequestError` when `request` is not of the form that the gateway accepts.
+    """
+    return keccak(canonical_request(path, request, hashing))
+
+
+def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> bytes:
+    """Return the bytes under `request_hash`."""
+    if hashing not in HASHINGS:
+        raise InvalidRequestError(f"Unknown hashing {hashing!r}; expected one of {', '.join(HASHINGS)}.")
+    if path == CHAT_PATH:
+        rebuilt = _chat(request, hashing)
+    elif path == COMPLETION_PATH:
+        rebuilt = _completion(request)
+    else:
+        raise InvalidRequestError(f"No request to {path!r} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
+    return json.dumps(rebuilt, sort_keys=True).encode("ascii")
+
+
+def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
+    """Return the 32-byte hash of an answer: of its tool calls if it ended in them, else of its text."""
+    return keccak(canonical_output(text, tool_calls, finish_reason))
+
+
+def canonical_output(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
+    """
+    Return the bytes under `output_hash`.
+
+    Raises `InvalidRequestError` for text that no UTF-8 encodes (a lone surrogate).
+    """
+    if finish_reason == "tool_calls":
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in tool_calls
+        ]
+        return json.dumps(calls, sort_keys=True).encode("ascii")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        raise InvalidRequestError("The answer holds a lone surrogate, which UTF-8 cannot encode.") from exc
+
+
+def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> bytes:
+    """
+    Return the 32 bytes that the enclave's RSA key signs: keccak(request ‖ output ‖ uint256 time).
+
+    `timestamp` is in unix seconds and not negative.
+    """
+    return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
+
+
+def _chat(request: JsonObject, hashing: str) -> JsonObject:
+    messages = _member(request, "messages", list)
+    rebuilt: JsonObject = {
+        "model": _member(request, "model", str),
+        "messages": [_message(message, hashing) for message in messages],
+        "temperature": _temperature(request, absent=0.0),
+    }
+    if request.get("max_tokens") is not None:
+        rebuilt["max_tokens"] = request["max_tokens"]
+    for name in ("stop", "tools", "response_format"):
+        if request.get(name):
+            rebuilt[name] = request[name]
+    if hashing == NEXT and request.get("web_search"):
+        rebuilt["web_search"] = True
+    return rebuilt
+
+
+def _completion(request: JsonObject) -> JsonObject:
+    rebuilt: JsonObject = {
+        "model": _member(request, "model", str),
+        "prompt": request.get("prompt"),
+        # This endpoint's own defaults are hashed when the member is absent, not when it is null.
+        "temperature": _temperature(request, absent=1.0),
+    }
+    if (max_tokens := request.get("max_tokens", 16)) is not None:
+        rebuilt["max_tokens"] = max_tokens
+    if request.get("stop"):
+        rebuilt["stop"] = request["stop"]
+    return rebuilt
+
+
+def _message(message: object, hashing: str) -> JsonObject:
+    if not isinstance(message, Mapping):
+        raise InvalidRequestError(f"A message is a {type(message).__name__}, expected a JSON object.")
+    role = message.get("role")
+    content = message.get("content")
+    match role:
+        case "system":
+            return {"role": role, "content": content}
+        case "developer" if hashing == NEXT:
+            return {"role": "system", "content": content}
+        case "user":
+            return {"role": role, "content": _user_content(content, hashing)}
+        case "assistant":
+            return _assistant(message)
+        case "tool":
+            return {"role": role, "content": content, "tool_call_id": message.get("tool_call_id")}
+        case "function":
+            return {"role": role, "content": content, "name": message.get("name")}
+        case _:
+            raise InvalidRequestError(
+                f"A message has the role {role!r}; the gateway knows system, user, assistant, tool, function."
+            )
+
+
+def _assistant(message: Mapping[str, Any]) -> JsonObject:
+    rebuilt: JsonObject = {"role": "assistant", "content": message.get("content") or ""}
+    if calls := message.get("tool_calls"):
+        try:
+            rebuilt["tool_calls"] = [
+                {
+                    "id": call.get("id"),
+                    "type": call.get("type"),
+                    "function": {
+                        "name": call["function"].get("name"),
+                        "arguments": call["function"].get("arguments"),
+                    },
+                }
+                for call in calls
+            ]
+        except (AttributeError, KeyError, TypeError) as exc:
+            raise InvalidRequestError("An assistant message holds a tool call that is not of the form "
+                                      '{"id", "type", "function": {"name", "arguments"}}.') from exc  # fmt: skip
+    return rebuilt
+
+
+def _user_content(content: object, hashing: str) -> object:
+    if isinstance(content, str) or content is None:
+        return content
+    if hashing == APRIL:
+        return str(content)
+    if not isinstance(content, list):
+        raise InvalidRequestError(f"A user message's content is a {type(content).__name__}, expected text or parts.")
+    return [_reduced_part(part) for part in content]
+
+
+def _reduced_part(part: object) -> JsonObject:
+    if not isinstance(part, Mapping):
+        raise InvalidRequestError(f"A content part is a {type(part).__name__}, expected a JSON object.")
+    if part.get("type") == "text":
+        return {"type": "text", "text": part.get("text")}
+    file = part.get("file")
+    filename = (file.get("filename") if isinstance(file, Mapping) else None) or part.get("filename")
+    reduced: JsonObject = {"type": part.get("type")}
+    return reduced | {"filename": filename} if filename else reduced
+
+
+def _temperature(request: JsonObject, *, absent: float) -> float:
+    value = request.get("temperature", absent)
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidRequestError(f"temperature is a {type(value).__name__}, expected a number.")
+    try:
+        return float(value)
+    except OverflowError as exc:
+        raise InvalidRequestError("temperature is too large for a number.") from exc
+
+
+def _member(request: JsonObject, name: str, kind: type[_T]) -> _T:
+    value = request.get(name)
+    if not isinstance(value, kind):
+        raise InvalidRequestError(f"The request's {name!r} is {type(value).__name__}, expected {kind.__name__}.")
+    return value

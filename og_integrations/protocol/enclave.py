@@ -1,0 +1,120 @@
+"""
+Whom we talk to, and whom we accept (PROTOCOL §1).
+
+An `Enclave` is what the registry (or, in development, the gateway itself) says about one TEE.
+`EnclavePolicy` is the owner's opinion about it. `endpoint` and `payment_address` are claims of the
+operator and are not attested by anything.
+"""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from og_integrations.errors import EnclaveRejectedError
+from og_integrations.protocol.canonical import keccak
+
+ZERO_ADDRESS = "0x" + "00" * 20
+DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"
+"""Hash of all-zero PCRs: an enclave in debug mode, whose memory its operator can read."""
+KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f77e87"
+"""The one published measurement of the gateway (PROTOCOL §1); pass it in `allowed_pcr_hashes`."""
+LLM_PROXY = 0
+"""The registry's `teeType` of LLM gateways."""
+
+
+def tee_id_of(public_key: bytes) -> str:
+    """Return the id (0x + 64 hex) of the enclave whose signing key is this DER SubjectPublicKeyInfo."""
+    return "0x" + keccak(public_key).hex()
+
+
+def normalize_tee_id(tee_id: str) -> str:
+    """Return `tee_id` in lower case with 0x: the registry, web3 and the gateway spell it differently."""
+    lowered = tee_id.lower()
+    return lowered if lowered.startswith("0x") else "0x" + lowered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclave:
+    """
+    One TEE. `public_key` is the DER of its RSA signing key, `certificate` the DER of its TLS leaf.
+
+    `source` says who vouches for it: `"registry"` (the chain), `"endpoint"` (the gateway itself: a
+    development setting, no attestation at all) or `"file"` (the key in a saved exchange).
+    Times are unix seconds. A certificate may be empty where `source` is not the registry.
+    """
+
+    tee_id: str
+    endpoint: str
+    public_key: bytes
+    certificate: bytes = b""
+    pcr_hash: str = ""
+    payment_address: str = ZERO_ADDRESS
+    owner: str = ZERO_ADDRESS
+    tee_type: int = LLM_PROXY
+    enabled: bool = True
+    registered_at: int = 0
+    last_heartbeat_at: int = 0
+    source: str = "registry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclavePolicy:
+    """
+    Which enclaves may see a prompt. Every rule that is given must hold; None means no rule.
+
+    By default any enclave of the registry is accepted, except one in debug mode. An *empty* list
+    accepts nobody: a list that lost its entries must not open the door.
+
+    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids.
+    """
+
+    allowed_pcr_hashes: Iterable[str] | None = None
+    allowed_tee_ids: Iterable[str] | None = None
+    _pcr_hashes: frozenset[str] | None = field(init=False, repr=False, default=None)
+    _tee_ids: frozenset[str] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.allowed_pcr_hashes is not None:
+            object.__setattr__(self, "_pcr_hashes", frozenset(map(normalize_tee_id, self.allowed_pcr_hashes)))
+        if self.allowed_tee_ids is not None:
+            object.__setattr__(self, "_tee_ids", frozenset(map(normalize_tee_id, self.allowed_tee_ids)))
+
+    def check(self, enclave: Enclave) -> None:
+        """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
+        if tee_id_of(enclave.public_key) != enclave.tee_id:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is listed with a signing key whose id is "
+                f"{tee_id_of(enclave.public_key)}; the registry's answer was altered or is broken."
+            )
+        if enclave.source == "registry" and not enclave.endpoint.startswith("https://"):
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is listed with the endpoint {enclave.endpoint[:80]!r}, expected https://…: "
+                "prompts would travel in clear."
+            )
+        if not enclave.enabled:
+            raise EnclaveRejectedError(f"Enclave {enclave.tee_id} is disabled in the registry.")
+        if normalize_tee_id(enclave.pcr_hash) == DEBUG_PCR_HASH:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} runs in debug mode (all-zero PCRs): its operator can read prompts."
+            )
+        if self._pcr_hashes is not None and normalize_tee_id(enclave.pcr_hash) not in self._pcr_hashes:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} runs code with pcr_hash {enclave.pcr_hash or 'unknown'}, expected "
+                f"one of {len(self._pcr_hashes)} in EnclavePolicy.allowed_pcr_hashes."
+            )
+        if self._tee_ids is not None and enclave.tee_id not in self._tee_ids:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is not one of {len(self._tee_ids)} in EnclavePolicy.allowed_tee_ids."
+            )
+
+
+class UnsafeAcceptAnyEnclave(EnclavePolicy):
+    """
+    Accepts every enclave, also one in debug mode. Insecure; warns on each check.
+
+    For experiments with enclaves that one runs oneself.
+    """
+
+    def check(self, enclave: Enclave) -> None:
+        """Accept `enclave`, loudly."""
+        warnings.warn(f"Enclave {enclave.tee_id} is accepted without any check.", stacklevel=2)

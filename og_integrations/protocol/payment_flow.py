@@ -1,0 +1,231 @@
+"""
+Paying for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
+
+`payment_flow` yields what has to be done (`Send` the request with these headers, `Sign` this typed
+data) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a sync and an
+async driver in `client.drivers` run it, and tests run it by hand.
+
+Rule 1: one request causes at most one signature.
+Rule 2: only what provably was not processed is repeated: a request that found its session expired.
+Rule 3: once a signature left, every way out either brings an answer or marks the payment in doubt.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from og_integrations.errors import (
+    ConnectionFailedError,
+    ConnectionLostError,
+    MalformedOfferError,
+    MalformedReplyError,
+    OpenGradientError,
+    PaymentInDoubtError,
+    PaymentRefusedError,
+    ReadTimeoutError,
+    SigningError,
+)
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.sessions import Grant, Route, SessionBook
+from og_integrations.protocol.x402 import (
+    PAYMENT_SIGNATURE,
+    SESSION,
+    ReplyHead,
+    Requirement,
+    parse_offer,
+    parse_requirement,
+    parse_session,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
+
+    route: Route
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """
+    Have the wallet sign `typed_data` and call `keep` with the signature, unless `grant` has one.
+
+    A driver with a synchronous signer holds `grant.signing` meanwhile, so that threads sharing the
+    grant ask the signer once.
+    """
+
+    typed_data: JsonObject
+    grant: Grant
+    keep: Callable[[str], None]
+
+
+Effect = Send | Sign
+Flow = Generator[Effect, ReplyHead | None, "Paid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wallet:
+    """
+    What a flow needs of the outside: the wallet's memory, a clock (unix seconds) and random nonces.
+    """
+
+    book: SessionBook
+    clock: Callable[[], int]
+    nonce: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """The answer's head, and the grant that paid for it; None if nothing was asked for."""
+
+    head: ReplyHead
+    grant: Grant | None
+
+
+def payment_flow(wallet: Wallet, route: Route) -> Flow:
+    """
+    Get one request answered, paying if asked to, within the budget of `wallet`.
+
+    Returns the head of the first answer that is not about payment (of any status). Raises
+    `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
+    `PaymentInDoubtError` after anything was signed.
+    """
+    grant = wallet.book.current(route, wallet.clock())
+    made = False
+    while True:
+        if grant is None:
+            requirement = wallet.book.offer(route)
+            if requirement is None:
+                answer = yield from _ask(route, wallet)
+                if isinstance(answer, ReplyHead):
+                    return Paid(answer, None)
+                requirement = answer
+            grant, made = wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+        head = yield from _attempt(wallet, route, grant)
+        if head is not None:
+            return Paid(head, grant)
+        if made:
+            _refuse_second(route)
+        # The session was over before this request was looked at: ask again, as for a first call.
+        grant = wallet.book.current(route, wallet.clock())
+
+
+def _ask(route: Route, wallet: Wallet) -> Generator[Effect, ReplyHead | None, ReplyHead | Requirement]:
+    """Send the request unpaid; return what is asked for it, or the answer if it is free."""
+    head = yield Send(route, {})
+    assert head is not None  # noqa: S101 - the driver's contract for Send
+    if head.status != 402:
+        return head
+    offer = parse_offer(head)
+    if offer is None:
+        raise MalformedOfferError(f"The gateway {route.host} asks for payment without an offer; nothing was signed.")
+    refusals: list[OpenGradientError] = []
+    for raw in offer.accepts:
+        try:
+            requirement = parse_requirement(raw)
+            wallet.book.budget.policy.check(requirement, route.host)
+        except OpenGradientError as exc:
+            refusals.append(exc)
+        else:
+            return requirement
+    raise refusals[0]
+
+
+def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, ReplyHead | None, ReplyHead | None]:
+    """Send with `grant`; return the answer's head, or None if the grant's session is over."""
+    if grant.session_id is not None:
+        return (yield from _resume(wallet, route, grant, grant.session_id))
+    if grant.header is None:
+        yield from _sign(wallet, route, grant)
+    shared = grant.reached
+    head = yield from _send(wallet.book, route, grant, {PAYMENT_SIGNATURE: str(grant.header)})
+    try:
+        session_id = parse_session(head)
+        offer = parse_offer(head) if head.status == 402 else None
+    except (MalformedReplyError, MalformedOfferError) as exc:
+        wallet.book.in_doubt(grant)
+        raise PaymentInDoubtError(f"The payment was sent, and its answer is broken: {exc}") from exc
+    if head.status == 402:
+        wallet.book.refused(route, grant)
+        if shared:
+            # An authorization that an earlier call brought to the gateway, and whose session is over.
+            return None
+        _refuse(route, offer.error if offer is not None else "Session expired or exhausted")
+    if session_id is None and not 200 <= head.status < 300:
+        wallet.book.in_doubt(grant)
+        raise PaymentInDoubtError(
+            f"The gateway {route.host} answered HTTP {head.status} to a signed payment, with neither a session nor "
+            "an offer: it may have been charged. It was not repeated; the authorization counts against the "
+            "budget until its fate is known."
+        )
+    wallet.book.accepted(route, grant, session_id)
+    return head
+
+
+def _resume(
+    wallet: Wallet, route: Route, grant: Grant, session_id: str
+) -> Generator[Effect, ReplyHead | None, ReplyHead | None]:
+    head = yield from _send(wallet.book, route, grant, {SESSION: session_id})
+    if head.status == 402:
+        wallet.book.expired(route, grant)
+        return None
+    wallet.book.answered(grant)
+    return head
+
+
+def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, ReplyHead | None, None]:
+    def keep(signature: str) -> None:
+        wallet.book.signed(grant, signature)
+
+    try:
+        yield Sign(grant.authorization.typed_data(), grant, keep)
+    except BaseException as exc:
+        wallet.book.unsigned(route, grant)
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise SigningError(
+                f"The signer of {route.payer} failed with {type(exc).__name__}. Nothing was sent or paid."
+            ) from exc
+        raise
+
+
+def _send(
+    book: SessionBook, route: Route, grant: Grant, headers: Mapping[str, str]
+) -> Generator[Effect, ReplyHead | None, ReplyHead]:
+    book.sent(grant)
+    try:
+        head = yield Send(route, headers)
+    except ConnectionFailedError:
+        book.not_sent(route, grant)
+        raise
+    except ConnectionLostError as exc:
+        book.in_doubt(grant)
+        raise in_doubt(exc) from exc
+    except BaseException:
+        # Cancelled or interrupted: it left, and what became of it will not be known here.
+        book.in_doubt(grant)
+        raise
+    assert head is not None  # noqa: S101 - the driver's contract for Send
+    return head
+
+
+def in_doubt(lost: ConnectionLostError) -> PaymentInDoubtError:
+    """Return what a lost connection means for a request whose payment had left."""
+    kind = ReadTimeoutError if lost.timed_out else PaymentInDoubtError
+    return kind(
+        f"{lost} The payment had left: the call may have been charged, and was not repeated. Asking again "
+        "within the session's life joins the same authorization."
+    )
+
+
+def _refuse(route: Route, reason: str) -> NoReturn:
+    error = PaymentRefusedError(
+        f"The gateway {route.host} did not take the signed payment: {reason[:200]!r}. It was not signed again. "
+        "Usual causes: too little OPG, or no Permit2 approval (see `og-integrations doctor`), or a wrong clock."
+    )
+    error.reason = reason
+    raise error
+
+
+def _refuse_second(route: Route) -> NoReturn:
+    _refuse(route, "the session that this payment opened ended before the request was served")

@@ -1,0 +1,53 @@
+"""
+Where what the user sees differs from what the enclave signed (DESIGN "Shown is not always signed").
+
+The gateway hashes `stop` but never passes it to the model (PROTOCOL §2), so stop sequences are cut
+here. Verification always runs on the whole signed text; the receipt's `presentation` tells of the cut.
+"""
+
+from collections.abc import Sequence
+
+from og_integrations.protocol.chat import JsonObject
+
+
+class StopCutter:
+    """
+    Text in, shown text out: nothing from the first stop sequence on.
+
+    Holds back as much as could be the beginning of one, so that no part of it is ever shown.
+    """
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = tuple(sequence for sequence in stop if sequence)
+        self._held = ""
+        self.cut_at: str | None = None
+
+    def feed(self, text: str) -> str:
+        """Return what may be shown now that `text` came."""
+        if not self._stop:
+            return text
+        if self.cut_at is not None:
+            return ""
+        self._held += text
+        found = [(at, sequence) for sequence in self._stop if (at := self._held.find(sequence)) >= 0]
+        if found:
+            at, self.cut_at = min(found)
+            shown, self._held = self._held[:at], ""
+            return shown
+        keep = max(self._suspicious(sequence) for sequence in self._stop)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def flush(self) -> str:
+        """Return what was held back, now that no more text comes."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def presentation(self) -> JsonObject | None:
+        """Return what the receipt says about the cut; None if there was none."""
+        return None if self.cut_at is None else {"kind": "cut_at_stop", "stop": self.cut_at}
+
+    def _suspicious(self, sequence: str) -> int:
+        """Return how many characters at the end could begin `sequence`."""
+        longest = min(len(sequence) - 1, len(self._held))
+        return next((n for n in range(longest, 0, -1) if self._held.endswith(sequence[:n])), 0)

@@ -1,0 +1,145 @@
+"""
+The receipt: one plain-JSON dict about one call, verified or not (DESIGN "Receipt").
+
+Only str, bool, None, int below 2^63, list and dict: it has to survive every serializer, checkpointer
+and trace of both frameworks. Amounts in base units are text for that reason. A session id never
+stands in it, only `session_ref`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from og_integrations.protocol.chat import Completion, JsonObject
+from og_integrations.protocol.checks import Check
+from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.permit2 import Authorization, Permit2Authorization
+from og_integrations.protocol.receipt import VerifiedReceipt
+from og_integrations.protocol.sessions import Grant
+from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.x402 import ReplyHead, parse_settlement, session_ref
+
+RECEIPT_VERSION = 1
+RECEIPT_KEY = "opengradient"
+"""The key under which both adapters hand the receipt out."""
+
+FLAT_KEYS = ("payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee_timestamp")
+"""What the published adapter's users look for; see `flat_fields`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """Everything about one call that a receipt tells; members stay None as far as it did not get."""
+
+    model: str
+    created: int
+    settlement_mode: SettlementMode
+    enclave: Enclave | None = None
+    grant: Grant | None = None
+    head: ReplyHead | None = None
+    presentation: JsonObject | None = None
+
+
+def build_receipt(
+    record: CallRecord, *, verified: VerifiedReceipt | None = None, checks: Sequence[Check] = ()
+) -> JsonObject:
+    """Return the receipt of a call; its status is "verified" only with a `VerifiedReceipt`."""
+    proof = verified.proof if verified is not None else None
+    completion = verified.exchange.completion if verified is not None else None
+    return {
+        "version": RECEIPT_VERSION,
+        "status": "verified" if verified is not None else "unverified",
+        "model": record.model,
+        "created": record.created,
+        "presentation": record.presentation,
+        "request_hash": proof.request_hash if proof else None,
+        "output_hash": proof.output_hash if proof else None,
+        "tee_timestamp": proof.timestamp if proof else None,
+        "tee_signature": proof.signature if proof else None,
+        "tee_id": proof.tee_id if proof else (record.enclave.tee_id if record.enclave else None),
+        "enclave": _enclave(record.enclave) if record.enclave else None,
+        "payment": _payment(record, completion) if record.grant else None,
+        "checks": [check.to_json() for check in (verified.checks if verified is not None else checks)],
+        "unsigned": _unsigned(completion) if completion else [],
+        "hashing": verified.hashing if verified is not None else None,
+    }
+
+
+def flat_fields(receipt: JsonObject) -> JsonObject:
+    """Return the few members of `receipt` that users of the published adapter read at top level."""
+    payment = receipt.get("payment") or {}
+    flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
+    return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
+
+
+def authorization_of(receipt: JsonObject) -> Permit2Authorization:
+    """
+    Rebuild the signed Permit2 authorization from a receipt alone; its `digest` is the payment hash.
+
+    Raises `KeyError` or `ValueError` if the receipt holds no Permit2 payment.
+    """
+    payment = receipt["payment"]
+    return Permit2Authorization(
+        chain_id=int(payment["network"].removeprefix("eip155:")),
+        payer=payment["payer"],
+        token=payment["asset"],
+        amount=int(payment["max_amount"]),
+        spender=payment["spender"],
+        nonce=int(payment["nonce"]),
+        deadline=int(payment["deadline"]),
+        pay_to=payment["pay_to"],
+        facilitator=payment["facilitator"],
+        valid_after=int(payment["valid_after"]),
+    )
+
+
+def _enclave(enclave: Enclave) -> JsonObject:
+    certificate = enclave.certificate
+    return {
+        "endpoint": enclave.endpoint,
+        "public_key": enclave.public_key.hex(),
+        "certificate_sha256": hashlib.sha256(certificate).hexdigest() if certificate else None,
+        "pcr_hash": enclave.pcr_hash or None,
+        "payment_address": enclave.payment_address,
+        "source": enclave.source,
+    }
+
+
+def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
+    assert record.grant is not None  # noqa: S101 - checked by the only caller
+    authorization: Authorization = record.grant.authorization
+    settlement = parse_settlement(record.head) if record.head else {}
+    streamed = completion.settlement if completion else {}
+    session = record.grant.session_id
+    return {
+        "payment_hash": settlement.get("payment_hash") or "0x" + authorization.digest().hex(),
+        "payment_hash_source": settlement.get("payment_hash_source") or "eip712",
+        "scheme": record.grant.requirement.scheme,
+        "network": record.grant.requirement.network,
+        "asset": authorization.token,
+        "payer": authorization.payer,
+        "pay_to": authorization.pay_to,
+        "facilitator": authorization.facilitator,
+        "spender": authorization.spender,
+        "max_amount": str(authorization.amount),
+        "nonce": str(authorization.nonce),
+        "valid_after": authorization.valid_after,
+        "deadline": authorization.deadline,
+        "session_ref": session_ref(session) if session else None,
+        "settlement_mode": record.settlement_mode.value,
+        "transaction_hash": settlement.get("transaction_hash") or streamed.get("data_settlement_transaction_hash"),
+        "blob_id": settlement.get("blob_id") or streamed.get("data_settlement_blob_id"),
+    }
+
+
+def _unsigned(completion: Completion) -> list[str]:
+    present = {
+        "content": bool(completion.tool_calls and completion.text),
+        "created": completion.created is not None,
+        "finish_reason": True,
+        "id": completion.id is not None,
+        "model": True,
+        "settlement": bool(completion.settlement),
+        "usage": completion.usage is not None,
+    }
+    return [name for name, there in present.items() if there]

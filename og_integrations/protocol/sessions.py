@@ -1,0 +1,190 @@
+"""
+What a wallet remembers between calls: signed authorizations, the sessions they opened, past offers.
+
+Rule 1: for one route (payer, network, enclave, path) there is at most one current `Grant`.
+Rule 2: calls that find a grant without a session *share* its signed authorization: the gateway joins
+identical PAYMENT-SIGNATURE texts into one session. So nobody waits for anybody, and 32 cold calls
+cost one authorization.
+Rule 3: a grant is replaced only by one that a new request signs, and one request signs once at most.
+Rule 4: the lock is held for look-ups and signing only, never while anything is sent.
+
+A `SessionBook` belongs to one budget and one wallet; it is never shared across those.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from og_integrations.errors import SigningError
+from og_integrations.protocol.budget import Budget, Hold, Lock
+from og_integrations.protocol.permit2 import Authorization
+from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
+
+RENEW_BEFORE = 130
+"""
+Seconds before its deadline at which an authorization is no longer used. The gateway settles a
+session up to 125 s after its last charged use, and settling after the deadline reverts.
+"""
+_SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """
+    What a session is bound to: one payer, payment network, enclave and path. `host` is the
+    gateway's host name, which the policy may restrict.
+    """
+
+    payer: str
+    network: str
+    tee_id: str
+    path: str
+    host: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Grant:
+    """One authorization: unsigned, then signed and shared, then a session, then retired."""
+
+    requirement: Requirement
+    authorization: Authorization
+    hold: Hold
+    retire_at: int
+    signing: Lock = field(repr=False)
+    signature: str | None = field(default=None, repr=False)
+    header: str | None = field(default=None, repr=False)
+    session_id: str | None = field(default=None, repr=False)
+    in_flight: int = 0
+    reached: bool = False
+    abandoned: bool = False
+
+
+class SessionBook:
+    """The grants and offers of one wallet and one budget."""
+
+    def __init__(self, budget: Budget, *, lock: Callable[[], Lock]) -> None:
+        self.budget = budget
+        self._new_lock = lock
+        self._lock = lock()
+        self._grants: dict[Route, Grant] = {}
+        self._offers: dict[Route, Requirement] = {}
+
+    def current(self, route: Route, now: int) -> Grant | None:
+        """Return the grant to use for `route` at unix time `now`, None if there is none."""
+        with self._lock:
+            grant = self._grants.get(route)
+            return grant if grant is not None and now < grant.retire_at else None
+
+    def offer(self, route: Route) -> Requirement | None:
+        """Return what was asked for last time, so that a renewal needs no 402 first."""
+        with self._lock:
+            return self._offers.get(route)
+
+    def open(self, route: Route, requirement: Requirement, *, now: int, nonce: Callable[[], int]) -> tuple[Grant, bool]:
+        """
+        Return the current grant of `route`, or make one for `requirement`; and whether it was made.
+
+        Policy and budget are asked here, before anything is signed.
+        Raises `OfferRefusedError` or `MalformedOfferError`.
+        """
+        with self._lock:
+            grant = self._grants.get(route)
+            if grant is not None and now < grant.retire_at:
+                return grant, False
+            self.budget.policy.check(requirement, route.host)
+            authorization = build_authorization(requirement, payer=route.payer, now=now, nonce=nonce())
+            lifetime = requirement.max_timeout_seconds
+            grant = Grant(
+                requirement=requirement,
+                authorization=authorization,
+                hold=self.budget.hold(requirement.amount),
+                # An offer too short for the margin is used for its first half, rather than never.
+                retire_at=now + max(lifetime - RENEW_BEFORE, lifetime // 2),
+                signing=self._new_lock(),
+            )
+            self._grants[route] = grant
+            self._offers[route] = requirement
+            return grant, True
+
+    def signed(self, grant: Grant, signature: str) -> None:
+        """
+        Keep the first signature: sharing needs identical texts, and signers may randomise.
+
+        Raises `SigningError` for a malformed one.
+        """
+        if not _SIGNATURE.fullmatch(signature):
+            raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
+        with self._lock:
+            if grant.abandoned:
+                raise SigningError("The signer failed for a call that shared this authorization. Nothing was sent.")
+            if grant.header is None:
+                grant.signature = signature
+                grant.header = encode_payment(grant.requirement, grant.authorization, signature)
+
+    def sent(self, grant: Grant) -> None:
+        """A request with `grant` is about to leave."""
+        with self._lock:
+            grant.in_flight += 1
+
+    def not_sent(self, route: Route, grant: Grant) -> None:
+        """It did not: no connection. Release the hold if nobody else uses the grant."""
+        with self._lock:
+            grant.in_flight -= 1
+            unused = not grant.in_flight and not grant.reached
+            if unused:
+                self._drop(route, grant)
+        if unused:
+            grant.hold.release()
+
+    def in_doubt(self, grant: Grant) -> None:
+        """It left and no answer came. The grant stays: sending it again joins the same session."""
+        self._arrived(grant)
+        if grant.session_id is None:
+            grant.hold.doubt()
+
+    def accepted(self, route: Route, grant: Grant, session_id: str | None) -> None:
+        """The gateway took it; without a session (one payment per request) it is used up."""
+        self._arrived(grant)
+        grant.hold.settle()
+        with self._lock:
+            if session_id is None:
+                self._drop(route, grant)
+            else:
+                grant.session_id = session_id
+
+    def answered(self, grant: Grant) -> None:
+        """A request within a session was answered."""
+        self._arrived(grant)
+
+    def refused(self, route: Route, grant: Grant) -> None:
+        """The gateway did not take it: forget the grant and the offer it came from."""
+        self._arrived(grant)
+        grant.hold.doubt()
+        with self._lock:
+            self._drop(route, grant)
+            if self._offers.get(route) is grant.requirement:
+                del self._offers[route]
+
+    def expired(self, route: Route, grant: Grant) -> None:
+        """The session is over at the gateway. Its hold stays: it will be settled."""
+        self._arrived(grant)
+        with self._lock:
+            self._drop(route, grant)
+
+    def unsigned(self, route: Route, grant: Grant) -> None:
+        """The signer failed; if nobody else signed it meanwhile, nothing exists to be paid."""
+        with self._lock:
+            if grant.signature is not None:
+                return
+            grant.abandoned = True
+            self._drop(route, grant)
+        grant.hold.release()
+
+    def _arrived(self, grant: Grant) -> None:
+        with self._lock:
+            grant.in_flight -= 1
+            grant.reached = True
+
+    def _drop(self, route: Route, grant: Grant) -> None:
+        if self._grants.get(route) is grant:
+            del self._grants[route]

@@ -1,0 +1,55 @@
+"""
+Server-sent events, the part that the gateway uses (PROTOCOL §5).
+
+One JSON object per `data: ` line, a blank line between, `data: [DONE]` last. Lines end at `\\n` and
+nowhere else: text may hold U+2028 or U+0085, at which `str.splitlines` would cut an event in two.
+"""
+
+from og_integrations.errors import MalformedReplyError
+
+DONE = "[DONE]"
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""No honest event is larger; without a limit a line that never ends would fill the memory."""
+
+
+class SSEDecoder:
+    """
+    Bytes in, events out: `feed` takes any piece of the body and returns what it completed.
+
+    However the body is split, the concatenation of all answers is the same.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[str]:
+        """
+        Return the data of each event that `data` completes, in order.
+
+        Raises `MalformedReplyError` for an event that is too large or not UTF-8.
+        """
+        self._rest += data
+        if b"\n" not in data:
+            self._check_size()
+            return []
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        self._check_size()
+        try:
+            return [line[5:].strip(b" \r").decode() for line in lines if line.startswith(b"data:")]
+        except UnicodeDecodeError as exc:
+            raise MalformedReplyError("The stream holds an event that is not UTF-8; the answer was discarded.") from exc
+
+    def _check_size(self) -> None:
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise MalformedReplyError(f"The stream holds an event of more than {MAX_EVENT_BYTES} bytes.")
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no unfinished line is held: a body that ends elsewhere was cut."""
+        return not self._rest
+
+
+def encode_event(data: str) -> bytes:
+    """Return one event, as the gateway writes it."""
+    return b"data: " + data.encode() + b"\n\n"

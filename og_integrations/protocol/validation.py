@@ -1,0 +1,98 @@
+"""
+What the gateway would refuse, or drop silently, refused here first (PROTOCOL §2, "Refused").
+
+Not only to save a round trip: an unpaid bad request is paid for before it is looked at, its 400 may
+quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.chat import MAX_STOP, ChatRequest, CompletionRequest, JsonObject
+
+_ROLES = ("system", "user", "assistant", "tool", "function")
+_TEXT_REQUIRED = ("system", "user", "tool", "function")
+
+
+def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None:
+    """
+    Raise `InvalidRequestError` for what the gateway would refuse or drop.
+
+    `images`: whether non-text parts reach this model; `json_object`: whether it takes that format.
+    """
+    if not request.messages:
+        raise InvalidRequestError("messages is empty, expected at least one message.")
+    for position, message in enumerate(request.messages):
+        _check_message(message, f"messages[{position}]", images=images)
+    for position, tool in enumerate(request.tools or ()):
+        if tool.get("type") != "function" or not isinstance(_of(tool, "function").get("name"), str):
+            raise InvalidRequestError(
+                f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
+            )
+    _check_format(request.response_format, json_object=json_object)
+    if isinstance(request.tool_choice, str) and request.tool_choice not in ("none", "auto", "required"):
+        raise InvalidRequestError(
+            f"tool_choice is {request.tool_choice!r}, expected none, auto, required or a named function."
+        )
+    _check_sampling(request)
+
+
+def check_completion(request: CompletionRequest) -> None:
+    """Raise `InvalidRequestError` for what the gateway would refuse."""
+    if not isinstance(request.prompt, str):
+        raise InvalidRequestError(f"prompt is a {type(request.prompt).__name__}, expected text.")
+    _check_sampling(request)
+
+
+def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
+    role, content = message.get("role"), message.get("content")
+    if role not in _ROLES:
+        hint = " Send it as system." if role == "developer" else ""
+        raise InvalidRequestError(f"{where} has the role {role!r}, expected one of {', '.join(_ROLES)}.{hint}")
+    if role in _TEXT_REQUIRED and (content is None or content == []):
+        raise InvalidRequestError(f"{where} ({role}) has no content.")
+    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+        raise InvalidRequestError(f"{where} (tool) has no tool_call_id.")
+    if content is not None and not isinstance(content, str | list):
+        raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
+    for part in content if isinstance(content, list) else ():
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text" and not images:
+            raise InvalidRequestError(
+                f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
+                "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
+            )
+    for call in message.get("tool_calls") or ():
+        if not isinstance(_of(call, "function").get("arguments"), str) or not isinstance(call.get("id"), str):
+            raise InvalidRequestError(f"{where} has a tool call without id or without arguments as JSON text.")
+
+
+def _check_format(response_format: JsonObject | None, *, json_object: bool) -> None:
+    if response_format is None:
+        return
+    kind = response_format.get("type")
+    if kind not in ("text", "json_object", "json_schema"):
+        raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
+    if kind == "json_object" and not json_object:
+        raise InvalidRequestError(
+            "This model's provider (Anthropic) does not take response_format json_object; use json_schema."
+        )
+
+
+def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
+    temperature, max_tokens, stop = request.temperature, request.max_tokens, request.stop
+    if temperature is not None and (
+        type(temperature) not in (int, float) or not math.isfinite(temperature) or not 0 <= temperature <= 2
+    ):
+        raise InvalidRequestError(f"temperature is {temperature!r}, expected a number from 0 to 2.")
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        raise InvalidRequestError(f"max_tokens is {max_tokens!r}, expected a whole number above 0.")
+    if stop is not None and not isinstance(stop, str) and not 0 < len(stop) <= MAX_STOP:
+        raise InvalidRequestError(f"stop has {len(stop)} sequences, expected 1 to {MAX_STOP}.")
+
+
+def _of(value: object, name: str) -> Mapping[str, Any]:
+    inner = value.get(name) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
