@@ -1,0 +1,28 @@
+"""
+Who talks: the only package with sockets, and the only one that reads the environment or a key.
+
+`Client` and `AsyncClient` find an attested enclave, pay for a call within a `SpendPolicy`, and return
+an `Answer` that was verified, with its receipt.
+"""
+
+from og_integrations.client.async_client import AsyncClient
+from og_integrations.client.call import Answer
+from og_integrations.client.collector import Receipts, collect_receipts
+from og_integrations.client.engine import Engine
+from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
+from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.client.sync_client import Client
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "CallOptions",
+    "ChatOptions",
+    "Client",
+    "ClientOptions",
+    "Engine",
+    "LocalSigner",
+    "Receipts",
+    "Signer",
+    "collect_receipts",
+]

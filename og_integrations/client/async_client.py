@@ -1,0 +1,127 @@
+"""The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Self, Unpack
+
+from og_integrations.client.call import Answer, Call, Progress, check_size
+from og_integrations.client.connections import AsyncConnections, translated_errors
+from og_integrations.client.drivers import AsyncDriver
+from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
+from og_integrations.client.stream import StreamReader
+from og_integrations.errors import ConnectionLostError, OpenGradientError
+from og_integrations.protocol.chat import JsonObject
+
+if TYPE_CHECKING:
+    import httpx
+
+    from og_integrations.client.options import AsyncHttpClient
+
+
+class AsyncClient:
+    """
+    Verified, paid calls of models in enclaves.
+
+    ```python
+    async with AsyncClient(private_key=key) as client:
+        answer = await client.chat("openai/gpt-5", [{"role": "user", "content": "hi"}])
+    print(answer.text, answer.receipt["payment"]["payment_hash"])
+    ```
+
+    Works on any number of event loops, one after the other or at once. Options: see `ClientOptions`.
+    `engine` shares the wallet, budget, sessions and directory of another client.
+
+    Every method raises errors of `OpenGradientError` only, each of which says whether anything was
+    paid; nothing unverified is ever returned.
+    """
+
+    def __init__(
+        self,
+        *,
+        http_client: "AsyncHttpClient | None" = None,
+        engine: Engine | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self.engine = engine if engine is not None else Engine(**options)
+        self._connections = AsyncConnections(
+            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
+        )
+
+    async def chat(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> Answer:
+        """Ask `model` (`provider/name` or a `TEE_LLM`) and return its verified answer."""
+        return await self._whole(self.engine.prepare_chat(model, messages, **options))
+
+    def stream(
+        self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]
+    ) -> AsyncIterator[str | Answer]:
+        """
+        Yield the answer's text as it comes, and last the verified `Answer`.
+
+        Tool calls are in the `Answer` only. Without that last item nothing was verified: a stream
+        that cannot be proven ends in an exception, whose `partial_text` is what had come.
+        """
+        return self._stream(self.engine.prepare_chat(model, messages, stream=True, **options))
+
+    async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
+        """Continue `prompt` by the completions endpoint, which never streams."""
+        return await self._whole(self.engine.prepare_completion(model, prompt, **options))
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the client can be used again and opens new ones."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _whole(self, call: Call) -> Answer:
+        progress = self.engine.start(call)
+        with self.engine.recorded(progress):
+            async with self._opened(progress) as response:
+                return self.engine.conclude_body(progress, await _read(response, progress))
+
+    async def _stream(self, call: Call) -> AsyncIterator[str | Answer]:
+        progress = self.engine.start(call)
+        with self.engine.recorded(progress):
+            async with self._opened(progress) as response:
+                if response.status_code != 200:
+                    self.engine.conclude_body(progress, await _read(response, progress))
+                reader = StreamReader(self.engine, progress)
+                try:
+                    with translated_errors("the gateway"):
+                        async for data in response.aiter_raw():
+                            for text in reader.feed(data):
+                                yield text
+                    rest, answer = reader.finish()
+                except OpenGradientError as exc:
+                    raise reader.failed(exc) from exc
+        if rest:
+            yield rest
+        yield answer
+
+    @asynccontextmanager
+    async def _opened(self, progress: Progress) -> "AsyncIterator[httpx.Response]":
+        engine = self.engine
+        driver = AsyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
+        try:
+            await driver.run(engine.open(progress))
+            assert driver.response is not None  # noqa: S101 - open() returned, so an answer began
+            yield driver.response
+        finally:
+            await driver.aclose()
+
+
+async def _read(response: "httpx.Response", progress: Progress) -> bytes:
+    body = bytearray()
+    try:
+        with translated_errors("the gateway"):
+            async for data in response.aiter_raw():
+                body += data
+                check_size(body)
+    except ConnectionLostError as exc:
+        raise lost_body(progress, exc) from exc
+    return bytes(body)

@@ -1,0 +1,204 @@
+"""
+One call: what is asked (`Call`), and how far it got (`Progress`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from og_integrations.errors import GatewayError, MalformedReplyError
+from og_integrations.protocol.assembly import parse_json_object
+from og_integrations.protocol.chat import (
+    ChatRequest,
+    Completion,
+    CompletionRequest,
+    JsonObject,
+    ToolCall,
+    Usage,
+)
+from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.record import CallRecord
+from og_integrations.protocol.sessions import Grant
+from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.x402 import ReplyHead
+
+MAX_ERROR_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    A verified answer as the caller sees it.
+
+    `text` is what to show: `completion` holds the signed original, of which it may be a part (see
+    the receipt's `presentation`). `receipt` is plain JSON (`protocol.record`).
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    model: str
+    usage: Usage | None
+    id: str
+    receipt: JsonObject
+    completion: Completion = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """
+    A request, ready to send: `wire` is the exact body. `timeout` is in seconds, for each wait on
+    the network; `stop` holds the sequences that are cut here.
+    """
+
+    request: ChatRequest | CompletionRequest
+    wire: bytes = field(repr=False)
+    model: str
+    settlement_mode: SettlementMode
+    stop: tuple[str, ...]
+    buffered: bool
+    timeout: float
+    created: int
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The endpoint's path."""
+        return self.request.path
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the request, without those of the payment."""
+        return {
+            **self.extra_headers,
+            # Any bearer will do, but without one the gateway answers 401 after payment.
+            "Authorization": "Bearer og-integrations",
+            "Content-Type": "application/json",
+            # With a browser's Accept the 402 is a 3 MB page.
+            "Accept": "text/event-stream" if self.request.stream else "application/json",
+            # A compressed body could be a bomb, and gains nothing on answers of this size.
+            "Accept-Encoding": "identity",
+            "X-SETTLEMENT-TYPE": self.settlement_mode.value,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """
+    How far one call got; what a receipt of it can tell.
+
+    The answer's bytes are kept only if someone collects exchanges: streams can be long.
+    """
+
+    call: Call
+    enclave: Enclave | None = None
+    grant: Grant | None = None
+    head: ReplyHead | None = None
+    sent_at: int = 0
+    keep_body: bool = False
+    body: bytearray = field(default_factory=bytearray)
+    presentation: JsonObject | None = None
+
+    def took(self, data: bytes) -> None:
+        """Another part of the answer's body came."""
+        if self.keep_body:
+            self.body += data
+
+    def record(self) -> CallRecord:
+        """Return what the receipt is built from."""
+        return CallRecord(
+            model=self.call.model,
+            created=self.call.created,
+            settlement_mode=self.call.settlement_mode,
+            enclave=self.enclave,
+            grant=self.grant,
+            head=self.head,
+            presentation=self.presentation,
+        )
+
+    def exchange(self) -> JsonObject | None:
+        """Return the exact request and answer, as `verify` reads them; None if no answer came."""
+        if self.head is None or self.enclave is None or not self.keep_body:
+            return None
+        return {
+            "path": self.call.path,
+            "request": self.call.wire.decode(),
+            "content_type": self.content_type(),
+            "response": self.body.decode("utf-8", "replace"),
+            "tee_id": self.enclave.tee_id,
+            "public_key_pem": _pem(self.enclave.public_key),
+        }
+
+    def content_type(self) -> str:
+        """Return the answer's content type without parameters; the last one if there are several."""
+        found = [value for name, value in (self.head.headers if self.head else ()) if name.lower() == "content-type"]
+        return found[-1].partition(";")[0].strip().lower() if found else ""
+
+    def check_head(self) -> None:
+        """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
+        assert self.head is not None  # noqa: S101 - called after the head came
+        encoding = [value for name, value in self.head.headers if name.lower() == "content-encoding"]
+        if any(value.strip().lower() not in ("", "identity") for value in encoding):
+            raise MalformedReplyError(f"The answer is encoded as {encoding[0][:40]!r}; we asked for plain bytes.")
+        expected = "text/event-stream" if self.call.request.stream else "application/json"
+        if self.content_type() != expected:
+            raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")
+
+
+def check_size(body: bytearray) -> None:
+    """Raise `MalformedReplyError` once a body is larger than any honest answer."""
+    if len(body) > MAX_ANSWER_BYTES:
+        raise MalformedReplyError(f"The answer has more than {MAX_ANSWER_BYTES} bytes; it was given up.")
+
+
+def gateway_error(call: Call, status: int, body: bytes) -> GatewayError:
+    """Return the error for an answer outside 2xx, with the gateway's reason as far as it is safe to show."""
+    reason = _safe_reason(call, body)
+    hint = {
+        400: "Check the model name and the parameters.",
+        401: "The gateway wants an Authorization header.",
+        404: "This gateway does not have the endpoint.",
+        413: "The request is too large.",
+        429: "Wait and try again.",
+    }.get(status, "Try again later." if status >= 500 else "")
+    if 300 <= status < 400:
+        hint = "Redirects are never followed: prompt and payment would go to another host."
+    error = GatewayError(f"The gateway answered HTTP {status}{reason}. It was not charged. {hint}".strip())
+    error.status = status
+    return error
+
+
+def _safe_reason(call: Call, body: bytes) -> str:
+    """Return the reason in an error body, unless it quotes the request: 400 bodies do (PROTOCOL §2)."""
+    try:
+        reply = parse_json_object(body, "The error")
+    except MalformedReplyError:
+        return ""
+    reason = reply.get("error") or reply.get("detail") or reply.get("title")
+    if not isinstance(reason, str) or "{" in reason or "[" in reason:
+        return ""
+    if any(text[:12] in reason for text in _texts(json.loads(call.wire)) if len(text) >= 4):
+        return f": {reply['title'][:80]}" if isinstance(reply.get("title"), str) else ""
+    return f": {reason[:200]}"
+
+
+def _texts(request: JsonObject) -> list[str]:
+    found: list[str] = []
+    waiting: list[object] = [request.get("messages"), request.get("prompt"), request.get("tools")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += [item for key, item in value.items() if key not in ("role", "type")]
+    return found
+
+
+def _pem(der: bytes) -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_der_public_key(der)
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()

@@ -1,0 +1,70 @@
+"""
+`collect_receipts`: every call's receipt, through engines, agents, tasks and the threads they start.
+
+A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
+bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from og_integrations.protocol.chat import JsonObject
+
+_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
+
+
+class Receipts(list[JsonObject]):
+    """
+    The receipts of all calls inside one `collect_receipts`, failed ones included, in order of ending.
+
+    `exchanges` holds, at the same positions, the exact request and answer of each (None unless
+    `keep_exchanges=True`, or if no answer came), in the form that `og-integrations verify` reads.
+    """
+
+    def __init__(self, *, keep_exchanges: bool = False) -> None:
+        super().__init__()
+        self.keep_exchanges = keep_exchanges
+        self.exchanges: list[JsonObject | None] = []
+
+    @property
+    def verified(self) -> bool:
+        """Whether there is at least one receipt, and every one is verified."""
+        return bool(self) and all(receipt["status"] == "verified" for receipt in self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """
+        Write each receipt with its exchange to a JSON file of its own in `folder`; return the files.
+
+        They hold prompts and answers in clear: `verify` needs them.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        files = []
+        for number, (receipt, exchange) in enumerate(zip(self, self.exchanges, strict=True), start=1):
+            file = target / f"receipt-{number:03}.json"
+            file.write_text(json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n", "utf-8")
+            files.append(file)
+        return files
+
+
+@contextmanager
+def collect_receipts(*, keep_exchanges: bool = False) -> Iterator[Receipts]:
+    """
+    Collect the receipts of all calls made inside the `with`, by any model and framework.
+
+    Streams have to be read to their end inside it. Collectors nest; each gets every receipt.
+    """
+    receipts = Receipts(keep_exchanges=keep_exchanges)
+    token = _collectors.set((*_collectors.get(), receipts))
+    try:
+        yield receipts
+    finally:
+        _collectors.reset(token)
+
+
+def active_collectors() -> tuple[Receipts, ...]:
+    """Return the collectors open in this context, outermost first."""
+    return _collectors.get()

@@ -1,0 +1,166 @@
+"""
+Which enclave to talk to: found in the registry, accepted by the policy, remembered, left when bad.
+
+Reads are generators of `Fetch` effects, so that one text serves both clients. While one call
+refreshes, the others go on with what is known; only a cold start reads the registry before it can
+go on. The lock is never held across a yield.
+"""
+
+import random
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from og_integrations.client.rpc import Fetching, eth_call, fetch_signing_key
+from og_integrations.client.settings import Settings
+from og_integrations.errors import DiscoveryError, EnclaveRejectedError
+from og_integrations.protocol.enclave import LLM_PROXY, Enclave, EnclavePolicy, tee_id_of
+from og_integrations.protocol.registry import decode_enclaves, encode_get_active_tees
+
+REFRESH_AFTER = 300
+"""Seconds after which the registry is read again."""
+COOL_DOWN = 60
+"""Seconds for which an enclave that could not be reached is not chosen."""
+
+
+class Directory:
+    """
+    The enclaves in use by one client.
+
+    `pick` chooses among equals; it is an argument so that tests can decide.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: EnclavePolicy,
+        lock: AbstractContextManager[Any],
+        pick: Callable[[list[Enclave]], Enclave] = random.choice,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._lock = lock
+        self._pick = pick
+        self._listed: dict[str, Enclave] = {}
+        self._seen: dict[str, Enclave] = {}
+        self._refresh_at = 0.0
+        self._current: str | None = None
+        self._cooling: dict[str, float] = {}
+
+    def choose(self, now: float, avoid: Collection[str] = ()) -> Fetching[Enclave]:
+        """
+        Return the enclave to use at unix time `now`, other than those whose ids are in `avoid`.
+
+        The same one as long as the registry lists it and it answers. Raises `DiscoveryError`.
+        """
+        with self._lock:
+            cold = not self._listed
+            stale = now >= self._refresh_at
+            if stale:
+                # Set before reading, so that calls meanwhile do not all read it too.
+                self._refresh_at = now + REFRESH_AFTER
+        if cold or stale:
+            yield from self._refresh(now, cold)
+        with self._lock:
+            return self._choose(now, avoid)
+
+    def leave(self, enclave: Enclave, now: float) -> None:
+        """`enclave` could not be reached: choose another one until its cool-down is over."""
+        with self._lock:
+            self._cooling[enclave.tee_id] = now + COOL_DOWN
+            if self._current == enclave.tee_id:
+                self._current = None
+
+    def has_other(self, tried: Collection[str]) -> bool:
+        """Whether an enclave is listed that was not tried and is not cooling down."""
+        with self._lock:
+            return any(tee_id not in tried for tee_id in self._listed)
+
+    def get(self, tee_id: str) -> Enclave:
+        """Return an enclave that `choose` has returned."""
+        with self._lock:
+            return self._seen[tee_id]
+
+    def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
+        if self._current is not None and self._current not in avoid:
+            return self._listed[self._current]
+        candidates = [enclave for tee_id, enclave in self._listed.items() if tee_id not in avoid]
+        rested = [enclave for enclave in candidates if self._cooling.get(enclave.tee_id, 0) <= now]
+        if not rested:
+            raise DiscoveryError(
+                f"All {len(self._listed)} enclaves known were tried and could not be reached, or were left less "
+                f"than {COOL_DOWN} s ago. Nothing was sent; try again later."
+            )
+        chosen = self._pick(rested)
+        self._current = chosen.tee_id
+        return chosen
+
+    def _refresh(self, now: float, cold: bool) -> Fetching[None]:
+        try:
+            found = yield from self._read()
+        except DiscoveryError:
+            if cold:
+                with self._lock:
+                    self._refresh_at = 0.0
+                raise
+            # The registry is away; the enclaves it listed before are still attested.
+            return
+        accepted = self._accepted(found)
+        with self._lock:
+            self._listed = accepted
+            # Those gone from the list stay known by id, for calls that are under way.
+            self._seen |= accepted
+            if self._current not in accepted:
+                self._current = None
+
+    def _read(self) -> Fetching[list[Enclave]]:
+        if self._settings.gateway_url is not None:
+            return [(yield from _read_endpoint(self._settings.gateway_url))]
+        network = self._settings.network
+        data = yield from eth_call(
+            network.registry_rpc_url, network.registry_address, encode_get_active_tees(LLM_PROXY)
+        )
+        found = decode_enclaves(data)
+        if not found:
+            raise DiscoveryError(
+                f"The registry {network.registry_address} lists no usable enclave of type {LLM_PROXY}. Check "
+                "OG_REGISTRY_ADDRESS, or wait until one is registered."
+            )
+        return found
+
+    def _accepted(self, found: list[Enclave]) -> dict[str, Enclave]:
+        accepted: dict[str, Enclave] = {}
+        rejections: list[EnclaveRejectedError] = []
+        for enclave in found:
+            try:
+                self._policy.check(enclave)
+            except EnclaveRejectedError as exc:
+                rejections.append(exc)
+            else:
+                accepted[enclave.tee_id] = enclave
+        if not accepted:
+            raise EnclaveRejectedError(
+                f"{len(found)} enclaves were found and the policy accepts none of them. The first: {rejections[0]}"
+            )
+        return accepted
+
+
+def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:
+    reply = yield from fetch_signing_key(gateway_url)
+    pem = reply.get("public_key")
+    try:
+        loaded = serialization.load_pem_public_key(pem.encode() if isinstance(pem, str) else b"")
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise DiscoveryError(f"{gateway_url}/signing-key holds no PEM public key.") from exc
+    key = loaded.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    address = reply.get("wallet_address")
+    return Enclave(
+        tee_id=tee_id_of(key),
+        endpoint=gateway_url.rstrip("/"),
+        public_key=key,
+        payment_address=address if isinstance(address, str) else "",
+        source="endpoint",
+    )

@@ -1,0 +1,288 @@
+"""
+What both clients share: everything about a call except doing the I/O.
+
+A call goes one way: `prepare_…` (settings and arguments -> `Call`), `open` (a generator of effects:
+find an enclave, pay, until an answer begins), then `conclude` for a whole body or a `StreamReader`
+for a stream; both end in `verify_receipt`, and only what it returns becomes an `Answer`.
+"""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+from og_integrations.client.call import Answer, Call, Progress, gateway_error
+from og_integrations.client.collector import active_collectors
+from og_integrations.client.directory import Directory
+from og_integrations.client.settings import resolve_settings
+from og_integrations.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    OpenGradientError,
+    VerificationError,
+)
+from og_integrations.models import model_info, model_name, wire_name
+from og_integrations.protocol.assembly import parse_completion
+from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
+from og_integrations.protocol.checks import Check
+from og_integrations.protocol.enclave import Enclave, EnclavePolicy
+from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
+from og_integrations.protocol.presentation import StopCutter
+from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
+from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.sessions import Route, SessionBook
+from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.validation import check_chat, check_completion
+
+DEFAULT_TIMEOUT = 120.0
+"""Seconds to wait for each piece of an answer: no header comes before a model's first token."""
+REMEMBERED_SIGNATURES = 4096
+_TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
+
+
+class Engine:
+    """The state of one client: settings, budget, sessions, directory. Safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        spend_policy: "SpendPolicy | dict[str, Any] | None" = None,
+        enclave_policy: EnclavePolicy | None = None,
+        settlement_mode: "SettlementMode | Enum | str | None" = None,
+        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
+        verification: str = "end",
+        timeout: float | None = None,
+        max_retries: int = 2,
+        default_headers: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.settings = resolve_settings(**settings)
+        self.settlement_mode = SettlementMode.parse(
+            settlement_mode or x402_settlement_mode or SettlementMode.BATCH_HASHED
+        )
+        self.buffered = check_verification(verification) == "buffer"
+        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        self.max_retries = max_retries
+        self.default_headers = dict(default_headers or {})
+        policy = SpendPolicy.of(spend_policy).on(self.settings.network)
+        self.budget = Budget(policy, threading.Lock())
+        self.book = SessionBook(self.budget, lock=threading.Lock)
+        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock())
+        self._signatures: OrderedDict[str, None] = OrderedDict()
+        self._signatures_lock = threading.Lock()
+
+    def prepare_chat(
+        self,
+        model: "str | Enum",
+        messages: Sequence[JsonObject],
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: "str | Sequence[str] | None" = None,
+        tools: Sequence[JsonObject] | None = None,
+        tool_choice: "str | JsonObject | None" = None,
+        response_format: JsonObject | None = None,
+        stream: bool = False,
+        extra: JsonObject | None = None,
+        **options: Any,
+    ) -> Call:
+        """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
+        info = model_info(model)
+        request = ChatRequest(
+            model=wire_name(model),
+            messages=messages,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            stop=stop or None,
+            tools=tools or None,
+            tool_choice=tool_choice if tools else None,
+            response_format=response_format,
+            stream=stream,
+            extra=extra or {},
+        )
+        check_chat(request, images=False, json_object=info.json_object)
+        return self._prepare(model, request, **options)
+
+    def prepare_completion(
+        self,
+        model: "str | Enum",
+        prompt: str,
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        stop: "str | Sequence[str] | None" = None,
+        **options: Any,
+    ) -> Call:
+        """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
+        request = CompletionRequest(
+            model=wire_name(model),
+            prompt=prompt,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            stop=stop or None,
+        )
+        check_completion(request)
+        return self._prepare(model, request, **options)
+
+    def _prepare(
+        self,
+        model: "str | Enum",
+        request: ChatRequest | CompletionRequest,
+        *,
+        settlement_mode: "SettlementMode | Enum | str | None" = None,
+        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
+        timeout: float | None = None,
+    ) -> Call:
+        stop = request.stop
+        return Call(
+            request=request,
+            wire=encode_json(request.to_json()),
+            model=model_name(model),
+            settlement_mode=SettlementMode.parse(settlement_mode or x402_settlement_mode or self.settlement_mode),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+            buffered=self.buffered,
+            timeout=self.timeout if timeout is None else timeout,
+            created=now(),
+            extra_headers=self.default_headers,
+        )
+
+    def start(self, call: Call) -> Progress:
+        """Return the empty progress of `call`."""
+        return Progress(call=call, keep_body=any(receipts.keep_exchanges for receipts in active_collectors()))
+
+    def open(self, progress: Progress) -> Generator[Any, Any, None]:
+        """
+        Find an enclave and pay, until an answer begins; its head is then in `progress`.
+
+        Another enclave is tried only if the last one could not be connected to: nothing was sent.
+        """
+        signer = self.settings.require_signer()
+        wallet = Wallet(book=self.book, clock=now, nonce=_nonce)
+        tried: list[str] = []
+        while True:
+            enclave: Enclave = yield from self.directory.choose(time.time(), tried)
+            progress.enclave = enclave
+            route = Route(
+                payer=signer.address,
+                network=self.settings.network.caip2,
+                tee_id=enclave.tee_id,
+                path=progress.call.path,
+                host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,
+            )
+            progress.sent_at = now()
+            try:
+                paid = yield from payment_flow(wallet, route)
+            except ConnectionFailedError:
+                self.directory.leave(enclave, time.time())
+                tried.append(enclave.tee_id)
+                if len(tried) > self.max_retries or not self.directory.has_other(tried):
+                    raise
+                continue
+            finally:
+                progress.grant = self.book.current(route, 0)
+            progress.head, progress.grant = paid.head, paid.grant
+            return
+
+    def conclude_body(self, progress: Progress, body: bytes) -> Answer:
+        """Judge a whole (not streamed) answer: an error of any status, or a verified `Answer`."""
+        assert progress.head is not None  # noqa: S101 - open() has returned
+        progress.took(body)
+        if not 200 <= progress.head.status < 300:
+            raise gateway_error(progress.call, progress.head.status, body)
+        progress.check_head()
+        cutter = StopCutter(progress.call.stop)
+        completion = parse_completion(progress.call.path, body)
+        shown = cutter.feed(completion.text) + cutter.flush()
+        return self.conclude(progress, completion, shown, cutter)
+
+    def conclude(self, progress: Progress, completion: Completion, shown: str, cutter: StopCutter) -> Answer:
+        """Verify a complete answer. Raises `VerificationError`."""
+        assert progress.enclave is not None  # noqa: S101 - open() has returned
+        progress.presentation = cutter.presentation()
+        verified = verify_receipt(
+            Exchange(
+                path=progress.call.path,
+                wire=progress.call.wire,
+                completion=completion,
+                enclave=progress.enclave,
+                trust=_TRUST[progress.enclave.source],
+                window=(progress.sent_at, now()),
+                channel="pinned" if progress.enclave.certificate else "unpinned",
+                seen=self._seen(completion.proof.signature if completion.proof else ""),
+            )
+        )
+        receipt = build_receipt(progress.record(), verified=verified)
+        _collect(progress, receipt)
+        return Answer(
+            text=shown,
+            tool_calls=completion.tool_calls,
+            finish_reason=completion.finish_reason,
+            model=completion.model,
+            usage=completion.usage,
+            # Streams carry no id, and frameworks need one that is never repeated.
+            id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
+            receipt=receipt,
+            completion=completion,
+        )
+
+    @contextmanager
+    def recorded(self, progress: Progress) -> Iterator[None]:
+        """Whatever stops the call inside leaves a receipt with status "unverified"."""
+        try:
+            yield
+        except BaseException as exc:
+            receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
+            if isinstance(exc, OpenGradientError):
+                exc.receipt = receipt
+            _collect(progress, receipt)
+            raise
+
+    def _seen(self, signature: str) -> bool:
+        """Remember `signature`; PSS is randomised, so an honest enclave never repeats one."""
+        with self._signatures_lock:
+            seen = signature in self._signatures
+            self._signatures[signature] = None
+            if len(self._signatures) > REMEMBERED_SIGNATURES:
+                self._signatures.popitem(last=False)
+        return seen
+
+
+def lost_body(progress: Progress, exc: ConnectionLostError) -> OpenGradientError:
+    """Return what a connection lost inside a body means: in doubt if it was paid for."""
+    return in_doubt(exc) if progress.grant is not None else exc
+
+
+def check_verification(value: str) -> str:
+    """Return `value` if it is "end" or "buffer". Raises `ConfigurationError`."""
+    if value not in ("end", "buffer"):
+        raise ConfigurationError(f"verification is {value!r}, expected 'end' or 'buffer'. It cannot be turned off.")
+    return value
+
+
+def now() -> int:
+    """Return the unix time in whole seconds."""
+    return int(time.time())
+
+
+def _nonce() -> int:
+    return secrets.randbits(256)
+
+
+def _failed_checks(exc: BaseException) -> list[Check]:
+    if isinstance(exc, VerificationError) and exc.checks:
+        return list(exc.checks)
+    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
+    return [Check("answer", "fail", detail)]
+
+
+def _collect(progress: Progress, receipt: JsonObject) -> None:
+    for receipts in active_collectors():
+        receipts.append(receipt)
+        receipts.exchanges.append(progress.exchange() if receipts.keep_exchanges else None)

@@ -1,0 +1,94 @@
+"""
+Settings, and the only reader of the environment.
+
+| variable | meaning |
+| --- | --- |
+| `OG_PRIVATE_KEY`, `OPENGRADIENT_PRIVATE_KEY` | the wallet's key, hex |
+| `OG_NETWORK` | `base` (default), `base-sepolia` or `devnet` |
+| `OG_RPC_URL` | node of the payment chain |
+| `OG_REGISTRY_RPC_URL`, `OG_REGISTRY_ADDRESS` | where the TEERegistry is |
+| `OG_GATEWAY_URL` | talk to this gateway, without registry (development: not attested) |
+
+An argument wins over the environment, the environment over the network's own values.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import NETWORKS, Network
+
+PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    Where to go and who pays, resolved. `signer` is None until something has to be paid.
+
+    `gateway_url` is None unless one gateway was named instead of the registry.
+    """
+
+    network: Network
+    gateway_url: str | None = None
+    signer: Signer | None = field(default=None, repr=False)
+
+    def require_signer(self) -> Signer:
+        """Return the signer. Raises `ConfigurationError` that says how to set one."""
+        if self.signer is None:
+            raise ConfigurationError(
+                "No wallet: pass private_key=… or signer=…, or set OG_PRIVATE_KEY. Every call is paid from it, "
+                "within SpendPolicy."
+            )
+        return self.signer
+
+
+def resolve_settings(
+    *,
+    private_key: str | None = None,
+    signer: Signer | None = None,
+    network: str | Network | None = None,
+    rpc_url: str | None = None,
+    registry_rpc_url: str | None = None,
+    registry_address: str | None = None,
+    gateway_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """
+    Return the settings from arguments and environment.
+
+    Raises `ConfigurationError` for an unknown network, a malformed key, or both key and signer.
+    """
+    env = os.environ if environment is None else environment
+    if private_key is not None and signer is not None:
+        raise ConfigurationError("Both private_key and signer were given; give one.")
+    if signer is None:
+        key = private_key or next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
+        signer = LocalSigner(key) if key else None
+    elif not isinstance(signer, Signer):
+        raise ConfigurationError(
+            f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
+        )
+    return Settings(
+        network=_network(
+            network or env.get("OG_NETWORK") or "base",
+            rpc_url=rpc_url or env.get("OG_RPC_URL"),
+            registry_rpc_url=registry_rpc_url or env.get("OG_REGISTRY_RPC_URL"),
+            registry_address=registry_address or env.get("OG_REGISTRY_ADDRESS"),
+        ),
+        gateway_url=gateway_url or env.get("OG_GATEWAY_URL") or None,
+        signer=signer,
+    )
+
+
+def _network(value: str | Network, **overrides: str | None) -> Network:
+    if isinstance(value, Network):
+        # A value is complete by itself; the environment speaks about networks by name only.
+        return value
+    if value not in NETWORKS:
+        raise ConfigurationError(f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)}, or a Network.")
+    given: dict[str, Any] = {name: text for name, text in overrides.items() if text}
+    return replace(NETWORKS[value], **given)

@@ -1,0 +1,63 @@
+"""
+Who signs payments. The only place that touches a private key.
+
+Anything with an `address` and a `sign_typed_data`, synchronous or asynchronous, can be a signer: a
+KMS, a remote wallet, a hardware key.
+"""
+
+import re
+from collections.abc import Awaitable
+from typing import Any, Protocol, runtime_checkable
+
+from og_integrations.errors import ConfigurationError
+
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """
+    A wallet. `address` is its 0x-hex address.
+
+    `sign_typed_data` takes a whole EIP-712 message (`types`, `primaryType`, `domain`, `message`) and
+    returns the 65-byte signature r‖s‖v as 0x-hex, or an awaitable of it. An asynchronous signer
+    needs an asynchronous client.
+    """
+
+    @property
+    def address(self) -> str: ...
+
+    def sign_typed_data(self, typed_data: dict[str, Any]) -> str | Awaitable[str]: ...
+
+
+class LocalSigner:
+    """A private key in this process. It never shows in repr, str, pickle or errors."""
+
+    def __init__(self, private_key: str) -> None:
+        if not _KEY.fullmatch(private_key):
+            raise ConfigurationError(
+                f"The private key is not one: expected 64 hex digits (with or without 0x), got {len(private_key)} "
+                "characters. Set OG_PRIVATE_KEY or pass private_key=…."
+            )
+        from eth_account import Account
+
+        try:
+            self._account = Account.from_key(private_key)
+        except ValueError as exc:
+            raise ConfigurationError("The private key is out of the range of secp256k1 keys.") from exc
+
+    @property
+    def address(self) -> str:
+        """The wallet's address, EIP-55."""
+        return str(self._account.address)
+
+    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+        """Sign an EIP-712 message (RFC 6979, low s, v = 27 or 28)."""
+        signature: bytes = self._account.sign_typed_data(full_message=typed_data).signature
+        return "0x" + bytes(signature).hex()
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({self.address})"
+
+    def __reduce__(self) -> str:
+        raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
