@@ -20,6 +20,7 @@ from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.record import CallRecord
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.translation import Plan
 from og_integrations.protocol.x402 import ReplyHead
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -49,11 +50,12 @@ class Answer:
 class Call:
     """
     A request, ready to send: `wire` is the exact body. `timeout` is in seconds, for each wait on
-    the network; `stop` holds the sequences that are cut here.
+    the network; `stop` holds the sequences that are cut here; `plan` says how to show the answer.
     """
 
     request: ChatRequest | CompletionRequest
     wire: bytes = field(repr=False)
+    plan: Plan = field(repr=False)
     model: str
     settlement_mode: SettlementMode
     stop: tuple[str, ...]

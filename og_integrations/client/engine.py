@@ -25,6 +25,7 @@ from og_integrations.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     OpenGradientError,
+    ToolChoiceNotHonoredError,
     VerificationError,
 )
 from og_integrations.models import model_info, model_name, wire_name
@@ -34,11 +35,12 @@ from og_integrations.protocol.chat import ChatRequest, Completion, CompletionReq
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
-from og_integrations.protocol.presentation import StopCutter
+from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
 from og_integrations.protocol.record import build_receipt
 from og_integrations.protocol.sessions import Route, SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
 
 DEFAULT_TIMEOUT = 120.0
@@ -95,20 +97,21 @@ class Engine:
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
+        plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
         request = ChatRequest(
             model=wire_name(model),
             messages=messages,
             temperature=temperature,
             max_tokens=max_tokens,
             stop=stop or None,
-            tools=tools or None,
-            tool_choice=tool_choice if tools else None,
-            response_format=response_format,
+            tools=plan.tools or None,
+            tool_choice=plan.tool_choice,
+            response_format=plan.response_format,
             stream=stream,
             extra=extra or {},
         )
         check_chat(request, images=False, json_object=info.json_object)
-        return self._prepare(model, request, **options)
+        return self._prepare(model, request, plan, **options)
 
     def prepare_completion(
         self,
@@ -129,12 +132,13 @@ class Engine:
             stop=stop or None,
         )
         check_completion(request)
-        return self._prepare(model, request, **options)
+        return self._prepare(model, request, Plan(), **options)
 
     def _prepare(
         self,
         model: "str | Enum",
         request: ChatRequest | CompletionRequest,
+        plan: Plan,
         *,
         settlement_mode: "SettlementMode | Enum | str | None" = None,
         x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
@@ -144,6 +148,7 @@ class Engine:
         return Call(
             request=request,
             wire=encode_json(request.to_json()),
+            plan=plan,
             model=model_name(model),
             settlement_mode=SettlementMode.parse(settlement_mode or x402_settlement_mode or self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
@@ -197,15 +202,16 @@ class Engine:
         if not 200 <= progress.head.status < 300:
             raise gateway_error(progress.call, progress.head.status, body)
         progress.check_head()
-        cutter = StopCutter(progress.call.stop)
-        completion = parse_completion(progress.call.path, body)
-        shown = cutter.feed(completion.text) + cutter.flush()
-        return self.conclude(progress, completion, shown, cutter)
+        return self.conclude(progress, parse_completion(progress.call.path, body))
 
-    def conclude(self, progress: Progress, completion: Completion, shown: str, cutter: StopCutter) -> Answer:
-        """Verify a complete answer. Raises `VerificationError`."""
+    def conclude(self, progress: Progress, completion: Completion) -> Answer:
+        """
+        Verify a complete answer and show it as asked for.
+
+        Raises `VerificationError`, or `ToolChoiceNotHonoredError` for a verified answer that does
+        not do what was asked.
+        """
         assert progress.enclave is not None  # noqa: S101 - open() has returned
-        progress.presentation = cutter.presentation()
         verified = verify_receipt(
             Exchange(
                 path=progress.call.path,
@@ -218,12 +224,19 @@ class Engine:
                 seen=self._seen(completion.proof.signature if completion.proof else ""),
             )
         )
+        try:
+            shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
+        except ToolChoiceNotHonoredError as exc:
+            exc.receipt = build_receipt(progress.record(), verified=verified)
+            _collect(progress, exc.receipt)
+            raise
+        progress.presentation = shown.presentation
         receipt = build_receipt(progress.record(), verified=verified)
         _collect(progress, receipt)
         return Answer(
-            text=shown,
-            tool_calls=completion.tool_calls,
-            finish_reason=completion.finish_reason,
+            text=shown.text,
+            tool_calls=shown.tool_calls,
+            finish_reason=shown.finish_reason,
             model=completion.model,
             usage=completion.usage,
             # Streams carry no id, and frameworks need one that is never repeated.
@@ -237,6 +250,9 @@ class Engine:
         """Whatever stops the call inside leaves a receipt with status "unverified"."""
         try:
             yield
+        except ToolChoiceNotHonoredError:
+            # Verified and collected already.
+            raise
         except BaseException as exc:
             receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
             if isinstance(exc, OpenGradientError):

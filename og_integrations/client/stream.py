@@ -31,8 +31,8 @@ class StreamReader:
         self._assembler = StreamAssembler()
         self._cutter = StopCutter(progress.call.stop)
         pinned = progress.enclave is not None and bool(progress.enclave.certificate)
-        self._buffered = progress.call.buffered or not pinned
-        self._shown: list[str] = []
+        self._buffered = progress.call.buffered or progress.call.plan.holds_text or not pinned
+        self._shown_chars = 0
 
     def feed(self, data: bytes) -> list[str]:
         """Return the text that may be shown now that `data` came."""
@@ -40,25 +40,24 @@ class StreamReader:
         texts: list[str] = []
         for event in self._decoder.feed(data):
             delta = self._assembler.feed(event)
-            if delta is not None and delta.text and (text := self._cutter.feed(delta.text)):
+            if delta is None or self._buffered:
+                continue
+            if delta.text and (text := self._cutter.feed(delta.text)):
+                self._shown_chars += len(text)
                 texts.append(text)
-        self._shown += texts
-        return [] if self._buffered else texts
+        return texts
 
     def finish(self) -> tuple[str, Answer]:
         """
         Return the text that was still held back, and the answer, verified.
 
-        Raises `StreamCutError` or `VerificationError`, each with the text shown so far.
+        Raises `StreamCutError` or `VerificationError`, each with the text so far.
         """
         if not self._decoder.at_rest:
-            self._decoder.feed(b"\n")
-        completion = self._assembler.finish()
-        rest = self._cutter.flush()
-        self._shown.append(rest)
-        shown = "".join(self._shown)
-        answer = self._engine.conclude(self._progress, completion, shown, self._cutter)
-        return (shown if self._buffered else rest), answer
+            # A last line without its end: whole events are judged, anything else is a cut.
+            self.feed(b"\n")
+        answer = self._engine.conclude(self._progress, self._assembler.finish())
+        return answer.text[self._shown_chars :], answer
 
     def failed(self, exc: OpenGradientError) -> OpenGradientError:
         """Return `exc` as the caller shall see it, with the text so far."""

@@ -6,8 +6,9 @@ here. Verification always runs on the whole signed text; the receipt's `presenta
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.translation import Shown
 
 
 class StopCutter:
@@ -43,11 +44,18 @@ class StopCutter:
         shown, self._held = self._held, ""
         return shown
 
-    def presentation(self) -> JsonObject | None:
-        """Return what the receipt says about the cut; None if there was none."""
-        return None if self.cut_at is None else {"kind": "cut_at_stop", "stop": self.cut_at}
-
     def _suspicious(self, sequence: str) -> int:
         """Return how many characters at the end could begin `sequence`."""
         longest = min(len(sequence) - 1, len(self._held))
         return next((n for n in range(longest, 0, -1) if self._held.endswith(sequence[:n])), 0)
+
+
+def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
+    """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
+    if shown.presentation is not None:
+        return shown
+    cutter = StopCutter(stop)
+    text = cutter.feed(shown.text) + cutter.flush()
+    if cutter.cut_at is None:
+        return shown
+    return replace(shown, text=text, presentation={"kind": "cut_at_stop", "stop": cutter.cut_at})
