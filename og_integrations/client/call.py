@@ -101,6 +101,10 @@ class Progress:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
 
+    def paid_with(self, grant: Grant) -> None:
+        """A request that `grant` pays for is about to leave."""
+        self.grant = grant
+
     def took(self, data: bytes) -> None:
         """Another part of the answer's body came."""
         if self.keep_body:

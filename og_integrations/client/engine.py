@@ -183,16 +183,15 @@ class Engine:
             )
             progress.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, route)
+                paid = yield from payment_flow(wallet, route, progress.paid_with)
             except ConnectionFailedError:
+                progress.grant = None
                 self.directory.leave(enclave, time.time())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
                 continue
-            finally:
-                progress.grant = self.book.current(route, 0)
-            progress.head, progress.grant = paid.head, paid.grant
+            progress.head = paid.head
             return
 
     def conclude_body(self, progress: Progress, body: bytes) -> Answer:

@@ -15,7 +15,7 @@ settle it before its deadline.
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact
 from enum import Enum
 from typing import Annotated, Any
 
@@ -37,6 +37,9 @@ from og_integrations.protocol.x402 import Requirement
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 
+# Exact or an error, whatever the caller's own decimal context is; 100 digits hold a uint256.
+_EXACT = Context(prec=100, traps=[DecimalException, Inexact])
+
 
 def parse_opg(value: object) -> int:
     """
@@ -47,8 +50,8 @@ def parse_opg(value: object) -> int:
     if isinstance(value, bool | float) or not isinstance(value, Decimal | int | str):
         raise ValueError(f"an amount of OPG is a Decimal, int or text, not {type(value).__name__}")
     try:
-        base_units = Decimal(value) * OPG
-    except InvalidOperation as exc:
+        base_units = _EXACT.multiply(Decimal(value), Decimal(OPG))
+    except (DecimalException, ValueError) as exc:
         raise ValueError(f"{value!r} is not an amount of OPG") from exc
     if not base_units.is_finite() or base_units < 0 or base_units != int(base_units):
         raise ValueError(f"{value!r} OPG is negative, infinite or finer than 18 decimals")
@@ -57,7 +60,7 @@ def parse_opg(value: object) -> int:
 
 def format_opg(base_units: int) -> str:
     """Return base units as OPG, exactly, without trailing zeros: `"0.1"`."""
-    return format((Decimal(base_units) / OPG).normalize(), "f")
+    return format(_EXACT.divide(Decimal(base_units), Decimal(OPG)).normalize(_EXACT), "f")
 
 
 def _lowered(values: object) -> object:

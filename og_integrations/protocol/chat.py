@@ -29,8 +29,11 @@ def encode_json(value: object) -> bytes:
     would sort `{10: …, 9: …}` by number here and by text at the gateway).
     Raises `InvalidRequestError`.
     """
-    _refuse_non_json(value, "request")
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    try:
+        _refuse_non_json(value, "request")
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    except (RecursionError, ValueError) as exc:
+        raise InvalidRequestError("The request holds itself, is nested too deeply, or holds a giant number.") from exc
 
 
 def _refuse_non_json(value: object, where: str) -> None:
@@ -69,7 +72,7 @@ class ChatRequest:
     path: ClassVar[str] = CHAT_PATH
 
     model: str
-    messages: Sequence[JsonObject]
+    messages: Sequence[JsonObject] = field(repr=False)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: str | Sequence[str] | None = None
@@ -103,7 +106,7 @@ class CompletionRequest:
     stream: ClassVar[bool] = False
 
     model: str
-    prompt: str
+    prompt: str = field(repr=False)
     temperature: float | None = None
     max_tokens: int | None = None
     stop: str | Sequence[str] | None = None

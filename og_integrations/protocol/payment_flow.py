@@ -11,7 +11,7 @@ Rule 3: once a signature left, every way out either brings an answer or marks th
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from og_integrations.errors import (
@@ -43,7 +43,7 @@ class Send:
     """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
 
     route: Route
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,18 @@ class Paid:
     grant: Grant | None
 
 
-def payment_flow(wallet: Wallet, route: Route) -> Flow:
+def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = lambda grant: None) -> Flow:
     """
     Get one request answered, paying if asked to, within the budget of `wallet`.
 
-    Returns the head of the first answer that is not about payment (of any status). Raises
-    `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
+    Returns the head of the first answer that is not about payment (of any status). `using` is told
+    of the grant before a request with it leaves, so that whoever stops this flow still knows what
+    was paid with.
+
+    Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
     `PaymentInDoubtError` after anything was signed.
     """
-    grant = wallet.book.current(route, wallet.clock())
+    grant = wallet.book.join(route, wallet.clock())
     made = False
     while True:
         if grant is None:
@@ -102,13 +105,16 @@ def payment_flow(wallet: Wallet, route: Route) -> Flow:
                     return Paid(answer, None)
                 requirement = answer
             grant, made = wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+        if grant.session_id is None and grant.header is None:
+            yield from _sign(wallet, route, grant)
+        using(grant)
         head = yield from _attempt(wallet, route, grant)
         if head is not None:
             return Paid(head, grant)
         if made:
             _refuse_second(route)
         # The session was over before this request was looked at: ask again, as for a first call.
-        grant = wallet.book.current(route, wallet.clock())
+        grant = wallet.book.join(route, wallet.clock())
 
 
 def _ask(route: Route, wallet: Wallet) -> Generator[Effect, ReplyHead | None, ReplyHead | Requirement]:
@@ -136,8 +142,6 @@ def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Re
     """Send with `grant`; return the answer's head, or None if the grant's session is over."""
     if grant.session_id is not None:
         return (yield from _resume(wallet, route, grant, grant.session_id))
-    if grant.header is None:
-        yield from _sign(wallet, route, grant)
     shared = grant.reached
     head = yield from _send(wallet.book, route, grant, {PAYMENT_SIGNATURE: str(grant.header)})
     try:
@@ -181,7 +185,7 @@ def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Reply
     try:
         yield Sign(grant.authorization.typed_data(), grant, keep)
     except BaseException as exc:
-        wallet.book.unsigned(route, grant)
+        wallet.book.unsigned(route, grant, cancelled=not isinstance(exc, Exception))
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
             raise SigningError(
                 f"The signer of {route.payer} failed with {type(exc).__name__}. Nothing was sent or paid."
@@ -192,7 +196,6 @@ def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Reply
 def _send(
     book: SessionBook, route: Route, grant: Grant, headers: Mapping[str, str]
 ) -> Generator[Effect, ReplyHead | None, ReplyHead]:
-    book.sent(grant)
     try:
         head = yield Send(route, headers)
     except ConnectionFailedError:

@@ -32,7 +32,8 @@ class StopCutter:
         self._held += text
         found = [(at, sequence) for sequence in self._stop if (at := self._held.find(sequence)) >= 0]
         if found:
-            at, self.cut_at = min(found)
+            # The one that ends first: so it does not matter in which pieces the text came.
+            at, self.cut_at = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
             shown, self._held = self._held[:at], ""
             return shown
         keep = max(self._suspicious(sequence) for sequence in self._stop)

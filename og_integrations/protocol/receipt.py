@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -51,7 +51,7 @@ class Exchange:
     """
 
     path: str
-    wire: bytes
+    wire: bytes = field(repr=False)
     completion: Completion
     enclave: Enclave
     trust: Trust | None
@@ -69,14 +69,14 @@ class VerifiedReceipt:
     """
 
     exchange: Exchange
-    request: JsonObject
+    request: JsonObject = field(repr=False)
     proof: TeeProof
     hashing: str
     checks: tuple[Check, ...]
-    seal: object = field(repr=False, compare=False)
+    seal: InitVar[object]
 
-    def __post_init__(self) -> None:
-        if self.seal is not _SEAL:
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
             raise VerificationError("A VerifiedReceipt is made by verify_receipt only.", step="proof")
 
 
@@ -137,7 +137,8 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
             f"finish_reason {completion.finish_reason!r} with {len(completion.tool_calls)} tool calls: the "
             "signature covers either text or tool calls, and this does not say which"
         )
-    sent = {name for name in map(_tool_name, request.get("tools") or ()) if name is not None}
+    tools = request.get("tools")
+    sent = {name for name in map(_tool_name, tools if isinstance(tools, list) else ()) if name is not None}
     for call in completion.tool_calls:
         if call.name not in sent:
             raise StepError(f"the answer calls a tool that was not sent; expected one of {sorted(sent)}")

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
@@ -76,9 +77,11 @@ def authorization_of(receipt: JsonObject) -> Permit2Authorization:
     """
     Rebuild the signed Permit2 authorization from a receipt alone; its `digest` is the payment hash.
 
-    Raises `KeyError` or `ValueError` if the receipt holds no Permit2 payment.
+    Raises `ValueError` if the receipt holds no Permit2 payment.
     """
-    payment = receipt["payment"]
+    payment = receipt.get("payment") or {}
+    if not payment.get("spender"):
+        raise ValueError("The receipt holds no Permit2 payment.")
     return Permit2Authorization(
         chain_id=int(payment["network"].removeprefix("eip155:")),
         payer=payment["payer"],
@@ -108,8 +111,9 @@ def _enclave(enclave: Enclave) -> JsonObject:
 def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
     assert record.grant is not None  # noqa: S101 - checked by the only caller
     authorization: Authorization = record.grant.authorization
-    settlement = parse_settlement(record.head) if record.head else {}
-    streamed = completion.settlement if completion else {}
+    settlement = _settlement(record.head)
+    streamed = {name: value for name, value in (completion.settlement if completion else {}).items()
+                if isinstance(value, str)}  # fmt: skip
     session = record.grant.session_id
     return {
         "payment_hash": settlement.get("payment_hash") or "0x" + authorization.digest().hex(),
@@ -130,6 +134,14 @@ def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
         "transaction_hash": settlement.get("transaction_hash") or streamed.get("data_settlement_transaction_hash"),
         "blob_id": settlement.get("blob_id") or streamed.get("data_settlement_blob_id"),
     }
+
+
+def _settlement(head: ReplyHead | None) -> JsonObject:
+    try:
+        return parse_settlement(head) if head else {}
+    except MalformedReplyError:
+        # Nothing of it is signed, and a receipt is also made while another error is on its way.
+        return {}
 
 
 def _unsigned(completion: Completion) -> list[str]:

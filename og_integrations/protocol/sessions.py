@@ -75,6 +75,15 @@ class SessionBook:
             grant = self._grants.get(route)
             return grant if grant is not None and now < grant.retire_at else None
 
+    def join(self, route: Route, now: int) -> Grant | None:
+        """
+        Return `current`, counting one more call that uses it.
+
+        Each join ends in one of the methods below, from `not_sent` to `unsigned`.
+        """
+        with self._lock:
+            return self._joined(route, now)
+
     def offer(self, route: Route) -> Requirement | None:
         """Return what was asked for last time, so that a renewal needs no 402 first."""
         with self._lock:
@@ -82,14 +91,14 @@ class SessionBook:
 
     def open(self, route: Route, requirement: Requirement, *, now: int, nonce: Callable[[], int]) -> tuple[Grant, bool]:
         """
-        Return the current grant of `route`, or make one for `requirement`; and whether it was made.
+        Join the current grant of `route`, or make one for `requirement`; and say whether it was made.
 
         Policy and budget are asked here, before anything is signed.
         Raises `OfferRefusedError` or `MalformedOfferError`.
         """
         with self._lock:
-            grant = self._grants.get(route)
-            if grant is not None and now < grant.retire_at:
+            grant = self._joined(route, now)
+            if grant is not None:
                 return grant, False
             self.budget.policy.check(requirement, route.host)
             authorization = build_authorization(requirement, payer=route.payer, now=now, nonce=nonce())
@@ -101,6 +110,7 @@ class SessionBook:
                 # An offer too short for the margin is used for its first half, rather than never.
                 retire_at=now + max(lifetime - RENEW_BEFORE, lifetime // 2),
                 signing=self._new_lock(),
+                in_flight=1,
             )
             self._grants[route] = grant
             self._offers[route] = requirement
@@ -121,13 +131,8 @@ class SessionBook:
                 grant.signature = signature
                 grant.header = encode_payment(grant.requirement, grant.authorization, signature)
 
-    def sent(self, grant: Grant) -> None:
-        """A request with `grant` is about to leave."""
-        with self._lock:
-            grant.in_flight += 1
-
     def not_sent(self, route: Route, grant: Grant) -> None:
-        """It did not: no connection. Release the hold if nobody else uses the grant."""
+        """No connection, so it did not leave. Release the hold if nobody else uses the grant."""
         with self._lock:
             grant.in_flight -= 1
             unused = not grant.in_flight and not grant.reached
@@ -171,14 +176,25 @@ class SessionBook:
         with self._lock:
             self._drop(route, grant)
 
-    def unsigned(self, route: Route, grant: Grant) -> None:
-        """The signer failed; if nobody else signed it meanwhile, nothing exists to be paid."""
+    def unsigned(self, route: Route, grant: Grant, *, cancelled: bool) -> None:
+        """
+        The signer failed: so it does for all who share the grant, unless one of them signed it. A
+        call that was merely `cancelled` while signing is nobody else's concern.
+        """
         with self._lock:
-            if grant.signature is not None:
+            grant.in_flight -= 1
+            if grant.reached or (grant.in_flight and (cancelled or grant.signature is not None)):
                 return
             grant.abandoned = True
             self._drop(route, grant)
         grant.hold.release()
+
+    def _joined(self, route: Route, now: int) -> Grant | None:
+        grant = self._grants.get(route)
+        if grant is None or now >= grant.retire_at:
+            return None
+        grant.in_flight += 1
+        return grant
 
     def _arrived(self, grant: Grant) -> None:
         with self._lock:

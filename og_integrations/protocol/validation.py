@@ -27,7 +27,11 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     for position, message in enumerate(request.messages):
         _check_message(message, f"messages[{position}]", images=images)
     for position, tool in enumerate(request.tools or ()):
-        if tool.get("type") != "function" or not isinstance(_of(tool, "function").get("name"), str):
+        if (
+            not isinstance(tool, Mapping)
+            or tool.get("type") != "function"
+            or not isinstance(_of(tool, "function").get("name"), str)
+        ):
             raise InvalidRequestError(
                 f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
             )
@@ -47,11 +51,13 @@ def check_completion(request: CompletionRequest) -> None:
 
 
 def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
+    if not isinstance(message, Mapping):
+        raise InvalidRequestError(f"{where} is a {type(message).__name__}, expected an object with role and content.")
     role, content = message.get("role"), message.get("content")
     if role not in _ROLES:
         hint = " Send it as system." if role == "developer" else ""
         raise InvalidRequestError(f"{where} has the role {role!r}, expected one of {', '.join(_ROLES)}.{hint}")
-    if role in _TEXT_REQUIRED and (content is None or content == []):
+    if content == [] or (role in _TEXT_REQUIRED and content is None):
         raise InvalidRequestError(f"{where} ({role}) has no content.")
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise InvalidRequestError(f"{where} (tool) has no tool_call_id.")
@@ -64,6 +70,8 @@ def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
                 f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
                 "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
             )
+    if "tool_calls" in message and message["tool_calls"] is None:
+        raise InvalidRequestError(f"{where} has tool_calls null, which the gateway refuses; leave it out.")
     for call in message.get("tool_calls") or ():
         if not isinstance(_of(call, "function").get("arguments"), str) or not isinstance(call.get("id"), str):
             raise InvalidRequestError(f"{where} has a tool call without id or without arguments as JSON text.")
@@ -72,7 +80,7 @@ def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
 def _check_format(response_format: JsonObject | None, *, json_object: bool) -> None:
     if response_format is None:
         return
-    kind = response_format.get("type")
+    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
     if kind not in ("text", "json_object", "json_schema"):
         raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
     if kind == "json_object" and not json_object:

@@ -44,7 +44,7 @@ class ReplyHead:
     """Status and headers of an answer, before its body; names in any case, duplicates kept."""
 
     status: int
-    headers: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[str, str]] = field(repr=False)
 
     def header(self, name: str) -> str | None:
         """Return the value of `name`. Raises `MalformedReplyError` if it is there more than once."""
@@ -190,6 +190,8 @@ def _transfer(
     name, version = extra.get("name"), extra.get("version")
     if not isinstance(name, str) or not isinstance(version, str):
         raise MalformedOfferError("The `exact` offer names no token name and version, which EIP-3009 signs.")
+    if any("\ud800" <= character <= "\udfff" for character in name + version):
+        raise MalformedOfferError("The `exact` offer's token name or version holds a lone surrogate.")
     return Eip3009Authorization(
         chain_id=requirement.chain_id,
         payer=checksum_address(payer),

@@ -1,0 +1,159 @@
+"""Choosing an enclave, driven by hand: the directory asks for bytes, the test answers."""
+
+import threading
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from og_integrations.client.directory import COOL_DOWN, REFRESH_AFTER, Directory
+from og_integrations.client.rpc import Fetch
+from og_integrations.client.settings import resolve_settings
+from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError
+from og_integrations.protocol.enclave import (
+    DEBUG_PCR_HASH,
+    KNOWN_PCR_HASH,
+    Enclave,
+    EnclavePolicy,
+    UnsafeAcceptAnyEnclave,
+    tee_id_of,
+)
+from og_integrations.protocol.registry import encode_enclaves
+
+T = TypeVar("T")
+
+
+def _enclave(number: int, **changes: Any) -> Enclave:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    enclave = Enclave(
+        tee_id=tee_id_of(der),
+        endpoint=f"https://10.0.0.{number}",
+        public_key=der,
+        certificate=b"certificate",
+        pcr_hash=KNOWN_PCR_HASH,
+    )
+    return replace(enclave, **changes)
+
+
+ONE, TWO = _enclave(1), _enclave(2)
+
+
+def _directory(policy: EnclavePolicy | None = None) -> Directory:
+    settings = resolve_settings(network="devnet", environment={})
+    return Directory(settings, policy or EnclavePolicy(), threading.Lock(), pick=lambda enclaves: enclaves[0])
+
+
+def _listing(*enclaves: Enclave) -> bytes:
+    return b'{"jsonrpc":"2.0","id":1,"result":"0x' + encode_enclaves(enclaves).hex().encode() + b'"}'
+
+
+def _run(flow: Generator[Fetch, bytes, T], *answers: bytes | Exception) -> T:
+    waiting = list(answers)
+    try:
+        next(flow)
+        while True:
+            answer = waiting.pop(0)
+            _ = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+    except StopIteration as stop:
+        assert not waiting, "the registry was read less often than expected"
+        result: T = stop.value
+        return result
+
+
+def test_enclave_is_remembered_until_refresh() -> None:
+    directory = _directory()
+    assert _run(directory.choose(0), _listing(ONE, TWO)) == ONE
+    assert _run(directory.choose(REFRESH_AFTER - 1)) == ONE
+    assert _run(directory.choose(REFRESH_AFTER), _listing(TWO)) == TWO
+
+
+def test_retired_enclave_is_left_but_known_to_calls_under_way() -> None:
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE))
+    _run(directory.choose(REFRESH_AFTER), _listing(TWO))
+    assert directory.get(ONE.tee_id) == ONE
+
+
+def test_left_enclave_is_chosen_again_only_after_cool_down() -> None:
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE, TWO))
+    directory.leave(ONE, 1)
+    assert _run(directory.choose(2)) == TWO
+    directory.leave(TWO, 3)
+    with pytest.raises(DiscoveryError, match=r"All 2 enclaves known were tried .* Nothing was sent"):
+        _run(directory.choose(4))
+    assert _run(directory.choose(1 + COOL_DOWN)) == ONE
+
+
+def test_registry_away_keeps_what_is_known() -> None:
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE))
+    assert _run(directory.choose(REFRESH_AFTER), ConnectionFailedError("No connection to the node.")) == ONE
+
+
+def test_registry_away_at_first_is_an_error_and_asked_again() -> None:
+    directory = _directory()
+    with pytest.raises(DiscoveryError, match=r"No connection to the node\. Nothing was sent"):
+        _run(directory.choose(0), ConnectionFailedError("No connection to the node."))
+    assert _run(directory.choose(1), _listing(ONE)) == ONE
+
+
+def test_empty_registry_says_where_to_look() -> None:
+    with pytest.raises(DiscoveryError, match=r"lists no usable enclave .* OG_REGISTRY_ADDRESS"):
+        _run(_directory().choose(0), _listing())
+
+
+@pytest.mark.parametrize(
+    ("enclave", "policy", "says"),
+    [
+        (replace(ONE, pcr_hash=DEBUG_PCR_HASH), EnclavePolicy(), "debug mode"),
+        (replace(ONE, enabled=False), EnclavePolicy(), "disabled in the registry"),
+        (replace(ONE, endpoint="http://10.0.0.1"), EnclavePolicy(), "expected https"),
+        (ONE, EnclavePolicy(allowed_pcr_hashes=["0x" + "11" * 32]), "expected one of 1 in EnclavePolicy"),
+        (ONE, EnclavePolicy(allowed_tee_ids=[TWO.tee_id]), "not one of 1 in EnclavePolicy.allowed_tee_ids"),
+        (ONE, EnclavePolicy(allowed_pcr_hashes=[]), "expected one of 0"),
+        (ONE, EnclavePolicy(allowed_tee_ids=[]), "not one of 0"),
+    ],
+)
+def test_policy_refuses_enclave(enclave: Enclave, policy: EnclavePolicy, says: str) -> None:
+    with pytest.raises(EnclaveRejectedError, match=says):
+        _run(_directory(policy).choose(0), _listing(enclave))
+
+
+def test_policy_picks_the_acceptable_one() -> None:
+    policy = EnclavePolicy(allowed_tee_ids=[TWO.tee_id.upper().replace("0X", "")])
+    assert _run(_directory(policy).choose(0), _listing(ONE, TWO)) == TWO
+
+
+def test_unsafe_policy_accepts_and_warns() -> None:
+    debug = replace(ONE, pcr_hash=DEBUG_PCR_HASH)
+    with pytest.warns(UserWarning, match="accepted without any check"):
+        assert _run(_directory(UnsafeAcceptAnyEnclave()).choose(0), _listing(debug)) == debug
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"[]",
+        b'{"error": {"message": "no such method"}}',
+        b'{"result": 7}',
+        b'{"result": "0xzz"}',
+        b'{"result":"0x"}',
+    ],
+)
+def test_node_answering_nonsense_is_a_discovery_error(answer: bytes) -> None:
+    with pytest.raises(DiscoveryError):
+        _run(_directory().choose(0), answer)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"public_key": 7}', b'{"public_key": "-----BEGIN PUBLIC KEY-----"}'])
+def test_gateway_without_key_is_a_discovery_error(body: bytes) -> None:
+    settings = resolve_settings(gateway_url="http://127.0.0.1:1", environment={})
+    directory = Directory(settings, EnclavePolicy(), threading.Lock())
+    with pytest.raises(DiscoveryError, match="no PEM public key"):
+        _run(directory.choose(0), body)

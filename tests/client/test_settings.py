@@ -1,0 +1,137 @@
+"""Where settings come from, and what is said when they are wrong."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import httpx
+import pytest
+
+from og_integrations.client import AsyncClient, Client, LocalSigner
+from og_integrations.client.settings import resolve_settings
+from og_integrations.devnet import Devnet
+from og_integrations.errors import ConfigurationError, InvalidRequestError
+from og_integrations.networks import BASE
+from tests.client.asking import MODEL, user
+
+KEY = "0x" + "11" * 32
+
+
+@pytest.mark.parametrize("name", ["OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY"])
+def test_key_comes_from_the_environment(name: str) -> None:
+    signer = resolve_settings(environment={name: KEY}).require_signer()
+    assert signer.address == LocalSigner(KEY).address
+
+
+def test_environment_changes_a_named_network() -> None:
+    environment = {
+        "OG_NETWORK": "base-sepolia",
+        "OG_RPC_URL": "http://rpc",
+        "OG_REGISTRY_RPC_URL": "http://registry",
+        "OG_REGISTRY_ADDRESS": "0x01",
+        "OG_GATEWAY_URL": "http://gateway",
+    }
+    settings = resolve_settings(environment=environment)
+    network = settings.network
+    assert (network.chain_id, network.rpc_url, network.registry_rpc_url) == (84532, "http://rpc", "http://registry")
+    assert (network.registry_address, settings.gateway_url) == ("0x01", "http://gateway")
+
+
+def test_argument_wins_over_environment() -> None:
+    settings = resolve_settings(network="base", rpc_url="http://mine", environment={"OG_RPC_URL": "http://theirs"})
+    assert settings.network.rpc_url == "http://mine"
+
+
+def test_network_value_is_complete_by_itself() -> None:
+    assert resolve_settings(network=BASE, environment={"OG_RPC_URL": "http://theirs"}).network == BASE
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"network": "mainnet"}, "Unknown network 'mainnet'; expected one of base, base-sepolia, devnet"),
+        ({"private_key": KEY, "signer": LocalSigner(KEY)}, "Both private_key and signer"),
+        ({"signer": object()}, "expected an object with `address` and `sign_typed_data`"),
+        ({"private_key": "0x12"}, "expected 64 hex digits .* got 4 characters"),
+        ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
+        ({"verification": "off"}, "cannot be turned off"),
+        ({"spend_policy": {"total": 0.1}}, "an amount of OPG is a Decimal, int or text, not float"),
+        ({"spend_policy": {"totl": "1"}}, "totl: Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_setting_is_named(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        Client(**options)
+
+
+def test_missing_key_says_how_to_set_it() -> None:
+    with Client() as client, pytest.raises(ConfigurationError, match="set OG_PRIVATE_KEY"):
+        client.chat(MODEL, user("hi"))
+
+
+def test_foreign_settlement_enum_is_read_by_name() -> None:
+    class Foreign(Enum):
+        SETTLE_INDIVIDUAL = "settle"
+
+    with Client(x402_settlement_mode=Foreign.SETTLE_INDIVIDUAL) as client:
+        assert client.engine.settlement_mode.value == "private"
+
+
+def test_ready_http_client_needs_a_gateway_url() -> None:
+    with httpx.Client() as ready, pytest.raises(ConfigurationError, match="cannot be pinned"):
+        Client(http_client=ready)
+
+
+def test_http_client_factory_takes_the_pinned_context(net: Devnet, make_client: Callable[..., Client]) -> None:
+    contexts: list[object] = []
+
+    def make(ssl_context: Any) -> httpx.Client:
+        contexts.append(ssl_context)
+        return httpx.Client(verify=ssl_context or True, headers={"X-Mine": "1"})
+
+    assert make_client(http_client=make).chat(MODEL, user("hi")).receipt["status"] == "verified"
+    assert [context is None for context in contexts] == [True, False]
+
+
+def test_default_headers_are_sent(net: Devnet, make_client: Callable[..., Client]) -> None:
+    assert make_client(default_headers={"X-Team": "blue"}).chat(MODEL, user("hi")).text
+
+
+def test_spend_total_holds_across_sessions(net: Devnet, make_client: Callable[..., Client]) -> None:
+    client = make_client(spend_policy={"total": "0.1"})
+    client.chat(MODEL, user("hi"))
+    with pytest.raises(Exception, match=r"needs 0.1 OPG, but 0.1 of 0.1 OPG .* authorized already"):
+        client.complete(MODEL, "hi")
+    assert net.stats().signatures == 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "options", "says"),
+    [
+        ([], {}, "messages is empty"),
+        ([{"role": "developer", "content": "x"}], {}, "Send it as system"),
+        ([{"role": "user", "content": None}], {}, "has no content"),
+        (user("hi"), {"temperature": 3}, "expected a number from 0 to 2"),
+        (user("hi"), {"temperature": float("nan")}, "expected a number from 0 to 2"),
+        (user("hi"), {"max_tokens": 1.0}, "expected a whole number"),
+        (user("hi"), {"stop": ["a", "b", "c", "d", "e"]}, "expected 1 to 4"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], {}, "drops before"),
+        ([{"role": "user", "content": "x", "extra": {1: 2}}], {}, "JSON keys are strings"),
+        ([{"role": "user", "content": "x", "extra": object()}], {}, "which JSON does not know"),
+    ],
+)
+def test_request_the_gateway_would_refuse_is_not_sent(
+    net: Devnet, client: Client, messages: list[dict[str, Any]], options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=says):
+        client.chat(MODEL, messages, **options)
+    assert net.stats().requests == 0
+
+
+def test_one_engine_serves_both_clients(net: Devnet, client: Client) -> None:
+    import asyncio
+
+    other = AsyncClient(engine=client.engine)
+    client.chat(MODEL, user("hi"))
+    asyncio.run(other.chat(MODEL, user("hi")))
+    assert (net.stats().payments, net.stats().statuses) == (1, {402: 1, 200: 2})
