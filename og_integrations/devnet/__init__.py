@@ -1,0 +1,38 @@
+"""
+The whole network on one machine: the other side of each file of `protocol`.
+
+```python
+with Devnet() as net:
+    ...  # net.network, net.private_key, net.stats(), net.inject("bad_signature", times=1)
+```
+
+A chain with OPG, Permit2 and the TEERegistry; gateways with TLS, a paywall and a signing enclave; a
+scripted model. Everything that is signed is really signed, and every check of the real gateway is made
+(PROTOCOL.md); what it charges moves balances that nobody owns.
+"""
+
+from og_integrations.devnet.enclave import LocalEnclave
+from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.faults import CATALOGUE
+from og_integrations.devnet.journal import Journal, Stats
+from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet, Wallet
+from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
+from og_integrations.devnet.script import Script
+from og_integrations.devnet.serving import serve
+
+__all__ = [
+    "Answer",
+    "CATALOGUE",
+    "DEFAULT_CAP",
+    "Devnet",
+    "Fault",
+    "Journal",
+    "LocalEnclave",
+    "Model",
+    "ModelCall",
+    "ModelRequest",
+    "Script",
+    "Stats",
+    "Wallet",
+    "serve",
+]

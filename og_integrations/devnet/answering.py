@@ -1,0 +1,210 @@
+"""Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5)."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.data_settlement import (
+    INDIVIDUAL,
+    NO_USAGE,
+    DataSettler,
+    Posting,
+    proof_headers,
+)
+from og_integrations.devnet.enclave import EnclaveKeys, Proof
+from og_integrations.devnet.faulting import Events, Trouble
+from og_integrations.devnet.forwarding import forwarded, refuses_format, reserialised
+from og_integrations.devnet.http import Reply
+from og_integrations.devnet.model import Answer, Family, Model, ModelCall
+from og_integrations.devnet.output import END_OF_STREAM, Output, StreamEvent, tool_calls_json
+from og_integrations.devnet.replies import failed, json_reply, stream_reply
+from og_integrations.devnet.stream_shapes import call_deltas, merged_calls
+from og_integrations.protocol.canonical import output_hash, request_hash
+from og_integrations.protocol.chat import COMPLETION_PATH, JsonObject, ToolCall, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """
+    One paid and accepted request. `raw` is its body as text, `mode` how its data is settled.
+
+    `charge` takes the usage of an answer that costs something, once, before its last byte leaves.
+    """
+
+    path: str
+    body: JsonObject
+    raw: str
+    family: Family
+    mode: str
+    exchange: int
+    trouble: Trouble
+    charge: Callable[[Usage], None]
+
+
+class Answerer:
+    """The part of a gateway that runs inside the enclave."""
+
+    def __init__(
+        self, keys: EnclaveKeys, model: Model, clock: Clock, settler: DataSettler, *, retry_seconds: float
+    ) -> None:
+        self._keys = keys
+        self._model = model
+        self._clock = clock
+        self._settler = settler
+        self._retry_seconds = retry_seconds
+
+    async def answer(self, job: Job) -> Reply:
+        """Return the answer to `job`. Raises `InvalidRequestError` for what cannot be hashed."""
+        streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
+        if refuses_format(job.body, job.family):
+            return failed("Stream setup failed") if streamed else failed()
+        request_hash(job.path, job.body)  # what cannot be hashed fails before the model is asked
+        answer = await self._model.answer(forwarded(job.path, job.body, job.family))
+        return (
+            stream_reply(job.trouble.events(self._events(job, answer))) if streamed else await self._whole(job, answer)
+        )
+
+    async def _whole(self, job: Job, answer: Answer) -> Reply:
+        await asyncio.sleep(answer.delay * len(answer.pieces))
+        if answer.error_status is not None:
+            # A 4xx of the provider is final, all else is tried again before it is given up.
+            await asyncio.sleep(0 if answer.error_status == 400 else self._retry_seconds)
+            return failed()
+        if answer.fail_after is not None:
+            return failed()
+        calls = tuple(_tool_call(job.family, call, reserialised(call.arguments)) for call in answer.calls)
+        output = job.trouble.output(Output(text=answer.text, calls=calls))
+        proof = self._sign(job, output)
+        job.charge(answer.usage)
+        body = job.trouble.signed(self._body(job, output, proof) | _usage(answer.usage, sort=True))
+        reply = json_reply(body)
+        posted = self._post(job, proof, published=f"{job.raw}\n{reply.body!r}")
+        if job.mode == INDIVIDUAL:
+            reply.headers += proof_headers(proof)
+        if isinstance(posted, Posting):
+            reply.headers += posted.headers()
+        return reply
+
+    def _body(self, job: Job, output: Output, proof: Proof) -> JsonObject:
+        if job.path == COMPLETION_PATH:
+            choice: JsonObject = {"text": output.text, "index": 0, "finish_reason": "stop"}
+            kind, prefix = "text_completion", "cmpl"
+        else:
+            message: JsonObject = {"role": "assistant", "content": output.text}
+            if output.calls:
+                message["tool_calls"] = tool_calls_json(output.calls)
+            choice = {"message": message, "index": 0, "finish_reason": output.finish_reason}
+            kind, prefix = "chat.completion", "chatcmpl"
+        return {
+            "id": f"{prefix}-{uuid.uuid4()}",
+            "object": kind,
+            "created": self._clock.seconds(),
+            "model": job.body["model"],
+            "choices": [choice],
+            **proof.fields(),
+        }
+
+    async def _events(self, job: Job, answer: Answer) -> Events:
+        if answer.error_status is not None:
+            for event in _failure(job):
+                yield event
+            return
+        for count, piece in enumerate(answer.pieces):
+            if count == answer.fail_after:
+                for event in _failure(job):
+                    yield event
+                return
+            if answer.delay:
+                await asyncio.sleep(answer.delay)
+            yield _chunk(job, {"content": piece, "role": "assistant"})
+        if answer.fail_after is not None:
+            for event in _failure(job):
+                yield event
+            return
+        output = job.trouble.output(_streamed_output(job, answer))
+        for delta in call_deltas(job.family, output.calls, after_text=bool(output.text)):
+            yield _chunk(job, delta)
+        yield self._final(job, output, answer.usage)
+        yield END_OF_STREAM
+
+    def _final(self, job: Job, output: Output, usage: Usage) -> StreamEvent:
+        proof = self._sign(job, output)
+        job.charge(usage)
+        value = _chunk_value(job, {}, output.finish_reason) | proof.fields() | _usage(usage, sort=False)
+        if job.mode != INDIVIDUAL:
+            self._post(job, proof, published="")
+            return StreamEvent(value)
+        # Of a stream only this event is archived, without its text.
+        posted = self._post(job, proof, published=f"{job.raw}\n{value}")
+        if isinstance(posted, Posting):
+            value |= posted.event_members()
+        else:
+            value |= {"data_settlement_success": False, "data_settlement_error": posted}
+        return StreamEvent(value, compact=True)
+
+    def _sign(self, job: Job, output: Output) -> Proof:
+        calls = output.calls if output.signed_calls is None else output.signed_calls
+        return job.trouble.keys(self._keys).sign(
+            request_hash(job.path, job.trouble.hashed_request(job.body)),
+            output_hash(output.text, calls, output.finish_reason),
+            job.trouble.timestamp(self._clock.seconds()),
+        )
+
+    def _post(self, job: Job, proof: Proof, *, published: str) -> Posting | str | None:
+        if job.mode == INDIVIDUAL and (error := job.trouble.settle_data_error()) is not None:
+            return error
+        return self._settler.post(job.mode, proof, exchange=job.exchange, published=published)
+
+
+def _tool_call(family: Family, call: ModelCall, arguments: str) -> ToolCall:
+    match family:
+        case Family.ANTHROPIC:
+            identity = f"toolu_{secrets.token_hex(10)}"
+        case Family.GOOGLE:
+            identity = str(uuid.uuid4())
+        case _:
+            identity = f"call_{secrets.token_hex(12)}"
+    return ToolCall(identity, call.name, arguments)
+
+
+def _streamed_output(job: Job, answer: Answer) -> Output:
+    # Only the OpenAI and xAI adapters keep the provider's bytes; the others have parsed them.
+    kept = job.family in {Family.OPENAI, Family.XAI}
+    calls = tuple(
+        _tool_call(job.family, call, call.arguments if kept else reserialised(call.arguments)) for call in answer.calls
+    )
+    signed = merged_calls(calls) if job.family is Family.GOOGLE else None
+    return Output(text=answer.text, calls=calls, signed_calls=signed)
+
+
+def _chunk_value(job: Job, delta: JsonObject, finish_reason: str | None) -> JsonObject:
+    return {
+        "choices": [{"delta": delta, "index": 0, "finish_reason": finish_reason}],
+        "model": job.body["model"],
+    }
+
+
+def _chunk(job: Job, delta: JsonObject) -> StreamEvent:
+    return StreamEvent(_chunk_value(job, delta, None))
+
+
+def _failure(job: Job) -> list[StreamEvent]:
+    events = [StreamEvent({"error": "Stream processing failed"})]
+    if job.mode == INDIVIDUAL:
+        unsettled = {
+            "choices": [],
+            "model": "unknown",
+            "data_settlement_success": False,
+            "data_settlement_error": NO_USAGE,
+        }
+        events += [StreamEvent(unsettled, compact=True), END_OF_STREAM]
+    return events
+
+
+def _usage(usage: Usage, *, sort: bool) -> JsonObject:
+    names = ("completion_tokens", "prompt_tokens") if sort else ("prompt_tokens", "completion_tokens")
+    counts = {name: getattr(usage, name) for name in names}
+    return {"usage": {**counts, "total_tokens": usage.total_tokens}}

@@ -1,0 +1,186 @@
+"""One HTTP/1.1 connection of the devnet: h11 for the grammar, asyncio streams for the bytes."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from email.utils import formatdate
+from typing import NoReturn
+
+import h11
+
+from og_integrations.devnet.http import HungUpError, Piece, PieceKind, Pieces, Reply, Request
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+_READ_BYTES = 64 * 1024
+_MAX_HEAD_BYTES = 256 * 1024
+_REASONS = {
+    200: "OK",
+    307: "Temporary Redirect",
+    400: "BAD REQUEST",
+    401: "UNAUTHORIZED",
+    402: "Payment Required",
+    404: "NOT FOUND",
+    405: "METHOD NOT ALLOWED",
+    409: "CONFLICT",
+    413: "REQUEST ENTITY TOO LARGE",
+    415: "UNSUPPORTED MEDIA TYPE",
+    500: "INTERNAL SERVER ERROR",
+    502: "BAD GATEWAY",
+    503: "SERVICE UNAVAILABLE",
+}
+"""Reason phrases in the capitals of the real gateway: only the 402 comes from its payment layer."""
+
+
+class Connection:
+    """Reads requests and writes replies; also the `Channel` on which faults act."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        self.number = number
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+
+    async def next_request(self) -> Request | None:
+        """Return the next request, None when the peer is done. Raises `h11.RemoteProtocolError`."""
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                if self._http.they_are_waiting_for_100_continue:
+                    await self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
+                self._http.receive_data(await self._reader.read(_READ_BYTES))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MAX_REQUEST_BYTES:
+                    raise h11.RemoteProtocolError("request too large", error_status_hint=413)
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return self._request(head, bytes(body))
+            else:
+                return None
+
+    def _request(self, head: h11.Request, body: bytes) -> Request:
+        path, _, query = head.target.decode("ascii").partition("?")
+        return Request(
+            method=head.method.decode("ascii"),
+            path=path,
+            query=query,
+            headers=tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers),
+            body=body,
+            connection=self.number,
+        )
+
+    async def send(self, reply: Reply) -> bool:
+        """
+        Write `reply`; return whether the connection can be used again.
+
+        Raises `HungUpError` if a fault closed it, `ConnectionError` if the peer did.
+        """
+        if reply.wire is None and isinstance(reply.body, bytes):
+            # The peer may act on the last byte at once, so what is counted comes first.
+            self._end(reply, finished=True)
+            await self._write(b"".join([piece.data async for piece in self._pieces(reply)]))
+        else:
+            await self._send_pieces(reply)
+        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
+            self._http.start_next_cycle()
+            return True
+        return False
+
+    async def _send_pieces(self, reply: Reply) -> None:
+        honest = self._pieces(reply)
+        sent = honest if reply.wire is None else reply.wire(honest, self)
+        finished = False
+        try:
+            async with contextlib.aclosing(honest), contextlib.aclosing(sent):
+                async for piece in sent:
+                    if piece.kind is PieceKind.END:
+                        self._end(reply, finished=True)
+                        finished = True
+                    await self._write(piece.data)
+        finally:
+            if not finished:
+                self._end(reply, finished=False)
+
+    def refuse(self, status: int) -> bytes:
+        """Return the bytes that answer a request which is not HTTP; the connection ends then."""
+        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return b""
+        headers = [("Connection", "close"), ("Content-Length", "0")]
+        return self._encode(h11.Response(status_code=status, headers=headers)) + self._encode(h11.EndOfMessage())
+
+    async def _pieces(self, reply: Reply) -> Pieces:
+        if isinstance(reply.body, bytes):
+            yield Piece(PieceKind.HEAD, self._head(reply, None if reply.chunked else len(reply.body)))
+            if reply.body:
+                yield Piece(PieceKind.BODY, self._encode(h11.Data(data=reply.body)))
+        else:
+            async with contextlib.aclosing(reply.body) as chunks:
+                started = False
+                async for chunk in chunks:
+                    if not started:
+                        yield Piece(PieceKind.HEAD, self._head(reply, None))
+                        started = True
+                    yield Piece(PieceKind.BODY, self._encode(h11.Data(data=chunk)))
+                if not started:
+                    yield Piece(PieceKind.HEAD, self._head(reply, None))
+        yield Piece(PieceKind.END, self._encode(h11.EndOfMessage()))
+
+    def _head(self, reply: Reply, length: int | None) -> bytes:
+        # h11 adds Transfer-Encoding where no length is given.
+        lengths = [] if length is None else [("Content-Length", str(length))]
+        headers = [
+            ("Server", "gunicorn"),
+            ("Date", formatdate(usegmt=True)),
+            ("Connection", "keep-alive"),
+            *reply.headers[:1],
+            *lengths,
+            *reply.headers[1:],
+        ]
+        reason = _REASONS.get(reply.status, "")
+        return self._encode(h11.Response(status_code=reply.status, headers=headers, reason=reason))
+
+    def _encode(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
+        return self._http.send(event) or b""
+
+    def _end(self, reply: Reply, *, finished: bool) -> None:
+        if reply.on_end is not None:
+            reply.on_end(finished)
+
+    async def _write(self, data: bytes | None) -> None:
+        if data:
+            self._writer.write(data)
+            await self._writer.drain()
+            # `drain` returns at once while the buffer has room, and over TLS it does not see that the
+            # peer has gone; only the loop tells, and it must have its turn.
+            await asyncio.sleep(0)
+
+    async def stall(self) -> NoReturn:
+        """Send nothing more; end when the peer has gone."""
+        with contextlib.suppress(ConnectionError):
+            while await self._reader.read(_READ_BYTES):
+                pass
+        self.hang_up()
+
+    async def close(self) -> NoReturn:
+        """Close with close_notify, but without an end of the body."""
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+        raise HungUpError
+
+    def hang_up(self) -> NoReturn:
+        """Close without close_notify and without an end of the body."""
+        self._writer.transport.abort()
+        raise HungUpError
+
+    def reset(self) -> NoReturn:
+        """Close with RST."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+        raise HungUpError

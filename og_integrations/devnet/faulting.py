@@ -1,0 +1,236 @@
+"""
+What a fault is, and where it acts.
+
+A `Fault` is a name and a few small functions, one per place where the devnet can lie or break. The
+devnet passes everything it makes through the `Trouble` of the request, which applies the faults that
+are armed; with none armed it changes nothing. One fault counts one use per request, however many of
+its places that request passes.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet.http import Channel, Pieces, Reply, Request, WireFault
+from og_integrations.devnet.journal import Exchange
+from og_integrations.devnet.output import Output, StreamEvent
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.enclave import Enclave
+
+_T = TypeVar("_T")
+Events = AsyncGenerator[StreamEvent, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """
+    One way to lie or break. `about` says in one line what is done; every other member is a place.
+
+    offer            the 402's content, before it is encoded
+    offer_reply      the 402 itself
+    offer_wire       the bytes of the 402
+    refuse_payment   refuse every payment with this word
+    expire_session   the session is gone
+    instead          answer this after paying, without session header
+    hashed_request   the parsed request, before it is hashed
+    output           what the model said, before it is signed
+    timestamp        the signed time, unix seconds
+    as_impostor      sign with a key that no registry knows
+    signed           the JSON answer, after signing
+    events           the events of a stream, after signing
+    reply            status and headers of a paid answer
+    wire             the bytes of a paid answer
+    whole_wire       the same, if it is not streamed
+    stream_wire      the same, if it is
+    settle_data      the facilitator's error when it is to post an `individual` answer
+    certificate      show another certificate in the TLS handshake
+    registry         what `getActiveTEEs` lists
+    rpc              the node's answer
+    """
+
+    name: str
+    about: str
+    offer: Callable[[JsonObject], JsonObject] | None = None
+    offer_reply: Callable[[Reply], Reply] | None = None
+    offer_wire: WireFault | None = None
+    refuse_payment: str | None = None
+    expire_session: bool | None = None
+    instead: Callable[[Request], Reply] | None = None
+    hashed_request: Callable[[JsonObject], JsonObject] | None = None
+    output: Callable[[Output], Output] | None = None
+    timestamp: Callable[[int], int] | None = None
+    as_impostor: bool | None = None
+    signed: Callable[[JsonObject], JsonObject] | None = None
+    events: Callable[[Events], Events] | None = None
+    reply: Callable[[Reply], Reply] | None = None
+    wire: WireFault | None = None
+    whole_wire: WireFault | None = None
+    stream_wire: WireFault | None = None
+    settle_data: str | None = None
+    certificate: bool | None = None
+    registry: Callable[[list[Enclave]], list[Enclave]] | None = None
+    rpc: Callable[[], Reply] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Armed:
+    """A fault that waits: for `left` more uses (None: always), at `enclave` (a tee id; None: any)."""
+
+    fault: Fault
+    left: int | None
+    enclave: str | None
+
+    def spend(self) -> bool:
+        """Use it once, if any use is left."""
+        if self.left == 0:
+            return False
+        if self.left is not None:
+            self.left -= 1
+        return True
+
+
+@dataclass(slots=True)
+class FaultBoard:
+    """The armed faults of one devnet, and the key of the impostor that some of them need."""
+
+    armed: list[Armed] = field(default_factory=list)
+    impostor: EnclaveKeys = field(default_factory=EnclaveKeys, repr=False)
+
+    def arm(self, fault: Fault, *, times: int | None, enclave: str | None) -> None:
+        """Let `fault` happen `times` times (None: until cleared)."""
+        self.armed.append(Armed(fault, times, enclave))
+
+    def trouble(self, exchange: Exchange) -> "Trouble":
+        """Return what will be done to the answer of `exchange`."""
+        return Trouble(self, exchange)
+
+    def at(self, enclave: str | None) -> list[Armed]:
+        """The faults that may act at `enclave`."""
+        return [armed for armed in self.armed if armed.enclave in {None, enclave}]
+
+    def shows_wrong_certificate(self, enclave: str) -> bool:
+        """Whether this handshake shall show the impostor's certificate."""
+        return any(armed.fault.certificate and armed.spend() for armed in self.at(enclave))
+
+    def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
+        """What the registry shall list instead of `enclaves`."""
+        for armed in self.at(None):
+            if armed.fault.registry is not None and armed.spend():
+                enclaves = armed.fault.registry(enclaves)
+        return enclaves
+
+    def rpc(self) -> Reply | None:
+        """What the node shall answer instead, if anything."""
+        for armed in self.at(None):
+            if armed.fault.rpc is not None and armed.spend():
+                return armed.fault.rpc()
+        return None
+
+
+class Trouble:
+    """The faults as one request meets them; each use is noted in the exchange's `faults`."""
+
+    def __init__(self, board: FaultBoard, exchange: Exchange) -> None:
+        self._board = board
+        self._exchange = exchange
+        self._used: list[Armed] = []
+
+    def _at(self, place: Callable[[Fault], _T | None]) -> list[_T]:
+        found = []
+        for armed in self._board.at(self._exchange.enclave):
+            value = place(armed.fault)
+            if value is None or (armed not in self._used and not armed.spend()):
+                continue
+            if armed not in self._used:
+                self._used.append(armed)
+                self._exchange.faults.append(armed.fault.name)
+            found.append(value)
+        return found
+
+    def offer(self, content: JsonObject) -> JsonObject:
+        """The content of the offer."""
+        for change in self._at(lambda fault: fault.offer):
+            content = change(content)
+        return content
+
+    def offer_reply(self, reply: Reply) -> Reply:
+        """The 402 and its bytes."""
+        for change in self._at(lambda fault: fault.offer_reply):
+            reply = change(reply)
+        reply.wire = _chained(self._at(lambda fault: fault.offer_wire))
+        return reply
+
+    def refuses_payment(self) -> str | None:
+        """The word with which a good payment is refused, None to take it."""
+        return next(iter(self._at(lambda fault: fault.refuse_payment)), None)
+
+    def expires_session(self) -> bool:
+        """Whether the shown session is gone."""
+        return bool(self._at(lambda fault: fault.expire_session))
+
+    def instead(self, request: Request) -> Reply | None:
+        """What is answered after paying, without asking the gateway."""
+        return next((make(request) for make in self._at(lambda fault: fault.instead)), None)
+
+    def hashed_request(self, request: JsonObject) -> JsonObject:
+        """The request that is signed for."""
+        for change in self._at(lambda fault: fault.hashed_request):
+            request = change(request)
+        return request
+
+    def output(self, output: Output) -> Output:
+        """The output that is signed and sent."""
+        for change in self._at(lambda fault: fault.output):
+            output = change(output)
+        return output
+
+    def timestamp(self, seconds: int) -> int:
+        """The signed time."""
+        for change in self._at(lambda fault: fault.timestamp):
+            seconds = change(seconds)
+        return seconds
+
+    def keys(self, honest: EnclaveKeys) -> EnclaveKeys:
+        """Whose key signs."""
+        return self._board.impostor if self._at(lambda fault: fault.as_impostor) else honest
+
+    def signed(self, body: JsonObject) -> JsonObject:
+        """The JSON answer."""
+        for change in self._at(lambda fault: fault.signed):
+            body = change(body)
+        return body
+
+    def events(self, events: Events) -> Events:
+        """The events of a stream."""
+        for change in self._at(lambda fault: fault.events):
+            events = change(events)
+        return events
+
+    def reply(self, reply: Reply) -> Reply:
+        """A paid answer and its bytes."""
+        for change in self._at(lambda fault: fault.reply):
+            reply = change(reply)
+        faults = self._at(lambda fault: fault.wire)
+        if isinstance(reply.body, bytes):
+            faults += self._at(lambda fault: fault.whole_wire)
+        else:
+            faults += self._at(lambda fault: fault.stream_wire)
+        reply.wire = _chained(faults)
+        return reply
+
+    def settle_data_error(self) -> str | None:
+        """Why the facilitator did not post the answer, None if it did."""
+        return next(iter(self._at(lambda fault: fault.settle_data)), None)
+
+
+def _chained(faults: list[WireFault]) -> WireFault | None:
+    if not faults:
+        return None
+
+    def wire(pieces: Pieces, channel: Channel) -> Pieces:
+        for fault in faults:
+            pieces = fault(pieces, channel)
+        return pieces
+
+    return wire

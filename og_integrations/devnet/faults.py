@@ -1,0 +1,27 @@
+"""
+The catalogue: every way in which the devnet can lie or break, by name.
+
+```python
+net.inject("bad_signature", times=1)
+```
+"""
+
+from og_integrations.devnet.answer_faults import ANSWER_FAULTS
+from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.payment_faults import PAYMENT_FAULTS
+from og_integrations.devnet.stream_faults import STREAM_FAULTS
+from og_integrations.devnet.trust_faults import TRUST_FAULTS
+from og_integrations.devnet.wire_faults import WIRE_FAULTS
+from og_integrations.errors import ConfigurationError
+
+CATALOGUE: dict[str, Fault] = {
+    fault.name: fault for fault in (*TRUST_FAULTS, *PAYMENT_FAULTS, *ANSWER_FAULTS, *STREAM_FAULTS, *WIRE_FAULTS)
+}
+
+
+def find_fault(name: str) -> Fault:
+    """Return the fault called `name`. Raises `ConfigurationError`."""
+    try:
+        return CATALOGUE[name]
+    except KeyError as exc:
+        raise ConfigurationError(f"Unknown fault {name!r}; expected one of {', '.join(sorted(CATALOGUE))}.") from exc

@@ -1,0 +1,58 @@
+"""Faults about who is who: the certificate, the registry, the node."""
+
+import dataclasses
+
+from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.http import Channel, Pieces, Reply
+from og_integrations.protocol.enclave import DEBUG_PCR_HASH, Enclave
+
+_OTHER_KEYS = EnclaveKeys()
+
+
+def _debug(enclaves: list[Enclave]) -> list[Enclave]:
+    return [dataclasses.replace(enclave, pcr_hash=DEBUG_PCR_HASH) for enclave in enclaves]
+
+
+def _other_certificate(enclaves: list[Enclave]) -> list[Enclave]:
+    return [dataclasses.replace(enclave, certificate=_OTHER_KEYS.certificate) for enclave in enclaves]
+
+
+def _other_key(enclaves: list[Enclave]) -> list[Enclave]:
+    return [
+        dataclasses.replace(enclave, public_key=_OTHER_KEYS.public_key, tee_id=_OTHER_KEYS.tee_id)
+        for enclave in enclaves
+    ]
+
+
+def _text(status: int, body: bytes) -> Reply:
+    return Reply(status=status, headers=[("Content-Type", "text/html")], body=body)
+
+
+async def _silence(_pieces: Pieces, channel: Channel) -> Pieces:
+    await channel.stall()
+    yield  # makes this a generator
+
+
+TRUST_FAULTS = (
+    Fault(
+        name="wrong_certificate",
+        about="the TLS handshake shows a certificate that the registry does not list",
+        certificate=True,
+    ),
+    Fault(name="empty_registry", about="the registry lists no enclave", registry=lambda _: []),
+    Fault(name="debug_enclave", about="the registry lists enclaves in debug mode (all-zero PCRs)", registry=_debug),
+    Fault(
+        name="registry_other_certificate",
+        about="the registry lists another certificate than the gateway shows",
+        registry=_other_certificate,
+    ),
+    Fault(
+        name="registry_other_key",
+        about="the registry lists another signing key than the gateway signs with",
+        registry=_other_key,
+    ),
+    Fault(name="dead_registry", about="the node answers 503", rpc=lambda: _text(503, b"no healthy upstream")),
+    Fault(name="garbage_registry", about="the node answers HTML", rpc=lambda: _text(200, b"<html></html>")),
+    Fault(name="silent_registry", about="the node never answers", rpc=lambda: Reply(status=200, wire=_silence)),
+)

@@ -1,0 +1,179 @@
+"""Faults in the bytes: cuts, stalls, and what no HTTP library would send."""
+
+import functools
+import gzip
+from collections.abc import Callable
+
+from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply, WireFault
+
+_GIANT_HEADER_BYTES = 512 * 1024
+_BOMB_BYTES = 256 * 1024 * 1024
+_ELSEWHERE = "http://127.0.0.1:9/stolen"
+
+
+def _head(edit: Callable[[bytes], bytes]) -> WireFault:
+    """Return a fault that edits the bytes of the head, final blank line included."""
+
+    async def wire(pieces: Pieces, _channel: Channel) -> Pieces:
+        async for piece in pieces:
+            yield Piece(piece.kind, edit(piece.data)) if piece.kind is PieceKind.HEAD else piece
+
+    return wire
+
+
+def _with_line(line: bytes) -> WireFault:
+    return _head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
+
+
+async def _stall_first(_pieces: Pieces, channel: Channel) -> Pieces:
+    await channel.stall()
+    yield  # makes this a generator
+
+
+async def _stall_in_head(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield Piece(PieceKind.HEAD, piece.data[: len(piece.data) // 2])
+        await channel.stall()
+
+
+async def _stall_in_body(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        if piece.kind is PieceKind.BODY:
+            yield Piece(PieceKind.BODY, piece.data[: len(piece.data) // 2])
+            await channel.stall()
+        yield piece
+
+
+async def _stall_before_end(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        if piece.kind is PieceKind.END:
+            await channel.stall()
+        yield piece
+
+
+async def _cut_first(_pieces: Pieces, channel: Channel) -> Pieces:
+    channel.hang_up()
+    yield  # makes this a generator
+
+
+async def _cut_in_head(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield Piece(PieceKind.HEAD, piece.data[: len(piece.data) // 2])
+        channel.hang_up()
+
+
+async def _cut_in_body(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        if piece.kind is PieceKind.BODY:
+            yield Piece(PieceKind.BODY, piece.data[: len(piece.data) // 2])
+            channel.hang_up()
+        yield piece
+
+
+async def _cut_after_first(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield piece
+        if piece.kind is PieceKind.BODY:
+            channel.hang_up()
+
+
+async def _reset_after_first(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield piece
+        if piece.kind is PieceKind.BODY:
+            channel.reset()
+
+
+async def _close_after_first(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield piece
+        if piece.kind is PieceKind.BODY:
+            await channel.close()
+
+
+async def _cut_before_done(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        if b"data: [DONE]" in piece.data:
+            channel.hang_up()
+        yield piece
+
+
+async def _cut_before_end(pieces: Pieces, channel: Channel) -> Pieces:
+    async for piece in pieces:
+        if piece.kind is PieceKind.END:
+            channel.hang_up()
+        yield piece
+
+
+async def _end_early(pieces: Pieces, _channel: Channel) -> Pieces:
+    body = 0
+    async for piece in pieces:
+        body += piece.kind is PieceKind.BODY
+        # The body is ended in all form of HTTP after its first event: only the protocol says it was cut.
+        if body <= 1 or piece.kind is PieceKind.END:
+            yield piece
+
+
+async def _endless(pieces: Pieces, _channel: Channel) -> Pieces:
+    async for piece in pieces:
+        yield piece
+        while piece.kind is PieceKind.BODY:
+            yield piece
+
+
+async def _endless_line(pieces: Pieces, _channel: Channel) -> Pieces:
+    text = b"A" * 65_536
+    chunk = b"%x\r\n" % len(text) + text + b"\r\n"
+    async for piece in pieces:
+        yield piece
+        while piece.kind is PieceKind.BODY:
+            yield Piece(PieceKind.BODY, chunk)
+
+
+def _redirect(reply: Reply) -> Reply:
+    return Reply(status=307, headers=[("Location", _ELSEWHERE), *reply.headers])
+
+
+@functools.cache
+def _compressed_blanks() -> bytes:
+    return gzip.compress(b" " * _BOMB_BYTES, compresslevel=1)
+
+
+def _bomb(reply: Reply) -> Reply:
+    headers = [item for item in reply.headers if item[0] != "Content-Type"]
+    return Reply(
+        status=reply.status,
+        headers=[("Content-Type", "application/json"), ("Content-Encoding", "gzip"), *headers],
+        body=_compressed_blanks(),
+    )
+
+
+WIRE_FAULTS = (
+    Fault(name="stall_offer", about="the 402 never comes", offer_wire=_stall_first),
+    Fault(name="cut_offer", about="the connection ends instead of the 402", offer_wire=_cut_first),
+    Fault(name="stall_after_payment", about="no byte of the answer comes after paying", wire=_stall_first),
+    Fault(name="stall_mid_head", about="half of the answer's head comes", wire=_stall_in_head),
+    Fault(name="stall_mid_body", about="half of the answer's body (or first event) comes", wire=_stall_in_body),
+    Fault(name="stall_before_end", about="everything comes but the end of the body", wire=_stall_before_end),
+    Fault(name="cut_after_payment", about="the connection ends after paying, without an answer", wire=_cut_first),
+    Fault(name="cut_head", about="the connection ends in the middle of the head", wire=_cut_in_head),
+    Fault(name="cut_body", about="the connection ends in the middle of the body", whole_wire=_cut_in_body),
+    Fault(name="cut_event", about="the connection ends in the middle of an event", stream_wire=_cut_in_body),
+    Fault(name="cut_stream", about="the connection ends after the stream's first event", stream_wire=_cut_after_first),
+    Fault(name="reset_stream", about="the same, with RST", stream_wire=_reset_after_first),
+    Fault(name="closed_stream", about="the same, with a proper TLS goodbye", stream_wire=_close_after_first),
+    Fault(name="short_stream", about="the body ends properly after the first event", stream_wire=_end_early),
+    Fault(name="cut_before_done", about="the connection ends before [DONE]", stream_wire=_cut_before_done),
+    Fault(name="cut_before_end", about="the connection ends before the last chunk", stream_wire=_cut_before_end),
+    Fault(name="endless_stream", about="the first event is repeated for ever", stream_wire=_endless),
+    Fault(name="endless_event", about="a line that never ends", stream_wire=_endless_line),
+    Fault(name="giant_header", about="a header of 512 kB", wire=_with_line(b"X-Giant: " + b"A" * _GIANT_HEADER_BYTES)),
+    Fault(name="garbage_header", about="a header line without a colon", wire=_with_line(b"\x00\xff garbage")),
+    Fault(name="garbage_status", about="a status line that is none", wire=_head(lambda head: b"ICY " + head)),
+    Fault(
+        name="two_lengths", about="contradicting Content-Length headers", whole_wire=_with_line(b"Content-Length: 7")
+    ),
+    Fault(name="redirect", about="307 to another host after paying", reply=_redirect),
+    Fault(name="gzip_bomb", about="256 MB of blanks in a small compressed body", reply=_bomb),
+)
