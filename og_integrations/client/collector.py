@@ -9,8 +9,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from pathlib import Path
 
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat import JsonObject
 
 _collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
@@ -36,17 +38,22 @@ class Receipts(list[JsonObject]):
 
     def save(self, folder: str | Path) -> list[Path]:
         """
-        Write each receipt with its exchange to a JSON file of its own in `folder`; return the files.
+        Write each receipt with its exchange to a new JSON file in `folder`; return the files.
 
-        They hold prompts and answers in clear: `verify` needs them.
+        They hold prompts and answers in clear: `verify` needs them. Files that are there are kept.
+        Raises `ConfigurationError` if that is not possible.
         """
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        files = []
-        for number, (receipt, exchange) in enumerate(zip(self, self.exchanges, strict=True), start=1):
-            file = target / f"receipt-{number:03}.json"
-            file.write_text(json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n", "utf-8")
-            files.append(file)
+        files: list[Path] = []
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            free = (file for n in count(1) if not (file := target / f"receipt-{n:03}.json").exists())
+            for receipt, exchange in zip(self, self.exchanges, strict=True):
+                text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
+                files.append(next(free))
+                files[-1].write_text(text, "utf-8")
+        except OSError as exc:
+            raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
 
 

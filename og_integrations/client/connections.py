@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from og_integrations.client.tls import pinned_context
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
@@ -166,29 +166,41 @@ def _context(certificate: bytes) -> ssl.SSLContext | None:
     return pinned_context(certificate) if certificate else None
 
 
+# Our own clients hand requests straight to the transport. httpx's way there costs a seventh of a call, for a
+# cookie jar, which would let gateways recognise a user, and for redirects and logins, which we never want.
+
+
 def _new_client(context: ssl.SSLContext | None) -> "httpx.Client":
     import httpx
 
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+    transport = httpx.HTTPTransport(verify=context or True, trust_env=False, limits=_limits())
+
+    class DirectClient(httpx.Client):
+        def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+            return transport.handle_request(request) if stream else super().send(request, **options)
+
     # trust_env would let a .netrc or a proxy variable reroute prompts and payments.
-    return httpx.Client(
-        verify=context if context is not None else True,
-        limits=limits,
-        trust_env=False,
-        follow_redirects=False,
-    )
+    return DirectClient(transport=transport, trust_env=False, follow_redirects=False)
 
 
 def _new_async_client(context: ssl.SSLContext | None) -> "httpx.AsyncClient":
     import httpx
 
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-    return httpx.AsyncClient(
-        verify=context if context is not None else True,
-        limits=limits,
-        trust_env=False,
-        follow_redirects=False,
-    )
+    transport = httpx.AsyncHTTPTransport(verify=context or True, trust_env=False, limits=_limits())
+
+    class DirectClient(httpx.AsyncClient):
+        async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+            if stream:
+                return await transport.handle_async_request(request)
+            return await super().send(request, **options)
+
+    return DirectClient(transport=transport, trust_env=False, follow_redirects=False)
+
+
+def _limits() -> "httpx.Limits":
+    import httpx
+
+    return httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
 
 
 def _close_all(clients: "dict[bytes, httpx.Client]") -> None:

@@ -7,14 +7,16 @@ before it passes on.
 """
 
 from collections.abc import Awaitable, Generator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from og_integrations.client.call import MAX_ERROR_BYTES, Call
 from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections, translated_errors
 from og_integrations.client.directory import Directory
-from og_integrations.client.rpc import MAX_BODY_BYTES, Fetch
+from og_integrations.client.fetching import adrive, afetch, drive, fetch
+from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
-from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.payment_flow import Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
-FETCH_TIMEOUT = 15.0
 CONNECT_TIMEOUT = 10.0
 
 
@@ -38,17 +39,7 @@ class SyncDriver:
 
     def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
-        step, outcome = flow.send, None
-        while True:
-            try:
-                effect = step(outcome)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            try:
-                step, outcome = flow.send, self._perform(effect)
-            except BaseException as exc:  # noqa: BLE001 - handed to the flow, which re-raises
-                step, outcome = flow.throw, exc
+        return drive(flow, self._perform)
 
     def _perform(self, effect: object) -> Any:
         match effect:
@@ -85,13 +76,7 @@ class SyncDriver:
                 effect.keep(signature)
 
     def _fetch(self, effect: Fetch) -> bytes:
-        client = self._connections.get(UNPINNED)
-        with translated_errors(effect.url):
-            method = "GET" if effect.body is None else "POST"
-            with client.stream(
-                method, effect.url, content=effect.body, headers=_FETCH_HEADERS, timeout=FETCH_TIMEOUT
-            ) as r:
-                return whole_body(effect, r, b"".join(_limited(r.iter_raw(), MAX_BODY_BYTES)))
+        return fetch(self._connections.get(UNPINNED), effect)
 
     def close(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
@@ -111,17 +96,7 @@ class AsyncDriver:
 
     async def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
-        step, outcome = flow.send, None
-        while True:
-            try:
-                effect = step(outcome)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            try:
-                step, outcome = flow.send, await self._perform(effect)
-            except BaseException as exc:  # noqa: BLE001 - handed to the flow, which re-raises
-                step, outcome = flow.throw, exc
+        return await adrive(flow, self._perform)
 
     async def _perform(self, effect: object) -> Any:
         match effect:
@@ -162,30 +137,12 @@ class AsyncDriver:
         effect.keep(await _awaited(signature))
 
     async def _fetch(self, effect: Fetch) -> bytes:
-        client = await self._connections.get(UNPINNED)
-        with translated_errors(effect.url):
-            method = "GET" if effect.body is None else "POST"
-            async with client.stream(
-                method, effect.url, content=effect.body, headers=_FETCH_HEADERS, timeout=FETCH_TIMEOUT
-            ) as response:
-                body = bytearray()
-                async for data in response.aiter_raw():
-                    body += data
-                    if len(body) > MAX_BODY_BYTES:
-                        break
-                return whole_body(effect, response, bytes(body))
+        return await afetch(await self._connections.get(UNPINNED), effect)
 
     async def aclose(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self.response is not None:
             await self.response.aclose()
-
-
-_FETCH_HEADERS = {
-    "Content-Type": "application/json",
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-}
 
 
 def build_request(
@@ -196,24 +153,20 @@ def build_request(
 
     timeout = httpx.Timeout(call.timeout, connect=min(call.timeout, CONNECT_TIMEOUT))
     headers = call.headers() | dict(effect.headers)
-    return client.build_request(
-        "POST", endpoint.rstrip("/") + call.path, content=call.wire, headers=headers, timeout=timeout
-    )
+    url = _url(endpoint.rstrip("/") + call.path)
+    return client.build_request("POST", url, content=call.wire, headers=headers, timeout=timeout)
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> "httpx.URL":
+    import httpx
+
+    return httpx.URL(text)
 
 
 def reply_head(response: "httpx.Response") -> ReplyHead:
     """Return the head of an answer, duplicates kept."""
     return ReplyHead(response.status_code, response.headers.multi_items())
-
-
-def whole_body(effect: Fetch, response: "httpx.Response", body: bytes) -> bytes:
-    """Return the body of a plain fetch. Raises `DiscoveryError` if it is an error or too large."""
-    if response.status_code != 200 or len(body) > MAX_BODY_BYTES:
-        raise DiscoveryError(
-            f"{effect.url} answered HTTP {response.status_code} with {len(body)} bytes; expected 200 and JSON. "
-            "Nothing was sent to an enclave."
-        )
-    return body
 
 
 def _limited(parts: Any, limit: int) -> Any:

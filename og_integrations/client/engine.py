@@ -10,15 +10,14 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
 from og_integrations.client.call import Answer, Call, Progress, gateway_error
-from og_integrations.client.collector import active_collectors
 from og_integrations.client.directory import Directory
+from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.settings import resolve_settings
 from og_integrations.errors import (
     ConfigurationError,
@@ -26,13 +25,11 @@ from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
     ToolChoiceNotHonoredError,
-    VerificationError,
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.assembly import parse_completion
 from og_integrations.protocol.budget import Budget, SpendPolicy
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
-from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
@@ -160,7 +157,7 @@ class Engine:
 
     def start(self, call: Call) -> Progress:
         """Return the empty progress of `call`."""
-        return Progress(call=call, keep_body=any(receipts.keep_exchanges for receipts in active_collectors()))
+        return Progress(call=call, keep_body=wants_exchange())
 
     def open(self, progress: Progress) -> Generator[Any, Any, None]:
         """
@@ -227,11 +224,11 @@ class Engine:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
             exc.receipt = build_receipt(progress.record(), verified=verified)
-            _collect(progress, exc.receipt)
+            collect(progress, exc.receipt)
             raise
         progress.presentation = shown.presentation
         receipt = build_receipt(progress.record(), verified=verified)
-        _collect(progress, receipt)
+        collect(progress, receipt)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
@@ -243,21 +240,6 @@ class Engine:
             receipt=receipt,
             completion=completion,
         )
-
-    @contextmanager
-    def recorded(self, progress: Progress) -> Iterator[None]:
-        """Whatever stops the call inside leaves a receipt with status "unverified"."""
-        try:
-            yield
-        except ToolChoiceNotHonoredError:
-            # Verified and collected already.
-            raise
-        except BaseException as exc:
-            receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
-            if isinstance(exc, OpenGradientError):
-                exc.receipt = receipt
-            _collect(progress, receipt)
-            raise
 
     def _seen(self, signature: str) -> bool:
         """Remember `signature`; PSS is randomised, so an honest enclave never repeats one."""
@@ -288,16 +270,3 @@ def now() -> int:
 
 def _nonce() -> int:
     return secrets.randbits(256)
-
-
-def _failed_checks(exc: BaseException) -> list[Check]:
-    if isinstance(exc, VerificationError) and exc.checks:
-        return list(exc.checks)
-    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
-    return [Check("answer", "fail", detail)]
-
-
-def _collect(progress: Progress, receipt: JsonObject) -> None:
-    for receipts in active_collectors():
-        receipts.append(receipt)
-        receipts.exchanges.append(progress.exchange() if receipts.keep_exchanges else None)

@@ -18,8 +18,6 @@ from og_integrations.errors import (
 from og_integrations.protocol.assembly import parse_json_object
 from og_integrations.protocol.chat import JsonObject
 
-MAX_BODY_BYTES = 20 * 1024 * 1024
-
 T = TypeVar("T")
 
 

@@ -6,6 +6,7 @@ KMS, a remote wallet, a hardware key.
 """
 
 import re
+import sys
 from collections.abc import Awaitable
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,10 +40,9 @@ class LocalSigner:
                 f"The private key is not one: expected 64 hex digits (with or without 0x), got {len(private_key)} "
                 "characters. Set OG_PRIVATE_KEY or pass private_key=…."
             )
-        from eth_account import Account
-
+        account_type = _load_account()
         try:
-            self._account = Account.from_key(private_key)
+            self._account = account_type.from_key(private_key)
         except ValueError as exc:
             raise ConfigurationError("The private key is out of the range of secp256k1 keys.") from exc
 
@@ -61,3 +61,14 @@ class LocalSigner:
 
     def __reduce__(self) -> str:
         raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
+
+
+def _load_account() -> Any:
+    # eth_account brings py_ecc, which raises the recursion limit to 100,000 for the whole process:
+    # from then on deeply nested JSON would end the process instead of raising `RecursionError`.
+    limit = sys.getrecursionlimit()
+    try:
+        from eth_account import Account
+    finally:
+        sys.setrecursionlimit(limit)
+    return Account

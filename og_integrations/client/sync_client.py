@@ -10,6 +10,7 @@ from og_integrations.client.connections import SyncConnections, translated_error
 from og_integrations.client.drivers import SyncDriver
 from og_integrations.client.engine import Engine, lost_body
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
+from og_integrations.client.recording import recorded
 from og_integrations.client.stream import StreamReader
 from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.chat import JsonObject
@@ -80,12 +81,12 @@ class Client:
 
     def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with self.engine.recorded(progress), self._opened(progress) as response:
+        with recorded(progress), self._opened(progress) as response:
             return self.engine.conclude_body(progress, _read(response, progress))
 
     def _stream(self, call: Call) -> Iterator[str | Answer]:
         progress = self.engine.start(call)
-        with self.engine.recorded(progress), self._opened(progress) as response:
+        with recorded(progress), self._opened(progress) as response:
             if response.status_code != 200:
                 self.engine.conclude_body(progress, _read(response, progress))
             reader = StreamReader(self.engine, progress)

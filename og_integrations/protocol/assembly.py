@@ -6,7 +6,6 @@ A stream counts as complete only after its final event (a `finish_reason` and th
 none of it may ever look like a finished answer.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +25,14 @@ from og_integrations.protocol.chat import (
     ToolCall,
     ToolCallDelta,
     Usage,
+    decode_json,
 )
 from og_integrations.protocol.sse import DONE
 
 MAX_ANSWER_CHARS = 64 * 1024 * 1024
 """A stream that goes on past this is an attack on our memory, not an answer."""
+MAX_EVENTS = 250_000
+"""One that drips on past this is an attack on our time: models answer some thousand tokens."""
 
 _SETTLEMENT_KEYS = (
     "data_settlement_success",
@@ -46,8 +48,8 @@ _SETTLEMENT_KEYS = (
 def parse_json_object(body: bytes | str, what: str) -> JsonObject:
     """Decode `body` as one JSON object. Raises `MalformedReplyError`, naming `what`."""
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as exc:
+        value = decode_json(body)
+    except ValueError as exc:
         raise MalformedReplyError(
             f"{what} is not JSON; expected an object, got {len(body)} bytes of something else."
         ) from exc
@@ -82,6 +84,7 @@ class StreamAssembler:
     def __init__(self) -> None:
         self._text: list[str] = []
         self._chars = 0
+        self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
         self._final: tuple[JsonObject, Mapping[str, Any]] | None = None
         self._done = False
@@ -123,8 +126,11 @@ class StreamAssembler:
         text = _text(delta.get("content"), "content")
         fragments = tuple(_fragment(item) for item in _list(delta.get("tool_calls"), "tool_calls"))
         self._chars += len(text) + sum(len(item.arguments or "") for item in fragments)
-        if self._chars > MAX_ANSWER_CHARS:
-            raise MalformedReplyError(f"The stream is longer than {MAX_ANSWER_CHARS} characters; it was given up.")
+        self._events += 1
+        if self._chars > MAX_ANSWER_CHARS or self._events > MAX_EVENTS:
+            raise MalformedReplyError(
+                f"The stream goes on after {self._events} events and {self._chars} characters; it was given up."
+            )
         if text:
             self._text.append(text)
         for item in fragments:

@@ -15,7 +15,7 @@ settle it before its deadline.
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from decimal import Context, Decimal, DecimalException, Inexact
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from enum import Enum
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 
 # Exact or an error, whatever the caller's own decimal context is; 100 digits hold a uint256.
-_EXACT = Context(prec=100, traps=[DecimalException, Inexact])
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 
 def parse_opg(value: object) -> int:

@@ -51,10 +51,7 @@ def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> b
         rebuilt = _completion(request)
     else:
         raise InvalidRequestError(f"No request to {path!r} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
-    try:
-        return json.dumps(rebuilt, sort_keys=True).encode("ascii")
-    except RecursionError as exc:
-        raise InvalidRequestError("The request is nested too deeply to be hashed.") from exc
+    return json.dumps(rebuilt, sort_keys=True).encode("ascii")
 
 
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
@@ -169,10 +166,7 @@ def _user_content(content: object, hashing: str) -> object:
     if isinstance(content, str) or content is None:
         return content
     if hashing == APRIL:
-        try:
-            return str(content)
-        except RecursionError as exc:
-            raise InvalidRequestError("A user message's content is nested too deeply to be hashed.") from exc
+        return str(content)
     if not isinstance(content, list):
         raise InvalidRequestError(f"A user message's content is a {type(content).__name__}, expected text or parts.")
     return [_reduced_part(part) for part in content]

@@ -6,6 +6,7 @@ request is never re-encoded between the wire and its proof.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,6 +18,11 @@ JsonObject = dict[str, Any]
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
+MAX_DEPTH = 200
+"""
+Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursion limit to 100000
+for the whole process, and there a hostile body would not be a `RecursionError` but the end of it.
+"""
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (PROTOCOL §2)."""
 
@@ -29,31 +35,52 @@ def encode_json(value: object) -> bytes:
     would sort `{10: …, 9: …}` by number here and by text at the gateway).
     Raises `InvalidRequestError`.
     """
+    _refuse_non_json(value, "request", 0)
     try:
-        _refuse_non_json(value, "request")
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
-    except (RecursionError, ValueError) as exc:
-        raise InvalidRequestError("The request holds itself, is nested too deeply, or holds a giant number.") from exc
+    except ValueError as exc:
+        raise InvalidRequestError("The request holds an integer of thousands of digits.") from exc
 
 
-def _refuse_non_json(value: object, where: str) -> None:
+def decode_json(text: bytes | str) -> Any:
+    """Decode JSON that somebody else wrote. Raises `ValueError`, also if it is nested too deeply."""
+    if isinstance(text, bytes | bytearray):
+        text = text.decode()
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _refuse_depth(text)
+    return json.loads(text)
+
+
+def _refuse_depth(text: str) -> None:
+    # Every second piece between quotes is outside of strings, as far as a parser would get.
+    outside = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
+    depth = 0
+    for bracket in re.finditer(r"[][{}]", "".join(outside)):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _refuse_non_json(value: object, where: str, depth: int) -> None:
     if value is None or type(value) in (bool, int, str):
         return
     if type(value) is float:
         if value != value or value in (float("inf"), float("-inf")):
             raise InvalidRequestError(f"{where} is {value}: JSON has no such number; send a finite one.")
         return
+    if depth >= MAX_DEPTH and isinstance(value, dict | list | tuple):
+        raise InvalidRequestError(f"The request is nested more than {MAX_DEPTH} levels deep, or holds itself.")
     if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
                 raise InvalidRequestError(
                     f"{where} has the key {key!r} of type {type(key).__name__}: JSON keys are strings."
                 )
-            _refuse_non_json(item, f"{where}.{key}")
+            _refuse_non_json(item, f"{where}.{key}", depth + 1)
         return
     if isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            _refuse_non_json(item, f"{where}[{position}]")
+            _refuse_non_json(item, f"{where}[{position}]", depth + 1)
         return
     raise InvalidRequestError(
         f"{where} is a {type(value).__name__}, which JSON does not know; convert it to str, int, "

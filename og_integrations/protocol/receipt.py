@@ -8,6 +8,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
@@ -38,6 +39,8 @@ _TRUST_DETAILS: Mapping[Trust, str] = {
     "tee-id": "the enclave's id is the one that was asked for",
     "file-key": "the key in the file is believed, as asked for",
 }
+_HASH = re.compile(r"[0-9a-f]{64}")
+_PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 _SEAL = object()
 
 
@@ -156,8 +159,8 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
 
 
 def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
-    if tee_id_of(enclave.public_key) != enclave.tee_id:
-        raise StepError(f"the key's id is {tee_id_of(enclave.public_key)}, expected {enclave.tee_id}")
+    if (key_id := _key_id(enclave.public_key)) != enclave.tee_id:
+        raise StepError(f"the key's id is {key_id}, expected {enclave.tee_id}")
     if normalize_tee_id(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 
@@ -189,9 +192,8 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
 def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:
     request_hash, output_hash = bytes.fromhex(proof.request_hash), bytes.fromhex(proof.output_hash)
     digest = canonical.signed_digest(request_hash, output_hash, proof.timestamp)
-    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
     try:
-        _load_key(enclave.public_key).verify(signature, digest, pss, hashes.SHA256())
+        _load_key(enclave.public_key).verify(signature, digest, _PSS, hashes.SHA256())
     except InvalidSignature as exc:
         raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
 
@@ -230,6 +232,9 @@ def _circumstances(exchange: Exchange, proof: TeeProof) -> Iterator[tuple[str, C
     yield "channel", came
 
 
+_key_id = lru_cache(maxsize=64)(tee_id_of)
+
+
 @lru_cache(maxsize=64)
 def _load_key(der: bytes) -> rsa.RSAPublicKey:
     try:
@@ -242,7 +247,7 @@ def _load_key(der: bytes) -> rsa.RSAPublicKey:
 
 
 def _hash_bytes(text: str, name: str) -> bytes:
-    if len(text) != 64 or not set(text) <= set("0123456789abcdef"):
+    if not _HASH.fullmatch(text):
         raise StepError(f"tee_{name} is not 64 lower-case hex digits")
     return bytes.fromhex(text)
 

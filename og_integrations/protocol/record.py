@@ -9,6 +9,7 @@ stands in it, only `session_ref`.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.chat import Completion, JsonObject
@@ -116,7 +117,7 @@ def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
                 if isinstance(value, str)}  # fmt: skip
     session = record.grant.session_id
     return {
-        "payment_hash": settlement.get("payment_hash") or "0x" + authorization.digest().hex(),
+        "payment_hash": settlement.get("payment_hash") or _digest(authorization),
         "payment_hash_source": settlement.get("payment_hash_source") or "eip712",
         "scheme": record.grant.requirement.scheme,
         "network": record.grant.requirement.network,
@@ -134,6 +135,12 @@ def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
         "transaction_hash": settlement.get("transaction_hash") or streamed.get("data_settlement_transaction_hash"),
         "blob_id": settlement.get("blob_id") or streamed.get("data_settlement_blob_id"),
     }
+
+
+@lru_cache(maxsize=256)
+def _digest(authorization: Authorization) -> str:
+    # Ten hashes, and every call of a session asks for the same one.
+    return "0x" + authorization.digest().hex()
 
 
 def _settlement(head: ReplyHead | None) -> JsonObject:

@@ -27,11 +27,7 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     for position, message in enumerate(request.messages):
         _check_message(message, f"messages[{position}]", images=images)
     for position, tool in enumerate(request.tools or ()):
-        if (
-            not isinstance(tool, Mapping)
-            or tool.get("type") != "function"
-            or not isinstance(_of(tool, "function").get("name"), str)
-        ):
+        if _type_of(tool) != "function" or not isinstance(_of(tool, "function").get("name"), str):
             raise InvalidRequestError(
                 f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
             )
@@ -50,7 +46,7 @@ def check_completion(request: CompletionRequest) -> None:
     _check_sampling(request)
 
 
-def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
+def _check_message(message: object, where: str, *, images: bool) -> None:
     if not isinstance(message, Mapping):
         raise InvalidRequestError(f"{where} is a {type(message).__name__}, expected an object with role and content.")
     role, content = message.get("role"), message.get("content")
@@ -64,7 +60,7 @@ def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
     if content is not None and not isinstance(content, str | list):
         raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
     for part in content if isinstance(content, list) else ():
-        kind = part.get("type") if isinstance(part, Mapping) else None
+        kind = _type_of(part)
         if kind != "text" and not images:
             raise InvalidRequestError(
                 f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
@@ -80,7 +76,7 @@ def _check_message(message: JsonObject, where: str, *, images: bool) -> None:
 def _check_format(response_format: JsonObject | None, *, json_object: bool) -> None:
     if response_format is None:
         return
-    kind = response_format.get("type") if isinstance(response_format, Mapping) else None
+    kind = _type_of(response_format)
     if kind not in ("text", "json_object", "json_schema"):
         raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
     if kind == "json_object" and not json_object:
@@ -99,6 +95,10 @@ def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
         raise InvalidRequestError(f"max_tokens is {max_tokens!r}, expected a whole number above 0.")
     if stop is not None and not isinstance(stop, str) and not 0 < len(stop) <= MAX_STOP:
         raise InvalidRequestError(f"stop has {len(stop)} sequences, expected 1 to {MAX_STOP}.")
+
+
+def _type_of(value: object) -> object:
+    return value.get("type") if isinstance(value, Mapping) else None
 
 
 def _of(value: object, name: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from og_integrations.errors import MalformedOfferError, MalformedReplyError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.chat import JsonObject, decode_json
 from og_integrations.protocol.permit2 import (
     MAX_AMOUNT,
     UPTO_VALID_BEFORE,
@@ -93,8 +93,8 @@ def decode_header(text: str) -> JsonObject:
     if len(text) > MAX_HEADER_CHARS:
         raise MalformedOfferError(f"A payment header has {len(text)} characters, expected at most {MAX_HEADER_CHARS}.")
     try:
-        value = json.loads(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, RecursionError) as exc:
+        value = decode_json(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as exc:
         raise MalformedOfferError("A payment header is not base64 of JSON.") from exc
     if not isinstance(value, dict):
         raise MalformedOfferError(f"A payment header holds a JSON {type(value).__name__}, expected an object.")

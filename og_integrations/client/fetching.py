@@ -1,0 +1,112 @@
+"""
+Running generators of effects, and the effect that needs neither call nor wallet: `Fetch`.
+
+`Reader` is for those who only read (a registry, a balance, a settlement).
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
+from og_integrations.client.rpc import Fetch, Fetching
+from og_integrations.errors import DiscoveryError
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+MAX_BODY_BYTES = 20 * 1024 * 1024
+FETCH_TIMEOUT = 15.0
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+
+
+def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
+    """
+    Run `flow` to its end and return its result: `perform` each effect, hand every outcome back.
+
+    Failures go in by `throw`, so that the flow can clean up; what it raises passes.
+    """
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                outcome = perform(effect)
+            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
+                effect = flow.throw(exc)
+            else:
+                effect = flow.send(outcome)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitable[Any]]) -> T:
+    """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
+    try:
+        effect = next(flow)
+        while True:
+            try:
+                outcome = await perform(effect)
+            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
+                effect = flow.throw(exc)
+            else:
+                effect = flow.send(outcome)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def fetch(client: "httpx.Client", effect: Fetch) -> bytes:
+    """Perform `effect`. Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`."""
+    method = "GET" if effect.body is None else "POST"
+    body = bytearray()
+    with (
+        translated_errors(effect.url),
+        client.stream(method, effect.url, content=effect.body, headers=_HEADERS, timeout=FETCH_TIMEOUT) as response,
+    ):
+        for data in response.iter_raw():
+            body += data
+            if len(body) > MAX_BODY_BYTES:
+                break
+    return _checked(effect, response, body)
+
+
+async def afetch(client: "httpx.AsyncClient", effect: Fetch) -> bytes:
+    """Perform `effect` like `fetch`."""
+    method = "GET" if effect.body is None else "POST"
+    body = bytearray()
+    with translated_errors(effect.url):
+        async with client.stream(
+            method, effect.url, content=effect.body, headers=_HEADERS, timeout=FETCH_TIMEOUT
+        ) as response:
+            async for data in response.aiter_raw():
+                body += data
+                if len(body) > MAX_BODY_BYTES:
+                    break
+    return _checked(effect, response, body)
+
+
+def _checked(effect: Fetch, response: "httpx.Response", body: bytearray) -> bytes:
+    if response.status_code != 200 or len(body) > MAX_BODY_BYTES:
+        raise DiscoveryError(
+            f"{effect.url} answered HTTP {response.status_code} with {len(body)} bytes; expected 200 and JSON. "
+            "Nothing was sent to an enclave."
+        )
+    return bytes(body)
+
+
+class Reader:
+    """Runs `Fetching` flows over connections of its own; a context manager."""
+
+    def __init__(self) -> None:
+        self._connections = SyncConnections()
+
+    def run(self, flow: Fetching[T]) -> T:
+        """Return the result of `flow`. Raises `DiscoveryError`."""
+        return drive(flow, lambda effect: fetch(self._connections.get(UNPINNED), effect))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connections.close()
