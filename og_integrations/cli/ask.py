@@ -1,0 +1,76 @@
+"""`og-integrations ask`: one verified answer and its receipt."""
+
+import argparse
+import sys
+
+from og_integrations.cli.terminal import printable
+from og_integrations.client import Answer, Client, collect_receipts
+from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.chat import JsonObject
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well."""
+    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    messages: list[JsonObject] = [{"role": "user", "content": prompt}]
+    with collect_receipts(keep_exchanges=arguments.save is not None) as receipts, Client() as client:
+        try:
+            if arguments.stream:
+                _stream(client, arguments, messages)
+            else:
+                answer = client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode)
+                print(printable(answer.text))
+        finally:
+            files = receipts.save(arguments.save) if arguments.save is not None else []
+    print()
+    show_receipt(receipts[0])
+    for file in files:
+        print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
+    return 0
+
+
+def _stream(client: Client, arguments: argparse.Namespace, messages: list[JsonObject]) -> None:
+    for piece in client.stream(arguments.model, messages, settlement_mode=arguments.settlement_mode):
+        if isinstance(piece, Answer):
+            print()
+        else:
+            print(printable(piece), end="", flush=True)
+
+
+def receipt_lines(receipt: JsonObject) -> list[tuple[str, str]]:
+    """Return what a person wants to know of a receipt, as (name, value); values have at most 66 characters."""
+    payment = receipt["payment"] or {}
+    enclave = receipt["enclave"] or {}
+    skipped = [check["id"] for check in receipt["checks"] if check["result"] == "skip"]
+    lines = [
+        ("status", receipt["status"] + (f" (not judged: {', '.join(skipped)})" if skipped else "")),
+        ("model", receipt["model"]),
+        ("enclave", receipt["tee_id"]),
+        ("vouched by", enclave.get("source")),
+    ]
+    if payment:
+        lines += [
+            ("authorized", f"{format_opg(int(payment['max_amount']))} OPG at most, by {payment['payer']}"),
+            ("payment", payment["payment_hash"]),
+            ("settlement", payment["settlement_mode"]),
+            ("transaction", payment["transaction_hash"]),
+        ]
+    lines.append(("not signed", ", ".join(receipt["unsigned"])))
+    return [(name, printable(str(value))) for name, value in lines if value]
+
+
+def show_receipt(receipt: JsonObject) -> None:
+    """Print a receipt within 80 columns; in colour where rich is installed."""
+    lines = receipt_lines(receipt)
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ModuleNotFoundError:
+        for name, value in lines:
+            print(f"{name:<12}  {value}")
+        return
+    console = Console(width=80, soft_wrap=True, highlight=False)
+    for name, value in lines:
+        good = name != "status" or value.startswith("verified")
+        style = "" if name != "status" else "bold green" if good else "bold red"
+        console.print(Text(f"{name:<12}  ", "dim") + Text(value, style))

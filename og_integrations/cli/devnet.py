@@ -1,0 +1,122 @@
+"""`og-integrations devnet`: the whole network on this machine, until Ctrl-C."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+from og_integrations.devnet import Devnet, Wallet
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.chat import JsonObject
+
+_WAIT_SECONDS = 0.5
+"""How long a wait that cannot be interrupted (on Windows) lasts."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, SIGTERM or (`--until-eof`) the end of standard input; a clean end is 0."""
+    opg = _amount(arguments.opg)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
+        signal.signal(number, _interrupt)
+    try:
+        network = Devnet(enclaves=arguments.enclaves, rpc_port=arguments.port)
+    except OSError as exc:
+        raise ConfigurationError(
+            f"Port {arguments.port} of 127.0.0.1 cannot be used ({exc.strerror}); --port 0 takes any free one."
+        ) from exc
+    with network:
+        running = RunningDevnet(network, network.new_wallet(opg=opg), opg)
+        try:
+            running.announce(as_json=arguments.json)
+            _wait(until_eof=arguments.until_eof)
+        except KeyboardInterrupt:
+            pass
+        running.give_account(as_json=arguments.json)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDevnet:
+    """A devnet with the wallet that its user was given; `opg` is what that started with, in base units."""
+
+    network: Devnet
+    wallet: Wallet
+    opg: int
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point a program here."""
+        return self.network.environment() | {"OG_PRIVATE_KEY": self.wallet.private_key}
+
+    def announce(self, *, as_json: bool) -> None:
+        """Say that it is ready, and how to use it."""
+        environment = self.environment()
+        gateways = [{"tee_id": enclave.tee_id, "endpoint": enclave.endpoint} for enclave in self.network.enclaves]
+        if as_json:
+            ready: JsonObject = {
+                "environment": environment,
+                "rpc_url": self.network.rpc_url,
+                "registry_address": self.network.registry_address,
+                "wallet": self.wallet.address,
+                "opg": format_opg(self.opg),
+                "gateways": gateways,
+            }
+            print(json.dumps(ready), flush=True)
+            return
+        print("The OpenGradient devnet runs on this machine. Nothing in it is worth anything.\n")
+        print(f"  node      {self.network.rpc_url}")
+        print(f"  registry  {self.network.registry_address}")
+        for gateway in gateways:
+            print(f"  gateway   {gateway['endpoint']}  enclave {gateway['tee_id'][:18]}…")
+        print(f"  wallet    {self.wallet.address}  {format_opg(self.opg)} OPG")
+        print("\nCopy this into another terminal:\n")
+        for name, value in environment.items():
+            print(f"export {name}={value}")
+        print('\nThen try:  og-integrations ask "Say hello."\nCtrl-C ends it.', flush=True)
+
+    def give_account(self, *, as_json: bool) -> None:
+        """Settle every session, as the facilitator would after a while, and say what was paid."""
+        settlements = self.network.settle_all()
+        stats = self.network.stats()
+        if as_json:
+            account: JsonObject = {
+                "requests": stats.requests,
+                "authorizations": stats.payments,
+                "charges": stats.charges,
+                "charged": str(stats.charged),
+                "settled": str(stats.settled),
+                "settlements": [
+                    {name: value for name, value in asdict(item).items() if name != "session"}
+                    | {"amount": str(item.amount), "nonce": str(item.nonce)}
+                    for item in self.network.journal.settlements
+                ],
+            }
+            print(json.dumps(account), flush=True)
+            return
+        print(
+            f"\n{stats.requests} requests, {stats.payments} authorizations, {stats.charges} charged answers; "
+            f"settled {format_opg(stats.settled)} OPG in {len(settlements)} transactions."
+        )
+
+
+def _amount(text: str) -> int:
+    try:
+        return parse_opg(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"--opg: {exc}.") from exc
+
+
+def _wait(*, until_eof: bool) -> None:
+    if until_eof:
+        sys.stdin.read()
+        return
+    while True:
+        time.sleep(_WAIT_SECONDS)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,141 @@
+"""
+Arguments of all commands, and the one place where their errors become messages and exit codes.
+
+Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, settings or input),
+130 it was interrupted.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from og_integrations import __version__
+from og_integrations.cli.terminal import printable
+from og_integrations.errors import ConfigurationError, OpenGradientError
+
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+DEFAULT_MODEL = "anthropic/claude-sonnet-4-6"
+DEFAULT_PORT = 8545
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; only argparse itself exits (usage, --help)."""
+    arguments = _parser().parse_args(argv)
+    _print_anything()
+    try:
+        return _run(arguments)
+    except ConfigurationError as exc:
+        print(f"og-integrations: {printable(str(exc))}", file=sys.stderr)
+        return UNUSABLE
+    except OpenGradientError as exc:
+        print(f"og-integrations: {type(exc).__name__}: {printable(str(exc))}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # The reader left (`| head`). What Python would flush at exit goes nowhere, instead of a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "devnet":
+            from og_integrations.cli.devnet import run
+
+            return run(arguments)
+        case "ask":
+            from og_integrations.cli.ask import run
+
+            return run(arguments)
+        case _:
+            from og_integrations.cli.verify import run
+
+            return run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="og-integrations",
+        description="Verifiable, paid LLM calls in attested enclaves: try them, make them, check their receipts.",
+    )
+    parser.add_argument("--version", action="version", version=f"og-integrations {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_devnet(commands)
+    _add_ask(commands)
+    _add_verify(commands)
+    return parser
+
+
+def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "devnet",
+        help="run the whole network on this machine",
+        description="Run chain, registry, gateways and a scripted model on 127.0.0.1 until Ctrl-C. Costs nothing.",
+    )
+    command.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help="of the chain's node; 0 is any free one (default: %(default)s)"
+    )
+    command.add_argument("--enclaves", type=_count, default=1, metavar="N", help="gateways to run (default: 1)")
+    command.add_argument("--opg", default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)")
+    command.add_argument(
+        "--json", action="store_true", help="one JSON line when ready, one with the account at the end"
+    )
+    command.add_argument(
+        "--until-eof", action="store_true", help="end when standard input closes, for programs that start a devnet"
+    )
+
+
+def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "ask",
+        help="ask a model once, and show the answer with its receipt",
+        description="Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README).",
+    )
+    command.add_argument("prompt", help="what to ask; - reads it from standard input")
+    command.add_argument("--model", default=DEFAULT_MODEL, help="provider/name (default: %(default)s)")
+    command.add_argument(
+        "--settlement-mode",
+        metavar="MODE",
+        help="what is published about the call: private (nothing), batch (hashes; the default), "
+        "individual (prompt and answer in clear)",
+    )
+    command.add_argument("--stream", action="store_true", help="show the text as it comes, before it is proven")
+    command.add_argument("--save", metavar="FOLDER", help="keep the receipt with its exchange there, for verify")
+
+
+def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "verify",
+        help="check saved receipts or exchanges",
+        description="Check saved receipts or exchanges, offline except for --registry. Exit code: 0 all verified, "
+        "1 one failed, 2 one could not be read.",
+        epilog="Without one of --tee-id, --registry and --trust-file-key nobody vouches for the enclave, and the "
+        "check enclave-trusted fails.",
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help="JSON file, - for standard input")
+    trust = command.add_mutually_exclusive_group()
+    trust.add_argument("--tee-id", action="append", metavar="ID", help="believe this enclave (may be repeated)")
+    trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
+    trust.add_argument("--trust-file-key", action="store_true", help="believe the key in the file, whoever made it")
+    command.add_argument("--json", action="store_true", help="one JSON line per file")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not int(text[:6]) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text[:4]) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of gateways; expected 1 to 100")
+    return int(text)
+
+
+def _print_anything() -> None:
+    # A terminal or pipe that is not UTF-8 shows a substitute instead of ending the command.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

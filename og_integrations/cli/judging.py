@@ -1,0 +1,140 @@
+"""
+The verdict on one saved exchange: the steps of `protocol.receipt`, and what its receipt claims.
+
+Two checks exist only here: `receipt` (the receipt speaks about this very exchange) and `payment-hash`
+(it recomputes from the receipt). What nobody can judge offline, when and how the answer came, is a skip.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from og_integrations.cli.payment import payment_check
+from og_integrations.cli.saved import SavedExchange
+from og_integrations.cli.trust import TrustSource
+from og_integrations.errors import (
+    InvalidRequestError,
+    MalformedReplyError,
+    StreamCutError,
+    StreamFailedError,
+    VerificationError,
+)
+from og_integrations.models import wire_name
+from og_integrations.protocol.assembly import StreamAssembler, parse_completion
+from og_integrations.protocol.chat import Completion
+from og_integrations.protocol.checks import STEPS, Check
+from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
+from og_integrations.protocol.receipt import Exchange, verify_receipt
+from og_integrations.protocol.sse import SSEDecoder
+
+REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
+"""Checks that must pass; of the others only a failure counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`step` is the first check that failed, None if none did."""
+
+    status: Literal["verified", "failed"]
+    step: str | None
+    checks: tuple[Check, ...]
+
+
+def judge(saved: SavedExchange, trust: TrustSource) -> Verdict:
+    """Check everything that can be checked about `saved`; never raises for what the file holds."""
+    completion: Completion | None = None
+    try:
+        completion = read_answer(saved)
+        checks = _proof_checks(saved, completion, trust)
+    except VerificationError as exc:
+        checks = _failed_at(exc.step or "shape", str(exc))
+    except (StreamCutError, StreamFailedError) as exc:
+        checks = _failed_at("proof", str(exc))
+    except MalformedReplyError as exc:
+        checks = _failed_at("shape", str(exc))
+    if saved.receipt is not None:
+        checks += [_receipt_check(saved, completion), payment_check(saved.receipt)]
+    step = next((check.id for check in checks if check.result == "fail"), None)
+    passed = {check.id for check in checks if check.result == "pass"}
+    status: Literal["verified", "failed"] = "verified" if step is None and passed >= REQUIRED else "failed"
+    return Verdict(status, step, tuple(checks))
+
+
+def read_answer(saved: SavedExchange) -> Completion:
+    """
+    Read the answer in the file.
+
+    Raises `MalformedReplyError`, `VerificationError`, `StreamCutError` or
+    `StreamFailedError` for whatever is not a whole answer.
+    """
+    kind = saved.content_type.partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return parse_completion(saved.path, saved.response)
+    if kind != "text/event-stream":
+        raise MalformedReplyError(f"The answer is {kind[:80]!r}, expected application/json or text/event-stream.")
+    decoder, assembler = SSEDecoder(), StreamAssembler()
+    # A lone surrogate becomes bytes that are not UTF-8, which the decoder refuses. The line end
+    # closes a last line without one, as the client does.
+    for event in decoder.feed(saved.response.encode("utf-8", "surrogatepass") + b"\n"):
+        assembler.feed(event)
+    return assembler.finish()
+
+
+def _proof_checks(saved: SavedExchange, completion: Completion, trust: TrustSource) -> list[Check]:
+    vouch = trust(tee_id_of(saved.public_key))
+    enclave = Enclave(tee_id=normalize_tee_id(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
+    exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=vouch.trust)
+    try:
+        checks = verify_receipt(exchange).checks
+    except VerificationError as exc:
+        checks = exc.checks
+    except InvalidRequestError as exc:
+        return _failed_at("request-hash", f"the request cannot be hashed: {exc}")
+    return [
+        replace(check, detail=vouch.detail) if check.id == "enclave-trusted" and check.result != "skip" else check
+        for check in checks
+    ]
+
+
+def _failed_at(step: str, detail: str) -> list[Check]:
+    """Return the verdicts when nothing but `step` could be judged."""
+    return [
+        Check(name, "fail", detail) if name == step else Check(name, "skip", f"not reached: {step} failed")
+        for name in STEPS
+    ]
+
+
+def _receipt_check(saved: SavedExchange, completion: Completion | None) -> Check:
+    receipt = saved.receipt or {}
+    proof = completion.proof if completion is not None else None
+    if completion is None or proof is None:
+        return Check("receipt", "skip", "the exchange holds no proof to compare with")
+    if receipt.get("status") != "verified":
+        return Check("receipt", "fail", "the receipt itself says that this answer was not verified when it came")
+    enclave = receipt.get("enclave")
+    expected: Mapping[str, tuple[object, object]] = {
+        "request_hash": (receipt.get("request_hash"), proof.request_hash),
+        "output_hash": (receipt.get("output_hash"), proof.output_hash),
+        "tee_timestamp": (receipt.get("tee_timestamp"), proof.timestamp),
+        "tee_signature": (receipt.get("tee_signature"), proof.signature),
+        "tee_id": (_lowered(receipt.get("tee_id")), _lowered(proof.tee_id)),
+        "model": (_bare(receipt.get("model")), completion.model),
+        "enclave.public_key": (
+            enclave.get("public_key") if isinstance(enclave, Mapping) else None,
+            saved.public_key.hex(),
+        ),
+    }
+    wrong = [
+        name for name, (claimed, found) in expected.items() if type(claimed) is not type(found) or claimed != found
+    ]
+    if wrong:
+        return Check("receipt", "fail", f"the receipt is about another exchange: {', '.join(wrong)} differ")
+    return Check("receipt", "pass", "hashes, signature, time, enclave and model are those of the exchange")
+
+
+def _lowered(tee_id: object) -> object:
+    return normalize_tee_id(tee_id) if isinstance(tee_id, str) else None
+
+
+def _bare(model: object) -> object:
+    return wire_name(model) if isinstance(model, str) and model.strip() else None

@@ -1,0 +1,70 @@
+"""`og-integrations verify`: saved receipts and exchanges, one verdict each."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from og_integrations.cli.judging import judge
+from og_integrations.cli.saved import UnusableInputError, read_saved
+from og_integrations.cli.terminal import one_line
+from og_integrations.cli.trust import TrustSource, trust_file_key, trust_ids, trust_nobody, trust_registry
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.checks import Check
+
+EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2}
+_MARKS = {"pass": "✓", "fail": "✗", "skip": "-"}
+_PLAIN_MARKS = {"pass": "+", "fail": "!", "skip": "-"}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check each file, print its verdict, and return the worst one's exit code."""
+    statuses = Counter[str]()
+    with _trust_source(arguments) as trust:
+        for file in arguments.files:
+            report = verify_file(file, trust)
+            statuses[report["status"]] += 1
+            if arguments.json:
+                print(json.dumps(report), flush=True)
+            else:
+                _print_report(report)
+    if not arguments.json and statuses.total() > 1:
+        print(f"{statuses.total()} files: " + ", ".join(f"{n} {status}" for status, n in sorted(statuses.items())))
+    return max(EXIT_CODES[status] for status in statuses)
+
+
+def verify_file(file: str, trust: TrustSource) -> JsonObject:
+    """Return the verdict on `file` ("-" is standard input) as plain JSON; never raises for what it holds."""
+    try:
+        verdict = judge(read_saved(file), trust)
+    except UnusableInputError as exc:
+        return _report(file, "malformed", "input", [Check("input", "fail", str(exc))])
+    return _report(file, verdict.status, verdict.step, verdict.checks)
+
+
+def _report(file: str, status: str, step: str | None, checks: "list[Check] | tuple[Check, ...]") -> JsonObject:
+    shown = [check.to_json() | {"detail": one_line(check.detail)} for check in checks]
+    return {"file": file, "status": status, "step": step, "checks": shown}
+
+
+def _print_report(report: JsonObject) -> None:
+    marks = _MARKS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_MARKS
+    print(f"{one_line(report['file'])}: {report['status']}" + (f" ({report['step']})" if report["step"] else ""))
+    for check in report["checks"]:
+        print(f"  {marks[check['result']]} {check['result']:5}{check['id']:16}{check['detail']}")
+
+
+@contextmanager
+def _trust_source(arguments: argparse.Namespace) -> Iterator[TrustSource]:
+    if arguments.registry:
+        # The only part that has sockets, and is not loaded for the others.
+        from og_integrations.cli.registry_reader import RegistryReader
+
+        with RegistryReader() as reader:
+            yield trust_registry(reader)
+    elif arguments.tee_id:
+        yield trust_ids(arguments.tee_id)
+    else:
+        yield trust_file_key if arguments.trust_file_key else trust_nobody

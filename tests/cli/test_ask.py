@@ -1,0 +1,135 @@
+"""`ask` on the devnet: the answer, its receipt, and what is said when it does not work."""
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations.cli import main
+from og_integrations.devnet import Devnet
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def test_answer_comes_with_its_receipt(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text first, then what a person wants to know, within 80 columns."""
+    assert main(["ask", "Say hello."]) == 0
+    out = capsys.readouterr().out
+    answer, _, receipt = out.partition("\n\n")
+    assert answer == "You said: Say hello."
+    assert [line.split()[0] for line in receipt.splitlines()] == [
+        "status",
+        "model",
+        "enclave",
+        "vouched",
+        "authorized",
+        "payment",
+        "settlement",
+        "not",
+    ]
+    assert "verified" in receipt
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_individual_shows_its_transaction(capsys: pytest.CaptureFixture[str]) -> None:
+    """The only mode that has a transaction hash at once."""
+    assert main(["ask", "Say hello.", "--stream", "--settlement-mode", "individual"]) == 0
+    assert "transaction   0x" in capsys.readouterr().out
+
+
+def test_settle_individual_stays_private(capsys: pytest.CaptureFixture[str]) -> None:
+    """The old name that sounds like the opposite of what it means."""
+    assert main(["ask", "Say hello.", "--settlement-mode", "SETTLE_INDIVIDUAL"]) == 0
+    assert "settlement    private" in capsys.readouterr().out
+
+
+def test_saved_receipts_are_kept_and_verified(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Each goes into a file of its own that `verify` takes; the older one stays."""
+    folder = tmp_path / "new" / "receipts"
+    assert main(["ask", "one", "--save", str(folder)]) == 0
+    assert main(["ask", "two", "--save", str(folder), "--stream"]) == 0
+    files = sorted(folder.iterdir())
+    prompts = [json.loads(json.loads(file.read_text())["exchange"]["request"])["messages"] for file in files]
+    assert [messages[0]["content"] for messages in prompts] == ["one", "two"]
+    capsys.readouterr()
+    assert main(["verify", "--registry", *map(str, files)]) == 0
+
+
+def test_prompt_may_come_from_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`echo hi | og-integrations ask -`."""
+    monkeypatch.setattr("sys.stdin.read", lambda: "from a pipe")
+    assert main(["ask", "-"]) == 0
+    assert capsys.readouterr().out.startswith("You said: from a pipe\n")
+
+
+def test_answer_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's escapes are shown, not obeyed."""
+    assert main(["ask", "red: \x1b[31m"]) == 0
+    assert capsys.readouterr().out.startswith("You said: red: \\x1b[31m\n")
+
+
+def test_receipt_is_shown_without_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colour is an extra."""
+    real_import = builtins.__import__
+
+    def no_rich(name: str, *rest: Any) -> Any:
+        if name.partition(".")[0] == "rich":
+            raise ModuleNotFoundError(name)
+        return real_import(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", no_rich)
+    assert main(["ask", "Say hello."]) == 0
+    assert "\nstatus        verified\n" in capsys.readouterr().out
+
+
+def test_refused_answer_is_an_error_and_kept(
+    network: Devnet, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A wrong signature: nothing is shown as an answer, and the evidence is saved."""
+    network.inject("bad_signature", times=1)
+    assert main(["ask", "Say hello.", "--save", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("og-integrations: VerificationError: The answer is not proven: signature")
+    (file,) = tmp_path.iterdir()
+    assert main(["verify", "--registry", "--json", str(file)]) == 1
+    assert json.loads(capsys.readouterr().out)["step"] == "signature"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment_change", "message"),
+    [
+        (["--settlement-mode", "privat"], {}, "Unknown settlement mode"),
+        ([], {"OG_PRIVATE_KEY": ""}, "set OG_PRIVATE_KEY"),
+        ([], {"OG_NETWORK": "moon"}, "Unknown network"),
+    ],
+)
+def test_wrong_settings_are_said_plainly(
+    flags: list[str],
+    environment_change: dict[str, str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Exit code 2 and one sentence: nothing was tried."""
+    for name, value in environment_change.items():
+        monkeypatch.setenv(name, value)
+    assert main(["ask", "hi", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_model_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    """The gateway has the last word about models."""
+    assert main(["ask", "hi", "--model", "openai/gpt-99"]) == 1
+    assert "GatewayError" in capsys.readouterr().err
+
+
+def test_unwritable_folder_is_said_plainly(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A path that is a file."""
+    (tmp_path / "file").write_text("")
+    assert main(["ask", "hi", "--save", str(tmp_path / "file")]) == 2
+    assert "could not be saved" in capsys.readouterr().err

@@ -1,0 +1,47 @@
+"""The demo against a network that is already there, honest or not (`make demo` itself: test_documents)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from og_integrations.devnet import Devnet
+
+DEMO = Path(__file__).parent.parent.parent / "cookbook" / "demo.py"
+
+
+def run_demo(network: Devnet, folder: Path) -> tuple[int, str]:
+    # Named "base", the devnet is what a real network would be to the demo.
+    environment = os.environ | network.environment() | {"OG_NETWORK": "base"}
+    done = subprocess.run(
+        [sys.executable, str(DEMO)], env=environment, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+def test_demo_shows_everything_in_80_columns(network: Devnet, tmp_path: Path) -> None:
+    """Three calls, a transaction hash for the individual one, and each receipt verified twice."""
+    code, out = run_demo(network, tmp_path)
+    assert (code, out.splitlines()[-1]) == (0, "VERIFIED: 3 of 3 answers, by their enclave and again from disk.")
+    rows = [line.split() for line in out.splitlines() if " yes " in line]
+    assert [(row[0], row[3] != "-") for row in rows] == [
+        ("claude-sonnet-4-6", False),
+        ("claude-sonnet-4-6", True),
+        ("gpt-5-mini", False),
+    ]
+    assert "calls get_price(token='OPG') -> 1 OPG = 0.10 dollars" in out
+    assert out.count(" verified: 9 passed, not judged: freshness, channel") == 3
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("fault", ["bad_signature", "cut_stream"])
+def test_demo_fails_on_a_network_that_lies(fault: str, network: Devnet, tmp_path: Path) -> None:
+    """Whatever is not proven ends in a verdict that says so, and an exit code."""
+    network.inject(fault, times=1)
+    code, out = run_demo(network, tmp_path)
+    assert code == 1
+    assert "NOT VERIFIED: 0 of 1 answers." in out
+    assert "failed" in out

@@ -1,0 +1,117 @@
+"""`devnet` as a process of its own: what it says, what it serves, how it ends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from og_integrations.cli import main
+
+COMMAND = [sys.executable, "-m", "og_integrations"]
+
+
+@contextmanager
+def running(*flags: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a devnet on a free port; kill it if the test did not end it."""
+    process = subprocess.Popen(
+        [*COMMAND, "devnet", "--port", "0", *flags],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def first_lines(process: subprocess.Popen[str], last: str) -> str:
+    """Return what it prints up to the line that starts with `last`."""
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line.startswith(last):
+            return text
+    assert process.stderr is not None
+    raise AssertionError(f"the devnet ended: {text}{process.stderr.read()}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_banner_works_and_ctrl_c_ends_it(number: signal.Signals, tmp_path: Path) -> None:
+    """The lines to copy are all that a program needs; the end is clean and accounts for the money."""
+    with running() as process:
+        banner = first_lines(process, "Ctrl-C")
+        assert re.search(r"node +http://127\.0\.0\.1:\d+\n", banner)
+        assert re.search(r"registry +0x[0-9a-fA-F]{40}\n", banner)
+        assert re.search(r"gateway +https://127\.0\.0\.1:\d+", banner)
+        assert re.search(r"wallet +0x[0-9a-fA-F]{40} +1000 OPG\n", banner)
+        exports = dict(re.findall(r"^export (\w+)=(\S+)$", banner, re.MULTILINE))
+        assert exports["OG_NETWORK"] == "devnet"
+        asked = subprocess.run(
+            [*COMMAND, "ask", "Say hello."],
+            env=os.environ | exports,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (asked.returncode, asked.stderr) == (0, "")
+        assert asked.stdout.startswith("You said: Say hello.\n")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert re.search(r"2 requests, 1 authorizations, 1 charged answers; settled 0\.\d+ OPG in 1 transactions", out)
+    assert all(len(line) <= 80 for line in banner.splitlines() if not line.startswith("export OG_PRIVATE_KEY"))
+
+
+def test_json_is_one_line_when_ready_and_one_at_the_end() -> None:
+    """Programs start it, read a line, use it, close its input, and read the account."""
+    with running("--json", "--until-eof", "--enclaves", "2", "--opg", "2.5") as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert set(ready["environment"]) >= {"OG_PRIVATE_KEY", "OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_ADDRESS"}
+        assert (ready["opg"], len(ready["gateways"])) == ("2.5", 2)
+        assert ready["environment"]["OG_RPC_URL"] == ready["rpc_url"]
+        out, err = process.communicate("", timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out) == {
+        "requests": 0,
+        "authorizations": 0,
+        "charges": 0,
+        "charged": "0",
+        "settled": "0",
+        "settlements": [],
+    }
+
+
+def test_taken_port_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two devnets on one port: the second says what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["devnet", "--port", str(taken.getsockname()[1])]) == 2
+    assert "--port 0 takes any free one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--opg", "lots"], ["--opg", "-1"]])
+def test_amount_that_is_none_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Money is read exactly."""
+    assert main(["devnet", *flags]) == 2
+    assert "--opg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--port", "65536"], ["--port", "x"], ["--enclaves", "0"], ["--enclaves", "1000"]])
+def test_senseless_number_is_a_usage_error(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As with any command: usage on stderr and exit code 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["devnet", *flags])
+    assert "expected" in capsys.readouterr().err
