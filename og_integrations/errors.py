@@ -159,13 +159,17 @@ class StreamCutError(PaymentInDoubtError):
 
 
 class GatewayError(OpenGradientError):
-    """The gateway answered with an HTTP error. `status` is its code; such answers are not charged."""
+    """The gateway answered with an HTTP error. `status` is its code; only 2xx answers are charged."""
 
     status: int = 0
 
 
 class MalformedReplyError(GatewayError):
-    """The gateway broke the protocol: not JSON, missing fields, too large, wrong content type."""
+    """
+    The gateway broke the protocol: not JSON, missing fields, too large, wrong content type.
+
+    Unlike other `GatewayError`s it may have been charged: the answer was there, only not readable.
+    """
 
 
 class StreamFailedError(GatewayError):
