@@ -29,6 +29,7 @@ from og_integrations.errors import (
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.assembly import parse_completion
 from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
@@ -60,6 +61,7 @@ class Engine:
         timeout: float | None = None,
         max_retries: int = 2,
         default_headers: Mapping[str, str] | None = None,
+        gateway_generation: str = APRIL,
         **settings: Any,
     ) -> None:
         self.settings = resolve_settings(**settings)
@@ -70,6 +72,7 @@ class Engine:
         self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self.max_retries = max_retries
         self.default_headers = dict(default_headers or {})
+        self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self.budget = Budget(policy, threading.Lock())
         self.book = SessionBook(self.budget, lock=threading.Lock)
@@ -107,7 +110,7 @@ class Engine:
             stream=stream,
             extra=extra or {},
         )
-        check_chat(request, images=False, json_object=info.json_object)
+        check_chat(request, images=self.takes_images and info.image_inputs, json_object=info.json_object)
         return self._prepare(model, request, plan, **options)
 
     def prepare_completion(
@@ -260,6 +263,13 @@ def check_verification(value: str) -> str:
     """Return `value` if it is "end" or "buffer". Raises `ConfigurationError`."""
     if value not in ("end", "buffer"):
         raise ConfigurationError(f"verification is {value!r}, expected 'end' or 'buffer'. It cannot be turned off.")
+    return value
+
+
+def check_generation(value: str) -> str:
+    """Return `value` if it names a generation of gateways. Raises `ConfigurationError`."""
+    if value not in HASHINGS:
+        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(HASHINGS)}.")
     return value
 
 

@@ -36,6 +36,8 @@ class ClientOptions(TypedDict, total=False):
     `verification`: `"end"` (text of a stream is shown before its proof, tool calls are not) or
     `"buffer"` (nothing is). `timeout`: seconds for each wait. `max_retries`: how many other enclaves
     to try when one cannot be connected to. `default_headers`: sent with every request.
+    `gateway_generation`: `"2026-04"`, which drops images before the model sees them (so they are
+    refused here), or `"next"`, which takes them; both kinds of hashing are always recognised.
     """
 
     private_key: str | None
@@ -53,6 +55,7 @@ class ClientOptions(TypedDict, total=False):
     timeout: float | None
     max_retries: int
     default_headers: Mapping[str, str] | None
+    gateway_generation: str
 
 
 class CallOptions(TypedDict, total=False):

@@ -1,0 +1,32 @@
+"""
+LangChain models whose answers are attested, paid and provable.
+
+```python
+from og_integrations.langchain import ChatOpenGradient, get_receipt_callback
+
+model = ChatOpenGradient(model="anthropic/claude-sonnet-4-6")  # OG_PRIVATE_KEY from the environment
+with get_receipt_callback() as receipts:
+    answer = model.invoke("Say hello.")
+print(answer.text, answer.response_metadata["opengradient"]["status"], receipts.totals().authorizations)
+```
+
+Needs `pip install "og-integrations[langchain]"`.
+"""
+
+try:
+    from og_integrations.langchain.callbacks import ReceiptCallbackHandler, get_receipt_callback
+    from og_integrations.langchain.chat_model import ChatOpenGradient
+    from og_integrations.langchain.completion_model import OpenGradientCompletion
+    from og_integrations.langchain.registration import register_with_langchain
+except ModuleNotFoundError as exc:
+    if (exc.name or "").partition(".")[0] != "langchain_core":
+        raise
+    raise ImportError('LangChain is missing. Install it: pip install "og-integrations[langchain]"') from exc
+
+__all__ = [
+    "ChatOpenGradient",
+    "OpenGradientCompletion",
+    "ReceiptCallbackHandler",
+    "get_receipt_callback",
+    "register_with_langchain",
+]

@@ -1,0 +1,63 @@
+"""
+The wallet, budget, sessions and connections behind a model, and behind every copy of it.
+
+LangChain copies models freely: `configurable_fields` builds a new one for each call, `bind` and
+`with_config` wrap, `deepcopy` doubles. Were each copy to have an engine of its own, each would pay
+anew, and a total in the `SpendPolicy` would bound nothing. So all copies share one `Engines`.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from og_integrations.client import AsyncClient, Client
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The two clients of one engine."""
+
+    sync: "Client"
+    asynchronous: "AsyncClient"
+
+
+class Engines:
+    """One engine for each set of options that was ever asked for; made on first use."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: list[tuple[dict[str, Any], Clients]] = []
+
+    def clients(self, options: dict[str, Any], *, http_client: Any, http_async_client: Any) -> Clients:
+        """Return the clients for `options`. Raises `ConfigurationError`."""
+        wanted = {**options, "http_client": http_client, "http_async_client": http_async_client}
+        with self._lock:
+            for known, clients in self._made:
+                if known == wanted:
+                    return clients
+            made = _connect(options, http_client, http_async_client)
+            self._made.append((wanted, made))
+            return made
+
+    def made(self) -> list[Clients]:
+        """Return all clients made so far."""
+        with self._lock:
+            return [clients for _, clients in self._made]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Stay the same: a copy of a model spends from the same budget."""
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        """Travel empty: neither key nor sessions leave this process."""
+        return type(self), ()
+
+
+def _connect(options: dict[str, Any], http_client: Any, http_async_client: Any) -> Clients:
+    from og_integrations.client import AsyncClient, Client, Engine
+
+    engine = Engine(**options)
+    return Clients(
+        Client(engine=engine, http_client=http_client), AsyncClient(engine=engine, http_client=http_async_client)
+    )

@@ -1,0 +1,152 @@
+"""
+LangChain messages to wire messages.
+
+What the model itself produced on its way (reasoning, tool-use blocks of other providers) is left out
+of the history: tool calls travel in `tool_calls`. What the user put in and cannot be sent is refused,
+never dropped: an image that silently vanishes would be paid for all the same.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    convert_to_openai_data_block,
+)
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.langchain.outputs import BROKEN_MARK
+from og_integrations.langchain.profile import takes_images
+
+_ROLES = {
+    "ai": "assistant",
+    "assistant": "assistant",
+    "developer": "system",  # the gateway answers 500 to `developer`
+    "function": "function",
+    "human": "user",
+    "system": "system",
+    "tool": "tool",
+    "user": "user",
+}
+_OWN_BLOCKS = frozenset(
+    {
+        "function_call",
+        "invalid_tool_call",
+        "non_standard",
+        "reasoning",
+        "reasoning_content",
+        "redacted_thinking",
+        "refusal",
+        "server_tool_call",
+        "server_tool_call_chunk",
+        "server_tool_result",
+        "thinking",
+        "tool_call",
+        "tool_call_chunk",
+        "tool_use",
+    }
+)
+"""Parts that models write into their own messages; providers refuse each other's."""
+
+
+def to_wire(messages: Sequence[BaseMessage], *, model: str) -> list[dict[str, Any]]:
+    """Return `messages` as `model` gets them. Raises `InvalidRequestError` for what cannot be sent."""
+    return [_message(message, f"messages[{position}]", model) for position, message in enumerate(messages)]
+
+
+def _message(message: BaseMessage, where: str, model: str) -> dict[str, Any]:
+    role = _role(message, where)
+    wire: dict[str, Any] = {"role": role, "content": _content(message, role, where, model)}
+    if message.name:
+        wire["name"] = message.name
+    if isinstance(message, AIMessage) and (calls := _tool_calls(message)):
+        # An empty text beside tool calls is one that Anthropic refuses.
+        wire |= {"content": wire["content"] or None, "tool_calls": calls}
+    if isinstance(message, ToolMessage):
+        wire["tool_call_id"] = message.tool_call_id
+        wire.pop("name", None)
+    return wire
+
+
+def _role(message: BaseMessage, where: str) -> str:
+    match message:
+        case HumanMessage():
+            return "user"
+        case AIMessage():
+            return "assistant"
+        case SystemMessage():
+            return "system"
+        case ToolMessage():
+            return "tool"
+        case FunctionMessage():
+            return "function"
+        case ChatMessage(role=role) if role in _ROLES:
+            return _ROLES[role]
+        case ChatMessage(role=role):
+            raise InvalidRequestError(f"{where} has the role {role!r}, expected one of {', '.join(sorted(_ROLES))}.")
+    raise InvalidRequestError(f"{where} is a {type(message).__name__}, which is not a message for a model.")
+
+
+def _content(message: BaseMessage, role: str, where: str, model: str) -> str | list[dict[str, Any]]:
+    content = message.content
+    if isinstance(content, str):
+        return content
+    parts = [_part(part, f"{where}.content[{i}]", role, model) for i, part in enumerate(content)]
+    kept = [part for part in parts if part is not None and part.get("text") != ""]
+    if not kept:
+        return ""
+    if len(kept) == 1 and kept[0]["type"] == "text":
+        return str(kept[0]["text"])
+    return kept
+
+
+def _part(part: object, where: str, role: str, model: str) -> dict[str, Any] | None:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if not isinstance(part, Mapping):
+        raise InvalidRequestError(f"{where} is a {type(part).__name__}, expected text or a content block.")
+    kind = part.get("type")
+    if kind == "text" and isinstance(part.get("text"), str):
+        return {"type": "text", "text": part["text"]}  # without cache_control, index, id, annotations
+    if role == "assistant" and kind in _OWN_BLOCKS:
+        return None
+    media = _media(dict(part), where)
+    if media is None:
+        raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
+    if media["type"] != "image_url" or not takes_images(model):
+        raise InvalidRequestError(
+            f"{where} is a block of type {kind!r}, and {model} is served with text only: the gateway drops everything "
+            "else before the model sees it, and you would pay for an answer about nothing. Remove it, or describe it."
+        )
+    return media
+
+
+def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
+    kind, source = part.get("type"), part.get("source")
+    if kind in ("image_url", "input_audio") or (kind == "file" and "file" in part):
+        return {"type": kind, str(kind): part.get(str(kind))}
+    if kind == "image" and isinstance(source, Mapping):  # Anthropic's form
+        url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    if kind not in ("image", "file", "audio"):
+        return None
+    try:
+        return convert_to_openai_data_block(part)
+    except ValueError as exc:
+        raise InvalidRequestError(f"{where}: {exc}") from exc
+
+
+def _tool_calls(message: AIMessage) -> list[dict[str, Any]]:
+    calls = [(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
+    calls += [
+        (call["id"], call["name"] or "", (call["args"] or "").removeprefix(BROKEN_MARK))
+        for call in message.invalid_tool_calls
+    ]
+    return [{"id": id_, "type": "function", "function": {"name": name, "arguments": text}} for id_, name, text in calls]

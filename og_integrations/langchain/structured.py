@@ -1,0 +1,150 @@
+"""
+`with_structured_output`: a schema in, its instances out.
+
+The default is `json_schema`, which providers enforce; `function_calling` rests on a forced tool call,
+which the gateway does not enforce (the client asks for it as a json_schema where it can).
+"""
+
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.models import model_info
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+
+Method = Literal["json_schema", "function_calling", "json_mode"]
+Schema = dict[str, Any] | type
+
+
+def structured_output(
+    model: "BaseChatModel",
+    schema: Schema | None,
+    *,
+    name: str,
+    method: Method,
+    include_raw: bool,
+    strict: bool | None,
+    tools: "Sequence[Any] | None",
+    arguments: dict[str, Any],
+) -> "Runnable[LanguageModelInput, Any]":
+    """
+    Return `model`, which asks the one of this `name`, bound to `schema` and followed by its parser.
+
+    Raises `InvalidRequestError`.
+    """
+    _check(method, schema, strict=strict, tools=tools)
+    if schema is not None and method == "json_mode" and not model_info(name).json_object:
+        method = "json_schema"  # the same promise, kept better; Anthropic models refuse json_object
+    described = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+    bound: Runnable[LanguageModelInput, AIMessage]
+    parser: Runnable[AIMessage, Any]
+    if method == "function_calling":
+        assert schema is not None  # noqa: S101 - checked above
+        bound, parser = _by_tool(model, schema, strict, {**arguments, "ls_structured_output_format": described})
+    else:
+        wish: dict[str, Any] = {"type": "json_object"}
+        if method == "json_schema":
+            wish = response_format(schema, strict=strict)
+        options = {**arguments, "response_format": wish, "ls_structured_output_format": described}
+        bound = model.bind_tools(tools, strict=strict, **options) if tools else model.bind(**options)
+        parser = _text_parser(schema)
+    if not include_raw:
+        return bound | parser
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=bound) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+
+
+def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    """
+    Return the json_schema `response_format` for a pydantic class, TypedDict, JSON schema or tool.
+
+    A dict that is a `response_format` already passes. `strict` None sends the schema as it is, and
+    strictly where that changes nothing. Raises `InvalidRequestError`.
+    """
+    if isinstance(schema, Mapping) and schema.get("type") in ("json_schema", "json_object", "text"):
+        return dict(schema)
+    from langchain_core.utils.function_calling import convert_to_openai_function
+
+    if isinstance(schema, Mapping) and not {"title", "name", "function", "input_schema", "toolSpec"} & schema.keys():
+        schema = {"title": "answer", **schema}
+    elif isinstance(schema, Mapping) and "function" in schema:
+        schema = schema["function"]
+    elif isinstance(schema, Mapping) and {"name", "schema"} <= schema.keys():
+        schema = {**schema, "parameters": schema["schema"]}
+    try:
+        function = convert_to_openai_function(schema, strict=strict)
+    except (ValueError, KeyError) as exc:
+        raise InvalidRequestError(f"The schema for structured output cannot be used: {exc}") from exc
+    parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    if strict is None and (same := _already_strict(parameters)) is not None:
+        function, parameters = {**function, "strict": True}, same
+    wanted = {"name": function["name"], "description": function.get("description"), "schema": parameters}
+    wanted["strict"] = function.get("strict")
+    return {"type": "json_schema", "json_schema": {key: value for key, value in wanted.items() if value is not None}}
+
+
+def _already_strict(parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the strict form of a schema whose properties are all required, None for others."""
+    from og_integrations.protocol.strict_schema import strict_schema
+
+    strict = strict_schema(parameters)
+    return strict if strict is not None and _requirements(strict) == _requirements(parameters) else None
+
+
+def _requirements(schema: Any) -> list[list[str]]:
+    if isinstance(schema, list):
+        return [found for item in schema for found in _requirements(item)]
+    if not isinstance(schema, dict):
+        return []
+    own = [sorted(schema.get("required") or [])] if isinstance(schema.get("properties"), dict) else []
+    inner = [_requirements(schema[word]) for word in ("items", "anyOf", "allOf") if word in schema]
+    members = [_requirements(list((schema.get(word) or {}).values())) for word in ("properties", "$defs")]
+    return [*own, *(found for part in (*inner, *members) for found in part)]
+
+
+def _check(method: str, schema: Any, *, strict: bool | None, tools: Any) -> None:
+    if method not in get_args(Method):
+        raise InvalidRequestError(f"method is {method!r}, expected one of {', '.join(get_args(Method))}.")
+    if method == "json_mode" and strict:
+        raise InvalidRequestError("strict has no meaning with method='json_mode': use method='json_schema'.")
+    if schema is None and method != "json_mode":
+        raise InvalidRequestError(f"schema is None, which only method='json_mode' can do without (got {method!r}).")
+    if tools and method != "json_schema":
+        raise InvalidRequestError(f"tools beside a schema need method='json_schema', got {method!r}.")
+
+
+def _by_tool(
+    model: "BaseChatModel", schema: Schema, strict: bool | None, arguments: dict[str, Any]
+) -> "tuple[Runnable[LanguageModelInput, AIMessage], Runnable[AIMessage, Any]]":
+    from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    name = convert_to_openai_tool(schema)["function"]["name"]
+    bound = model.bind_tools([schema], tool_choice=name, strict=strict, **arguments)
+    if (pydantic_class := _model_class(schema)) is not None:
+        return bound, PydanticToolsParser(tools=[pydantic_class], first_tool_only=True)
+    return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+
+
+def _text_parser(schema: Schema | None) -> "Runnable[AIMessage, Any]":
+    from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+
+    pydantic_class = _model_class(schema)
+    return JsonOutputParser() if pydantic_class is None else PydanticOutputParser(pydantic_object=pydantic_class)
+
+
+def _model_class(schema: Any) -> Any:
+    """Return `schema` if it is a pydantic class, of version 1 or 2, else None."""
+    from langchain_core.utils.pydantic import is_basemodel_subclass
+
+    return schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None

@@ -1,0 +1,71 @@
+"""Tools and tool choices in all of LangChain's forms, to the OpenAI wire form."""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from og_integrations.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+
+_WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
+
+
+def wire_tools(tools: "Sequence[ToolLike]", *, strict: bool | None = None) -> list[dict[str, Any]]:
+    """Return the schemas of `tools`. Raises `ValueError` for what is no tool (LangChain's own)."""
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    return [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+
+
+def wire_tool_choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any] | None:
+    """
+    Return `choice` as "auto", "none", "required" or a named function; None leaves it to the model.
+
+    Understood: those words, "any", True, a tool's name, and the dicts of OpenAI and Anthropic.
+    Raises `InvalidRequestError` for anything else, and for a tool that is not among `tools`.
+    """
+    if choice is None or choice is False or choice == "":
+        return None
+    if choice is True:
+        return "required"
+    if isinstance(choice, Mapping):
+        return _of_mapping(choice, tools)
+    if not isinstance(choice, str):
+        raise InvalidRequestError(
+            f"tool_choice is a {type(choice).__name__}, expected a word, a tool's name or a dict."
+        )
+    # A tool may be called "any": its name wins over the word.
+    if choice in _names(tools) or choice not in _WORDS:
+        return _named(choice, tools)
+    return _WORDS[choice]
+
+
+def _of_mapping(choice: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any]:
+    kind, function = choice.get("type"), choice.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+    if isinstance(name, str) and kind in ("function", "tool", None):
+        return _named(name, tools)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    raise InvalidRequestError(
+        f'tool_choice is a dict of type {kind!r}, expected {{"type": "function", "function": {{"name": …}}}}.'
+    )
+
+
+def _named(name: str, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    names = _names(tools)
+    if name not in names:
+        close = get_close_matches(name, [*names, *_WORDS], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidRequestError(
+            f"tool_choice is {name!r}, expected one of {', '.join(_WORDS)} or a bound tool ({', '.join(names)}).{hint}"
+        )
+    return {"type": "function", "function": {"name": name}}
+
+
+def _names(tools: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(tool["function"]["name"]) for tool in tools if isinstance(tool.get("function"), Mapping)]

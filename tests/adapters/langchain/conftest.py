@@ -1,0 +1,36 @@
+"""A devnet with TLS for each test, and models that talk to it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from og_integrations.devnet import Devnet
+from og_integrations.langchain import ChatOpenGradient
+
+MODEL = "openai/gpt-5-mini"
+
+
+@pytest.fixture
+def net() -> Iterator[Devnet]:
+    with Devnet() as devnet:
+        yield devnet
+
+
+@pytest.fixture
+def make_model(net: Devnet) -> Iterator[Callable[..., ChatOpenGradient]]:
+    models: list[ChatOpenGradient] = []
+
+    def make(**options: Any) -> ChatOpenGradient:
+        defaults: dict[str, Any] = {"model": MODEL, "private_key": net.private_key, "network": net.network}
+        models.append(ChatOpenGradient(**defaults | options))
+        return models[-1]
+
+    yield make
+    for model in models:
+        model.close()
+
+
+@pytest.fixture
+def model(make_model: Callable[..., ChatOpenGradient]) -> ChatOpenGradient:
+    return make_model()

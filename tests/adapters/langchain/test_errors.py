@@ -1,0 +1,168 @@
+"""Every error is both ours and LangChain's, and says truly whether repeating is safe."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelError,
+    ModelNotFoundError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+from langchain_core.messages import HumanMessage
+
+from og_integrations import errors
+from og_integrations.devnet import Devnet
+from og_integrations.langchain import ChatOpenGradient
+from og_integrations.langchain import errors as model_errors
+from og_integrations.langchain.errors import as_model_error
+from og_integrations.langchain.profile import overflow_check
+from tests.adapters.langchain.asking import WAYS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
+MakeModel = Callable[..., ChatOpenGradient]
+OURS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.OpenGradientError)]
+RETRYABLE = {"DiscoveryError", "ConnectionFailedError", "ConnectionLostError", "StreamFailedError"}
+
+
+@pytest.mark.parametrize("ours", OURS, ids=lambda cls: cls.__name__)
+def test_double_is_ours_and_langchains(ours: type[errors.OpenGradientError]) -> None:
+    original = ours("what happened")
+    original.receipt = {"status": "unverified"}
+    double = as_model_error(original)
+    assert isinstance(double, ours)
+    assert isinstance(double, ModelError)
+    assert not isinstance(double, ValueError | TypeError)
+    assert (str(double), double.receipt, type(double).__name__) == ("what happened", original.receipt, ours.__name__)
+    assert double.is_retryable is (ours.__name__ in RETRYABLE)
+    again = pickle.loads(pickle.dumps(double))
+    assert (type(again), str(again), again.receipt) == (type(double), str(double), double.receipt)
+    assert as_model_error(double) is double
+
+
+def test_what_was_paid_or_not_proven_is_never_retryable() -> None:
+    for ours in OURS:
+        if issubclass(ours, errors.PaymentError | errors.VerificationError | errors.ToolChoiceNotHonoredError):
+            assert not model_errors.DOUBLES[ours.__name__].is_retryable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected", "retryable"),
+    [
+        (400, "Model 'x' is not supported", ModelNotFoundError, False),
+        (400, "This model's maximum context length is 8", ContextOverflowError, False),
+        (401, "x", ModelAuthenticationError, False),
+        (404, "x", ModelNotFoundError, False),
+        (429, "x", ModelRateLimitError, True),
+        (500, "x", ModelAPIError, True),
+        (302, "x", ModelAPIError, False),
+    ],
+)
+def test_status_of_gateway_has_its_class(status: int, text: str, expected: type, retryable: bool) -> None:
+    original = errors.GatewayError(text)
+    original.status = status
+    double: Any = as_model_error(original)
+    assert (double.status, double.is_retryable) == (status, retryable)
+    assert isinstance(double, expected)
+    assert isinstance(double, errors.GatewayError)
+
+
+def test_timeout_before_payment_is_langchains_timeout() -> None:
+    original = errors.ConnectionLostError("x")
+    original.timed_out = True
+    double: Any = as_model_error(original)
+    assert isinstance(double, ModelTimeoutError)
+    assert double.is_retryable
+
+
+def test_server_failure_of_too_long_prompt_is_overflow() -> None:
+    """The gateway hides its provider's reason, so length decides."""
+    original = errors.GatewayError("The gateway answered HTTP 500.")
+    original.status = 500
+    check = overflow_check("openai/gpt-4o", [HumanMessage("word " * 150_000)])
+    double = as_model_error(original, too_long=check)
+    assert isinstance(double, ContextOverflowError)
+    assert "context window of openai/gpt-4o has 128000" in str(double)
+    short = overflow_check("openai/gpt-4o", [HumanMessage("word")])
+    assert not isinstance(as_model_error(original, too_long=short), ContextOverflowError)
+
+
+FAULTS: dict[str, tuple[type[Exception], bool]] = {
+    "wrong_certificate": (errors.CertificateMismatchError, False),
+    "unknown_enclave": (errors.VerificationError, False),
+    "altered_text": (errors.VerificationError, False),
+    "other_asset": (errors.AssetRefusedError, False),
+    "offer_over_cap": (errors.BudgetExceededError, False),
+    "second_402": (errors.PaymentRefusedError, False),
+    "dead_registry": (errors.DiscoveryError, True),
+    "empty_registry": (errors.DiscoveryError, True),
+}
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream", "stream_events v3"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_a_model_error_in_every_way(net: Devnet, model: ChatOpenGradient, fault: str, way: str) -> None:
+    net.inject(fault)
+    expected, retryable = FAULTS[fault]
+    with pytest.raises(expected) as caught:
+        WAYS[way](model, "hello there")
+    assert isinstance(caught.value, ModelError)
+    assert caught.value.is_retryable is retryable
+    assert net.stats().signatures <= 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["altered_tool_call", "smuggled_tool_call", "unknown_enclave", "second_402", "other_asset"]
+)
+def test_agent_stops_without_retry_or_tool(net: Devnet, model: ChatOpenGradient, fault: str) -> None:
+    """LangChain's retry middleware repeats any exception that is no `ModelError`: it would pay again."""
+    ran: list[str] = []
+
+    def get_weather(city: str) -> str:
+        """Tell the weather."""
+        ran.append(city)
+        return "sunny"
+
+    net.inject(fault)
+    agent: Any = create_agent(
+        model, [get_weather], middleware=[ModelRetryMiddleware(initial_delay=0, on_failure="error")]
+    )
+    with pytest.raises(errors.OpenGradientError):
+        agent.invoke({"messages": [("user", 'weather in "Oslo"')]})
+    assert ran == []
+    assert net.stats().signatures <= 1
+    assert net.stats().statuses.get(200, 0) <= 1
+
+
+def test_unknown_model_is_not_found(model: ChatOpenGradient) -> None:
+    with pytest.raises(ModelNotFoundError):
+        model.invoke("hi", model="openai/gpt-none")
+
+
+def test_failed_call_is_not_cached(net: Devnet, make_model: MakeModel) -> None:
+    from langchain_core.caches import InMemoryCache
+
+    model = make_model(cache=InMemoryCache())
+    net.inject("altered_text", times=1)
+    with pytest.raises(errors.VerificationError):
+        model.invoke("hi")
+    assert model.invoke("hi").response_metadata["opengradient"]["status"] == "verified"
+
+
+def test_fallback_answers_when_the_first_fails(net: Devnet, make_model: MakeModel) -> None:
+    chain = make_model(model="openai/gpt-none").with_fallbacks([make_model()])
+    assert chain.invoke("hi").response_metadata["model_name"] == "openai/gpt-5-mini"
+
+
+def test_partial_text_is_on_the_error(net: Devnet, model: ChatOpenGradient) -> None:
+    net.inject("missing_final_event")
+    with pytest.raises(errors.OpenGradientError) as caught:
+        list(model.stream("[[tokens=4]]"))
+    assert "tok0" in caught.value.partial_text  # type: ignore[attr-defined]

@@ -1,0 +1,101 @@
+"""LangChain messages as they go over the wire."""
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.langchain.messages import to_wire
+from og_integrations.langchain.outputs import BROKEN_MARK
+
+TEXT = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}, "index": "lc_txt_0", "id": "x"}
+CALL = {"name": "add", "args": {"a": "é"}, "id": "c1", "type": "tool_call"}
+
+
+def wire(message: BaseMessage) -> dict[str, Any]:
+    return to_wire([message], model="openai/gpt-5")[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (SystemMessage("s"), {"role": "system", "content": "s"}),
+        (HumanMessage("h", name="bob"), {"role": "user", "content": "h", "name": "bob"}),
+        (AIMessage("a"), {"role": "assistant", "content": "a"}),
+        (ToolMessage("t", tool_call_id="c1", name="add"), {"role": "tool", "content": "t", "tool_call_id": "c1"}),
+        (FunctionMessage(content="f", name="add"), {"role": "function", "content": "f", "name": "add"}),
+        (ChatMessage(content="d", role="developer"), {"role": "system", "content": "d"}),
+        (ChatMessage(content="d", role="user"), {"role": "user", "content": "d"}),
+        (SystemMessage("d", additional_kwargs={"__openai_role__": "developer"}), {"role": "system", "content": "d"}),
+        (ToolMessage("e", tool_call_id="c", status="error"), {"role": "tool", "content": "e", "tool_call_id": "c"}),
+    ],
+)
+def test_role_is_one_that_gateway_takes(message: BaseMessage, expected: dict[str, Any]) -> None:
+    assert wire(message) == expected
+
+
+def test_tool_call_travels_unescaped_without_text() -> None:
+    expected = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": "é"}'}}
+    message = AIMessage("", tool_calls=[CALL])
+    assert wire(message) == {"role": "assistant", "content": None, "tool_calls": [expected]}
+
+
+def test_invalid_tool_call_travels_as_the_model_wrote_it() -> None:
+    invalid: Any = {"name": "add", "args": BROKEN_MARK + '{"a": ', "id": "c1", "error": None}
+    sent = wire(AIMessage("", invalid_tool_calls=[invalid]))
+    assert sent["tool_calls"][0]["function"]["arguments"] == '{"a": '
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([TEXT], "hi"),
+        (["hi"], "hi"),
+        ([TEXT, "there"], [{"type": "text", "text": "hi"}, {"type": "text", "text": "there"}]),
+        ([{"type": "text", "text": ""}], ""),
+    ],
+)
+def test_text_block_keeps_nothing_but_text(content: list[Any], expected: object) -> None:
+    """Providers refuse each other's extras, such as `cache_control`."""
+    assert wire(HumanMessage(content))["content"] == expected
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "thinking", "tool_use", "tool_call", "refusal", "non_standard"])
+def test_blocks_of_other_models_are_left_out_of_history(kind: str) -> None:
+    assert wire(AIMessage([{"type": kind}, TEXT]))["content"] == "hi"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "url": "https://example.com/a.png"},
+        {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
+        {"type": "image", "source_type": "base64", "data": "AAAA", "mime_type": "image/png"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "a.pdf"},
+        {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"},
+        {"type": "file", "url": "https://example.com/a.pdf"},
+        {"type": "tool_result", "content": "x"},
+        {"type": "reasoning", "reasoning": "x"},
+        {},
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_place(block: Any) -> None:
+    """Dropped silently it would be paid for: the gateway drops it before the model."""
+    with pytest.raises(InvalidRequestError, match=r"messages\[1\]\.content\[1\]"):
+        to_wire([HumanMessage("x"), HumanMessage([TEXT, block])], model="openai/gpt-5")
+
+
+def test_unknown_role_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="role 'critic', expected one of ai"):
+        wire(ChatMessage(content="x", role="critic"))

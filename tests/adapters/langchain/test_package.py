@@ -1,0 +1,57 @@
+"""The package as a whole: what it exports, what it costs, how it is found and missed."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from og_integrations.devnet import Devnet
+from og_integrations.errors import ConfigurationError
+from og_integrations.langchain import ChatOpenGradient, register_with_langchain
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_missing_langchain_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['langchain_core'] = None; import og_integrations.langchain"
+    assert 'pip install "og-integrations[langchain]"' in run(code).stderr
+
+
+def test_import_loads_no_client_and_no_cryptography() -> None:
+    heavy = {"httpx", "web3", "eth_account", "eth_abi", "cryptography", "og_integrations.client", "llama_index"}
+    code = f"import sys, og_integrations.langchain; print(*sorted({heavy} & sys.modules.keys()))"
+    done = run(code)
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+def test_making_a_model_loads_no_client() -> None:
+    code = (
+        "import sys; from og_integrations.langchain import ChatOpenGradient\n"
+        "ChatOpenGradient(model='openai/gpt-5', private_key='11' * 32)\n"
+        "print(*sorted({'httpx', 'eth_account', 'og_integrations.client'} & sys.modules.keys()))"
+    )
+    done = run(code)
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+def test_registered_provider_is_found_by_name(net: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    base: Any = pytest.importorskip("langchain.chat_models.base")
+    monkeypatch.setattr(base, "_BUILTIN_PROVIDERS", dict(base._BUILTIN_PROVIDERS))
+    base._get_chat_model_creator.cache_clear()
+    register_with_langchain()
+    from langchain.chat_models import init_chat_model
+
+    model = init_chat_model("opengradient:openai/gpt-5", private_key=net.private_key, network=net.network)
+    assert isinstance(model, ChatOpenGradient)
+    assert model.invoke("hi").text == "You said: hi"
+    model.close()
+    base._get_chat_model_creator.cache_clear()
+
+
+def test_registration_without_langchain_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain.chat_models.base", None)
+    with pytest.raises(ConfigurationError, match="Use ChatOpenGradient"):
+        register_with_langchain()
