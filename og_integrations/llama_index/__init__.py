@@ -1,0 +1,31 @@
+"""
+`OpenGradientLLM`: every model call of a LlamaIndex application answered by an attested enclave.
+
+```python
+from llama_index.core import Settings
+
+from og_integrations import collect_receipts
+from og_integrations.llama_index import OpenGradientLLM
+
+Settings.llm = OpenGradientLLM(model="anthropic/claude-sonnet-4-6")  # OG_PRIVATE_KEY from the environment
+with collect_receipts() as receipts:
+    print(Settings.llm.complete("Say hello."))
+print(receipts[0]["status"], receipts[0]["payment"]["payment_hash"])
+```
+
+The receipt of a call is in `response.raw["opengradient"]` and `response.additional_kwargs["opengradient"]`
+(of a stream: of its last chunk). Query engines, chat engines and agents drop both on their way, which
+is what `collect_receipts` is for.
+"""
+
+try:
+    import llama_index.core.llms  # noqa: F401 - only to say what is missing
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        f'LlamaIndex is not installed ({exc.name} is missing). Run: pip install "og-integrations[llama-index]"',
+        name=exc.name,
+    ) from exc
+
+from og_integrations.llama_index.llm import OpenGradientLLM
+
+__all__ = ["OpenGradientLLM"]

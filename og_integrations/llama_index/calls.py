@@ -1,0 +1,74 @@
+"""
+One paid call, in its six forms, without LlamaIndex's events: the public endpoints go through here, so
+that each call makes one event, one span and one receipt.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+
+from og_integrations.client import Answer
+from og_integrations.llama_index.configuration import ConfiguredLLM
+from og_integrations.llama_index.messages import to_wire
+from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
+from og_integrations.llama_index.spans import CallSpan
+
+
+class CallingLLM(ConfiguredLLM):
+    """Asks the client; every method raises errors of `OpenGradientError`."""
+
+    def _params(self, kwargs: Mapping[str, Any]) -> ChatParams:
+        return chat_params(self._defaults(), kwargs, strict=self.strict)
+
+    def _ask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
+        span = CallSpan()
+        with span.noting_failures():
+            answer = self._backend.client.chat(self.model, to_wire(messages), **params.options)
+        return span.note(answer)
+
+    async def _aask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
+        span = CallSpan()
+        with span.noting_failures():
+            answer = await self._backend.async_client.chat(self.model, to_wire(messages), **params.options)
+        return span.note(answer)
+
+    def _pieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> Iterator[str | Answer]:
+        # Not a generator: what is wrong with a request is said at once, not at the first piece.
+        stream = self._backend.client.stream(self.model, to_wire(messages), **params.options)
+        return CallSpan().noting(stream)
+
+    def _apieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> AsyncIterator[str | Answer]:
+        stream = self._backend.async_client.stream(self.model, to_wire(messages), **params.options)
+        return CallSpan().noting_async(stream)
+
+    def _continue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
+        options = completion_options(self._defaults(), kwargs)
+        span = CallSpan()
+        with span.noting_failures():
+            answer = self._backend.client.complete(self.model, prompt, **options)
+        return span.note(answer)
+
+    async def _acontinue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
+        options = completion_options(self._defaults(), kwargs)
+        span = CallSpan()
+        with span.noting_failures():
+            answer = await self._backend.async_client.complete(self.model, prompt, **options)
+        return span.note(answer)
+
+    def _formatted(self, prompt: str, formatted: bool) -> str:
+        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+
+    def _defaults(self) -> dict[str, Any]:
+        own = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "settlement_mode": self.settlement_mode,
+            "timeout": self.timeout,
+        }
+        return {name: value for name, value in own.items() if value is not None} | self.additional_kwargs
+
+
+def as_user(prompt: str) -> list[ChatMessage]:
+    """Return `prompt` as a conversation."""
+    return [ChatMessage(role=MessageRole.USER, content=prompt)]

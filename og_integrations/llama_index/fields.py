@@ -1,0 +1,78 @@
+"""
+How settings that are values of ours are written into `to_dict` and read back.
+
+Limits and policies survive the round trip, or come back stricter: an LLM restored from a dict must
+never spend more or trust more than the one that was saved.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, SkipValidation
+
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import Network
+from og_integrations.protocol.budget import SpendPolicy, format_opg
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.enclave import EnclavePolicy
+
+
+def _read_network(value: Any) -> Any:
+    return Network(**value) if isinstance(value, Mapping) else value
+
+
+def _write_network(value: str | Network | None) -> str | JsonObject | None:
+    # A value is written whole: by its name alone the environment could change it.
+    return asdict(value) if isinstance(value, Network) else value
+
+
+def _read_spend_policy(value: Any) -> SpendPolicy | None:
+    return None if value is None else SpendPolicy.of(value)
+
+
+def _write_spend_policy(policy: SpendPolicy | None) -> JsonObject | None:
+    if policy is None:
+        return None
+    written: JsonObject = {
+        name: sorted(value) if isinstance(value, frozenset) else value for name, value in policy.model_dump().items()
+    }
+    # Kept in base units, but read as OPG.
+    for amount in ("max_per_authorization", "total"):
+        if written[amount] is not None:
+            written[amount] = format_opg(written[amount])
+    return written
+
+
+def _read_enclave_policy(value: Any) -> EnclavePolicy | None:
+    if value is None or isinstance(value, EnclavePolicy):
+        return value
+    if isinstance(value, Mapping) and value.keys() <= {"allowed_pcr_hashes", "allowed_tee_ids"}:
+        return EnclavePolicy(**value)
+    raise ConfigurationError(f"enclave_policy is a {type(value).__name__}, expected an EnclavePolicy.")
+
+
+def _write_enclave_policy(policy: EnclavePolicy | None) -> JsonObject | None:
+    if policy is None:
+        return None
+    if type(policy) is not EnclavePolicy:
+        # Rules of a class of its own cannot be written: the copy accepts nobody until it is given them again.
+        return {"allowed_pcr_hashes": None, "allowed_tee_ids": []}
+    return {
+        name: None if listed is None else sorted(listed)
+        for name, listed in (
+            ("allowed_pcr_hashes", policy.allowed_pcr_hashes),
+            ("allowed_tee_ids", policy.allowed_tee_ids),
+        )
+    }
+
+
+NetworkField = Annotated[
+    SkipValidation[str | Network | None], BeforeValidator(_read_network), PlainSerializer(_write_network)
+]
+SpendPolicyField = Annotated[
+    SkipValidation[SpendPolicy | None], BeforeValidator(_read_spend_policy), PlainSerializer(_write_spend_policy)
+]
+EnclavePolicyField = Annotated[
+    SkipValidation[EnclavePolicy | None], BeforeValidator(_read_enclave_policy), PlainSerializer(_write_enclave_policy)
+]

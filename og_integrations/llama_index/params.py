@@ -1,0 +1,69 @@
+"""
+The options of one call: which there are, and which would be paid for without any effect.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, cast
+
+from og_integrations.client import CallOptions, ChatOptions
+from og_integrations.errors import InvalidRequestError
+from og_integrations.llama_index.tools import wire_tool, wire_tool_choice
+
+_CALL = ("temperature", "max_tokens", "stop", "settlement_mode", "x402_settlement_mode", "timeout")
+_CHAT = (*_CALL, "tools", "tool_choice", "response_format", "parallel_tool_calls")
+_WITHOUT_EFFECT = (
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "n",
+    "presence_penalty",
+    "reasoning_effort",
+    "seed",
+    "top_logprobs",
+    "top_p",
+    "user",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatParams:
+    """One chat call's options for the client; with `one_call` only the first tool call is shown."""
+
+    options: ChatOptions
+    one_call: bool
+
+
+def chat_params(defaults: Mapping[str, Any], given: Mapping[str, Any], *, strict: bool) -> ChatParams:
+    """Return the options of a chat call; `given` win. Raises `InvalidRequestError` for others."""
+    options = _chosen(defaults, given, _CHAT)
+    parallel = options.pop("parallel_tool_calls", True)
+    if options.get("tools"):
+        options["tools"] = [wire_tool(tool, strict=strict) for tool in options["tools"]]
+        options["tool_choice"] = wire_tool_choice(options.get("tool_choice"), required=False)
+    return ChatParams(cast(ChatOptions, options), one_call=not parallel)
+
+
+def completion_options(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> CallOptions:
+    """Return the options of a call of the completions endpoint. Raises `InvalidRequestError` for others."""
+    return cast(CallOptions, _chosen(defaults, given, _CALL))
+
+
+def _chosen(defaults: Mapping[str, Any], given: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    # LlamaIndex passes None for what was not asked for.
+    options = {**defaults, **{name: value for name, value in given.items() if value is not None}}
+    for name in options.keys() - set(known):
+        raise InvalidRequestError(_complaint(name, known))
+    if "x402_settlement_mode" in options:
+        options["settlement_mode"] = options.pop("x402_settlement_mode")
+    return options
+
+
+def _complaint(name: str, known: tuple[str, ...]) -> str:
+    if name in _WITHOUT_EFFECT:
+        return f"The gateway does not pass {name!r} on to the model: it would be paid for without effect. Leave it out."
+    close = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Expected one of {', '.join(sorted(known))}."
+    return f"{name!r} is not an option of this call. {hint}"

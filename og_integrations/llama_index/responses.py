@@ -1,0 +1,141 @@
+"""
+Verified answers as LlamaIndex's responses.
+
+The receipt stands in `raw` (the one member that agents hand on) and in `additional_kwargs` (which
+completions, events and instrumentation read), under the key `opengradient`. It is never put into the
+message: memories count and prompts would repeat it.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, TypeVar, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+
+from og_integrations.client import Answer
+from og_integrations.protocol.chat import JsonObject, ToolCall
+from og_integrations.protocol.record import RECEIPT_KEY
+
+_Response = TypeVar("_Response")
+
+
+def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:
+    """Return a whole answer as a chat response; with `one_call`, `raw` only tells of further tool calls."""
+    calls = answer.tool_calls[:1] if one_call else answer.tool_calls
+    return ChatResponse(message=_message(answer.text, calls), raw=_raw(answer), additional_kwargs=_kwargs(answer))
+
+
+def completion_response(answer: Answer) -> CompletionResponse:
+    """Return a whole answer as a completion response."""
+    return CompletionResponse(text=answer.text, raw=_raw(answer), additional_kwargs=_kwargs(answer))
+
+
+def chat_stream(*, one_call: bool) -> Callable[[str | Answer], ChatResponse]:
+    """
+    Return what makes the responses of one stream from its pieces, each with all the text so far.
+
+    The `Answer`, which comes last, makes the one with tool calls and receipt.
+    """
+    text = ""
+
+    def respond(piece: str | Answer) -> ChatResponse:
+        nonlocal text
+        if not isinstance(piece, str):
+            last = chat_response(piece, one_call=one_call)
+            last.delta = ""
+            return last
+        text += piece
+        return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), delta=piece)
+
+    return respond
+
+
+def completion_stream() -> Callable[[str | Answer], CompletionResponse]:
+    """Return what makes the responses of one stream from its pieces, as `chat_stream` does."""
+    text = ""
+
+    def respond(piece: str | Answer) -> CompletionResponse:
+        nonlocal text
+        if not isinstance(piece, str):
+            last = completion_response(piece)
+            last.delta = ""
+            return last
+        text += piece
+        return CompletionResponse(text=text, delta=piece)
+
+    return respond
+
+
+def each(
+    pieces: Iterator[str | Answer], respond: Callable[[str | Answer], _Response]
+) -> Generator[_Response, None, None]:
+    """Yield a response per piece. A real generator: LlamaIndex takes nothing else for a stream."""
+    with closing(cast("Generator[str | Answer, None, None]", pieces)) as stream:
+        for piece in stream:
+            yield respond(piece)
+
+
+async def each_async(
+    pieces: AsyncIterator[str | Answer], respond: Callable[[str | Answer], _Response]
+) -> AsyncGenerator[_Response, None]:
+    """Yield a response per piece, as `each` does."""
+    async with aclosing(cast("AsyncGenerator[str | Answer, None]", pieces)) as stream:
+        async for piece in stream:
+            yield respond(piece)
+
+
+def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None:
+    """Return the receipt in `response`; None for all chunks of a stream but the last."""
+    receipt: JsonObject | None = response.additional_kwargs.get(RECEIPT_KEY)
+    return receipt
+
+
+def _message(text: str, calls: Sequence[ToolCall]) -> ChatMessage:
+    blocks: list[ContentBlock] = [TextBlock(text=text)] if text or not calls else []
+    # The arguments stay the text that the enclave signed.
+    blocks += [ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
+    # Structured streaming in function mode looks for calls here only.
+    extra = {"tool_calls": [_wire_call(call) for call in calls]} if calls else {}
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
+
+
+def _wire_call(call: ToolCall) -> JsonObject:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _raw(answer: Answer) -> JsonObject:
+    message: JsonObject = {"role": "assistant", "content": answer.text}
+    if answer.tool_calls:
+        message["tool_calls"] = [_wire_call(call) for call in answer.tool_calls]
+    return {
+        "id": answer.id,
+        "object": "chat.completion",
+        "created": answer.receipt["created"],
+        "model": answer.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+        "usage": _usage(answer) or None,
+        RECEIPT_KEY: answer.receipt,
+    }
+
+
+def _kwargs(answer: Answer) -> dict[str, Any]:
+    return _usage(answer) | {RECEIPT_KEY: answer.receipt}
+
+
+def _usage(answer: Answer) -> JsonObject:
+    usage = answer.usage
+    if usage is None:
+        return {}
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }

@@ -1,0 +1,75 @@
+"""
+Structured output, natively: pydantic classes as json_schema, and answers as their instances.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.program.streaming_utils import process_streaming_content_incremental
+from llama_index.core.program.utils import FlexibleModel
+from llama_index.core.types import Model
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from og_integrations.errors import MalformedReplyError
+from og_integrations.llama_index.responses import receipt_of
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.strict_schema import drop_added_nulls, strict_schema
+from og_integrations.protocol.translation import schema_name
+
+_FUNCTION_MODE_ONLY = ("tool_required", "tool_choice", "allow_parallel_tool_calls")
+
+
+def with_schema(output_cls: type[BaseModel], llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of a call that is to be answered by an `output_cls`."""
+    options = {name: value for name, value in (llm_kwargs or {}).items() if name not in _FUNCTION_MODE_ONLY}
+    return options | {"response_format": response_format(output_cls)}
+
+
+def response_format(output_cls: type[BaseModel]) -> JsonObject:
+    """Return the json_schema format for `output_cls`; strict, if its schema can be said strictly."""
+    schema = output_cls.model_json_schema()
+    strict = strict_schema(schema)
+    described: JsonObject = {"name": schema_name(output_cls.__name__), "schema": strict or schema}
+    if strict is not None:
+        described["strict"] = True
+    return {"type": "json_schema", "json_schema": described}
+
+
+def parse_structured(response: ChatResponse, output_cls: type[Model]) -> Model:
+    """
+    Return the answer as an instance of `output_cls`.
+
+    Raises `MalformedReplyError` if it is none, with its receipt: pydantic's own error is a
+    `ValueError`, which LlamaIndex swallows.
+    """
+    text = response.message.content or ""
+    try:
+        value = from_json(text)
+        if isinstance(value, dict):
+            value = drop_added_nulls(value, output_cls.model_json_schema())
+        return output_cls.model_validate_json(to_json(value))
+    except ValueError as exc:
+        error = MalformedReplyError(
+            f"The answer is verified but is no {output_cls.__name__} ({_problem(exc)}). The model did not keep to "
+            "the response_format; try again, another model, or pydantic_program_mode='function'."
+        )
+        error.receipt = receipt_of(response)
+        raise error from exc
+
+
+def partial_structured(
+    response: ChatResponse, output_cls: type[Model], before: "Model | FlexibleModel | None"
+) -> "Model | FlexibleModel":
+    """Return what can be made of a stream so far; of its last response, the whole thing."""
+    if receipt_of(response) is not None:
+        return parse_structured(response, output_cls)
+    return process_streaming_content_incremental(response, output_cls, before)
+
+
+def _problem(exc: ValueError) -> str:
+    if not isinstance(exc, ValidationError):
+        return "not JSON"
+    found = exc.errors(include_input=False, include_url=False)[:5]
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or 'answer'}: {item['msg']}" for item in found)

@@ -1,0 +1,100 @@
+"""
+Tools, tool choices and tool calls, between LlamaIndex and the gateway's words.
+
+What the gateway does not enforce is dealt with below us (`protocol.translation`), for both adapters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
+from pydantic_core import from_json
+
+from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.llama_index.messages import tool_calls_of
+from og_integrations.llama_index.responses import receipt_of
+from og_integrations.protocol.chat import JsonObject
+
+_SAME = ("auto", "none", "required")
+
+
+def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
+    """Return `tool` in wire form; a dict passes as it is."""
+    if isinstance(tool, dict):
+        return tool
+    wire: JsonObject = tool.metadata.to_openai_tool(skip_length_check=True)
+    if strict:
+        wire["function"]["strict"] = True
+        wire["function"]["parameters"]["additionalProperties"] = False
+    return wire
+
+
+def wire_tool_choice(tool_choice: str | JsonObject | None, *, required: bool) -> str | JsonObject:
+    """Return the wire form of a choice: a mode, a tool's name, or a wire form already."""
+    if tool_choice is None:
+        return "required" if required else "auto"
+    if isinstance(tool_choice, dict) or tool_choice in _SAME:
+        return tool_choice
+    if tool_choice == "any":
+        return "required"
+    return {"type": "function", "function": {"name": tool_choice}}
+
+
+def with_user_message(
+    history: Sequence[ChatMessage] | None, user_message: str | ChatMessage | None
+) -> list[ChatMessage]:
+    """Return a new list: the history of an agent is not ours to change."""
+    messages = list(history or ())
+    if isinstance(user_message, str):
+        user_message = ChatMessage(role=MessageRole.USER, content=user_message)
+    return [*messages, user_message] if user_message is not None else messages
+
+
+def keep_first_call(response: ChatResponse) -> ChatResponse:
+    """Leave at most one tool call in `response`: the gateway does not enforce `parallel_tool_calls`."""
+    message = response.message
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    message.blocks = [block for block in message.blocks if block not in calls[1:]]
+    if kept := message.additional_kwargs.get("tool_calls"):
+        message.additional_kwargs["tool_calls"] = kept[:1]
+    return response
+
+
+def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[ToolSelection]:
+    """
+    Return the tool calls in `response`.
+
+    Raises `ToolChoiceNotHonoredError` if there is none and `error_if_none` is set.
+    """
+    selections = [
+        ToolSelection(
+            tool_id=call["id"],
+            tool_name=call["function"]["name"],
+            tool_kwargs=_arguments(call["function"]["arguments"]),
+        )
+        for call in tool_calls_of(response.message)
+    ]
+    if error_if_none and not selections:
+        error = ToolChoiceNotHonoredError(
+            "Expected at least one tool call, but the model answered in text. Pass tool_required=True or a "
+            "tool_choice to demand one, or error_on_no_tool_call=False to take text."
+        )
+        error.receipt = receipt_of(response)
+        raise error
+    return selections
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """
+    Return the arguments if they are a JSON object, else none.
+
+    They are not repaired: half an amount would be another amount. A tool that misses its arguments
+    says so, and the model tries again.
+    """
+    try:
+        arguments = from_json(text)
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}

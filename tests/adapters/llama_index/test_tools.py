@@ -1,0 +1,150 @@
+"""Function calling: what is offered, what is demanded, and what comes back."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
+from llama_index.core.llms import ChatMessage, ChatResponse
+from llama_index.core.tools import FunctionTool
+
+from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.llama_index import OpenGradientLLM
+from tests.adapters.llama_index.auditing import Account, audited
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+ADD, MULTIPLY = FunctionTool.from_defaults(add), FunctionTool.from_defaults(multiply)
+TOOLS = [ADD, MULTIPLY]
+BOTH = 'use tool add {"a": 1, "b": 2} and use tool multiply {"a": 3, "b": 4}'
+
+
+async def last_of(stream: Any) -> Any:
+    return [item async for item in await stream][-1]
+
+
+CALLS = {
+    "chat_with_tools": lambda llm, *a, **k: llm.chat_with_tools(*a, **k),
+    "achat_with_tools": lambda llm, *a, **k: asyncio.run(llm.achat_with_tools(*a, **k)),
+    "stream_chat_with_tools": lambda llm, *a, **k: list(llm.stream_chat_with_tools(*a, **k))[-1],
+    "astream_chat_with_tools": lambda llm, *a, **k: asyncio.run(last_of(llm.astream_chat_with_tools(*a, **k))),
+}
+each_call = pytest.mark.parametrize("name", CALLS)
+
+
+@each_call
+@pytest.mark.parametrize("model", ["openai/gpt-4.1", "anthropic/claude-sonnet-4-6", "x-ai/grok-4"])
+def test_parallel_calls(account: Account, name: str, model: str) -> None:
+    """Calls are there as blocks and as wire dicts, whole, from the verified answer."""
+    llm = account.llm(model)
+    with audited(account):
+        response = CALLS[name](llm, TOOLS, BOTH, allow_parallel_tool_calls=True)
+    blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+    assert [block.tool_name for block in blocks] == ["add", "multiply"]
+    assert [call["id"] for call in response.message.additional_kwargs["tool_calls"]] == [
+        block.tool_call_id for block in blocks
+    ]
+    assert [item.tool_kwargs for item in llm.get_tool_calls_from_response(response)] == [
+        {"a": 1, "b": 2},
+        {"a": 3, "b": 4},
+    ]
+    assert response.raw["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@each_call
+def test_one_call_at_most(llm: OpenGradientLLM, name: str) -> None:
+    """Without parallel calls only the first is shown, in streams too; `raw` tells of the others."""
+    response = CALLS[name](llm, TOOLS, BOTH)
+    assert [item.tool_name for item in llm.get_tool_calls_from_response(response)] == ["add"]
+    assert len(response.message.additional_kwargs["tool_calls"]) == 1
+    assert len(response.raw["choices"][0]["message"]["tool_calls"]) == 2
+
+
+@each_call
+@pytest.mark.parametrize("demand", [{"tool_required": True}, {"tool_choice": "add"}, {"tool_choice": "any"}])
+def test_demanded_call_is_made(account: Account, llm: OpenGradientLLM, name: str, demand: dict[str, Any]) -> None:
+    """A call that the gateway would not enforce is enforced all the same; the receipt says how."""
+    with audited(account) as audit:
+        response = CALLS[name](llm, [ADD], "tell me a story about the numbers 5", **demand)
+    selection = llm.get_tool_calls_from_response(response)[0]
+    assert (selection.tool_name, set(selection.tool_kwargs)) == ("add", {"a", "b"})
+    assert audit.receipts[0]["presentation"] == {"kind": "tool_from_json_schema", "tool": "add"}
+    assert not response.message.content
+
+
+@each_call
+def test_demand_that_is_not_met_is_an_error(llm: OpenGradientLLM, name: str) -> None:
+    """If one of several tools was demanded and none is called, that is said; it is no `ValueError`."""
+    with pytest.raises(ToolChoiceNotHonoredError, match="add or multiply"):
+        CALLS[name](llm, TOOLS, "tell me a story", tool_required=True)
+
+
+@each_call
+def test_text_instead_of_a_call(llm: OpenGradientLLM, name: str) -> None:
+    """A free model may answer in text; who expects a call then gets a clear error."""
+    response = CALLS[name](llm, TOOLS, "tell me a story")
+    assert response.message.content == "You said: tell me a story"
+    assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
+    with pytest.raises(ToolChoiceNotHonoredError, match="answered in text") as caught:
+        llm.get_tool_calls_from_response(response)
+    assert caught.value.receipt is not None
+
+
+def test_predict_and_call(account: Account, llm: OpenGradientLLM) -> None:
+    """Tools are run, synchronously and not, one call or several."""
+    with audited(account):
+        assert llm.predict_and_call([ADD], 'use tool add {"a": 1, "b": 2}').response == "3"
+        both = asyncio.run(llm.apredict_and_call(TOOLS, BOTH, allow_parallel_tool_calls=True))
+    assert [output.raw_output for output in both.sources] == [3, 12]
+
+
+def test_history_is_not_changed(llm: OpenGradientLLM) -> None:
+    """The caller's list stays the caller's."""
+    history = [ChatMessage(role="user", content="a")]
+    llm.chat_with_tools(TOOLS, "b", chat_history=history)
+    assert [message.content for message in history] == ["a"]
+
+
+def test_round_trip(account: Account, llm: OpenGradientLLM) -> None:
+    """A call, its result and the answer to it, as an agent does it."""
+    question = ChatMessage(role="user", content='use tool add {"a": 1, "b": 2}')
+    called = llm.chat_with_tools(TOOLS, question).message
+    call_id = called.additional_kwargs["tool_calls"][0]["id"]
+    result = ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": call_id})
+    assert llm.chat([question, called, result]).message.content == "The tool said: 3"
+    sent = account.speaker.asked[-1].messages
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] == call_id
+
+
+def test_no_tools(account: Account, llm: OpenGradientLLM) -> None:
+    """No tools means no tools, whatever is said about choosing one."""
+    llm.chat_with_tools([], "hi", tool_required=False, tool_choice="auto")
+    assert account.speaker.asked[-1].tools == []
+
+
+@pytest.mark.parametrize(("setting", "argument"), [(True, None), (False, True)])
+def test_strict_tools(account: Account, setting: bool, argument: bool | None) -> None:
+    """`strict` closes the schemas, by setting or per call."""
+    extra: dict[str, Any] = {} if argument is None else {"strict": argument}
+    account.llm(strict=setting).chat_with_tools(TOOLS, "hi", **extra)
+    function = account.speaker.asked[-1].tools[0]["function"]
+    assert function["strict"] is True
+    assert function["parameters"]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("arguments", ["null", "[1]", '{"a": 10', "", "nonsense"])
+def test_broken_arguments_are_not_repaired(arguments: str) -> None:
+    """Half an amount is another amount: a tool gets none, and complains."""
+    blocks = [TextBlock(text="x"), ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs=arguments)]
+    response = ChatResponse(message=ChatMessage(role="assistant", blocks=blocks))
+    selections = OpenGradientLLM("openai/gpt-5").get_tool_calls_from_response(response)
+    assert [selection.tool_kwargs for selection in selections] == [{}]
