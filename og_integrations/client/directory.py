@@ -68,8 +68,16 @@ class Directory:
             return self._choose(now, avoid)
 
     def leave(self, enclave: Enclave, now: float) -> None:
-        """`enclave` could not be reached: choose another one until its cool-down is over."""
+        """
+        `enclave` could not be reached: choose another one until its cool-down is over.
+
+        The registry is read again at the next choice: it may be retired, or have a new certificate.
+        """
+        if self._settings.gateway_url is not None:
+            # There is no other one, and whoever names it restarts it while developing.
+            return
         with self._lock:
+            self._refresh_at = min(self._refresh_at, now)
             self._cooling[enclave.tee_id] = now + COOL_DOWN
             if self._current == enclave.tee_id:
                 self._current = None

@@ -76,7 +76,7 @@ class SyncDriver:
                 effect.keep(signature)
 
     def _fetch(self, effect: Fetch) -> bytes:
-        return fetch(self._connections.get(UNPINNED), effect)
+        return fetch(self._connections.get(UNPINNED), effect, self._call.timeout)
 
     def close(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
@@ -137,7 +137,7 @@ class AsyncDriver:
         effect.keep(await _awaited(signature))
 
     async def _fetch(self, effect: Fetch) -> bytes:
-        return await afetch(await self._connections.get(UNPINNED), effect)
+        return await afetch(await self._connections.get(UNPINNED), effect, self._call.timeout)
 
     async def aclose(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""

@@ -56,13 +56,19 @@ async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitabl
         return result
 
 
-def fetch(client: "httpx.Client", effect: Fetch) -> bytes:
-    """Perform `effect`. Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`."""
+def fetch(client: "httpx.Client", effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+    """
+    Perform `effect`, waiting at most `timeout` seconds for each piece.
+
+    Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
+    """
     method = "GET" if effect.body is None else "POST"
     body = bytearray()
     with (
         translated_errors(effect.url),
-        client.stream(method, effect.url, content=effect.body, headers=_HEADERS, timeout=FETCH_TIMEOUT) as response,
+        client.stream(
+            method, effect.url, content=effect.body, headers=_HEADERS, timeout=min(timeout, FETCH_TIMEOUT)
+        ) as response,
     ):
         for data in response.iter_raw():
             body += data
@@ -71,13 +77,13 @@ def fetch(client: "httpx.Client", effect: Fetch) -> bytes:
     return _checked(effect, response, body)
 
 
-async def afetch(client: "httpx.AsyncClient", effect: Fetch) -> bytes:
+async def afetch(client: "httpx.AsyncClient", effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
     method = "GET" if effect.body is None else "POST"
     body = bytearray()
     with translated_errors(effect.url):
         async with client.stream(
-            method, effect.url, content=effect.body, headers=_HEADERS, timeout=FETCH_TIMEOUT
+            method, effect.url, content=effect.body, headers=_HEADERS, timeout=min(timeout, FETCH_TIMEOUT)
         ) as response:
             async for data in response.aiter_raw():
                 body += data

@@ -82,11 +82,21 @@ def test_left_enclave_is_chosen_again_only_after_cool_down() -> None:
     directory = _directory()
     _run(directory.choose(0), _listing(ONE, TWO))
     directory.leave(ONE, 1)
-    assert _run(directory.choose(2)) == TWO
+    assert _run(directory.choose(2), _listing(ONE, TWO)) == TWO
     directory.leave(TWO, 3)
     with pytest.raises(DiscoveryError, match=r"All 2 enclaves known were tried .* Nothing was sent"):
-        _run(directory.choose(4))
+        _run(directory.choose(4), _listing(ONE, TWO))
     assert _run(directory.choose(1 + COOL_DOWN)) == ONE
+
+
+def test_left_enclave_is_looked_up_again() -> None:
+    """It may have been renewed: a new certificate is in the registry before the cool-down is over."""
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE))
+    directory.leave(ONE, 1)
+    with pytest.raises(DiscoveryError):
+        _run(directory.choose(2), _listing(replace(ONE, certificate=b"renewed")))
+    assert _run(directory.choose(1 + COOL_DOWN)).certificate == b"renewed"
 
 
 def test_registry_away_keeps_what_is_known() -> None:

@@ -1,0 +1,136 @@
+"""
+Payment flows driven by hand: a wallet without chain, calls without sockets, a gateway in ten lines.
+"""
+
+import asyncio
+import base64
+import itertools
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from og_integrations.errors import SigningError
+from og_integrations.networks import BASE
+from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.payment_flow import Effect, Paid, Send, Sign, Wallet, payment_flow
+from og_integrations.protocol.sessions import Route, SessionBook
+from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
+
+NOW = 1_795_178_000
+AMOUNT = 10**17
+CANCELLATIONS: tuple[BaseException, ...] = (asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit())
+SIGNATURE = "0x" + "5a" * 65
+SESSION_ID = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"
+ROUTE = Route(
+    payer="0x08c86B491A37C2FFC25072a17c7A97EF2D0357dd",
+    network="eip155:8453",
+    tee_id="0x" + "7e" * 32,
+    path="/v1/chat/completions",
+    host="enclave.example",
+)
+REQUIREMENT: dict[str, Any] = {
+    "scheme": "upto",
+    "network": "eip155:8453",
+    "asset": BASE.token,
+    "amount": str(AMOUNT),
+    "payTo": "0x9deEBB5D1b22e4a6e027977CeAd13893A7E4cC1a",
+    "maxTimeoutSeconds": 300,
+    "extra": {
+        "name": "OpenGradient",
+        "version": "1",
+        "assetTransferMethod": "permit2",
+        "facilitatorAddress": "0xfdC9A10526e3535770E5Ad8aa082165A2D49d4E3",
+    },
+}
+
+
+def wallet(clock: Callable[[], int] = lambda: NOW, **policy: Any) -> Wallet:
+    """Return a new wallet with the given spend policy on Base."""
+    budget = Budget(SpendPolicy.of(policy).on(BASE), threading.Lock())
+    return Wallet(book=SessionBook(budget, lock=threading.Lock), clock=clock, nonce=itertools.count(1).__next__)
+
+
+def offer(*requirements: object, error: str = "Payment required", **members: Any) -> ReplyHead:
+    """Return a 402 that offers `requirements`, the usual one by default."""
+    content = {"x402Version": 2, "error": error, "accepts": list(requirements) or [REQUIREMENT]} | members
+    header = base64.b64encode(json.dumps(content).encode()).decode()
+    return ReplyHead(402, [("Content-Type", "application/json"), (PAYMENT_REQUIRED, header)])
+
+
+def answer(status: int = 200, session: str | None = SESSION_ID) -> ReplyHead:
+    """Return an answer after payment, with a session."""
+    return ReplyHead(status, [] if session is None else [(SESSION.lower(), session)])
+
+
+EXPIRED = ReplyHead(402, [("Content-Type", "application/json")])
+
+
+class Call:
+    """One call in slow motion: `effect` is what its flow wants, `paid` its result."""
+
+    def __init__(self, wallet: Wallet, route: Route = ROUTE) -> None:
+        self.flow = payment_flow(wallet, route)
+        self.paid: Paid | None = None
+        self.effect: Effect | None = None
+        self.signatures = 0
+        self._advance(lambda: next(self.flow))
+
+    def _advance(self, step: Callable[[], Effect]) -> None:
+        self.effect = None
+        try:
+            self.effect = step()
+        except StopIteration as stop:
+            self.paid = stop.value
+
+    def reply(self, head: ReplyHead) -> "Call":
+        """The gateway answers."""
+        assert isinstance(self.effect, Send)
+        self._advance(lambda: self.flow.send(head))
+        return self
+
+    def sign(self, signature: str = SIGNATURE) -> "Call":
+        """The wallet signs, unless another call did; as a driver does it."""
+        effect = self.effect
+        assert isinstance(effect, Sign)
+        if effect.grant.signature is None:
+            self.signatures += 1
+            try:
+                effect.keep(signature)
+            except (SigningError, TypeError) as exc:
+                return self.fail(exc)
+        self._advance(lambda: self.flow.send(None))
+        return self
+
+    def fail(self, error: BaseException) -> "Call":
+        """What the flow wants fails with `error`."""
+        self._advance(lambda: self.flow.throw(error))
+        return self
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The payment headers of the request that the flow wants sent."""
+        assert isinstance(self.effect, Send)
+        return dict(self.effect.headers)
+
+    @property
+    def payment(self) -> str:
+        """The payment that the flow wants sent."""
+        return self.headers[PAYMENT_SIGNATURE]
+
+
+def signing(wallet: Wallet, count: int) -> list[Call]:
+    """Return cold calls that came at the same time: all share one authorization, not yet signed."""
+    calls = [Call(wallet) for _ in range(count)]
+    return [call.reply(offer()) for call in calls]
+
+
+def paying(wallet: Wallet) -> Call:
+    """Return a cold call whose signed request is about to be answered."""
+    return Call(wallet).reply(offer()).sign()
+
+
+def warm(wallet: Wallet) -> Wallet:
+    """Return `wallet` after one answered call: it has a session."""
+    paying(wallet).reply(answer())
+    return wallet

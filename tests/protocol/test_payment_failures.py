@@ -1,0 +1,257 @@
+"""What goes wrong around a payment: released, in doubt or refused, and never paid twice."""
+
+import json
+
+import pytest
+
+from og_integrations.errors import (
+    CertificateMismatchError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    OpenGradientError,
+    PaymentInDoubtError,
+    ReadTimeoutError,
+    SigningError,
+)
+from og_integrations.protocol.budget import HoldState
+from og_integrations.protocol.payment_flow import Send, Sign, in_doubt
+from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
+from tests.protocol.flows import (
+    AMOUNT,
+    CANCELLATIONS,
+    NOW,
+    ROUTE,
+    SESSION_ID,
+    SIGNATURE,
+    Call,
+    answer,
+    offer,
+    paying,
+    signing,
+    wallet,
+    warm,
+)
+
+each_cancellation = pytest.mark.parametrize("cancellation", CANCELLATIONS, ids=lambda exc: type(exc).__name__)
+each_refused_connection = pytest.mark.parametrize("kind", [ConnectionFailedError, CertificateMismatchError])
+
+
+def lost(*, timed_out: bool = False) -> ConnectionLostError:
+    error = ConnectionLostError("The gateway enclave.example closed the connection.")
+    error.timed_out = timed_out
+    return error
+
+
+@each_refused_connection
+def test_connection_that_failed_releases_the_hold(kind: type[ConnectionFailedError]) -> None:
+    """Not a byte left, so nothing is owed, and the next call starts from the remembered offer."""
+    purse = wallet()
+    call = paying(purse)
+    failure = kind("refused")
+    with pytest.raises(kind) as caught:
+        call.fail(failure)
+    assert caught.value is failure
+    assert purse.book.budget.authorized() == 0
+    assert isinstance(Call(purse).effect, Sign)
+
+
+def test_connection_that_failed_within_a_session_keeps_it() -> None:
+    purse = warm(wallet())
+    with pytest.raises(ConnectionFailedError):
+        Call(purse).fail(ConnectionFailedError("refused"))
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+    assert purse.book.budget.authorized() == AMOUNT
+
+
+@pytest.mark.parametrize("error", [ConnectionFailedError("x"), lost(), lost(timed_out=True)])
+def test_failure_before_payment_passes_unchanged(error: OpenGradientError) -> None:
+    """Nothing was paid yet, and the message does not claim it."""
+    purse = wallet()
+    with pytest.raises(type(error)) as caught:
+        Call(purse).fail(error)
+    assert caught.value is error
+    assert purse.book.budget.authorized() == 0
+
+
+@pytest.mark.parametrize(("timed_out", "kind"), [(False, PaymentInDoubtError), (True, ReadTimeoutError)])
+def test_connection_lost_after_payment_is_in_doubt(timed_out: bool, kind: type[PaymentInDoubtError]) -> None:
+    """It may have been charged; it counts, and the same authorization is used again."""
+    purse = wallet()
+    call = paying(purse)
+    payment, failure = call.payment, lost(timed_out=timed_out)
+    said = "closed the connection. The payment had left: the call may have been charged, and was not repeated"
+    with pytest.raises(PaymentInDoubtError, match=said) as caught:
+        call.fail(failure)
+    assert type(caught.value) is kind
+    assert caught.value.__cause__ is failure
+    assert purse.book.budget.in_doubt() == AMOUNT
+    again = Call(purse)
+    assert again.payment == payment
+    again.reply(answer())
+    assert (purse.book.budget.in_doubt(), purse.book.budget.authorized()) == (0, AMOUNT)
+
+
+def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
+    """The session stands for the payment; the authorization itself is not in doubt."""
+    purse = warm(wallet())
+    with pytest.raises(ReadTimeoutError):
+        Call(purse).fail(lost(timed_out=True))
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+    assert purse.book.budget.in_doubt() == 0
+
+
+def test_lost_connection_in_words() -> None:
+    assert type(in_doubt(lost())) is PaymentInDoubtError
+    assert type(in_doubt(lost(timed_out=True))) is ReadTimeoutError
+
+
+@each_cancellation
+def test_cancellation_after_payment_passes_unchanged(cancellation: BaseException) -> None:
+    """The task ends as asked for; what it paid counts as in doubt."""
+    purse = wallet()
+    call = paying(purse)
+    with pytest.raises(type(cancellation)) as caught:
+        call.fail(cancellation)
+    assert caught.value is cancellation
+    assert purse.book.budget.in_doubt() == AMOUNT
+
+
+@each_cancellation
+def test_cancellation_while_signing_releases_the_hold(cancellation: BaseException) -> None:
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    with pytest.raises(type(cancellation)) as caught:
+        call.fail(cancellation)
+    assert caught.value is cancellation
+    assert purse.book.budget.authorized() == 0
+
+
+@each_cancellation
+def test_cancellation_before_payment_passes_unchanged(cancellation: BaseException) -> None:
+    with pytest.raises(type(cancellation)) as caught:
+        Call(wallet()).fail(cancellation)
+    assert caught.value is cancellation
+
+
+def test_flow_that_is_closed_marks_its_payment_in_doubt() -> None:
+    """A driver that just lets go of the generator is an interruption like any other."""
+    purse = wallet()
+    paying(purse).flow.close()
+    assert purse.book.budget.in_doubt() == AMOUNT
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no device"), ValueError("bad"), TimeoutError()])
+def test_signer_that_fails(failure: Exception) -> None:
+    """Our error, with theirs as its cause; their text may hold anything and is not repeated."""
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    said = f"The signer of {ROUTE.payer} failed with {type(failure).__name__}. Nothing was sent or paid"
+    with pytest.raises(SigningError, match=said) as caught:
+        call.fail(failure)
+    assert caught.value.__cause__ is failure
+    assert "no device" not in str(caught.value)
+    assert purse.book.budget.authorized() == 0
+    assert purse.book.current(ROUTE, NOW) is None
+
+
+def test_owner_who_refuses() -> None:
+    """An error of our tree passes as it is."""
+    refusal = SigningError("The owner refused.")
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    with pytest.raises(SigningError) as caught:
+        call.fail(refusal)
+    assert caught.value is refusal
+    assert purse.book.budget.authorized() == 0
+
+
+@pytest.mark.parametrize("signature", ["", "0x", SIGNATURE[:-1], SIGNATURE + "0", SIGNATURE[2:], "0x" + "zz" * 65])
+def test_signature_that_is_none(signature: str) -> None:
+    """It is not sent, and not quoted either."""
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    with pytest.raises(SigningError, match="returned no signature: expected 0x and 130 hex digits") as caught:
+        call.sign(signature)
+    assert len(signature) < 3 or signature not in str(caught.value)
+    assert purse.book.budget.authorized() == 0
+
+
+def test_signature_that_is_no_text() -> None:
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    with pytest.raises(SigningError, match="failed with TypeError"):
+        call.sign(b"bytes")  # type: ignore[arg-type]
+    assert purse.book.budget.authorized() == 0
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 500, 502, 503])
+def test_error_after_payment_without_session_is_in_doubt(status: int) -> None:
+    """A fault of the facilitator looks like this: nobody knows whether it was taken."""
+    purse = wallet()
+    said = f"enclave.example answered HTTP {status} to a signed payment, with neither a session nor an offer"
+    with pytest.raises(PaymentInDoubtError, match=said):
+        paying(purse).reply(ReplyHead(status, []))
+    assert purse.book.budget.in_doubt() == AMOUNT
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ReplyHead(200, [(SESSION, "a"), (SESSION.lower(), "b")]),
+        ReplyHead(200, [(SESSION, "a b")]),
+        ReplyHead(402, [*offer().headers, *offer().headers]),
+        ReplyHead(402, [(PAYMENT_REQUIRED, "?")]),
+        ReplyHead(500, [(SESSION, "")]),
+    ],
+)
+def test_answer_to_a_payment_that_is_broken_is_in_doubt(head: ReplyHead) -> None:
+    """Headers sent twice, too, are no answer that one may rely on."""
+    purse = wallet()
+    with pytest.raises(PaymentInDoubtError, match="The payment was sent, and its answer is broken: "):
+        paying(purse).reply(head)
+    assert purse.book.budget.in_doubt() == AMOUNT
+
+
+def test_payment_in_doubt_is_joined_by_the_next_call_and_not_repeated() -> None:
+    """Sending identical bytes again joins the same session, if there is one: the cost stays one cap."""
+    purse = wallet()
+    with pytest.raises(PaymentInDoubtError):
+        paying(purse).reply(ReplyHead(502, []))
+    call = Call(purse)
+    assert list(call.headers) == [PAYMENT_SIGNATURE]
+    call.reply(answer())
+    assert (call.signatures, purse.book.budget.authorized()) == (0, AMOUNT)
+
+
+def test_payment_in_doubt_that_is_over_is_renewed_once() -> None:
+    """The gateway knows nothing of it any more: like an expired session."""
+    purse = wallet()
+    with pytest.raises(PaymentInDoubtError):
+        paying(purse).reply(ReplyHead(502, []))
+    call = Call(purse).reply(offer(error="Session expired or exhausted"))
+    assert call.effect == Send(ROUTE, {})
+    call.reply(offer()).sign().reply(answer())
+    assert (call.signatures, purse.book.budget.authorized()) == (1, 2 * AMOUNT)
+
+
+def test_certain_answer_ends_doubt() -> None:
+    purse = wallet()
+    first, second = signing(purse, 2)
+    first.sign()
+    second.sign()
+    with pytest.raises(PaymentInDoubtError):
+        first.fail(lost())
+    second.reply(answer())
+    assert second.paid is not None
+    assert second.paid.grant is not None
+    assert second.paid.grant.hold.state is HoldState.SETTLED
+
+
+@pytest.mark.parametrize("error", [lost(), lost(timed_out=True), RuntimeError("driver")])
+def test_no_failure_shows_a_secret(error: Exception) -> None:
+    purse = warm(wallet())
+    with pytest.raises((OpenGradientError, RuntimeError)) as caught:
+        Call(purse).fail(error)
+    shown = json.dumps([str(caught.value), repr(caught.value), repr(vars(caught.value))])
+    assert SESSION_ID not in shown
+    assert SIGNATURE not in shown

@@ -1,0 +1,109 @@
+"""Verification of the captured exchanges, and what it says about how they came."""
+
+import copy
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from og_integrations.errors import VerificationError
+from og_integrations.protocol.chat import CHAT_PATH
+from og_integrations.protocol.checks import STEPS
+from og_integrations.protocol.receipt import CLOCK_SKEW, VerifiedReceipt, verify_receipt
+from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
+from tests.protocol.own_enclave import NOW, signed_exchange
+from tests.protocol.verdicts import refused, results
+
+
+@each(SIGNED)
+def test_captured_exchange_is_verified(capture: Capture) -> None:
+    """All 43 signed answers of the published gateway, streams included."""
+    verified = verify_receipt(exchange(capture))
+    assert results(verified.checks) == dict.fromkeys(STEPS, "pass")
+    assert verified.hashing == "2026-04"
+
+
+def test_there_are_43_of_51() -> None:
+    assert (len(SIGNED), len(CAPTURES)) == (43, 51)
+
+
+def test_enclave_that_nobody_vouches_for() -> None:
+    said = "nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key"
+    refused(exchange(trust=None), "enclave-trusted", said)
+
+
+@pytest.mark.parametrize(
+    ("trust", "result"), [("registry", "pass"), ("tee-id", "pass"), ("file-key", "pass"), ("endpoint", "skip")]
+)
+def test_trust(trust: str, result: str) -> None:
+    """A key that came from the endpoint itself is never counted as a pass."""
+    assert results(verify_receipt(exchange(trust=trust)).checks)["enclave-trusted"] == result
+
+
+def test_replayed_answer() -> None:
+    refused(exchange(seen=True), "freshness", "this very signature came with an earlier answer: it is replayed")
+    refused(exchange(seen=True, window=None), "freshness", "it is replayed")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fresh"),
+    [(0, 0, True), (CLOCK_SKEW, 0, True), (0, CLOCK_SKEW, True), (CLOCK_SKEW + 1, 9999, False), (-9999, -301, False)],
+)
+def test_freshness(before: int, after: int, fresh: bool) -> None:
+    """Signed while the call was under way, give or take the enclave's clock."""
+    at = proof_of(exchange().completion).timestamp
+    whole = exchange(window=(at + before, at + max(before, after) if fresh else at + after))
+    if fresh:
+        assert results(verify_receipt(whole).checks)["freshness"] == "pass"
+    else:
+        refused(whole, "freshness", f"signed at {at}, expected between .* an old answer, or a wrong clock")
+
+
+def test_what_cannot_be_judged_is_skipped() -> None:
+    """A saved exchange has no time and no channel; both are named, neither is a pass."""
+    found = results(verify_receipt(exchange(window=None, channel=None)).checks)
+    assert (found["freshness"], found["channel"]) == ("skip", "skip")
+    assert set(found) == set(STEPS)
+
+
+@pytest.mark.parametrize(("channel", "result"), [("pinned", "pass"), ("unpinned", "skip"), (None, "skip")])
+def test_channel(channel: str | None, result: str) -> None:
+    assert results(verify_receipt(exchange(channel=channel)).checks)["channel"] == result
+
+
+def test_answer_of_the_newer_gateway() -> None:
+    """Both generations are tried, and the receipt says which matched."""
+    messages = [{"role": "developer", "content": "d"}, {"role": "user", "content": [{"type": "text", "text": "t"}]}]
+    hashed = {"model": "m", "temperature": 0.0, "messages": [{"role": "system", "content": "d"}, messages[1]]}
+    whole = signed_exchange({"model": "m", "messages": messages}, hashed)
+    assert verify_receipt(whole).hashing == "next"
+    hashed["messages"] = messages
+    refused(signed_exchange({"model": "m", "messages": messages}, hashed), "request-hash", "the role 'developer'")
+
+
+def test_verified_receipt_cannot_be_made_by_hand() -> None:
+    """Not by its constructor, and not out of another one: that would prove something else."""
+    verified = verify_receipt(exchange())
+    members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hashing", "checks")}
+    with pytest.raises(VerificationError, match="A VerifiedReceipt is made by verify_receipt only"):
+        VerifiedReceipt(**members, seal=object())
+    with pytest.raises((TypeError, ValueError), match="seal"):
+        replace(verified, exchange=altered(text="forged"))  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="seal"):
+        VerifiedReceipt(**members)
+    assert not hasattr(verified, "seal")
+
+
+def test_copies_of_a_verified_receipt_say_the_same() -> None:
+    verified = verify_receipt(exchange())
+    assert copy.deepcopy(verified) == pickle.loads(pickle.dumps(verified)) == verified
+
+
+def test_prompt_is_in_no_repr() -> None:
+    whole = signed_exchange(
+        {"model": "m", "messages": [{"role": "user", "content": "canary"}]},
+        {"model": "m", "temperature": 0.0, "messages": [{"role": "user", "content": "canary"}]},
+    )
+    assert b"canary" in whole.wire
+    assert "canary" not in repr(whole) + repr(verify_receipt(whole))
+    assert (whole.path, whole.window) == (CHAT_PATH, (NOW, NOW))

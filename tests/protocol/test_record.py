@@ -1,0 +1,234 @@
+"""The receipt: one plain dict about one call, from which a stranger recomputes what was paid."""
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from og_integrations.errors import VerificationError
+from og_integrations.protocol.chat import Completion
+from og_integrations.protocol.checks import STEPS
+from og_integrations.protocol.receipt import VerifiedReceipt, verify_receipt
+from og_integrations.protocol.record import (
+    FLAT_KEYS,
+    CallRecord,
+    authorization_of,
+    build_receipt,
+    flat_fields,
+)
+from og_integrations.protocol.sessions import Grant
+from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.x402 import SESSION, ReplyHead, session_ref
+from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
+from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
+
+MEMBERS = [
+    "version", "status", "model", "created", "presentation", "request_hash", "output_hash", "tee_timestamp",
+    "tee_signature", "tee_id", "enclave", "payment", "checks", "unsigned", "hashing",
+]  # fmt: skip
+
+
+def grant_of(head: ReplyHead) -> Grant:
+    """Return the grant of a call that was answered with `head`."""
+    paid = paying(wallet()).reply(head).paid
+    assert paid is not None
+    assert paid.grant is not None
+    return paid.grant
+
+
+def record(*headers: tuple[str, str], **members: Any) -> CallRecord:
+    head = ReplyHead(200, [(SESSION, SESSION_ID), *headers])
+    known: dict[str, Any] = {
+        "model": "openai/gpt-5-mini",
+        "created": NOW,
+        "settlement_mode": SettlementMode.BATCH_HASHED,
+        "enclave": replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab"),
+        "grant": grant_of(head),
+        "head": head,
+    }
+    return CallRecord(**(known | members))
+
+
+def with_settlement(**settlement: Any) -> VerifiedReceipt:
+    completion = replace(exchange().completion, settlement=settlement)
+    return verify_receipt(exchange(completion=completion))
+
+
+def assert_plain(value: object) -> None:
+    """Check that `value` holds only what every serializer and checkpointer keeps."""
+    if isinstance(value, dict):
+        assert all(type(key) is str for key in value)
+        for item in value.values():
+            assert_plain(item)
+    elif isinstance(value, list):
+        for item in value:
+            assert_plain(item)
+    else:
+        assert value is None or type(value) in (str, bool, int)
+        assert not isinstance(value, int) or abs(value) < 2**63
+
+
+@each(SIGNED)
+def test_receipt_of_a_captured_call_is_plain(capture: Capture) -> None:
+    """Plain JSON with the same members always, whatever was answered."""
+    made = record(*capture.headers)
+    receipt = build_receipt(made, verified=verify_receipt(exchange(capture)))
+    assert list(receipt) == MEMBERS
+    assert_plain(receipt)
+    assert json.loads(json.dumps(receipt)) == receipt
+
+
+def test_verified_receipt_holds_the_proof() -> None:
+    receipt = build_receipt(record(), verified=verify_receipt(exchange()))
+    proof = proof_of(exchange().completion)
+    assert receipt["status"] == "verified"
+    assert (receipt["request_hash"], receipt["output_hash"]) == (proof.request_hash, proof.output_hash)
+    assert (receipt["tee_signature"], receipt["tee_timestamp"]) == (proof.signature, proof.timestamp)
+    assert [check["id"] for check in receipt["checks"]] == list(STEPS)
+    assert receipt["hashing"] == "2026-04"
+
+
+def test_failed_call_leaves_an_unverified_receipt() -> None:
+    """With the checks as far as they went, and without anything that was not proven."""
+    with pytest.raises(VerificationError) as caught:
+        verify_receipt(altered(text="forged"))
+    receipt = build_receipt(record(), checks=caught.value.checks)
+    assert (receipt["status"], receipt["tee_signature"], receipt["unsigned"]) == ("unverified", None, [])
+    assert receipt["tee_id"] == ENCLAVE.tee_id
+    assert {check["id"]: check["result"] for check in receipt["checks"]}["output-hash"] == "fail"
+
+
+def test_call_that_got_nowhere_has_a_receipt_too() -> None:
+    receipt = build_receipt(record(enclave=None, grant=None, head=None))
+    assert list(receipt) == MEMBERS
+    assert (receipt["enclave"], receipt["payment"], receipt["tee_id"], receipt["checks"]) == (None, None, None, [])
+
+
+def test_enclave_is_described() -> None:
+    enclave = build_receipt(record())["enclave"]
+    assert enclave["public_key"] == ENCLAVE.public_key.hex()
+    assert enclave["certificate_sha256"] == hashlib.sha256(b"certificate").hexdigest()
+    assert (enclave["pcr_hash"], enclave["source"]) == ("0xab", "registry")
+
+
+def test_enclave_by_url_has_no_certificate() -> None:
+    made = record(enclave=replace(ENCLAVE, source="endpoint"))
+    enclave = build_receipt(made)["enclave"]
+    assert (enclave["certificate_sha256"], enclave["pcr_hash"], enclave["source"]) == (None, None, "endpoint")
+
+
+def test_payment_hash_is_recomputed_from_the_receipt_alone() -> None:
+    """Every signed field stands in it; the digest ties the call to the chain."""
+    made = record()
+    receipt = json.loads(json.dumps(build_receipt(made)))
+    assert made.grant is not None
+    assert authorization_of(receipt) == made.grant.authorization
+    assert "0x" + authorization_of(receipt).digest().hex() == receipt["payment"]["payment_hash"]
+    assert receipt["payment"]["payment_hash_source"] == "eip712"
+
+
+def test_payment_is_described() -> None:
+    payment = build_receipt(record(settlement_mode=SettlementMode.PRIVATE))["payment"]
+    assert (payment["max_amount"], payment["scheme"], payment["network"]) == (str(AMOUNT), "upto", "eip155:8453")
+    assert (payment["valid_after"], payment["deadline"]) == (NOW - 600, NOW + 300)
+    assert (payment["settlement_mode"], payment["transaction_hash"], payment["blob_id"]) == ("private", None, None)
+
+
+def test_payment_under_exact_is_no_permit2_authorization_to_rebuild() -> None:
+    """EIP-3009 signs other fields; nothing wrong is computed from them."""
+    usdc = REQUIREMENT | {"scheme": "exact", "extra": {"name": "USD Coin", "version": "2"}}
+    paid = Call(wallet(schemes=["exact"])).reply(offer(usdc)).sign().reply(answer()).paid
+    assert paid is not None
+    receipt = build_receipt(record(grant=paid.grant))
+    assert_plain(receipt)
+    with pytest.raises(ValueError, match="holds no Permit2 payment"):
+        authorization_of(receipt)
+
+
+@pytest.mark.parametrize("receipt", [{}, {"payment": None}, {"payment": {}}])
+def test_receipt_without_payment_has_no_authorization(receipt: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="holds no Permit2 payment"):
+        authorization_of(receipt)
+
+
+def test_transaction_hash_of_an_individual_call() -> None:
+    receipt = build_receipt(record(*CAPTURES["individual"].headers), verified=verify_receipt(exchange("individual")))
+    assert receipt["payment"]["transaction_hash"].startswith("0x4ec8fabf")
+    assert receipt["payment"]["blob_id"] == "RGNzpvL8Yp1VGW3O8aXinsYnwaEr7BBgQu7SWxANsL0"
+
+
+def test_transaction_hash_of_a_streamed_individual_call() -> None:
+    receipt = build_receipt(record(), verified=verify_receipt(exchange("individual-stream")))
+    assert receipt["payment"]["transaction_hash"].startswith("0xc9feae03")
+    assert "settlement" in receipt["unsigned"]
+
+
+@pytest.mark.parametrize(
+    ("header", "source"),
+    [
+        (("x-processing-hash", "0xaa"), "x-processing-hash"),
+        (("payment-response", base64.b64encode(b'{"transaction": "0xaa"}').decode()), "PAYMENT-RESPONSE"),
+    ],
+)
+def test_payment_hash_that_the_gateway_sent(header: tuple[str, str], source: str) -> None:
+    payment = build_receipt(record(header))["payment"]
+    assert (payment["payment_hash"], payment["payment_hash_source"]) == ("0xaa", source)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[("payment-response", "?")], [("x-processing-hash", "a"), ("X-Processing-Hash", "b")]],
+)
+def test_broken_settlement_headers_do_not_stop_a_receipt(headers: list[tuple[str, str]]) -> None:
+    """It is also made while a cancellation or an error of the call is on its way."""
+    assert build_receipt(record(*headers))["payment"]["payment_hash_source"] == "eip712"
+
+
+@pytest.mark.parametrize("value", [2**80, 1.5, ["0x"], {"a": 1}, True, None])
+def test_settlement_that_is_no_text_is_left_out(value: object) -> None:
+    verified = with_settlement(data_settlement_transaction_hash=value, data_settlement_blob_id=value)
+    receipt = build_receipt(record(), verified=verified)
+    assert_plain(receipt)
+    assert (receipt["payment"]["transaction_hash"], receipt["payment"]["blob_id"]) == (None, None)
+
+
+def test_unsigned_fields_are_named() -> None:
+    """What the signature does not cover, as far as this answer holds it."""
+    streamed = build_receipt(record(), verified=verify_receipt(exchange("stream-text")))
+    assert streamed["unsigned"] == ["finish_reason", "model", "usage"]
+    whole = build_receipt(record(), verified=verify_receipt(exchange("tool-call-with-text")))
+    assert whole["unsigned"] == ["content", "created", "finish_reason", "id", "model", "usage"]
+
+
+@each(TOOL_CALLS)
+def test_text_beside_tool_calls_is_unsigned(capture: Capture) -> None:
+    completion: Completion = exchange(capture).completion
+    receipt = build_receipt(record(), verified=verify_receipt(exchange(capture)))
+    assert ("content" in receipt["unsigned"]) == bool(completion.text)
+
+
+def test_session_and_payment_are_in_no_receipt() -> None:
+    """The id spends the payer's money; its hash tells sessions apart."""
+    made = record()
+    assert made.grant is not None
+    receipt = build_receipt(made, verified=verify_receipt(exchange()))
+    assert receipt["payment"]["session_ref"] == session_ref(SESSION_ID)
+    shown = json.dumps(receipt) + repr(made) + repr(made.grant)
+    for secret in (SESSION_ID, SIGNATURE, str(made.grant.header)):
+        assert secret not in shown
+
+
+def test_flat_fields_are_those_of_the_published_adapter() -> None:
+    receipt = build_receipt(record(), verified=verify_receipt(exchange()))
+    flat = flat_fields(receipt)
+    assert set(flat) == set(FLAT_KEYS)
+    assert flat["payment_hash"] == receipt["payment"]["payment_hash"]
+    assert flat["tee_signature"] == receipt["tee_signature"]
+    assert flat_fields({}) == dict.fromkeys(FLAT_KEYS)
+
+
+def test_presentation_is_handed_on() -> None:
+    assert build_receipt(record(presentation={"kind": "cut_at_stop"}))["presentation"] == {"kind": "cut_at_stop"}

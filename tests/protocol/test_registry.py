@@ -1,0 +1,183 @@
+"""TEERegistry calls and answers, of every generation of the contract."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.abi import function_signature_to_4byte_selector
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from og_integrations.errors import DiscoveryError
+from og_integrations.protocol import registry
+from og_integrations.protocol.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
+from og_integrations.protocol.registry import (
+    SELECTORS,
+    decode_bool,
+    decode_enclave,
+    decode_enclaves,
+    encode_enclave,
+    encode_enclaves,
+    encode_get_active_tees,
+    encode_get_tee,
+    encode_is_active,
+)
+
+FIELDS = "address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
+OWNER, PAYMENT = "0x" + "0a" * 20, "0x" + "0b" * 20
+FIRST = Enclave(
+    tee_id=tee_id_of(b"key 1"),
+    endpoint="https://1.2.3.4:443",
+    public_key=b"key 1",
+    certificate=b"certificate 1",
+    pcr_hash=KNOWN_PCR_HASH,
+    payment_address=PAYMENT,
+    owner=OWNER,
+    registered_at=1_700_000_000,
+    last_heartbeat_at=2**40,
+)
+SECOND = replace(
+    FIRST, tee_id=tee_id_of(b"key 2"), public_key=b"key 2", endpoint="https://zażółć.example", enabled=False
+)
+OHTTP = (1, 32, 1, 2, b"hpke", b"config", 1_700_000_000)
+OHTTP_TYPES = ["uint8", "uint16", "uint16", "uint16", "bytes", "bytes", "uint256"]
+
+
+def entry(enclave: Enclave, *further: object, endpoint: object = None) -> tuple[object, ...]:
+    return (
+        enclave.owner,
+        enclave.payment_address,
+        enclave.endpoint if endpoint is None else endpoint,
+        enclave.public_key,
+        enclave.certificate,
+        bytes.fromhex(enclave.pcr_hash[2:]),
+        enclave.tee_type,
+        enclave.enabled,
+        enclave.registered_at,
+        enclave.last_heartbeat_at,
+        *further,
+    )
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "getActiveTEEs(uint8)",
+        "getEnabledTEEs(uint8)",
+        "getTEEsByType(uint8)",
+        "getTEE(bytes32)",
+        "isTEEActive(bytes32)",
+        "isTEEEnabled(bytes32)",
+    ],
+)
+def test_selector_of_each_view(signature: str) -> None:
+    assert SELECTORS[signature.partition("(")[0]] == "0x" + function_signature_to_4byte_selector(signature).hex()
+
+
+def test_call_for_all_enclaves() -> None:
+    assert encode_get_active_tees(1) == SELECTORS["getActiveTEEs"] + "0" * 63 + "1"
+
+
+@pytest.mark.parametrize(("call", "name"), [(encode_get_tee, "getTEE"), (encode_is_active, "isTEEActive")])
+def test_calls_about_one_enclave(call: Any, name: str) -> None:
+    assert call("0x" + "ab" * 32) == call("ab" * 32) == SELECTORS[name] + "ab" * 32
+
+
+def test_round_trip() -> None:
+    assert decode_enclaves(encode_enclaves([FIRST, SECOND])) == [FIRST, SECOND]
+    assert decode_enclaves(encode_enclaves([])) == []
+    assert decode_enclave(encode_enclave(SECOND)) == SECOND
+
+
+@pytest.mark.parametrize(
+    ("types", "values"),
+    [
+        pytest.param("", (), id="no-ohttp"),
+        pytest.param(f",({','.join(OHTTP_TYPES[:6])})", (OHTTP[:6],), id="six-fields"),
+        pytest.param(f",({','.join(OHTTP_TYPES)})", (OHTTP,), id="seven-fields"),
+        pytest.param(f",({','.join(OHTTP_TYPES)},bytes)", ((*OHTTP, b"signature"),), id="eight-fields"),
+        pytest.param(f",({','.join(OHTTP_TYPES)}),uint256,string", (OHTTP, 7, "new"), id="unknown-further-fields"),
+        pytest.param(",uint256,bool", (7, True), id="only-static-further-fields"),
+    ],
+)
+def test_every_generation_of_the_struct(types: str, values: tuple[object, ...]) -> None:
+    """Encoded by eth-abi from the published ABI; what follows the known members is left alone."""
+    entries = [entry(FIRST, *values), entry(SECOND, *values)]
+    assert decode_enclaves(encode([f"({FIELDS}{types})[]"], [entries])) == [FIRST, SECOND]
+    assert decode_enclave(encode([f"({FIELDS}{types})"], [entries[0]])) == FIRST
+
+
+@pytest.mark.parametrize(
+    "unusable",
+    [{"endpoint": ""}, {"certificate": b""}, {"public_key": b"", "tee_id": tee_id_of(b"")}],
+    ids=["endpoint", "certificate", "key"],
+)
+def test_entry_without_what_is_needed_is_left_out(unusable: dict[str, Any]) -> None:
+    broken = replace(FIRST, **unusable)
+    assert decode_enclaves(encode_enclaves([broken, SECOND])) == [SECOND]
+    assert decode_enclave(encode_enclave(broken)) is None
+
+
+def test_text_that_is_not_utf8_hides_only_its_own_entry() -> None:
+    """One operator cannot take all others out of the list."""
+    types = f"({FIELDS.replace('string', 'bytes')})[]"
+    entries = [entry(FIRST, endpoint=b"https://\xff\xfe"), entry(SECOND, endpoint=SECOND.endpoint.encode())]
+    assert decode_enclaves(encode([types], [entries])) == [SECOND]
+
+
+def test_type_and_state_are_kept() -> None:
+    """Filtering is the policy's; nothing is lost on the way to it."""
+    validator = replace(FIRST, tee_type=1, enabled=False)
+    assert decode_enclaves(encode_enclaves([validator])) == [validator]
+
+
+@pytest.mark.parametrize(("data", "expected"), [(bytes(31) + b"\x01", True), (bytes(32), False)])
+def test_bool(data: bytes, expected: bool) -> None:
+    assert decode_bool(data) is expected
+
+
+@pytest.mark.parametrize("decode", [decode_enclaves, decode_enclave, decode_bool])
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\xff" * 32, b"\xff" * 512, b"<html>", bytes(31) + b"\x20"])
+def test_answer_of_another_form(decode: Any, data: bytes) -> None:
+    """As of an address without a contract, or of a server that is no node."""
+    with pytest.raises(DiscoveryError, match=rf"\({len(data)} bytes\) is not of the form .* Check OG_REGISTRY_ADDRESS"):
+        decode(data)
+
+
+def test_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MAX_REPLY_BYTES", 100)
+    with pytest.raises(DiscoveryError, match="answered 101 bytes, expected at most 100"):
+        decode_enclaves(bytes(101))
+
+
+def test_list_that_claims_to_be_endless() -> None:
+    """A length of 2^255 entries is refused at once."""
+    with pytest.raises(DiscoveryError, match="is not of the form"):
+        decode_enclaves(bytes(31) + b"\x20" + b"\x80" + bytes(31) + bytes(64))
+
+
+@given(st.binary(max_size=400), st.sampled_from([decode_enclaves, decode_enclave, decode_bool]))
+@settings(max_examples=60)
+def test_garbage_is_a_discovery_error(data: bytes, decode: Any) -> None:
+    try:
+        decode(data)
+    except DiscoveryError:
+        return
+
+
+@given(
+    position=st.integers(0, 10**6), value=st.integers(0, 255), end=st.integers(0, 10**6), cut=st.booleans()
+)  # fmt: skip
+@settings(max_examples=120)
+def test_damaged_answer_is_a_discovery_error_or_other_enclaves(position: int, value: int, end: int, cut: bool) -> None:
+    """One byte changed, perhaps cut short: an error of ours or a list of well-formed entries."""
+    data = bytearray(encode_enclaves([FIRST, SECOND]))
+    data[position % len(data)] = value
+    if cut:
+        del data[end % len(data) :]
+    try:
+        found = decode_enclaves(bytes(data))
+    except DiscoveryError:
+        return
+    assert all(enclave.tee_id == tee_id_of(enclave.public_key) and enclave.certificate for enclave in found)

@@ -1,0 +1,248 @@
+"""Calls that share one authorization: nobody waits, nobody is failed by another, nobody pays twice."""
+
+import pytest
+
+from og_integrations.errors import (
+    BudgetExceededError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    PaymentInDoubtError,
+    PaymentRefusedError,
+    SigningError,
+)
+from og_integrations.protocol.budget import HoldState
+from og_integrations.protocol.payment_flow import Send, Sign
+from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
+from tests.protocol.flows import (
+    AMOUNT,
+    CANCELLATIONS,
+    EXPIRED,
+    NOW,
+    ROUTE,
+    SESSION_ID,
+    SIGNATURE,
+    Call,
+    answer,
+    offer,
+    paying,
+    signing,
+    wallet,
+    warm,
+)
+
+OTHER_SIGNATURE = "0x" + "a5" * 65
+each_cancellation = pytest.mark.parametrize("cancellation", CANCELLATIONS, ids=lambda exc: type(exc).__name__)
+
+
+def keep(call: Call, signature: str) -> None:
+    """An asynchronous signer of `call` is done, while others may have signed meanwhile."""
+    assert isinstance(call.effect, Sign)
+    call.effect.keep(signature)
+
+
+def test_32_cold_calls_share_one_authorization() -> None:
+    """All ask, all are told to pay, one signs; all send the same text; the session serves the rest."""
+    purse = wallet()
+    calls = [call.sign() for call in signing(purse, 32)]
+    assert len({call.payment for call in calls}) == 1
+    for call in calls:
+        call.reply(answer())
+    assert [call.paid is not None for call in calls] == [True] * 32
+    assert (sum(call.signatures for call in calls), purse.book.budget.authorized()) == (1, AMOUNT)
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+
+
+def test_call_that_comes_later_neither_asks_nor_signs() -> None:
+    """It finds a signed authorization on its way and sends it along."""
+    purse = wallet()
+    first = paying(purse)
+    second = Call(purse)
+    assert second.payment == first.payment
+
+
+def test_session_is_used_as_soon_as_it_is_known() -> None:
+    purse = wallet()
+    slow, quick = signing(purse, 2)
+    quick.sign().reply(answer())
+    slow.sign()
+    assert slow.headers == {SESSION: SESSION_ID}
+    assert slow.signatures == 0
+
+
+def test_sharing_calls_do_not_exceed_the_budget_of_one() -> None:
+    purse = wallet(total="0.1")
+    calls = [call.sign() for call in signing(purse, 5)]
+    assert purse.book.budget.authorized() == AMOUNT
+    for call in calls:
+        call.reply(answer())
+    with pytest.raises(BudgetExceededError):
+        Call(purse).reply(EXPIRED)
+
+
+def test_two_sharers_that_are_refused() -> None:
+    """Each gets the error, neither signs again; the authorization counts once."""
+    purse = wallet()
+    calls = signing(purse, 2)
+    for call in calls:
+        call.sign()
+    for call in calls:
+        with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
+            call.reply(offer(error="insufficient_balance"))
+    assert sum(call.signatures for call in calls) == 1
+    assert purse.book.budget.in_doubt() == purse.book.budget.authorized() == AMOUNT
+
+
+def test_sharer_whose_session_was_over_before_its_turn() -> None:
+    """It joined late, was not looked at, and asks anew: with one signature of its own at most."""
+    purse = warm(wallet())
+    first, second = Call(purse), Call(purse)
+    first.reply(EXPIRED).sign().reply(answer(session="second"))
+    second.reply(EXPIRED)
+    assert second.headers == {SESSION: "second"}
+    second.reply(EXPIRED).sign()
+    with pytest.raises(PaymentRefusedError):
+        second.reply(EXPIRED)
+    assert second.signatures == 1
+
+
+def test_session_that_ended_before_the_call_that_paid_was_served() -> None:
+    """Another call brought our authorization there, spent it, and ours came too late: not signed again."""
+    purse = wallet()
+    ours, other = signing(purse, 2)
+    other.sign().reply(answer())
+    ours.sign()
+    with pytest.raises(PaymentRefusedError, match="the session that this payment opened ended before the request was"):
+        ours.reply(EXPIRED)
+    assert ours.signatures + other.signatures == 1
+
+
+@each_cancellation
+def test_cancelling_one_of_32_leaves_31_answers(cancellation: BaseException) -> None:
+    """Wherever it stands: asking, signing or waiting for its answer."""
+    for stage in range(3):
+        purse = wallet()
+        calls = [Call(purse) for _ in range(32)]
+        for step in range(3):
+            if step == stage:
+                with pytest.raises(type(cancellation)):
+                    calls.pop(0).fail(cancellation)
+            for call in calls:
+                call.reply((offer(), answer())[step // 2]) if step != 1 else call.sign()
+        assert [call.paid is not None for call in calls] == [True] * 31
+        assert purse.book.budget.authorized() == AMOUNT
+
+
+@each_cancellation
+def test_cancelling_the_only_signer_leaves_the_signing_to_the_others(cancellation: BaseException) -> None:
+    """An asynchronous signer of each: the first is cancelled while the owner still thinks."""
+    purse = wallet()
+    first, second = signing(purse, 2)
+    with pytest.raises(type(cancellation)):
+        first.fail(cancellation)
+    assert purse.book.budget.authorized() == AMOUNT
+    second.sign().reply(answer())
+    assert second.paid is not None
+    assert purse.book.budget.authorized() == AMOUNT
+
+
+@each_cancellation
+def test_cancelling_all_signers_releases_the_hold(cancellation: BaseException) -> None:
+    purse = wallet()
+    for call in signing(purse, 3):
+        with pytest.raises(type(cancellation)):
+            call.fail(cancellation)
+    assert purse.book.budget.authorized() == 0
+    assert purse.book.current(ROUTE, NOW) is None
+
+
+def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
+    """Cleanly: nothing is sent with a hold that was released."""
+    purse = wallet()
+    first, second = signing(purse, 2)
+    with pytest.raises(SigningError, match="failed with OSError"):
+        first.fail(OSError("no device"))
+    with pytest.raises(SigningError, match="failed for a call that shared this authorization"):
+        second.sign()
+    assert purse.book.budget.authorized() == 0
+    assert isinstance(Call(purse).effect, Sign)
+
+
+def test_signer_that_fails_after_another_signed_fails_alone() -> None:
+    purse = wallet()
+    first, second = signing(purse, 2)
+    second.sign()
+    with pytest.raises(SigningError):
+        first.fail(OSError("no device"))
+    second.reply(answer())
+    assert second.paid is not None
+    assert purse.book.budget.authorized() == AMOUNT
+
+
+def test_first_of_two_signatures_is_kept() -> None:
+    """Signers may randomise, and the gateway joins identical texts only."""
+    purse = wallet()
+    first, second = signing(purse, 2)
+    keep(first, SIGNATURE)
+    keep(second, OTHER_SIGNATURE)
+    assert second.sign().payment == first.sign().payment
+
+
+def test_connection_that_failed_for_one_keeps_the_hold_of_the_others() -> None:
+    """Released by the last one that did not get through."""
+    purse = wallet()
+    calls = signing(purse, 2)
+    for call in calls:
+        call.sign()
+    for call, held in zip(calls, (AMOUNT, 0), strict=True):
+        with pytest.raises(ConnectionFailedError):
+            call.fail(ConnectionFailedError("refused"))
+        assert purse.book.budget.authorized() == held
+
+
+def test_connection_that_failed_while_a_sharer_is_still_signing() -> None:
+    """What the sharer then sends is counted."""
+    purse = wallet()
+    quick, slow = signing(purse, 2)
+    quick.sign()
+    with pytest.raises(ConnectionFailedError):
+        quick.fail(ConnectionFailedError("refused"))
+    slow.sign().reply(answer())
+    assert slow.paid is not None
+    assert slow.paid.grant is not None
+    assert (slow.paid.grant.hold.state, purse.book.budget.authorized()) == (HoldState.SETTLED, AMOUNT)
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+
+
+def test_connection_that_failed_after_another_got_through() -> None:
+    purse = wallet()
+    first, second = signing(purse, 2)
+    first.sign()
+    second.sign()
+    with pytest.raises(PaymentInDoubtError):
+        first.fail(ConnectionLostError("reset"))
+    with pytest.raises(ConnectionFailedError):
+        second.fail(ConnectionFailedError("refused"))
+    assert purse.book.budget.in_doubt() == AMOUNT
+    assert list(Call(purse).headers) == [PAYMENT_SIGNATURE]
+
+
+def test_failure_of_an_old_grant_does_not_touch_the_new_one() -> None:
+    """The late word about an expired session arrives when the next one is in use."""
+    purse = warm(wallet())
+    early, late = Call(purse), Call(purse)
+    early.reply(EXPIRED).sign().reply(answer(session="second"))
+    late.reply(EXPIRED)
+    assert late.headers == {SESSION: "second"}
+
+
+def test_refusal_of_an_old_grant_does_not_forget_a_newer_offer() -> None:
+    purse = wallet()
+    first, second = paying(purse), Call(purse)
+    with pytest.raises(PaymentRefusedError):
+        first.reply(offer(error="no"))
+    third = Call(purse).reply(offer()).sign().reply(answer(session="third"))
+    assert third.paid is not None
+    with pytest.raises(PaymentRefusedError):
+        second.reply(offer(error="no"))
+    assert Call(purse).headers == {SESSION: "third"}
+    assert Call(purse).effect == Send(ROUTE, {SESSION: "third"})

@@ -1,0 +1,155 @@
+"""What the gateway would refuse or drop is refused here first."""
+
+import json
+from typing import Any
+
+import pytest
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.chat import CHAT_PATH, ChatRequest, CompletionRequest
+from og_integrations.protocol.validation import check_chat, check_completion
+from tests.protocol.captures import CAPTURES, SIGNED, Capture, each
+
+USER: dict[str, Any] = {"role": "user", "content": "hi"}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
+CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def check(*messages: Any, images: bool = False, json_object: bool = True, **members: Any) -> None:
+    request = ChatRequest(model="m", messages=list(messages) or [USER], **members)
+    check_chat(request, images=images, json_object=json_object)
+
+
+def captured(capture: Capture) -> ChatRequest:
+    known = json.loads(capture.wire)
+    names = ("temperature", "max_tokens", "stop", "tools", "response_format", "tool_choice", "stream")
+    return ChatRequest(
+        model=known["model"],
+        messages=known.get("messages", []),
+        **{name: known[name] for name in names if name in known},
+    )
+
+
+@each([capture for capture in SIGNED if capture.path == CHAT_PATH])
+def test_request_that_the_gateway_took_is_taken(capture: Capture) -> None:
+    check_chat(captured(capture), images=True, json_object=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing-messages", "messages is empty, expected at least one message"),
+        ("stop-empty-list", "stop has 0 sequences, expected 1 to 4"),
+        ("developer-role", r"messages\[0\] has the role 'developer', expected one of system.* Send it as system"),
+        ("json-object-anthropic", r"\(Anthropic\) does not take response_format json_object; use json_schema"),
+    ],
+)
+def test_request_that_the_gateway_refused_is_refused(name: str, said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        check_chat(captured(CAPTURES[name]), images=True, json_object="claude" not in captured(CAPTURES[name]).model)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": ""},
+        {"role": "user", "content": [{"type": "text", "text": "t"}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "content": "t", "tool_call_id": "c"},
+        {"role": "function", "content": "f", "name": "n"},
+    ],
+)
+def test_message(message: dict[str, Any]) -> None:
+    check(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("hi", r"messages\[1\] is a str, expected an object with role and content"),
+        ({"content": "hi"}, r"messages\[1\] has the role None, expected one of system, user"),
+        ({"role": ["user"]}, "has the role"),
+        ({"role": "user"}, r"messages\[1\] \(user\) has no content"),
+        ({"role": "user", "content": []}, r"\(user\) has no content"),
+        ({"role": "assistant", "content": []}, r"\(assistant\) has no content"),
+        ({"role": "system", "content": None}, r"\(system\) has no content"),
+        ({"role": "tool", "content": None, "tool_call_id": "c"}, r"\(tool\) has no content"),
+        ({"role": "tool", "content": "t"}, r"\(tool\) has no tool_call_id"),
+        ({"role": "user", "content": 7}, "has content of type int, expected text or parts"),
+        ({"role": "user", "content": ["text"]}, "has a part of type None"),
+        ({"role": "assistant", "content": "a", "tool_calls": None}, "has tool_calls null, which the gateway refuses"),
+        ({"role": "assistant", "tool_calls": ["f"]}, "a tool call without id or without arguments as JSON text"),
+        ({"role": "assistant", "tool_calls": [CALL | {"id": None}]}, "a tool call without id"),
+        (
+            {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": {}}}]},
+            "without arguments as JSON text",
+        ),
+    ],
+)
+def test_message_that_is_refused(message: Any, said: str) -> None:
+    """The place is told, never the text: prompts stay out of messages."""
+    with pytest.raises(InvalidRequestError, match=said):
+        check(USER, message)
+
+
+def test_part_that_the_gateway_would_drop() -> None:
+    """Dropped silently, it would be paid for all the same."""
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    with pytest.raises(InvalidRequestError, match="a part of type 'image_url', which the gateway drops before"):
+        check(image)
+    check(image, images=True)
+
+
+@pytest.mark.parametrize(
+    "tool", ["f", {}, {"function": {"name": "f"}}, TOOL | {"function": {}}, TOOL | {"type": "web"}]
+)
+def test_tool_that_is_none(tool: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"tools\[1\] is not of the form"):
+        check(tools=[TOOL, tool])
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"response_format": {}}, "response_format has type None, expected text, json_object or json_schema"),
+        ({"response_format": {"type": "xml"}}, "response_format has type 'xml'"),
+        ({"response_format": "json_object"}, "response_format has type None"),
+        ({"tool_choice": "any"}, "tool_choice is 'any', expected none, auto, required or a named function"),
+        ({"temperature": 2.1}, "temperature is 2.1, expected a number from 0 to 2"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": True}, "temperature is True"),
+        ({"temperature": "1"}, "temperature is '1'"),
+        ({"max_tokens": 0}, "max_tokens is 0, expected a whole number above 0"),
+        ({"max_tokens": 1.0}, "max_tokens is 1.0"),
+        ({"max_tokens": True}, "max_tokens is True"),
+        ({"stop": []}, "stop has 0 sequences, expected 1 to 4"),
+        ({"stop": list("abcde")}, "stop has 5 sequences, expected 1 to 4"),
+    ],
+)
+def test_parameter_that_is_refused(members: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        check(**members)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"temperature": 0, "max_tokens": 1, "stop": "END"},
+        {"temperature": 2.0, "stop": list("abcd"), "tools": [TOOL]},
+        {"tool_choice": "required", "response_format": {"type": "json_schema"}},
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+    ],
+)
+def test_parameter_that_is_taken(members: dict[str, Any]) -> None:
+    check(**members)
+
+
+def test_completion() -> None:
+    check_completion(CompletionRequest(model="m", prompt="p", stop=["a"], temperature=1))
+    with pytest.raises(InvalidRequestError, match="prompt is a list, expected text"):
+        check_completion(CompletionRequest(model="m", prompt=["p"]))  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="max_tokens is -1"):
+        check_completion(CompletionRequest(model="m", prompt="p", max_tokens=-1))
