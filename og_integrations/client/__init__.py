@@ -5,16 +5,19 @@ Who talks: the only package with sockets, and the only one that reads the enviro
 an `Answer` that was verified, with its receipt.
 """
 
+from og_integrations.client.approval import Approval, ApprovalProgress
 from og_integrations.client.async_client import AsyncClient
 from og_integrations.client.call import Answer
 from og_integrations.client.collector import Receipts, collect_receipts
 from og_integrations.client.engine import Engine
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
-from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner
 from og_integrations.client.sync_client import Client
 
 __all__ = [
     "Answer",
+    "Approval",
+    "ApprovalProgress",
     "AsyncClient",
     "CallOptions",
     "ChatOptions",
@@ -24,5 +27,6 @@ __all__ = [
     "LocalSigner",
     "Receipts",
     "Signer",
+    "TransactionSigner",
     "collect_receipts",
 ]

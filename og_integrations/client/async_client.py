@@ -5,12 +5,16 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
+from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, AsyncApprover, OnProgress, ensure_approval
+from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import AsyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, AsyncConnections, translated_errors
 from og_integrations.client.drivers import AsyncDriver
 from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.fetching import adrive, afetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.recording import recorded
+from og_integrations.client.rpc import Fetch
 from og_integrations.client.stream import StreamReader
 from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.chat import JsonObject
@@ -68,6 +72,31 @@ class AsyncClient:
     async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
         return await self._whole(self.engine.prepare_completion(model, prompt, **options))
+
+    async def ensure_opg_approval(
+        self,
+        min_allowance: Amount,
+        approve_amount: Amount | None = None,
+        *,
+        timeout: float = RECEIPT_TIMEOUT,
+        on_progress: OnProgress | None = None,
+    ) -> Approval:
+        """
+        Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
+
+        `approve_amount` (default: twice `min_allowance`; amounts in OPG, `min_allowance` at least 0.1)
+        is capped to the balance, with a warning. Returns when the transaction is mined and the node
+        shows it; `timeout` in seconds. `on_progress` is told meanwhile, and awaited if it is asynchronous.
+
+        Raises `ConfigurationError` or `ApprovalError`; the latter has the `transaction_hash` if one was sent.
+        """
+
+        async def fetched(effect: Fetch) -> bytes:
+            return await afetch(await self._connections.get(UNPINNED), effect)
+
+        settings = self.engine.settings
+        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
+        return await adrive(flow, AsyncApprover(settings, fetched, on_progress).perform)
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the client can be used again and opens new ones."""

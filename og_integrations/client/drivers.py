@@ -67,7 +67,7 @@ class SyncDriver:
 
     def _sign(self, effect: Sign) -> None:
         with effect.grant.signing:
-            if effect.grant.signature is None:
+            if effect.grant.signature is None and not effect.grant.abandoned:
                 signature = self._signer.sign_typed_data(effect.typed_data)
                 if not isinstance(signature, str):
                     raise ConfigurationError(
@@ -126,7 +126,7 @@ class AsyncDriver:
 
     async def _sign(self, effect: Sign) -> None:
         with effect.grant.signing:
-            if effect.grant.signature is not None:
+            if effect.grant.signature is not None or effect.grant.abandoned:
                 return
             signature = self._signer.sign_typed_data(effect.typed_data)
             if isinstance(signature, str):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,8 +75,9 @@ class Engine:
         self.default_headers = dict(default_headers or {})
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
-        self.budget = Budget(policy, threading.Lock())
-        self.book = SessionBook(self.budget, lock=threading.Lock)
+        # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
+        self.budget = Budget(policy, threading.RLock())
+        self.book = SessionBook(self.budget, lock=threading.RLock)
         self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock())
         self._signatures: OrderedDict[str, None] = OrderedDict()
         self._signatures_lock = threading.Lock()
@@ -97,20 +99,23 @@ class Engine:
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
-        plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
-        request = ChatRequest(
+        wish = ChatRequest(
             model=wire_name(model),
             messages=messages,
             temperature=temperature,
             max_tokens=max_tokens,
             stop=stop or None,
-            tools=plan.tools or None,
-            tool_choice=plan.tool_choice,
-            response_format=plan.response_format,
+            tools=tools or None,
+            tool_choice=tool_choice,
+            response_format=response_format,
             stream=stream,
             extra=extra or {},
         )
-        check_chat(request, images=self.takes_images and info.image_inputs, json_object=info.json_object)
+        check_chat(wish, images=self.takes_images and info.image_inputs, json_object=info.json_object)
+        plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
+        request = replace(
+            wish, tools=plan.tools or None, tool_choice=plan.tool_choice, response_format=plan.response_format
+        )
         return self._prepare(model, request, plan, **options)
 
     def prepare_completion(

@@ -42,7 +42,7 @@ def recorded(progress: Progress) -> Iterator[None]:
 
 
 def _failed_checks(exc: BaseException) -> list[Check]:
-    if isinstance(exc, VerificationError) and exc.checks:
-        return list(exc.checks)
+    if isinstance(exc, VerificationError) and exc.step:
+        return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
     detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
     return [Check("answer", "fail", detail)]

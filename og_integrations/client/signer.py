@@ -31,6 +31,20 @@ class Signer(Protocol):
     def sign_typed_data(self, typed_data: dict[str, Any]) -> str | Awaitable[str]: ...
 
 
+@runtime_checkable
+class TransactionSigner(Signer, Protocol):
+    """A wallet that can also sign transactions; needed for `ensure_opg_approval` only."""
+
+    def sign_transaction(self, transaction: dict[str, Any]) -> str | Awaitable[str]:
+        """
+        Sign an EIP-1559 transaction and return it ready to send, 0x-hex.
+
+        Its members are those of JSON-RPC (`chainId`, `nonce`, `to`, `data`, `value`, `gas`,
+        `maxFeePerGas`, `maxPriorityFeePerGas`), numbers as int.
+        """
+        ...
+
+
 class LocalSigner:
     """A private key in this process. It never shows in repr, str, pickle or errors."""
 
@@ -55,6 +69,10 @@ class LocalSigner:
         """Sign an EIP-712 message (RFC 6979, low s, v = 27 or 28)."""
         signature: bytes = self._account.sign_typed_data(full_message=typed_data).signature
         return "0x" + bytes(signature).hex()
+
+    def sign_transaction(self, transaction: dict[str, Any]) -> str:
+        """Sign an EIP-1559 transaction and return it ready to send, 0x-hex."""
+        return "0x" + bytes(self._account.sign_transaction(transaction).raw_transaction).hex()
 
     def __repr__(self) -> str:
         return f"LocalSigner({self.address})"

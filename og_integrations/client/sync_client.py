@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
+from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress, SyncApprover, ensure_approval
+from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import SyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
 from og_integrations.client.drivers import SyncDriver
 from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.fetching import drive, fetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.recording import recorded
 from og_integrations.client.stream import StreamReader
@@ -68,6 +71,28 @@ class Client:
     def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
         return self._whole(self.engine.prepare_completion(model, prompt, **options))
+
+    def ensure_opg_approval(
+        self,
+        min_allowance: Amount,
+        approve_amount: Amount | None = None,
+        *,
+        timeout: float = RECEIPT_TIMEOUT,
+        on_progress: OnProgress | None = None,
+    ) -> Approval:
+        """
+        Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
+
+        `approve_amount` (default: twice `min_allowance`; amounts in OPG, `min_allowance` at least 0.1)
+        is capped to the balance, with a warning. Returns when the transaction is mined and the node
+        shows it; `timeout` in seconds. `on_progress` is told meanwhile.
+
+        Raises `ConfigurationError` or `ApprovalError`; the latter has the `transaction_hash` if one was sent.
+        """
+        settings = self.engine.settings
+        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
+        approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
+        return drive(flow, approver.perform)
 
     def close(self) -> None:
         """Close all connections; the client can be used again and opens new ones."""

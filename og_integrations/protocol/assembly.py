@@ -6,7 +6,6 @@ A stream counts as complete only after its final event (a `finish_reason` and th
 none of it may ever look like a finished answer.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +70,7 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
         text, calls = _text(choice.get("text"), "text"), _tool_calls(None)
     else:
         message = choice.get("message")
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             raise MalformedReplyError("The answer's choice has no message.")
         text = _text(message.get("content"), "content")
         calls = _tool_calls(message.get("tool_calls"))
@@ -86,7 +85,7 @@ class StreamAssembler:
         self._chars = 0
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
-        self._final: tuple[JsonObject, Mapping[str, Any]] | None = None
+        self._final: tuple[JsonObject, JsonObject] | None = None
         self._done = False
 
     @property
@@ -121,11 +120,13 @@ class StreamAssembler:
     def _delta(self, chunk: JsonObject) -> Delta:
         choice = _only_choice(chunk)
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, dict):
             raise MalformedReplyError("A stream event's choice has no delta.")
         text = _text(delta.get("content"), "content")
-        fragments = tuple(_fragment(item) for item in _list(delta.get("tool_calls"), "tool_calls"))
-        self._chars += len(text) + sum(len(item.arguments or "") for item in fragments)
+        fragments = tuple(map(_fragment, _list(delta.get("tool_calls"), "tool_calls")))
+        self._chars += len(text)
+        for item in fragments:
+            self._chars += len(item.arguments or "")
         self._events += 1
         if self._chars > MAX_ANSWER_CHARS or self._events > MAX_EVENTS:
             raise MalformedReplyError(
@@ -184,7 +185,7 @@ def _call_order(item: tuple[int | None, _PartialCall]) -> int:
     return -1 if item[0] is None else item[0]
 
 
-def _only_choice(reply: JsonObject) -> Mapping[str, Any]:
+def _only_choice(reply: JsonObject) -> JsonObject:
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
         raise MalformedReplyError("The answer has no choices.")
@@ -194,7 +195,7 @@ def _only_choice(reply: JsonObject) -> Mapping[str, Any]:
             step="shape",
         )
     choice = choices[0]
-    if not isinstance(choice, Mapping):
+    if not isinstance(choice, dict):
         raise MalformedReplyError("The answer's choice is not an object.")
     return choice
 
@@ -202,8 +203,8 @@ def _only_choice(reply: JsonObject) -> Mapping[str, Any]:
 def _tool_calls(value: object) -> tuple[ToolCall, ...]:
     calls = []
     for item in _list(value, "tool_calls"):
-        function = item.get("function") if isinstance(item, Mapping) else None
-        if not isinstance(item, Mapping) or not isinstance(function, Mapping):
+        function = item.get("function") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(function, dict):
             raise MalformedReplyError("A tool call of the answer has no function.")
         members = (item.get("id"), function.get("name"), function.get("arguments"))
         if not all(isinstance(member, str) for member in members):
@@ -213,11 +214,11 @@ def _tool_calls(value: object) -> tuple[ToolCall, ...]:
 
 
 def _fragment(item: object) -> ToolCallDelta:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         raise MalformedReplyError("A streamed tool call is not an object.")
     function = item.get("function") or {}
     index = item.get("index")
-    if not isinstance(function, Mapping) or not (index is None or type(index) is int):
+    if not isinstance(function, dict) or not (index is None or type(index) is int):
         raise MalformedReplyError("A streamed tool call has a malformed function or index.")
     texts = (item.get("id"), function.get("name"), function.get("arguments"))
     if not all(text is None or isinstance(text, str) for text in texts):
@@ -227,7 +228,7 @@ def _fragment(item: object) -> ToolCallDelta:
 
 def _completion(
     reply: JsonObject,
-    choice: Mapping[str, Any],
+    choice: JsonObject,
     text: str,
     calls: tuple[ToolCall, ...],
     *,
@@ -272,7 +273,7 @@ def _proof(reply: JsonObject) -> TeeProof | None:
 
 
 def _usage(value: object) -> Usage | None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return None
     counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
     if not all(type(count) is int and 0 <= count < 2**53 for count in counts):

@@ -103,7 +103,7 @@ class SpendPolicy(BaseModel):
         if isinstance(value, SpendPolicy):
             return value
         try:
-            return cls(**(value or {}))
+            return cls.model_validate({} if value is None else value)
         except ValidationError as exc:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
             raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc

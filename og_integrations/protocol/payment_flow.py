@@ -184,6 +184,8 @@ def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Reply
 
     try:
         yield Sign(grant.authorization.typed_data(), grant, keep)
+        if grant.header is None:
+            raise SigningError("The signer failed for a call that shared this authorization. Nothing was sent.")
     except BaseException as exc:
         wallet.book.unsigned(route, grant, cancelled=not isinstance(exc, Exception))
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):

@@ -26,7 +26,8 @@ SELECTORS = {text.partition("(")[0]: "0x" + keccak(text.encode())[:4].hex() for 
 """Function name -> its four-byte selector, 0x-hex."""
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024
-"""No honest registry answer is larger (one entry is about 4 kB)."""
+MAX_ENTRIES = 1000
+"""No honest registry answer is larger (one entry is about 4 kB); pointers to one entry could be many."""
 
 # `endpoint` is declared as bytes, which has the same encoding as string: see the module docstring.
 _FIELDS = "address,address,bytes,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
@@ -55,6 +56,9 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     Entries that cannot be used (no endpoint, no certificate, no key, text that is not UTF-8) are
     left out. Raises `DiscoveryError` if the answer as a whole is not of that form.
     """
+    # The first word points to the array, whose first word is its length.
+    if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
+        raise DiscoveryError(f"The registry lists more than {MAX_ENTRIES} enclaves; its answer was not read.")
     (entries,) = _decode(f"({_FIELDS})[]", data)
     return [enclave for entry in entries if (enclave := _enclave(entry)) is not None]
 

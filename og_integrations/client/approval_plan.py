@@ -1,0 +1,142 @@
+"""
+What an approval would do: read from the chain, nothing signed and nothing sent (PROTOCOL §6).
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from og_integrations.client.chain_reads import (
+    as_number,
+    check_chain,
+    quantity,
+    read_allowance,
+    read_balance,
+    read_block,
+)
+from og_integrations.client.rpc import Fetching
+from og_integrations.client.settings import Settings
+from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
+from og_integrations.networks import OPG, PERMIT2_ADDRESS
+from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.erc20 import encode_approve
+
+LEAST_ALLOWANCE = OPG // 10
+"""What a gateway asks to authorize at least, in base units; a smaller allowance is never enough."""
+MOST_GAS_COST = 10**15
+"""The most that the transaction may cost, in wei (0.001 ETH, a thousand times Base's usual): nodes can lie."""
+Amount = Decimal | int | str
+"""OPG, exact: never a float."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalPlan:
+    """
+    What `ensure_opg_approval` would do. `allowance`, `balance` and `amount` are base units of OPG.
+
+    With `needed` False nothing else was looked at. `transaction` is what would be signed, `max_cost` the
+    most it can cost and `native` what the wallet has, both in wei. Base adds the price of publishing
+    the transaction on Ethereum, which no transaction can limit and is usually less.
+    """
+
+    owner: str
+    allowance: int
+    needed: bool
+    balance: int = 0
+    amount: int = 0
+    capped: bool = False
+    native: int = 0
+    max_cost: int = 0
+    transaction: JsonObject | None = None
+
+
+def plan_approval(
+    settings: Settings, min_allowance: Amount, approve_amount: Amount | None = None
+) -> Fetching[ApprovalPlan]:
+    """
+    Read what is there and return what is to be done; nothing is signed or sent.
+
+    Raises `ConfigurationError` (amounts, no wallet, wrong chain), `ApprovalError` (no OPG, no gas) or
+    `DiscoveryError` (the node).
+    """
+    least, wanted = _amounts(min_allowance, approve_amount)
+    network, owner = settings.network, settings.require_signer().address
+    url = network.rpc_url
+    yield from check_chain(url, network.chain_id)
+    allowance = yield from read_allowance(network, owner)
+    if allowance >= least:
+        return ApprovalPlan(owner=owner, allowance=allowance, needed=False)
+    balance = yield from read_balance(network, owner)
+    if balance < least:
+        raise ApprovalError(
+            f"The wallet {owner} has {format_opg(balance)} OPG on {network.name}, expected at least the "
+            f"{format_opg(least)} OPG to be allowed. Nothing was sent. Send OPG ({network.token}) to it first."
+        )
+    amount = min(wanted, balance)
+    transaction = yield from _transaction(settings, owner, encode_approve(PERMIT2_ADDRESS, amount))
+    native = yield from quantity(url, "eth_getBalance", owner, "latest")
+    cost = transaction["gas"] * transaction["maxFeePerGas"]
+    if cost > MOST_GAS_COST:
+        raise ApprovalError(
+            f"The node {url} asks for up to {format_opg(cost)} ETH of gas, expected at most "
+            f"{format_opg(MOST_GAS_COST)} ETH. Nothing was sent. Try again later, or another node (OG_RPC_URL)."
+        )
+    if native < cost:
+        raise ApprovalError(
+            f"The wallet {owner} has {format_opg(native)} ETH for gas on {network.name}, expected {format_opg(cost)} ETH. "
+            "Nothing was sent. Send a little ETH to it first."
+        )
+    return ApprovalPlan(
+        owner=owner,
+        allowance=allowance,
+        needed=True,
+        balance=balance,
+        amount=amount,
+        capped=amount < wanted,
+        native=native,
+        max_cost=cost,
+        transaction=transaction,
+    )
+
+
+def _amounts(min_allowance: Amount, approve_amount: Amount | None) -> tuple[int, int]:
+    try:
+        least = parse_opg(min_allowance)
+        wanted = 2 * least if approve_amount is None else parse_opg(approve_amount)
+    except ValueError as exc:
+        raise ConfigurationError(f"The approval's {exc}.") from exc
+    if least < LEAST_ALLOWANCE:
+        raise ConfigurationError(
+            f"min_allowance is {format_opg(least)} OPG, expected at least {format_opg(LEAST_ALLOWANCE)}: gateways ask "
+            "to authorize that much."
+        )
+    if wanted < least:
+        raise ConfigurationError(
+            f"approve_amount is {format_opg(wanted)} OPG, expected at least min_allowance, {format_opg(least)} OPG."
+        )
+    return least, wanted
+
+
+def _transaction(settings: Settings, owner: str, data: str) -> Fetching[JsonObject]:
+    network = settings.network
+    url = network.rpc_url
+    call = {"from": owner, "to": network.token, "data": data}
+    try:
+        gas = yield from quantity(url, "eth_estimateGas", call)
+    except DiscoveryError as exc:
+        raise ApprovalError(f"The approval would fail: {exc} Nothing was sent.") from exc
+    block = yield from read_block(url, "latest")
+    base_fee = as_number(block.get("baseFeePerGas"), url)
+    tip = yield from quantity(url, "eth_maxPriorityFeePerGas")
+    return {
+        "type": 2,
+        "chainId": network.chain_id,
+        "nonce": (yield from quantity(url, "eth_getTransactionCount", owner, "pending")),
+        "to": network.token,
+        "value": 0,
+        "data": data,
+        "gas": gas + gas // 4,
+        # The fee of a block rises by an eighth at most: doubled, it is enough for the next five.
+        "maxFeePerGas": 2 * base_fee + tip,
+        "maxPriorityFeePerGas": tip,
+    }
