@@ -138,7 +138,9 @@ def test_bool(data: bytes, expected: bool) -> None:
 
 
 @pytest.mark.parametrize("decode", [decode_enclaves, decode_enclave, decode_bool])
-@pytest.mark.parametrize("data", [b"", b"\x01", b"\xff" * 32, b"\xff" * 32 + bytes(480), b"<html>", bytes(31) + b"\x20"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x01", b"\xff" * 32, b"\xff" * 32 + bytes(480), b"<html>", bytes(31) + b"\x20"]
+)
 def test_answer_of_another_form(decode: Any, data: bytes) -> None:
     """As of an address without a contract, or of a server that is no node."""
     with pytest.raises(DiscoveryError, match=rf"\({len(data)} bytes\) is not of the form .* Check OG_REGISTRY_ADDRESS"):
