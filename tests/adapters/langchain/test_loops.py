@@ -51,3 +51,10 @@ async def test_cancelled_call_passes_cancellation_on(model: ChatOpenGradient) ->
 def test_batch_of_threads(net: Devnet, model: ChatOpenGradient) -> None:
     assert len(model.batch([f"n{n}" for n in range(32)], config={"max_concurrency": 16})) == 32
     assert net.stats().statuses[200] == 32
+
+
+def test_sequential_calls_use_one_handshake_and_one_payment(net: Devnet, model: ChatOpenGradient) -> None:
+    for number in range(100):
+        model.invoke(f"n{number}")
+    stats = net.stats()
+    assert (stats.handshakes, stats.payments, stats.statuses) == (1, 1, {402: 1, 200: 100})
