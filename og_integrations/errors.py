@@ -19,11 +19,13 @@ OpenGradientError
             PayeeRefusedError
             HostRefusedError
             BudgetExceededError
+            SpendingStoppedError
         SigningError
         PaymentRefusedError
         PaymentInDoubtError
             ReadTimeoutError
             StreamCutError
+        ApprovalError
     GatewayError
         MalformedReplyError
         StreamFailedError
@@ -34,8 +36,8 @@ OpenGradientError
 `ConfigurationError` to `SigningError` are raised before anything was paid; up to
 `CertificateMismatchError` not a byte of the prompt has left. `PaymentInDoubtError` means a signed
 authorization (or a session that stands for one) left this machine and no complete answer came back:
-it may have been charged, and is not repeated. A `VerificationError` means that an answer came and is
-not what the enclave signed.
+it may have been charged, and is not repeated. `ApprovalError` is not about a call but about the wallet's
+one transaction. A `VerificationError` means that an answer came and is not what the enclave signed.
 
 None of these is a `ValueError` or `TypeError`: LlamaIndex swallows those and answers
 "Empty Response". No message holds a private key, a payment header, a session id or a prompt.
@@ -125,6 +127,10 @@ class BudgetExceededError(OfferRefusedError):
     """The amount is over the cap per authorization or over what is left of the total."""
 
 
+class SpendingStoppedError(OfferRefusedError):
+    """The owner's kill switch (`stop_spending`): nothing is authorized or sent until it is released."""
+
+
 class SigningError(PaymentError):
     """The signer gave no usable signature, or the owner refused; nothing was paid."""
 
@@ -156,6 +162,16 @@ class StreamCutError(PaymentInDoubtError):
 
     What was shown so far is not signed by the enclave and must not be treated as an answer.
     """
+
+
+class ApprovalError(PaymentError):
+    """
+    Permit2 could not be allowed to take OPG, so calls cannot be paid.
+
+    `transaction_hash` (0x-hex) is None if no transaction was sent; otherwise it may still be mined.
+    """
+
+    transaction_hash: str | None = None
 
 
 class GatewayError(OpenGradientError):

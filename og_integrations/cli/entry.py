@@ -49,6 +49,18 @@ def _run(arguments: argparse.Namespace) -> int:
             from og_integrations.cli.ask import run
 
             return run(arguments)
+        case "approve":
+            from og_integrations.cli.approve import run
+
+            return run(arguments)
+        case "settlement":
+            from og_integrations.cli.settlement import run
+
+            return run(arguments)
+        case "doctor":
+            from og_integrations.cli.doctor import run
+
+            return run(arguments)
         case _:
             from og_integrations.cli.verify import run
 
@@ -65,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_devnet(commands)
     _add_ask(commands)
     _add_verify(commands)
+    _add_approve(commands)
+    _add_settlement(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -120,6 +135,44 @@ def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
     trust.add_argument("--trust-file-key", action="store_true", help="believe the key in the file, whoever made it")
     command.add_argument("--json", action="store_true", help="one JSON line per file")
+
+
+def _add_approve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "approve",
+        help="allow Permit2 to take OPG from the wallet, once",
+        description="Show what allowing would do and cost, ask, and send the one transaction that needs gas.",
+    )
+    command.add_argument(
+        "--allowance", default="1", metavar="OPG", help="do nothing if this much is allowed (default: %(default)s)"
+    )
+    command.add_argument("--amount", metavar="OPG", help="to approve (default: twice the allowance)")
+    command.add_argument("--yes", action="store_true", help="send it without asking")
+    command.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="wait for it (default: 120)")
+
+
+def _add_settlement(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "settlement",
+        help="find out on the chain what became of a receipt's payment",
+        description="Find the settlement of a receipt's payment: settled, cancelled by its owner, unused or pending. "
+        "Exit code: 0 it was found out, 1 it was not, 2 no receipt of a payment.",
+    )
+    command.add_argument("file", metavar="FILE", help="a receipt as JSON, - for standard input")
+    command.add_argument(
+        "--rpc-url", metavar="URL", help="node of the payment chain (default: OG_RPC_URL, or a public one)"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON line")
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser(
+        "doctor",
+        help="check settings, wallet, registry and enclaves, and say what to fix",
+        description="Read-only: nothing is signed, sent or paid. Exit code: 0 ready, 1 something is to be fixed.",
+    )
+    command.add_argument("--model", default=DEFAULT_MODEL, help="provider/name to look at (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="one JSON line per check")
 
 
 def _port(text: str) -> int:

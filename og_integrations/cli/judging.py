@@ -20,7 +20,8 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import wire_name
-from og_integrations.protocol.assembly import StreamAssembler, parse_completion
+from og_integrations.protocol.answer import parse_completion
+from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
 from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of

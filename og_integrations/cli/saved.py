@@ -80,6 +80,19 @@ def parse_saved(data: bytes) -> SavedExchange:
     )
 
 
+def read_receipt(name: str) -> JsonObject:
+    """
+    Read a receipt, alone or saved with its exchange, from a file ("-": standard input).
+
+    Raises `UnusableInputError`.
+    """
+    try:
+        document = _object(decode_json(_read(name)), "the file")
+    except ValueError as exc:
+        raise UnusableInputError(f"not JSON ({type(exc).__name__})") from exc
+    return _object(document["receipt"], "receipt") if "receipt" in document else document
+
+
 def _read(name: str) -> bytes:
     try:
         if name == "-":

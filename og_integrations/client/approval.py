@@ -18,12 +18,13 @@ from og_integrations.client.rpc import Fetch, Fetching, decode_hex, rpc
 from og_integrations.client.settings import Settings
 from og_integrations.client.signer import TransactionSigner
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
-from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
 
 T = TypeVar("T")
 RECEIPT_TIMEOUT = 120.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
@@ -105,8 +106,10 @@ def ensure_approval(
     yield Tell(clock.progress("sent"))
     yield from _mined(url, clock)
     yield Tell(clock.progress("mined"))
-    least = parse_opg(min_allowance)
-    while (allowance := yield from _or_nothing(read_allowance(settings.network, plan.owner))) is None or allowance < least:
+    while True:
+        allowance = yield from _or_nothing(read_allowance(settings.network, plan.owner))
+        if allowance is not None and allowance > plan.allowance:
+            break
         # Public nodes are many behind one name, and some are a block late.
         yield from clock.wait("its allowance is not visible yet")
     yield Tell(clock.progress("visible"))

@@ -83,8 +83,8 @@ def plan_approval(
         )
     if native < cost:
         raise ApprovalError(
-            f"The wallet {owner} has {format_opg(native)} ETH for gas on {network.name}, expected {format_opg(cost)} ETH. "
-            "Nothing was sent. Send a little ETH to it first."
+            f"The wallet {owner} has {format_opg(native)} ETH for gas on {network.name}, expected {format_opg(cost)} "
+            "ETH. Nothing was sent. Send a little ETH to it first."
         )
     return ApprovalPlan(
         owner=owner,

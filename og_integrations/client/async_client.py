@@ -10,13 +10,15 @@ from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
 from og_integrations.client.connections import UNPINNED, AsyncConnections, translated_errors
 from og_integrations.client.drivers import AsyncDriver
-from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.engine import Engine, lost_body, now
 from og_integrations.client.fetching import adrive, afetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
+from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.stream import StreamReader
 from og_integrations.errors import ConnectionLostError, OpenGradientError
+from og_integrations.protocol.budget import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
@@ -91,12 +93,40 @@ class AsyncClient:
         Raises `ConfigurationError` or `ApprovalError`; the latter has the `transaction_hash` if one was sent.
         """
 
-        async def fetched(effect: Fetch) -> bytes:
-            return await afetch(await self._connections.get(UNPINNED), effect)
-
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
-        return await adrive(flow, AsyncApprover(settings, fetched, on_progress).perform)
+        return await adrive(flow, AsyncApprover(settings, self._fetch, on_progress).perform)
+
+    def spent(self) -> Account:
+        """
+        Return what the budget has authorized, in base units: sums that bound what can be taken.
+
+        Sessions usually take less; `reconcile_spending` asks the chain.
+        """
+        return self.engine.budget.store.account(now())
+
+    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
+        """
+        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
+
+        For everybody who shares the budget, other processes included. What left before cannot be
+        called back, but is bounded by what `spent` says.
+        """
+        self.engine.budget.store.stop(reason)
+
+    def resume_spending(self) -> None:
+        """Allow spending again."""
+        self.engine.budget.store.stop(None)
+
+    async def reconcile_spending(self) -> Account:
+        """
+        Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
+
+        An authorization counts in full until the chain shows its settlement, or that it is unused after
+        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        """
+        await adrive(reconcile(self.engine.budget, self.engine.settings.network), self._fetch)
+        return self.spent()
 
     async def aclose(self) -> None:
         """Close the connections of the running loop; the client can be used again and opens new ones."""
@@ -108,15 +138,18 @@ class AsyncClient:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
+    async def _fetch(self, effect: Fetch) -> bytes:
+        return await afetch(await self._connections.get(UNPINNED), effect)
+
     async def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with recorded(progress):
+        with recorded(progress, self.engine.directory):
             async with self._opened(progress) as response:
                 return self.engine.conclude_body(progress, await _read(response, progress))
 
     async def _stream(self, call: Call) -> AsyncIterator[str | Answer]:
         progress = self.engine.start(call)
-        with recorded(progress):
+        with recorded(progress, self.engine.directory):
             async with self._opened(progress) as response:
                 if response.status_code != 200:
                     self.engine.conclude_body(progress, await _read(response, progress))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from og_integrations.errors import GatewayError, MalformedReplyError
-from og_integrations.protocol.assembly import parse_json_object
+from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -33,7 +33,8 @@ class Answer:
     A verified answer as the caller sees it.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
-    the receipt's `presentation`). `receipt` is plain JSON (`protocol.record`).
+    the receipt's `presentation`). `images` are `data:` URIs or URLs, and not signed. `receipt` is
+    plain JSON (`protocol.record`).
     """
 
     text: str
@@ -41,6 +42,7 @@ class Answer:
     finish_reason: str
     model: str
     usage: Usage | None
+    images: tuple[str, ...] = ()
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)

@@ -82,6 +82,14 @@ class Directory:
             if self._current == enclave.tee_id:
                 self._current = None
 
+    def distrust(self, enclave: Enclave, now: float) -> None:
+        """An answer of `enclave` was not proven: leave it like one that is away, if there is another."""
+        with self._lock:
+            others = (tee_id for tee_id in self._listed if tee_id != enclave.tee_id)
+            if all(self._cooling.get(tee_id, 0) > now for tee_id in others):
+                return
+        self.leave(enclave, now)
+
     def has_other(self, tried: Collection[str]) -> bool:
         """Whether an enclave is listed that was not tried and is not cooling down."""
         with self._lock:
@@ -108,7 +116,7 @@ class Directory:
 
     def _refresh(self, now: float, cold: bool) -> Fetching[None]:
         try:
-            found = yield from self._read()
+            found = yield from read_enclaves(self._settings)
         except DiscoveryError:
             if cold:
                 with self._lock:
@@ -116,7 +124,7 @@ class Directory:
                 raise
             # The registry is away; the enclaves it listed before are still attested.
             return
-        accepted = self._accepted(found)
+        accepted = accepted_enclaves(found, self._policy)
         with self._lock:
             self._listed = accepted
             # Those gone from the list stay known by id, for calls that are under way.
@@ -124,36 +132,38 @@ class Directory:
             if self._current not in accepted:
                 self._current = None
 
-    def _read(self) -> Fetching[list[Enclave]]:
-        if self._settings.gateway_url is not None:
-            return [(yield from _read_endpoint(self._settings.gateway_url))]
-        network = self._settings.network
-        data = yield from eth_call(
-            network.registry_rpc_url, network.registry_address, encode_get_active_tees(LLM_PROXY)
-        )
-        found = decode_enclaves(data)
-        if not found:
-            raise DiscoveryError(
-                f"The registry {network.registry_address} lists no usable enclave of type {LLM_PROXY}. Check "
-                "OG_REGISTRY_ADDRESS, or wait until one is registered."
-            )
-        return found
 
-    def _accepted(self, found: list[Enclave]) -> dict[str, Enclave]:
-        accepted: dict[str, Enclave] = {}
-        rejections: list[EnclaveRejectedError] = []
-        for enclave in found:
-            try:
-                self._policy.check(enclave)
-            except EnclaveRejectedError as exc:
-                rejections.append(exc)
-            else:
-                accepted[enclave.tee_id] = enclave
-        if not accepted:
-            raise EnclaveRejectedError(
-                f"{len(found)} enclaves were found and the policy accepts none of them. The first: {rejections[0]}"
-            )
-        return accepted
+def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:
+    """Return what the registry lists, or the one gateway that was named. Raises `DiscoveryError`."""
+    if settings.gateway_url is not None:
+        return [(yield from _read_endpoint(settings.gateway_url))]
+    network = settings.network
+    data = yield from eth_call(network.registry_rpc_url, network.registry_address, encode_get_active_tees(LLM_PROXY))
+    found = decode_enclaves(data)
+    if not found:
+        raise DiscoveryError(
+            f"The registry {network.registry_address} lists no usable enclave of type {LLM_PROXY}. Check "
+            "OG_REGISTRY_ADDRESS, or wait until one is registered."
+        )
+    return found
+
+
+def accepted_enclaves(found: list[Enclave], policy: EnclavePolicy) -> dict[str, Enclave]:
+    """Return those that `policy` accepts, by id. Raises `EnclaveRejectedError` if it accepts none."""
+    accepted: dict[str, Enclave] = {}
+    rejections: list[EnclaveRejectedError] = []
+    for enclave in found:
+        try:
+            policy.check(enclave)
+        except EnclaveRejectedError as exc:
+            rejections.append(exc)
+        else:
+            accepted[enclave.tee_id] = enclave
+    if not accepted:
+        raise EnclaveRejectedError(
+            f"{len(found)} enclaves were found and the policy accepts none of them. The first: {rejections[0]}"
+        )
+    return accepted
 
 
 def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:

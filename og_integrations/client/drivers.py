@@ -6,7 +6,9 @@ outcome back, failures by `throw`: also cancellation, so that the flow can mark 
 before it passes on.
 """
 
-from collections.abc import Awaitable, Generator
+import asyncio
+import time
+from collections.abc import Awaitable, Coroutine, Generator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +19,7 @@ from og_integrations.client.fetching import adrive, afetch, drive, fetch
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.owner_approval import Approve, Pause
 from og_integrations.protocol.payment_flow import Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
@@ -49,6 +52,10 @@ class SyncDriver:
                 return self._sign(effect)
             case Fetch():
                 return self._fetch(effect)
+            case Approve():
+                return plain(effect.on_payment(effect.request))
+            case Pause():
+                return time.sleep(effect.seconds)
         raise TypeError(effect)
 
     def _send(self, effect: Send) -> ReplyHead:
@@ -106,6 +113,11 @@ class AsyncDriver:
                 return await self._sign(effect)
             case Fetch():
                 return await self._fetch(effect)
+            case Approve():
+                agreed = effect.on_payment(effect.request)
+                return await agreed if isinstance(agreed, Awaitable) else agreed
+            case Pause():
+                return await asyncio.sleep(effect.seconds)
         raise TypeError(effect)
 
     async def _send(self, effect: Send) -> ReplyHead:
@@ -143,6 +155,17 @@ class AsyncDriver:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self.response is not None:
             await self.response.aclose()
+
+
+def plain(agreed: object) -> object:
+    """Return what a callback answered. Raises `ConfigurationError` if it has to be awaited."""
+    if isinstance(agreed, Awaitable):
+        if isinstance(agreed, Coroutine):
+            agreed.close()  # or Python warns that it was never awaited
+        raise ConfigurationError(
+            "SpendPolicy.on_payment is asynchronous; use the asynchronous methods, or a synchronous callback."
+        )
+    return agreed
 
 
 def build_request(

@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
+from og_integrations.client.budget_file import open_store
 from og_integrations.client.call import Answer, Call, Progress, gateway_error
 from og_integrations.client.directory import Directory
 from og_integrations.client.recording import collect, wants_exchange
@@ -28,7 +29,7 @@ from og_integrations.errors import (
     ToolChoiceNotHonoredError,
 )
 from og_integrations.models import model_info, model_name, wire_name
-from og_integrations.protocol.assembly import parse_completion
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.budget import Budget, SpendPolicy
 from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
@@ -76,7 +77,8 @@ class Engine:
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
-        self.budget = Budget(policy, threading.RLock())
+        store = open_store(policy.store)
+        self.budget = Budget(policy, threading.RLock(), store=store, new_id=lambda: secrets.token_hex(16))
         self.book = SessionBook(self.budget, lock=threading.RLock)
         self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock())
         self._signatures: OrderedDict[str, None] = OrderedDict()
@@ -243,6 +245,7 @@ class Engine:
             finish_reason=shown.finish_reason,
             model=completion.model,
             usage=completion.usage,
+            images=completion.images,
             # Streams carry no id, and frameworks need one that is never repeated.
             id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
             receipt=receipt,

@@ -2,11 +2,13 @@
 Every call leaves its receipt with the open collectors, whatever stopped it.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from og_integrations.client.call import Progress
 from og_integrations.client.collector import active_collectors
+from og_integrations.client.directory import Directory
 from og_integrations.errors import OpenGradientError, ToolChoiceNotHonoredError, VerificationError
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
@@ -26,8 +28,12 @@ def collect(progress: Progress, receipt: JsonObject) -> None:
 
 
 @contextmanager
-def recorded(progress: Progress) -> Iterator[None]:
-    """Whatever stops the call inside leaves a receipt with status "unverified"."""
+def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
+    """
+    Whatever stops the call inside leaves a receipt with status "unverified".
+
+    An enclave whose answer was not proven is left for another one of `directory`.
+    """
     try:
         yield
     except ToolChoiceNotHonoredError:
@@ -37,6 +43,8 @@ def recorded(progress: Progress) -> Iterator[None]:
         receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
         if isinstance(exc, OpenGradientError):
             exc.receipt = receipt
+        if isinstance(exc, VerificationError) and progress.enclave is not None:
+            directory.distrust(progress.enclave, time.time())
         collect(progress, receipt)
         raise
 

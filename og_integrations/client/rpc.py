@@ -15,7 +15,7 @@ from og_integrations.errors import (
     DiscoveryError,
     MalformedReplyError,
 )
-from og_integrations.protocol.assembly import parse_json_object
+from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import JsonObject
 
 T = TypeVar("T")

@@ -10,12 +10,14 @@ from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
 from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
 from og_integrations.client.drivers import SyncDriver
-from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.engine import Engine, lost_body, now
 from og_integrations.client.fetching import drive, fetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
+from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
 from og_integrations.client.stream import StreamReader
 from og_integrations.errors import ConnectionLostError, OpenGradientError
+from og_integrations.protocol.budget import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
@@ -94,6 +96,40 @@ class Client:
         approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
         return drive(flow, approver.perform)
 
+    def spent(self) -> Account:
+        """
+        Return what the budget has authorized, in base units: sums that bound what can be taken.
+
+        Sessions usually take less; `reconcile_spending` asks the chain.
+        """
+        return self.engine.budget.store.account(now())
+
+    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
+        """
+        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
+
+        For everybody who shares the budget, other processes included. What left before cannot be
+        called back, but is bounded by what `spent` says.
+        """
+        self.engine.budget.store.stop(reason)
+
+    def resume_spending(self) -> None:
+        """Allow spending again."""
+        self.engine.budget.store.stop(None)
+
+    def reconcile_spending(self) -> Account:
+        """
+        Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
+
+        An authorization counts in full until the chain shows its settlement, or that it is unused after
+        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        """
+        drive(
+            reconcile(self.engine.budget, self.engine.settings.network),
+            lambda effect: fetch(self._connections.get(UNPINNED), effect),
+        )
+        return self.spent()
+
     def close(self) -> None:
         """Close all connections; the client can be used again and opens new ones."""
         self._connections.close()
@@ -106,12 +142,12 @@ class Client:
 
     def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with recorded(progress), self._opened(progress) as response:
+        with recorded(progress, self.engine.directory), self._opened(progress) as response:
             return self.engine.conclude_body(progress, _read(response, progress))
 
     def _stream(self, call: Call) -> Iterator[str | Answer]:
         progress = self.engine.start(call)
-        with recorded(progress), self._opened(progress) as response:
+        with recorded(progress, self.engine.directory), self._opened(progress) as response:
             if response.status_code != 200:
                 self.engine.conclude_body(progress, _read(response, progress))
             reader = StreamReader(self.engine, progress)

@@ -27,7 +27,7 @@ def on_body(change: _Change) -> Callable[[JsonObject], JsonObject]:
     return whole
 
 
-def both(name: str, about: str, change: _Change, *, only_final: bool = False) -> Fault:
+def both(name: str, about: str, change: _Change, *, only_final: bool = False, spoils: bool = True) -> Fault:
     """
     Return a fault that applies `change` to the JSON answer, and to the events of a stream.
 
@@ -43,7 +43,7 @@ def both(name: str, about: str, change: _Change, *, only_final: bool = False) ->
             else:
                 yield event
 
-    return Fault(name=name, about=about, signed=whole, events=events)
+    return Fault(name=name, about=about, spoils=spoils, signed=whole, events=events)
 
 
 def altering(alter: Callable[[JsonObject], bool]) -> _Change:
@@ -174,6 +174,14 @@ ANSWER_FAULTS = (
     ),
     Fault(name="stale_timestamp", about="signed a day ago", timestamp=lambda seconds: seconds - _DAY),
     Fault(name="future_timestamp", about="signed tomorrow", timestamp=lambda seconds: seconds + _DAY),
+    Fault(name="clock_ahead", about="the enclave's clock is 10 minutes fast", timestamp=lambda seconds: seconds + 600),
+    Fault(name="clock_behind", about="the enclave's clock is 10 minutes slow", timestamp=lambda seconds: seconds - 600),
+    Fault(
+        name="clock_drift",
+        about="the enclave's clock is 2 minutes fast, as clocks without NTP are",
+        spoils=False,
+        timestamp=lambda seconds: seconds + 120,
+    ),
     both(
         "unsigned_answer",
         "no proof at all",
@@ -211,11 +219,13 @@ ANSWER_FAULTS = (
         "usage counts are not numbers",
         _set("usage", lambda _: {"prompt_tokens": "many", "completion_tokens": -1, "total_tokens": 1.5}),
         only_final=True,
+        spoils=False,
     ),
     both("no_choices", "no choice at all", _set("choices", lambda _: []), only_final=True),
-    Fault(name="wrong_content_type", about="the answer calls itself text/plain", reply=_as_text),
+    Fault(name="wrong_content_type", spoils=False, about="the answer calls itself text/plain", reply=_as_text),
     Fault(
         name="settlement_failure",
+        spoils=False,
         about="the facilitator cannot post an individual answer; the answer itself is good",
         settle_data='Facilitator settle_data failed (500): {"error":"devnet: settle_data failure"}',
     ),

@@ -1,9 +1,16 @@
-"""Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5)."""
+"""
+Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5).
+
+Two generations of gateways: `2026-04` answers as captured. `next` is uncaptured, made after what
+client 1.1.4 sends, hashes and reads: `protocol.canonical`'s reduced content lists, and images as a
+list of `data:` URIs beside the message, in a stream on the final event; nothing signs them.
+"""
 
 import asyncio
+import contextlib
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from og_integrations.devnet.clock import Clock
@@ -18,11 +25,12 @@ from og_integrations.devnet.enclave import EnclaveKeys, Proof
 from og_integrations.devnet.faulting import Events, Trouble
 from og_integrations.devnet.forwarding import forwarded, refuses_format, reserialised
 from og_integrations.devnet.http import Reply
-from og_integrations.devnet.model import Answer, Family, Model, ModelCall
+from og_integrations.devnet.journal import Exchange
+from og_integrations.devnet.model import Answer, Family, Model, ModelCall, ProviderFailedError, StreamingModel, told
 from og_integrations.devnet.output import END_OF_STREAM, Output, StreamEvent, tool_calls_json
 from og_integrations.devnet.replies import failed, json_reply, stream_reply
 from og_integrations.devnet.stream_shapes import call_deltas, merged_calls
-from og_integrations.protocol.canonical import output_hash, request_hash
+from og_integrations.protocol.canonical import NEXT, output_hash, request_hash
 from og_integrations.protocol.chat import COMPLETION_PATH, JsonObject, ToolCall, Usage
 
 
@@ -39,7 +47,7 @@ class Job:
     raw: str
     family: Family
     mode: str
-    exchange: int
+    exchange: Exchange
     trouble: Trouble
     charge: Callable[[Usage], None]
 
@@ -48,23 +56,37 @@ class Answerer:
     """The part of a gateway that runs inside the enclave."""
 
     def __init__(
-        self, keys: EnclaveKeys, model: Model, clock: Clock, settler: DataSettler, *, retry_seconds: float
+        self,
+        keys: EnclaveKeys,
+        model: Model,
+        clock: Clock,
+        settler: DataSettler,
+        *,
+        retry_seconds: float,
+        generation: str,
     ) -> None:
         self._keys = keys
         self._model = model
         self._clock = clock
         self._settler = settler
         self._retry_seconds = retry_seconds
+        self._generation = generation
 
     async def answer(self, job: Job) -> Reply:
         """Return the answer to `job`. Raises `InvalidRequestError` for what cannot be hashed."""
-        streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
+        job.exchange.streamed = streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
         if refuses_format(job.body, job.family):
             return failed("Stream setup failed") if streamed else failed()
-        request_hash(job.path, job.body)  # what cannot be hashed fails before the model is asked
-        answer = await self._model.answer(forwarded(job.path, job.body, job.family))
+        request_hash(job.path, job.body, self._generation)  # what cannot be hashed fails before the model is asked
+        asked = forwarded(job.path, job.body, job.family, self._generation)
+        if streamed and isinstance(self._model, StreamingModel):
+            return stream_reply(job.trouble.events(self._events(job, self._model.stream(asked))))
+        answer = await self._model.answer(asked)
+        job.exchange.said = answer.text
         return (
-            stream_reply(job.trouble.events(self._events(job, answer))) if streamed else await self._whole(job, answer)
+            stream_reply(job.trouble.events(self._events(job, told(answer))))
+            if streamed
+            else await self._whole(job, answer)
         )
 
     async def _whole(self, job: Job, answer: Answer) -> Reply:
@@ -79,7 +101,9 @@ class Answerer:
         output = job.trouble.output(Output(text=answer.text, calls=calls))
         proof = self._sign(job, output)
         job.charge(answer.usage)
-        body = job.trouble.signed(self._body(job, output, proof) | _usage(answer.usage, sort=True))
+        body = job.trouble.signed(
+            self._body(job, output, proof, self._images(answer)) | _usage(answer.usage, sort=True)
+        )
         reply = json_reply(body)
         posted = self._post(job, proof, published=f"{job.raw}\n{reply.body!r}")
         if job.mode == INDIVIDUAL:
@@ -88,12 +112,15 @@ class Answerer:
             reply.headers += posted.headers()
         return reply
 
-    def _body(self, job: Job, output: Output, proof: Proof) -> JsonObject:
+    def _images(self, answer: Answer) -> JsonObject:
+        return {"images": list(answer.images)} if answer.images and self._generation == NEXT else {}
+
+    def _body(self, job: Job, output: Output, proof: Proof, images: JsonObject) -> JsonObject:
         if job.path == COMPLETION_PATH:
             choice: JsonObject = {"text": output.text, "index": 0, "finish_reason": "stop"}
             kind, prefix = "text_completion", "cmpl"
         else:
-            message: JsonObject = {"role": "assistant", "content": output.text}
+            message: JsonObject = {"role": "assistant", "content": output.text, **images}
             if output.calls:
                 message["tool_calls"] = tool_calls_json(output.calls)
             choice = {"message": message, "index": 0, "finish_reason": output.finish_reason}
@@ -107,33 +134,37 @@ class Answerer:
             **proof.fields(),
         }
 
-    async def _events(self, job: Job, answer: Answer) -> Events:
-        if answer.error_status is not None:
-            for event in _failure(job):
-                yield event
-            return
-        for count, piece in enumerate(answer.pieces):
-            if count == answer.fail_after:
-                for event in _failure(job):
-                    yield event
-                return
-            if answer.delay:
-                await asyncio.sleep(answer.delay)
-            yield _chunk(job, {"content": piece, "role": "assistant"})
-        if answer.fail_after is not None:
+    async def _events(self, job: Job, source: AsyncGenerator[str | Answer, None]) -> Events:
+        answer: Answer | None = None
+        pieces: list[str] = []
+        try:
+            async with contextlib.aclosing(source):
+                async for item in source:
+                    if isinstance(item, Answer):
+                        answer = item
+                    else:
+                        pieces.append(item)
+                        yield _chunk(job, {"content": item, "role": "assistant"})
+        except ProviderFailedError:
+            answer = None
+        finally:
+            if job.exchange.said is None:
+                job.exchange.said = "".join(pieces)
+        if answer is None:
             for event in _failure(job):
                 yield event
             return
         output = job.trouble.output(_streamed_output(job, answer))
         for delta in call_deltas(job.family, output.calls, after_text=bool(output.text)):
             yield _chunk(job, delta)
-        yield self._final(job, output, answer.usage)
+        yield self._final(job, output, answer)
         yield END_OF_STREAM
 
-    def _final(self, job: Job, output: Output, usage: Usage) -> StreamEvent:
+    def _final(self, job: Job, output: Output, answer: Answer) -> StreamEvent:
         proof = self._sign(job, output)
-        job.charge(usage)
-        value = _chunk_value(job, {}, output.finish_reason) | proof.fields() | _usage(usage, sort=False)
+        job.charge(answer.usage)
+        value = _chunk_value(job, {}, output.finish_reason) | proof.fields() | _usage(answer.usage, sort=False)
+        value |= self._images(answer)
         if job.mode != INDIVIDUAL:
             self._post(job, proof, published="")
             return StreamEvent(value)
@@ -147,16 +178,20 @@ class Answerer:
 
     def _sign(self, job: Job, output: Output) -> Proof:
         calls = output.calls if output.signed_calls is None else output.signed_calls
-        return job.trouble.keys(self._keys).sign(
-            request_hash(job.path, job.trouble.hashed_request(job.body)),
+        proof = job.trouble.keys(self._keys).sign(
+            request_hash(job.path, job.trouble.hashed_request(job.body), self._generation),
             output_hash(output.text, calls, output.finish_reason),
             job.trouble.timestamp(self._clock.seconds()),
         )
+        exchange = job.exchange
+        exchange.signature, exchange.said = proof.signature_text, output.text
+        exchange.request_hash, exchange.output_hash = proof.request_hash.hex(), proof.output_hash.hex()
+        return proof
 
     def _post(self, job: Job, proof: Proof, *, published: str) -> Posting | str | None:
         if job.mode == INDIVIDUAL and (error := job.trouble.settle_data_error()) is not None:
             return error
-        return self._settler.post(job.mode, proof, exchange=job.exchange, published=published)
+        return self._settler.post(job.mode, proof, exchange=job.exchange.number, published=published)
 
 
 def _tool_call(family: Family, call: ModelCall, arguments: str) -> ToolCall:

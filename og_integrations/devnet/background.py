@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -48,6 +48,11 @@ class BackgroundLoop:
         if self._loop is None or threading.current_thread() is self._thread:
             return function()
         return asyncio.run_coroutine_threadsafe(_as_coroutine(function), self._loop).result()
+
+    def run(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run `work` on the loop until it is done. Does nothing if the loop is not running."""
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(work(), self._loop).result()
 
     async def _live(self, started: "concurrent.futures.Future[bool]") -> None:
         self._loop = asyncio.get_running_loop()

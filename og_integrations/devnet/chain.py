@@ -12,7 +12,7 @@ from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.journal import Settlement
 from og_integrations.networks import Network
 from og_integrations.protocol.canonical import keccak
-from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.enclave import DEBUG_PCR_HASH, Enclave
 from og_integrations.protocol.permit2 import Permit2Authorization
 
 UNLIMITED = 2**256 - 1
@@ -36,6 +36,23 @@ class Chain:
     retired: set[str] = field(default_factory=set)
     listed: Callable[[list[Enclave]], list[Enclave]] | None = None
     """A fault may rewrite what the registry lists."""
+    was_read: bool = False
+    vouched: set[bytes] = field(default_factory=set)
+    """The certificates in the listings as they were sent, those of debug enclaves aside."""
+
+    def close(self) -> None:
+        """The devnet stops."""
+
+    def passed(self, seconds: float) -> None:
+        """The devnet's clock was moved forward by `seconds`."""
+
+    def register(self, enclave: Enclave) -> None:
+        """List `enclave` in the TEERegistry."""
+        self.enclaves.append(enclave)
+
+    def retire(self, tee_id: str) -> None:
+        """Take an enclave off the list of active ones."""
+        self.retired.add(tee_id)
 
     def fund(self, address: str, *, opg: int, allowance: int, native: int) -> None:
         """Set what `address` owns, and what Permit2 may take of it."""
@@ -72,7 +89,14 @@ class Chain:
             for enclave in self.enclaves
             if enclave.tee_type == tee_type and enclave.tee_id not in self.retired
         ]
-        return active if self.listed is None else self.listed(active)
+        shown = active if self.listed is None else self.listed(active)
+        self.was_read = True
+        self.vouched |= {item.certificate for item in shown if item.pcr_hash != DEBUG_PCR_HASH}
+        return shown
+
+    def vouches_for(self, certificate: bytes) -> bool | None:
+        """Whether any listing so far held that certificate, None if there was no listing."""
+        return certificate in self.vouched if self.was_read else None
 
     def enclave(self, tee_id: str) -> Enclave | None:
         """The registered enclave with that id, active or not."""

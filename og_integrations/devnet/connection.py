@@ -141,7 +141,9 @@ class Connection:
             *reply.headers[1:],
         ]
         reason = _REASONS.get(reply.status, "")
-        return self._encode(h11.Response(status_code=reply.status, headers=headers, reason=reason))
+        # Bytes, because h11 takes text in ASCII only, and a fault may put anything into a header.
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        return self._encode(h11.Response(status_code=reply.status, headers=encoded, reason=reason))
 
     def _encode(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
         return self._http.send(event) or b""

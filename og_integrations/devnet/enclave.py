@@ -34,10 +34,15 @@ class Proof:
     timestamp: int
     signature: bytes
 
+    @property
+    def signature_text(self) -> str:
+        """The signature as an answer carries it."""
+        return base64.b64encode(self.signature).decode()
+
     def fields(self) -> JsonObject:
         """Return the `tee_*` members of an answer, in the order of a stream's final event."""
         return {
-            "tee_signature": base64.b64encode(self.signature).decode(),
+            "tee_signature": self.signature_text,
             "tee_timestamp": self.timestamp,
             "tee_request_hash": self.request_hash.hex(),
             "tee_output_hash": self.output_hash.hex(),

@@ -7,6 +7,9 @@ are armed; with none armed it changes nothing. One fault counts one use per requ
 its places that request passes.
 """
 
+import contextlib
+import functools
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -47,10 +50,13 @@ class Fault:
     certificate      show another certificate in the TLS handshake
     registry         what `getActiveTEEs` lists
     rpc              the node's answer
+
+    Unless `spoils` is False, an answer that it has changed must not be accepted.
     """
 
     name: str
     about: str
+    spoils: bool = True
     offer: Callable[[JsonObject], JsonObject] | None = None
     offer_reply: Callable[[Reply], Reply] | None = None
     offer_wire: WireFault | None = None
@@ -115,9 +121,12 @@ class FaultBoard:
 
     def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
         """What the registry shall list instead of `enclaves`."""
-        for armed in self.at(None):
-            if armed.fault.registry is not None and armed.spend():
-                enclaves = armed.fault.registry(enclaves)
+        for armed in self.armed:
+            if armed.fault.registry is None or not armed.spend():
+                continue
+            here = [item for item in enclaves if armed.enclave in {None, item.tee_id}]
+            others = [item for item in enclaves if armed.enclave not in {None, item.tee_id}]
+            enclaves = armed.fault.registry(here) + others
         return enclaves
 
     def rpc(self) -> Reply | None:
@@ -136,7 +145,10 @@ class Trouble:
         self._exchange = exchange
         self._used: list[Armed] = []
 
-    def _at(self, place: Callable[[Fault], _T | None]) -> list[_T]:
+    def _at(self, place: Callable[[Fault], _T | None], *, spoils: bool = True) -> list[_T]:
+        return [value for _, value in self._met(place, spoils=spoils)]
+
+    def _met(self, place: Callable[[Fault], _T | None], *, spoils: bool) -> list[tuple[Fault, _T]]:
         found = []
         for armed in self._board.at(self._exchange.enclave):
             value = place(armed.fault)
@@ -145,14 +157,26 @@ class Trouble:
             if armed not in self._used:
                 self._used.append(armed)
                 self._exchange.faults.append(armed.fault.name)
-            found.append(value)
+            if spoils:
+                self._spoil(armed.fault)
+            found.append((armed.fault, value))
         return found
+
+    def _spoil(self, fault: Fault) -> None:
+        self._exchange.spoiled = self._exchange.spoiled or fault.spoils
+
+    def _changed(self, value: _T, place: Callable[[Fault], Callable[[_T], _T] | None]) -> _T:
+        """Apply the changes of one place; one that found nothing to change spoils nothing."""
+        for fault, change in self._met(place, spoils=False):
+            changed = change(value)
+            if changed != value:
+                self._spoil(fault)
+            value = changed
+        return value
 
     def offer(self, content: JsonObject) -> JsonObject:
         """The content of the offer."""
-        for change in self._at(lambda fault: fault.offer):
-            content = change(content)
-        return content
+        return self._changed(content, lambda fault: fault.offer)
 
     def offer_reply(self, reply: Reply) -> Reply:
         """The 402 and its bytes."""
@@ -175,21 +199,15 @@ class Trouble:
 
     def hashed_request(self, request: JsonObject) -> JsonObject:
         """The request that is signed for."""
-        for change in self._at(lambda fault: fault.hashed_request):
-            request = change(request)
-        return request
+        return self._changed(request, lambda fault: fault.hashed_request)
 
     def output(self, output: Output) -> Output:
         """The output that is signed and sent."""
-        for change in self._at(lambda fault: fault.output):
-            output = change(output)
-        return output
+        return self._changed(output, lambda fault: fault.output)
 
     def timestamp(self, seconds: int) -> int:
         """The signed time."""
-        for change in self._at(lambda fault: fault.timestamp):
-            seconds = change(seconds)
-        return seconds
+        return self._changed(seconds, lambda fault: fault.timestamp)
 
     def keys(self, honest: EnclaveKeys) -> EnclaveKeys:
         """Whose key signs."""
@@ -197,14 +215,12 @@ class Trouble:
 
     def signed(self, body: JsonObject) -> JsonObject:
         """The JSON answer."""
-        for change in self._at(lambda fault: fault.signed):
-            body = change(body)
-        return body
+        return self._changed(body, lambda fault: fault.signed)
 
     def events(self, events: Events) -> Events:
         """The events of a stream."""
-        for change in self._at(lambda fault: fault.events):
-            events = change(events)
+        for fault, change in self._met(lambda fault: fault.events, spoils=False):
+            events = _compared(events, change, functools.partial(self._spoil, fault))
         return events
 
     def reply(self, reply: Reply) -> Reply:
@@ -222,6 +238,26 @@ class Trouble:
     def settle_data_error(self) -> str | None:
         """Why the facilitator did not post the answer, None if it did."""
         return next(iter(self._at(lambda fault: fault.settle_data)), None)
+
+
+async def _compared(events: Events, change: Callable[[Events], Events], differs: Callable[[], None]) -> Events:
+    """Yield what `change` makes of `events`, and call `differs` as soon as that is something else."""
+    behind: deque[bytes] = deque()
+
+    async def honest() -> Events:
+        async for event in events:
+            behind.append(event.encode())
+            yield event
+
+    told = False
+    async with contextlib.aclosing(change(honest())) as changed:
+        async for event in changed:
+            if not told and (not behind or behind.popleft() != event.encode()):
+                told = True
+                differs()
+            yield event
+    if not told and behind:
+        differs()
 
 
 def _chained(faults: list[WireFault]) -> WireFault | None:

@@ -3,7 +3,8 @@
 import json
 
 from og_integrations.devnet.model import Family, ModelRequest
-from og_integrations.devnet.script import text_of
+from og_integrations.devnet.script_text import text_of
+from og_integrations.protocol.canonical import APRIL, NEXT
 from og_integrations.protocol.chat import COMPLETION_PATH, JsonObject
 
 _CHAT_MAX_TOKENS = 4096
@@ -11,13 +12,19 @@ _COMPLETION_MAX_TOKENS = 16
 _JSON_INSTRUCTION = "Respond in JSON format."
 
 
-def forwarded(path: str, body: JsonObject, family: Family) -> ModelRequest:
-    """Return what the model of `family` is asked for the accepted `body`."""
+def forwarded(path: str, body: JsonObject, family: Family, generation: str = APRIL) -> ModelRequest:
+    """
+    Return what the model of `family` is asked for the accepted `body`.
+
+    Uncaptured, from what client 1.1.4 sends: in the generation `next` the parts of a message and
+    `web_search` get through, and a developer message is a system message.
+    """
     if path == COMPLETION_PATH:
         return _completion(body, family)
     response_format = body.get("response_format")
     kind = response_format.get("type") if response_format else None
-    messages = [_without_images(message) for message in body["messages"]]
+    kept = _as_system if generation == NEXT else _without_images
+    messages = [kept(message) for message in body["messages"]]
     if kind == "json_object" and not any("json" in text_of(message.get("content")).lower() for message in messages):
         messages.insert(0, {"role": "system", "content": _JSON_INSTRUCTION})
     # Anthropic's structured output is a tool of the gateway's own: it takes the place of the caller's.
@@ -30,6 +37,8 @@ def forwarded(path: str, body: JsonObject, family: Family) -> ModelRequest:
         tools=[] if drops_tools else body.get("tools", []),
         response_format=None if kind == "text" else response_format,
         max_tokens=_CHAT_MAX_TOKENS if max_tokens is None else max_tokens,
+        temperature=_temperature(body, absent=0.0),
+        web_search=generation == NEXT and bool(body.get("web_search")),
     )
 
 
@@ -41,12 +50,27 @@ def _completion(body: JsonObject, family: Family) -> ModelRequest:
         family=family,
         messages=[{"role": "user", "content": prompt}],
         max_tokens=_CHAT_MAX_TOKENS if max_tokens is None else max_tokens,
+        temperature=_temperature(body, absent=1.0),
     )
+
+
+def _temperature(body: JsonObject, *, absent: float) -> float | None:
+    """Return what reaches the model; what is signed is another matter."""
+    if body["model"].startswith("gpt-5"):
+        return None
+    if body["model"] == "o4-mini":
+        return 1.0
+    value = body.get("temperature", absent)
+    return 0.0 if value is None else float(value)
 
 
 def _without_images(message: JsonObject) -> JsonObject:
     content = message.get("content")
     return {**message, "content": text_of(content)} if isinstance(content, list) else message
+
+
+def _as_system(message: JsonObject) -> JsonObject:
+    return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
 def refuses_format(body: JsonObject, family: Family) -> bool:

@@ -1,24 +1,28 @@
 """One TEE gateway: routes, and the order of checks that the real one has (PROTOCOL §3.6)."""
 
+import hashlib
 import json
+import time
 from collections.abc import Callable
 
 from og_integrations.devnet.answering import Answerer, Job
 from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.data_settlement import mode_of
+from og_integrations.devnet.data_settlement import HEADER, mode_of
 from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.faulting import FaultBoard, Trouble
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Exchange, Journal
+from og_integrations.devnet.model import Family
 from og_integrations.devnet.paywall import Paywall
 from og_integrations.devnet.pricing import cost_of, family_of
 from og_integrations.devnet.replies import compact_reply, problem
 from og_integrations.devnet.schema import complaint
-from og_integrations.devnet.script import last_user_text
+from og_integrations.devnet.script_text import last_user_text
 from og_integrations.devnet.sessions import Session
 from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.canonical import APRIL
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Usage
-from og_integrations.protocol.x402 import SESSION
+from og_integrations.protocol.x402 import SESSION, session_ref
 
 _PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
 _NOT_JSON = object()
@@ -36,8 +40,14 @@ class Gateway:
         faults: FaultBoard,
         journal: Journal,
         clock: Clock,
+        listed: Callable[[], bool | None] = lambda: None,
+        family_of: Callable[[str], Family | None] = family_of,
+        generation: str = APRIL,
     ) -> None:
+        self._listed = listed
+        self._family_of = family_of
         self._enclave = enclave
+        self._generation = generation
         self._paywall = paywall
         self._answerer = answerer
         self._faults = faults
@@ -68,6 +78,7 @@ class Gateway:
         trouble = self._faults.trouble(exchange)
         if request.impostor:
             exchange.faults.append("wrong_certificate")
+            exchange.spoiled = True
         session = self._paywall.admit(request, exchange, trouble)
         if isinstance(session, Session):
             instead = trouble.instead(request)
@@ -75,6 +86,7 @@ class Gateway:
             if instead is None:
                 reply.headers.append((SESSION, session.id))
             reply = trouble.reply(reply)
+            exchange.told_sessions = [session_ref(value) for name, value in reply.headers if name == SESSION]
         else:
             reply = session
         exchange.status = reply.status
@@ -91,7 +103,11 @@ class Gateway:
             path=request.path,
             prompt=_prompt_of(_parsed(request)),
             settlement=mode_of(request),
+            settlement_word=request.header(HEADER),
             impostor=request.impostor,
+            body=hashlib.sha256(request.path.encode() + b"\0" + request.body).hexdigest()[:16],
+            began=time.monotonic(),
+            listed=self._listed(),
         )
         self._journal.exchanges.append(exchange)
         return exchange
@@ -106,7 +122,7 @@ class Gateway:
     async def _served(self, request: Request, session: Session, exchange: Exchange, trouble: Trouble) -> Reply:
         body = _parsed(request)
         model = body.get("model") if isinstance(body, dict) else None
-        family = family_of(model) if isinstance(model, str) else None
+        family = self._family_of(model) if isinstance(model, str) else None
         if isinstance(model, str) and family is None:
             return compact_reply({"error": f"Model '{model}' is not supported"}, 400)
         if not (request.header("authorization") or "").startswith("Bearer "):
@@ -125,7 +141,7 @@ class Gateway:
             raw=request.body.decode(errors="replace"),
             family=family,
             mode=mode_of(request),
-            exchange=exchange.number,
+            exchange=exchange,
             trouble=trouble,
             charge=charge,
         )
@@ -133,7 +149,9 @@ class Gateway:
 
     async def _handled(self, job: Job) -> Reply:
         # The April gateway's handler breaks on this role, though its schema knows it.
-        if any(message.get("role") == "developer" for message in job.body.get("messages", ())):
+        if self._generation == APRIL and any(
+            message.get("role") == "developer" for message in job.body.get("messages", ())
+        ):
             return problem(500)
         return await self._answerer.answer(job)
 
@@ -183,6 +201,7 @@ def _prompt_of(body: object) -> str | None:
 def _noting(exchange: Exchange) -> Callable[[bool], None]:
     def note(complete: bool) -> None:
         exchange.ended = "complete" if complete else "cut"
+        exchange.ended_at = time.monotonic()
 
     return note
 

@@ -14,7 +14,15 @@ class Exchange:
     the secrets. `prompt` is the last user text (or the prompt) if the body could be read.
     `status` is 0 until the answer's head is decided; `ended` is `"open"`, `"complete"`, or `"cut"`
     when not all of the answer left. `impostor` marks a request that came over a channel showing a
-    wrong certificate. `faults` names what was done to the answer.
+    wrong certificate. `faults` names what was done to the answer; `spoiled` says that it must not be
+    accepted for that reason.
+
+    `body` is a fingerprint of path and body: equal bytes, equal text. `began` and `ended_at` are
+    seconds of a clock that only goes forward. `refused` is the paywall's word against the payment,
+    `told_sessions` the references of the sessions that the answer named,
+    `settlement_word` the X-SETTLEMENT-TYPE as it was written. `signature` is what an enclave really
+    signed (base64), with its two hashes (hex); `said` is the model's whole text. `listed` says whether
+    any answer of the registry so far vouched for this enclave, None if nobody asked it.
     """
 
     number: int
@@ -32,6 +40,19 @@ class Exchange:
     ended: str = "open"
     impostor: bool = False
     faults: list[str] = field(default_factory=list)
+    spoiled: bool = False
+    body: str = ""
+    began: float = 0.0
+    ended_at: float | None = None
+    streamed: bool = False
+    refused: str | None = None
+    told_sessions: list[str] = field(default_factory=list)
+    settlement_word: str | None = None
+    signature: str | None = None
+    request_hash: str | None = None
+    output_hash: str | None = None
+    said: str | None = None
+    listed: bool | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +72,7 @@ class AuthorizationSeen:
     payer: str | None = None
     pay_to: str | None = None
     token: str | None = None
+    chain_id: int = 0
     amount: int = 0
     nonce: int = 0
     deadline: int = 0

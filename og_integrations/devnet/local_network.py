@@ -2,54 +2,39 @@
 
 import asyncio
 import dataclasses
-import secrets
-import socket
-import ssl
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
-from eth_account import Account
-
-from og_integrations.devnet.answering import Answerer
 from og_integrations.devnet.background import BackgroundLoop
-from og_integrations.devnet.chain import UNLIMITED, Chain
+from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.data_settlement import DataSettler
-from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
-from og_integrations.devnet.facilitator import Facilitator
+from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.faulting import Fault, FaultBoard
 from og_integrations.devnet.faults import find_fault
-from og_integrations.devnet.gateway import Gateway
 from og_integrations.devnet.journal import Journal, Settlement, Stats
+from og_integrations.devnet.judging import gathered, judge
 from og_integrations.devnet.model import Model
-from og_integrations.devnet.offer import requirement
-from og_integrations.devnet.paywall import Paywall
+from og_integrations.devnet.payment_chain import Evm, open_chain
 from og_integrations.devnet.rpc import Node
 from og_integrations.devnet.script import Script
 from og_integrations.devnet.server import HttpServer, listen
+from og_integrations.devnet.site import Site, Terms, open_site
+from og_integrations.devnet.upstream import Upstream
+from og_integrations.devnet.verdict import PATIENCE, Verdict
+from og_integrations.devnet.wallet import Wallet
+from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
+from og_integrations.protocol.canonical import APRIL, HASHINGS
+from og_integrations.protocol.chat import JsonObject
 
 _T = TypeVar("_T")
 DEFAULT_CAP = OPG // 10
 """What the real gateways ask to authorize: 0.1 OPG."""
-FACILITATOR_ADDRESS = "0xfdC9A10526e3535770E5Ad8aa082165A2D49d4E3"
-"""The facilitator of the captures."""
 _START_OPG = 1_000 * OPG
 _START_NATIVE = 10**18
 _REAP_SECONDS = 25
 """How often the real gateway looks for idle sessions."""
-
-
-class Wallet(NamedTuple):
-    """A throw-away account: its address (EIP-55) and private key (0x-hex)."""
-
-    address: str
-    private_key: str
-
-    def __repr__(self) -> str:
-        """Name the account, never its key."""
-        return f"Wallet({self.address})"
 
 
 class Devnet:
@@ -58,8 +43,12 @@ class Devnet:
 
     `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
     fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
-    the gateways ask to authorize, in base units. `model` answers instead of the script. The provider's
+    the gateways ask to authorize, in base units. `model` answers instead of the script, or the
+    OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
     hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
+    `generation` is `"2026-04"` (as captured) or `"next"`: reduced hashing of content parts, images in
+    and out, `web_search`, role developer; made after client 1.1.4, without captures of a gateway.
+    `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
     def __init__(
@@ -72,8 +61,14 @@ class Devnet:
         gateway_ports: Sequence[int] = (),
         cap: int = DEFAULT_CAP,
         model: Model | None = None,
+        upstream: str | None = None,
         retry_seconds: float = 0.0,
+        generation: str = APRIL,
+        evm: Evm | None = None,
     ) -> None:
+        if generation not in HASHINGS:
+            raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._faults = FaultBoard()
@@ -83,60 +78,29 @@ class Devnet:
         rpc_socket, *gateway_sockets = listen(rpc_port, *ports)
         url = f"http://127.0.0.1:{rpc_socket.getsockname()[1]}"
         self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain = Chain(self.network, self.clock)
+        self.chain, facilitator = open_chain(self.network, self.clock, evm)
+        self.network = self.chain.network
         self.chain.listed = self._faults.listed
         node = Node(self.chain, self.journal.rpc_calls)
         node.broken = self._faults.rpc
         self._rpc_server = HttpServer(node.handle, rpc_socket)
-        self._facilitator = Facilitator(self.chain, FACILITATOR_ADDRESS)
-        self._gateway_servers: list[HttpServer] = []
-        self._paywalls: list[Paywall] = []
         self._wallets: list[Wallet] = []
-        self.enclaves: list[LocalEnclave] = []
-        self._model: Model = model or Script()
+        self._watched: list[list[JsonObject]] = []
         self._cap = cap
-        self._retry_seconds = retry_seconds
-        for sock in gateway_sockets:
-            self._add_gateway(sock, tls=tls)
-        self._owner = self.new_wallet()
-
-    def _add_gateway(self, sock: socket.socket, *, tls: bool) -> None:
-        keys = EnclaveKeys()
-        enclave = LocalEnclave(
-            keys=keys,
-            endpoint=f"{'https' if tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
-            payment_address=random_address(),
-            wallet_address=random_address(),
-            started_at=self.clock.seconds(),
-        )
-        paywall = Paywall(
-            enclave=enclave.tee_id,
-            requirement=requirement(
-                self.network, cap=self._cap, pay_to=enclave.payment_address, facilitator=self._facilitator.address
-            ),
-            facilitator=self._facilitator,
-            clock=self.clock,
-            journal=self.journal,
-        )
-        answerer = Answerer(keys, self._model, self.clock, DataSettler(self.journal), retry_seconds=self._retry_seconds)
-        gateway = Gateway(
-            enclave=enclave,
-            paywall=paywall,
-            answerer=answerer,
+        terms = Terms(
+            chain=self.chain,
+            facilitator=facilitator,
             faults=self._faults,
             journal=self.journal,
-            clock=self.clock,
+            model=answering,
+            generation=generation,
+            cap=cap,
+            retry_seconds=retry_seconds,
+            tls=tls,
         )
-
-        def impostor() -> ssl.SSLContext | None:
-            shown = self._faults.shows_wrong_certificate(enclave.tee_id)
-            return self._faults.impostor.tls_context() if shown else None
-
-        server = HttpServer(gateway.handle, sock, tls=keys.tls_context() if tls else None, impostor_tls=impostor)
-        self.enclaves.append(enclave)
-        self.chain.enclaves.append(enclave.entry())
-        self._paywalls.append(paywall)
-        self._gateway_servers.append(server)
+        self._sites: list[Site] = [open_site(sock, terms) for sock in gateway_sockets]
+        self.enclaves: list[LocalEnclave] = [site.enclave for site in self._sites]
+        self._owner = self.new_wallet()
 
     def start(self) -> None:
         """Start the servers. Raises `RuntimeError` if that fails."""
@@ -145,8 +109,9 @@ class Devnet:
     def stop(self) -> None:
         """Stop the servers and cut every connection; nothing is left behind."""
         self._background.stop()
-        for server in (self._rpc_server, *self._gateway_servers):
+        for server in self._servers():
             server.release()
+        self.chain.close()
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -163,22 +128,25 @@ class Devnet:
         self.stop()
 
     async def _open(self) -> None:
-        for server in (self._rpc_server, *self._gateway_servers):
+        for server in self._servers():
             await server.start()
         self._reaper = asyncio.create_task(self._reap())
 
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(_REAP_SECONDS)
-            for paywall in self._paywalls:
-                paywall.reap()
+            for site in self._sites:
+                site.paywall.reap()
 
     async def _close(self) -> None:
         if self._reaper is not None:
             self._reaper.cancel()
             await asyncio.gather(self._reaper, return_exceptions=True)
-        for server in (*self._gateway_servers, self._rpc_server):
+        for server in self._servers():
             await server.close()
+
+    def _servers(self) -> list[HttpServer]:
+        return [*(site.server for site in self._sites), self._rpc_server]
 
     @property
     def private_key(self) -> str:
@@ -212,8 +180,7 @@ class Devnet:
 
     def new_wallet(self, opg: int = _START_OPG, allowance: int = UNLIMITED, native: int = _START_NATIVE) -> Wallet:
         """Return a new account that owns `opg`, of which Permit2 may take `allowance` (base units)."""
-        account = Account.from_key("0x" + secrets.token_hex(32))
-        wallet = Wallet(str(account.address), "0x" + bytes(account.key).hex())
+        wallet = Wallet.new()
         self._wallets.append(wallet)
         self._call(lambda: self.chain.fund(wallet.address, opg=opg, allowance=allowance, native=native))
         return wallet
@@ -235,15 +202,23 @@ class Devnet:
 
     def retire(self, enclave: LocalEnclave) -> None:
         """Take `enclave` off the registry's active list; its gateway goes on answering."""
-        self._call(lambda: self.chain.retired.add(enclave.tee_id))
+        self._call(lambda: self.chain.retire(enclave.tee_id))
+
+    def kill(self, enclave: LocalEnclave) -> None:
+        """End the gateway of `enclave`: connections are cut, then refused; the registry goes on listing it."""
+        for site in self._sites:
+            if site.enclave is enclave:
+                self._background.run(site.server.close)
+                site.server.release()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once, for the whole devnet; idle sessions are settled."""
 
         def pass_time() -> None:
             self.clock.advance(seconds)
-            for paywall in self._paywalls:
-                paywall.reap()
+            self.chain.passed(seconds)
+            for site in self._sites:
+                site.paywall.reap()
 
         self._call(pass_time)
 
@@ -252,9 +227,9 @@ class Devnet:
 
         def settle() -> list[Settlement]:
             before = len(self.journal.settlements)
-            for paywall in self._paywalls:
-                for session in paywall.sessions.open_sessions():
-                    paywall.close(session)
+            for site in self._sites:
+                for session in site.paywall.sessions.open_sessions():
+                    site.paywall.close(session)
             return self.journal.settlements[before:]
 
         return self._call(settle)
@@ -264,11 +239,41 @@ class Devnet:
 
         def count() -> Stats:
             return self.journal.stats(
-                handshakes=sum(server.handshakes for server in self._gateway_servers),
-                connections=sum(server.connections for server in self._gateway_servers),
+                handshakes=sum(site.server.handshakes for site in self._sites),
+                connections=sum(site.server.connections for site in self._sites),
             )
 
         return self._call(count)
+
+    def watch(self, receipts: list[JsonObject]) -> list[JsonObject]:
+        """
+        Remember a list that receipts are collected in, for `verdict`; return it.
+
+        Every receipt of every call has to end in one of the watched lists.
+        """
+        self._watched.append(receipts)
+        return receipts
+
+    def verdict(
+        self,
+        receipts: Sequence[JsonObject] | None = None,
+        *,
+        answers: Sequence[str] = (),
+        logs: Sequence[str] = (),
+        patience: float = PATIENCE,
+    ) -> Verdict:
+        """
+        Return what the client did wrong so far; false (and `clean`) if it behaved.
+
+        A server sees only half of it: give all `receipts` (or `watch` them), or the `answers` (texts)
+        that the client took for finished, and what it wrote to its `logs`. A stalled answer may be
+        waited for `patience` seconds.
+        """
+        claims = gathered(self._watched, receipts, answers, logs)
+        secrets = self.secrets()
+        return self._call(
+            lambda: judge(claims, self.journal, self.network, cap=self._cap, secrets=secrets, patience=patience)
+        )
 
     def secrets(self) -> set[str]:
         """Return every text that a client must keep to itself: keys, payments, session ids."""

@@ -1,8 +1,10 @@
 """The model behind a gateway: what reaches it, what it answers, and who it is made by."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from og_integrations.protocol.chat import JsonObject, Usage
 
@@ -19,10 +21,11 @@ class Family(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """
-    What the April gateway forwards (PROTOCOL §2).
+    What a gateway forwards (PROTOCOL §2).
 
-    `tool_choice`, `stop`, `top_p`, `seed` and the like are not among it. `max_tokens` counts text
-    pieces; longer answers are cut there, and the finish_reason stays `stop`.
+    Parts other than text and `web_search` reach the model in the generation `next` only; `tool_choice`,
+    `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are
+    cut there, and the finish_reason stays `stop`.
     """
 
     model: str
@@ -31,6 +34,8 @@ class ModelRequest:
     tools: list[JsonObject] = field(default_factory=list)
     response_format: JsonObject | None = None
     max_tokens: int = 4096
+    web_search: bool = False
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class ModelCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    What the model says. `pieces` are the texts of the stream's events.
+    What the model says. `pieces` are the texts of the stream's events; `images` are `data:` URIs,
+    which only the generation `next` hands on, unsigned.
 
     `delay` is in seconds, before each piece. The provider fails after `fail_after` pieces (None:
     never), or at once with the HTTP status `error_status`.
@@ -52,6 +58,7 @@ class Answer:
 
     pieces: tuple[str, ...] = ()
     calls: tuple[ModelCall, ...] = ()
+    images: tuple[str, ...] = ()
     usage: Usage
     delay: float = 0.0
     fail_after: int | None = None
@@ -64,8 +71,36 @@ class Answer:
 
 
 class Model(Protocol):
-    """Anything that answers: the script, or later any OpenAI-compatible server."""
+    """Anything that answers: the script, or an OpenAI-compatible server (`upstream`)."""
 
     async def answer(self, request: ModelRequest) -> Answer:
         """Return the answer to `request`."""
         ...
+
+
+class ProviderFailedError(Exception):
+    """The provider did not answer, or stopped in the middle."""
+
+
+@runtime_checkable
+class StreamingModel(Model, Protocol):
+    """A model that can be listened to while it answers."""
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[str | Answer, None]:
+        """Yield text as it comes and then, last, the whole answer. Raises `ProviderFailedError`."""
+        ...
+
+
+async def told(answer: Answer) -> AsyncGenerator[str | Answer, None]:
+    """Yield the pieces of a ready answer in its own time, then itself. Raises `ProviderFailedError`."""
+    if answer.error_status is not None:
+        raise ProviderFailedError
+    for count, piece in enumerate(answer.pieces):
+        if count == answer.fail_after:
+            raise ProviderFailedError
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        yield piece
+    if answer.fail_after is not None:
+        raise ProviderFailedError
+    yield answer

@@ -11,6 +11,7 @@ from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, SESSION
 
 STRANGER = "0x000000000000000000000000000000000baDC0DE"
+_FOREIGN_SESSION = "5e551011-0000-4000-8000-000000000000"
 _USDC = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 
 
@@ -133,14 +134,27 @@ PAYMENT_FAULTS = (
         instead=lambda _: _facilitator_502(),
     ),
     Fault(name="facilitator_crash", about="500 with HTML after paying", instead=lambda _: _html_500()),
-    Fault(name="missing_session", about="the paid answer has no session", reply=_session_header(lambda _: [])),
+    Fault(
+        name="missing_session",
+        spoils=False,
+        about="the paid answer has no session",
+        reply=_session_header(lambda _: []),
+    ),
     Fault(
         name="duplicate_session",
+        spoils=False,
         about="the paid answer has two sessions",
         reply=_session_header(lambda value: [value, value[::-1]]),
     ),
     Fault(
+        name="foreign_session",
+        about="the paid answer names a session that nobody opened",
+        spoils=False,
+        reply=_session_header(lambda _: [_FOREIGN_SESSION]),
+    ),
+    Fault(
         name="malformed_session",
+        spoils=False,
         about="the session id is not a token",
         reply=_session_header(lambda value: [value + " ; ¿"]),
     ),

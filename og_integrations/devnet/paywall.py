@@ -76,6 +76,7 @@ class Paywall:
         try:
             return self._take(header, seen, route, exchange, trouble)
         except RefusedError as refusal:
+            exchange.refused = refusal.word
             seen.refused = seen.refused or refusal.word
             return self._ask(request, refusal.word, trouble)
 
@@ -167,4 +168,5 @@ def _or_refuse(read: Callable[[], _T], word: str) -> _T:
 def _describe(seen: AuthorizationSeen, permit: Permit2Authorization) -> None:
     seen.digest = "0x" + permit.digest().hex()
     seen.payer, seen.pay_to, seen.token = permit.payer, permit.pay_to, permit.token
+    seen.chain_id = permit.chain_id
     seen.amount, seen.nonce, seen.deadline = permit.amount, permit.nonce, permit.deadline

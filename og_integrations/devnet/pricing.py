@@ -21,6 +21,11 @@ def family_of(model: str) -> Family | None:
     return _LISTED.get(model)
 
 
+def any_family(model: str) -> Family:
+    """Return who makes `model`, or OpenAI for any name the gateway does not list: local servers have their own."""
+    return _LISTED.get(model, Family.OPENAI)
+
+
 def cost_of(family: Family, usage: Usage) -> int:
     """Return the price of one answer in base units."""
     prompt, completion = _PRICES[family]

@@ -37,6 +37,10 @@ class Node:
             "eth_chainId": lambda _: hex(chain.network.chain_id),
             "net_version": lambda _: str(chain.network.chain_id),
             "eth_blockNumber": lambda _: hex(chain.block_number()),
+            "eth_getBlockByNumber": lambda _: {
+                "number": hex(chain.block_number()),
+                "timestamp": hex(chain.clock.seconds()),
+            },
             "eth_gasPrice": lambda _: hex(10**6),
             "eth_getBalance": lambda params: hex(chain.native.get(_address(params, 0), 0)),
             "eth_getCode": self._code,

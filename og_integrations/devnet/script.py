@@ -10,19 +10,24 @@ delay=T       wait before each piece: 0.05 is seconds (as in the captures), 50 i
 fail_after=N  the provider fails after N pieces (err_after=N is the same)
 status=N      the provider answers this HTTP error
 with_text     some text before tool calls
+received      answer JSON that says what reached the model (parts, web_search, tools, …)
+image         draw an image beside the answer; image models always do
 ```
 
 `use tool NAME {json}` calls exactly that; otherwise tools whose name shares a word of four letters
 with the message are called, unless the last message is a tool's result. Then comes `response_format`,
-then the tool's result is repeated, and at last the message itself.
+then the tool's result is repeated, and at last the message itself, naming its attachments.
 """
 
 import json
 import re
 from dataclasses import dataclass
 
+from og_integrations.devnet.attachments import DRAWN_IMAGE, described, received
 from og_integrations.devnet.instances import Filler, Hints
 from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest
+from og_integrations.devnet.script_text import last_user_text, text_of
+from og_integrations.models import model_info
 from og_integrations.protocol.chat import JsonObject, Usage
 
 _DIRECTIVES = re.compile(r"\[\[([^\[\]]*)\]\]")
@@ -64,6 +69,7 @@ class Script:
         return Answer(
             pieces=pieces,
             calls=calls,
+            images=(DRAWN_IMAGE,) if "image" in orders or model_info(request.model).image_outputs else (),
             usage=Usage(prompted, completion, prompted + completion),
             delay=_seconds(orders.get("delay")),
             fail_after=_whole(fail_after) if fail_after is not None else None,
@@ -84,6 +90,8 @@ class Script:
     def _text(self, request: ModelRequest, prompt: str, orders: dict[str, str], calls: tuple[ModelCall, ...]) -> str:
         if calls:
             return _WITH_TEXT if "with_text" in orders else ""
+        if "received" in orders:
+            return received(request)
         if "tokens" in orders:
             return " ".join(f"tok{i}" for i in range(min(_whole(orders["tokens"]), _MAX_TOKENS_DIRECTIVE)))
         if "unicode" in orders:
@@ -96,21 +104,12 @@ class Script:
         results = _trailing_results(request.messages)
         if results:
             return f"The tool said: {results[0]}" if len(results) == 1 else f"The tools said: {'; '.join(results)}"
-        return f"You said: {prompt}" if self.plain is None else self.plain
+        return self._repeated(request, prompt) if self.plain is None else self.plain
 
-
-def last_user_text(messages: list[JsonObject]) -> str:
-    """Return the text of the last user message, "" if there is none."""
-    texts = (text_of(message.get("content")) for message in reversed(messages) if message.get("role") == "user")
-    return next(texts, "")
-
-
-def text_of(content: object) -> str:
-    """Return the text of a message's content; other parts have none."""
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return "".join(str(part.get("text", "")) for part in parts)
-    return content if isinstance(content, str) else ""
+    def _repeated(self, request: ModelRequest, prompt: str) -> str:
+        users = [message for message in request.messages if message.get("role") == "user"]
+        attachments = described(users[-1].get("content")) if users else []
+        return f"You said: {prompt}" + (f" (with {'; '.join(attachments)})" if attachments else "")
 
 
 def _directives(prompt: str) -> dict[str, str]:

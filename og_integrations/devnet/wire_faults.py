@@ -1,5 +1,6 @@
 """Faults in the bytes: cuts, stalls, and what no HTTP library would send."""
 
+import asyncio
 import functools
 import gzip
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply
 
 _GIANT_HEADER_BYTES = 512 * 1024
 _BOMB_BYTES = 256 * 1024 * 1024
+_LATE_SECONDS = 0.1
 _ELSEWHERE = "http://127.0.0.1:9/stolen"
 
 
@@ -149,13 +151,22 @@ def _bomb(reply: Reply) -> Reply:
     )
 
 
+async def _late(pieces: Pieces, _channel: Channel) -> Pieces:
+    await asyncio.sleep(_LATE_SECONDS)
+    async for piece in pieces:
+        yield piece
+
+
 WIRE_FAULTS = (
+    Fault(name="slow_answer", about="the answer begins 0.1 s late", spoils=False, wire=_late),
     Fault(name="stall_offer", about="the 402 never comes", offer_wire=_stall_first),
     Fault(name="cut_offer", about="the connection ends instead of the 402", offer_wire=_cut_first),
     Fault(name="stall_after_payment", about="no byte of the answer comes after paying", wire=_stall_first),
     Fault(name="stall_mid_head", about="half of the answer's head comes", wire=_stall_in_head),
     Fault(name="stall_mid_body", about="half of the answer's body (or first event) comes", wire=_stall_in_body),
-    Fault(name="stall_before_end", about="everything comes but the end of the body", wire=_stall_before_end),
+    Fault(
+        name="stall_before_end", spoils=False, about="everything comes but the end of the body", wire=_stall_before_end
+    ),
     Fault(name="cut_after_payment", about="the connection ends after paying, without an answer", wire=_cut_first),
     Fault(name="cut_head", about="the connection ends in the middle of the head", wire=_cut_in_head),
     Fault(name="cut_body", about="the connection ends in the middle of the body", whole_wire=_cut_in_body),
@@ -165,14 +176,31 @@ WIRE_FAULTS = (
     Fault(name="closed_stream", about="the same, with a proper TLS goodbye", stream_wire=_close_after_first),
     Fault(name="short_stream", about="the body ends properly after the first event", stream_wire=_end_early),
     Fault(name="cut_before_done", about="the connection ends before [DONE]", stream_wire=_cut_before_done),
-    Fault(name="cut_before_end", about="the connection ends before the last chunk", stream_wire=_cut_before_end),
+    Fault(
+        name="cut_before_end",
+        spoils=False,
+        about="the connection ends before the last chunk",
+        stream_wire=_cut_before_end,
+    ),
     Fault(name="endless_stream", about="the first event is repeated for ever", stream_wire=_endless),
     Fault(name="endless_event", about="a line that never ends", stream_wire=_endless_line),
-    Fault(name="giant_header", about="a header of 512 kB", wire=_with_line(b"X-Giant: " + b"A" * _GIANT_HEADER_BYTES)),
-    Fault(name="garbage_header", about="a header line without a colon", wire=_with_line(b"\x00\xff garbage")),
-    Fault(name="garbage_status", about="a status line that is none", wire=_head(lambda head: b"ICY " + head)),
     Fault(
-        name="two_lengths", about="contradicting Content-Length headers", whole_wire=_with_line(b"Content-Length: 7")
+        name="giant_header",
+        spoils=False,
+        about="a header of 512 kB",
+        wire=_with_line(b"X-Giant: " + b"A" * _GIANT_HEADER_BYTES),
+    ),
+    Fault(
+        name="garbage_header", spoils=False, about="a header line without a colon", wire=_with_line(b"\x00\xff garbage")
+    ),
+    Fault(
+        name="garbage_status", spoils=False, about="a status line that is none", wire=_head(lambda head: b"ICY " + head)
+    ),
+    Fault(
+        name="two_lengths",
+        spoils=False,
+        about="contradicting Content-Length headers",
+        whole_wire=_with_line(b"Content-Length: 7"),
     ),
     Fault(name="redirect", about="307 to another host after paying", reply=_redirect),
     Fault(name="gzip_bomb", about="256 MB of blanks in a small compressed body", reply=_bomb),

@@ -5,7 +5,7 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 | --- | --- |
 | `chat` | the gateway's requests and answers |
 | `canonical` | request and output -> the bytes that are hashed |
-| `sse`, `assembly` | bodies of answers -> a whole answer |
+| `answer`, `sse`, `assembly` | bodies of answers, whole or streamed -> a `Completion` |
 | `receipt` | the numbered verification; only it makes a `VerifiedReceipt` |
 | `record` | a verified (or failed) call -> the plain-JSON receipt |
 | `enclave`, `registry` | whom we accept; TEERegistry calls |

@@ -1,31 +1,17 @@
 """
-Bodies of answers -> `Completion`, whole or streamed (PROTOCOL §4, §5).
+Streamed answers: events -> `Completion` (PROTOCOL §5).
 
 A stream counts as complete only after its final event (a `finish_reason` and the enclave's proof)
 *and* `[DONE]`. Everything else (an error event, a cut, more events after the end) is an error;
 none of it may ever look like a finished answer.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from io import StringIO
 
-from og_integrations.errors import (
-    MalformedReplyError,
-    StreamCutError,
-    StreamFailedError,
-    VerificationError,
-)
-from og_integrations.protocol.chat import (
-    COMPLETION_PATH,
-    Completion,
-    Delta,
-    JsonObject,
-    TeeProof,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-    decode_json,
-)
+from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError
+from og_integrations.protocol.answer import build_completion, list_of, only_choice, parse_json_object, text_of
+from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
 from og_integrations.protocol.sse import DONE
 
 MAX_ANSWER_CHARS = 64 * 1024 * 1024
@@ -33,55 +19,13 @@ MAX_ANSWER_CHARS = 64 * 1024 * 1024
 MAX_EVENTS = 250_000
 """One that drips on past this is an attack on our time: models answer some thousand tokens."""
 
-_SETTLEMENT_KEYS = (
-    "data_settlement_success",
-    "data_settlement_error",
-    "data_settlement_transaction_hash",
-    "data_settlement_blob_id",
-    "settlement_type",
-    "settlement_job_id",
-    "settlement_queue_nonce",
-)
-
-
-def parse_json_object(body: bytes | str, what: str) -> JsonObject:
-    """Decode `body` as one JSON object. Raises `MalformedReplyError`, naming `what`."""
-    try:
-        value = decode_json(body)
-    except ValueError as exc:
-        raise MalformedReplyError(
-            f"{what} is not JSON; expected an object, got {len(body)} bytes of something else."
-        ) from exc
-    if not isinstance(value, dict):
-        raise MalformedReplyError(f"{what} is a JSON {type(value).__name__}, expected an object.")
-    return value
-
-
-def parse_completion(path: str, body: bytes | str) -> Completion:
-    """
-    Read a whole (not streamed) answer of the endpoint `path`.
-
-    Raises `MalformedReplyError` if it is not of that form, `VerificationError` (step `shape`) if it
-    holds more than the one choice that the enclave signs.
-    """
-    reply = parse_json_object(body, "The answer")
-    choice = _only_choice(reply)
-    if path == COMPLETION_PATH:
-        text, calls = _text(choice.get("text"), "text"), _tool_calls(None)
-    else:
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            raise MalformedReplyError("The answer's choice has no message.")
-        text = _text(message.get("content"), "content")
-        calls = _tool_calls(message.get("tool_calls"))
-    return _completion(reply, choice, text, calls, finish_reason=choice.get("finish_reason"))
-
 
 class StreamAssembler:
     """Events of one stream in, deltas out; `finish` returns the whole `Completion`."""
 
     def __init__(self) -> None:
-        self._text: list[str] = []
+        # Not a list: of a long stream's pieces, each would cost ten times its text.
+        self._text = StringIO()
         self._chars = 0
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
@@ -91,7 +35,7 @@ class StreamAssembler:
     @property
     def text(self) -> str:
         """All text so far."""
-        return "".join(self._text)
+        return self._text.getvalue()
 
     def feed(self, event: str) -> Delta | None:
         """
@@ -118,12 +62,12 @@ class StreamAssembler:
         return self._delta(chunk)
 
     def _delta(self, chunk: JsonObject) -> Delta:
-        choice = _only_choice(chunk)
+        choice = only_choice(chunk)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             raise MalformedReplyError("A stream event's choice has no delta.")
-        text = _text(delta.get("content"), "content")
-        fragments = tuple(map(_fragment, _list(delta.get("tool_calls"), "tool_calls")))
+        text = text_of(delta.get("content"), "content")
+        fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
         self._chars += len(text)
         for item in fragments:
             self._chars += len(item.arguments or "")
@@ -132,8 +76,7 @@ class StreamAssembler:
             raise MalformedReplyError(
                 f"The stream goes on after {self._events} events and {self._chars} characters; it was given up."
             )
-        if text:
-            self._text.append(text)
+        self._text.write(text)
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         if choice.get("finish_reason") is not None:
@@ -151,7 +94,9 @@ class StreamAssembler:
             raise self._cut("the connection ended before the signed final event")
         chunk, choice = self._final
         calls = tuple(call.whole(index) for index, call in sorted(self._calls.items(), key=_call_order))
-        return _completion(chunk, choice, self.text, calls, finish_reason=choice["finish_reason"])
+        return build_completion(
+            chunk, self.text, calls, finish_reason=choice["finish_reason"], images=chunk.get("images")
+        )
 
     def _cut(self, what: str) -> StreamCutError:
         error = StreamCutError(
@@ -166,51 +111,24 @@ class StreamAssembler:
 class _PartialCall:
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: StringIO = field(default_factory=StringIO)
 
     def add(self, fragment: ToolCallDelta) -> None:
         self.id = fragment.id or self.id
         self.name = fragment.name or self.name
-        self.arguments += fragment.arguments or ""
+        self.arguments.write(fragment.arguments or "")
 
     def whole(self, index: int | None) -> ToolCall:
+        arguments = self.arguments.getvalue()
         if index is None:
             # Gemini sends no index, so two calls run into one in the signed output; then the
             # arguments are two JSON texts in a row, which nobody may execute.
-            parse_json_object(self.arguments or "{}", "A streamed tool call without index")
-        return ToolCall(self.id, self.name, self.arguments)
+            parse_json_object(arguments or "{}", "A streamed tool call without index")
+        return ToolCall(self.id, self.name, arguments)
 
 
 def _call_order(item: tuple[int | None, _PartialCall]) -> int:
     return -1 if item[0] is None else item[0]
-
-
-def _only_choice(reply: JsonObject) -> JsonObject:
-    choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise MalformedReplyError("The answer has no choices.")
-    if len(choices) != 1:
-        raise VerificationError(
-            f"The answer has {len(choices)} choices, expected exactly 1: the enclave signs only one.",
-            step="shape",
-        )
-    choice = choices[0]
-    if not isinstance(choice, dict):
-        raise MalformedReplyError("The answer's choice is not an object.")
-    return choice
-
-
-def _tool_calls(value: object) -> tuple[ToolCall, ...]:
-    calls = []
-    for item in _list(value, "tool_calls"):
-        function = item.get("function") if isinstance(item, dict) else None
-        if not isinstance(item, dict) or not isinstance(function, dict):
-            raise MalformedReplyError("A tool call of the answer has no function.")
-        members = (item.get("id"), function.get("name"), function.get("arguments"))
-        if not all(isinstance(member, str) for member in members):
-            raise MalformedReplyError("A tool call of the answer lacks its id, name or arguments as text.")
-        calls.append(ToolCall(*members))  # type: ignore[arg-type]
-    return tuple(calls)
 
 
 def _fragment(item: object) -> ToolCallDelta:
@@ -224,77 +142,6 @@ def _fragment(item: object) -> ToolCallDelta:
     if not all(text is None or isinstance(text, str) for text in texts):
         raise MalformedReplyError("A streamed tool call holds something else than text in id, name or arguments.")
     return ToolCallDelta(index, *texts)
-
-
-def _completion(
-    reply: JsonObject,
-    choice: JsonObject,
-    text: str,
-    calls: tuple[ToolCall, ...],
-    *,
-    finish_reason: object,
-) -> Completion:
-    model = reply.get("model")
-    if not isinstance(finish_reason, str) or not isinstance(model, str):
-        raise MalformedReplyError("The answer lacks finish_reason or model as text.")
-    return Completion(
-        text=text,
-        tool_calls=calls,
-        finish_reason=finish_reason,
-        model=model,
-        usage=_usage(reply.get("usage")),
-        id=reply["id"] if isinstance(reply.get("id"), str) else None,
-        created=reply["created"] if type(reply.get("created")) is int else None,
-        proof=_proof(reply),
-        settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
-    )
-
-
-def _proof(reply: JsonObject) -> TeeProof | None:
-    names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
-    texts = [reply.get(name) for name in names]
-    timestamp = reply.get("tee_timestamp")
-    if all(text is None for text in texts) and timestamp is None:
-        return None
-    if not all(isinstance(text, str) for text in texts) or type(timestamp) is not int:
-        raise VerificationError(
-            "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
-            "text and tee_timestamp as a whole number.",
-            step="proof",
-        )
-    request_hash, output_hash, signature, tee_id = (str(text) for text in texts)
-    return TeeProof(
-        request_hash=request_hash,
-        output_hash=output_hash,
-        timestamp=timestamp,
-        signature=signature,
-        tee_id=tee_id,
-    )
-
-
-def _usage(value: object) -> Usage | None:
-    if not isinstance(value, dict):
-        return None
-    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
-        raise MalformedReplyError("The answer's usage holds something else than token counts.")
-    return Usage(*counts)  # type: ignore[arg-type]
-
-
-def _text(value: object, name: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected text.")
-    return value
-
-
-def _list(value: object, name: str) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected a list.")
-    return value
 
 
 def _short(value: object) -> str:

@@ -1,154 +1,52 @@
 """
-What may be spent: the owner's rules, and the account of what was authorized under them.
+The account of what was authorized under a `SpendPolicy`.
 
-`SpendPolicy` is a frozen value; it is asked *before* the signer is touched, about exactly the fields
-that are then signed. `Budget` counts authorizations: each is held from the moment it is about to be
-signed, and ends as settled, released or in doubt:
+`Budget` counts authorizations: each is held from the moment it is about to be signed, and ends as
+settled, released or in doubt:
 
     held ──> settled    the gateway opened a session for it: up to `amount` may be taken
       ├────> released   it never left this machine
       └────> in doubt   it left, and what became of it is not known; counts like settled
 
 An authorization that was refused by the gateway is in doubt as well: whoever has it could still
-settle it before its deadline.
+settle it before its deadline. All of them count in full until the chain has been asked what was really
+taken (`correct`): after its deadline an authorization may be unused, but only the chain knows.
+
+Where the account is kept is a `BudgetStore`: in memory here, in a file in `client.budget_file`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Annotated, Any
+from typing import Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from og_integrations.errors import BudgetExceededError, SpendingStoppedError
+from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.permit2 import Authorization
+from og_integrations.protocol.spend_policy import OnPayment, PaymentRequest, SpendPolicy
 
-from og_integrations.errors import (
-    AssetRefusedError,
-    BudgetExceededError,
-    ConfigurationError,
-    HostRefusedError,
-    NetworkRefusedError,
-    OfferRefusedError,
-    PayeeRefusedError,
-    SchemeRefusedError,
-)
-from og_integrations.networks import OPG, Network
-from og_integrations.protocol.x402 import Requirement
+__all__ = [
+    "Account",
+    "Budget",
+    "BudgetStore",
+    "DAY",
+    "Entry",
+    "HOUR",
+    "Hold",
+    "HoldState",
+    "Lock",
+    "MemoryStore",
+    "OnPayment",
+    "PaymentRequest",
+    "SpendPolicy",
+    "format_opg",
+    "parse_opg",
+]
 
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
-
-# Exact or an error, whatever the caller's own decimal context is; 100 digits hold a uint256.
-_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
-
-
-def parse_opg(value: object) -> int:
-    """
-    Read an amount of OPG (`Decimal`, `int` or text, never float) as base units.
-
-    Raises `ValueError` (for pydantic) if it is negative, finer than 18 decimals or no number.
-    """
-    if isinstance(value, bool | float) or not isinstance(value, Decimal | int | str):
-        raise ValueError(f"an amount of OPG is a Decimal, int or text, not {type(value).__name__}")
-    try:
-        base_units = _EXACT.multiply(Decimal(value), Decimal(OPG))
-    except (DecimalException, ValueError) as exc:
-        raise ValueError(f"{value!r} is not an amount of OPG") from exc
-    if not base_units.is_finite() or base_units < 0 or base_units != int(base_units):
-        raise ValueError(f"{value!r} OPG is negative, infinite or finer than 18 decimals")
-    return int(base_units)
-
-
-def format_opg(base_units: int) -> str:
-    """Return base units as OPG, exactly, without trailing zeros: `"0.1"`."""
-    return format(_EXACT.divide(Decimal(base_units), Decimal(OPG)).normalize(_EXACT), "f")
-
-
-def _lowered(values: object) -> object:
-    if values is None:
-        return None
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError("give a list of texts")
-    return frozenset(str(value).lower() for value in values)
-
-
-_Names = Annotated[frozenset[str] | None, BeforeValidator(_lowered)]
-_Opg = Annotated[int, BeforeValidator(parse_opg)]
-
-
-class SpendPolicy(BaseModel):
-    """
-    What the owner of the wallet allows. Every rule must hold; None means no rule.
-
-    `max_per_authorization` and `total` are given in OPG (`"0.5"`, `Decimal`, `int`) and kept in base
-    units. `networks` (`eip155:…`) and `assets` default to the network's own chain and token.
-    `total` bounds the sum of all authorizations of one budget, not the (smaller) sum finally taken.
-    `max_validity_seconds` bounds the time in which an authorization can be settled.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_per_authorization: _Opg = OPG
-    total: Annotated[int | None, BeforeValidator(lambda v: None if v is None else parse_opg(v))] = None
-    schemes: _Names = frozenset({"upto"})
-    networks: _Names = None
-    assets: _Names = None
-    pay_to: _Names = None
-    facilitators: _Names = None
-    hosts: _Names = None
-    max_validity_seconds: int = 3600
-
-    @classmethod
-    def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
-        """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
-        if isinstance(value, SpendPolicy):
-            return value
-        try:
-            return cls.model_validate({} if value is None else value)
-        except ValidationError as exc:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
-            raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc
-
-    def on(self, network: Network) -> "SpendPolicy":
-        """Return this policy with `network`'s chain and token where none were given."""
-        defaults: dict[str, Any] = {}
-        if self.networks is None:
-            defaults["networks"] = frozenset({network.caip2})
-        if self.assets is None:
-            defaults["assets"] = frozenset({network.token.lower()})
-        return self.model_copy(update=defaults)
-
-    def check(self, requirement: Requirement, host: str) -> None:
-        """
-        Raise the `OfferRefusedError` of the first rule that `requirement`, offered by `host`, breaks.
-
-        The limits on sums are the `Budget`'s.
-        """
-        rules = (
-            (self.schemes, requirement.scheme, "scheme", SchemeRefusedError),
-            (self.networks, requirement.network, "network", NetworkRefusedError),
-            (self.assets, requirement.asset, "asset", AssetRefusedError),
-            (self.pay_to, requirement.pay_to, "payTo", PayeeRefusedError),
-            (self.facilitators, requirement.facilitator or "", "facilitator", PayeeRefusedError),
-            (self.hosts, host, "host", HostRefusedError),
-        )
-        for allowed, offered, name, error in rules:
-            if allowed is not None and offered.lower() not in allowed:
-                raise error(
-                    f"The gateway {host} asks for {name} {offered}, expected one of {sorted(allowed)}. Nothing was "
-                    "signed. If you trust it, allow it in SpendPolicy."
-                )
-        if requirement.max_timeout_seconds > self.max_validity_seconds:
-            raise OfferRefusedError(
-                f"The gateway {host} asks for an authorization that stays valid for "
-                f"{requirement.max_timeout_seconds} s, expected at most {self.max_validity_seconds} s "
-                "(SpendPolicy.max_validity_seconds). Nothing was signed."
-            )
-        if requirement.amount > self.max_per_authorization:
-            raise BudgetExceededError(
-                f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
-                f"{format_opg(self.max_per_authorization)} OPG (SpendPolicy.max_per_authorization). "
-                "Nothing was signed."
-            )
+HOUR, DAY = 3_600, 86_400
 
 
 class HoldState(Enum):
@@ -160,12 +58,153 @@ class HoldState(Enum):
     IN_DOUBT = "in doubt"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """
+    One authorization in the account: `amount` base units, `at` (unix seconds) it was made.
+
+    `authorization` is what was signed, for asking the chain about it.
+    """
+
+    id: str
+    amount: int
+    at: int
+    state: HoldState = HoldState.HELD
+    authorization: Authorization | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """
+    The sums at one moment, in base units: everything ever authorized and not released, the part of it
+    whose fate is not known, and what of it was made in the last hour and day.
+
+    `stopped` is the reason why nothing more may be authorized, None if it may.
+    """
+
+    authorized: int = 0
+    in_doubt: int = 0
+    last_hour: int = 0
+    last_day: int = 0
+    stopped: str | None = None
+
+    def plus(self, entry: Entry, now: int) -> "Account":
+        """Return the account with `entry` in it, as of unix time `now`."""
+        if entry.state is HoldState.RELEASED:
+            return self
+        return replace(
+            self,
+            authorized=self.authorized + entry.amount,
+            in_doubt=self.in_doubt + entry.amount * (entry.state is HoldState.IN_DOUBT),
+            last_hour=self.last_hour + entry.amount * (entry.at > now - HOUR),
+            last_day=self.last_day + entry.amount * (entry.at > now - DAY),
+        )
+
+
+@runtime_checkable
+class BudgetStore(Protocol):
+    """
+    Where an account is kept. Each method is atomic, for every thread and process that shares it.
+
+    A store that cannot be read or written raises `ConfigurationError` from `claim` and `account`: what
+    cannot be counted is not spent.
+    """
+
+    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
+        """Add `entry`, unless `judge` raises for the account as it is at `entry.at`."""
+
+    def move(self, entry_id: str, to: HoldState) -> None:
+        """Note what became of an entry; one that is gone stays gone."""
+
+    def correct(self, entry_id: str, amount: int) -> None:
+        """The chain says that exactly `amount` base units were taken, finally."""
+
+    def account(self, now: int) -> Account:
+        """Return the sums at unix time `now`."""
+
+    def entries(self) -> list[Entry]:
+        """Return the entries that may still be corrected."""
+
+    def stop(self, reason: str | None) -> None:
+        """Let nothing more be authorized, for this reason; None ends that."""
+
+    def stopped(self) -> str | None:
+        """Return that reason. Asked before each call."""
+
+
+class MemoryStore:
+    """An account in memory, for one process; made safe for threads by `lock`."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+        self._entries: dict[str, Entry] = {}
+        self._folded = 0
+        self._stopped: str | None = None
+
+    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
+        """Add `entry`, unless `judge` raises."""
+        with self._lock:
+            judge(self._account(entry.at))
+            self._entries[entry.id] = entry
+
+    def move(self, entry_id: str, to: HoldState) -> None:
+        """Note what became of an entry."""
+        with self._lock:
+            if entry_id in self._entries:
+                self._entries[entry_id] = replace(self._entries[entry_id], state=to)
+                if to is HoldState.RELEASED:
+                    del self._entries[entry_id]
+
+    def correct(self, entry_id: str, amount: int) -> None:
+        """Note what was really taken."""
+        with self._lock:
+            if entry_id in self._entries:
+                settled = replace(self._entries[entry_id], amount=amount, state=HoldState.SETTLED, authorization=None)
+                self._entries[entry_id] = settled
+
+    def account(self, now: int) -> Account:
+        """Return the sums."""
+        with self._lock:
+            return self._account(now)
+
+    def entries(self) -> list[Entry]:
+        """Return what may still be corrected."""
+        with self._lock:
+            return [entry for entry in self._entries.values() if entry.authorization is not None]
+
+    def stop(self, reason: str | None) -> None:
+        """Let nothing more be authorized, or again."""
+        with self._lock:
+            self._stopped = reason
+
+    def stopped(self) -> str | None:
+        """Return why nothing may be authorized."""
+        return self._stopped
+
+    def _account(self, now: int) -> Account:
+        # Old final ones are folded into a number, so that a long life does not make this slow.
+        for entry in [e for e in self._entries.values() if is_foldable(e, now)]:
+            self._folded += entry.amount
+            del self._entries[entry.id]
+        account = Account(authorized=self._folded, stopped=self._stopped)
+        for entry in self._entries.values():
+            account = account.plus(entry, now)
+        return account
+
+
+def is_foldable(entry: Entry, now: int) -> bool:
+    """Whether only the amount of `entry` matters any more."""
+    return entry.state is HoldState.SETTLED and entry.at <= now - DAY
+
+
 class Hold:
     """One authorization's claim on the budget: `amount` base units."""
 
-    def __init__(self, amount: int, lock: Lock) -> None:
-        self.amount = amount
+    def __init__(self, entry: Entry, store: BudgetStore, lock: Lock) -> None:
+        self.amount = entry.amount
         self.state = HoldState.HELD
+        self._id = entry.id
+        self._store = store
         self._lock = lock
 
     def settle(self) -> None:
@@ -182,45 +221,79 @@ class Hold:
 
     def _move(self, to: HoldState, *sources: HoldState) -> None:
         with self._lock:
-            if self.state in sources:
-                self.state = to
+            if self.state not in sources:
+                return
+            self.state = to
+        self._store.move(self._id, to)
 
 
 class Budget:
-    """The account of one policy. Safe to share between threads with the `lock` it was given."""
+    """
+    The account of one policy. Safe to share between threads with the `lock` it was given.
 
-    def __init__(self, policy: SpendPolicy, lock: Lock) -> None:
+    `new_id` names entries; it must give a new text each time, also across processes sharing `store`.
+    """
+
+    def __init__(
+        self,
+        policy: SpendPolicy,
+        lock: Lock,
+        *,
+        store: BudgetStore | None = None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
         self.policy = policy
+        self.store: BudgetStore = store if store is not None else MemoryStore(lock)
         self._lock = lock
-        self._holds: list[Hold] = []
-        self._settled = 0
+        self._made = 0
+        self._new_id = new_id or self._next_id
 
-    def hold(self, amount: int) -> Hold:
-        """Claim `amount` base units. Raises `BudgetExceededError` if the total does not allow it."""
-        with self._lock:
-            counted = self._authorized()
-            if self.policy.total is not None and counted + amount > self.policy.total:
+    def hold(self, amount: int, *, now: int = 0, authorization: Authorization | None = None) -> Hold:
+        """
+        Claim `amount` base units at unix time `now`.
+
+        Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is
+        allowed.
+        """
+        entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization)
+        self.store.claim(entry, lambda account: self._judge(account, amount))
+        return Hold(entry, self.store, self._lock)
+
+    def require_running(self) -> None:
+        """Raise `SpendingStoppedError` if the kill switch was used: sessions that are paid end, too."""
+        stopped = self.store.stopped()
+        if stopped is not None:
+            raise _stopped(stopped)
+
+    def authorized(self, now: int = 0) -> int:
+        """Return the sum of all authorizations that were not released, in base units."""
+        return self.store.account(now).authorized
+
+    def in_doubt(self, now: int = 0) -> int:
+        """Return the part of `authorized` whose fate is not known, in base units."""
+        return self.store.account(now).in_doubt
+
+    def _judge(self, account: Account, amount: int) -> None:
+        if account.stopped is not None:
+            raise _stopped(account.stopped)
+        for name, limit, counted in (
+            ("total", self.policy.total_units, account.authorized),
+            ("per_hour", self.policy.hour_units, account.last_hour),
+            ("per_day", self.policy.day_units, account.last_day),
+        ):
+            if limit is not None and counted + amount > limit:
                 raise BudgetExceededError(
                     f"The next authorization needs {format_opg(amount)} OPG, but {format_opg(counted)} of "
-                    f"{format_opg(self.policy.total)} OPG (SpendPolicy.total) are authorized already. "
-                    "Nothing was signed."
+                    f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
                 )
-            hold = Hold(amount, self._lock)
-            self._holds.append(hold)
-            return hold
 
-    def authorized(self) -> int:
-        """Return the sum of all authorizations that were not released, in base units."""
+    def _next_id(self) -> str:
         with self._lock:
-            return self._authorized()
+            self._made += 1
+            return str(self._made)
 
-    def in_doubt(self) -> int:
-        """Return the part of `authorized` whose fate is not known, in base units."""
-        with self._lock:
-            return sum(hold.amount for hold in self._holds if hold.state is HoldState.IN_DOUBT)
 
-    def _authorized(self) -> int:
-        # Final ones are folded into a number, so that a long life does not make this slow.
-        self._settled += sum(hold.amount for hold in self._holds if hold.state is HoldState.SETTLED)
-        self._holds = [h for h in self._holds if h.state in (HoldState.HELD, HoldState.IN_DOUBT)]
-        return self._settled + sum(hold.amount for hold in self._holds)
+def _stopped(reason: str) -> SpendingStoppedError:
+    return SpendingStoppedError(
+        f"Spending was stopped: {reason}. Nothing was sent. `resume_spending()` allows it again."
+    )

@@ -188,6 +188,7 @@ class Completion:
     A whole answer, of either endpoint, streamed or not; `proof` is None when none came.
 
     Only `text` (or `tool_calls` when `finish_reason` is `"tool_calls"`) is covered by the proof.
+    `images` are `data:` URIs (or URLs), as newer gateways send them.
     """
 
     text: str
@@ -197,6 +198,7 @@ class Completion:
     usage: Usage | None = None
     id: str | None = None
     created: int | None = None
+    images: tuple[str, ...] = ()
     proof: TeeProof | None = None
     settlement: JsonObject = field(default_factory=dict)
 

@@ -1,9 +1,9 @@
 """
 Paying for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
 
-`payment_flow` yields what has to be done (`Send` the request with these headers, `Sign` this typed
-data) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a sync and an
-async driver in `client.drivers` run it, and tests run it by hand.
+`payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign`
+this authorization) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a sync
+and an async driver in `client.drivers` run it, and tests run it by hand.
 
 Rule 1: one request causes at most one signature.
 Rule 2: only what provably was not processed is repeated: a request that found its session expired.
@@ -12,7 +12,7 @@ Rule 3: once a signature left, every way out either brings an answer or marks th
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from og_integrations.errors import (
     ConnectionFailedError,
@@ -26,6 +26,7 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.owner_approval import Approve, Pause, ask_owner
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
@@ -60,8 +61,8 @@ class Sign:
     keep: Callable[[str], None]
 
 
-Effect = Send | Sign
-Flow = Generator[Effect, ReplyHead | None, "Paid"]
+Effect = Send | Sign | Approve | Pause
+Flow = Generator[Effect, Any, "Paid"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
     Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
     `PaymentInDoubtError` after anything was signed.
     """
+    wallet.book.budget.require_running()
     grant = wallet.book.join(route, wallet.clock())
     made = False
     while True:
@@ -106,6 +108,7 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
                 requirement = answer
             grant, made = wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
         if grant.session_id is None and grant.header is None:
+            yield from ask_owner(wallet.book, route, grant, wallet.clock)
             yield from _sign(wallet, route, grant)
         using(grant)
         head = yield from _attempt(wallet, route, grant)
@@ -117,10 +120,9 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
         grant = wallet.book.join(route, wallet.clock())
 
 
-def _ask(route: Route, wallet: Wallet) -> Generator[Effect, ReplyHead | None, ReplyHead | Requirement]:
+def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Requirement]:
     """Send the request unpaid; return what is asked for it, or the answer if it is free."""
-    head = yield Send(route, {})
-    assert head is not None  # noqa: S101 - the driver's contract for Send
+    head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
     offer = parse_offer(head)
@@ -138,7 +140,7 @@ def _ask(route: Route, wallet: Wallet) -> Generator[Effect, ReplyHead | None, Re
     raise refusals[0]
 
 
-def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, ReplyHead | None, ReplyHead | None]:
+def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, ReplyHead | None]:
     """Send with `grant`; return the answer's head, or None if the grant's session is over."""
     if grant.session_id is not None:
         return (yield from _resume(wallet, route, grant, grant.session_id))
@@ -167,9 +169,7 @@ def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Re
     return head
 
 
-def _resume(
-    wallet: Wallet, route: Route, grant: Grant, session_id: str
-) -> Generator[Effect, ReplyHead | None, ReplyHead | None]:
+def _resume(wallet: Wallet, route: Route, grant: Grant, session_id: str) -> Generator[Effect, Any, ReplyHead | None]:
     head = yield from _send(wallet.book, route, grant, {SESSION: session_id})
     if head.status == 402:
         wallet.book.expired(route, grant)
@@ -178,7 +178,7 @@ def _resume(
     return head
 
 
-def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, ReplyHead | None, None]:
+def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, None]:
     def keep(signature: str) -> None:
         wallet.book.signed(grant, signature)
 
@@ -197,9 +197,9 @@ def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Reply
 
 def _send(
     book: SessionBook, route: Route, grant: Grant, headers: Mapping[str, str]
-) -> Generator[Effect, ReplyHead | None, ReplyHead]:
+) -> Generator[Effect, Any, ReplyHead]:
     try:
-        head = yield Send(route, headers)
+        head: ReplyHead = yield Send(route, headers)
     except ConnectionFailedError:
         book.not_sent(route, grant)
         raise
@@ -210,7 +210,6 @@ def _send(
         # Cancelled or interrupted: it left, and what became of it will not be known here.
         book.in_doubt(grant)
         raise
-    assert head is not None  # noqa: S101 - the driver's contract for Send
     return head
 
 

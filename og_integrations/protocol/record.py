@@ -157,6 +157,7 @@ def _unsigned(completion: Completion) -> list[str]:
         "created": completion.created is not None,
         "finish_reason": True,
         "id": completion.id is not None,
+        "images": bool(completion.images),
         "model": True,
         "settlement": bool(completion.settlement),
         "usage": completion.usage is not None,

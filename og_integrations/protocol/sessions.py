@@ -14,12 +14,14 @@ A `SessionBook` belongs to one budget and one wallet; it is never shared across 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from og_integrations.errors import SigningError
 from og_integrations.protocol.budget import Budget, Hold, Lock
 from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
 
+Approval = Literal["unasked", "asking", "given"]
 RENEW_BEFORE = 130
 """
 Seconds before its deadline at which an authorization is no longer used. The gateway settles a
@@ -54,6 +56,7 @@ class Grant:
     signature: str | None = field(default=None, repr=False)
     header: str | None = field(default=None, repr=False)
     session_id: str | None = field(default=None, repr=False)
+    approval: Approval = "unasked"
     in_flight: int = 0
     reached: bool = False
     abandoned: bool = False
@@ -106,7 +109,7 @@ class SessionBook:
             grant = Grant(
                 requirement=requirement,
                 authorization=authorization,
-                hold=self.budget.hold(requirement.amount),
+                hold=self.budget.hold(requirement.amount, now=now, authorization=authorization),
                 # An offer too short for the margin is used for its first half, rather than never.
                 retire_at=now + max(lifetime - RENEW_BEFORE, lifetime // 2),
                 signing=self._new_lock(),
@@ -115,6 +118,26 @@ class SessionBook:
             self._grants[route] = grant
             self._offers[route] = requirement
             return grant, True
+
+    def approval_turn(self, grant: Grant) -> Approval:
+        """
+        Return what is to be done about the owner's approval of an unsigned grant.
+
+        `"unasked"`: ask; that is the caller's turn now, and it says so by `approval`. `"asking"`: another
+        call that shares the grant is asking. `"given"`: nothing. Raises `SigningError` if it was refused.
+        """
+        with self._lock:
+            if grant.abandoned:
+                raise SigningError("The owner refused an authorization that this call shared. Nothing was sent.")
+            turn = grant.approval
+            if turn == "unasked":
+                grant.approval = "asking"
+            return turn
+
+    def approval(self, grant: Grant, *, given: bool) -> None:
+        """The owner agreed, or the one who asked was stopped and another may ask."""
+        with self._lock:
+            grant.approval = "given" if given else "unasked"
 
     def signed(self, grant: Grant, signature: str) -> None:
         """

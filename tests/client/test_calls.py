@@ -7,6 +7,7 @@ import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, collect_receipts
 from og_integrations.devnet import Devnet
+from og_integrations.errors import InvalidRequestError
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol.record import authorization_of
 from og_integrations.protocol.settlement_mode import SettlementMode
@@ -147,3 +148,27 @@ def test_collected_exchange_is_the_exact_bytes(client: Client) -> None:
     assert whole["request"] == '{"model":"gpt-5-mini","messages":[{"role":"user","content":"hi"}]}'
     assert streamed["content_type"] == "text/event-stream"
     assert streamed["response"].endswith("data: [DONE]\n\n")
+
+
+@ways
+def test_images_come_unsigned_from_next_gateways(way: str) -> None:
+    with Devnet(generation="next") as net:
+        answer = WAYS[way](net, "[[image]] a cat")
+    (image,) = answer.images
+    assert image.startswith("data:image/png;base64,")
+    assert "images" in answer.receipt["unsigned"]
+
+
+def test_image_is_sent_only_where_the_model_sees_it() -> None:
+    parts = [
+        {"type": "text", "text": "what is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+    ]
+    with Devnet(generation="next") as net:
+        options: dict[str, Any] = {"private_key": net.private_key, "network": net.network}
+        with Client(gateway_generation="next", **options) as client:
+            answer = client.chat(MODEL, [{"role": "user", "content": parts}])
+            with pytest.raises(InvalidRequestError, match="drops before the model sees it"):
+                client.chat("nous/hermes-4-70b", [{"role": "user", "content": parts}])
+    assert "image_url" in answer.text
+    assert answer.receipt["hashing"] == "next"

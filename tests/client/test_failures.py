@@ -158,6 +158,23 @@ def test_dead_enclave_is_left_for_another() -> None:
         assert net.stats().payments == 1
 
 
+def test_lying_enclave_is_left_for_another() -> None:
+    with Devnet(enclaves=2) as net, Client(private_key=net.private_key, network=net.network) as client:
+        liar = client.chat(MODEL, user("hi")).receipt["tee_id"]
+        net.inject("bad_signature", enclave=next(e for e in net.enclaves if e.tee_id == liar))
+        with pytest.raises(errors.VerificationError):
+            client.chat(MODEL, user("hi"))
+        assert [client.chat(MODEL, user("hi")).receipt["tee_id"] == liar for _ in range(3)] == [False] * 3
+
+
+def test_only_enclave_is_kept_after_a_lie(net: Devnet, client: Client) -> None:
+    """There is nobody else to ask; the next answer is judged like every other."""
+    net.inject("bad_signature", times=1)
+    with pytest.raises(errors.VerificationError):
+        client.chat(MODEL, user("hi"))
+    assert client.chat(MODEL, user("hi")).receipt["status"] == "verified"
+
+
 def test_no_registry_is_a_discovery_error(net: Devnet) -> None:
     net.stop()
     with (

@@ -241,7 +241,7 @@ def test_environment_describes_the_network(net: Devnet) -> None:
 
 def test_repr_shows_no_secret(net: Devnet, raw: Raw) -> None:
     raw.session()
-    sessions = net._paywalls[0].sessions.open_sessions()
+    sessions = net._sites[0].paywall.sessions.open_sessions()
     shown = repr((net, net.journal, net.new_wallet(), net.enclaves, net.stats(), sessions))
     assert not [secret for secret in net.secrets() if secret in shown]
 

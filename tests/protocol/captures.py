@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from og_integrations.protocol.assembly import StreamAssembler, parse_completion
+from og_integrations.protocol.answer import parse_completion
+from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion, TeeProof
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.receipt import Exchange

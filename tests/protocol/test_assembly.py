@@ -12,7 +12,8 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.protocol import assembly
-from og_integrations.protocol.assembly import StreamAssembler, parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion, Delta, ToolCall, Usage
 from tests.protocol.captures import (
     CAPTURES,

@@ -81,7 +81,7 @@ def test_amount_survives_any_decimal_context(base_units: int, precision: int) ->
 def test_default_policy() -> None:
     """One OPG at most per authorization, scheme `upto` only, on the network's own chain and token."""
     policy = SpendPolicy.of(None).on(BASE)
-    assert (policy.max_per_authorization, policy.total, policy.schemes) == (OPG, None, frozenset({"upto"}))
+    assert (policy.cap_units, policy.total_units, policy.schemes) == (OPG, None, frozenset({"upto"}))
     assert (policy.networks, policy.assets) == (frozenset({"eip155:8453"}), frozenset({BASE.token.lower()}))
     policy.check(parse_requirement(REQUIREMENT), HOST)
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.assembly import StreamAssembler, parse_completion
+from og_integrations.protocol.answer import parse_completion
+from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion
 from og_integrations.protocol.enclave import tee_id_of
 from og_integrations.protocol.receipt import verify_receipt

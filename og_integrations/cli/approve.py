@@ -1,0 +1,58 @@
+"""`og-integrations approve`: allow Permit2 to take OPG, once per wallet. Shows first, asks, then sends."""
+
+import argparse
+import sys
+
+from og_integrations.cli.terminal import printable
+from og_integrations.client import ApprovalProgress, Client
+from og_integrations.client.approval_plan import ApprovalPlan, plan_approval
+from og_integrations.client.fetching import Reader
+from og_integrations.protocol.budget import format_opg
+
+_UNLIMITED = 2**160
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show what would be sent; send it after a yes. Without a terminal to ask in, only `--yes` sends."""
+    with Client() as client, Reader() as reader:
+        settings = client.engine.settings
+        plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
+        print(f"wallet      {plan.owner} on {printable(settings.network.name)}")
+        print(f"allowed     {_shown(plan.allowance)}")
+        if not plan.needed:
+            print(f"Nothing to do: at least {arguments.allowance} OPG are allowed.")
+            return 0
+        _show(plan)
+        if not arguments.yes and not _agreed():
+            print("Nothing was sent. To send it: og-integrations approve --yes")
+            return 0
+        done = client.ensure_opg_approval(
+            arguments.allowance, format_opg(plan.amount), timeout=arguments.timeout, on_progress=_report
+        )
+    print(f"allowed now {_shown(done.allowance_after)}")
+    if done.tx_hash and settings.network.explorer_url:
+        print(f"            {settings.network.explorer_url}/tx/{done.tx_hash}")
+    return 0
+
+
+def _show(plan: ApprovalPlan) -> None:
+    print(f"owns        {format_opg(plan.balance)} OPG, {format_opg(plan.native)} ETH")
+    print(f"to approve  {_shown(plan.amount)}" + (" (all that the wallet owns)" if plan.capped else ""))
+    print(f"gas         at most {format_opg(plan.max_cost)} ETH, besides what the chain asks for its data")
+
+
+def _shown(amount: int) -> str:
+    return "everything" if amount >= _UNLIMITED else f"{format_opg(amount)} OPG"
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input("Send it? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _report(progress: ApprovalProgress) -> None:
+    if progress.step == "sent":
+        print(f"sent        {progress.transaction_hash}", flush=True)
+    elif progress.step != "waiting":
+        print(f"{progress.step:<12}after {progress.seconds:.1f} s", flush=True)

@@ -1,0 +1,183 @@
+"""
+Any OpenAI-compatible server (Ollama, llama.cpp, vLLM, …) as the model behind the gateways.
+
+The devnet takes payment for its answers and signs them like any other's: what it proves is that the
+gateway said so, not that the server is what it claims. Its errors become the gateway's.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+
+from og_integrations.devnet.model import Answer, ModelCall, ModelRequest, ProviderFailedError
+from og_integrations.devnet.script_text import text_of
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.chat import JsonObject, Usage, decode_json
+from og_integrations.protocol.sse import DONE, SSEDecoder
+
+TIMEOUT_SECONDS = 120.0
+_LOG = logging.getLogger(__name__)
+_LOGGED_BYTES = 500
+_NO_USAGE = Usage(0, 0, 0)
+
+
+class Upstream:
+    """
+    Asks `url`/v1/chat/completions. `model` is asked instead of whatever the client names.
+
+    `api_key` is sent as bearer token. A server that tells no usage is charged by words and pieces.
+    Why it failed is logged: clients learn no more than from the real gateway.
+    Raises `ConfigurationError` for a `url` that is none.
+    """
+
+    def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"upstream is {url!r}, expected a URL such as http://127.0.0.1:11434.")
+        self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
+        self._model = model
+        self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+    async def answer(self, request: ModelRequest) -> Answer:
+        """Return the whole answer; one with `error_status` for whatever goes wrong."""
+        try:
+            async with self._opened(self._body(request, stream=False)) as reply:
+                body = await reply.aread()
+                if reply.status_code != 200:
+                    _LOG.warning("%s answered HTTP %s: %r", self.url, reply.status_code, body[:_LOGGED_BYTES])
+                    return Answer(usage=_NO_USAGE, error_status=reply.status_code)
+            with _understood():
+                value = decode_json(body)
+                message = value["choices"][0]["message"]
+                text = _text(message.get("content"))
+                calls = tuple(_call(item["function"]) for item in message.get("tool_calls") or ())
+                usage = _usage(value.get("usage"), request, 1)
+        except ProviderFailedError as exc:
+            _LOG.warning("%s: %s", self.url, exc)
+            return Answer(usage=_NO_USAGE, error_status=502)
+        return Answer(pieces=(text,) if text else (), calls=calls, usage=usage)
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Answer, None]:
+        """Yield text as it comes, then the whole answer. Raises `ProviderFailedError`."""
+        try:
+            async with aclosing(self._stream(request)) as items:
+                async for item in items:
+                    yield item
+        except ProviderFailedError as exc:
+            _LOG.warning("%s: %s", self.url, exc)
+            raise
+
+    async def _stream(self, request: ModelRequest) -> AsyncGenerator[str | Answer, None]:
+        heard, decoder = _Heard(), SSEDecoder()
+        async with self._opened(self._body(request, stream=True)) as reply:
+            if reply.status_code != 200:
+                raise ProviderFailedError(f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}")
+            async for data in reply.aiter_bytes():
+                for event in decoder.feed(data):
+                    if text := heard.event(event):
+                        yield text
+        yield heard.answer(request)
+
+    def _body(self, request: ModelRequest, *, stream: bool) -> JsonObject:
+        body: JsonObject = {
+            "model": self._model or request.model,
+            "messages": request.messages,
+            "max_tokens": request.max_tokens,
+            "stream": stream,
+        }
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.tools:
+            body["tools"] = request.tools
+        if request.response_format is not None:
+            body["response_format"] = request.response_format
+        return body | {"stream_options": {"include_usage": True}} if stream else body
+
+    @asynccontextmanager
+    async def _opened(self, body: JsonObject) -> AsyncGenerator[httpx.Response, None]:
+        # A client for each request: nothing to close when the devnet stops. The proxies of the
+        # environment are not for a server on this machine.
+        verify = self.url.startswith("https")
+        try:
+            async with (
+                httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False, verify=verify) as http,
+                http.stream("POST", self.url, json=body, headers=self._headers) as reply,
+            ):
+                yield reply
+        except httpx.HTTPError as exc:
+            raise ProviderFailedError(type(exc).__name__) from exc
+
+
+class _Heard:
+    """What a stream said so far."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._calls: dict[int, list[str]] = {}
+        self._usage: object = None
+        self._finished = False
+
+    def event(self, event: str) -> str:
+        """Take one event; return its text. Raises `ProviderFailedError` for one that says so, or is none."""
+        if event == DONE:
+            return ""
+        with _understood():
+            value = decode_json(event)
+            self._usage = value.get("usage") or self._usage
+            if "error" in value:
+                raise ProviderFailedError("error event")
+            text = "".join(self._choice(choice) for choice in value.get("choices", ())[:1])
+        if text:
+            self._pieces.append(text)
+        return text
+
+    def _choice(self, choice: Any) -> str:
+        self._finished = self._finished or choice.get("finish_reason") is not None
+        delta = choice.get("delta") or {}
+        for item in delta.get("tool_calls") or ():
+            function = item.get("function") or {}
+            call = self._calls.setdefault(item.get("index") or 0, ["", ""])
+            call[0] = function.get("name") or call[0]
+            call[1] += function.get("arguments") or ""
+        return _text(delta.get("content"))
+
+    def answer(self, request: ModelRequest) -> Answer:
+        """Return the answer. Raises `ProviderFailedError` if the stream ended before it was finished."""
+        if not self._finished:
+            raise ProviderFailedError("cut")
+        calls = tuple(ModelCall(name, arguments) for _, (name, arguments) in sorted(self._calls.items()))
+        with _understood():
+            usage = _usage(self._usage, request, len(self._pieces))
+        return Answer(pieces=tuple(self._pieces), calls=calls, usage=usage)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what a stranger's JSON can do into `ProviderFailedError`."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+        raise ProviderFailedError("not an answer of this kind of server") from exc
+
+
+def _text(content: Any) -> str:
+    if content is not None and not isinstance(content, str):
+        raise TypeError
+    return content or ""
+
+
+def _call(function: Any) -> ModelCall:
+    name, arguments = function["name"], function["arguments"]
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        raise TypeError
+    return ModelCall(name, arguments)
+
+
+def _usage(told: Any, request: ModelRequest, pieces: int) -> Usage:
+    if not told:
+        words = sum(len(text_of(message.get("content")).split()) for message in request.messages)
+        return Usage(words, pieces, words + pieces)
+    prompt, completion = int(told["prompt_tokens"]), int(told["completion_tokens"])
+    return Usage(prompt, completion, prompt + completion)

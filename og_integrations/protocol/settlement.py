@@ -1,0 +1,149 @@
+"""
+Reading settlement back: what logs and calldata say about one authorization (PROTOCOL §7).
+
+No log carries the permit's nonce. A settlement transaction emits the token's `Transfer(owner, payTo,
+amount)` and the proxy's `Settled()`; the nonce is in its calldata, among the other words that were
+signed. A used nonce alone proves nothing: its owner can use it up as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from og_integrations.errors import DiscoveryError
+from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.erc20 import TRANSFER_TOPIC
+from og_integrations.protocol.permit2 import Permit2Authorization
+
+_SETTLED_TOPICS = {"0x" + keccak(name).hex() for name in (b"Settled()", b"SettledWithPermit()")}
+_CANCELLED_TOPIC = "0x" + keccak(b"UnorderedNonceInvalidation(address,uint256,uint256)").hex()
+_BITMAP = keccak(b"nonceBitmap(address,uint256)")[:4]
+
+
+class SettlementStatus(Enum):
+    """
+    What became of an authorization.
+
+    `pending`: not used, and it still may be. `unused`: not used, and it cannot be any more.
+    """
+
+    SETTLED = "settled"
+    CANCELLED = "cancelled"
+    UNUSED = "unused"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """
+    What the chain says. `amount` is what was taken, in base units; 0 unless settled.
+
+    `transaction_hash` and `block_number` are of the settlement or of the owner's cancellation.
+    """
+
+    status: SettlementStatus
+    amount: int = 0
+    transaction_hash: str | None = None
+    block_number: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON; the amount as text."""
+        return {
+            "status": self.status.value,
+            "amount": str(self.amount),
+            "transaction_hash": self.transaction_hash,
+            "block_number": self.block_number,
+        }
+
+
+def encode_nonce_bitmap(authorization: Permit2Authorization) -> str:
+    """Return the eth_call data that asks Permit2 for the word in which the nonce's bit is."""
+    return "0x" + (_BITMAP + _address(authorization.payer) + _uint(authorization.nonce >> 8)).hex()
+
+
+def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
+    """Read the nonce's bit from Permit2's answer. Raises `DiscoveryError` if it is none."""
+    if len(bitmap) != 32:
+        raise DiscoveryError("There is no Permit2 on this chain. Check the node's address.")
+    return bool(int.from_bytes(bitmap, "big") >> (authorization.nonce & 255) & 1)
+
+
+def transfer_filter(authorization: Permit2Authorization) -> JsonObject:
+    """Return the eth_getLogs filter, without blocks, of all transfers from payer to payee."""
+    parties = ["0x" + _address(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    return {"address": authorization.token, "topics": [TRANSFER_TOPIC, *parties]}
+
+
+def cancellation_filter(authorization: Permit2Authorization) -> JsonObject:
+    """Return the eth_getLogs filter, without blocks, of what the payer cancelled."""
+    return {"address": PERMIT2_ADDRESS, "topics": [_CANCELLED_TOPIC, "0x" + _address(authorization.payer).hex()]}
+
+
+def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: Sequence[JsonObject]) -> int | None:
+    """
+    Return what a transaction with this `calldata` and these `logs` settled of `authorization`.
+
+    None if it did not. The calldata must hold, one after the other as `settle` takes them, all words
+    that were signed; the amount stands between them, and a transfer of it must have happened.
+    """
+    head = _address(authorization.token) + b"".join(
+        map(_uint, (authorization.amount, authorization.nonce, authorization.deadline))
+    )
+    tail = _address(authorization.payer) + _address(authorization.pay_to)
+    if authorization.facilitator is not None:
+        tail += _address(authorization.facilitator)
+    tail += _uint(authorization.valid_after)
+    if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
+        return None
+    moved = {_data(log) for log in logs if _is_transfer(log, authorization)}
+    at = calldata.find(head)
+    while at >= 0:
+        # A router may pass the call on, at any offset and several in one transaction.
+        word = calldata[at + len(head) : at + len(head) + 32]
+        if calldata.startswith(tail, at + len(head) + 32) and word in moved:
+            return int.from_bytes(word, "big")
+        at = calldata.find(head, at + 1)
+    return None
+
+
+def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> bool:
+    """Whether `log` says that the payer used up the nonce without paying."""
+    data = _data(log)
+    return (
+        _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
+        and _topics(log)[1:] == ["0x" + _address(authorization.payer).hex()]
+        and len(data) == 64
+        and int.from_bytes(data[:32], "big") == authorization.nonce >> 8
+        and bool(int.from_bytes(data[32:], "big") >> (authorization.nonce & 255) & 1)
+    )
+
+
+def _is_transfer(log: JsonObject, authorization: Permit2Authorization) -> bool:
+    parties = ["0x" + _address(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    return _is_from(log, authorization.token, {TRANSFER_TOPIC}) and _topics(log)[1:] == parties
+
+
+def _is_from(log: JsonObject, address: str, topics: set[str]) -> bool:
+    return str(log.get("address")).lower() == address.lower() and _topics(log)[:1] != [] and _topics(log)[0] in topics
+
+
+def _topics(log: JsonObject) -> list[str]:
+    topics = log.get("topics")
+    return [str(topic).lower() for topic in topics] if isinstance(topics, list) else []
+
+
+def _data(log: JsonObject) -> bytes:
+    try:
+        return bytes.fromhex(str(log.get("data")).removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+def _uint(value: int) -> bytes:
+    return value.to_bytes(32, "big")
+
+
+def _address(address: str) -> bytes:
+    return bytes(12) + bytes.fromhex(address[2:])

@@ -1,0 +1,198 @@
+"""
+What may be spent: the rules of the wallet's owner, as one frozen value.
+
+They are asked *before* the signer is touched, about exactly the fields that are then signed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from og_integrations.errors import (
+    AssetRefusedError,
+    BudgetExceededError,
+    ConfigurationError,
+    HostRefusedError,
+    NetworkRefusedError,
+    OfferRefusedError,
+    PayeeRefusedError,
+    SchemeRefusedError,
+)
+from og_integrations.networks import Network
+from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.x402 import Requirement
+
+
+def _lowered(values: object) -> object:
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError("give a list of texts")
+    return frozenset(str(value).lower() for value in values)
+
+
+def _exact(value: object) -> Decimal | None:
+    return None if value is None else _required(value)
+
+
+def _required(value: object) -> Decimal:
+    return Decimal(format_opg(parse_opg(value)))
+
+
+_Names = Annotated[frozenset[str] | None, BeforeValidator(_lowered)]
+_Opg = Annotated[Decimal | int | str, BeforeValidator(_required)]
+_Limit = Annotated[Decimal | int | str | None, BeforeValidator(_exact)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequest:
+    """
+    What `on_payment` is asked about: one authorization, before it is signed.
+
+    At most `amount` base units of `asset` on `network` may go from `payer` to `pay_to` until `deadline`
+    (unix seconds). `authorized` is what the budget had authorized before, in base units.
+    """
+
+    amount: int
+    payer: str
+    pay_to: str
+    facilitator: str | None
+    asset: str
+    network: str
+    host: str
+    deadline: int
+    authorized: int
+
+    @property
+    def opg(self) -> str:
+        """The amount in OPG."""
+        return format_opg(self.amount)
+
+
+OnPayment = Callable[[PaymentRequest], object]
+"""Returns False (or raises) to refuse; may be asynchronous with an asynchronous client."""
+
+
+class SpendPolicy(BaseModel):
+    """
+    What the owner of the wallet allows. Every rule must hold; None means no rule.
+
+    Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (all that one
+    budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). They bound the sum of
+    authorizations, not the smaller sum finally taken; see `Budget`. `networks` (`eip155:…`) and `assets`
+    default to the network's own chain and token. `max_validity_seconds` bounds the time in which an
+    authorization can be settled. `on_payment` is asked before anything is signed. `store` keeps the
+    account: the path of a file that several processes share, or a `BudgetStore`; by default it is kept
+    in memory, for one client.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    max_per_authorization: _Opg = Decimal(1)
+    total: _Limit = None
+    per_hour: _Limit = None
+    per_day: _Limit = None
+    schemes: _Names = frozenset({"upto"})
+    networks: _Names = None
+    assets: _Names = None
+    pay_to: _Names = None
+    facilitators: _Names = None
+    hosts: _Names = None
+    max_validity_seconds: int = 3600
+    on_payment: OnPayment | None = Field(default=None, repr=False)
+    store: Any = Field(default=None, repr=False)
+
+    @property
+    def cap_units(self) -> int:
+        """`max_per_authorization` in base units."""
+        return parse_opg(self.max_per_authorization)
+
+    @property
+    def total_units(self) -> int | None:
+        """`total` in base units."""
+        return None if self.total is None else parse_opg(self.total)
+
+    @property
+    def hour_units(self) -> int | None:
+        """`per_hour` in base units."""
+        return None if self.per_hour is None else parse_opg(self.per_hour)
+
+    @property
+    def day_units(self) -> int | None:
+        """`per_day` in base units."""
+        return None if self.per_day is None else parse_opg(self.per_day)
+
+    @classmethod
+    def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
+        """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
+        if isinstance(value, SpendPolicy):
+            return value
+        try:
+            return cls.model_validate({} if value is None else value)
+        except ValidationError as exc:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+            raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc
+
+    def on(self, network: Network) -> "SpendPolicy":
+        """Return this policy with `network`'s chain and token where none were given."""
+        defaults: dict[str, Any] = {}
+        if self.networks is None:
+            defaults["networks"] = frozenset({network.caip2})
+        if self.assets is None:
+            defaults["assets"] = frozenset({network.token.lower()})
+        return self.model_copy(update=defaults)
+
+    def plain(self) -> JsonObject:
+        """
+        Return it as plain JSON, which `SpendPolicy.of` reads.
+
+        A callback or a store object cannot be written. The copy would be laxer without it, so it
+        authorizes nothing until it is given one again.
+        """
+        plain: JsonObject = {}
+        for name, value in self:
+            plain[name] = sorted(value) if isinstance(value, frozenset) else value
+            if isinstance(value, Decimal | Path):
+                plain[name] = str(value)
+        del plain["on_payment"]
+        if self.on_payment is not None or not isinstance(plain["store"], str | None):
+            plain |= {"max_per_authorization": "0", "store": None}
+        return plain
+
+    def check(self, requirement: Requirement, host: str) -> None:
+        """
+        Raise the `OfferRefusedError` of the first rule that `requirement`, offered by `host`, breaks.
+
+        The limits on sums are the `Budget`'s.
+        """
+        rules = (
+            (self.schemes, requirement.scheme, "scheme", SchemeRefusedError),
+            (self.networks, requirement.network, "network", NetworkRefusedError),
+            (self.assets, requirement.asset, "asset", AssetRefusedError),
+            (self.pay_to, requirement.pay_to, "payTo", PayeeRefusedError),
+            (self.facilitators, requirement.facilitator or "", "facilitator", PayeeRefusedError),
+            (self.hosts, host, "host", HostRefusedError),
+        )
+        for allowed, offered, name, error in rules:
+            if allowed is not None and offered.lower() not in allowed:
+                raise error(
+                    f"The gateway {host} asks for {name} {offered}, expected one of {sorted(allowed)}. Nothing was "
+                    "signed. If you trust it, allow it in SpendPolicy."
+                )
+        if requirement.max_timeout_seconds > self.max_validity_seconds:
+            raise OfferRefusedError(
+                f"The gateway {host} asks for an authorization that stays valid for "
+                f"{requirement.max_timeout_seconds} s, expected at most {self.max_validity_seconds} s "
+                "(SpendPolicy.max_validity_seconds). Nothing was signed."
+            )
+        if requirement.amount > self.cap_units:
+            raise BudgetExceededError(
+                f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
+                f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
+                "Nothing was signed."
+            )

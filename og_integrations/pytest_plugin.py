@@ -1,0 +1,84 @@
+"""
+Fixtures for the tests of your own agent: a local network, and a judge of what was done with it.
+
+```python
+import pytest
+from og_integrations import OpenGradientError, collect_receipts
+from og_integrations.langchain import ChatOpenGradient
+
+def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
+    model = ChatOpenGradient(model="openai/gpt-5-mini")  # OG_PRIVATE_KEY and the rest are set
+    opengradient_devnet.inject("bad_signature", times=1)
+    with collect_receipts() as receipts, pytest.raises(OpenGradientError):
+        opengradient_verdict.watch(receipts)  # then payments reported must be payments seen, too
+        model.invoke("Hello")
+```
+
+`opengradient_devnet` is a running `og_integrations.devnet.Devnet`, and the environment points to it.
+`opengradient_verdict` is the same one; a test that asks for it fails with the lines of
+`Devnet.verdict` (double payments, unverified answers taken for verified, secrets in the log, …) even
+if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="next")` passes arguments
+to `Devnet`. With pytest-socket, allow 127.0.0.1. Needs `pip install 'og-integrations[devnet]'`.
+
+Nothing but this file is loaded before a test asks for one of them.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from og_integrations.devnet import Devnet
+
+MARKER = "opengradient"
+_OURS = ("OG_", "OPENGRADIENT_")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known (`--strict-markers`)."""
+    config.addinivalue_line("markers", f"{MARKER}(**options): arguments of the Devnet behind opengradient_devnet")
+
+
+@pytest.fixture
+def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Devnet]":
+    """A running devnet of its own for each test, with OG_* in the environment pointing to it."""
+    try:
+        from og_integrations.devnet import Devnet
+    except ModuleNotFoundError as exc:
+        pytest.fail(f"{exc}; the devnet needs `pip install 'og-integrations[devnet]'`.", pytrace=False)
+    marker = request.node.get_closest_marker(MARKER)
+    options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
+    with Devnet(**options) as net:
+        for name in [name for name in os.environ if name.startswith(_OURS)]:
+            monkeypatch.delenv(name)
+        for name, value in net.environment().items():
+            monkeypatch.setenv(name, value)
+        yield net
+
+
+@pytest.fixture
+def opengradient_verdict(opengradient_devnet: "Devnet", caplog: pytest.LogCaptureFixture) -> "Devnet":
+    """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
+    return opengradient_devnet
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that asked for the verdict and was not clean; one that failed anyway shows it as well."""
+    arguments: dict[str, Any] = getattr(item, "funcargs", {})
+    if "opengradient_verdict" not in arguments:
+        return (yield)
+    try:
+        result = yield
+    finally:
+        net: Devnet = arguments["opengradient_verdict"]
+        caplog: pytest.LogCaptureFixture = arguments["caplog"]
+        logs = [caplog.handler.format(record) for record in caplog.get_records("call")]
+        verdict = net.verdict(logs=logs)
+        if verdict:
+            item.add_report_section("call", "opengradient verdict", str(verdict))
+    if verdict:
+        pytest.fail("\n".join(("The devnet does not like what it saw:", *verdict.lines)), pytrace=False)
+    return result
