@@ -8,7 +8,8 @@ import time
 from dataclasses import asdict, dataclass
 from types import FrameType
 
-from og_integrations.devnet import Devnet, Wallet
+from og_integrations.devnet import CATALOGUE, Devnet, Wallet
+from og_integrations.devnet.faults import find_fault
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.budget import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
@@ -18,18 +19,34 @@ _WAIT_SECONDS = 0.5
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, SIGTERM or (`--until-eof`) the end of standard input; a clean end is 0."""
+    """
+    Serve until Ctrl-C, SIGTERM or (`--until-eof`) the end of standard input.
+
+    Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
+    """
+    if "list" in arguments.fault:
+        for fault in CATALOGUE.values():
+            print(f"{fault.name:28} {fault.about}")
+        return 0
     opg = _amount(arguments.opg)
+    faults = [_fault(text) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
         signal.signal(number, _interrupt)
     try:
-        network = Devnet(enclaves=arguments.enclaves, rpc_port=arguments.port)
+        network = Devnet(
+            enclaves=arguments.enclaves,
+            rpc_port=arguments.port,
+            generation=arguments.generation,
+            upstream=arguments.upstream,
+        )
     except OSError as exc:
         raise ConfigurationError(
             f"Port {arguments.port} of 127.0.0.1 cannot be used ({exc.strerror}); --port 0 takes any free one."
         ) from exc
     with network:
+        for name, times in faults:
+            network.inject(name, times=times)
         running = RunningDevnet(network, network.new_wallet(opg=opg), opg)
         try:
             running.announce(as_json=arguments.json)
@@ -37,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             pass
         running.give_account(as_json=arguments.json)
-    return 0
+        return network.verdict().exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,7 @@ class RunningDevnet:
                 "charges": stats.charges,
                 "charged": str(stats.charged),
                 "settled": str(stats.settled),
+                "verdict": list(self.network.verdict().lines),
                 "settlements": [
                     {name: value for name, value in asdict(item).items() if name != "session"}
                     | {"amount": str(item.amount), "nonce": str(item.nonce)}
@@ -101,6 +119,8 @@ class RunningDevnet:
             f"\n{stats.requests} requests, {stats.payments} authorizations, {stats.charges} charged answers; "
             f"settled {format_opg(stats.settled)} OPG in {len(settlements)} transactions."
         )
+        for line in self.network.verdict().lines:
+            print(f"misbehaviour: {line}")
 
 
 def _amount(text: str) -> int:
@@ -108,6 +128,13 @@ def _amount(text: str) -> int:
         return parse_opg(text)
     except ValueError as exc:
         raise ConfigurationError(f"--opg: {exc}.") from exc
+
+
+def _fault(text: str) -> tuple[str, int | None]:
+    name, _, times = text.partition(":")
+    if times and not times.isdecimal():
+        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number.")
+    return find_fault(name).name, int(times) if times else None
 
 
 def _wait(*, until_eof: bool) -> None:

@@ -100,6 +100,17 @@ def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument(
         "--until-eof", action="store_true", help="end when standard input closes, for programs that start a devnet"
     )
+    command.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[:TIMES]",
+        help="lie or break in this way (may be repeated; 'list' names them all)",
+    )
+    command.add_argument(
+        "--generation", default="2026-04", help="of the gateways: 2026-04 (captured) or next (default: %(default)s)"
+    )
+    command.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers for the models")
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -14,6 +14,10 @@ from pathlib import Path
 import pytest
 
 from og_integrations.cli import main
+from og_integrations.client import Client
+from og_integrations.client.settings import resolve_settings
+from og_integrations.devnet import CATALOGUE
+from og_integrations.errors import VerificationError
 
 COMMAND = [sys.executable, "-m", "og_integrations"]
 
@@ -91,6 +95,7 @@ def test_json_is_one_line_when_ready_and_one_at_the_end() -> None:
         "charges": 0,
         "charged": "0",
         "settled": "0",
+        "verdict": [],
         "settlements": [],
     }
 
@@ -115,3 +120,37 @@ def test_senseless_number_is_a_usage_error(flags: list[str], capsys: pytest.Capt
     with pytest.raises(SystemExit, match="2"):
         main(["devnet", *flags])
     assert "expected" in capsys.readouterr().err
+
+
+def test_fault_acts_as_often_as_said() -> None:
+    """The first answer is a lie, the second is good; the client did nothing wrong, so the exit code is 0."""
+    with running("--json", "--until-eof", "--fault", "bad_signature:1") as process:
+        assert process.stdout is not None
+        environment = json.loads(process.stdout.readline())["environment"]
+        settings = resolve_settings(environment=environment)
+        with Client(signer=settings.signer, network=settings.network) as client:
+            with pytest.raises(VerificationError, match="signature"):
+                client.chat("openai/gpt-5-mini", [{"role": "user", "content": "hi"}])
+            assert client.chat("openai/gpt-5-mini", [{"role": "user", "content": "again"}]).text
+        out, err = process.communicate("", timeout=10)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["verdict"] == []
+
+
+def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devnet", "--fault", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == list(CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--fault", "nope"], "Unknown fault 'nope'"),
+        (["--fault", "bad_signature:x"], "TIMES is 'x', expected a whole number"),
+        (["--generation", "1999"], "1999"),
+    ],
+)
+def test_wrong_flag_is_named(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devnet", "--port", "0", *flags]) == 2
+    assert says in capsys.readouterr().err
