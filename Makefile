@@ -1,6 +1,6 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test check bench
 export UV_LINK_MODE = copy
 
 BIN := .venv/bin
@@ -21,6 +21,9 @@ check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest tests/test_documents.py -q
+
+bench: $(READY) ## what a verified, paid call costs, next to others
+	@$(BIN)/python -m benchmarks
 
 $(READY): pyproject.toml
 	@for python in $(PYTHON) python3.11 python3; do \

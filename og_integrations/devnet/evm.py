@@ -56,8 +56,8 @@ def open_evm(network: Network, clock: Clock, folder: Path | None = None) -> "Evm
     What is needed of npm is kept in `folder`. Raises `ConfigurationError` if something is missing.
     """
     folder = folder or default_folder()
-    codes = runtime_codes(folder)
     permit2, binary = fetch_permit2(folder), fetch_anvil(folder)
+    codes = runtime_codes(folder)
     node = Anvil(binary, chain_id=network.chain_id)
     node.put_code(
         [

@@ -78,7 +78,7 @@ class Devnet:
         rpc_socket, *gateway_sockets = listen(rpc_port, *ports)
         url = f"http://127.0.0.1:{rpc_socket.getsockname()[1]}"
         self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain, facilitator = open_chain(self.network, self.clock, evm)
+        self.chain, facilitator = open_chain(self.network, self.clock, evm, (rpc_socket, *gateway_sockets))
         self.network = self.chain.network
         self.chain.listed = self._faults.listed
         node = Node(self.chain, self.journal.rpc_calls)

@@ -51,6 +51,7 @@ class HttpServer:
         self._impostor_tls = impostor_tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self.connections = 0
         self.handshakes = 0
         self.requests = 0
@@ -73,6 +74,7 @@ class HttpServer:
         """Stop accepting, cut every open connection, and wait until all are gone."""
         if self._server is not None:
             self._server.close()
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -106,6 +108,11 @@ class HttpServer:
                 await writer.wait_closed()
         except (OSError, HungUpError, TimeoutError):
             pass
+        except asyncio.CancelledError:
+            # Only `stop` cancels, and is done with it. asyncio's own callback on this task would print
+            # a traceback for a task that ends as cancelled (Python 3.11).
+            if not self._stopping:
+                raise
         finally:
             writer.transport.abort()
 

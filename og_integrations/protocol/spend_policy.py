@@ -7,7 +7,6 @@ They are asked *before* the signer is touched, about exactly the fields that are
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -40,11 +39,16 @@ def _exact(value: object) -> Decimal | None:
     return None if value is None else _required(value)
 
 
+def _path_as_text(value: Any) -> Any:
+    return value.__fspath__() if hasattr(value, "__fspath__") else value
+
+
 def _required(value: object) -> Decimal:
     return Decimal(format_opg(parse_opg(value)))
 
 
-_Names = Annotated[frozenset[str] | None, BeforeValidator(_lowered)]
+# What may be given, and what type checkers then accept; held as frozensets and Decimals.
+_Names = Annotated[frozenset[str] | set[str] | list[str] | tuple[str, ...] | None, BeforeValidator(_lowered)]
 _Opg = Annotated[Decimal | int | str, BeforeValidator(_required)]
 _Limit = Annotated[Decimal | int | str | None, BeforeValidator(_exact)]
 
@@ -105,7 +109,7 @@ class SpendPolicy(BaseModel):
     hosts: _Names = None
     max_validity_seconds: int = 3600
     on_payment: OnPayment | None = Field(default=None, repr=False)
-    store: Any = Field(default=None, repr=False)
+    store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
 
     @property
     def cap_units(self) -> int:
@@ -157,7 +161,7 @@ class SpendPolicy(BaseModel):
         plain: JsonObject = {}
         for name, value in self:
             plain[name] = sorted(value) if isinstance(value, frozenset) else value
-            if isinstance(value, Decimal | Path):
+            if isinstance(value, Decimal):
                 plain[name] = str(value)
         del plain["on_payment"]
         if self.on_payment is not None or not isinstance(plain["store"], str | None):

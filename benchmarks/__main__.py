@@ -1,0 +1,160 @@
+"""
+`python -m benchmarks`: one run, one replay server, everybody in turn, and the table in README.md.
+
+The machine is noisy, so nobody is measured alone: in each round every contestant makes a few calls,
+and what counts is the median of the rounds and its ratio to the others.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.environments import output_of, python_of, versions
+from benchmarks.processes import ReplayServer, WorkerProcess
+from benchmarks.question import Place
+from benchmarks.table import Results, Versions, write_tables
+
+README = Path(__file__).parent / "README.md"
+PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
+PER_CHUNK = {"stream": 4, "astream": 4}
+IMPORTS = {
+    "httpx": "import httpx",
+    "client": "from og_integrations.client import Client",
+    "ours": "from og_integrations.langchain import ChatOpenGradient",
+    "nothing": "from langchain_core.language_models.chat_models import BaseChatModel",
+    "openai": "from langchain_openai import ChatOpenAI",
+    "published": "from opengradient.agents import langchain_adapter",
+}
+_IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
+FRESH_PROCESSES = 5
+GROWING = ("client", "ours", "nothing")
+
+
+async def run(names: list[str], rounds: int, *, brief: bool) -> Results:
+    """Measure everybody, and return the medians by (measurement, contestant)."""
+    results: Results = {}
+    async with ReplayServer() as server:
+        for transport, plan in (("http", PER_CALL), ("tls", PER_CALL | PER_CHUNK)):
+            place = server.place(transport)
+            workers = {name: WorkerProcess(await python_of(name), name, place, server.plain) for name in names}
+            await _rounds(server, workers, plan, rounds, transport, results)
+            if transport == "tls":
+                await _once(workers, results)
+            for worker in workers.values():
+                await worker.stop()
+        if not brief:
+            await _fresh(names, server.place("tls"), results)
+            await _growth(server, [name for name in names if name in GROWING], results)
+    return results
+
+
+async def _rounds(
+    server: ReplayServer,
+    workers: dict[str, WorkerProcess],
+    plan: dict[str, int],
+    rounds: int,
+    transport: str,
+    results: Results,
+) -> None:
+    for what, times in plan.items():
+        await server.prepare()
+        _say(f"{transport} {what}")
+        alive = dict(workers)
+        seen: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+        for number in range(rounds + 1):
+            for name, worker in list(alive.items()):
+                answer = await worker.measure(what, times if number else 1)
+                if "error" in answer:
+                    results[f"{transport} {what}", name] = str(answer["error"])
+                    del alive[name]
+                elif number:  # the first round only warms up
+                    seen[name].append(answer)
+        for column, key in (("", "value"), (" cpu", "cpu")):
+            values = {name: [one[key] for one in seen[name]] for name in alive}
+            results |= {
+                (f"{transport} {what}{column}", name): statistics.median(found) for name, found in values.items()
+            }
+            if {"ours", "httpx", "nothing"} <= values.keys():
+                # Round by round: the machine's mood is the same for all then.
+                rows = zip(values["ours"], values["httpx"], values["nothing"], strict=True)
+                ratio = statistics.median(ours / (wire + framework) for ours, wire, framework in rows)
+                results[f"{transport} {what}{column}", "ratio"] = ratio
+
+
+async def _once(workers: dict[str, WorkerProcess], results: Results) -> None:
+    for what, times in (("pieces", 1), ("peak", 1), ("cold_together", 1), ("cold_in_a_row", 10)):
+        _say(what)
+        for name, worker in workers.items():
+            answer = await worker.measure(what, times)
+            results[what, name] = answer.get("value", str(answer.get("error")))
+
+
+async def _fresh(names: Iterable[str], place: Place, results: Results) -> None:
+    """Imports and first answers, in processes that live for nothing else."""
+    _say("fresh processes")
+    imports: dict[str, list[float]] = {name: [] for name in names}
+    colds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(FRESH_PROCESSES):
+        for name in names:
+            python = await python_of(name)
+            try:
+                imports[name].append(float(await output_of(python, "-c", _IMPORT.format(statement=IMPORTS[name]))))
+                start = time.perf_counter()
+                command = (python, "-m", "benchmarks.worker", name, "once")
+                await output_of(*command, environment=place.variables())
+                colds[name].append((time.perf_counter() - start) * 1e3)
+            except RuntimeError as exc:
+                results["import", name] = results["cold", name] = str(exc)
+    for what, seen in (("import", imports), ("cold", colds)):
+        results |= {(what, name): statistics.median(values) for name, values in seen.items() if values}
+
+
+async def _growth(server: ReplayServer, names: Iterable[str], results: Results) -> None:
+    for what, transport, times in (("growth_of_calls", "http", 10_000), ("growth_of_stream", "tls", 100_000)):
+        _say(what)
+        for name in names:
+            await server.prepare()
+            worker = WorkerProcess(await python_of(name), name, server.place(transport), server.plain)
+            answer = await worker.measure(what, times)
+            results[what, name] = answer.get("value", str(answer.get("error")))
+            await worker.stop()
+
+
+async def _versions(names: Iterable[str]) -> Versions:
+    wanted = {
+        "ours": ("og-integrations", "langchain-core", "httpx"),
+        "openai": ("langchain-openai", "openai", "langchain-core"),
+        "published": ("opengradient", "langchain-core"),
+    }
+    return {
+        name: dict(zip(wanted[name], await versions(name, *wanted[name]), strict=True))
+        for name in names
+        if name in wanted
+    }
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"  {what}\n")
+
+
+async def main() -> None:
+    """Read the options, run, and print or keep the tables."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument(
+        "--brief", action="store_true", help="no fresh processes, no growth; the README stays as it is"
+    )
+    options.add_argument("--only", nargs="+", choices=CONTESTANTS, help="who is measured; the README stays as it is")
+    chosen = options.parse_args()
+    names = chosen.only or list(CONTESTANTS)
+    results = await run(names, chosen.rounds, brief=chosen.brief)
+    kept = None if chosen.only or chosen.brief else README
+    sys.stdout.write(write_tables(results, await _versions(names), names, kept))
+
+
+asyncio.run(main())

@@ -1,0 +1,110 @@
+"""Results -> the tables of README.md."""
+
+import datetime as dt
+import os
+import platform
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+Results = dict[tuple[str, str], float | str]
+Versions = dict[str, dict[str, str]]
+
+TITLES = {
+    "httpx": "raw httpx + json",
+    "client": "our `Client`",
+    "ours": "**`ChatOpenGradient`**",
+    "nothing": "do-nothing chat model",
+    "openai": "`ChatOpenAI`",
+    "published": "published adapter",
+}
+PER_CALL = ("sync", "asynchronous", "together")
+PER_CHUNK = ("tls stream", "tls astream")
+_BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end -->)", re.DOTALL)
+
+
+def write_tables(results: Results, versions: Versions, names: list[str], readme: Path | None) -> str:
+    """Return the tables, and put them between the marks of `readme`, if one is given."""
+    parts = [_machine(versions), _per_call(results, names), _per_chunk(results, names), _once(results, names)]
+    text = "\n".join([*parts, _growth(results), _troubles(results)]).rstrip() + "\n"
+    if readme is not None:
+        readme.write_text(_BETWEEN.sub(lambda match: match[1] + text + match[2], readme.read_text()))
+    return text
+
+
+def _machine(versions: Versions) -> str:
+    libraries = "; ".join(
+        " with ".join(f"{name} {number}" for name, number in found.items()) for found in versions.values()
+    )
+    return (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores shared "
+        f"with other work, Python {platform.python_version()}; {libraries}.\n"
+    )
+
+
+def _per_call(results: Results, names: list[str]) -> str:
+    columns = [f"{transport} {what}" for transport in ("http", "tls") for what in PER_CALL]
+    heads = ["sync", "async", "32 at once", "TLS sync", "TLS async", "TLS 32 at once"]
+    rows = [[TITLES[name], *[_number(results, column, name, "{:.2f}") for column in columns]] for name in names]
+    rows.append(
+        [
+            "`ChatOpenGradient` ÷ (httpx + do-nothing)",
+            *[_number(results, column, "ratio", "{:.2f}") for column in columns],
+        ]
+    )
+    cpu = [_number(results, column + " cpu", "ratio", "{:.2f}") for column in columns]
+    rows.append(["the same, CPU time", *cpu])
+    return _table(["ms per call", *heads], rows)
+
+
+def _per_chunk(results: Results, names: list[str]) -> str:
+    rows = []
+    for name in names:
+        cells = [_number(results, column, name, "{:.0f}") for column in PER_CHUNK]
+        rows.append([TITLES[name], *cells, _number(results, "pieces", name, "{:.0f}")])
+    for title, suffix in (("`ChatOpenGradient` ÷ (httpx + do-nothing)", ""), ("the same, CPU time", " cpu")):
+        rows.append([title, *[_number(results, column + suffix, "ratio", "{:.2f}") for column in PER_CHUNK], ""])
+    return _table(["µs per streamed chunk (TLS, 500 chunks)", "stream", "astream", "pieces shown"], rows)
+
+
+def _once(results: Results, names: list[str]) -> str:
+    columns: list[tuple[str, str, Callable[[str], bool]]] = [
+        ("cold_together", "authorizations for 32 cold calls", lambda name: name in ("client", "ours", "published")),
+        ("cold_in_a_row", "for 10 in a row (sync)", lambda name: name in ("client", "ours", "published")),
+        ("import", "import, ms of CPU", lambda name: True),
+        ("cold", "process start to answer, ms", lambda name: name != "nothing"),
+        ("peak", "peak memory, MB", lambda name: True),
+    ]
+    rows = [
+        [TITLES[name], *[_number(results, what, name, "{:.0f}") if fits(name) else "" for what, _, fits in columns]]
+        for name in names
+    ]
+    return _table(["", *[head for _, head, _ in columns]], rows)
+
+
+def _growth(results: Results) -> str:
+    heads = {
+        "growth_of_calls": "10,000 calls after 5,000",
+        "growth_of_stream": "stream of 100,000 chunks after one of 500",
+    }
+    rows = [
+        [TITLES[name], *[_number(results, what, name, "{:.0f}") for what in heads]]
+        for name in ("client", "ours", "nothing")
+        if any((what, name) in results for what in heads)
+    ]
+    return _table(["memory growth, KB", *heads.values()], rows) if rows else ""
+
+
+def _troubles(results: Results) -> str:
+    lines = [f"* {TITLES[name]}, {what}: {value}" for (what, name), value in results.items() if isinstance(value, str)]
+    return "Failed:\n" + "\n".join(lines) if lines else ""
+
+
+def _number(results: Results, what: str, name: str, form: str) -> str:
+    value = results.get((what, name))
+    return form.format(value) if isinstance(value, float | int) else "-"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

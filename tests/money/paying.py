@@ -1,0 +1,48 @@
+"""Payments made through the devnet, with everything that was signed for them."""
+
+from typing import Any, NamedTuple
+
+from og_integrations.client import Client, LocalSigner
+from og_integrations.devnet import Devnet, Wallet
+from og_integrations.devnet.evm import EvmChain
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.permit2 import Permit2Authorization
+from og_integrations.protocol.record import authorization_of
+
+MODEL = "openai/gpt-5-mini"
+
+
+class Paid(NamedTuple):
+    """A receipt, and what its wallet signed."""
+
+    receipt: JsonObject
+    authorization: Permit2Authorization
+    signature: str
+
+
+class KeepingSigner(LocalSigner):
+    """A wallet that keeps its signatures."""
+
+    def __init__(self, private_key: str) -> None:
+        super().__init__(private_key)
+        self.signatures: list[str] = []
+
+    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+        self.signatures.append(super().sign_typed_data(typed_data))
+        return self.signatures[-1]
+
+
+def pay(net: Devnet, wallet: Wallet, *, calls: int = 1) -> Paid:
+    """Make `calls` calls in one session, which stays open."""
+    signer = KeepingSigner(wallet.private_key)
+    with Client(signer=signer, network=net.network) as client:
+        for number in range(calls):
+            answer = client.chat(MODEL, [{"role": "user", "content": f"question {number}"}])
+    (signature,) = signer.signatures
+    return Paid(answer.receipt, authorization_of(answer.receipt), signature)
+
+
+def chain_of(net: Devnet) -> EvmChain:
+    """Return the real chain of `net`."""
+    assert isinstance(net.chain, EvmChain)
+    return net.chain

@@ -1,0 +1,233 @@
+"""`on_payment`, `spent`, the kill switch and shared budgets, through the clients."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations.client import Answer, AsyncClient, Client
+from og_integrations.devnet import DEFAULT_CAP, Devnet
+from og_integrations.devnet.evm import call_data
+from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
+from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.budget import MemoryStore, PaymentRequest
+from tests.money.paying import MODEL, chain_of
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture
+def net() -> Iterator[Devnet]:
+    with Devnet() as devnet:
+        yield devnet
+
+
+def client(net: Devnet, **policy: Any) -> Client:
+    return Client(private_key=net.private_key, network=net.network, spend_policy=policy)
+
+
+def aclient(net: Devnet, **policy: Any) -> AsyncClient:
+    return AsyncClient(private_key=net.private_key, network=net.network, spend_policy=policy)
+
+
+def test_owner_sees_what_is_signed(net: Devnet) -> None:
+    """Once per authorization, not once per call."""
+    asked: list[PaymentRequest] = []
+    with client(net, on_payment=asked.append) as payer:
+        payment = payer.chat(MODEL, HI).receipt["payment"]
+        payer.chat(MODEL, HI)
+        (request,) = asked
+        assert (str(request.amount), request.payer, request.pay_to) == (
+            payment["max_amount"], payment["payer"], payment["pay_to"],
+        )  # fmt: skip
+        assert (request.deadline, request.authorized, request.opg) == (payment["deadline"], 0, "0.1")
+        payer.complete(MODEL, "once upon")
+        assert asked[1].authorized == DEFAULT_CAP
+
+
+def refuse(request: PaymentRequest) -> bool:
+    return False
+
+
+def fail(request: PaymentRequest) -> bool:
+    raise KeyError(request.payer)
+
+
+@pytest.mark.parametrize(("on_payment", "text"), [(refuse, "refused to authorize 0.1 OPG"), (fail, "KeyError")])
+def test_refusal_signs_nothing_and_holds_nothing(net: Devnet, on_payment: Any, text: str) -> None:
+    """Synchronously, asynchronously, in a stream; by an answer or by an exception."""
+
+    async def later(request: PaymentRequest) -> bool:
+        await asyncio.sleep(0)
+        return bool(on_payment(request))
+
+    async def ask(payer: AsyncClient) -> None:
+        async with payer:
+            with pytest.raises(SigningError, match=text):
+                await payer.chat(MODEL, HI)
+            assert payer.spent().authorized == 0
+
+    with client(net, on_payment=on_payment) as payer:
+        for attempt in (lambda: payer.chat(MODEL, HI), lambda: list(payer.stream(MODEL, HI))):
+            with pytest.raises(SigningError, match=text):
+                attempt()
+        assert payer.spent().authorized == 0
+    asyncio.run(ask(aclient(net, on_payment=on_payment)))
+    asyncio.run(ask(aclient(net, on_payment=later)))
+    assert net.stats().signatures == 0
+
+
+def test_calls_that_share_an_authorization_ask_once(net: Devnet) -> None:
+    """32 threads and 32 tasks wait for one slow owner."""
+    asked: list[int] = []
+
+    def slowly(request: PaymentRequest) -> bool:
+        asked.append(request.amount)
+        time.sleep(0.1)
+        return True
+
+    async def slowly_too(request: PaymentRequest) -> bool:
+        asked.append(request.amount)
+        await asyncio.sleep(0.1)
+        return True
+
+    async def ask() -> None:
+        async with aclient(net, on_payment=slowly_too) as payer:
+            await asyncio.gather(*(payer.chat(MODEL, HI) for _ in range(32)))
+
+    with client(net, on_payment=slowly) as payer, ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda _: payer.chat(MODEL, HI), range(32)))
+    assert (len(asked), net.stats().signatures) == (1, 1)
+    asyncio.run(ask())
+    assert (len(asked), net.stats().signatures) == (2, 2)
+
+
+def test_tasks_on_one_budget_never_exceed_it(net: Devnet) -> None:
+    """64 tasks of 4 clients, a budget of two authorizations in one store: two are signed, the rest is told."""
+    store = MemoryStore(threading.RLock())
+
+    async def ask() -> list[Any]:
+        payers = [aclient(net, total="0.2", store=store) for _ in range(4)]
+        calls = [payers[number % 4].chat(MODEL, HI) for number in range(64)]
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.gather(*(payer.aclose() for payer in payers))
+        return found
+
+    kinds = Counter(type(item) for item in asyncio.run(ask()))
+    assert kinds == {Answer: 32, BudgetExceededError: 32}
+    assert net.stats().signatures == 2
+    assert store.account(0).authorized == 2 * DEFAULT_CAP
+
+
+def test_refusal_counts_for_all_who_share(net: Devnet) -> None:
+    """Nobody signs behind the owner's back."""
+
+    async def no(request: PaymentRequest) -> bool:
+        await asyncio.sleep(0.1)
+        return False
+
+    async def ask() -> None:
+        async with aclient(net, on_payment=no) as payer:
+            found = await asyncio.gather(*(payer.chat(MODEL, HI) for _ in range(8)), return_exceptions=True)
+            assert {type(item) for item in found} == {SigningError}
+            assert payer.spent().authorized == 0
+
+    asyncio.run(ask())
+    assert net.stats().signatures == 0
+
+
+def test_cancelled_asker_leaves_the_question_to_others(net: Devnet) -> None:
+    """Cancelling one call neither agrees nor refuses for another."""
+    asked = 0
+
+    async def yes(request: PaymentRequest) -> bool:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.2)
+        return True
+
+    async def ask() -> None:
+        async with aclient(net, on_payment=yes) as payer:
+            first = asyncio.create_task(payer.chat(MODEL, HI))
+            while not asked:
+                await asyncio.sleep(0.01)
+            second = asyncio.create_task(payer.chat(MODEL, HI))
+            await asyncio.sleep(0.05)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await second).text
+
+    asyncio.run(ask())
+    assert (asked, net.stats().signatures) == (2, 1)
+
+
+def test_asynchronous_owner_needs_an_asynchronous_client(net: Devnet) -> None:
+    """It is said, and the hold is released."""
+
+    async def yes(request: PaymentRequest) -> bool:
+        return True
+
+    with client(net, on_payment=yes) as payer:
+        with pytest.raises(ConfigurationError, match="on_payment is asynchronous"):
+            payer.chat(MODEL, HI)
+        assert payer.spent().authorized == 0
+
+
+def test_kill_switch_stops_sessions_that_are_open(net: Devnet) -> None:
+    """Not one more request leaves, whatever was paid before."""
+    with client(net) as payer:
+        payer.chat(MODEL, HI)
+        requests = net.stats().requests
+        payer.stop_spending("lunch")
+        with pytest.raises(SpendingStoppedError, match="lunch"):
+            payer.chat(MODEL, HI)
+        assert net.stats().requests == requests
+        payer.resume_spending()
+        assert payer.chat(MODEL, HI).text
+
+
+def test_one_file_is_one_budget_and_one_switch(net: Devnet, tmp_path: Path) -> None:
+    """Two clients that name the same file, as two processes would."""
+    store = tmp_path / "budget.sqlite"
+    with client(net, total="0.1", store=store) as one, client(net, total="0.1", store=str(store)) as other:
+        one.chat(MODEL, HI)
+        with pytest.raises(BudgetExceededError, match=r"SpendPolicy\.total"):
+            other.chat(MODEL, HI)
+        assert one.spent() == other.spent()
+        other.stop_spending()
+        with pytest.raises(SpendingStoppedError):
+            one.chat(MODEL, HI)
+
+
+def test_chain_gives_back_what_was_not_taken(own_evm: Devnet) -> None:
+    """Settled for less, cancelled, unused after the deadline, and still pending."""
+    net = own_evm
+    wallet = net.new_wallet()
+    options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network}
+    with Client(**options) as payer:
+        payer.chat(MODEL, HI)
+        assert payer.reconcile_spending().authorized == DEFAULT_CAP  # pending: counts in full
+        net.settle_all()
+        taken = net.stats().charged
+        assert payer.reconcile_spending().authorized == taken < DEFAULT_CAP
+
+        payer.complete(MODEL, "cancelled")
+        payer.engine.book._grants.clear()
+        (entry,) = payer.engine.budget.store.entries()
+        assert entry.authorization is not None
+        nonce = entry.authorization.nonce
+        data = call_data("invalidateUnorderedNonces(uint256,uint256)", nonce >> 8, 1 << (nonce & 255))
+        chain_of(net).node.transact(wallet.address, PERMIT2_ADDRESS, data)
+        assert asyncio.run(AsyncClient(engine=payer.engine).reconcile_spending()).authorized == taken
+
+        payer.chat(MODEL, HI)
+        chain_of(net).passed(400)
+        assert payer.reconcile_spending().authorized == taken
+        assert payer.engine.budget.store.entries() == []
