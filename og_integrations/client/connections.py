@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from og_integrations.client.tls import pinned_context
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     SyncClientFactory = Callable[[ssl.SSLContext | None], httpx.Client]
     AsyncClientFactory = Callable[[ssl.SSLContext | None], httpx.AsyncClient]
 
+HttpClient = TypeVar("HttpClient")
 UNPINNED = b""
 """Stands for "no certificate to pin": RPC nodes, and gateways given by URL."""
 
@@ -47,6 +48,16 @@ for _name in ("httpcore.http11", "httpcore.http2"):
     logging.getLogger(_name).addFilter(_RedactSession())
 
 
+class Borrowed(Generic[HttpClient]):
+    """A factory that hands out the user's own client, which is used and never closed by us."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    def __call__(self, ssl_context: ssl.SSLContext | None) -> HttpClient:
+        return self._client
+
+
 class SyncConnections:
     """The sync clients of one `Client`, made on first use; safe to use from many threads."""
 
@@ -54,8 +65,10 @@ class SyncConnections:
         self._factory = factory or _new_client
         self._lock = threading.Lock()
         self._clients: dict[bytes, httpx.Client] = {}
-        # Users drop models without closing them; sockets must not wait for the interpreter's end.
-        self._finalizer = weakref.finalize(self, _close_all, self._clients)
+        self._owned = not isinstance(factory, Borrowed)
+        if self._owned:
+            # Users drop models without closing them; sockets must not wait for the interpreter's end.
+            weakref.finalize(self, _close_all, self._clients)
 
     def get(self, certificate: bytes) -> "httpx.Client":
         """Return the client that talks only to the holder of `certificate` (DER)."""
@@ -68,10 +81,10 @@ class SyncConnections:
     def close(self) -> None:
         """Close all clients; later calls open new ones."""
         with self._lock:
-            clients = list(self._clients.values())
+            clients = dict(self._clients)
             self._clients.clear()
-        for client in clients:
-            client.close()
+        if self._owned:
+            _close_all(clients)
 
 
 class AsyncConnections:
@@ -80,6 +93,7 @@ class AsyncConnections:
     def __init__(self, factory: "AsyncClientFactory | None" = None) -> None:
         self._factory = factory or _new_async_client
         self._lock = threading.Lock()
+        self._owned = not isinstance(factory, Borrowed)
         self._loops: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
 
     async def get(self, certificate: bytes) -> "httpx.AsyncClient":
@@ -113,7 +127,7 @@ class AsyncConnections:
         finally:
             with self._lock:
                 self._loops.pop(loop, None)
-            for client in here.clients.values():
+            for client in here.clients.values() if self._owned else ():
                 await client.aclose()
 
 

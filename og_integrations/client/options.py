@@ -5,8 +5,9 @@ The options of clients and adapters, defined once: names, types and meaning are 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from og_integrations.client.connections import Borrowed, HttpClient
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import Network
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     SyncHttpClient = httpx.Client | Callable[[SSLContext | None], httpx.Client]
     AsyncHttpClient = httpx.AsyncClient | Callable[[SSLContext | None], httpx.AsyncClient]
-
-HttpClient = TypeVar("HttpClient")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -95,4 +94,4 @@ def http_client_factory(
             "certificate. Give a function that takes ssl_context and returns one, or set gateway_url."
         )
     ready: HttpClient = http_client  # type: ignore[assignment]
-    return lambda ssl_context: ready
+    return Borrowed(ready)

@@ -82,6 +82,15 @@ def test_ready_http_client_needs_a_gateway_url() -> None:
         Client(http_client=ready)
 
 
+def test_ready_http_client_is_used_and_left_open() -> None:
+    with Devnet(tls=False) as net, httpx.Client() as ready:
+        url = net.enclaves[0].endpoint
+        options: dict[str, Any] = {"private_key": net.private_key, "network": net.network, "gateway_url": url}
+        with Client(http_client=ready, **options) as client:
+            client.chat(MODEL, user("hi"))
+        assert not ready.is_closed
+
+
 def test_http_client_factory_takes_the_pinned_context(net: Devnet, make_client: Callable[..., Client]) -> None:
     contexts: list[object] = []
 
