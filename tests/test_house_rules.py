@@ -192,3 +192,14 @@ def test_no_file_names_this_machine() -> None:
         text = path.read_text(errors="replace") if path.is_file() and path != Path(__file__) else ""
         found += [(name, hit[0]) for hit in (MACHINE_PATH.search(text), PACKAGE_INDEX.search(text)) if hit]
     assert found == []
+
+
+READS_THE_ENVIRONMENT = {"client/settings.py", "devnet/anvil.py", "pytest_plugin.py"}
+
+
+@each_module
+def test_environment_is_read_in_settings_only(path: Path) -> None:
+    """Besides: anvil needs PATH, and the pytest plugin sets what it serves."""
+    names = {ast.unparse(node) for node in nodes_of(path) if isinstance(node, ast.Attribute)}
+    if path.relative_to(ROOT / "og_integrations").as_posix() not in READS_THE_ENVIRONMENT:
+        assert not names & {"os.environ", "os.getenv"}

@@ -1,11 +1,10 @@
 """Reading the TEERegistry about one enclave, without a wallet and without calling a model."""
 
-import os
 from typing import Self
 
 from og_integrations.client.fetching import Reader
 from og_integrations.client.rpc import eth_call
-from og_integrations.client.settings import PRIVATE_KEY_VARIABLES, resolve_settings
+from og_integrations.client.settings import keyless_settings
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
 
@@ -14,9 +13,7 @@ class RegistryReader:
     """The registry that the environment names (OG_NETWORK, OG_REGISTRY_…). Reads raise `DiscoveryError`."""
 
     def __init__(self) -> None:
-        # Who only checks needs no key, and a key that is not needed is not read.
-        environment = {name: value for name, value in os.environ.items() if name not in PRIVATE_KEY_VARIABLES}
-        network = resolve_settings(environment=environment).network
+        network = keyless_settings().network
         self.address = network.registry_address
         self._url = network.registry_rpc_url
         self._reader = Reader()

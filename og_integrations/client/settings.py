@@ -84,6 +84,17 @@ def resolve_settings(
     )
 
 
+def keyless_settings() -> Settings:
+    """Return the environment's settings without its key: who only reads needs none, and reads none."""
+    environment = {name: value for name, value in os.environ.items() if name not in PRIVATE_KEY_VARIABLES}
+    return resolve_settings(environment=environment)
+
+
+def rpc_url_setting() -> str | None:
+    """Return `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names."""
+    return os.environ.get("OG_RPC_URL") or None
+
+
 def _network(value: str | Network, **overrides: str | None) -> Network:
     if isinstance(value, Network):
         # A value is complete by itself; the environment speaks about networks by name only.
