@@ -57,7 +57,7 @@ def chat_call(
         options["extra"] = extra
     return ChatCall(
         model=name,
-        messages=to_wire(messages, model=name),
+        messages=to_wire(messages, model=name, generation=model.gateway_generation),
         options={key: value for key, value in options.items() if value is not None},
         stream_usage=_stream_usage(given, stream_usage),
     )

@@ -19,6 +19,7 @@ from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import chat_result, chunks_of, combined_llm_output
 from og_integrations.langchain.params import ModelParams
 from og_integrations.langchain.profile import build_profile, count_message_tokens, count_text_tokens, overflow_check
+from og_integrations.langchain.spans import CallSpan, watch_runs
 from og_integrations.langchain.structured import Method, Schema, structured_output
 from og_integrations.langchain.tools import wire_tool_choice, wire_tools
 
@@ -58,6 +59,7 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
         network: `"base"`, `"base-sepolia"` or `"devnet"`, else `OG_NETWORK`.
         spend_policy: What may be spent, for example `{"total": "1"}` (OPG).
         settlement_mode: `"batch"`, `"private"` or `"individual"`.
+        gateway_generation: `"next"` for gateways that take images and files.
         timeout: Seconds to wait for each piece of an answer.
 
     Instantiate:
@@ -121,6 +123,7 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
     @model_validator(mode="after")
     def _set_og_integrations_version(self) -> Self:
         check_extra(self.model_kwargs)
+        watch_runs()
         self._add_version("og-integrations", og_integrations.__version__)
         return self
 
@@ -132,9 +135,9 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with self._errors(messages, kwargs):
+        with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
-            return chat_result(self.clients.sync.chat(call.model, call.messages, **call.options))
+            return chat_result(span.note(self.clients.sync.chat(call.model, call.messages, **call.options)))
 
     @override
     async def _agenerate(
@@ -144,9 +147,11 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with self._errors(messages, kwargs):
+        with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
-            return chat_result(await self.clients.asynchronous.chat(call.model, call.messages, **call.options))
+            return chat_result(
+                span.note(await self.clients.asynchronous.chat(call.model, call.messages, **call.options))
+            )
 
     @override
     def _stream(
@@ -156,12 +161,12 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        with self._errors(messages, kwargs):
+        with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
             items = cast("Any", self.clients.sync.stream(call.model, call.messages, **call.options))
             with closing(items):
                 for item in items:
-                    for chunk in chunks_of(item, usage=call.stream_usage):
+                    for chunk in chunks_of(span.note(item), usage=call.stream_usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -174,12 +179,12 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        with self._errors(messages, kwargs):
+        with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
             items = cast("Any", self.clients.asynchronous.stream(call.model, call.messages, **call.options))
             async with aclosing(items):
                 async for item in items:
-                    for chunk in chunks_of(item, usage=call.stream_usage):
+                    for chunk in chunks_of(span.note(item), usage=call.stream_usage):
                         if run_manager is not None:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -281,7 +286,7 @@ class ChatOpenGradient(ModelParams, BaseChatModel):
 
     @override
     def _resolve_model_profile(self) -> "ModelProfile | None":
-        return build_profile(self.model_name)
+        return build_profile(self.model_name, self.gateway_generation)
 
     @override
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
 from og_integrations.langchain.params import ModelParams
 from og_integrations.langchain.profile import count_text_tokens
+from og_integrations.langchain.spans import CallSpan
 
 if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
@@ -61,10 +62,10 @@ class OpenGradientCompletion(ModelParams, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        with model_errors():
+        with model_errors(), CallSpan(run_manager) as span:
             name, options = completion_options(self, stop, kwargs)
             client = self.clients.sync
-            return _result([client.complete(name, prompt, **options) for prompt in prompts])
+            return _result([span.note(client.complete(name, prompt, **options)) for prompt in prompts])
 
     @override
     async def _agenerate(
@@ -74,10 +75,10 @@ class OpenGradientCompletion(ModelParams, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        with model_errors():
+        with model_errors(), CallSpan(run_manager) as span:
             name, options = completion_options(self, stop, kwargs)
             client = self.clients.asynchronous
-            return _result([await client.complete(name, prompt, **options) for prompt in prompts])
+            return _result([span.note(await client.complete(name, prompt, **options)) for prompt in prompts])
 
     @override
     def get_num_tokens(self, text: str) -> int:

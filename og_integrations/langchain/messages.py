@@ -8,6 +8,7 @@ never dropped: an image that silently vanishes would be paid for all the same.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import (
@@ -23,7 +24,7 @@ from langchain_core.messages import (
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain.outputs import BROKEN_MARK
-from og_integrations.langchain.profile import takes_images
+from og_integrations.langchain.profile import attachments_taken
 
 _ROLES = {
     "ai": "assistant",
@@ -38,6 +39,7 @@ _ROLES = {
 _OWN_BLOCKS = frozenset(
     {
         "function_call",
+        "image",  # drawn by the model: gateways take images from users only
         "invalid_tool_call",
         "non_standard",
         "reasoning",
@@ -56,14 +58,36 @@ _OWN_BLOCKS = frozenset(
 """Parts that models write into their own messages; providers refuse each other's."""
 
 
-def to_wire(messages: Sequence[BaseMessage], *, model: str) -> list[dict[str, Any]]:
-    """Return `messages` as `model` gets them. Raises `InvalidRequestError` for what cannot be sent."""
-    return [_message(message, f"messages[{position}]", model) for position, message in enumerate(messages)]
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a message or part of it stands, who it is for, and which parts beside text may stand there."""
+
+    where: str
+    role: str
+    target: str
+    taken: tuple[str, ...]
+
+    def at(self, index: int) -> "_Place":
+        """Return the place of one part."""
+        return replace(self, where=f"{self.where}.content[{index}]")
 
 
-def _message(message: BaseMessage, where: str, model: str) -> dict[str, Any]:
-    role = _role(message, where)
-    wire: dict[str, Any] = {"role": role, "content": _content(message, role, where, model)}
+def to_wire(messages: Sequence[BaseMessage], *, model: str, generation: str) -> list[dict[str, Any]]:
+    """
+    Return `messages` as `model` gets them from gateways of `generation`.
+
+    Raises `InvalidRequestError` for what cannot be sent.
+    """
+    wire = []
+    for position, message in enumerate(messages):
+        role = _role(message, where := f"messages[{position}]")
+        taken = attachments_taken(model, generation, role)
+        wire.append(_message(message, _Place(where, role, f"{model} ({generation} gateways, role {role})", taken)))
+    return wire
+
+
+def _message(message: BaseMessage, place: _Place) -> dict[str, Any]:
+    wire: dict[str, Any] = {"role": place.role, "content": _content(message, place)}
     if message.name:
         wire["name"] = message.name
     if isinstance(message, AIMessage) and (calls := _tool_calls(message)):
@@ -94,11 +118,11 @@ def _role(message: BaseMessage, where: str) -> str:
     raise InvalidRequestError(f"{where} is a {type(message).__name__}, which is not a message for a model.")
 
 
-def _content(message: BaseMessage, role: str, where: str, model: str) -> str | list[dict[str, Any]]:
+def _content(message: BaseMessage, place: _Place) -> str | list[dict[str, Any]]:
     content = message.content
     if isinstance(content, str):
         return content
-    parts = [_part(part, f"{where}.content[{i}]", role, model) for i, part in enumerate(content)]
+    parts = [_part(part, place.at(i)) for i, part in enumerate(content)]
     kept = [part for part in parts if part is not None and part.get("text") != ""]
     if not kept:
         return ""
@@ -107,23 +131,24 @@ def _content(message: BaseMessage, role: str, where: str, model: str) -> str | l
     return kept
 
 
-def _part(part: object, where: str, role: str, model: str) -> dict[str, Any] | None:
+def _part(part: object, place: _Place) -> dict[str, Any] | None:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, Mapping):
-        raise InvalidRequestError(f"{where} is a {type(part).__name__}, expected text or a content block.")
+        raise InvalidRequestError(f"{place.where} is a {type(part).__name__}, expected text or a content block.")
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}  # without cache_control, index, id, annotations
-    if role == "assistant" and kind in _OWN_BLOCKS:
+    if place.role == "assistant" and kind in _OWN_BLOCKS:
         return None
-    media = _media(dict(part), where)
+    media = _media(dict(part), place.where)
     if media is None:
-        raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
-    if media["type"] != "image_url" or not takes_images(model):
+        raise InvalidRequestError(f"{place.where} is a block of type {kind!r}, which cannot be sent; expected text.")
+    if media["type"] not in place.taken:
         raise InvalidRequestError(
-            f"{where} is a block of type {kind!r}, and {model} is served with text only: the gateway drops everything "
-            "else before the model sees it, and you would pay for an answer about nothing. Remove it, or describe it."
+            f"{place.where} is a block of type {kind!r}, expected {' or '.join(('text', *place.taken))} for "
+            f"{place.target}. Anything else would not reach the model, and you would pay for an answer about nothing. "
+            'Remove it or describe it; if your gateways take images and files, set gateway_generation="next".'
         )
     return media
 

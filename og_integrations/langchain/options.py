@@ -49,6 +49,7 @@ class ModelOptions(TypedDict, total=False):
     spend_policy: "SpendPolicy | dict[str, Any] | None"
     enclave_policy: "EnclavePolicy | dict[str, Any] | None"
     verification: Literal["end", "buffer"]
+    gateway_generation: Literal["2026-04", "next"]
     engines: "Engines"
 
     cache: "BaseCache | bool | None"

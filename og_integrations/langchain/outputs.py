@@ -33,7 +33,7 @@ def chat_result(answer: "Answer") -> ChatResult:
     """Return a whole answer."""
     calls, invalid = _tool_calls(answer.tool_calls)
     message = AIMessage(
-        content=answer.text,
+        content=[answer.text, *pictures] if (pictures := _pictures(answer.images)) else answer.text,
         tool_calls=calls,
         invalid_tool_calls=invalid,
         id=answer.id,
@@ -48,7 +48,7 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
     """
     Return the chunks for what came in a stream: a piece of text, or at the end the verified answer.
 
-    The end brings the tool calls, and then the receipt with the token counts if `usage`.
+    The end brings images and tool calls, and then the receipt with the token counts if `usage`.
     """
     marked = {"model_provider": MODEL_PROVIDER}
     if isinstance(item, str):
@@ -64,9 +64,12 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
         chunk_position="last",
     )
     # The last chunk may hold no calls: translators emit those as whole ones, a second time.
-    called = AIMessageChunk(content="", tool_call_chunks=calls, response_metadata=marked)
+    pictures: list[str | dict[Any, Any]] = [
+        picture | {"index": f"lc_img_{i}"} for i, picture in enumerate(_pictures(item.images))
+    ]
+    called = AIMessageChunk(content=pictures or "", tool_call_chunks=calls, response_metadata=marked)
     return [
-        *([ChatGenerationChunk(message=called)] if calls else []),
+        *([ChatGenerationChunk(message=called)] if calls or pictures else []),
         ChatGenerationChunk(message=last, generation_info={"finish_reason": item.finish_reason}),
     ]
 
@@ -83,6 +86,18 @@ def response_metadata(answer: "Answer") -> dict[str, Any]:
         RECEIPT_KEY: answer.receipt,
         **flat_fields(answer.receipt),
     }
+
+
+def _pictures(images: "tuple[str, ...]") -> "list[dict[str, Any]]":
+    """Return LangChain's blocks for `data:` URIs and URLs; no signature covers them."""
+    blocks: list[dict[str, Any]] = []
+    for image in images:
+        head, comma, data = image.partition(";base64,")
+        if comma and head.startswith("data:"):
+            blocks.append({"type": "image", "base64": data, "mime_type": head.removeprefix("data:")})
+        else:
+            blocks.append({"type": "image", "url": image})
+    return blocks
 
 
 def usage_metadata(usage: "Usage | None") -> UsageMetadata | None:

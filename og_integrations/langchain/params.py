@@ -76,6 +76,8 @@ class ModelParams(Serializable):
     """Which enclaves may see a prompt: an `EnclavePolicy`, or its fields as dict."""
     verification: Literal["end", "buffer"] = "end"
     """When a stream's text is shown: before its proof (tool calls never are), or after it."""
+    gateway_generation: Literal["2026-04", "next"] = "2026-04"
+    """What the gateways can do: `"next"` ones take images and files, the others drop them (so they are refused)."""
 
     engines: SkipValidation[Engines] = Field(default_factory=Engines, exclude=True, repr=False)
     """Wallet, budget, sessions and connections; give one model's to another to share its budget."""
@@ -143,6 +145,7 @@ class ModelParams(Serializable):
             "verification": self.verification,
             "max_retries": 2 if self.max_retries is None else self.max_retries,
             "default_headers": self.default_headers,
+            "gateway_generation": self.gateway_generation,
         }
         return self.engines.clients(options, http_client=self.http_client, http_async_client=self.http_async_client)
 

@@ -18,7 +18,7 @@ def plain_settings(
     if isinstance(network, Network):
         settings["network"] = asdict(network)
     if spend_policy is not None:
-        settings["spend_policy"] = _plain_spend_policy(spend_policy)
+        settings["spend_policy"] = spend_policy.plain()
     if enclave_policy is not None:
         settings["enclave_policy"] = {
             name: None if values is None else sorted(values)
@@ -28,13 +28,3 @@ def plain_settings(
             )
         }
     return settings
-
-
-def _plain_spend_policy(policy: "SpendPolicy") -> dict[str, Any]:
-    from og_integrations.protocol.budget import format_opg
-
-    plain: dict[str, Any] = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in policy}
-    for name in ("max_per_authorization", "total"):
-        # Held in base units, given in OPG.
-        plain[name] = None if plain[name] is None else format_opg(plain[name])
-    return plain

@@ -14,24 +14,32 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 4.0
 
 
-def takes_images(model: str) -> bool:
-    """Return whether images reach `model`: on no gateway yet, which drops them before the provider."""
-    return False
+def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[str, ...]:
+    """
+    Return the types of parts beside text that reach `model` in messages of `role`.
 
-
-def build_profile(model: str) -> "ModelProfile":
-    """Return what is known of `model`, as reached through the gateway (not at its provider)."""
+    The captured generation of gateways drops them all. The next one hands images and files on (client
+    1.1.4); of audio nothing is known. OpenAI and xAI take none in the results of tools.
+    """
     info = model_info(model)
+    shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
+    return ("image_url", "file") if generation == "next" and info.image_inputs and shown else ()
+
+
+def build_profile(model: str, generation: str) -> "ModelProfile":
+    """Return what is known of `model`, as reached through gateways of `generation` (not at its provider)."""
+    info = model_info(model)
+    taken, from_tools = (attachments_taken(model, generation, role) for role in ("user", "tool"))
     profile: ModelProfile = {
         "name": info.name,
         "text_inputs": True,
-        "image_inputs": takes_images(model),
-        "image_url_inputs": takes_images(model),
-        "pdf_inputs": False,
+        "image_inputs": "image_url" in taken,
+        "image_url_inputs": "image_url" in taken,
+        "pdf_inputs": "file" in taken,
         "audio_inputs": False,
         "video_inputs": False,
-        "image_tool_message": False,
-        "pdf_tool_message": False,
+        "image_tool_message": "image_url" in from_tools,
+        "pdf_tool_message": "file" in from_tools,
         "text_outputs": True,
         "image_outputs": info.image_outputs,
         "audio_outputs": False,

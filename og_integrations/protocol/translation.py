@@ -78,7 +78,7 @@ class Plan:
                 f"{'called ' + ', '.join(sorted(called)) if called else 'answered in text'}. The gateway does not "
                 "enforce tool_choice; the answer was paid, and its receipt is attached to this error."
             )
-        if self.forbidden and called:
+        if self.forbidden and called - {self.tool}:
             raise ToolChoiceNotHonoredError(
                 "tool_choice was 'none', but the model called a tool. The gateway does not enforce tool_choice; "
                 "the answer was paid, and its receipt is attached to this error."

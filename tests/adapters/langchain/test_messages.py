@@ -22,7 +22,7 @@ CALL = {"name": "add", "args": {"a": "é"}, "id": "c1", "type": "tool_call"}
 
 
 def wire(message: BaseMessage) -> dict[str, Any]:
-    return to_wire([message], model="openai/gpt-5")[0]
+    return to_wire([message], model="openai/gpt-5", generation="2026-04")[0]
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,43 @@ def test_blocks_of_other_models_are_left_out_of_history(kind: str) -> None:
 def test_what_cannot_be_sent_is_refused_by_place(block: Any) -> None:
     """Dropped silently it would be paid for: the gateway drops it before the model."""
     with pytest.raises(InvalidRequestError, match=r"messages\[1\]\.content\[1\]"):
-        to_wire([HumanMessage("x"), HumanMessage([TEXT, block])], model="openai/gpt-5")
+        to_wire([HumanMessage("x"), HumanMessage([TEXT, block])], model="openai/gpt-5", generation="2026-04")
 
 
 def test_unknown_role_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="role 'critic', expected one of ai"):
         wire(ChatMessage(content="x", role="critic"))
+
+
+IMAGE = {"type": "image", "base64": "AAAA", "mime_type": "image/png"}
+SENT_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+PDF = {"type": "file", "base64": "AAAA", "mime_type": "application/pdf", "filename": "a.pdf"}
+SENT_PDF = {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}
+AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "sent"),
+    [
+        ("openai/gpt-5", HumanMessage([IMAGE]), [SENT_IMAGE]),
+        ("openai/gpt-5", HumanMessage([TEXT, PDF]), [{"type": "text", "text": "hi"}, SENT_PDF]),
+        ("anthropic/claude-sonnet-4-6", ToolMessage([IMAGE], tool_call_id="c"), [SENT_IMAGE]),
+    ],
+)
+def test_next_gateways_get_images_and_files(model: str, message: BaseMessage, sent: list[Any]) -> None:
+    assert to_wire([message], model=model, generation="next")[0]["content"] == sent
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("openai/gpt-5", HumanMessage([AUDIO])),
+        ("openai/gpt-5", ToolMessage([IMAGE], tool_call_id="c")),
+        ("openai/gpt-5", SystemMessage([IMAGE])),
+        ("x-ai/grok-3-beta", HumanMessage([IMAGE])),
+        ("nous/hermes-4-70b", HumanMessage([PDF])),
+    ],
+)
+def test_next_gateways_get_nothing_that_would_be_lost(model: str, message: BaseMessage) -> None:
+    with pytest.raises(InvalidRequestError, match=r"content\[0\] is a block of type .* expected text"):
+        to_wire([message], model=model, generation="next")

@@ -127,7 +127,7 @@ def test_signer_wins_over_key_of_environment(net: Devnet, monkeypatch: pytest.Mo
 
 
 def test_spend_policy_bounds_the_model(net: Devnet, make_model: MakeModel) -> None:
-    for policy in ({"max_per_authorization": "0.05"}, SpendPolicy(total="0.05")):  # type: ignore[arg-type]
+    for policy in ({"max_per_authorization": "0.05"}, SpendPolicy(total="0.05")):
         with pytest.raises(BudgetExceededError):
             make_model(spend_policy=policy).invoke("hi")
     assert net.stats().signatures == 0

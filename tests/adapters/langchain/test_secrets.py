@@ -99,7 +99,7 @@ def test_loaded_model_is_the_same_without_its_key(
         stop=["x"],
         settlement_mode="private",
         verification="buffer",
-        spend_policy=SpendPolicy(max_per_authorization="0.25", total="3"),  # type: ignore[arg-type]
+        spend_policy=SpendPolicy(max_per_authorization="0.25", total="3"),
         enclave_policy=EnclavePolicy(allowed_tee_ids=[net.enclaves[0].tee_id]),
     )
     monkeypatch.setenv("OG_PRIVATE_KEY", net.private_key)

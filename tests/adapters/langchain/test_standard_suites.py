@@ -1,4 +1,10 @@
-"""LangChain's own suites for chat models: in full, over TLS, for each way of structured output."""
+"""
+LangChain's own suites for chat models: in full, over TLS, for each way of structured output.
+
+The suites skip what a model says that it cannot do. Here nothing is skipped: `LACKS` names the tests
+of what no gateway, or no model of that provider, can do, and `conftest.py` deselects exactly these.
+That such input is refused before anything is paid, `test_messages.py` shows.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +26,12 @@ LANGCHAIN_WARNS = [
     pytest.mark.filterwarnings("ignore:The method `BaseChatModel.dict`"),
     pytest.mark.filterwarnings("ignore:.*is in beta"),
     pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"),
+    pytest.mark.filterwarnings("ignore:OpenAI may require a filename"),
 ]
+AUDIO = {"test_audio_inputs": "nothing that is known of gateways says that they hand audio on"}
+TOOL_MEDIA = dict.fromkeys(
+    ("test_image_tool_message", "test_pdf_tool_message"), "OpenAI takes nothing but text in results of tools"
+)
 
 
 class Eager(Script):
@@ -41,8 +52,20 @@ class Eager(Script):
 @pytest.fixture(autouse=True, scope="module")
 def shared_network() -> Iterator[None]:
     """One devnet for all of these; the suites take parameters from properties, not from fixtures."""
-    with Devnet(model=Eager()) as Integration.network:
+    with Devnet(model=Eager(), generation="next") as Integration.network:
         yield
+
+
+class Library:
+    """In place of the sites that the suite loads its picture and its document from."""
+
+    content = b"not looked into"
+
+    @classmethod
+    def get(cls, url: str, **_: Any) -> type["Library"]:
+        """Return a response that has `content`."""
+        assert url.startswith("https://")
+        return cls
 
 
 class TestUnit(ChatModelUnitTests):
@@ -73,7 +96,12 @@ class Integration(ChatModelIntegrationTests):
     pytestmark: ClassVar = LANGCHAIN_WARNS
     model_name: ClassVar[str] = MODEL
     method: ClassVar[str] = "json_schema"
+    LACKS: ClassVar[dict[str, str]] = AUDIO | TOOL_MEDIA
     network: ClassVar[Devnet]
+
+    @pytest.fixture(autouse=True)
+    def library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("langchain_tests.integration_tests.chat_models.httpx", Library)
 
     @pytest.fixture
     def record_mode(self) -> str:
@@ -91,7 +119,8 @@ class Integration(ChatModelIntegrationTests):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         net = self.network
-        return {"model": self.model_name, "api_key": net.private_key, "network": net.network}
+        wallet = {"api_key": net.private_key, "network": net.network}
+        return {"model": self.model_name, "gateway_generation": "next", **wallet}
 
     @property
     def structured_output_kwargs(self) -> dict[str, Any]:
@@ -104,6 +133,36 @@ class Integration(ChatModelIntegrationTests):
     @property
     def supports_anthropic_inputs(self) -> bool:
         return True
+
+    @property
+    def supports_image_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_urls(self) -> bool:
+        return True
+
+    @property
+    def supports_pdf_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return "test_image_tool_message" not in self.LACKS
+
+    @property
+    def supports_pdf_tool_message(self) -> bool:
+        return "test_pdf_tool_message" not in self.LACKS
+
+    def test_flags_are_those_of_the_profile(self) -> None:
+        """What is deselected is what the model itself says that it cannot do."""
+        profile = ChatOpenGradient(**self.chat_model_params).profile or {}
+        assert profile["audio_inputs"] is self.supports_audio_inputs is False
+        assert profile["image_inputs"] is self.supports_image_inputs
+        assert profile["image_url_inputs"] is self.supports_image_urls
+        assert profile["pdf_inputs"] is self.supports_pdf_inputs
+        assert profile["image_tool_message"] is self.supports_image_tool_message
+        assert profile["pdf_tool_message"] is self.supports_pdf_tool_message
 
     @property
     def supports_model_override(self) -> bool:
@@ -128,3 +187,4 @@ class TestFunctionCalling(Integration):
 
 class TestAnthropicModel(Integration):
     model_name = "anthropic/claude-haiku-4-5"
+    LACKS: ClassVar = AUDIO

@@ -1,0 +1,41 @@
+"""
+An agent with a purse: what it may authorize is decided here, before any key is touched.
+
+A total is a hard limit over everything the model, its copies and `engines` sharers do. What is left of
+an authorization goes back when its session is settled; what is authorized is the most that can be lost.
+"""
+
+from langchain.agents import create_agent
+
+from og_integrations.errors import BudgetExceededError
+from og_integrations.langchain import ChatOpenGradient, get_receipt_callback
+from og_integrations.protocol.budget import format_opg
+
+
+def get_price(token: str) -> str:
+    """Return the price of a token in dollars."""
+    return f"1 {token} = 0.10 dollars"
+
+
+def ask(model: ChatOpenGradient, question: str) -> str:
+    """Let an agent answer; say what it was authorized to cost."""
+    agent = create_agent(model, [get_price])
+    with get_receipt_callback() as receipts:
+        try:
+            text = agent.invoke({"messages": [("user", question)]})["messages"][-1].text
+        except BudgetExceededError as error:
+            text = f"stopped: {error}"
+    totals = receipts.totals()
+    print(f"{text}\n  {totals.calls} calls, at most {format_opg(totals.authorized)} OPG")
+    return str(text)
+
+
+# Enough: one authorization of 0.1 OPG pays for all calls of a session.
+rich = ChatOpenGradient(model="openai/gpt-5-mini", spend_policy={"total": "0.2", "max_per_authorization": "0.1"})
+assert "0.10 dollars" in ask(rich, "What is the price of OPG?")
+rich.close()
+
+# Not enough: nothing is signed, the agent stops, and no retry middleware repeats it.
+poor = ChatOpenGradient(model="openai/gpt-5-mini", spend_policy={"total": "0.05"})
+assert ask(poor, "What is the price of OPG?").startswith("stopped")
+poor.close()

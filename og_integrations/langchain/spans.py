@@ -1,0 +1,101 @@
+"""
+Receipts on OpenTelemetry spans, if the application traces.
+
+`opengradient.*` attributes go onto the LLM span that OpenInference's instrumentation has for the run,
+else onto the span that is current when the call begins. OpenTelemetry is never imported here: nobody
+has a span who has not imported it.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.tracers.context import register_configure_hook
+from typing_extensions import override
+
+from og_integrations.langchain.outputs import RECEIPT_KEY
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+
+_T = TypeVar("_T")
+_HASHES = ("status", "request_hash", "output_hash")
+_run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
+
+
+class _RunWatcher(BaseCallbackHandler):
+    """Remembers which run begins: `stream()` tells handlers, but not the model."""
+
+    run_inline = True
+    ignore_chain = ignore_agent = ignore_retriever = True
+
+    @override
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        _run.set(run_id)
+
+
+_watcher: ContextVar[_RunWatcher | None] = ContextVar("og_integrations_watcher", default=_RunWatcher())  # noqa: B039
+_watching: list[bool] = []
+
+
+def watch_runs() -> None:
+    """Have LangChain tell which run begins, from now on, if the application uses OpenTelemetry at all."""
+    if sys.modules.get("opentelemetry.trace") is not None and not _watching:
+        _watching.append(True)
+        register_configure_hook(_watcher, inheritable=True)
+
+
+class CallSpan:
+    """The span of the call that is made inside the `with`; without OpenTelemetry it does nothing."""
+
+    def __init__(self, run_manager: "CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None") -> None:
+        watch_runs()
+        self._span = _span_of(_run.get() if run_manager is None else run_manager.run_id)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write the receipt of a call that failed."""
+        self._write(getattr(error, "receipt", None))
+
+    def note(self, answer: _T) -> _T:
+        """Write the receipt of an answer, and return it; a piece of text has none."""
+        self._write(getattr(answer, "receipt", None))
+        return answer
+
+    def _write(self, receipt: Mapping[str, Any] | None) -> None:
+        """Flat, to search for, and as a whole, to verify."""
+        if receipt is None or self._span is None or not self._span.is_recording():
+            return
+        from og_integrations.protocol.record import flat_fields
+
+        flat = {name: receipt.get(name) for name in _HASHES} | flat_fields(dict(receipt))
+        flat["verified"] = receipt["status"] == "verified"
+        for name, value in flat.items():
+            if value is not None:
+                self._span.set_attribute(f"{RECEIPT_KEY}.{name}", value)
+        self._span.set_attribute(f"{RECEIPT_KEY}.receipt", json.dumps(receipt))
+
+
+def _span_of(run_id: UUID | None) -> Any:
+    """Return OpenInference's span of the run, else the current one, None without OpenTelemetry."""
+    openinference = sys.modules.get("openinference.instrumentation.langchain")
+    if openinference is not None and run_id is not None:
+        instrumentor = openinference.LangChainInstrumentor()
+        span = instrumentor.get_span(run_id) if instrumentor.is_instrumented_by_opentelemetry else None
+        if span is not None:
+            return span
+    trace = sys.modules.get("opentelemetry.trace")
+    return None if trace is None else trace.get_current_span()

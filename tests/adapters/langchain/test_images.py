@@ -1,0 +1,57 @@
+"""Images in and out, on gateways of the `next` generation; on others they are refused before anything is paid."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from og_integrations.devnet import Devnet
+from og_integrations.errors import InvalidRequestError
+from og_integrations.langchain import ChatOpenGradient
+from og_integrations.protocol.canonical import HASHINGS
+from tests.adapters.langchain.asking import WAYS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
+MakeModel = Callable[..., ChatOpenGradient]
+PICTURE = [{"type": "text", "text": "What is this?"}, {"type": "image", "base64": "aGk=", "mime_type": "image/png"}]
+
+
+@pytest.fixture
+def net() -> Iterator[Devnet]:
+    with Devnet(generation="next") as devnet:
+        yield devnet
+
+
+def test_generations_are_those_of_the_protocol() -> None:
+    assert get_args(ChatOpenGradient.model_fields["gateway_generation"].annotation) == HASHINGS
+
+
+def test_image_reaches_the_model(make_model: MakeModel) -> None:
+    model = make_model(gateway_generation="next")
+    answer = model.invoke([HumanMessage(PICTURE)])  # type: ignore[arg-type]
+    assert answer.text == "You said: What is this? (with image_url: image/png of 2 bytes)"
+    assert (model.profile or {})["image_inputs"] is True
+
+
+def test_image_for_april_gateways_costs_nothing(net: Devnet, make_model: MakeModel) -> None:
+    model = make_model()
+    with pytest.raises(InvalidRequestError, match='set gateway_generation="next"'):
+        model.invoke([HumanMessage(PICTURE)])  # type: ignore[arg-type]
+    assert (model.profile or {})["image_inputs"] is False
+    assert net.stats().requests == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("output_version", ["v0", "v1"])
+def test_drawn_image_is_a_block_beside_the_text(make_model: MakeModel, way: str, output_version: str) -> None:
+    model = make_model(gateway_generation="next", output_version=output_version)
+    message: Any = WAYS[way](model, "[[image]] draw")
+    text, image = message.content_blocks
+    assert text["text"] == message.text == "You said: [[image]] draw"
+    assert image["type"] == "image"
+    assert image["mime_type"] == "image/png"
+    assert image["base64"].startswith("iVBOR")
+    assert "images" in message.response_metadata["opengradient"]["unsigned"]
+    again = model.invoke([HumanMessage("draw"), message, HumanMessage("thanks")])
+    assert again.text == "You said: thanks"
