@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from og_integrations.client.tls import pinned_context
@@ -176,6 +177,14 @@ def _is_certificate_failure(exc: BaseException | None) -> bool:
     return False
 
 
+@lru_cache(maxsize=1)
+def _public_context() -> ssl.SSLContext:
+    # Reading the public CAs takes 20 ms, and every client of an RPC node would do it.
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def _context(certificate: bytes) -> ssl.SSLContext | None:
     return pinned_context(certificate) if certificate else None
 
@@ -187,7 +196,7 @@ def _context(certificate: bytes) -> ssl.SSLContext | None:
 def _new_client(context: ssl.SSLContext | None) -> "httpx.Client":
     import httpx
 
-    transport = httpx.HTTPTransport(verify=context or True, trust_env=False, limits=_limits())
+    transport = httpx.HTTPTransport(verify=context or _public_context(), trust_env=False, limits=_limits())
 
     class DirectClient(httpx.Client):
         def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
@@ -200,7 +209,7 @@ def _new_client(context: ssl.SSLContext | None) -> "httpx.Client":
 def _new_async_client(context: ssl.SSLContext | None) -> "httpx.AsyncClient":
     import httpx
 
-    transport = httpx.AsyncHTTPTransport(verify=context or True, trust_env=False, limits=_limits())
+    transport = httpx.AsyncHTTPTransport(verify=context or _public_context(), trust_env=False, limits=_limits())
 
     class DirectClient(httpx.AsyncClient):
         async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:

@@ -10,9 +10,10 @@ from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from og_integrations.client import Answer
 from og_integrations.llama_index.configuration import ConfiguredLLM
-from og_integrations.llama_index.messages import to_wire
+from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
+from og_integrations.protocol.chat import JsonObject
 
 
 class CallingLLM(ConfiguredLLM):
@@ -21,25 +22,28 @@ class CallingLLM(ConfiguredLLM):
     def _params(self, kwargs: Mapping[str, Any]) -> ChatParams:
         return chat_params(self._defaults(), kwargs, strict=self.strict)
 
+    def _wire(self, messages: Sequence[ChatMessage]) -> list[JsonObject]:
+        return to_wire(messages, Receiver(self.model, self.gateway_generation))
+
     def _ask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
         span = CallSpan()
         with span.noting_failures():
-            answer = self._backend.client.chat(self.model, to_wire(messages), **params.options)
+            answer = self._backend.client.chat(self.model, self._wire(messages), **params.options)
         return span.note(answer)
 
     async def _aask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
         span = CallSpan()
         with span.noting_failures():
-            answer = await self._backend.async_client.chat(self.model, to_wire(messages), **params.options)
+            answer = await self._backend.async_client.chat(self.model, self._wire(messages), **params.options)
         return span.note(answer)
 
     def _pieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> Iterator[str | Answer]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
-        stream = self._backend.client.stream(self.model, to_wire(messages), **params.options)
+        stream = self._backend.client.stream(self.model, self._wire(messages), **params.options)
         return CallSpan().noting(stream)
 
     def _apieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> AsyncIterator[str | Answer]:
-        stream = self._backend.async_client.stream(self.model, to_wire(messages), **params.options)
+        stream = self._backend.async_client.stream(self.model, self._wire(messages), **params.options)
         return CallSpan().noting_async(stream)
 
     def _continue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
@@ -63,6 +67,7 @@ class CallingLLM(ConfiguredLLM):
         own = {
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "stop": self.stop,
             "settlement_mode": self.settlement_mode,
             "timeout": self.timeout,
         }

@@ -2,7 +2,7 @@
 What an `OpenGradientLLM` is made with, and how it is copied, stored and shown without its key.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
@@ -14,13 +14,14 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import Field, PrivateAttr, ValidationError
 
 from og_integrations.client import ClientOptions
-from og_integrations.client.engine import check_verification
+from og_integrations.client.engine import check_generation, check_verification
 from og_integrations.errors import ConfigurationError
 from og_integrations.llama_index.backend import Backend
-from og_integrations.llama_index.fields import EnclavePolicyField, NetworkField, SpendPolicyField
+from og_integrations.llama_index.fields import EnclavePolicyField, NetworkField, SpendPolicyField, StopField
 from og_integrations.llama_index.params import chat_params
 from og_integrations.models import model_info, model_name
 from og_integrations.networks import Network
+from og_integrations.protocol.canonical import APRIL
 from og_integrations.protocol.settlement_mode import SettlementMode
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class LLMOptions(ClientOptions, total=False):
 
     temperature: float | None
     max_tokens: int | None
+    stop: "str | Sequence[str] | None"
     context_window: int | None
     is_function_calling_model: bool
     should_use_structured_outputs: bool
@@ -67,6 +69,7 @@ _OF_ENGINE = (
     "verification",
     "max_retries",
     "default_headers",
+    "gateway_generation",
 )
 
 
@@ -101,6 +104,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     model: str = Field(description="The model's name, provider/name.")
     temperature: float | None = Field(default=0.0, description="Always sent and signed; None sends none.")
     max_tokens: int | None = Field(default=None, description="The answer's limit; the gateway's own is 4096.")
+    stop: StopField = Field(default=None, description="Where to cut answers, at most four; the gateway ignores it.")
     context_window: int | None = Field(default=None, description="Overrides the catalogue's, in tokens.")
     is_function_calling_model: bool = Field(default=True, description="False lets agents use ReAct prompts.")
     should_use_structured_outputs: bool = Field(default=True, description="False uses tools for pydantic classes.")
@@ -120,6 +124,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     verification: str = Field(default="end", frozen=True)
     max_retries: int = Field(default=2, ge=0, frozen=True)
     default_headers: dict[str, str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    gateway_generation: str = Field(default=APRIL, frozen=True, description='"next" gateways take images.')
 
     _backend: Backend = PrivateAttr()
 
@@ -131,6 +136,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     ) -> None:
         """Finish an `__init__`; nothing is opened, signed or sent yet."""
         check_verification(self.verification)
+        check_generation(self.gateway_generation)
         chat_params({}, self.additional_kwargs, strict=False)
         engine: Any = {name: getattr(self, name) for name in _OF_ENGINE}
         self._backend = Backend(wallet | engine, http_client=http_client, async_http_client=async_http_client)
@@ -153,8 +159,8 @@ class ConfiguredLLM(FunctionCallingLLM):
 
     def to_payload(self) -> dict[str, Any]:
         """Describe this LLM to events and spans; instrumentation reads `model` and `temperature`."""
-        payload: dict[str, Any] = super().to_payload()
-        return payload | {"model": self.model, "temperature": self.temperature}
+        own = {"class_name": self.class_name(), "model": self.model, "temperature": self.temperature}
+        return self.metadata.model_dump() | own  # the inherited one came with llama-index-core 0.14.23
 
     def close(self) -> None:
         """Close the connections of synchronous calls; later calls open new ones."""

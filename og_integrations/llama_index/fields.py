@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, SkipValidation
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import Network
-from og_integrations.protocol.budget import SpendPolicy, format_opg
+from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.enclave import EnclavePolicy
 
@@ -32,16 +32,7 @@ def _read_spend_policy(value: Any) -> SpendPolicy | None:
 
 
 def _write_spend_policy(policy: SpendPolicy | None) -> JsonObject | None:
-    if policy is None:
-        return None
-    written: JsonObject = {
-        name: sorted(value) if isinstance(value, frozenset) else value for name, value in policy.model_dump().items()
-    }
-    # Kept in base units, but read as OPG.
-    for amount in ("max_per_authorization", "total"):
-        if written[amount] is not None:
-            written[amount] = format_opg(written[amount])
-    return written
+    return None if policy is None else policy.plain()
 
 
 def _read_enclave_policy(value: Any) -> EnclavePolicy | None:
@@ -67,6 +58,11 @@ def _write_enclave_policy(policy: EnclavePolicy | None) -> JsonObject | None:
     }
 
 
+def _read_stop(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value or None
+
+
+StopField = Annotated[list[str] | None, BeforeValidator(_read_stop)]
 NetworkField = Annotated[
     SkipValidation[str | Network | None], BeforeValidator(_read_network), PlainSerializer(_write_network)
 ]

@@ -164,7 +164,7 @@ class OpenGradientLLM(CallingLLM):
         prepared = {"messages": with_user_message(chat_history, user_msg), **kwargs}
         if tools:
             prepared["tools"] = [wire_tool(tool, strict=as_strict) for tool in tools]
-            prepared["tool_choice"] = wire_tool_choice(tool_choice, required=tool_required)
+            prepared["tool_choice"] = wire_tool_choice(tool_choice or tool_required, prepared["tools"])
             prepared["parallel_tool_calls"] = allow_parallel_tool_calls
         return prepared
 

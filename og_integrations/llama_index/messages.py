@@ -5,8 +5,10 @@ Roles that the gateway does not know are mapped, blocks that only carry hints fo
 left out, and what would be dropped on the way is refused: one would pay for an answer about nothing.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -14,6 +16,7 @@ from llama_index.core.base.llms.types import (
     BaseRecursiveContentBlock,
     CachePoint,
     ChatMessage,
+    DocumentBlock,
     ImageBlock,
     MessageRole,
     TextBlock,
@@ -22,6 +25,8 @@ from llama_index.core.base.llms.types import (
 )
 
 from og_integrations.errors import InvalidRequestError
+from og_integrations.models import model_info
+from og_integrations.protocol.canonical import APRIL
 from og_integrations.protocol.chat import JsonObject
 
 _ROLES = {
@@ -36,9 +41,27 @@ _ROLES = {
 }
 
 
-def to_wire(messages: Sequence[ChatMessage]) -> list[JsonObject]:
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Who gets the messages: a model, behind gateways of a generation, which drop what they do not know."""
+
+    model: str
+    generation: str = APRIL
+
+    def takes_attachments(self, role: str) -> bool:
+        """
+        Whether images and documents in messages of `role` reach the model.
+
+        The captured generation drops them all. OpenAI and xAI take none in the results of tools.
+        """
+        info = model_info(self.model)
+        shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
+        return self.generation != APRIL and info.image_inputs and shown
+
+
+def to_wire(messages: Sequence[ChatMessage], receiver: Receiver) -> list[JsonObject]:
     """Return `messages` as wire messages. Raises `InvalidRequestError` for blocks that cannot be sent."""
-    return [_message(message) for message in messages]
+    return [_message(message, f"messages[{position}]", receiver) for position, message in enumerate(messages)]
 
 
 def tool_calls_of(message: ChatMessage) -> list[JsonObject]:
@@ -50,13 +73,21 @@ def tool_calls_of(message: ChatMessage) -> list[JsonObject]:
     return [_foreign_call(call) for call in message.additional_kwargs.get("tool_calls") or ()]
 
 
-def _message(message: ChatMessage) -> JsonObject:
+def _message(message: ChatMessage, where: str, receiver: Receiver) -> JsonObject:
     role = _ROLES[message.role]
-    wire: JsonObject = {"role": role, "content": _content(message)}
+    wire: JsonObject = {"role": role, "content": _content(message, f"{where} ({role})")}
+    if isinstance(wire["content"], list) and not receiver.takes_attachments(role):
+        kinds = ", ".join(sorted({part["type"] for part in wire["content"]} - {"text"}))
+        raise InvalidRequestError(
+            f"{where} ({role}) has a part of type {kinds}, expected text for {receiver.model} ({receiver.generation} "
+            "gateways). Anything else would not reach the model, and you would pay for an answer about nothing. Remove "
+            'it or describe it; if your gateways take images and documents, set gateway_generation="next".'
+        )
     extra = message.additional_kwargs
     if role == "assistant":
         if calls := tool_calls_of(message):
-            wire["tool_calls"] = calls
+            # An empty text beside tool calls is one that Anthropic refuses.
+            wire |= {"content": wire["content"] or None, "tool_calls": calls}
     elif role == "tool":
         wire["tool_call_id"] = extra.get("tool_call_id")
     elif role == "function":
@@ -64,43 +95,60 @@ def _message(message: ChatMessage) -> JsonObject:
     return wire
 
 
-def _content(message: ChatMessage) -> str | list[JsonObject]:
+def _content(message: ChatMessage, where: str) -> str | list[JsonObject]:
     """
     Return plain text if there is nothing else: lists are hashed in a form of their own.
 
     Text blocks are joined as in `ChatMessage.content`, which is what memories count and users see.
     """
-    blocks = list(_sendable(message.blocks))
+    blocks = list(_sendable(message.blocks, where))
     if all(isinstance(block, TextBlock) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, TextBlock))
-    return [_part(block) for block in blocks]
+    # Empty texts among parts are ones that Anthropic refuses.
+    return [_part(block, where) for block in blocks if not isinstance(block, TextBlock) or block.text]
 
 
-def _sendable(blocks: Sequence[BaseContentBlock]) -> Iterator[TextBlock | ImageBlock]:
+def _sendable(blocks: Sequence[BaseContentBlock], where: str) -> Iterator[TextBlock | ImageBlock | DocumentBlock]:
     for block in blocks:
-        if isinstance(block, TextBlock | ImageBlock):
+        if isinstance(block, TextBlock | ImageBlock | DocumentBlock):
             yield block
         elif isinstance(block, BaseRecursiveContentBlock):
-            yield from _sendable(block.nested_blocks)
+            yield from _sendable(block.nested_blocks, where)
         elif not isinstance(block, CachePoint | ThinkingBlock | ToolCallBlock):
             raise InvalidRequestError(
-                f"A message has a {type(block).__name__}, which the gateway drops before the model sees it. You would "
+                f"{where} has a {type(block).__name__}, which the gateway drops before the model sees it. You would "
                 "pay for an answer about nothing; send its text instead."
             )
 
 
-def _part(block: TextBlock | ImageBlock) -> JsonObject:
+def _part(block: TextBlock | ImageBlock | DocumentBlock, where: str) -> JsonObject:
     if isinstance(block, TextBlock):
         return {"type": "text", "text": block.text}
     try:
-        url = str(block.url) if block.url else block.inline_url()
+        return _document(block) if isinstance(block, DocumentBlock) else _image(block)
     except (ValueError, OSError) as exc:
-        raise InvalidRequestError(f"An ImageBlock could not be read ({type(exc).__name__}); nothing was sent.") from exc
+        raise InvalidRequestError(
+            f"{where} has a {type(block).__name__} that could not be read ({type(exc).__name__}); nothing was sent. "
+            "Give its data or path; only images may be a url."
+        ) from exc
+
+
+def _image(block: ImageBlock) -> JsonObject:
+    url = str(block.url) if block.url else block.inline_url()
     return {"type": "image_url", "image_url": {"url": url} | ({"detail": block.detail} if block.detail else {})}
 
 
+def _document(block: DocumentBlock) -> JsonObject:
+    if block.url:
+        # Reading it here would be a request that nobody pinned or asked for.
+        raise ValueError("a document is sent, not linked")
+    data = base64.b64encode(block.resolve_document().read()).decode()
+    kind = block.document_mimetype or "application/pdf"
+    return {"type": "file", "file": {"filename": block.title, "file_data": f"data:{kind};base64,{data}"}}
+
+
 def _call(call_id: str | None, name: str, arguments: object) -> JsonObject:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
     return {"id": call_id or "", "type": "function", "function": {"name": name, "arguments": text}}
 
 

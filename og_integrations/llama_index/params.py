@@ -42,7 +42,7 @@ def chat_params(defaults: Mapping[str, Any], given: Mapping[str, Any], *, strict
     parallel = options.pop("parallel_tool_calls", True)
     if options.get("tools"):
         options["tools"] = [wire_tool(tool, strict=strict) for tool in options["tools"]]
-        options["tool_choice"] = wire_tool_choice(options.get("tool_choice"), required=False)
+        options["tool_choice"] = wire_tool_choice(options.get("tool_choice"), options["tools"])
     return ChatParams(cast(ChatOptions, options), one_call=not parallel)
 
 

@@ -4,7 +4,7 @@ Tools, tool choices and tool calls, between LlamaIndex and the gateway's words.
 What the gateway does not enforce is dealt with below us (`protocol.translation`), for both adapters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
@@ -12,12 +12,12 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 from pydantic_core import from_json
 
-from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index.messages import tool_calls_of
 from og_integrations.llama_index.responses import receipt_of
 from og_integrations.protocol.chat import JsonObject
 
-_SAME = ("auto", "none", "required")
+_WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 
 
 def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
@@ -31,15 +31,33 @@ def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
     return wire
 
 
-def wire_tool_choice(tool_choice: str | JsonObject | None, *, required: bool) -> str | JsonObject:
-    """Return the wire form of a choice: a mode, a tool's name, or a wire form already."""
-    if tool_choice is None:
-        return "required" if required else "auto"
-    if isinstance(tool_choice, dict) or tool_choice in _SAME:
-        return tool_choice
-    if tool_choice == "any":
+def wire_tool_choice(tool_choice: Any, tools: Sequence[JsonObject]) -> str | JsonObject | None:
+    """
+    Return `tool_choice` as "auto", "none", "required" or a named function; None leaves it to the model.
+
+    Understood: those words, "any", True, a tool's name, and the dicts of OpenAI and Anthropic. Raises
+    `InvalidRequestError` for anything else; the client does for a tool that is not among `tools`.
+    """
+    if tool_choice is None or tool_choice is False or tool_choice == "":
+        return None
+    if tool_choice is True:
         return "required"
-    return {"type": "function", "function": {"name": tool_choice}}
+    names = {tool["function"].get("name") for tool in tools if isinstance(tool.get("function"), Mapping)}
+    name = tool_choice
+    if isinstance(tool_choice, Mapping):
+        function = tool_choice.get("function")
+        kind, name = tool_choice.get("type"), (function if isinstance(function, Mapping) else tool_choice).get("name")
+        if not name and kind in _WORDS:
+            return _WORDS[kind]
+    if not isinstance(name, str):
+        raise InvalidRequestError(
+            f"tool_choice is {tool_choice!r}, expected one of {', '.join(_WORDS)}, a tool's name, or "
+            '{"type": "function", "function": {"name": …}}.'
+        )
+    # A tool may be called "any": its name wins over the word.
+    if name in _WORDS and name not in names and not isinstance(tool_choice, Mapping):
+        return _WORDS[name]
+    return {"type": "function", "function": {"name": name}}
 
 
 def with_user_message(

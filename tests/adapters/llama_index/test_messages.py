@@ -20,19 +20,25 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms import ChatMessage, MessageRole
 
+from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
-from og_integrations.llama_index.messages import to_wire
+from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.protocol.chat import JsonObject
 from tests.adapters.llama_index.auditing import Account
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+DRAWING = ImageBlock(image=PNG)
+PAPER = DocumentBlock(data=b"%PDF-1.4 x", document_mimetype="application/pdf", title="paper.pdf")
+TODAY = Receiver("openai/gpt-4.1")
+NEXT = Receiver("openai/gpt-4.1", "next")
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
 
 
-def wire(**message: Any) -> JsonObject:
-    return to_wire([ChatMessage(**message)])[0]
+def wire(receiver: Receiver = TODAY, **message: Any) -> JsonObject:
+    return to_wire([ChatMessage(**message)], receiver)[0]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +59,7 @@ def test_roles(role: str, expected: str) -> None:
 
 def test_every_role_is_mapped() -> None:
     """No role of LlamaIndex fails."""
-    roles = [to_wire([ChatMessage(role=role, content="x")])[0]["role"] for role in MessageRole]
+    roles = [to_wire([ChatMessage(role=role, content="x")], TODAY)[0]["role"] for role in MessageRole]
     assert set(roles) == {"system", "user", "assistant", "tool", "function"}
 
 
@@ -76,7 +82,7 @@ def test_tool_and_function_messages() -> None:
 def test_texts_are_joined_as_shown() -> None:
     """What is sent is what `ChatMessage.content` shows, as plain text."""
     message = ChatMessage(role="user", content=[TextBlock(text="a"), TextBlock(text="b")])
-    assert to_wire([message])[0]["content"] == message.content == "a\nb"
+    assert to_wire([message], TODAY)[0]["content"] == message.content == "a\nb"
     assert wire(role="user", content="")["content"] == ""
     assert wire(role="assistant", blocks=[])["content"] == ""
 
@@ -109,34 +115,96 @@ def test_tool_calls_of_other_llms() -> None:
         assert wire(role="assistant", content="", additional_kwargs={"tool_calls": [call]})["tool_calls"] == [CALL]
 
 
+def test_calls_stand_without_empty_text() -> None:
+    """Anthropic refuses an empty text beside tool calls."""
+    call = ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs={"a": "ż"})
+    sent = wire(role="assistant", blocks=[TextBlock(text=""), call])
+    assert sent["content"] is None
+    assert sent["tool_calls"][0]["function"]["arguments"] == '{"a": "ż"}'
+
+
+@pytest.mark.parametrize("receiver", [TODAY, NEXT], ids=["today", "next"])
 @pytest.mark.parametrize(
     "block",
-    [
-        AudioBlock(audio=b"x", format="wav"),
-        VideoBlock(video=b"x", video_mimetype="video/mp4"),
-        DocumentBlock(data=b"x", document_mimetype="application/pdf", title="t"),
-    ],
+    [AudioBlock(audio=b"x", format="wav"), VideoBlock(video=b"x", video_mimetype="video/mp4")],
     ids=lambda block: type(block).__name__,
 )
-def test_unsendable_blocks_are_refused(block: Any) -> None:
+def test_unsendable_blocks_are_refused(block: Any, receiver: Receiver) -> None:
     """A block that the model would never see is an error, not an expense."""
-    with pytest.raises(InvalidRequestError, match=rf"{type(block).__name__}, which the gateway drops"):
-        wire(role="user", blocks=[TextBlock(text="what is this?"), block])
+    with pytest.raises(InvalidRequestError, match=rf"\(user\) has a {type(block).__name__}, which the gateway drops"):
+        wire(receiver, role="user", blocks=[TextBlock(text="what is this?"), block])
 
 
-def test_image_parts() -> None:
-    """An image is a part: its URL, or its bytes inline."""
-    text, image = wire(role="user", blocks=[TextBlock(text="?"), ImageBlock(image=PNG, detail="low")])["content"]
+def test_attachments() -> None:
+    """An image is a part: its URL, or its bytes inline; a document is one with its name."""
+    blocks = [TextBlock(text="?"), TextBlock(text=""), ImageBlock(image=PNG, detail="low"), PAPER]
+    text, image, document = wire(NEXT, role="user", blocks=blocks)["content"]
     assert text == {"type": "text", "text": "?"}
     assert image["image_url"]["url"] == "data:image/png;base64," + base64.b64encode(PNG).decode()
     assert image["image_url"]["detail"] == "low"
-    linked = wire(role="user", blocks=[ImageBlock(url="https://example.org/a.png")])["content"][0]
+    file = {
+        "filename": "paper.pdf",
+        "file_data": "data:application/pdf;base64," + base64.b64encode(b"%PDF-1.4 x").decode(),
+    }
+    assert document == {"type": "file", "file": file}
+    linked = wire(NEXT, role="user", blocks=[ImageBlock(url="https://example.org/a.png")])["content"][0]
     assert linked["image_url"] == {"url": "https://example.org/a.png"}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [DocumentBlock(path="/no/such.pdf"), DocumentBlock(url="https://example.org/a.pdf")],
+    ids=["missing", "linked"],
+)
+def test_attachments_that_cannot_be_read(block: Any) -> None:
+    """Nothing is fetched on the way, and what is missing is said."""
+    with pytest.raises(InvalidRequestError, match="could not be read"):
+        wire(NEXT, role="user", blocks=[block])
+
+
+@pytest.mark.parametrize(
+    ("receiver", "role", "taken"),
+    [
+        (TODAY, "user", False),
+        (NEXT, "user", True),
+        (NEXT, "system", False),
+        (NEXT, "assistant", False),
+        (NEXT, "tool", False),
+        (Receiver("anthropic/claude-sonnet-4-6", "next"), "tool", True),
+        (Receiver("openai/o3", "2026-04"), "user", False),
+        (Receiver("nous/hermes-4-70b", "next"), "user", False),
+        (Receiver("someone/new", "next"), "user", False),
+    ],
+)
+def test_who_takes_attachments(receiver: Receiver, role: str, taken: bool) -> None:
+    """They are sent only where the model sees them; elsewhere the error says what would help."""
+    message: dict[str, Any] = {"role": role, "blocks": [DRAWING], "additional_kwargs": {"tool_call_id": "c1"}}
+    if taken:
+        assert wire(receiver, **message)["content"][0]["type"] == "image_url"
+        return
+    with pytest.raises(InvalidRequestError, match=rf"\({role}\) has a part of type image_url, expected text for"):
+        wire(receiver, **message)
+
+
+LOOK = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), DRAWING, PAPER])
 
 
 def test_images_are_refused_by_this_gateway(account: Account) -> None:
     """The gateway of today drops images, so they are refused before anything is paid."""
-    message = ChatMessage(role="user", blocks=[TextBlock(text="?"), ImageBlock(image=PNG)])
-    with pytest.raises(InvalidRequestError, match="'image_url'"):
-        account.llm().chat([message])
+    with pytest.raises(InvalidRequestError, match='gateway_generation="next"'):
+        account.llm().chat([LOOK])
     assert account.authorizations() == []
+
+
+def test_images_reach_the_model_of_a_newer_gateway() -> None:
+    """What was attached is what the model got, and the answer about it is verified."""
+    with Devnet(generation="next") as net:
+        options: dict[str, Any] = {"network": net.network, "private_key": net.private_key}
+        with OpenGradientLLM("openai/gpt-4.1", gateway_generation="next", **options) as llm:
+            response = llm.chat([LOOK])
+            assert response.additional_kwargs["opengradient"]["hashing"] == "next"
+            streamed = list(llm.stream_chat([LOOK]))[-1]
+    expected = (
+        "You said: What is this? (with image_url: image/png of 70 bytes; file: paper.pdf, application/pdf of 10 bytes)"
+    )
+    assert response.message.content == streamed.message.content == expected

@@ -27,6 +27,7 @@ KEY = "0x" + "1f" * 32
         ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"x402_settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"verification": "off"}, "expected 'end' or 'buffer'"),
+        ({"gateway_generation": "2027"}, "expected one of 2026-04, next"),
         ({"spend_policy": {"total": 0.5}}, "spend_policy is not valid"),
         ({"enclave_policy": ["0x00"]}, "enclave_policy is a list"),
     ],
@@ -79,6 +80,8 @@ def everything() -> OpenGradientLLM:
         network=BASE_SEPOLIA,
         temperature=0.3,
         max_tokens=9,
+        stop="END",
+        gateway_generation="next",
         settlement_mode="SETTLE_METADATA",
         spend_policy=SpendPolicy.of({"max_per_authorization": "0.25", "total": "2", "pay_to": ["0xAB"]}),
         enclave_policy=EnclavePolicy(allowed_pcr_hashes={"0xcd"}),
@@ -96,8 +99,8 @@ def test_limits_survive_storing(how: str) -> None:
     restored = OpenGradientLLM.from_json(llm.to_json()) if how == "json" else pickle.loads(pickle.dumps(llm))
     assert restored.to_dict() == llm.to_dict()
     assert restored.spend_policy is not None
-    assert restored.spend_policy.max_per_authorization == OPG // 4
-    assert restored.spend_policy.total == 2 * OPG
+    assert restored.spend_policy.cap_units == OPG // 4
+    assert restored.spend_policy.total_units == 2 * OPG
     assert restored.spend_policy.pay_to == {"0xab"}
     assert restored.network == BASE_SEPOLIA
     assert restored.enclave_policy is not None
@@ -174,3 +177,11 @@ def test_repr_tells_what_was_set() -> None:
     assert repr(OpenGradientLLM("openai/gpt-5", network=BASE_SEPOLIA)) == (
         "OpenGradientLLM(model='openai/gpt-5', network='base-sepolia')"
     )
+
+
+def test_stop_is_a_list(account: Account) -> None:
+    """One sequence or several; the call's own wins."""
+    llm = account.llm(stop="tok2")
+    assert llm.stop == ["tok2"]
+    assert llm.complete("[[tokens=5]]").text == "tok0 tok1 "
+    assert llm.complete("[[tokens=5]]", stop=["tok1"]).text == "tok0 "

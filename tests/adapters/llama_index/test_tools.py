@@ -8,8 +8,9 @@ from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.tools import FunctionTool
 
-from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.llama_index.tools import wire_tool, wire_tool_choice
 from tests.adapters.llama_index.auditing import Account, audited
 
 
@@ -25,6 +26,7 @@ def multiply(a: int, b: int) -> int:
 
 ADD, MULTIPLY = FunctionTool.from_defaults(add), FunctionTool.from_defaults(multiply)
 TOOLS = [ADD, MULTIPLY]
+NAMED = {"type": "function", "function": {"name": "add"}}
 BOTH = 'use tool add {"a": 1, "b": 2} and use tool multiply {"a": 3, "b": 4}'
 
 
@@ -148,3 +150,41 @@ def test_broken_arguments_are_not_repaired(arguments: str) -> None:
     response = ChatResponse(message=ChatMessage(role="assistant", blocks=blocks))
     selections = OpenGradientLLM("openai/gpt-5").get_tool_calls_from_response(response)
     assert [selection.tool_kwargs for selection in selections] == [{}]
+
+
+ANY = FunctionTool.from_defaults(add, name="any")
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (None, None),
+        ("", None),
+        (False, None),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("required", "required"),
+        ("any", "required"),
+        (True, "required"),
+        ({"type": "any"}, "required"),
+        ("add", NAMED),
+        (NAMED, NAMED),
+        ({"type": "tool", "name": "add"}, NAMED),
+    ],
+)
+def test_tool_choices(choice: Any, expected: Any) -> None:
+    """Every form that frameworks use; what is not asked for is not sent."""
+    assert wire_tool_choice(choice, [wire_tool(ADD, strict=False)]) == expected
+
+
+def test_tool_choice_prefers_a_tools_name() -> None:
+    """A tool may be called "any"."""
+    named = {"type": "function", "function": {"name": "any"}}
+    assert wire_tool_choice("any", [wire_tool(ANY, strict=False)]) == named
+
+
+@pytest.mark.parametrize("choice", [3, {"type": "odd"}, {"type": "function", "function": {}}])
+def test_tool_choice_that_is_none(choice: Any) -> None:
+    """What is not understood is not sent either."""
+    with pytest.raises(InvalidRequestError, match="tool_choice is"):
+        wire_tool_choice(choice, [wire_tool(ADD, strict=False)])
