@@ -1,6 +1,6 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench fuzz
 export UV_LINK_MODE = copy
 
 BIN := .venv/bin
@@ -24,6 +24,9 @@ check: $(READY) ## format, lint, types, architecture, documents
 
 bench: $(READY) ## what a verified, paid call costs, next to others
 	@$(BIN)/python -m benchmarks
+
+fuzz: $(READY) ## a million damaged inputs; nothing but our own errors may come out
+	@$(BIN)/python -m tests.fuzz
 
 $(READY): pyproject.toml
 	@for python in $(PYTHON) python3.11 python3; do \

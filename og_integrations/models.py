@@ -7,6 +7,7 @@ word (it answers 400 to names it does not list). Context windows are the provide
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError
 
@@ -156,7 +157,11 @@ def wire_name(model: "str | Enum") -> str:
 
 def model_info(model: "str | Enum") -> ModelInfo:
     """Return what is known about `model`; for an unknown name that is little, and no error."""
-    text = model_name(model)
+    return _info_of(model_name(model))
+
+
+@lru_cache(maxsize=256)
+def _info_of(text: str) -> ModelInfo:
     provider, _, name = text.rpartition("/")
     if not provider:
         provider = next((owner for prefix, owner in _PROVIDERS.items() if name.startswith(prefix)), "")

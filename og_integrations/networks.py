@@ -23,7 +23,8 @@ class Network:
 
     `caip2` is the payment chain as x402 names it (`eip155:<chain id>`); `token` the OPG contract
     there; `rpc_url` the node used for balances, approvals and settlement reads on that chain;
-    `registry_rpc_url` and `registry_address` name the TEERegistry.
+    `registry_rpc_url` and `registry_address` name the TEERegistry. `payees` may be paid besides the payment
+    addresses of the registry's enclaves.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Network:
     registry_rpc_url: str = REGISTRY_RPC
     registry_address: str = REGISTRY_ADDRESS
     explorer_url: str = ""
+    payees: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # JSON has lists only; a network that was written and read again is still the same.
+        object.__setattr__(self, "payees", tuple(self.payees))
 
     @property
     def caip2(self) -> str:

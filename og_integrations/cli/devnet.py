@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
             rpc_port=arguments.port,
             generation=arguments.generation,
             upstream=arguments.upstream,
+            evm=arguments.evm,
         )
     except OSError as exc:
         raise ConfigurationError(

@@ -111,6 +111,13 @@ def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--generation", default="2026-04", help="of the gateways: 2026-04 (captured) or next (default: %(default)s)"
     )
     command.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers for the models")
+    command.add_argument(
+        "--evm",
+        choices=["anvil"],
+        nargs="?",
+        const="anvil",
+        help="a real EVM node (on a port of its own) with the real Permit2 as chain; needs npm and the extra evm",
+    )
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

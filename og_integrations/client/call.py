@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from og_integrations.errors import GatewayError, MalformedReplyError
-from og_integrations.protocol.answer import parse_json_object
+from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -186,8 +186,8 @@ def _safe_reason(call: Call, body: bytes) -> str:
     if not isinstance(reason, str) or "{" in reason or "[" in reason:
         return ""
     if any(text[:12] in reason for text in _texts(json.loads(call.wire)) if len(text) >= 4):
-        return f": {reply['title'][:80]}" if isinstance(reply.get("title"), str) else ""
-    return f": {reason[:200]}"
+        return f": {shown(reply['title'], 80)}" if isinstance(reply.get("title"), str) else ""
+    return f": {shown(reason, 200)}"
 
 
 def _texts(request: JsonObject) -> list[str]:

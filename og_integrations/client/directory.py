@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from og_integrations.client.rpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.settings import Settings
 from og_integrations.errors import DiscoveryError, EnclaveRejectedError
-from og_integrations.protocol.enclave import LLM_PROXY, Enclave, EnclavePolicy, tee_id_of
+from og_integrations.protocol.enclave import LLM_PROXY, ZERO_ADDRESS, Enclave, EnclavePolicy, tee_id_of
 from og_integrations.protocol.registry import decode_enclaves, encode_get_active_tees
 
 REFRESH_AFTER = 300
@@ -30,7 +30,8 @@ class Directory:
     """
     The enclaves in use by one client.
 
-    `pick` chooses among equals; it is an argument so that tests can decide.
+    One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
+    calls take turns. `pick` chooses among equals; it is an argument so that tests can decide.
     """
 
     def __init__(
@@ -39,11 +40,16 @@ class Directory:
         policy: EnclavePolicy,
         lock: AbstractContextManager[Any],
         pick: Callable[[list[Enclave]], Enclave] = random.choice,
+        *,
+        spread: bool = False,
     ) -> None:
         self._settings = settings
         self._policy = policy
         self._lock = lock
         self._pick = pick
+        self._spread = spread
+        self._turn = 0
+        self._last_turns: dict[str, int] = {}
         self._listed: dict[str, Enclave] = {}
         self._seen: dict[str, Enclave] = {}
         self._refresh_at = 0.0
@@ -54,7 +60,8 @@ class Directory:
         """
         Return the enclave to use at unix time `now`, other than those whose ids are in `avoid`.
 
-        The same one as long as the registry lists it and it answers. Raises `DiscoveryError`.
+        The same one as long as the registry lists it and it answers, or each in its turn. Raises
+        `DiscoveryError`.
         """
         with self._lock:
             cold = not self._listed
@@ -91,7 +98,7 @@ class Directory:
         self.leave(enclave, now)
 
     def has_other(self, tried: Collection[str]) -> bool:
-        """Whether an enclave is listed that was not tried and is not cooling down."""
+        """Whether an enclave is listed that was not tried."""
         with self._lock:
             return any(tee_id not in tried for tee_id in self._listed)
 
@@ -100,8 +107,21 @@ class Directory:
         with self._lock:
             return self._seen[tee_id]
 
+    def payees(self, enclave: Enclave) -> frozenset[str]:
+        """
+        Return whom an offer of `enclave` may ask to pay, in lower case; empty if nobody has said.
+
+        Any enclave of the registry, since their operators share wallets; but not without a word of its own.
+        """
+        known = {address.lower() for address in self._settings.network.payees}
+        own = enclave.payment_address.lower()
+        if enclave.source == "registry" and own != ZERO_ADDRESS:
+            with self._lock:
+                known |= {own, *(listed.payment_address.lower() for listed in self._listed.values())}
+        return frozenset(known - {ZERO_ADDRESS})
+
     def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
-        if self._current is not None and self._current not in avoid:
+        if not self._spread and self._current is not None and self._current not in avoid:
             return self._listed[self._current]
         candidates = [enclave for tee_id, enclave in self._listed.items() if tee_id not in avoid]
         rested = [enclave for enclave in candidates if self._cooling.get(enclave.tee_id, 0) <= now]
@@ -110,9 +130,16 @@ class Directory:
                 f"All {len(self._listed)} enclaves known were tried and could not be reached, or were left less "
                 f"than {COOL_DOWN} s ago. Nothing was sent; try again later."
             )
-        chosen = self._pick(rested)
+        chosen = self._pick(self._longest_unused(rested))
+        self._turn += 1
+        self._last_turns[chosen.tee_id] = self._turn
         self._current = chosen.tee_id
         return chosen
+
+    def _longest_unused(self, enclaves: list[Enclave]) -> list[Enclave]:
+        # By the last turn, not by the number of turns: one that is new would have to catch up alone.
+        oldest = min(self._last_turns.get(enclave.tee_id, 0) for enclave in enclaves)
+        return [enclave for enclave in enclaves if self._last_turns.get(enclave.tee_id, 0) == oldest]
 
     def _refresh(self, now: float, cold: bool) -> Fetching[None]:
         try:

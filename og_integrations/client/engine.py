@@ -16,11 +16,11 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from og_integrations.client.budget_file import open_store
 from og_integrations.client.call import Answer, Call, Progress, gateway_error
 from og_integrations.client.directory import Directory
 from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.settings import resolve_settings
+from og_integrations.client.shared_books import session_book
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -30,7 +30,7 @@ from og_integrations.errors import (
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
@@ -38,7 +38,7 @@ from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
 from og_integrations.protocol.record import build_receipt
-from og_integrations.protocol.sessions import Route, SessionBook
+from og_integrations.protocol.sessions import Route
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
@@ -62,6 +62,7 @@ class Engine:
         verification: str = "end",
         timeout: float | None = None,
         max_retries: int = 2,
+        spread: bool = False,
         default_headers: Mapping[str, str] | None = None,
         gateway_generation: str = APRIL,
         **settings: Any,
@@ -76,11 +77,9 @@ class Engine:
         self.default_headers = dict(default_headers or {})
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
-        # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
-        store = open_store(policy.store)
-        self.budget = Budget(policy, threading.RLock(), store=store, new_id=lambda: secrets.token_hex(16))
-        self.book = SessionBook(self.budget, lock=threading.RLock)
-        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock())
+        self.book = session_book(self.settings, policy)
+        self.budget = self.book.budget
+        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock(), spread=spread)
         self._signatures: OrderedDict[str, None] = OrderedDict()
         self._signatures_lock = threading.Lock()
 
@@ -187,6 +186,7 @@ class Engine:
                 tee_id=enclave.tee_id,
                 path=progress.call.path,
                 host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,
+                payees=self.directory.payees(enclave),
             )
             progress.sent_at = now()
             try:

@@ -34,7 +34,9 @@ class ClientOptions(TypedDict, total=False):
     `settlement_mode` (also `x402_settlement_mode`): what is published about calls.
     `verification`: `"end"` (text of a stream is shown before its proof, tool calls are not) or
     `"buffer"` (nothing is). `timeout`: seconds for each wait. `max_retries`: how many other enclaves
-    to try when one cannot be connected to. `default_headers`: sent with every request.
+    to try when one cannot be connected to. `spread`: let calls take turns on all enclaves, for more of
+    them at once than one enclave likes; each has its own session, so the first round authorizes one
+    payment per enclave. `default_headers`: sent with every request.
     `gateway_generation`: `"2026-04"`, which drops images before the model sees them (so they are
     refused here), or `"next"`, which takes them; both kinds of hashing are always recognised.
     """
@@ -53,6 +55,7 @@ class ClientOptions(TypedDict, total=False):
     verification: str
     timeout: float | None
     max_retries: int
+    spread: bool
     default_headers: Mapping[str, str] | None
     gateway_generation: str
 

@@ -15,7 +15,7 @@ from og_integrations.errors import (
     DiscoveryError,
     MalformedReplyError,
 )
-from og_integrations.protocol.answer import parse_json_object
+from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import JsonObject
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def rpc(rpc_url: str, method: str, params: list[object]) -> Fetching[object]:
     if "result" not in reply:
         error = reply.get("error")
         message = error.get("message") if isinstance(error, dict) else "no result"
-        raise DiscoveryError(f"The node {rpc_url} refused {method}: {str(message)[:200]}.")
+        raise DiscoveryError(f"The node {rpc_url} refused {method}: {shown(str(message), 200)}.")
     return reply["result"]
 
 

@@ -4,6 +4,7 @@ Settings, and the only reader of the environment.
 | variable | meaning |
 | --- | --- |
 | `OG_PRIVATE_KEY`, `OPENGRADIENT_PRIVATE_KEY` | the wallet's key, hex |
+| `OG_KEYSTORE`, `OG_KEYSTORE_PASSWORD` | a keystore file with that key, and its password |
 | `OG_NETWORK` | `base` (default), `base-sepolia` or `devnet` |
 | `OG_RPC_URL` | node of the payment chain |
 | `OG_REGISTRY_RPC_URL`, `OG_REGISTRY_ADDRESS` | where the TEERegistry is |
@@ -60,14 +61,13 @@ def resolve_settings(
     """
     Return the settings from arguments and environment.
 
-    Raises `ConfigurationError` for an unknown network, a malformed key, or both key and signer.
+    Raises `ConfigurationError` for an unknown network, a malformed key or keystore, or two wallets.
     """
     env = os.environ if environment is None else environment
     if private_key is not None and signer is not None:
         raise ConfigurationError("Both private_key and signer were given; give one.")
     if signer is None:
-        key = private_key or next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
-        signer = LocalSigner(key) if key else None
+        signer = LocalSigner(private_key) if private_key else _signer(env)
     elif not isinstance(signer, Signer):
         raise ConfigurationError(
             f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
@@ -93,6 +93,16 @@ def keyless_settings() -> Settings:
 def rpc_url_setting() -> str | None:
     """Return `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names."""
     return os.environ.get("OG_RPC_URL") or None
+
+
+def _signer(env: Mapping[str, str]) -> Signer | None:
+    key = next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
+    keystore = env.get("OG_KEYSTORE")
+    if key and keystore:
+        raise ConfigurationError("Both OG_KEYSTORE and a private key are in the environment; unset one.")
+    if keystore:
+        return LocalSigner.from_keystore(keystore, env.get("OG_KEYSTORE_PASSWORD", ""))
+    return LocalSigner(key) if key else None
 
 
 def _network(value: str | Network, **overrides: str | None) -> Network:

@@ -8,9 +8,11 @@ KMS, a remote wallet, a hardware key.
 import re
 import sys
 from collections.abc import Awaitable
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.chat import decode_json
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
@@ -60,6 +62,19 @@ class LocalSigner:
         except ValueError as exc:
             raise ConfigurationError("The private key is out of the range of secp256k1 keys.") from exc
 
+    @classmethod
+    def from_keystore(cls, path: str | Path, password: str) -> Self:
+        """
+        Return the key in a keystore file (Web3 Secret Storage, as geth, Foundry and eth-account write it).
+
+        Opening it takes a second or so, by design of the format. Raises `ConfigurationError`.
+        """
+        try:
+            content = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigurationError(f"The keystore {path} cannot be read ({type(exc).__name__}).") from exc
+        return cls(_decrypted(path, content, password))
+
     @property
     def address(self) -> str:
         """The wallet's address, EIP-55."""
@@ -79,6 +94,20 @@ class LocalSigner:
 
     def __reduce__(self) -> str:
         raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
+
+
+def _decrypted(path: str | Path, content: str, password: str) -> str:
+    account_type = _load_account()
+    wrong = ""
+    try:
+        return "0x" + bytes(account_type.decrypt(decode_json(content), password)).hex()
+    except ValueError as exc:
+        # The MAC is the only thing in the file that depends on the password.
+        wrong = "the password is wrong" if "MAC mismatch" in str(exc) else "it is no keystore file"
+    except (KeyError, TypeError, AttributeError, NotImplementedError):
+        wrong = "it is no keystore file of a kind that eth-account knows"
+    # Outside of the handlers: a cause could quote what was decrypted.
+    raise ConfigurationError(f"The keystore {path} cannot be opened: {wrong}.")
 
 
 def _load_account() -> Any:

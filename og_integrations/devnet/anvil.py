@@ -47,6 +47,8 @@ class Anvil:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={"PATH": os.environ.get("PATH", os.defpath)},
+            # Ctrl-C in a terminal is for the devnet, which settles what is open before it ends the node.
+            start_new_session=True,
         )  # fmt: skip
         self._http = httpx.Client(trust_env=False, timeout=_MINED_SECONDS)
         self._finalizer = weakref.finalize(self, _end, self._process, self._http)

@@ -33,6 +33,7 @@ class ModelOptions(TypedDict, total=False):
     timeout: float | None
     request_timeout: float | None
     max_retries: int | None
+    spread: bool
     default_headers: dict[str, str] | None
     http_client: "SyncHttpClient | None"
     http_async_client: "AsyncHttpClient | None"

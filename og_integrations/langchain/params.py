@@ -43,6 +43,8 @@ class ModelParams(Serializable):
     """Where to cut the answer, at most four. Cut here, after verification: the gateway ignores it."""
     timeout: float | None = None
     """Seconds to wait for each piece of an answer; 120 unless set."""
+    spread: bool = False
+    """Whether calls go round all enclaves in turn, each with a session of its own."""
     max_retries: int | None = None
     """How many other enclaves to try if one cannot be connected to. Nothing paid is ever repeated."""
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
@@ -146,6 +148,7 @@ class ModelParams(Serializable):
             "max_retries": 2 if self.max_retries is None else self.max_retries,
             "default_headers": self.default_headers,
             "gateway_generation": self.gateway_generation,
+            "spread": self.spread,
         }
         return self.engines.clients(options, http_client=self.http_client, http_async_client=self.http_async_client)
 

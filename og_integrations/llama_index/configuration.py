@@ -70,6 +70,7 @@ _OF_ENGINE = (
     "max_retries",
     "default_headers",
     "gateway_generation",
+    "spread",
 )
 
 
@@ -124,6 +125,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     verification: str = Field(default="end", frozen=True)
     max_retries: int = Field(default=2, ge=0, frozen=True)
     default_headers: dict[str, str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
+    spread: bool = Field(default=False, frozen=True, description="Go round all enclaves in turn.")
     gateway_generation: str = Field(default=APRIL, frozen=True, description='"next" gateways take images.')
 
     _backend: Backend = PrivateAttr()

@@ -29,6 +29,11 @@ _SETTLEMENT_KEYS = (
 )
 
 
+def shown(text: str, limit: int) -> str:
+    """Return a stranger's `text` as it may stand in a message: short, on one line, without terminal escapes."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
+
+
 def parse_json_object(body: bytes | str, what: str) -> JsonObject:
     """Decode `body` as one JSON object. Raises `MalformedReplyError`, naming `what`."""
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError
-from og_integrations.protocol.answer import build_completion, list_of, only_choice, parse_json_object, text_of
+from og_integrations.protocol.answer import build_completion, list_of, only_choice, parse_json_object, shown, text_of
 from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
 from og_integrations.protocol.sse import DONE
 
@@ -55,7 +55,7 @@ class StreamAssembler:
         if "error" in chunk:
             failed = StreamFailedError(
                 "The gateway reported a failure in the middle of the stream "
-                f"({_short(chunk['error'])}). What came so far is not an answer and was not charged; ask again."
+                f"({shown(str(chunk['error']), 80)}). What came so far is not an answer and was not charged; ask again."
             )
             failed.partial_text = self.text
             raise failed
@@ -142,7 +142,3 @@ def _fragment(item: object) -> ToolCallDelta:
     if not all(text is None or isinstance(text, str) for text in texts):
         raise MalformedReplyError("A streamed tool call holds something else than text in id, name or arguments.")
     return ToolCallDelta(index, *texts)
-
-
-def _short(value: object) -> str:
-    return str(value)[:80]

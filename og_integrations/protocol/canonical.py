@@ -50,7 +50,7 @@ def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> b
     elif path == COMPLETION_PATH:
         rebuilt = _completion(request)
     else:
-        raise InvalidRequestError(f"No request to {path!r} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
+        raise InvalidRequestError(f"No request to {path!r:.80} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
     return json.dumps(rebuilt, sort_keys=True).encode("ascii")
 
 
@@ -137,7 +137,7 @@ def _message(message: object, hashing: str) -> JsonObject:
             return {"role": role, "content": content, "name": message.get("name")}
         case _:
             raise InvalidRequestError(
-                f"A message has the role {role!r}; the gateway knows system, user, assistant, tool, function."
+                f"A message has the role {role!r:.40}; the gateway knows system, user, assistant, tool, function."
             )
 
 

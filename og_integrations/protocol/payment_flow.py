@@ -132,7 +132,7 @@ def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Req
     for raw in offer.accepts:
         try:
             requirement = parse_requirement(raw)
-            wallet.book.budget.policy.check(requirement, route.host)
+            wallet.book.check(requirement, route)
         except OpenGradientError as exc:
             refusals.append(exc)
         else:

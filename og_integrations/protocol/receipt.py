@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol import canonical
-from og_integrations.protocol.answer import parse_json_object
+from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import Completion, JsonObject, TeeProof
 from og_integrations.protocol.checks import Check, CheckLog, StepError
 from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
@@ -134,10 +134,10 @@ def _request(exchange: Exchange) -> JsonObject:
 
 def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
     if completion.model != request.get("model"):
-        raise StepError(f"the answer is from model {completion.model!r}, expected {request.get('model')!r}")
+        raise StepError(f"the answer is from model {completion.model!r:.100}, expected {request.get('model')!r:.100}")
     if bool(completion.tool_calls) != (completion.finish_reason == "tool_calls"):
         raise StepError(
-            f"finish_reason {completion.finish_reason!r} with {len(completion.tool_calls)} tool calls: the "
+            f"finish_reason {completion.finish_reason!r:.40} with {len(completion.tool_calls)} tool calls: the "
             "signature covers either text or tool calls, and this does not say which"
         )
     tools = request.get("tools")
@@ -160,7 +160,7 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
 
 def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
     if (key_id := _key_id(enclave.public_key)) != enclave.tee_id:
-        raise StepError(f"the key's id is {key_id}, expected {enclave.tee_id}")
+        raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
     if normalize_tee_id(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 

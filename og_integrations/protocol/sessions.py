@@ -16,10 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from og_integrations.errors import SigningError
+from og_integrations.errors import PayeeRefusedError, SigningError
 from og_integrations.protocol.budget import Budget, Hold, Lock
+from og_integrations.protocol.payees import Payees
 from og_integrations.protocol.permit2 import Authorization
+from og_integrations.protocol.routes import Route
 from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
+
+__all__ = ["Approval", "Grant", "RENEW_BEFORE", "Route", "SessionBook"]
 
 Approval = Literal["unasked", "asking", "given"]
 RENEW_BEFORE = 130
@@ -28,20 +32,6 @@ Seconds before its deadline at which an authorization is no longer used. The gat
 session up to 125 s after its last charged use, and settling after the deadline reverts.
 """
 _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """
-    What a session is bound to: one payer, payment network, enclave and path. `host` is the
-    gateway's host name, which the policy may restrict.
-    """
-
-    payer: str
-    network: str
-    tee_id: str
-    path: str
-    host: str
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -71,6 +61,7 @@ class SessionBook:
         self._lock = lock()
         self._grants: dict[Route, Grant] = {}
         self._offers: dict[Route, Requirement] = {}
+        self._payees = Payees()
 
     def current(self, route: Route, now: int) -> Grant | None:
         """Return the grant to use for `route` at unix time `now`, None if there is none."""
@@ -88,9 +79,22 @@ class SessionBook:
             return self._joined(route, now)
 
     def offer(self, route: Route) -> Requirement | None:
-        """Return what was asked for last time, so that a renewal needs no 402 first."""
+        """Return what was asked for last time, so that a renewal needs no 402 first; None if it may not be paid now."""
         with self._lock:
-            return self._offers.get(route)
+            known = self._offers.get(route)
+            try:
+                if known is not None:
+                    self._payees.check(known, route, self.budget.policy)
+            except PayeeRefusedError:
+                # The registry has another payee by now: what the gateway asks today decides.
+                del self._offers[route]
+                return None
+            return known
+
+    def check(self, requirement: Requirement, route: Route) -> None:
+        """Ask policy and memory about an offer. Raises `OfferRefusedError`."""
+        with self._lock:
+            self._check(requirement, route)
 
     def open(self, route: Route, requirement: Requirement, *, now: int, nonce: Callable[[], int]) -> tuple[Grant, bool]:
         """
@@ -103,7 +107,7 @@ class SessionBook:
             grant = self._joined(route, now)
             if grant is not None:
                 return grant, False
-            self.budget.policy.check(requirement, route.host)
+            self._check(requirement, route)
             authorization = build_authorization(requirement, payer=route.payer, now=now, nonce=nonce())
             lifetime = requirement.max_timeout_seconds
             grant = Grant(
@@ -175,6 +179,7 @@ class SessionBook:
         self._arrived(grant)
         grant.hold.settle()
         with self._lock:
+            self._payees.remember(grant.requirement, route)
             if session_id is None:
                 self._drop(route, grant)
             else:
@@ -211,6 +216,10 @@ class SessionBook:
             grant.abandoned = True
             self._drop(route, grant)
         grant.hold.release()
+
+    def _check(self, requirement: Requirement, route: Route) -> None:
+        self.budget.policy.check(requirement, route.host)
+        self._payees.check(requirement, route, self.budget.policy)
 
     def _joined(self, route: Route, now: int) -> Grant | None:
         grant = self._grants.get(route)

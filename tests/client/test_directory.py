@@ -39,12 +39,14 @@ def _enclave(number: int, **changes: Any) -> Enclave:
     return replace(enclave, **changes)
 
 
-ONE, TWO = _enclave(1), _enclave(2)
+ONE, TWO, THREE = _enclave(1), _enclave(2), _enclave(3)
 
 
-def _directory(policy: EnclavePolicy | None = None) -> Directory:
+def _directory(policy: EnclavePolicy | None = None, *, spread: bool = False) -> Directory:
     settings = resolve_settings(network="devnet", environment={})
-    return Directory(settings, policy or EnclavePolicy(), threading.Lock(), pick=lambda enclaves: enclaves[0])
+    return Directory(
+        settings, policy or EnclavePolicy(), threading.Lock(), pick=lambda enclaves: enclaves[0], spread=spread
+    )
 
 
 def _listing(*enclaves: Enclave) -> bytes:
@@ -97,6 +99,24 @@ def test_left_enclave_is_looked_up_again() -> None:
     with pytest.raises(DiscoveryError):
         _run(directory.choose(2), _listing(replace(ONE, certificate=b"renewed")))
     assert _run(directory.choose(1 + COOL_DOWN)).certificate == b"renewed"
+
+
+def test_new_enclave_gets_its_turn_and_not_all_turns() -> None:
+    directory = _directory(spread=True)
+    chosen = [_run(directory.choose(0), _listing(ONE, TWO))]
+    chosen += [_run(directory.choose(1)) for _ in range(5)]
+    assert chosen == [ONE, TWO] * 3
+    chosen = [_run(directory.choose(REFRESH_AFTER), _listing(ONE, TWO, THREE))]
+    chosen += [_run(directory.choose(REFRESH_AFTER)) for _ in range(5)]
+    assert chosen == [THREE, ONE, TWO] * 2
+
+
+def test_left_enclave_takes_turns_again_after_its_cool_down() -> None:
+    directory = _directory(spread=True)
+    _run(directory.choose(0), _listing(ONE, TWO))
+    directory.leave(ONE, 1)
+    assert [_run(directory.choose(1), _listing(ONE, TWO)), _run(directory.choose(1))] == [TWO, TWO]
+    assert [_run(directory.choose(1 + COOL_DOWN)) for _ in range(3)] == [ONE, TWO, ONE]
 
 
 def test_registry_away_keeps_what_is_known() -> None:

@@ -4,12 +4,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import httpcore
 import pytest
 
-from og_integrations import pytest_plugin
+from og_integrations import client, pytest_plugin
 
 pytest_plugins = ["pytester"]
+
+LOADED = (httpcore, client)
+"""pytester forgets modules that an inner run was first to load; those who know them would have other ones."""
 Run = Callable[[str], pytest.RunResult]
 
 PAYING_TWICE = """
@@ -42,6 +47,14 @@ def test_example_in_the_docstring_runs(run: Run) -> None:
     code = re.search(r"```python\n(.*?)```", pytest_plugin.__doc__ or "", re.DOTALL)
     assert code is not None
     assert len(code[1].splitlines()) <= 12
+    run(code[1]).assert_outcomes(passed=1)
+
+
+def test_example_in_the_readme_runs(run: Run) -> None:
+    pytest.importorskip("langchain_core")
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    code = re.search(r"```py\n(.*?)```", readme, re.DOTALL)
+    assert code is not None
     run(code[1]).assert_outcomes(passed=1)
 
 
@@ -83,6 +96,14 @@ def test_secret_in_the_log_fails_the_test(run: Run) -> None:
     """)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["secret_leaked: a secret stands in a log"])
+
+
+def test_entry_point_is_installed(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip leaves it: a folder without any configuration sees the fixtures."""
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
+    monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
+    pytester.makepyfile("def test_it(opengradient_devnet, opengradient_verdict): pass")
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_nothing_is_loaded_before_it_is_asked_for() -> None:

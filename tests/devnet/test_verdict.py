@@ -5,6 +5,7 @@ import hashlib
 import json
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -150,6 +151,19 @@ def test_no_timeout(net: Devnet, raw: Raw) -> None:
         raw.http.post(CHAT, json=ask("hi"), headers={"PAYMENT-SIGNATURE": raw.payment()}, timeout=0.2)
     assert net.verdict().clean
     assert net.verdict(patience=0.1).names == ("no_timeout",)
+
+
+def test_client_that_still_waits_has_no_timeout(net: Devnet, raw: Raw) -> None:
+    payment = {"PAYMENT-SIGNATURE": raw.payment()}
+    net.inject("stall_after_payment")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(raw.http.post, CHAT, json=ask("hi"), headers=payment, timeout=1)
+        while not net.journal.exchanges[-1].faults:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        verdict = net.verdict(patience=0.1)
+    assert (verdict.names, net.verdict(patience=5).clean) == (("no_timeout",), True)
+    assert isinstance(waiting.exception(), httpx.ReadTimeout)
 
 
 def test_slow_model_is_waited_for(net: Devnet, raw: Raw) -> None:

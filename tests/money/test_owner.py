@@ -109,11 +109,13 @@ def test_calls_that_share_an_authorization_ask_once(net: Devnet) -> None:
 
 
 def test_tasks_on_one_budget_never_exceed_it(net: Devnet) -> None:
-    """64 tasks of 4 clients, a budget of two authorizations in one store: two are signed, the rest is told."""
+    """64 tasks of 4 wallets, a budget of two authorizations in one store: two are signed, the rest is told."""
     store = MemoryStore(threading.RLock())
+    options: dict[str, Any] = {"network": net.network, "spend_policy": {"total": "0.2", "store": store}}
+    wallets = [net.new_wallet().private_key for _ in range(4)]
 
     async def ask() -> list[Any]:
-        payers = [aclient(net, total="0.2", store=store) for _ in range(4)]
+        payers = [AsyncClient(private_key=private_key, **options) for private_key in wallets]
         calls = [payers[number % 4].chat(MODEL, HI) for number in range(64)]
         found = await asyncio.gather(*calls, return_exceptions=True)
         await asyncio.gather(*(payer.aclose() for payer in payers))
@@ -194,9 +196,11 @@ def test_kill_switch_stops_sessions_that_are_open(net: Devnet) -> None:
 
 
 def test_one_file_is_one_budget_and_one_switch(net: Devnet, tmp_path: Path) -> None:
-    """Two clients that name the same file, as two processes would."""
+    """Two wallets that name the same file share the account, but no session."""
     store = tmp_path / "budget.sqlite"
-    with client(net, total="0.1", store=store) as one, client(net, total="0.1", store=str(store)) as other:
+    policy = {"total": "0.1", "store": str(store)}
+    second = Client(private_key=net.new_wallet().private_key, network=net.network, spend_policy=policy)
+    with client(net, total="0.1", store=store) as one, second as other:
         one.chat(MODEL, HI)
         with pytest.raises(BudgetExceededError, match=r"SpendPolicy\.total"):
             other.chat(MODEL, HI)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from og_integrations.protocol.x402 import (
     parse_session,
     parse_settlement,
 )
+from tests.fuzz.targets import TARGETS
 from tests.protocol.captures import CAPTURES, SIGNED, exchange, proof_of, read_stream
 from tests.protocol.flows import NOW, REQUIREMENT, ROUTE
 from tests.protocol.own_enclave import key, signed_exchange
@@ -67,6 +69,22 @@ def damaged(data: bytes, position: int, piece: bytes, drop: int) -> bytes:
     """Return `data` with some bytes replaced somewhere."""
     position %= len(data) + 1
     return data[:position] + piece + data[position + drop :]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_seeds(name: str) -> None:
+    """A few cases of `make fuzz`, always the same ones."""
+    rng = random.Random(name)
+    for _ in range(300):
+        TARGETS[name].survives(TARGETS[name].case(rng))
+
+
+def test_strangers_words_are_fit_for_a_log() -> None:
+    """No terminal escapes, no second line, nothing that UTF-8 refuses, and not much."""
+    with pytest.raises(OpenGradientError) as caught:
+        StreamAssembler().feed(json.dumps({"error": "\x1b[2J\nverified\ud800" + "x" * 10**6}))
+    assert "(\ufffd[2J\ufffdverified\ufffdxxx" in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 damage = st.tuples(st.integers(0, 10**6), st.binary(max_size=4) | st.just(b"null"), st.integers(0, 40))

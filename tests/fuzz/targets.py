@@ -1,0 +1,219 @@
+"""
+What strangers' bytes reach, as one table: where good bytes come from, and who reads them.
+
+`make fuzz` runs a million cases over it, `tests/protocol/test_hostile_bytes.py` a few hundred.
+"""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from og_integrations.cli.judging import judge
+from og_integrations.cli.saved import UnusableInputError, parse_saved
+from og_integrations.cli.trust import trust_file_key
+from og_integrations.client.call import Call, gateway_error
+from og_integrations.client.directory import read_enclaves
+from og_integrations.client.engine import Engine
+from og_integrations.client.fetching import drive
+from og_integrations.client.settings import resolve_settings
+from og_integrations.errors import OpenGradientError
+from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.assembly import StreamAssembler
+from og_integrations.protocol.canonical import HASHINGS, request_hash
+from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.receipt import verify_receipt
+from og_integrations.protocol.record import CallRecord, build_receipt
+from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
+from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.x402 import (
+    PAYMENT_REQUIRED,
+    SESSION,
+    ReplyHead,
+    build_authorization,
+    parse_offer,
+    parse_requirement,
+    parse_session,
+    parse_settlement,
+)
+from tests.fuzz.mutation import in_base64, mutated
+from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
+
+OURS = (OpenGradientError, UnusableInputError)
+"""What may come out; `UnusableInputError` is what `verify` says of files that are no exchange."""
+Mutation = Callable[[bytes, random.Random], bytes]
+
+
+LONGEST_MESSAGE = 1000
+
+
+def check_message(message: str) -> None:
+    """Check that an error is fit for a log: strangers do not fill it, and it can be written."""
+    assert len(message) <= LONGEST_MESSAGE, message[:200]
+    assert message.encode()
+
+
+def only_ours(read: Callable[..., object], *arguments: Any) -> None:
+    """Call `read`; an error of ours is fine, what else it raises passes."""
+    try:
+        read(*arguments)
+    except OURS as exc:
+        check_message(str(exc))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`read` is given damaged `seeds`; it may return or raise one of `OURS` with a fit message."""
+
+    seeds: Sequence[bytes]
+    read: Callable[[bytes], object]
+    mutation: Mutation = mutated
+
+    def case(self, rng: random.Random) -> bytes:
+        """Return the next input."""
+        return self.mutation(rng.choice(self.seeds), rng)
+
+    def survives(self, data: bytes) -> None:
+        """Read `data`; what this raises is a finding."""
+        only_ours(self.read, data)
+
+
+def _stream(data: bytes) -> None:
+    decoder, assembler = SSEDecoder(), StreamAssembler()
+    half = len(data) // 2
+    for piece in (data[:half], data[half:], b"\n"):
+        for event in decoder.feed(piece):
+            assembler.feed(event)
+    verify_receipt(exchange(completion=assembler.finish()))
+
+
+def _body(data: bytes) -> None:
+    for path in (COMPLETION_PATH, CHAT_PATH):
+        only_ours(lambda path=path: verify_receipt(exchange(path=path, completion=parse_completion(path, data))))
+
+
+def _error_body(data: bytes) -> None:
+    check_message(str(gateway_error(_call(), 400, data)))
+
+
+@cache
+def _call() -> Call:
+    engine = Engine(network="devnet", private_key="0x" + "11" * 32)
+    return engine.prepare_chat("openai/gpt-5-mini", [{"role": "user", "content": "What was asked"}])
+
+
+def _request(data: bytes) -> None:
+    request = parse_json_object(data, "The request")
+    for path in (CHAT_PATH, COMPLETION_PATH):
+        for hashing in HASHINGS:
+            only_ours(request_hash, path, request, hashing)
+
+
+def _offer(data: bytes) -> None:
+    offer = parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
+    for way in offer.accepts if offer else ():
+        authorization = build_authorization(parse_requirement(way), payer=ROUTE.payer, now=NOW, nonce=1)
+        authorization.digest()
+        json.dumps(authorization.payload("0x"))
+
+
+def _paid_headers(data: bytes) -> None:
+    text = data.decode("latin-1")
+    head = ReplyHead(200, [("PAYMENT-RESPONSE", text), ("x-processing-hash", text), (SESSION, text)])
+    for read in (parse_settlement, parse_session):
+        only_ours(read, head)
+
+
+def _registry(data: bytes) -> None:
+    for decode in (decode_bool, decode_enclave, decode_enclaves):
+        only_ours(decode, data)
+
+
+def _node(data: bytes) -> None:
+    """A node's, or a gateway's, own JSON about who the enclaves are."""
+    for where in ({"network": "devnet"}, {"gateway_url": "http://127.0.0.1:1"}):
+        reading = read_enclaves(resolve_settings(**where, environment={}))  # type: ignore[arg-type]
+        only_ours(drive, reading, lambda effect: data)
+
+
+def _saved(data: bytes) -> None:
+    for check in judge(parse_saved(data), trust_file_key).checks:
+        check_message(check.detail)
+
+
+def _pem() -> str:
+    key = load_der_public_key(ENCLAVE.public_key)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _saved_exchanges() -> list[bytes]:
+    pem, saved = _pem(), []
+    for capture in SIGNED:
+        members: dict[str, Any] = {
+            "path": capture.path,
+            "request": capture.wire.decode(),
+            "content_type": capture.content_type,
+            "response": capture.body.decode(),
+            "tee_id": ENCLAVE.tee_id,
+            "public_key_pem": pem,
+        }
+        saved.append(json.dumps(members).encode())
+        saved.append(json.dumps({"receipt": _receipt(capture.name), "exchange": members}).encode())
+    return saved
+
+
+def _receipt(name: str) -> dict[str, Any]:
+    paid = paying(wallet()).reply(answer()).paid
+    assert paid is not None
+    verified = verify_receipt(exchange(name))
+    record = CallRecord(
+        model=f"openai/{verified.exchange.completion.model}",
+        created=NOW,
+        settlement_mode=SettlementMode.BATCH_HASHED,
+        enclave=ENCLAVE,
+        grant=paid.grant,
+        head=paid.head,
+        presentation=None,
+    )
+    return build_receipt(record, verified=verified)
+
+
+def _offers() -> list[bytes]:
+    offers = [{"x402Version": 2, "error": "", "accepts": [vector["requirements"]]} for vector in PAYMENTS]
+    return [json.dumps(offer).encode() for offer in offers]
+
+
+_BODIES = [capture.body for capture in CAPTURES.values() if capture.content_type != "text/event-stream"]
+_STREAMS = [capture.body for capture in CAPTURES.values() if capture.content_type == "text/event-stream"]
+_LISTED = replace(ENCLAVE, certificate=b"certificate" * 80, owner="0x" + "11" * 20, payment_address="0x" + "22" * 20)
+_LISTING = encode_enclaves([_LISTED, _LISTED])
+
+TARGETS: dict[str, Target] = {
+    "stream": Target(_STREAMS, _stream),
+    "body": Target(_BODIES, _body),
+    "error-body": Target(_BODIES, _error_body),
+    "request": Target([capture.wire for capture in CAPTURES.values()], _request),
+    "offer": Target(_offers(), _offer, in_base64),
+    "paid-headers": Target(
+        [json.dumps({"success": True, "transaction": "0x" + "ab" * 32, "network": "eip155:8453"}).encode()],
+        _paid_headers,
+        in_base64,
+    ),
+    "registry": Target([_LISTING, encode_enclaves([]), (1).to_bytes(32, "big")], _registry),
+    "node": Target(
+        [
+            json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x" + _LISTING.hex()}).encode(),
+            json.dumps({"public_key": _pem(), "wallet_address": "0x" + "22" * 20}).encode(),
+            b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "execution reverted"}}',
+        ],
+        _node,
+    ),
+    "saved-exchange": Target(_saved_exchanges(), _saved),
+}
+"""Name -> target."""
