@@ -60,7 +60,7 @@ class Cell:
 
         If it, or its session, is refused before the second call pays, that one signs its own.
         """
-        refused = self.outcome == "PaymentRefusedError" or self.fault == "foreign_session"
+        refused = self.outcome == "PaymentRefusedError" or self.fault in {"foreign_session", "expired_session"}
         return 2 if self.way == "batch" and refused else 1
 
     @property
