@@ -51,6 +51,8 @@ class Directory:
         self._turn = 0
         self._last_turns: dict[str, int] = {}
         self._listed: dict[str, Enclave] = {}
+        self._known_payees = frozenset(address.lower() for address in settings.network.payees) - {ZERO_ADDRESS}
+        self._listed_payees = self._known_payees
         self._seen: dict[str, Enclave] = {}
         self._refresh_at = 0.0
         self._current: str | None = None
@@ -113,12 +115,11 @@ class Directory:
 
         Any enclave of the registry, since their operators share wallets; but not without a word of its own.
         """
-        known = {address.lower() for address in self._settings.network.payees}
         own = enclave.payment_address.lower()
-        if enclave.source == "registry" and own != ZERO_ADDRESS:
-            with self._lock:
-                known |= {own, *(listed.payment_address.lower() for listed in self._listed.values())}
-        return frozenset(known - {ZERO_ADDRESS})
+        if enclave.source != "registry" or own == ZERO_ADDRESS:
+            return self._known_payees
+        with self._lock:
+            return self._listed_payees | {own}
 
     def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
         if not self._spread and self._current is not None and self._current not in avoid:
@@ -154,6 +155,9 @@ class Directory:
         accepted = accepted_enclaves(found, self._policy)
         with self._lock:
             self._listed = accepted
+            # Asked for with every call, and changes only here.
+            addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
+            self._listed_payees = self._known_payees | (addresses - {ZERO_ADDRESS})
             # Those gone from the list stay known by id, for calls that are under way.
             self._seen |= accepted
             if self._current not in accepted:
