@@ -226,7 +226,7 @@ class Engine:
                 enclave=progress.enclave,
                 trust=_TRUST[progress.enclave.source],
                 window=(progress.sent_at, now()),
-                channel="pinned" if progress.enclave.certificate else "unpinned",
+                channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._seen(completion.proof.signature if completion.proof else ""),
             )
         )
