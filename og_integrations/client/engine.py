@@ -190,7 +190,7 @@ class Engine:
             )
             progress.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, route, progress.paid_with)
+                paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
             except ConnectionFailedError:
                 progress.grant = None
                 self.directory.leave(enclave, time.time())
@@ -206,7 +206,7 @@ class Engine:
         assert progress.head is not None  # noqa: S101 - open() has returned
         progress.took(body)
         if not 200 <= progress.head.status < 300:
-            raise gateway_error(progress.call, progress.head.status, body)
+            raise gateway_error(progress, progress.head.status, body)
         progress.check_head()
         return self.conclude(progress, parse_completion(progress.call.path, body))
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
