@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress, SyncApprover, ensure_approval
 from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, SyncConnections
 from og_integrations.client.drivers import SyncDriver
 from og_integrations.client.engine import Engine, lost_body, now
 from og_integrations.client.fetching import drive, fetch
@@ -16,13 +16,12 @@ from og_integrations.client.options import CallOptions, ChatOptions, ClientOptio
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
 from og_integrations.client.stream import StreamReader
+from og_integrations.client.transport import Reply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.budget import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
-    import httpx
-
     from og_integrations.client.options import SyncHttpClient
 
 
@@ -142,18 +141,18 @@ class Client:
 
     def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as response:
-            return self.engine.conclude_body(progress, _read(response, progress))
+        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+            return self.engine.conclude_body(progress, _read(reply, progress))
 
     def _stream(self, call: Call) -> Iterator[str | Answer]:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as response:
-            if response.status_code != 200:
-                self.engine.conclude_body(progress, _read(response, progress))
+        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+            if reply.status != 200:
+                self.engine.conclude_body(progress, _read(reply, progress))
             reader = StreamReader(self.engine, progress)
             try:
                 with translated_errors("the gateway"):
-                    for data in response.iter_raw():
+                    for data in reply.parts:
                         yield from reader.feed(data)
                 rest, answer = reader.finish()
             except OpenGradientError as exc:
@@ -163,22 +162,22 @@ class Client:
         yield answer
 
     @contextmanager
-    def _opened(self, progress: Progress) -> "Iterator[httpx.Response]":
+    def _opened(self, progress: Progress) -> Iterator[Reply]:
         engine = self.engine
         driver = SyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
         try:
             driver.run(engine.open(progress))
-            assert driver.response is not None  # noqa: S101 - open() returned, so an answer began
-            yield driver.response
+            assert driver.reply is not None  # noqa: S101 - open() returned, so an answer began
+            yield driver.reply
         finally:
             driver.close()
 
 
-def _read(response: "httpx.Response", progress: Progress) -> bytes:
+def _read(reply: Reply, progress: Progress) -> bytes:
     body = bytearray()
     try:
         with translated_errors("the gateway"):
-            for data in response.iter_raw():
+            for data in reply.parts:
                 body += data
                 check_size(body)
     except ConnectionLostError as exc:
