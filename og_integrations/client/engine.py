@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from og_integrations.client.call import Answer, Call, Progress, gateway_error
+from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client.directory import Directory
 from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.settings import resolve_settings
@@ -74,7 +74,7 @@ class Engine:
         self.buffered = check_verification(verification) == "buffer"
         self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self.max_retries = max_retries
-        self.default_headers = dict(default_headers or {})
+        self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self.book = session_book(self.settings, policy)

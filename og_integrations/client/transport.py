@@ -165,14 +165,15 @@ def _target(url: str) -> "tuple[httpcore.URL, str]":
     import httpcore
 
     try:
-        parts = urlsplit(url)
+        # `urlsplit` drops line breaks without a word.
+        parts = urlsplit(url if url.isprintable() else "")
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    except ValueError:
-        host, port = "", None
-    if parts.scheme not in ("http", "https") or not host:
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError(url)
+    except ValueError as exc:
         raise ConnectionFailedError(
             f"{url[:80]!r} is no address of a server, expected http(s)://host[:port]. Nothing was sent."
-        )
+        ) from exc
     target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
     shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), shown
