@@ -16,6 +16,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from og_integrations.client.forking import survive_forks
 from og_integrations.client.lent import AsyncLent, Lent
 from og_integrations.client.tls import pinned_context
 from og_integrations.client.transport import AsyncPool, Pool
@@ -61,9 +62,14 @@ class SyncConnections:
 
     def __init__(self, factory: "SyncClientFactory | None" = None) -> None:
         self._factory = factory
+        self._owned = not isinstance(factory, Borrowed)
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Forget all connections; a parent process goes on with its own."""
         self._lock = threading.Lock()
         self._transports: dict[bytes, Pool | Lent] = {}
-        self._owned = not isinstance(factory, Borrowed)
         if self._owned:
             # Users drop models without closing them; sockets must not wait for the interpreter's end.
             weakref.finalize(self, _close_all, self._transports)
@@ -94,9 +100,16 @@ class AsyncConnections:
 
     def __init__(self, factory: "AsyncClientFactory | None" = None) -> None:
         self._factory = factory
-        self._lock = threading.Lock()
         self._owned = not isinstance(factory, Borrowed)
+        self._lock = threading.Lock()
         self._loops: dict[asyncio.AbstractEventLoop, _LoopTransports] = {}
+        self._of_parents: list[object] = []
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Leave all loops to the parent process; kept, since what is collected wakes its loop up."""
+        self._of_parents.append(self._loops)
+        self._lock, self._loops = threading.Lock(), {}
 
     async def get(self, certificate: bytes) -> AsyncPool | AsyncLent:
         """Return the running loop's transport that talks only to the holder of `certificate` (DER)."""
