@@ -11,6 +11,7 @@ from og_integrations.client.call import Answer
 from og_integrations.client.collector import Receipts, collect_receipts
 from og_integrations.client.engine import Engine
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
+from og_integrations.client.receipt import Receipt
 from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner
 from og_integrations.client.sync_client import Client
 
@@ -25,6 +26,7 @@ __all__ = [
     "ClientOptions",
     "Engine",
     "LocalSigner",
+    "Receipt",
     "Receipts",
     "Signer",
     "TransactionSigner",

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from og_integrations.client.call import Answer, Call, Progress, gateway_error
 from og_integrations.client.directory import Directory
+from og_integrations.client.reconciling import overdue_asker
 from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.settings import resolve_settings
 from og_integrations.client.shared_books import session_book
@@ -175,14 +176,16 @@ class Engine:
         Another enclave is tried only if the last one could not be connected to: nothing was sent.
         """
         signer = self.settings.require_signer()
-        wallet = Wallet(book=self.book, clock=now, nonce=_nonce)
+        network = self.settings.network
+        ask_chain = overdue_asker(self.budget.store, network, now)
+        wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
         tried: list[str] = []
         while True:
             enclave: Enclave = yield from self.directory.choose(time.time(), tried)
             progress.enclave = enclave
             route = Route(
                 payer=signer.address,
-                network=self.settings.network.caip2,
+                network=network.caip2,
                 tee_id=enclave.tee_id,
                 path=progress.call.path,
                 host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,

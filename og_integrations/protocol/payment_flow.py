@@ -27,6 +27,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.owner_approval import Approve, Pause, ask_owner
+from og_integrations.protocol.reclaiming import AskChain, claim
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
@@ -69,11 +70,14 @@ Flow = Generator[Effect, Any, "Paid"]
 class Wallet:
     """
     What a flow needs of the outside: the wallet's memory, a clock (unix seconds) and random nonces.
+
+    `ask_chain` asks what an exhausted budget gets back; its effects are yielded as they are.
     """
 
     book: SessionBook
     clock: Callable[[], int]
     nonce: Callable[[], int]
+    ask_chain: AskChain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
                 if isinstance(answer, ReplyHead):
                     return Paid(answer, None)
                 requirement = answer
-            grant, made = wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+            grant, made = yield from _open(wallet, route, requirement)
         if grant.session_id is None and grant.header is None:
             yield from ask_owner(wallet.book, route, grant, wallet.clock)
             yield from _sign(wallet, route, grant)
@@ -138,6 +142,13 @@ def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Req
         else:
             return requirement
     raise refusals[0]
+
+
+def _open(wallet: Wallet, route: Route, requirement: Requirement) -> Generator[Effect, Any, tuple[Grant, bool]]:
+    def attempt() -> tuple[Grant, bool]:
+        return wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+
+    return (yield from claim(attempt, wallet.book.budget, requirement.amount, wallet.clock, wallet.ask_chain))
 
 
 def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, ReplyHead | None]:
