@@ -12,7 +12,7 @@ from og_integrations.client.collector import Receipts, collect_receipts
 from og_integrations.client.engine import Engine
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
 from og_integrations.client.receipt import Receipt
-from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner
+from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
 from og_integrations.client.sync_client import Client
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "Signer",
     "TransactionSigner",
     "collect_receipts",
+    "typed_data_digest",
 ]

@@ -106,7 +106,7 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
         if grant is None:
             requirement = wallet.book.offer(route)
             if requirement is None:
-                answer = yield from _ask(route, wallet)
+                answer = yield from ask_price(route, wallet.book)
                 if isinstance(answer, ReplyHead):
                     return Paid(answer, None)
                 requirement = answer
@@ -124,8 +124,12 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
         grant = wallet.book.join(route, wallet.clock())
 
 
-def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Requirement]:
-    """Send the request unpaid; return what is asked for it, or the answer if it is free."""
+def ask_price(route: Route, book: SessionBook) -> Generator[Send, Any, ReplyHead | Requirement]:
+    """
+    Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
+
+    Raises `OfferRefusedError` or `MalformedOfferError`.
+    """
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -136,7 +140,7 @@ def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Req
     for raw in offer.accepts:
         try:
             requirement = parse_requirement(raw)
-            wallet.book.check(requirement, route)
+            book.check(requirement, route)
         except OpenGradientError as exc:
             refusals.append(exc)
         else:
