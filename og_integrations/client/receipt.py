@@ -11,7 +11,8 @@ from typing import Any
 
 from og_integrations.client.connections import UNPINNED, AsyncConnections
 from og_integrations.client.fetching import Reader, adrive, afetch
-from og_integrations.client.rpc import Fetch
+from og_integrations.client.rpc import Fetch, Fetching
+from og_integrations.client.settings import rpc_url_setting
 from og_integrations.client.settlement import default_node, find_settlement
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.protocol.chat import JsonObject
@@ -89,30 +90,33 @@ class Receipt:
         """
         Return what became of the payment that the receipt names; only the chain is asked.
 
-        `rpc_url` is a node of the payment chain (default: a public one of the receipt's network). What is
-        pending can still be settled until the permit's deadline; everything else is final, as far as the
+        `rpc_url` is a node of the payment chain (default: `OG_RPC_URL`, or a public one of the receipt's
+        network). What is pending can still be settled until the permit's deadline; everything else is final, as far as the
         node's newest block is.
 
         Raises `ConfigurationError` (no Permit2 payment in the receipt, no or a wrong node) or
         `DiscoveryError`.
         """
-        authorization = self.authorization
+        flow = self._find(rpc_url)
         with Reader() as reader:
-            return reader.run(find_settlement(authorization, rpc_url or default_node(authorization.chain_id)))
+            return reader.run(flow)
 
     async def asettlement(self, rpc_url: str | None = None) -> Settlement:
         """Return what `settlement` returns."""
-        authorization = self.authorization
+        flow = self._find(rpc_url)
         connections = AsyncConnections()
 
         async def perform(effect: Fetch) -> bytes:
             return await afetch(await connections.get(UNPINNED), effect)
 
         try:
-            flow = find_settlement(authorization, rpc_url or default_node(authorization.chain_id))
             return await adrive(flow, perform)
         finally:
             await connections.aclose()
+
+    def _find(self, rpc_url: str | None) -> Fetching[Settlement]:
+        authorization = self.authorization
+        return find_settlement(authorization, rpc_url or rpc_url_setting() or default_node(authorization.chain_id))
 
     @property
     def _payment(self) -> dict[str, Any]:

@@ -64,7 +64,11 @@ def test_agent_goes_on_for_many_sessions(own_evm: Devnet, pass_time: PassTime, k
 @pytest.mark.parametrize("adapter", ["langchain", "llama_index"])
 def test_adapters_go_on_as_well(own_evm: Devnet, pass_time: PassTime, adapter: str) -> None:
     net = own_evm
-    options: dict[str, Any] = {"network": net.network, "private_key": net.private_key, "spend_policy": {"total": "0.11"}}
+    options: dict[str, Any] = {
+        "network": net.network,
+        "private_key": net.private_key,
+        "spend_policy": {"total": "0.11"},
+    }
     model: Any = (ChatOpenGradient if adapter == "langchain" else OpenGradientLLM)(model=MODEL, **options)
     for _ in range(3):
         (model.invoke if adapter == "langchain" else model.complete)("hi")
@@ -79,7 +83,11 @@ def test_adapters_go_on_as_well(own_evm: Devnet, pass_time: PassTime, adapter: s
 def test_calls_at_once_free_the_budget_once(own_evm: Devnet, pass_time: PassTime) -> None:
     """32 threads and 32 tasks meet the limit: one new authorization, and one look at the chain for each."""
     net = own_evm
-    options: dict[str, Any] = {"network": net.network, "private_key": net.private_key, "spend_policy": {"total": "0.11"}}
+    options: dict[str, Any] = {
+        "network": net.network,
+        "private_key": net.private_key,
+        "spend_policy": {"total": "0.11"},
+    }
     with Client(**options) as payer:
         payer.chat(MODEL, HI)
         end_session(net, pass_time)
