@@ -2,7 +2,8 @@
 An account in an SQLite file, shared by every process that names the file (`SpendPolicy.store`).
 
 Each operation is one immediate transaction on a connection of its own, so that threads, forks and
-crashes need no care. An authorization whose process died counts until the chain says what became of it.
+crashes need no care. An authorization whose process died counts until the chain says what became of it; if it
+was still held, nobody asks until an hour after its deadline.
 """
 
 import json

@@ -91,8 +91,8 @@ class Receipt:
         Return what became of the payment that the receipt names; only the chain is asked.
 
         `rpc_url` is a node of the payment chain (default: `OG_RPC_URL`, or a public one of the receipt's
-        network). What is pending can still be settled until the permit's deadline; everything else is final, as far as the
-        node's newest block is.
+        network). What is pending can still be settled until the permit's deadline; everything else is
+        final, as far as the node's newest block is.
 
         Raises `ConfigurationError` (no Permit2 payment in the receipt, no or a wrong node) or
         `DiscoveryError`.

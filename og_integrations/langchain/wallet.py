@@ -1,12 +1,12 @@
 """What the owner of the wallet behind a model can ask, allow and stop; as on `Client` and `AsyncClient`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.params import ModelParams
 
 if TYPE_CHECKING:
-    from og_integrations.client.approval import Approval, OnProgress
+    from og_integrations.client.approval import Approval, ApprovalOptions
     from og_integrations.client.approval_plan import Amount
     from og_integrations.protocol.account import Account
 
@@ -15,12 +15,7 @@ class WalletModel(ModelParams):
     """A model and its wallet. Errors are those of `Client`'s methods, each as a `ModelError` too."""
 
     def ensure_opg_approval(
-        self,
-        min_allowance: "Amount",
-        approve_amount: "Amount | None" = None,
-        *,
-        timeout: float = 120.0,
-        on_progress: "OnProgress | None" = None,
+        self, min_allowance: "Amount", approve_amount: "Amount | None" = None, **options: "Unpack[ApprovalOptions]"
     ) -> "Approval":
         """
         Allow Permit2 to take OPG, if less than `min_allowance` is allowed; see `Client.ensure_opg_approval`.
@@ -28,23 +23,14 @@ class WalletModel(ModelParams):
         Raises `ConfigurationError` or `ApprovalError`.
         """
         with model_errors():
-            client = self.clients.sync
-            return client.ensure_opg_approval(min_allowance, approve_amount, timeout=timeout, on_progress=on_progress)
+            return self.clients.sync.ensure_opg_approval(min_allowance, approve_amount, **options)
 
     async def aensure_opg_approval(
-        self,
-        min_allowance: "Amount",
-        approve_amount: "Amount | None" = None,
-        *,
-        timeout: float = 120.0,
-        on_progress: "OnProgress | None" = None,
+        self, min_allowance: "Amount", approve_amount: "Amount | None" = None, **options: "Unpack[ApprovalOptions]"
     ) -> "Approval":
         """Do what `ensure_opg_approval` does; `on_progress` may be asynchronous, and the signer too."""
         with model_errors():
-            client = self.clients.asynchronous
-            return await client.ensure_opg_approval(
-                min_allowance, approve_amount, timeout=timeout, on_progress=on_progress
-            )
+            return await self.clients.asynchronous.ensure_opg_approval(min_allowance, approve_amount, **options)
 
     def spent(self) -> "Account":
         """Return what the budget has authorized; printed, it is a report. See `Client.spent`."""

@@ -1,6 +1,8 @@
 """What the owner of the wallet behind an LLM can ask, allow and stop; as on `Client` and `AsyncClient`."""
 
-from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress
+from typing import Unpack
+
+from og_integrations.client.approval import Approval, ApprovalOptions
 from og_integrations.client.approval_plan import Amount
 from og_integrations.llama_index.configuration import ConfiguredLLM
 from og_integrations.protocol.account import Account
@@ -10,32 +12,20 @@ class WalletLLM(ConfiguredLLM):
     """An LLM and its wallet. Errors are those of `Client`'s methods."""
 
     def ensure_opg_approval(
-        self,
-        min_allowance: Amount,
-        approve_amount: Amount | None = None,
-        *,
-        timeout: float = RECEIPT_TIMEOUT,
-        on_progress: OnProgress | None = None,
+        self, min_allowance: Amount, approve_amount: Amount | None = None, **options: Unpack[ApprovalOptions]
     ) -> Approval:
         """
         Allow Permit2 to take OPG, if less than `min_allowance` is allowed; see `Client.ensure_opg_approval`.
 
         Raises `ConfigurationError` or `ApprovalError`.
         """
-        client = self._backend.client
-        return client.ensure_opg_approval(min_allowance, approve_amount, timeout=timeout, on_progress=on_progress)
+        return self._backend.client.ensure_opg_approval(min_allowance, approve_amount, **options)
 
     async def aensure_opg_approval(
-        self,
-        min_allowance: Amount,
-        approve_amount: Amount | None = None,
-        *,
-        timeout: float = RECEIPT_TIMEOUT,
-        on_progress: OnProgress | None = None,
+        self, min_allowance: Amount, approve_amount: Amount | None = None, **options: Unpack[ApprovalOptions]
     ) -> Approval:
         """Do what `ensure_opg_approval` does; `on_progress` may be asynchronous, and the signer too."""
-        client = self._backend.async_client
-        return await client.ensure_opg_approval(min_allowance, approve_amount, timeout=timeout, on_progress=on_progress)
+        return await self._backend.async_client.ensure_opg_approval(min_allowance, approve_amount, **options)
 
     def spent(self) -> Account:
         """Return what the budget has authorized; printed, it is a report. See `Client.spent`."""

@@ -10,6 +10,7 @@ from langchain_core.exceptions import ModelError
 
 from og_integrations import AsyncClient, Client
 from og_integrations.client import Approval
+from og_integrations.client.approval import ApprovalOptions
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
@@ -20,6 +21,7 @@ MODEL = "openai/gpt-5-mini"
 MODELS = (ChatOpenGradient, OpenGradientCompletion, OpenGradientLLM)
 SAME = ("ensure_opg_approval", "spent", "stop_spending", "resume_spending", "reconcile_spending")
 AWAITED = ("ensure_opg_approval", "reconcile_spending")
+WAITING = set(ApprovalOptions.__annotations__)
 
 each_model = pytest.mark.parametrize("made_by", MODELS)
 
@@ -48,18 +50,22 @@ def ask(model: Any) -> str:
     return str(model.complete("hi") if isinstance(model, OpenGradientLLM) else model.invoke("hi"))
 
 
-def parameters(method: Any) -> list[tuple[str, object, object]]:
-    return [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
+def positional(method: Any) -> list[tuple[str, object]]:
+    """Return name and default of what is not given by name only."""
+    found = inspect.signature(method).parameters.values()
+    return [(p.name, p.default) for p in found if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 @each_model
 def test_methods_are_those_of_the_clients(made_by: Any) -> None:
     for name in SAME:
-        assert parameters(getattr(made_by, name)) == parameters(getattr(Client, name))
+        assert positional(getattr(made_by, name)) == positional(getattr(Client, name))
     for name in AWAITED:
         awaited = getattr(made_by, f"a{name}")
-        assert parameters(awaited) == parameters(getattr(AsyncClient, name))
+        assert positional(awaited) == positional(getattr(AsyncClient, name))
         assert inspect.iscoroutinefunction(awaited)
+    by_name = inspect.signature(Client.ensure_opg_approval).parameters.values()
+    assert {p.name for p in by_name if p.kind is p.KEYWORD_ONLY} == WAITING
 
 
 @each_model
@@ -84,7 +90,8 @@ def test_approval_that_is_not_needed_sends_nothing(make: Callable[..., Any], net
     allowed = net.chain.allowance(net.wallet)
     model = make(made_by)
     expected = Approval(allowance_before=allowed, allowance_after=allowed, tx_hash=None)
-    assert model.ensure_opg_approval("1") == asyncio.run(model.aensure_opg_approval("1")) == expected
+    assert model.ensure_opg_approval("1", timeout=5, on_progress=print) == expected
+    assert asyncio.run(model.aensure_opg_approval("1", "2", timeout=5)) == expected
 
 
 @each_model

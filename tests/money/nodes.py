@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
+from og_integrations.client.fetching import drive
 from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConnectionFailedError
 from tests.protocol.test_settlement import SETTLED, calldata, transfer
@@ -28,18 +29,7 @@ class Node:
 
     def run(self, flow: Generator[Fetch, bytes, T]) -> T:
         """Answer all that `flow` asks."""
-        try:
-            effect = next(flow)
-            while True:
-                try:
-                    reply = self._reply(effect)
-                except ConnectionFailedError as exc:
-                    effect = flow.throw(exc)
-                else:
-                    effect = flow.send(reply)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive(flow, self._reply)
 
     def _reply(self, effect: Fetch) -> bytes:
         if self.dead:
