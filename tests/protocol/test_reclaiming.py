@@ -12,7 +12,8 @@ from og_integrations.protocol.account import ABANDONED, HOUR, SKEW, Entry
 from og_integrations.protocol.asking_turns import LOST, REST
 from og_integrations.protocol.owner_approval import Pause
 from og_integrations.protocol.payment_flow import Send, Sign, Wallet
-from og_integrations.protocol.reclaiming import Findings
+from og_integrations.protocol.reclaiming import Findings, claim
+from og_integrations.protocol.x402 import parse_requirement
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, Call, answer, offer, paying, wallet
 
 OVER = NOW + 300 + SKEW + 1
@@ -99,12 +100,15 @@ def test_nothing_is_asked_before_the_deadline_and_the_skew() -> None:
 
 
 def test_cap_of_one_authorization_is_no_question_for_the_chain() -> None:
-    chain, _ = exhausted()
-    chain.wallet.book._offers.clear()
-    call = Call(chain.wallet)
-    expensive = offer(REQUIREMENT | {"amount": str(20 * AMOUNT)})
+    """Whatever is given back, it stays too much."""
+    chain, clock = exhausted()
+    budget = chain.wallet.book.budget
+
+    def attempt() -> None:
+        budget.policy.check(parse_requirement(REQUIREMENT | {"amount": str(20 * AMOUNT)}), "enclave.example")
+
     with pytest.raises(BudgetExceededError, match="max_per_authorization") as caught:
-        call.reply(expensive)
+        next(claim(attempt, budget, 20 * AMOUNT, clock, chain.ask))
     assert (chain.asked, caught.value.limit) == ([], "")
 
 
@@ -148,6 +152,21 @@ def test_calls_at_the_same_limit_ask_once() -> None:
     for call in calls:
         call.sign().reply(answer())
     assert sum(call.signatures for call in calls) == 1
+
+
+def test_call_that_waited_does_not_ask_again() -> None:
+    """Another entry is overdue, but what the first call brought is enough to know."""
+    clock = Clock()
+    chain = Chain(wallet(clock, total="0.2"))
+    for _ in range(2):
+        calling(chain).sign().reply(answer())
+        chain.wallet.book._grants.clear()
+    clock.now = OVER
+    first, second = calling(chain), calling(chain)
+    go_on(first)
+    assert len(chain.wallet.book.budget.overdue(OVER, "total")) == 1
+    assert isinstance(go_on(second).effect, Sign)
+    assert len(chain.asked) == 1
 
 
 def test_asker_that_is_cancelled_leaves_its_turn() -> None:
