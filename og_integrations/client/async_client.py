@@ -16,6 +16,7 @@ from og_integrations.client.options import CallOptions, ChatOptions, ClientOptio
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
 from og_integrations.client.rpc import Fetch
+from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
 from og_integrations.client.transport import AsyncReply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from og_integrations.client.options import AsyncHttpClient
 
 
-class AsyncClient:
+class AsyncClient(Spending):
     """
     Verified, paid calls of models in enclaves.
 
@@ -96,35 +97,15 @@ class AsyncClient:
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
         return await adrive(flow, AsyncApprover(settings, self._fetch, on_progress).perform)
 
-    def spent(self) -> Account:
-        """
-        Return what the budget has authorized, in base units: sums that bound what can be taken.
-
-        Sessions usually take less; `reconcile_spending` asks the chain.
-        """
-        return self.engine.budget.store.account(now())
-
-    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
-        """
-        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
-
-        For everybody who shares the budget, other processes included. What left before cannot be
-        called back, but is bounded by what `spent` says.
-        """
-        self.engine.budget.store.stop(reason)
-
-    def resume_spending(self) -> None:
-        """Allow spending again."""
-        self.engine.budget.store.stop(None)
-
     async def reconcile_spending(self) -> Account:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
-        An authorization counts in full until the chain shows its settlement, or that it is unused after
-        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        An authorization counts in full until the chain shows its settlement, or that it is unused half a
+        minute after its deadline. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
-        await adrive(reconcile(self.engine.budget, self.engine.settings.network), self._fetch)
+        await adrive(reconcile(self.engine.budget, self.engine.settings.network, now()), self._fetch)
         return self.spent()
 
     async def aclose(self) -> None:

@@ -15,6 +15,7 @@ from og_integrations.client.fetching import drive, fetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
+from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
 from og_integrations.client.transport import Reply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from og_integrations.client.options import SyncHttpClient
 
 
-class Client:
+class Client(Spending):
     """
     Verified, paid calls of models in enclaves.
 
@@ -95,36 +96,16 @@ class Client:
         approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
         return drive(flow, approver.perform)
 
-    def spent(self) -> Account:
-        """
-        Return what the budget has authorized, in base units: sums that bound what can be taken.
-
-        Sessions usually take less; `reconcile_spending` asks the chain.
-        """
-        return self.engine.budget.store.account(now())
-
-    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
-        """
-        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
-
-        For everybody who shares the budget, other processes included. What left before cannot be
-        called back, but is bounded by what `spent` says.
-        """
-        self.engine.budget.store.stop(reason)
-
-    def resume_spending(self) -> None:
-        """Allow spending again."""
-        self.engine.budget.store.stop(None)
-
     def reconcile_spending(self) -> Account:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
-        An authorization counts in full until the chain shows its settlement, or that it is unused after
-        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        An authorization counts in full until the chain shows its settlement, or that it is unused half a
+        minute after its deadline. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
         drive(
-            reconcile(self.engine.budget, self.engine.settings.network),
+            reconcile(self.engine.budget, self.engine.settings.network, now()),
             lambda effect: fetch(self._connections.get(UNPINNED), effect),
         )
         return self.spent()
