@@ -15,6 +15,7 @@ from og_integrations.client.chain_reads import (
 )
 from og_integrations.client.rpc import Fetching
 from og_integrations.client.settings import Settings
+from og_integrations.client.transport import server_of
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
 from og_integrations.protocol.budget import format_opg, parse_opg
@@ -78,7 +79,7 @@ def plan_approval(
     cost = transaction["gas"] * transaction["maxFeePerGas"]
     if cost > MOST_GAS_COST:
         raise ApprovalError(
-            f"The node {url} asks for up to {format_opg(cost)} ETH of gas, expected at most "
+            f"The node {server_of(url)} asks for up to {format_opg(cost)} ETH of gas, expected at most "
             f"{format_opg(MOST_GAS_COST)} ETH. Nothing was sent. Try again later, or another node (OG_RPC_URL)."
         )
     if native < cost:

@@ -23,6 +23,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 
 PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
+MOST_SECONDS = 10**9
+"""No socket takes a longer time to wait, and none needs it."""
+KEYSTORE_VARIABLES = ("OG_KEYSTORE", "OG_KEYSTORE_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +88,17 @@ def resolve_settings(
 
 
 def keyless_settings() -> Settings:
-    """Return the environment's settings without its key: who only reads needs none, and reads none."""
-    environment = {name: value for name, value in os.environ.items() if name not in PRIVATE_KEY_VARIABLES}
+    """Return the environment's settings without its key: who only reads needs none, and opens none."""
+    wallets = {*PRIVATE_KEY_VARIABLES, *KEYSTORE_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in wallets}
     return resolve_settings(environment=environment)
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if it is a time to wait, positive and finite. Raises `ConfigurationError`."""
+    if type(value) not in (int, float) or not 0 < value < MOST_SECONDS:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a number of seconds above 0.")
+    return value
 
 
 def rpc_url_setting() -> str | None:

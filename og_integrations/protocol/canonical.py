@@ -59,6 +59,12 @@ def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str
     return sorted(set(_left_out(request, json.loads(canonical_request(path, request, hashing)), "")))
 
 
+def has_attachments(request: JsonObject) -> bool:
+    """Whether users' messages in `request` hold images, files or other parts than text."""
+    contents = [message.get("content") for message in request.get("messages") or () if message.get("role") == "user"]
+    return any(part.get("type") != "text" for content in contents if isinstance(content, list) for part in content)
+
+
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
     """Return the 32-byte hash of an answer: of its tool calls if it ended in them, else of its text."""
     return keccak(canonical_output(text, tool_calls, finish_reason))

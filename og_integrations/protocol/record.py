@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.canonical import NEXT
+from og_integrations.protocol.canonical import NEXT, has_attachments
 from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
@@ -85,7 +85,7 @@ def unsigned_fields(verified: VerifiedReceipt, payment: JsonObject | None) -> li
     completion, reported = verified.exchange.completion, payment or {}
     present = {
         # The newer gateways hash that there is an image or file, and not its bytes.
-        "attachments": verified.hashing == NEXT and _has_attachments(verified.request),
+        "attachments": verified.hashing == NEXT and has_attachments(verified.request),
         "content": bool(completion.tool_calls and completion.text),
         "created": completion.created is not None,
         "finish_reason": True,
@@ -182,8 +182,3 @@ def _settlement(head: ReplyHead | None) -> JsonObject:
     except MalformedReplyError:
         # Nothing of it is signed, and a receipt is also made while another error is on its way.
         return {}
-
-
-def _has_attachments(request: JsonObject) -> bool:
-    contents = [message.get("content") for message in request["messages"] if message.get("role") == "user"]
-    return any(part.get("type") != "text" for content in contents if isinstance(content, list) for part in content)

@@ -56,7 +56,9 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     Entries that cannot be used (no endpoint, no certificate, no key, text that is not UTF-8) are
     left out. Raises `DiscoveryError` if the answer as a whole is not of that form.
     """
-    # The first word points to the array, whose first word is its length.
+    # The first word points to the array, whose first word is its length; elsewhere it would not be counted.
+    if int.from_bytes(data[:32], "big") != 32:
+        raise DiscoveryError("The registry's answer does not begin with its list; it was not read.")
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         raise DiscoveryError(f"The registry lists more than {MAX_ENTRIES} enclaves; its answer was not read.")
     (entries,) = _decode(f"({_FIELDS})[]", data)

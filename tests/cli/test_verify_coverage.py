@@ -47,7 +47,7 @@ def leaves(receipt: Saved) -> Iterator[tuple[Saved, str, str]]:
             yield receipt, name, name
 
 
-LIES = (
+LIES: tuple[object, ...] = (
     "edited",
     "0x" + "ab" * 20,
     "0x" + "ab" * 32,
