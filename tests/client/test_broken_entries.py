@@ -1,5 +1,6 @@
 """One broken entry in the registry is nobody's problem but its operator's: the other enclave answers every call."""
 
+import base64
 import math
 import time
 from collections.abc import Iterator
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import Answer, AsyncClient, Client
+from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
 from og_integrations.client.handshake import handshake
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.errors import ConnectionFailedError
+from og_integrations.errors import ConnectionFailedError, VerificationError
+from og_integrations.protocol.enclave import tee_id_of
 from tests.client.asking import MODEL, user
 
 BROKEN: dict[str, dict[str, Any]] = {
@@ -79,3 +81,15 @@ def test_certificate_pins_nothing_without_tls() -> None:
     assert isinstance(answer, Answer)
     assert first == answer.text  # nothing was shown before the proof
     assert {"id": "channel", "result": "skip"}.items() <= answer.receipt["checks"][-1].items()
+
+
+def test_junk_key_does_not_hide_the_verdict() -> None:
+    """With exchanges kept, the listed key is kept as it is."""
+    junk = b"\x30\x00junk"
+    with Devnet() as net, Client(private_key=net.private_key, network=net.network) as client:
+        net.chain.enclaves[0] = replace(net.chain.enclaves[0], public_key=junk, tee_id=tee_id_of(junk))
+        with collect_receipts(keep_exchanges=True) as receipts, pytest.raises(VerificationError):
+            client.chat(MODEL, user("hi"))
+        (exchange,) = receipts.exchanges
+    assert exchange is not None
+    assert base64.b64decode(exchange["public_key_pem"].splitlines()[1]) == junk

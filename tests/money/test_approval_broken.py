@@ -155,7 +155,8 @@ def test_transaction_that_somebody_else_has_sent_is_waited_for(evm: Devnet, appr
 
 
 def test_two_that_approve_at_once_both_end_well(evm: Devnet) -> None:
-    wallet, outcomes = evm.new_wallet(allowance=0), []
+    wallet = evm.new_wallet(allowance=0)
+    outcomes: list[object] = []
     meeting = threading.Barrier(2)
     signer = LocalSigner(wallet.private_key)
 
