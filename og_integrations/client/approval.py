@@ -9,12 +9,13 @@ import asyncio
 import inspect
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
 
 from og_integrations.client.approval_plan import Amount, plan_approval
 from og_integrations.client.chain_reads import read_allowance
+from og_integrations.client.drivers import plain
 from og_integrations.client.rpc import Fetch, Fetching, rpc
 from og_integrations.client.settings import Settings, check_seconds
 from og_integrations.client.signer import TransactionSigner
@@ -239,12 +240,7 @@ class SyncApprover:
             case Fetch():
                 return self._fetch(effect)
             case SignTransaction():
-                raw = signer_of(self._settings).sign_transaction(effect.transaction)
-                if isinstance(raw, Awaitable):
-                    if isinstance(raw, Coroutine):
-                        raw.close()  # or Python warns that it was never awaited
-                    raise ConfigurationError("The signer is asynchronous; use AsyncClient, or a synchronous signer.")
-                return raw
+                return plain(signer_of(self._settings).sign_transaction(effect.transaction), "The signer")
             case Pause():
                 time.sleep(effect.seconds)
             case Tell() if self._on_progress is not None:
