@@ -33,8 +33,8 @@ class Answer:
     A verified answer as the caller sees it.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
-    the receipt's `presentation`). `images` are `data:` URIs or URLs, and not signed. `receipt` is
-    plain JSON (`protocol.record`).
+    the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
+    neither is signed. `receipt` is plain JSON (`protocol.record`).
     """
 
     text: str
@@ -43,6 +43,7 @@ class Answer:
     model: str
     usage: Usage | None
     images: tuple[str, ...] = ()
+    reasoning: str = field(default="", repr=False)
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)

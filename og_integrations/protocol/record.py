@@ -159,6 +159,7 @@ def _unsigned(completion: Completion) -> list[str]:
         "id": completion.id is not None,
         "images": bool(completion.images),
         "model": True,
+        "reasoning_content": bool(completion.reasoning),
         "settlement": bool(completion.settlement),
         "usage": completion.usage is not None,
     }
