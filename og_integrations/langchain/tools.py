@@ -67,7 +67,9 @@ def _as_function(tool: Mapping[str, Any]) -> dict[str, Any]:
         and kind not in ("function", "object")
         and not {"parameters", "input_schema"} & tool.keys()
     ):
-        raise ValueError(f"it is of type {kind!r}, expected a function; tools of a provider do not run here.")
+        raise InvalidRequestError(
+            f"A tool is of type {kind!r}, expected a function: tools of a provider do not run here."
+        )
     return {key: value for key, value in tool.items() if key != "type" or value == "object"}
 
 
