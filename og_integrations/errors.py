@@ -124,7 +124,13 @@ class HostRefusedError(OfferRefusedError):
 
 
 class BudgetExceededError(OfferRefusedError):
-    """The amount is over the cap per authorization or over what is left of the total."""
+    """
+    The amount is over the cap per authorization, or over what is left of a sum.
+
+    `limit` names that sum in `SpendPolicy` (`"total"`, `"per_hour"`, `"per_day"`); it is empty for the cap.
+    """
+
+    limit: str = ""
 
 
 class SpendingStoppedError(OfferRefusedError):

@@ -15,16 +15,16 @@ import og_integrations
 from og_integrations.langchain.calls import completion_options
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
-from og_integrations.langchain.params import ModelParams
 from og_integrations.langchain.profile import count_text_tokens, overflow_check
 from og_integrations.langchain.spans import CallSpan
+from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
     from og_integrations.client import Answer
     from og_integrations.langchain.options import ModelOptions
 
 
-class OpenGradientCompletion(ModelParams, BaseLLM):
+class OpenGradientCompletion(WalletModel, BaseLLM):
     """
     Models in attested enclaves that continue a text, each answer with a receipt.
 
