@@ -143,7 +143,7 @@ class SigningError(PaymentError):
 
 class PaymentRefusedError(PaymentError):
     """
-    The gateway did not take the signed payment. `reason` is its own word, opaque text.
+    The gateway did not take the signed payment. `reason` is its own word, empty if it quotes the call.
 
     Signing again for the same request is never tried. The refused authorization counts against the
     budget until its deadline: who holds it could still settle it.

@@ -27,7 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
             print("Nothing was sent. To send it: og-integrations approve --yes")
             return 0
         done = client.ensure_opg_approval(
-            arguments.allowance, format_opg(plan.amount), timeout=arguments.timeout, on_progress=_report
+            arguments.allowance,
+            format_opg(plan.amount),
+            timeout=arguments.timeout,
+            on_progress=_report,
+            max_cost=plan.max_cost,
         )
     print(f"allowed now {_shown(done.allowance_after)}")
     if done.tx_hash and settings.network.explorer_url:

@@ -16,6 +16,7 @@ from og_integrations.cli.terminal import one_line
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
 from og_integrations.client.fetching import Reader
+from og_integrations.client.transport import server_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
 from og_integrations.protocol.checks import Check
@@ -51,7 +52,7 @@ def _checks(reader: Reader, model: str) -> Iterator[Check]:
         yield Check("settings", "fail", str(exc))
         return
     settings, network = engine.settings, engine.settings.network
-    where = settings.gateway_url or f"registry {network.registry_address} at {network.registry_rpc_url}"
+    where = settings.gateway_url or f"registry {network.registry_address} at {server_of(network.registry_rpc_url)}"
     yield Check("settings", "pass", f"network {network.name}, {where}")
     if settings.signer is None:
         yield Check("key", "fail", "no wallet: set OG_PRIVATE_KEY")

@@ -166,7 +166,9 @@ def _add_approve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     command.add_argument("--amount", metavar="OPG", help="to approve (default: twice the allowance)")
     command.add_argument("--yes", action="store_true", help="send it without asking")
-    command.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="wait for it (default: 120)")
+    command.add_argument(
+        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="wait for it (default: 120)"
+    )
 
 
 def _add_settlement(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -198,6 +200,15 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not int(text[:6]) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    from og_integrations.client.settings import check_seconds
+
+    try:
+        return check_seconds("the time to wait", float(text))
+    except (ValueError, ConfigurationError) as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait; expected seconds above 0") from exc
 
 
 def _count(text: str) -> int:

@@ -1,17 +1,19 @@
 """
 The verdict on one saved exchange: the steps of `protocol.receipt`, and what its receipt claims.
 
-Two checks exist only here: `receipt` (the receipt speaks about this very exchange) and `payment-hash`
-(it recomputes from the receipt). What nobody can judge offline, when and how the answer came, is a skip.
+Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it
+recomputes from the receipt) and `not-covered`, which names what could be altered all the same. What
+nobody can judge offline, when and how the answer came, is a skip.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from og_integrations.cli.coverage import coverage_check
 from og_integrations.cli.payment import payment_check
 from og_integrations.cli.saved import SavedExchange
-from og_integrations.cli.trust import TrustSource
+from og_integrations.cli.trust import TrustSource, Vouch
 from og_integrations.errors import (
     InvalidRequestError,
     MalformedReplyError,
@@ -20,12 +22,13 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import wire_name
-from og_integrations.protocol.answer import parse_completion
+from og_integrations.protocol.answer import parse_completion, parse_json_object
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
 from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
-from og_integrations.protocol.receipt import Exchange, verify_receipt
+from og_integrations.protocol.receipt import Exchange, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.record import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.sse import SSEDecoder
 
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
@@ -44,9 +47,11 @@ class Verdict:
 def judge(saved: SavedExchange, trust: TrustSource) -> Verdict:
     """Check everything that can be checked about `saved`; never raises for what the file holds."""
     completion: Completion | None = None
+    verified: VerifiedReceipt | None = None
+    vouch = trust(tee_id_of(saved.public_key))
     try:
         completion = read_answer(saved)
-        checks = _proof_checks(saved, completion, trust)
+        verified, checks = _proof_checks(saved, completion, vouch)
     except VerificationError as exc:
         checks = _failed_at(exc.step or "shape", str(exc))
     except (StreamCutError, StreamFailedError) as exc:
@@ -54,7 +59,9 @@ def judge(saved: SavedExchange, trust: TrustSource) -> Verdict:
     except MalformedReplyError as exc:
         checks = _failed_at("shape", str(exc))
     if saved.receipt is not None:
-        checks += [_receipt_check(saved, completion), payment_check(saved.receipt)]
+        checks += [_receipt_check(saved, completion, verified, vouch), payment_check(saved.receipt)]
+    if verified is not None:
+        checks.append(coverage_check(verified, saved.receipt, vouch, checks))
     step = next((check.id for check in checks if check.result == "fail"), None)
     passed = {check.id for check in checks if check.result == "pass"}
     status: Literal["verified", "failed"] = "verified" if step is None and passed >= REQUIRED else "failed"
@@ -81,17 +88,21 @@ def read_answer(saved: SavedExchange) -> Completion:
     return assembler.finish()
 
 
-def _proof_checks(saved: SavedExchange, completion: Completion, trust: TrustSource) -> list[Check]:
-    vouch = trust(tee_id_of(saved.public_key))
+def _proof_checks(
+    saved: SavedExchange, completion: Completion, vouch: Vouch
+) -> tuple[VerifiedReceipt | None, list[Check]]:
+    verified: VerifiedReceipt | None = None
     enclave = Enclave(tee_id=normalize_tee_id(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
     exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=vouch.trust)
     try:
-        checks = verify_receipt(exchange).checks
+        parse_json_object(saved.wire, "The request")
+        verified = verify_receipt(exchange)
+        checks = verified.checks
     except VerificationError as exc:
         checks = exc.checks
-    except InvalidRequestError as exc:
-        return _failed_at("request-hash", f"the request cannot be hashed: {exc}")
-    return [
+    except (InvalidRequestError, MalformedReplyError) as exc:
+        return None, _failed_at("request-hash", f"the request cannot be hashed: {exc}")
+    return verified, [
         replace(check, detail=vouch.detail) if check.id == "enclave-trusted" and check.result != "skip" else check
         for check in checks
     ]
@@ -105,15 +116,18 @@ def _failed_at(step: str, detail: str) -> list[Check]:
     ]
 
 
-def _receipt_check(saved: SavedExchange, completion: Completion | None) -> Check:
+def _receipt_check(
+    saved: SavedExchange, completion: Completion | None, verified: VerifiedReceipt | None, vouch: Vouch
+) -> Check:
     receipt = saved.receipt or {}
     proof = completion.proof if completion is not None else None
     if completion is None or proof is None:
         return Check("receipt", "skip", "the exchange holds no proof to compare with")
     if receipt.get("status") != "verified":
         return Check("receipt", "fail", "the receipt itself says that this answer was not verified when it came")
-    enclave = receipt.get("enclave")
-    expected: Mapping[str, tuple[object, object]] = {
+    enclave, payment = receipt.get("enclave"), receipt.get("payment")
+    expected: dict[str, tuple[object, object]] = {
+        "version": (receipt.get("version"), RECEIPT_VERSION),
         "request_hash": (receipt.get("request_hash"), proof.request_hash),
         "output_hash": (receipt.get("output_hash"), proof.output_hash),
         "tee_timestamp": (receipt.get("tee_timestamp"), proof.timestamp),
@@ -125,12 +139,24 @@ def _receipt_check(saved: SavedExchange, completion: Completion | None) -> Check
             saved.public_key.hex(),
         ),
     }
+    if verified is not None:
+        unsigned = unsigned_fields(verified, payment if isinstance(payment, dict) else None)
+        expected |= {
+            "unsigned": (receipt.get("unsigned"), unsigned),
+            "hashing": (receipt.get("hashing"), verified.hashing),
+        }
+    if vouch.enclave is not None:
+        # Bound to the key when it was registered; where an enclave is reached and paid may change.
+        expected["enclave.pcr_hash"] = (
+            enclave.get("pcr_hash") if isinstance(enclave, Mapping) else None,
+            vouch.enclave.pcr_hash,
+        )
     wrong = [
         name for name, (claimed, found) in expected.items() if type(claimed) is not type(found) or claimed != found
     ]
     if wrong:
-        return Check("receipt", "fail", f"the receipt is about another exchange: {', '.join(wrong)} differ")
-    return Check("receipt", "pass", "hashes, signature, time, enclave and model are those of the exchange")
+        return Check("receipt", "fail", f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ")
+    return Check("receipt", "pass", "its hashes, signature, time, key and model are those of the exchange")
 
 
 def _lowered(tee_id: object) -> object:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.enclave import EnclavePolicy, normalize_tee_id
+from og_integrations.protocol.enclave import Enclave, EnclavePolicy, normalize_tee_id
 from og_integrations.protocol.receipt import Trust
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ _TEE_ID = re.compile(r"0x[0-9a-f]{64}")
 
 
 class Vouch(NamedTuple):
-    """Whether an enclave is believed, and why (not)."""
+    """Whether an enclave is believed, and why (not); `enclave` is its entry in the registry, if that was asked."""
 
     trust: Trust | None
     detail: str
+    enclave: Enclave | None = None
 
 
 TrustSource = Callable[[str], Vouch]
@@ -72,7 +73,7 @@ def trust_registry(reader: "RegistryReader") -> TrustSource:
             active = "active now" if reader.is_active(tee_id) else "not active any more"
         except DiscoveryError as exc:
             return Vouch(None, str(exc))
-        return Vouch("registry", f"the TEERegistry lists this enclave ({active})")
+        return Vouch("registry", f"the TEERegistry lists this enclave ({active})", enclave)
 
     def vouch(tee_id: str) -> Vouch:
         if tee_id not in known:

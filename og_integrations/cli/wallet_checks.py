@@ -15,6 +15,7 @@ from og_integrations.client.chain_reads import (
 from og_integrations.client.fetching import Reader
 from og_integrations.client.rpc import Fetching
 from og_integrations.client.settings import Settings
+from og_integrations.client.transport import server_of
 from og_integrations.networks import OPG
 from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.checks import Check
@@ -43,7 +44,7 @@ class WalletChecks:
             self._reader,
             "chain",
             check_chain(network.rpc_url, network.chain_id),
-            lambda _: f"{network.rpc_url} serves {network.caip2}",
+            lambda _: f"{server_of(network.rpc_url)} serves {network.caip2}",
         )
         yield node
         if node.result == "fail":

@@ -6,6 +6,7 @@ the signer signs, and the logic exists once for sync and async.
 """
 
 import asyncio
+import inspect
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator
@@ -14,10 +15,17 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from og_integrations.client.approval_plan import Amount, plan_approval
 from og_integrations.client.chain_reads import read_allowance
-from og_integrations.client.rpc import Fetch, Fetching, decode_hex, rpc
-from og_integrations.client.settings import Settings
+from og_integrations.client.drivers import plain
+from og_integrations.client.rpc import Fetch, Fetching, rpc
+from og_integrations.client.settings import Settings, check_seconds
 from og_integrations.client.signer import TransactionSigner
-from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
+from og_integrations.errors import (
+    ApprovalError,
+    ConfigurationError,
+    DiscoveryError,
+    OpenGradientError,
+    SigningError,
+)
 from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
@@ -75,10 +83,11 @@ OnProgress = Callable[[ApprovalProgress], object]
 
 
 class ApprovalOptions(TypedDict, total=False):
-    """How to wait for the transaction; see `Client.ensure_opg_approval`."""
+    """What the transaction may cost, and how to wait for it; see `Client.ensure_opg_approval`."""
 
     timeout: float
     on_progress: OnProgress | None
+    max_cost: int | None
 
 
 def ensure_approval(
@@ -87,40 +96,68 @@ def ensure_approval(
     approve_amount: Amount | None = None,
     *,
     timeout: float = RECEIPT_TIMEOUT,
+    max_cost: int | None = None,
 ) -> Approving[Approval]:
     """
     Allow Permit2 to take OPG if less than `min_allowance` is allowed; see `Client.ensure_opg_approval`.
 
-    Raises what `plan_approval` raises, and `ApprovalError` with the transaction's hash.
+    Raises what `plan_approval` raises, `SigningError`, and `ApprovalError` with the transaction's hash.
     """
-    plan = yield from plan_approval(settings, min_allowance, approve_amount)
+    check_seconds("timeout", timeout)
+    plan = yield from plan_approval(settings, min_allowance, approve_amount, max_cost=max_cost)
     if plan.transaction is None:
         return Approval(allowance_before=plan.allowance, allowance_after=plan.allowance, tx_hash=None)
     if plan.capped:
         warnings.warn(
-            f"Only {format_opg(plan.amount)} OPG are approved: that is all the wallet {plan.owner} has.", stacklevel=2
+            f"Only {format_opg(plan.amount)} OPG are approved: that is all the wallet {plan.owner} has.",
+            stacklevel=_level_of_caller(),
         )
-    signer_of(settings)
-    raw = yield SignTransaction(plan.transaction)
+    raw = yield from _signed(settings, plan.transaction)
     url = settings.network.rpc_url
     # Our own hash: what the node says could be of another transaction, and it may say nothing.
-    tx_hash = "0x" + keccak(decode_hex(raw, "signer")).hex()
-    clock = _Waiting(tx_hash, timeout)
+    clock = _Waiting("0x" + keccak(raw).hex(), timeout)
     try:
-        yield from rpc(url, "eth_sendRawTransaction", [raw])
+        yield from rpc(url, "eth_sendRawTransaction", ["0x" + raw.hex()])
     except DiscoveryError as exc:
-        raise clock.error(f"{exc} Whether the transaction was sent is not known.") from exc
-    yield Tell(clock.progress("sent"))
+        # "Already known", "nonce too low": somebody who approves at the same time has sent this very transaction.
+        if not isinstance((yield from _or_nothing(rpc(url, "eth_getTransactionByHash", [clock.tx_hash]))), dict):
+            raise clock.error(f"{exc} Whether the transaction was sent is not known.") from exc
+    yield from clock.tell("sent")
     yield from _mined(url, clock)
-    yield Tell(clock.progress("mined"))
+    yield from clock.tell("mined")
     while True:
         allowance = yield from _or_nothing(read_allowance(settings.network, plan.owner))
         if allowance is not None and allowance > plan.allowance:
             break
         # Public nodes are many behind one name, and some are a block late.
         yield from clock.wait("its allowance is not visible yet")
-    yield Tell(clock.progress("visible"))
-    return Approval(allowance_before=plan.allowance, allowance_after=allowance, tx_hash=tx_hash)
+    yield from clock.tell("visible")
+    return Approval(allowance_before=plan.allowance, allowance_after=allowance, tx_hash=clock.tx_hash)
+
+
+def _signed(settings: Settings, transaction: JsonObject) -> Approving[bytes]:
+    owner = signer_of(settings).address
+    try:
+        raw = yield SignTransaction(transaction)
+    except BaseException as exc:
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise SigningError(f"The signer of {owner} failed with {type(exc).__name__}. Nothing was sent.") from exc
+        raise
+    try:
+        return bytes.fromhex(raw.removeprefix("0x"))
+    except (AttributeError, TypeError, ValueError) as exc:
+        raise SigningError(
+            f"The signer of {owner} returned a {type(raw).__name__}, expected the transaction as 0x-hex. Nothing was "
+            "sent."
+        ) from exc
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` at which a warning of this function's caller points out of this package."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("og_integrations"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def signer_of(settings: Settings) -> TransactionSigner:
@@ -146,14 +183,24 @@ class _Waiting:
     def progress(self, step: Literal["sent", "waiting", "mined", "visible"]) -> ApprovalProgress:
         return ApprovalProgress(step=step, transaction_hash=self.tx_hash, seconds=time.monotonic() - self._started)
 
+    def tell(self, step: Literal["sent", "waiting", "mined", "visible"]) -> Approving[None]:
+        try:
+            yield Tell(self.progress(step))
+        except BaseException as exc:
+            if isinstance(exc, Exception):
+                raise self.error(
+                    f"The approval was sent (it is {step}), but on_progress failed with {type(exc).__name__}."
+                ) from exc
+            raise
+
     def wait(self, what: str) -> Approving[None]:
-        waiting = self.progress("waiting")
-        if waiting.seconds >= self._timeout:
+        seconds = self.progress("waiting").seconds
+        if seconds >= self._timeout:
             raise self.error(
-                f"The approval was sent {waiting.seconds:.0f} s ago and {what}. It may still come: look it up before "
+                f"The approval was sent {seconds:.0f} s ago and {what}. It may still come: look it up before "
                 "approving again."
             )
-        yield Tell(waiting)
+        yield from self.tell("waiting")
         yield Pause(self._pause)
         self._pause = min(2.0, 2 * self._pause)
 
@@ -193,10 +240,7 @@ class SyncApprover:
             case Fetch():
                 return self._fetch(effect)
             case SignTransaction():
-                raw = signer_of(self._settings).sign_transaction(effect.transaction)
-                if not isinstance(raw, str):
-                    raise ConfigurationError("The signer is asynchronous; use AsyncClient, or a synchronous signer.")
-                return raw
+                return plain(signer_of(self._settings).sign_transaction(effect.transaction), "The signer")
             case Pause():
                 time.sleep(effect.seconds)
             case Tell() if self._on_progress is not None:
@@ -219,7 +263,7 @@ class AsyncApprover:
                 return await self._fetch(effect)
             case SignTransaction():
                 raw = signer_of(self._settings).sign_transaction(effect.transaction)
-                return raw if isinstance(raw, str) else await raw
+                return await raw if isinstance(raw, Awaitable) else raw
             case Pause():
                 await asyncio.sleep(effect.seconds)
             case Tell() if self._on_progress is not None:

@@ -15,6 +15,7 @@ from og_integrations.client.chain_reads import (
 )
 from og_integrations.client.rpc import Fetching
 from og_integrations.client.settings import Settings
+from og_integrations.client.transport import server_of
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
 from og_integrations.protocol.budget import format_opg, parse_opg
@@ -51,10 +52,10 @@ class ApprovalPlan:
 
 
 def plan_approval(
-    settings: Settings, min_allowance: Amount, approve_amount: Amount | None = None
+    settings: Settings, min_allowance: Amount, approve_amount: Amount | None = None, *, max_cost: int | None = None
 ) -> Fetching[ApprovalPlan]:
     """
-    Read what is there and return what is to be done; nothing is signed or sent.
+    Read what is there and return what is to be done, for at most `max_cost` wei; nothing is signed or sent.
 
     Raises `ConfigurationError` (amounts, no wallet, wrong chain), `ApprovalError` (no OPG, no gas) or
     `DiscoveryError` (the node).
@@ -73,14 +74,10 @@ def plan_approval(
             f"{format_opg(least)} OPG to be allowed. Nothing was sent. Send OPG ({network.token}) to it first."
         )
     amount = min(wanted, balance)
-    transaction = yield from _transaction(settings, owner, encode_approve(PERMIT2_ADDRESS, amount))
+    most = MOST_GAS_COST if max_cost is None else min(max_cost, MOST_GAS_COST)
+    transaction = yield from _transaction(settings, owner, encode_approve(PERMIT2_ADDRESS, amount), most)
     native = yield from quantity(url, "eth_getBalance", owner, "latest")
     cost = transaction["gas"] * transaction["maxFeePerGas"]
-    if cost > MOST_GAS_COST:
-        raise ApprovalError(
-            f"The node {url} asks for up to {format_opg(cost)} ETH of gas, expected at most "
-            f"{format_opg(MOST_GAS_COST)} ETH. Nothing was sent. Try again later, or another node (OG_RPC_URL)."
-        )
     if native < cost:
         raise ApprovalError(
             f"The wallet {owner} has {format_opg(native)} ETH for gas on {network.name}, expected {format_opg(cost)} "
@@ -117,17 +114,23 @@ def _amounts(min_allowance: Amount, approve_amount: Amount | None) -> tuple[int,
     return least, wanted
 
 
-def _transaction(settings: Settings, owner: str, data: str) -> Fetching[JsonObject]:
+def _transaction(settings: Settings, owner: str, data: str, most: int) -> Fetching[JsonObject]:
     network = settings.network
     url = network.rpc_url
     call = {"from": owner, "to": network.token, "data": data}
     try:
-        gas = yield from quantity(url, "eth_estimateGas", call)
+        estimate = yield from quantity(url, "eth_estimateGas", call)
     except DiscoveryError as exc:
         raise ApprovalError(f"The approval would fail: {exc} Nothing was sent.") from exc
     block = yield from read_block(url, "latest")
     base_fee = as_number(block.get("baseFeePerGas"), url)
     tip = yield from quantity(url, "eth_maxPriorityFeePerGas")
+    gas = estimate + estimate // 4
+    if gas * (base_fee + tip) > most:
+        raise ApprovalError(
+            f"The node {server_of(url)} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
+            f"{format_opg(most)} ETH. Nothing was sent. Try again later, or another node (OG_RPC_URL)."
+        )
     return {
         "type": 2,
         "chainId": network.chain_id,
@@ -135,8 +138,8 @@ def _transaction(settings: Settings, owner: str, data: str) -> Fetching[JsonObje
         "to": network.token,
         "value": 0,
         "data": data,
-        "gas": gas + gas // 4,
+        "gas": gas,
         # The fee of a block rises by an eighth at most: doubled, it is enough for the next five.
-        "maxFeePerGas": 2 * base_fee + tip,
+        "maxFeePerGas": min(2 * base_fee + tip, most // max(gas, 1)),
         "maxPriorityFeePerGas": tip,
     }

@@ -2,14 +2,16 @@
 One call: what is asked (`Call`), and how far it got (`Progress`).
 """
 
+import base64
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from og_integrations.errors import ConfigurationError, GatewayError, MalformedReplyError
-from og_integrations.protocol.answer import parse_json_object, shown
+from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -19,6 +21,7 @@ from og_integrations.protocol.chat import (
     Usage,
 )
 from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.quoting import quotable, texts_of
 from og_integrations.protocol.record import CallRecord
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
@@ -134,6 +137,12 @@ class Progress:
         if self.keep_body:
             self.body += data
 
+    def quotable(self, reason: object) -> str:
+        """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
+        grant = self.grant
+        paid_with = (grant.session_id, grant.signature, grant.header) if grant is not None else ()
+        return quotable(reason, [*texts_of(json.loads(self.call.wire)), *filter(None, paid_with)])
+
     def record(self) -> CallRecord:
         """Return what the receipt is built from."""
         return CallRecord(
@@ -196,9 +205,9 @@ def check_size(body: bytearray) -> None:
         raise MalformedReplyError(f"The answer has more than {MAX_ANSWER_BYTES} bytes; it was given up.")
 
 
-def gateway_error(call: Call, status: int, body: bytes) -> GatewayError:
-    """Return the error for an answer outside 2xx, with the gateway's reason as far as it is safe to show."""
-    reason = _safe_reason(call, body)
+def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
+    """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
+    reason = _reason(progress, body)
     hint = {
         400: "Check the model name and the parameters.",
         401: "The gateway wants an Authorization header.",
@@ -208,42 +217,22 @@ def gateway_error(call: Call, status: int, body: bytes) -> GatewayError:
     }.get(status, "Try again later." if status >= 500 else "")
     if 300 <= status < 400:
         hint = "Redirects are never followed: prompt and payment would go to another host."
-    error = GatewayError(f"The gateway answered HTTP {status}{reason}. It was not charged. {hint}".strip())
+    error = GatewayError(
+        f"The gateway answered HTTP {status}{reason and ': '}{reason}. It was not charged. {hint}".strip()
+    )
     error.status = status
     return error
 
 
-def _safe_reason(call: Call, body: bytes) -> str:
-    """Return the reason in an error body, unless it quotes the request: 400 bodies do (PROTOCOL §2)."""
+def _reason(progress: Progress, body: bytes) -> str:
     try:
         reply = parse_json_object(body, "The error")
     except MalformedReplyError:
         return ""
-    reason = reply.get("error") or reply.get("detail") or reply.get("title")
-    if not isinstance(reason, str) or "{" in reason or "[" in reason:
-        return ""
-    if any(text[:12] in reason for text in _texts(json.loads(call.wire)) if len(text) >= 4):
-        return f": {shown(reply['title'], 80)}" if isinstance(reply.get("title"), str) else ""
-    return f": {shown(reason, 200)}"
-
-
-def _texts(request: JsonObject) -> list[str]:
-    found: list[str] = []
-    waiting: list[object] = [request.get("messages"), request.get("prompt"), request.get("tools")]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            found.append(value)
-        elif isinstance(value, list):
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += [item for key, item in value.items() if key not in ("role", "type")]
-    return found
+    return next(filter(None, (progress.quotable(reply.get(name)) for name in ("error", "detail", "title"))), "")
 
 
 def _pem(der: bytes) -> str:
-    from cryptography.hazmat.primitives import serialization
-
-    key = serialization.load_der_public_key(der)
-    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return pem.decode()
+    # As it is: what a broken registry lists as a key is evidence, too.
+    lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
+    return "\n".join(("-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""))

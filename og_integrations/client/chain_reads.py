@@ -3,6 +3,7 @@ What is asked of a node of the payment chain: generators of `Fetch` effects, lik
 """
 
 from og_integrations.client.rpc import Fetching, eth_call, rpc
+from og_integrations.client.transport import server_of
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import PERMIT2_ADDRESS, Network
 from og_integrations.protocol.chat import JsonObject
@@ -14,8 +15,8 @@ def check_chain(rpc_url: str, chain_id: int) -> Fetching[None]:
     served = yield from quantity(rpc_url, "eth_chainId")
     if served != chain_id:
         raise ConfigurationError(
-            f"The node {rpc_url} serves chain {served}, expected {chain_id}. Nothing was sent. Check OG_RPC_URL and "
-            "OG_NETWORK."
+            f"The node {server_of(rpc_url)} serves chain {served}, expected {chain_id}. Nothing was sent. Check "
+            "OG_RPC_URL and OG_NETWORK."
         )
 
 
@@ -33,7 +34,7 @@ def read_block(rpc_url: str, block: str) -> Fetching[JsonObject]:
     """Return a block (`"latest"` or a 0x-hex number) without its transactions. Raises `DiscoveryError`."""
     found = yield from rpc(rpc_url, "eth_getBlockByNumber", [block, False])
     if not isinstance(found, dict):
-        raise DiscoveryError(f"The node {rpc_url} has no block {block}.")
+        raise DiscoveryError(f"The node {server_of(rpc_url)} has no block {block}.")
     return found
 
 
@@ -49,13 +50,15 @@ def as_number(value: object, rpc_url: str) -> int:
             raise ValueError(value)
         return int(value, 16)
     except ValueError as exc:
-        raise DiscoveryError(f"The node {rpc_url} answered {value!r:.40} where a number was expected.") from exc
+        raise DiscoveryError(
+            f"The node {server_of(rpc_url)} answered {value!r:.40} where a number was expected."
+        ) from exc
 
 
 def _read_token(network: Network, data: str) -> Fetching[int]:
     result = yield from eth_call(network.rpc_url, network.token, data)
     if len(result) != 32:
         raise DiscoveryError(
-            f"{network.token} is not the OPG token on the chain of {network.rpc_url}. Check OG_NETWORK."
+            f"{network.token} is not the OPG token on the chain of {server_of(network.rpc_url)}. Check OG_NETWORK."
         )
     return int.from_bytes(result, "big")

@@ -7,7 +7,7 @@ bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` ther
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
@@ -29,12 +29,24 @@ class Receipts(list[JsonObject]):
     def __init__(self, *, keep_exchanges: bool = False) -> None:
         super().__init__()
         self.keep_exchanges = keep_exchanges
-        self.exchanges: list[JsonObject | None] = []
+        # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
+        self._kept: list[tuple[JsonObject, JsonObject | None]] = []
+
+    @property
+    def exchanges(self) -> list[JsonObject | None]:
+        """The exchanges of the receipts, as they stand in this list now."""
+        return [exchange for _, exchange in self._pairs()]
 
     @property
     def verified(self) -> bool:
         """Whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(receipt["status"] == "verified" for receipt in self)
+
+    def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
+        """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
+        if self.keep_exchanges:
+            self._kept.append((receipt, exchange))
+        self.append(receipt)
 
     def save(self, folder: str | Path) -> list[Path]:
         """
@@ -47,14 +59,27 @@ class Receipts(list[JsonObject]):
         files: list[Path] = []
         try:
             target.mkdir(parents=True, exist_ok=True)
-            free = (file for n in count(1) if not (file := target / f"receipt-{n:03}.json").exists())
-            for receipt, exchange in zip(self, self.exchanges, strict=True):
+            names = (target / f"receipt-{n:03}.json" for n in count(1))
+            for receipt, exchange in self._pairs():
                 text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
-                files.append(next(free))
-                files[-1].write_text(text, "utf-8")
+                files.append(_write_new(names, text))
         except OSError as exc:
             raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
+
+    def _pairs(self) -> list[tuple[JsonObject, JsonObject | None]]:
+        receipts = list(self)
+        kept = {id(receipt): exchange for receipt, exchange in self._kept}
+        return [(receipt, kept.get(id(receipt))) for receipt in receipts]
+
+
+def _write_new(names: Iterator[Path], text: str) -> Path:
+    """Write `text` to the first of `names` that is free; asking first would overwrite what comes in between."""
+    for file in names:
+        with suppress(FileExistsError), file.open("x", encoding="utf-8") as target:
+            target.write(text)
+            return file
+    raise FileNotFoundError("no name is free")
 
 
 @contextmanager

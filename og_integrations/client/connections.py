@@ -8,8 +8,6 @@ no loop is kept alive and no socket is left to the garbage collector.
 """
 
 import asyncio
-import logging
-import re
 import ssl
 import threading
 import weakref
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from og_integrations.client.forking import survive_forks
 from og_integrations.client.lent import AsyncLent, Lent
+from og_integrations.client.redaction import redact_logs
 from og_integrations.client.tls import pinned_context
 from og_integrations.client.transport import AsyncPool, Pool
 
@@ -32,19 +31,7 @@ UNPINNED = b""
 """Stands for "no certificate to pin": RPC nodes, and gateways given by URL."""
 
 
-class _RedactSession(logging.Filter):
-    """httpcore logs answer headers at DEBUG; the session id among them is a bearer credential."""
-
-    _pattern = re.compile(r"(X-Upto-Session'?, ?b?')[^']*", re.IGNORECASE)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.msg, str) and "upto-session" in record.msg.lower():
-            record.msg = self._pattern.sub(r"\1[redacted]", record.msg)
-        return True
-
-
-for _name in ("httpcore.http11", "httpcore.http2"):
-    logging.getLogger(_name).addFilter(_RedactSession())
+redact_logs()
 
 
 class Borrowed(Generic[HttpClient]):

@@ -16,14 +16,17 @@ from cryptography.hazmat.primitives import serialization
 
 from og_integrations.client.rpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.settings import Settings
-from og_integrations.errors import DiscoveryError, EnclaveRejectedError
-from og_integrations.protocol.enclave import LLM_PROXY, ZERO_ADDRESS, Enclave, EnclavePolicy, tee_id_of
+from og_integrations.client.tls import pinned_context
+from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, OpenGradientError
+from og_integrations.protocol.enclave import LLM_PROXY, ZERO_ADDRESS, Enclave, EnclavePolicy, check_endpoint, tee_id_of
 from og_integrations.protocol.registry import decode_enclaves, encode_get_active_tees
 
 REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""
 COOL_DOWN = 60
 """Seconds for which an enclave that could not be reached is not chosen."""
+MAX_AGE = 3600
+"""Seconds for which a list serves while the registry cannot be read: who blocks it must not undo a revocation."""
 
 
 class Directory:
@@ -55,6 +58,7 @@ class Directory:
         self._listed_payees = self._known_payees
         self._seen: dict[str, Enclave] = {}
         self._refresh_at = 0.0
+        self._read_at = 0.0
         self._current: str | None = None
         self._cooling: dict[str, float] = {}
 
@@ -66,7 +70,7 @@ class Directory:
         `DiscoveryError`.
         """
         with self._lock:
-            cold = not self._listed
+            cold = not self._listed or now >= self._read_at + MAX_AGE
             stale = now >= self._refresh_at
             if stale:
                 # Set before reading, so that calls meanwhile do not all read it too.
@@ -152,9 +156,18 @@ class Directory:
                 raise
             # The registry is away; the enclaves it listed before are still attested.
             return
-        accepted = accepted_enclaves(found, self._policy)
+        try:
+            accepted = accepted_enclaves(found, self._policy)
+        except DiscoveryError:
+            # An answer as good as any other: those it listed before are revoked.
+            self._hold({}, now)
+            raise
+        self._hold(accepted, now)
+
+    def _hold(self, accepted: dict[str, Enclave], now: float) -> None:
         with self._lock:
             self._listed = accepted
+            self._read_at = now
             # Asked for with every call, and changes only here.
             addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
             self._listed_payees = self._known_payees | (addresses - {ZERO_ADDRESS})
@@ -165,28 +178,38 @@ class Directory:
 
 
 def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:
-    """Return what the registry lists, or the one gateway that was named. Raises `DiscoveryError`."""
+    """
+    Return what the registry lists, maybe nothing, or the one gateway that was named.
+
+    Raises `DiscoveryError` if it could not be read.
+    """
     if settings.gateway_url is not None:
         return [(yield from _read_endpoint(settings.gateway_url))]
     network = settings.network
     data = yield from eth_call(network.registry_rpc_url, network.registry_address, encode_get_active_tees(LLM_PROXY))
-    found = decode_enclaves(data)
-    if not found:
-        raise DiscoveryError(
-            f"The registry {network.registry_address} lists no usable enclave of type {LLM_PROXY}. Check "
-            "OG_REGISTRY_ADDRESS, or wait until one is registered."
-        )
-    return found
+    return decode_enclaves(data)
 
 
 def accepted_enclaves(found: list[Enclave], policy: EnclavePolicy) -> dict[str, Enclave]:
-    """Return those that `policy` accepts, by id. Raises `EnclaveRejectedError` if it accepts none."""
+    """
+    Return those that can be connected to safely and that `policy` accepts, by id.
+
+    Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted.
+    """
+    if not found:
+        raise DiscoveryError(
+            f"The registry lists no usable enclave of type {LLM_PROXY}. Check OG_REGISTRY_ADDRESS, or wait until one "
+            "is registered."
+        )
     accepted: dict[str, Enclave] = {}
-    rejections: list[EnclaveRejectedError] = []
+    rejections: list[OpenGradientError] = []
     for enclave in found:
         try:
+            check_endpoint(enclave)
             policy.check(enclave)
-        except EnclaveRejectedError as exc:
+            if enclave.certificate:
+                pinned_context(enclave.certificate)
+        except (EnclaveRejectedError, ConnectionFailedError) as exc:
             rejections.append(exc)
         else:
             accepted[enclave.tee_id] = enclave

@@ -49,7 +49,7 @@ class SyncDriver:
             case Fetch():
                 return self._fetch(effect)
             case Approve():
-                return plain(effect.on_payment(effect.request))
+                return plain(effect.on_payment(effect.request), "SpendPolicy.on_payment")
             case Pause():
                 return time.sleep(effect.seconds)
         raise TypeError(effect)
@@ -73,11 +73,7 @@ class SyncDriver:
     def _sign(self, effect: Sign) -> None:
         with effect.grant.signing:
             if effect.grant.signature is None and not effect.grant.abandoned:
-                signature = self._signer.sign_typed_data(effect.typed_data)
-                if not isinstance(signature, str):
-                    raise ConfigurationError(
-                        "The signer is asynchronous; use the asynchronous methods, or a synchronous signer."
-                    )
+                signature: Any = plain(self._signer.sign_typed_data(effect.typed_data), "The signer")
                 effect.keep(signature)
 
     def _fetch(self, effect: Fetch) -> bytes:
@@ -154,15 +150,15 @@ class AsyncDriver:
             await self.reply.aclose()
 
 
-def plain(agreed: object) -> object:
-    """Return what a callback answered. Raises `ConfigurationError` if it has to be awaited."""
-    if isinstance(agreed, Awaitable):
-        if isinstance(agreed, Coroutine):
-            agreed.close()  # or Python warns that it was never awaited
+def plain(returned: object, whose: str) -> object:
+    """Return what a callback or signer returned. Raises `ConfigurationError` if it has to be awaited."""
+    if isinstance(returned, Awaitable):
+        if isinstance(returned, Coroutine):
+            returned.close()  # or Python warns that it was never awaited
         raise ConfigurationError(
-            "SpendPolicy.on_payment is asynchronous; use the asynchronous methods, or a synchronous callback."
+            f"{whose} is asynchronous; use the asynchronous methods and client, or a synchronous one."
         )
-    return agreed
+    return returned
 
 
 def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:

@@ -20,7 +20,7 @@ from og_integrations.client.call import Answer, Call, Progress, check_headers, g
 from og_integrations.client.directory import Directory
 from og_integrations.client.reconciling import overdue_asker
 from og_integrations.client.recording import collect, wants_exchange
-from og_integrations.client.settings import resolve_settings
+from og_integrations.client.settings import check_seconds, resolve_settings
 from og_integrations.client.shared_books import session_book
 from og_integrations.errors import (
     ConfigurationError,
@@ -40,7 +40,7 @@ from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
 from og_integrations.protocol.record import build_receipt
 from og_integrations.protocol.sessions import Route
-from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
 
@@ -69,11 +69,9 @@ class Engine:
         **settings: Any,
     ) -> None:
         self.settings = resolve_settings(**settings)
-        self.settlement_mode = SettlementMode.parse(
-            settlement_mode or x402_settlement_mode or SettlementMode.BATCH_HASHED
-        )
+        self.settlement_mode = chosen_mode(settlement_mode, x402_settlement_mode)
         self.buffered = check_verification(verification) == "buffer"
-        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
+        self.timeout = DEFAULT_TIMEOUT if timeout is None else check_seconds("timeout", timeout)
         self.max_retries = max_retries
         self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
@@ -157,10 +155,10 @@ class Engine:
             wire=encode_json(request.to_json()),
             plan=plan,
             model=model_name(model),
-            settlement_mode=SettlementMode.parse(settlement_mode or x402_settlement_mode or self.settlement_mode),
+            settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             buffered=self.buffered,
-            timeout=self.timeout if timeout is None else timeout,
+            timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
             created=now(),
             extra_headers=self.default_headers,
         )
@@ -184,7 +182,7 @@ class Engine:
             route = self.route(enclave, progress.call.path)
             progress.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, route, progress.paid_with)
+                paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
             except ConnectionFailedError:
                 progress.grant = None
                 self.directory.leave(enclave, time.time())
@@ -211,7 +209,7 @@ class Engine:
         assert progress.head is not None  # noqa: S101 - open() has returned
         progress.took(body)
         if not 200 <= progress.head.status < 300:
-            raise gateway_error(progress.call, progress.head.status, body)
+            raise gateway_error(progress, progress.head.status, body)
         progress.check_head()
         return self.conclude(progress, parse_completion(progress.call.path, body))
 
@@ -231,7 +229,7 @@ class Engine:
                 enclave=progress.enclave,
                 trust=_TRUST[progress.enclave.source],
                 window=(progress.sent_at, now()),
-                channel="pinned" if progress.enclave.certificate else "unpinned",
+                channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._seen(completion.proof.signature if completion.proof else ""),
             )
         )

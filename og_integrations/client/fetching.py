@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from og_integrations.client.connections import UNPINNED, SyncConnections
 from og_integrations.client.lent import AsyncLent, Lent
 from og_integrations.client.rpc import Fetch, Fetching
-from og_integrations.client.transport import AsyncPool, Outgoing, Pool, translated_errors
+from og_integrations.client.transport import AsyncPool, Outgoing, Pool, server_of, translated_errors
 from og_integrations.errors import DiscoveryError
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT)
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
     body = bytearray()
-    with translated_errors(effect.url):
+    with translated_errors(server_of(effect.url)):
         reply = transport.send(_outgoing(effect, timeout))
         with contextlib.closing(reply):
             for data in reply.parts:
@@ -76,7 +76,7 @@ def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT)
 async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
     body = bytearray()
-    with translated_errors(effect.url):
+    with translated_errors(server_of(effect.url)):
         reply = await transport.send(_outgoing(effect, timeout))
         async with contextlib.aclosing(reply):
             async for data in reply.parts:
@@ -93,7 +93,7 @@ def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
     if status != 200 or len(body) > MAX_BODY_BYTES:
         raise DiscoveryError(
-            f"{effect.url} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
+            f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
             "Nothing was sent to an enclave."
         )
     return bytes(body)

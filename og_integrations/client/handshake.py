@@ -18,8 +18,8 @@ def handshake(enclave: Enclave, timeout: float = TIMEOUT) -> None:
     Raises `CertificateMismatchError` if it shows another certificate, `ConnectionFailedError` if it
     cannot be reached.
     """
-    target = urlsplit(enclave.endpoint)
     try:
+        target = urlsplit(enclave.endpoint)
         address = (target.hostname or "", target.port or 443)
         with (
             socket.create_connection(address, timeout) as plain,

@@ -13,6 +13,7 @@ from typing import TypeVar
 from og_integrations.client.chain_reads import check_chain
 from og_integrations.client.rpc import Fetching
 from og_integrations.client.settlement import find_settlement
+from og_integrations.client.transport import server_of
 from og_integrations.errors import DiscoveryError
 from og_integrations.networks import Network
 from og_integrations.protocol.account import SKEW, BudgetStore, Entry
@@ -73,7 +74,9 @@ def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
         effect = next(flow)
         while True:
             if time.monotonic() > until:
-                raise DiscoveryError(f"The node {rpc_url} took more than {PATIENCE:.0f} s to explain a payment.")
+                raise DiscoveryError(
+                    f"The node {server_of(rpc_url)} took more than {PATIENCE:.0f} s to explain a payment."
+                )
             try:
                 reply = yield effect
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on

@@ -23,9 +23,10 @@ def wants_exchange() -> bool:
 
 def collect(progress: Progress, receipt: JsonObject) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
+    # None if nobody keeps it.
+    exchange = progress.exchange()
     for receipts in active_collectors():
-        receipts.append(receipt)
-        receipts.exchanges.append(progress.exchange() if receipts.keep_exchanges else None)
+        receipts.add(receipt, exchange)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from og_integrations.client.transport import server_of
 from og_integrations.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -45,7 +46,7 @@ def rpc(rpc_url: str, method: str, params: list[object]) -> Fetching[object]:
     if "result" not in reply:
         error = reply.get("error")
         message = error.get("message") if isinstance(error, dict) else "no result"
-        raise DiscoveryError(f"The node {rpc_url} refused {method}: {shown(str(message), 200)}.")
+        raise DiscoveryError(f"The node {server_of(rpc_url)} refused {method}: {shown(str(message), 200)}.")
     return reply["result"]
 
 
@@ -61,11 +62,11 @@ def decode_hex(value: object, rpc_url: str) -> bytes:
             raise ValueError(value)
         return bytes.fromhex(value[2:])
     except ValueError as exc:
-        raise DiscoveryError(f"The node {rpc_url} answered something else than 0x-hex data.") from exc
+        raise DiscoveryError(f"The node {server_of(rpc_url)} answered something else than 0x-hex data.") from exc
 
 
 def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
     try:
-        return parse_json_object((yield Fetch(url, body)), f"The answer of {url}")
+        return parse_json_object((yield Fetch(url, body)), f"The answer of {server_of(url)}")
     except (ConnectionFailedError, ConnectionLostError, MalformedReplyError) as exc:
         raise DiscoveryError(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc

@@ -25,7 +25,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 
 PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
-_WALLET_VARIABLES = (*PRIVATE_KEY_VARIABLES, "OG_KEYSTORE")
+MOST_SECONDS = 10**9
+"""No socket takes a longer time to wait, and none needs it."""
+_WALLET_VARIABLES = (*PRIVATE_KEY_VARIABLES, "OG_KEYSTORE", "OG_KEYSTORE_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,13 @@ def keyless_settings(**options: Any) -> Settings:
     """
     environment = {name: value for name, value in os.environ.items() if name not in _WALLET_VARIABLES}
     return resolve_settings(**options, environment=environment)
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if it is a time to wait, positive and finite. Raises `ConfigurationError`."""
+    if type(value) not in (int, float) or not 0 < value < MOST_SECONDS:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a number of seconds above 0.")
+    return value
 
 
 def rpc_url_setting() -> str | None:

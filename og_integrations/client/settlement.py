@@ -4,6 +4,7 @@ Finding the settlement of an authorization on the chain (PROTOCOL §7).
 
 from og_integrations.client.chain_reads import as_number, check_chain, quantity, read_block
 from og_integrations.client.rpc import Fetching, decode_hex, rpc
+from og_integrations.client.transport import server_of
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import NETWORKS, PERMIT2_ADDRESS
 from og_integrations.protocol.chat import JsonObject
@@ -53,9 +54,9 @@ def find_settlement(authorization: Permit2Authorization, rpc_url: str, *, skew: 
         found = yield from _cancelled(rpc_url, authorization, window)
     if found is None:
         raise DiscoveryError(
-            f"The payment's nonce is used, but {rpc_url} shows neither settlement nor cancellation in blocks "
-            f"{int(window['fromBlock'], 16)} to {int(window['toBlock'], 16)}, which is when it was valid. It was "
-            "cancelled later, or the node keeps no old logs: try another one (--rpc-url)."
+            f"The payment's nonce is used, but {server_of(rpc_url)} shows neither settlement nor cancellation in "
+            f"blocks {int(window['fromBlock'], 16)} to {int(window['toBlock'], 16)}, which is when it was valid. It "
+            "was cancelled later, or the node keeps no old logs: try another one (--rpc-url)."
         )
     return found
 
@@ -126,12 +127,14 @@ def _transactions(rpc_url: str, log_filter: JsonObject) -> Fetching[list[str]]:
 def _logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
     found = yield from rpc(rpc_url, "eth_getLogs", [log_filter])
     if not isinstance(found, list):
-        raise DiscoveryError(f"The node {rpc_url} answered eth_getLogs with something else than a list.")
+        raise DiscoveryError(f"The node {server_of(rpc_url)} answered eth_getLogs with something else than a list.")
     return [log for log in found if isinstance(log, dict)]
 
 
 def _object(rpc_url: str, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
     found = yield from rpc(rpc_url, method, [tx_hash])
     if not isinstance(found, dict) or str(found.get(hash_member)).lower() != tx_hash.lower():
-        raise DiscoveryError(f"The node {rpc_url} does not know the transaction {tx_hash} that it listed. Try again.")
+        raise DiscoveryError(
+            f"The node {server_of(rpc_url)} does not know the transaction {tx_hash} that it listed. Try again."
+        )
     return found

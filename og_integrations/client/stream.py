@@ -28,9 +28,9 @@ class StreamReader:
         self._engine = engine
         self._progress = progress
         self._decoder = SSEDecoder()
-        self._assembler = StreamAssembler()
+        self._assembler = StreamAssembler(progress.quotable)
         self._cutter = StopCutter(progress.call.stop)
-        pinned = progress.enclave is not None and bool(progress.enclave.certificate)
+        pinned = progress.enclave is not None and progress.enclave.pinned
         self._buffered = progress.call.buffered or progress.call.plan.holds_text or not pinned
         self._shown_chars = 0
 

@@ -81,18 +81,21 @@ class Client(Spending):
         *,
         timeout: float = RECEIPT_TIMEOUT,
         on_progress: OnProgress | None = None,
+        max_cost: int | None = None,
     ) -> Approval:
         """
         Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
 
         `approve_amount` (default: twice `min_allowance`; amounts in OPG, `min_allowance` at least 0.1)
         is capped to the balance, with a warning. Returns when the transaction is mined and the node
-        shows it; `timeout` in seconds. `on_progress` is told meanwhile.
+        shows it; `timeout` in seconds, `max_cost` of its gas in wei (default: 0.001 ETH). `on_progress` is
+        told meanwhile.
 
-        Raises `ConfigurationError` or `ApprovalError`; the latter has the `transaction_hash` if one was sent.
+        Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
+        was sent.
         """
         settings = self.engine.settings
-        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
+        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
         approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
         return drive(flow, approver.perform)
 

@@ -8,6 +8,9 @@ application data can be written.
 
 import ssl
 from functools import lru_cache
+from typing import Any
+
+from og_integrations.errors import ConnectionFailedError
 
 
 class PinMismatch(ssl.SSLError):
@@ -21,7 +24,7 @@ def pinned_context(certificate: bytes) -> ssl.SSLContext:
 
     `certificate` is the DER of the leaf, which is the only trust anchor. Host names are not checked:
     the endpoint is usually an IP address and the certificate names something else (PROTOCOL §1).
-    Raises `ssl.SSLError` if it is no certificate.
+    Raises `ConnectionFailedError` if it is no certificate.
     """
 
     def compare(peer: bytes | None) -> None:
@@ -38,11 +41,27 @@ def pinned_context(certificate: bytes) -> ssl.SSLContext:
             super().do_handshake()
             compare(self.getpeercert(True))
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=certificate)
+    context = _strict_context()
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except (ssl.SSLError, ValueError) as exc:
+        raise ConnectionFailedError(
+            f"The TLS certificate listed for the enclave ({len(certificate)} bytes) cannot be read, expected DER. "
+            "Nothing was sent."
+        ) from exc
     context.sslsocket_class = PinnedSocket
     context.sslobject_class = PinnedObject
+    return context
+
+
+def _strict_context() -> ssl.SSLContext:
+    # `truststore.inject_into_ssl()` replaces `ssl.SSLContext` by a wrapper, whose inner context shakes hands
+    # without our socket classes. The genuine class's own setters look the replaced one up and recurse: the
+    # interpreter's core class has those that always work.
+    genuine: type[Any] = next(cls for cls in ssl.SSLContext.__mro__ if cls.__module__ == "ssl")
+    core: Any = next(cls for cls in genuine.__mro__ if cls.__module__ == "_ssl")
+    context: ssl.SSLContext = genuine(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    core.verify_mode.__set__(context, ssl.CERT_REQUIRED)
+    core.minimum_version.__set__(context, ssl.TLSVersion.TLSv1_2)
     return context

@@ -172,11 +172,20 @@ def _target(url: str) -> "tuple[httpcore.URL, str]":
             raise ValueError(url)
     except ValueError as exc:
         raise ConnectionFailedError(
-            f"{url[:80]!r} is no address of a server, expected http(s)://host[:port]. Nothing was sent."
+            f"{server_of(url)} is no address of a server, expected http(s)://host[:port]. Nothing was sent."
         ) from exc
     target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
     shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), shown
+
+
+def server_of(url: str) -> str:
+    """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc.isprintable() else "This"
+    except ValueError:
+        return "This"
 
 
 def _headers(raw: "Sequence[tuple[bytes, bytes]]") -> list[tuple[str, str]]:

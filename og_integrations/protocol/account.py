@@ -179,7 +179,7 @@ class MemoryStore:
     def entries(self) -> list[Entry]:
         """Return what may still be corrected."""
         with self._lock:
-            return [entry for entry in self._entries.values() if entry.authorization is not None]
+            return [entry for entry in list(self._entries.values()) if entry.authorization is not None]
 
     def stop(self, reason: str | None) -> None:
         """Let nothing more be authorized, or again."""
@@ -191,11 +191,12 @@ class MemoryStore:
         return self._stopped
 
     def _account(self, now: int) -> Account:
-        for entry in foldable(self._entries.values(), now):
+        # Of copies: the garbage collector may end an abandoned flow here, whose hold is then released.
+        for entry in foldable(list(self._entries.values()), now):
             self._folded += entry.amount
             del self._entries[entry.id]
         account = Account(authorized=self._folded, stopped=self._stopped)
-        for entry in self._entries.values():
+        for entry in list(self._entries.values()):
             account = account.plus(entry, now)
         return account
 

@@ -34,13 +34,13 @@ def shown(text: str, limit: int) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
 
 
-def parse_json_object(body: bytes | str, what: str) -> JsonObject:
-    """Decode `body` as one JSON object. Raises `MalformedReplyError`, naming `what`."""
+def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> JsonObject:
+    """Decode `body` as one JSON object, see `decode_json`. Raises `MalformedReplyError`, naming `what`."""
     try:
-        value = decode_json(body)
+        value = decode_json(body, unique=unique)
     except ValueError as exc:
         raise MalformedReplyError(
-            f"{what} is not JSON; expected an object, got {len(body)} bytes of something else."
+            f"{what} is not JSON; expected an object that names nothing twice, got {len(body)} bytes of something else."
         ) from exc
     if not isinstance(value, dict):
         raise MalformedReplyError(f"{what} is a JSON {type(value).__name__}, expected an object.")

@@ -6,6 +6,7 @@ A stream counts as complete only after its final event (a `finish_reason` and th
 none of it may ever look like a finished answer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
 
@@ -16,10 +17,10 @@ from og_integrations.protocol.answer import (
     only_choice,
     parse_json_object,
     reasoning_of,
-    shown,
     text_of,
 )
 from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
+from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.sse import DONE
 
 MAX_ANSWER_CHARS = 64 * 1024 * 1024
@@ -29,9 +30,14 @@ MAX_EVENTS = 250_000
 
 
 class StreamAssembler:
-    """Events of one stream in, deltas out; `finish` returns the whole `Completion`."""
+    """
+    Events of one stream in, deltas out; `finish` returns the whole `Completion`.
 
-    def __init__(self) -> None:
+    `quote` says what of the gateway's own reason may stand in a message (`quoting.quotable`).
+    """
+
+    def __init__(self, quote: Callable[[object], str] = quotable) -> None:
+        self._quote = quote
         # Not a list: of a long stream's pieces, each would cost ten times its text.
         self._text = StringIO()
         self._reasoning = StringIO()
@@ -62,9 +68,10 @@ class StreamAssembler:
             raise MalformedReplyError("The stream goes on after its signed final event; the answer was discarded.")
         chunk = parse_json_object(event, "A stream event")
         if "error" in chunk:
+            reason = self._quote(chunk["error"])
             failed = StreamFailedError(
-                "The gateway reported a failure in the middle of the stream "
-                f"({shown(str(chunk['error']), 80)}). What came so far is not an answer and was not charged; ask again."
+                f"The gateway reported a failure in the middle of the stream{reason and f' ({reason})'}. What came so "
+                "far is not an answer and was not charged; ask again."
             )
             failed.partial_text = self.text
             raise failed

@@ -10,7 +10,7 @@ which a verifier tries them; for most requests they agree.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from eth_hash.auto import keccak as _keccak
@@ -52,6 +52,17 @@ def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> b
     else:
         raise InvalidRequestError(f"No request to {path!r:.80} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
     return json.dumps(rebuilt, sort_keys=True).encode("ascii")
+
+
+def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str]:
+    """Return the members of `request` that its hash leaves out, like `seed` or `messages[].name`, sorted."""
+    return sorted(set(_left_out(request, json.loads(canonical_request(path, request, hashing)), "")))
+
+
+def has_attachments(request: JsonObject) -> bool:
+    """Whether users' messages in `request` hold images, files or other parts than text."""
+    contents = [message.get("content") for message in request.get("messages") or () if message.get("role") == "user"]
+    return any(part.get("type") != "text" for content in contents if isinstance(content, list) for part in content)
 
 
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
@@ -193,6 +204,19 @@ def _temperature(request: JsonObject, *, absent: float) -> float:
         return float(value)
     except OverflowError as exc:
         raise InvalidRequestError("temperature is too large for a number.") from exc
+
+
+def _left_out(sent: object, hashed: object, where: str) -> Iterator[str]:
+    if isinstance(sent, dict) and isinstance(hashed, dict):
+        for name, value in sent.items():
+            at = f"{where}.{name}" if where else name
+            if name in hashed:
+                yield from _left_out(value, hashed[name], at)
+            else:
+                yield at
+    elif isinstance(sent, list) and isinstance(hashed, list):
+        for one, other in zip(sent, hashed, strict=True):
+            yield from _left_out(one, other, where + "[]")
 
 
 def _member(request: JsonObject, name: str, kind: type[_T]) -> _T:

@@ -43,13 +43,28 @@ def encode_json(value: object) -> bytes:
         raise InvalidRequestError("The request holds an integer of thousands of digits.") from exc
 
 
-def decode_json(text: bytes | str) -> Any:
-    """Decode JSON that somebody else wrote. Raises `ValueError`, also if it is nested too deeply."""
+def decode_json(text: bytes | str, *, unique: bool = True) -> Any:
+    """
+    Decode JSON that somebody else wrote.
+
+    Raises `ValueError`, also if it is nested too deeply, or (if `unique`) names a member twice: of two
+    values readers would see different ones, and only one is hashed.
+    """
     if isinstance(text, bytes | bytearray):
         text = text.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_depth(text)
-    return json.loads(text)
+    return _decode_unique(text) if unique else json.loads(text)
+
+
+def _unique(members: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(members)
+    if len(found) != len(members):
+        raise ValueError("a member is named twice")
+    return found
+
+
+_decode_unique = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 def _refuse_depth(text: str) -> None:

@@ -6,11 +6,14 @@ An `Enclave` is what the registry (or, in development, the gateway itself) says 
 operator and are not attested by anything.
 """
 
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 
 from og_integrations.errors import EnclaveRejectedError
+from og_integrations.protocol.answer import shown
 from og_integrations.protocol.canonical import keccak
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -20,6 +23,13 @@ KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f7
 """The one published measurement of the gateway (PROTOCOL §1); pass it in `allowed_pcr_hashes`."""
 LLM_PROXY = 0
 """The registry's `teeType` of LLM gateways."""
+
+# No user, query or fragment: the path of a call is put behind it. Labels as DNS and Python's codec take them.
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_ENDPOINT = re.compile(
+    rf"https://(?:\[(?P<ipv6>[^][]*)\]|{_LABEL}(?:\.{_LABEL}){{0,31}}\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,200})?"
+)
 
 
 def tee_id_of(public_key: bytes) -> str:
@@ -56,6 +66,35 @@ class Enclave:
     last_heartbeat_at: int = 0
     source: str = "registry"
 
+    @property
+    def pinned(self) -> bool:
+        """Whether connections to it are TLS with nobody but the holder of its certificate."""
+        return bool(self.certificate) and self.endpoint.startswith("https://")
+
+
+def check_endpoint(enclave: Enclave) -> None:
+    """
+    Raise `EnclaveRejectedError` if `enclave` cannot be connected to safely; no policy can allow that.
+
+    An operator writes what he likes into the registry: one broken entry must not be in the way of the
+    others. A gateway that the user names by URL is his own business.
+    """
+    if enclave.source == "registry" and not _is_endpoint(enclave.endpoint):
+        raise EnclaveRejectedError(
+            f"Enclave {enclave.tee_id} is listed with the endpoint '{shown(enclave.endpoint, 80)}', expected "
+            "https://host[:port]: prompts would travel in clear, or not at all."
+        )
+
+
+def _is_endpoint(text: str) -> bool:
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or 443) < 65536:
+        return False
+    try:
+        return found["ipv6"] is None or IPv6Address(found["ipv6"]).scope_id is None
+    except ValueError:
+        return False
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnclavePolicy:
@@ -86,10 +125,9 @@ class EnclavePolicy:
                 f"Enclave {enclave.tee_id} is listed with a signing key whose id is "
                 f"{tee_id_of(enclave.public_key)}; the registry's answer was altered or is broken."
             )
-        if enclave.source == "registry" and not enclave.endpoint.startswith("https://"):
+        if enclave.tee_type != LLM_PROXY:
             raise EnclaveRejectedError(
-                f"Enclave {enclave.tee_id} is listed with the endpoint {enclave.endpoint[:80]!r}, expected https://…: "
-                "prompts would travel in clear."
+                f"Enclave {enclave.tee_id} is of type {enclave.tee_type}, expected {LLM_PROXY}: it serves no models."
             )
         if not enclave.enabled:
             raise EnclaveRejectedError(f"Enclave {enclave.tee_id} is disabled in the registry.")
@@ -110,7 +148,7 @@ class EnclavePolicy:
 
 class UnsafeAcceptAnyEnclave(EnclavePolicy):
     """
-    Accepts every enclave, also one in debug mode. Insecure; warns on each check.
+    Accepts every enclave that can be connected to, also one in debug mode. Insecure; warns on each check.
 
     For experiments with enclaves that one runs oneself.
     """

@@ -27,6 +27,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.owner_approval import Approve, Pause, ask_owner
+from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.reclaiming import AskChain, claim
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
 from og_integrations.protocol.x402 import (
@@ -88,13 +89,18 @@ class Paid:
     grant: Grant | None
 
 
-def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = lambda grant: None) -> Flow:
+def payment_flow(
+    wallet: Wallet,
+    route: Route,
+    using: Callable[[Grant], None] = lambda grant: None,
+    quote: Callable[[object], str] = quotable,
+) -> Flow:
     """
     Get one request answered, paying if asked to, within the budget of `wallet`.
 
     Returns the head of the first answer that is not about payment (of any status). `using` is told
     of the grant before a request with it leaves, so that whoever stops this flow still knows what
-    was paid with.
+    was paid with. `quote` says what of the gateway's own reason may stand in a message.
 
     Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
     `PaymentInDoubtError` after anything was signed.
@@ -115,7 +121,7 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
             yield from ask_owner(wallet.book, route, grant, wallet.clock)
             yield from _sign(wallet, route, grant)
         using(grant)
-        head = yield from _attempt(wallet, route, grant)
+        head = yield from _attempt(wallet, route, grant, quote)
         if head is not None:
             return Paid(head, grant)
         if made:
@@ -155,7 +161,9 @@ def _open(wallet: Wallet, route: Route, requirement: Requirement) -> Generator[E
     return (yield from claim(attempt, wallet.book.budget, requirement.amount, wallet.clock, wallet.ask_chain))
 
 
-def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, ReplyHead | None]:
+def _attempt(
+    wallet: Wallet, route: Route, grant: Grant, quote: Callable[[object], str]
+) -> Generator[Effect, Any, ReplyHead | None]:
     """Send with `grant`; return the answer's head, or None if the grant's session is over."""
     if grant.session_id is not None:
         return (yield from _resume(wallet, route, grant, grant.session_id))
@@ -172,7 +180,7 @@ def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, An
         if shared:
             # An authorization that an earlier call brought to the gateway, and whose session is over.
             return None
-        _refuse(route, offer.error if offer is not None else "Session expired or exhausted")
+        _refuse(route, quote(offer.error if offer is not None else "Session expired or exhausted"))
     if session_id is None and not 200 <= head.status < 300:
         wallet.book.in_doubt(grant)
         raise PaymentInDoubtError(
@@ -238,8 +246,9 @@ def in_doubt(lost: ConnectionLostError) -> PaymentInDoubtError:
 
 
 def _refuse(route: Route, reason: str) -> NoReturn:
+    said = f": {reason!r}" if reason else ""
     error = PaymentRefusedError(
-        f"The gateway {route.host} did not take the signed payment: {reason[:200]!r}. It was not signed again. "
+        f"The gateway {route.host} did not take the signed payment{said}. It was not signed again. "
         "Usual causes: too little OPG, or no Permit2 approval (see `og-integrations doctor`), or a wrong clock."
     )
     error.reason = reason

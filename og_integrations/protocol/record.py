@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from og_integrations.errors import MalformedReplyError
+from og_integrations.protocol.canonical import NEXT, has_attachments
 from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
@@ -19,11 +20,23 @@ from og_integrations.protocol.permit2 import Authorization, Permit2Authorization
 from og_integrations.protocol.receipt import VerifiedReceipt
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.x402 import ReplyHead, parse_settlement, session_ref
+from og_integrations.protocol.x402 import (
+    PAYMENT_RESPONSE,
+    PROCESSING_HASH,
+    ReplyHead,
+    blob_id,
+    parse_settlement,
+    session_ref,
+    transaction_hash,
+)
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"
 """The key under which both adapters hand the receipt out."""
+
+OWN_HASH = "eip712"
+HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
+"""Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
 
 FLAT_KEYS = ("payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee_timestamp")
 """What the published adapter's users look for; see `flat_fields`."""
@@ -47,7 +60,7 @@ def build_receipt(
 ) -> JsonObject:
     """Return the receipt of a call; its status is "verified" only with a `VerifiedReceipt`."""
     proof = verified.proof if verified is not None else None
-    completion = verified.exchange.completion if verified is not None else None
+    payment = _payment(record, verified.exchange.completion if verified is not None else None) if record.grant else None
     return {
         "version": RECEIPT_VERSION,
         "status": "verified" if verified is not None else "unverified",
@@ -60,11 +73,32 @@ def build_receipt(
         "tee_signature": proof.signature if proof else None,
         "tee_id": proof.tee_id if proof else (record.enclave.tee_id if record.enclave else None),
         "enclave": _enclave(record.enclave) if record.enclave else None,
-        "payment": _payment(record, completion) if record.grant else None,
+        "payment": payment,
         "checks": [check.to_json() for check in (verified.checks if verified is not None else checks)],
-        "unsigned": _unsigned(completion) if completion else [],
+        "unsigned": unsigned_fields(verified, payment) if verified is not None else [],
         "hashing": verified.hashing if verified is not None else None,
     }
+
+
+def unsigned_fields(verified: VerifiedReceipt, payment: JsonObject | None) -> list[str]:
+    """Return what of a verified call the signature leaves out: parts of request, answer and `payment`."""
+    completion, reported = verified.exchange.completion, payment or {}
+    present = {
+        # The newer gateways hash that there is an image or file, and not its bytes.
+        "attachments": verified.hashing == NEXT and has_attachments(verified.request),
+        "content": bool(completion.tool_calls and completion.text),
+        "created": completion.created is not None,
+        "finish_reason": True,
+        "id": completion.id is not None,
+        "images": bool(completion.images),
+        "model": True,
+        "reasoning_content": bool(completion.reasoning),
+        "settlement": bool(completion.settlement)
+        or any(reported.get(name) is not None for name in ("transaction_hash", "blob_id"))
+        or reported.get("payment_hash_source", OWN_HASH) != OWN_HASH,
+        "usage": completion.usage is not None,
+    }
+    return [name for name, there in present.items() if there]
 
 
 def flat_fields(receipt: JsonObject) -> JsonObject:
@@ -113,12 +147,11 @@ def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
     assert record.grant is not None  # noqa: S101 - checked by the only caller
     authorization: Authorization = record.grant.authorization
     settlement = _settlement(record.head)
-    streamed = {name: value for name, value in (completion.settlement if completion else {}).items()
-                if isinstance(value, str)}  # fmt: skip
+    streamed = completion.settlement if completion else {}
     session = record.grant.session_id
     return {
         "payment_hash": settlement.get("payment_hash") or _digest(authorization),
-        "payment_hash_source": settlement.get("payment_hash_source") or "eip712",
+        "payment_hash_source": settlement.get("payment_hash_source") or OWN_HASH,
         "scheme": record.grant.requirement.scheme,
         "network": record.grant.requirement.network,
         "asset": authorization.token,
@@ -132,8 +165,9 @@ def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
         "deadline": authorization.deadline,
         "session_ref": session_ref(session) if session else None,
         "settlement_mode": record.settlement_mode.value,
-        "transaction_hash": settlement.get("transaction_hash") or streamed.get("data_settlement_transaction_hash"),
-        "blob_id": settlement.get("blob_id") or streamed.get("data_settlement_blob_id"),
+        "transaction_hash": settlement.get("transaction_hash")
+        or transaction_hash(streamed.get("data_settlement_transaction_hash")),
+        "blob_id": settlement.get("blob_id") or blob_id(streamed.get("data_settlement_blob_id")),
     }
 
 
@@ -149,18 +183,3 @@ def _settlement(head: ReplyHead | None) -> JsonObject:
     except MalformedReplyError:
         # Nothing of it is signed, and a receipt is also made while another error is on its way.
         return {}
-
-
-def _unsigned(completion: Completion) -> list[str]:
-    present = {
-        "content": bool(completion.tool_calls and completion.text),
-        "created": completion.created is not None,
-        "finish_reason": True,
-        "id": completion.id is not None,
-        "images": bool(completion.images),
-        "model": True,
-        "reasoning_content": bool(completion.reasoning),
-        "settlement": bool(completion.settlement),
-        "usage": completion.usage is not None,
-    }
-    return [name for name, there in present.items() if there]

@@ -56,7 +56,9 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     Entries that cannot be used (no endpoint, no certificate, no key, text that is not UTF-8) are
     left out. Raises `DiscoveryError` if the answer as a whole is not of that form.
     """
-    # The first word points to the array, whose first word is its length.
+    # The first word points to the array, whose first word is its length; elsewhere it would not be counted.
+    if int.from_bytes(data[:32], "big") != 32:
+        raise _other_form(data)
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         raise DiscoveryError(f"The registry lists more than {MAX_ENTRIES} enclaves; its answer was not read.")
     (entries,) = _decode(f"({_FIELDS})[]", data)
@@ -99,10 +101,14 @@ def _decode(kind: str, data: bytes) -> tuple[Any, ...]:
     try:
         return decode([kind], data)
     except (DecodingError, OverflowError, ValueError, MemoryError, RecursionError) as exc:
-        raise DiscoveryError(
-            f"The registry's answer ({len(data)} bytes) is not of the form that TEERegistry returns. "
-            "Check OG_REGISTRY_ADDRESS and OG_REGISTRY_RPC_URL."
-        ) from exc
+        raise _other_form(data) from exc
+
+
+def _other_form(data: bytes) -> DiscoveryError:
+    return DiscoveryError(
+        f"The registry's answer ({len(data)} bytes) is not of the form that TEERegistry returns. "
+        "Check OG_REGISTRY_ADDRESS and OG_REGISTRY_RPC_URL."
+    )
 
 
 def _enclave(entry: tuple[Any, ...]) -> Enclave | None:

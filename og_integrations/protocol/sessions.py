@@ -143,13 +143,13 @@ class SessionBook:
         with self._lock:
             grant.approval = "given" if given else "unasked"
 
-    def signed(self, grant: Grant, signature: str) -> None:
+    def signed(self, grant: Grant, signature: object) -> None:
         """
         Keep the first signature: sharing needs identical texts, and signers may randomise.
 
         Raises `SigningError` for a malformed one.
         """
-        if not _SIGNATURE.fullmatch(signature):
+        if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
             raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
         with self._lock:
             if grant.abandoned:

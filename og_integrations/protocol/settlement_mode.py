@@ -48,5 +48,14 @@ class SettlementMode(StrEnum):
         )
 
 
+def chosen_mode(*given: "str | Enum | None") -> SettlementMode:
+    """
+    Return the first of `given` that is not None, read by `SettlementMode.parse`.
+
+    An empty text is a mistake, not an absence. Raises `ConfigurationError`.
+    """
+    return SettlementMode.parse(next((mode for mode in given if mode is not None), SettlementMode.BATCH_HASHED))
+
+
 def _squash(text: str) -> str:
     return text.lower().replace(" ", "").replace("-", "").replace("_", "")

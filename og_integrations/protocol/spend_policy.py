@@ -23,6 +23,7 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import Network
 from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.answer import shown
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.x402 import Requirement
 
@@ -186,8 +187,8 @@ class SpendPolicy(BaseModel):
         for allowed, offered, name, error in rules:
             if allowed is not None and offered.lower() not in allowed:
                 raise error(
-                    f"The gateway {host} asks for {name} {offered}, expected one of {sorted(allowed)}. Nothing was "
-                    "signed. If you trust it, allow it in SpendPolicy."
+                    f"The gateway {host} asks for {name} {shown(offered, 42)}, expected one of {sorted(allowed)}. "
+                    "Nothing was signed. If you trust it, allow it in SpendPolicy."
                 )
         if requirement.max_timeout_seconds > self.max_validity_seconds:
             raise OfferRefusedError(

@@ -87,7 +87,7 @@ class Plan:
 
     def _tool_call(self, completion: Completion) -> Shown:
         try:
-            arguments = decode_json(completion.text)
+            arguments = decode_json(completion.text, unique=False)
         except ValueError:
             arguments = None
         if not isinstance(arguments, dict):

@@ -36,6 +36,8 @@ MAX_HEADER_CHARS = 64 * 1024
 """The real offer has about 2 kB, with all its extensions."""
 
 _NETWORK = re.compile(r"eip155:[1-9][0-9]{0,17}")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_BLOB_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 
 
@@ -231,25 +233,35 @@ def session_ref(session_id: str) -> str:
 def parse_settlement(head: ReplyHead) -> JsonObject:
     """
     Return what the headers say about settlement: `payment_hash`, `payment_hash_source`,
-    `transaction_hash`, `blob_id`, each only if it was sent.
+    `transaction_hash`, `blob_id`, each only if it was sent and is one.
 
     Raises `MalformedReplyError`.
     """
     found: JsonObject = {}
-    if processing := head.header(PROCESSING_HASH):
+    if processing := transaction_hash(head.header(PROCESSING_HASH)):
         found |= {"payment_hash": processing, "payment_hash_source": PROCESSING_HASH}
     if response := head.header(PAYMENT_RESPONSE):
         try:
-            transaction = decode_header(response).get("transaction")
+            transaction = transaction_hash(decode_header(response).get("transaction"))
         except MalformedOfferError as exc:
             raise MalformedReplyError(f"The answer's {PAYMENT_RESPONSE} header is not base64 of JSON.") from exc
-        if isinstance(transaction, str) and transaction:
+        if transaction:
             found |= {"payment_hash": transaction, "payment_hash_source": PAYMENT_RESPONSE}
-    if transaction_hash := head.header("X-Settlement-Tx-Hash"):
-        found["transaction_hash"] = transaction_hash
-    if blob_id := head.header("X-Settlement-Walrus-Blob-ID"):
-        found["blob_id"] = blob_id
+    if settled := transaction_hash(head.header("X-Settlement-Tx-Hash")):
+        found["transaction_hash"] = settled
+    if blob := blob_id(head.header("X-Settlement-Walrus-Blob-ID")):
+        found["blob_id"] = blob
     return found
+
+
+def transaction_hash(value: object) -> str | None:
+    """Return `value` if it is a hash, 0x and 64 hex digits. Anything else could be a secret that is sent back."""
+    return value if isinstance(value, str) and _HASH.fullmatch(value) else None
+
+
+def blob_id(value: object) -> str | None:
+    """Return `value` if it is the id of a Walrus blob, 32 bytes in URL-safe base64."""
+    return value if isinstance(value, str) and _BLOB_ID.fullmatch(value) else None
 
 
 def _offered_address(value: object, name: str) -> str:

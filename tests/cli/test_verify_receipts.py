@@ -27,10 +27,10 @@ def judged(saved: Saved) -> tuple[str, str | None, dict[str, str]]:
 
 
 def test_saved_receipt_is_verified(saved: Saved) -> None:
-    """The two checks that only a receipt has come last and pass."""
+    """The two checks that only a receipt has come last and pass; what they leave out follows."""
     status, step, results = judged(saved)
     assert (status, step) == ("verified", None)
-    assert list(results.items())[-2:] == [("receipt", "pass"), ("payment-hash", "pass")]
+    assert list(results.items())[-3:] == [("receipt", "pass"), ("payment-hash", "pass"), ("not-covered", "skip")]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_saved_receipt_is_verified(saved: Saved) -> None:
         ("tee_id", "0x" + "00" * 32),
         ("model", "openai/gpt-5"),
         ("model", 5),
+        ("version", 2),
+        ("unsigned", []),
+        ("hashing", "next"),
         ("enclave", None),
         ("enclave", {"public_key": "00"}),
     ],
@@ -76,6 +79,8 @@ PAYMENT_TAMPERINGS: dict[str, tuple[str, object]] = {
     "network a list": ("network", []),
     "hash": ("payment_hash", "0x" + "00" * 32),
     "hash missing": ("payment_hash", None),
+    "hash of nobody": ("payment_hash_source", "edited"),
+    "scheme": ("scheme", "exact"),
 }
 
 
@@ -85,13 +90,18 @@ def test_payment_that_does_not_recompute_fails(tampering: str, saved: Saved) -> 
     member, value = PAYMENT_TAMPERINGS[tampering]
     saved["receipt"]["payment"][member] = value
     status, step, results = judged(saved)
-    assert (status, step, results["payment-hash"]) == ("failed", "payment-hash", "fail")
+    assert (status, results["payment-hash"]) == ("failed", "fail")
+    assert step == ("receipt" if member == "payment_hash_source" else "payment-hash")
 
 
-@pytest.mark.parametrize("payment", [None, {"payment_hash_source": "x-processing-hash"}])
-def test_payment_that_cannot_recompute_is_a_skip(payment: object, saved: Saved) -> None:
+@pytest.mark.parametrize(
+    ("payment", "unsigned"),
+    [(None, []), ({"payment_hash_source": "x-processing-hash"}, ["settlement"])],
+)
+def test_payment_that_cannot_recompute_is_a_skip(payment: object, unsigned: list[str], saved: Saved) -> None:
     """No payment, or a hash of the gateway's own making: nothing to say, and not a pass."""
     saved["receipt"]["payment"] = payment
+    saved["receipt"]["unsigned"] = sorted(saved["receipt"]["unsigned"] + unsigned)
     status, _, results = judged(saved)
     assert (status, results["payment-hash"]) == ("verified", "skip")
 

@@ -3,15 +3,14 @@
 import threading
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from og_integrations.client.directory import COOL_DOWN, REFRESH_AFTER, Directory
+from og_integrations.client.directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.settings import resolve_settings
+from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError
 from og_integrations.protocol.enclave import (
     DEBUG_PCR_HASH,
@@ -19,27 +18,25 @@ from og_integrations.protocol.enclave import (
     Enclave,
     EnclavePolicy,
     UnsafeAcceptAnyEnclave,
-    tee_id_of,
 )
 from og_integrations.protocol.registry import encode_enclaves
 
 T = TypeVar("T")
 
 
-def _enclave(number: int, **changes: Any) -> Enclave:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    enclave = Enclave(
-        tee_id=tee_id_of(der),
+def _enclave(number: int) -> Enclave:
+    keys = EnclaveKeys()
+    return Enclave(
+        tee_id=keys.tee_id,
         endpoint=f"https://10.0.0.{number}",
-        public_key=der,
-        certificate=b"certificate",
+        public_key=keys.public_key,
+        certificate=keys.certificate,
         pcr_hash=KNOWN_PCR_HASH,
     )
-    return replace(enclave, **changes)
 
 
 ONE, TWO, THREE = _enclave(1), _enclave(2), _enclave(3)
+ANYBODY = UnsafeAcceptAnyEnclave()
 
 
 def _directory(policy: EnclavePolicy | None = None, *, spread: bool = False) -> Directory:
@@ -97,8 +94,8 @@ def test_left_enclave_is_looked_up_again() -> None:
     _run(directory.choose(0), _listing(ONE))
     directory.leave(ONE, 1)
     with pytest.raises(DiscoveryError):
-        _run(directory.choose(2), _listing(replace(ONE, certificate=b"renewed")))
-    assert _run(directory.choose(1 + COOL_DOWN)).certificate == b"renewed"
+        _run(directory.choose(2), _listing(replace(ONE, certificate=TWO.certificate)))
+    assert _run(directory.choose(1 + COOL_DOWN)).certificate == TWO.certificate
 
 
 def test_new_enclave_gets_its_turn_and_not_all_turns() -> None:
@@ -125,6 +122,39 @@ def test_registry_away_keeps_what_is_known() -> None:
     assert _run(directory.choose(REFRESH_AFTER), ConnectionFailedError("No connection to the node.")) == ONE
 
 
+def test_registry_away_for_long_is_an_error_until_it_is_back() -> None:
+    """Otherwise whoever blocks the registry keeps revoked enclaves in use."""
+    directory, away = _directory(), ConnectionFailedError("No connection to the node.")
+    _run(directory.choose(0), _listing(ONE))
+    for now in range(REFRESH_AFTER, MAX_AGE, REFRESH_AFTER):
+        assert _run(directory.choose(now), away) == ONE
+    for now in (MAX_AGE, MAX_AGE + 1):
+        with pytest.raises(DiscoveryError, match="No connection to the node"):
+            _run(directory.choose(now), away)
+    assert _run(directory.choose(MAX_AGE + 2), _listing(ONE)) == ONE
+    assert _run(directory.choose(MAX_AGE + 3)) == ONE
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [([], DiscoveryError), ([replace(ONE, pcr_hash=DEBUG_PCR_HASH)], EnclaveRejectedError)],
+    ids=["nobody", "debug"],
+)
+def test_revoked_enclave_is_not_used_any_more(answer: list[Enclave], error: type[DiscoveryError]) -> None:
+    """That nobody is listed, or nobody acceptable, is an answer: it is believed at once and for good."""
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE))
+    for now in (REFRESH_AFTER, REFRESH_AFTER + 1):
+        with pytest.raises(error) as caught:
+            _run(directory.choose(now), _listing(*answer))
+        assert type(caught.value) is error
+        assert not directory.has_other([])
+    # Not even while the registry is away.
+    with pytest.raises(DiscoveryError):
+        _run(directory.choose(REFRESH_AFTER + 2), ConnectionFailedError("No connection to the node."))
+    assert _run(directory.choose(REFRESH_AFTER + 3), _listing(ONE)) == ONE
+
+
 def test_registry_away_at_first_is_an_error_and_asked_again() -> None:
     directory = _directory()
     with pytest.raises(DiscoveryError, match=r"No connection to the node\. Nothing was sent"):
@@ -143,12 +173,17 @@ def test_empty_registry_says_where_to_look() -> None:
         (replace(ONE, pcr_hash=DEBUG_PCR_HASH), EnclavePolicy(), "debug mode"),
         (replace(ONE, enabled=False), EnclavePolicy(), "disabled in the registry"),
         (replace(ONE, endpoint="http://10.0.0.1"), EnclavePolicy(), "expected https"),
+        (replace(ONE, endpoint="http://10.0.0.1"), ANYBODY, "expected https"),
+        (replace(ONE, certificate=b"\x30\x03garbage"), EnclavePolicy(), "certificate .* cannot be read"),
+        (replace(ONE, certificate=b"\x30\x03garbage"), ANYBODY, "certificate .* cannot be read"),
+        (replace(ONE, tee_type=1), EnclavePolicy(), "is of type 1"),
         (ONE, EnclavePolicy(allowed_pcr_hashes=["0x" + "11" * 32]), "expected one of 1 in EnclavePolicy"),
         (ONE, EnclavePolicy(allowed_tee_ids=[TWO.tee_id]), "not one of 1 in EnclavePolicy.allowed_tee_ids"),
         (ONE, EnclavePolicy(allowed_pcr_hashes=[]), "expected one of 0"),
         (ONE, EnclavePolicy(allowed_tee_ids=[]), "not one of 0"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*accepted without any check")
 def test_policy_refuses_enclave(enclave: Enclave, policy: EnclavePolicy, says: str) -> None:
     with pytest.raises(EnclaveRejectedError, match=says):
         _run(_directory(policy).choose(0), _listing(enclave))
@@ -162,7 +197,7 @@ def test_policy_picks_the_acceptable_one() -> None:
 def test_unsafe_policy_accepts_and_warns() -> None:
     debug = replace(ONE, pcr_hash=DEBUG_PCR_HASH)
     with pytest.warns(UserWarning, match="accepted without any check"):
-        assert _run(_directory(UnsafeAcceptAnyEnclave()).choose(0), _listing(debug)) == debug
+        assert _run(_directory(ANYBODY).choose(0), _listing(debug)) == debug
 
 
 @pytest.mark.parametrize(

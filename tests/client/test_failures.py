@@ -6,11 +6,12 @@ Over real sockets, by every method. The devnet counts what was really paid.
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from og_integrations import errors
-from og_integrations.client import AsyncClient, Client, collect_receipts
+from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
 from og_integrations.devnet import Devnet
 from tests.client.asking import MODEL, WAYS, WEATHER, user
 
@@ -182,6 +183,29 @@ def test_no_registry_is_a_discovery_error(net: Devnet) -> None:
         pytest.raises(errors.DiscoveryError, match="No connection to http://127"),
     ):
         client.chat(MODEL, user("hi"))
+
+
+class OddSigner(LocalSigner):
+    """Answers every question with `signature`."""
+
+    signature: Any = None
+
+    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+        return self.signature  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("signature", [b"0x", None, "0x"])
+async def test_signer_without_a_signature_is_a_signing_error(net: Devnet, signature: object) -> None:
+    """Neither is it taken for asynchronous."""
+    signer = OddSigner(net.private_key)
+    signer.signature = signature
+    says = r"no signature|failed with TypeError"
+    with Client(signer=signer, network=net.network) as client, pytest.raises(errors.SigningError, match=says):
+        client.chat(MODEL, user("hi"))
+    async with AsyncClient(signer=signer, network=net.network) as waiting:
+        with pytest.raises(errors.SigningError, match=says):
+            await waiting.chat(MODEL, user("hi"))
+    assert net.stats().signatures == 0
 
 
 def _two_chats(net: Devnet, *, stream: bool) -> None:

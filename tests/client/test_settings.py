@@ -1,16 +1,18 @@
 """Where settings come from, and what is said when they are wrong."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
 from og_integrations.client import AsyncClient, Client, LocalSigner
-from og_integrations.client.settings import resolve_settings
+from og_integrations.client.settings import keyless_settings, resolve_settings
 from og_integrations.devnet import Devnet
-from og_integrations.errors import ConfigurationError, InvalidRequestError
+from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.networks import BASE
 from tests.client.asking import MODEL, user
 
@@ -144,3 +146,80 @@ def test_one_engine_serves_both_clients(net: Devnet, client: Client) -> None:
     client.chat(MODEL, user("hi"))
     asyncio.run(other.chat(MODEL, user("hi")))
     assert (net.stats().payments, net.stats().statuses) == (1, {402: 1, 200: 2})
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), -1, 0, "5", True])
+def test_time_to_wait_that_is_none_is_refused(timeout: Any) -> None:
+    """Of a client and of a call."""
+    with pytest.raises(ConfigurationError, match=r"timeout is .* expected a number of seconds above 0"):
+        Client(private_key=KEY, timeout=timeout)
+    with (
+        Client(private_key=KEY) as client,
+        pytest.raises(ConfigurationError, match=r"timeout is .* expected a number of seconds above 0"),
+    ):
+        client.chat(MODEL, user("hi"), timeout=timeout)
+
+
+@pytest.mark.parametrize("name", ["settlement_mode", "x402_settlement_mode"])
+def test_empty_settlement_mode_is_no_mode(name: str) -> None:
+    """A variable that is not set would otherwise publish hashes instead of nothing."""
+    with pytest.raises(ConfigurationError, match="Unknown settlement mode ''"):
+        Client(private_key=KEY, **{name: ""})  # type: ignore[arg-type]
+    with Client(private_key=KEY) as client, pytest.raises(ConfigurationError, match="Unknown settlement mode ''"):
+        client.chat(MODEL, user("hi"), **{name: ""})  # type: ignore[arg-type]
+
+
+def test_who_only_reads_opens_no_keystore(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OG_KEYSTORE", "/nowhere/keystore.json")
+    monkeypatch.setenv("OG_KEYSTORE_PASSWORD", "secret")
+    assert keyless_settings().signer is None
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A node that answers the word in its path's last part."""
+
+    def log_message(self, *args: object) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        kind = self.path.rpartition("=")[2]
+        body = {"html": b"<html>", "refusal": b'{"error": {"message": "no"}}', "text": b'{"result": "x"}'}.get(
+            kind, b"{}"
+        )
+        self.send_response(404 if kind == "status" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://user:SECRET@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("kind", ["html", "refusal", "text", "status", "nobody"])
+def test_key_in_a_nodes_url_does_not_show(node: str, kind: str) -> None:
+    """Providers put it into path or query: messages name scheme and host."""
+    url = ("http://127.0.0.1:1" if kind == "nobody" else node) + f"/v2/SECRET?SECRET={kind}"
+    options: dict[str, Any] = {"private_key": KEY, "network": "base", "registry_rpc_url": url, "rpc_url": url}
+    with Client(**options) as client:
+        for ask in (lambda: client.chat(MODEL, user("hi")), lambda: client.ensure_opg_approval("1")):
+            with pytest.raises(OpenGradientError, match="http://127") as caught:
+                ask()
+            assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("url", ["https://[SECRET", "ftp://host/SECRET", "SECRET", "https://SECRET@/x"])
+def test_key_in_a_broken_url_does_not_show(url: str) -> None:
+    with (
+        Client(private_key=KEY, network="base", registry_rpc_url=url) as client,
+        pytest.raises(OpenGradientError, match="is no address of a server") as caught,
+    ):
+        client.chat(MODEL, user("hi"))
+    assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"

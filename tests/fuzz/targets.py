@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from og_integrations.cli.judging import judge
 from og_integrations.cli.saved import UnusableInputError, parse_saved
 from og_integrations.cli.trust import trust_file_key
-from og_integrations.client.call import Call, gateway_error
+from og_integrations.client.call import Call, Progress, gateway_error
 from og_integrations.client.directory import read_enclaves
 from og_integrations.client.engine import Engine
 from og_integrations.client.fetching import drive
@@ -99,7 +99,7 @@ def _body(data: bytes) -> None:
 
 
 def _error_body(data: bytes) -> None:
-    check_message(str(gateway_error(_call(), 400, data)))
+    check_message(str(gateway_error(Progress(call=_call()), 400, data)))
 
 
 @cache

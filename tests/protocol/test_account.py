@@ -66,3 +66,19 @@ def test_report_says_what_is_left() -> None:
     budget.store.stop("lunch")
     assert str(budget.spent(0)).endswith("spending          stopped: lunch")
     assert "of 1, 0 left" in str(Account(last_hour=2 * OPG, limits=(("per_hour", OPG),)))
+
+
+def test_abandoned_flow_may_end_while_sums_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector runs where it likes: also between two entries, and in the thread that holds the lock."""
+    budget = Budget(SpendPolicy(), threading.RLock())
+    abandoned = [budget.hold(1, now=5) for _ in range(3)]
+    plus = Account.plus
+
+    def collecting(self: Account, entry: Entry, now: int) -> Account:
+        for hold in abandoned:
+            hold.release()
+        return plus(self, entry, now)
+
+    monkeypatch.setattr(Account, "plus", collecting)
+    budget.hold(1, now=6)
+    assert [entry.at for entry in budget.store._entries.values()] == [6]  # type: ignore[attr-defined]

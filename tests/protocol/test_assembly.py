@@ -184,8 +184,9 @@ def test_call_without_index_has_an_object_as_arguments(arguments: str) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>", "The answer is not JSON; expected an object, got 6 bytes of something else"),
+        (b"<html>", "is not JSON; expected an object that names nothing twice, got 6 bytes of something else"),
         (b"\xff", "The answer is not JSON"),
+        (b'{"choices": [], "choices": []}', "The answer is not JSON"),
         (b"[" * 100_000, "The answer is not JSON"),
         (b"[]", "The answer is a JSON list, expected an object"),
         (b"{}", "The answer has no choices"),

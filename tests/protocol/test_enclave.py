@@ -12,6 +12,7 @@ from og_integrations.protocol.enclave import (
     Enclave,
     EnclavePolicy,
     UnsafeAcceptAnyEnclave,
+    check_endpoint,
     normalize_tee_id,
     tee_id_of,
 )
@@ -85,8 +86,7 @@ def test_enclave_that_is_not_listed_is_refused(policy: EnclavePolicy, said: str)
         (replace(GOOD, enabled=False), "is disabled in the registry"),
         (replace(GOOD, pcr_hash=DEBUG_PCR_HASH), r"debug mode \(all-zero PCRs\): its operator can read prompts"),
         (replace(GOOD, pcr_hash=DEBUG_PCR_HASH[2:].upper()), "debug mode"),
-        (replace(GOOD, endpoint="http://1.2.3.4"), r"endpoint 'http://1.2.3.4', expected https://…: prompts would"),
-        (replace(GOOD, endpoint=""), "expected https://"),
+        (replace(GOOD, tee_type=1), "is of type 1, expected 0: it serves no models"),
         (replace(GOOD, public_key=b"other"), f"with a signing key whose id is {tee_id_of(b'other')}"),
     ],
 )
@@ -100,8 +100,65 @@ def test_unknown_measurement_is_not_a_listed_one() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "https://",
+        "http://1.2.3.4",
+        "HTTPS://1.2.3.4",
+        "https://[bad",
+        "https://[::::]",
+        "https://[fe80::1%eth0]",
+        "https://a..b",
+        "https://a℀b",
+        "https://a b",
+        "https://a\0b",
+        "https://1.2.3.4\n",
+        "https://1.2.3.4\nERROR forged log line",
+        "https://user@1.2.3.4",
+        "https://1.2.3.4?x",
+        "https://1.2.3.4#x",
+        "https://1.2.3.4\\@x",
+        "https://1.2.3.4:0",
+        "https://1.2.3.4:65536",
+        "https://1.2.3.4:٣",
+        "https://-a.com",
+        "https://" + "a" * 64 + ".com",
+        "https://" + "a." * 40 + "com",
+    ],
+)
+def test_endpoint_that_cannot_be_connected_to_safely_is_refused(endpoint: str) -> None:
+    """Whatever the policy; what is said of it is on one line."""
+    with pytest.raises(EnclaveRejectedError, match=r"expected https://host\[:port\]") as caught:
+        check_endpoint(replace(GOOD, endpoint=endpoint))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://1.2.3.4",
+        "https://1.2.3.4:8443/",
+        "https://gateway_1.example.com./v2/llm",
+        "https://[2001:db8::1]:443",
+        "https://" + "a" * 63 + ".com:65535",
+    ],
+)
+def test_endpoint_that_can_be_connected_to_is_accepted(endpoint: str) -> None:
+    check_endpoint(replace(GOOD, endpoint=endpoint))
+
+
 def test_endpoint_of_a_developer_need_not_be_https() -> None:
-    EnclavePolicy().check(replace(GOOD, endpoint="http://127.0.0.1:8080", source="endpoint"))
+    check_endpoint(replace(GOOD, endpoint="http://127.0.0.1:8080", source="endpoint"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "certificate", "pinned"),
+    [("https://a", b"c", True), ("http://a", b"c", False), ("https://a", b"", False)],
+)
+def test_pinned_is_what_tls_with_a_certificate_is(endpoint: str, certificate: bytes, pinned: bool) -> None:
+    assert replace(GOOD, endpoint=endpoint, certificate=certificate).pinned is pinned
 
 
 def test_escape_hatch_warns() -> None:

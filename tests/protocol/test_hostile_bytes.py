@@ -82,9 +82,9 @@ def test_damaged_seeds(name: str) -> None:
 def test_strangers_words_are_fit_for_a_log() -> None:
     """No terminal escapes, no second line, nothing that UTF-8 refuses, and not much."""
     with pytest.raises(OpenGradientError) as caught:
-        StreamAssembler().feed(json.dumps({"error": "\x1b[2J\nverified\ud800" + "x" * 10**6}))
-    assert "(\ufffd[2J\ufffdverified\ufffdxxx" in str(caught.value)
-    assert len(str(caught.value)) < 300
+        StreamAssembler().feed(json.dumps({"error": "\x1b(2J\nverified\ud800" + "so " * 10**6}))
+    assert "(\ufffd(2J\ufffdverified\ufffdso so" in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 damage = st.tuples(st.integers(0, 10**6), st.binary(max_size=4) | st.just(b"null"), st.integers(0, 40))

@@ -23,6 +23,13 @@ def changed(**members: Any) -> dict[str, Any]:
     return REQUIREMENT | members
 
 
+def test_scheme_of_a_strangers_making_is_fit_for_a_log() -> None:
+    with pytest.raises(SchemeRefusedError) as caught:
+        Call(wallet()).reply(offer(changed(scheme="upto\nERROR forged \x1b[2J" + "A" * 30_000)))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 def test_unpaid_402_without_offer() -> None:
     with pytest.raises(MalformedOfferError, match="asks for payment without an offer; nothing was signed"):
         Call(wallet()).reply(EXPIRED)

@@ -1,6 +1,5 @@
 """The receipt: one plain dict about one call, from which a stranger recomputes what was paid."""
 
-import base64
 import hashlib
 import json
 from dataclasses import replace
@@ -21,7 +20,7 @@ from og_integrations.protocol.record import (
 )
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.x402 import SESSION, ReplyHead, session_ref
+from og_integrations.protocol.x402 import SESSION, ReplyHead, encode_header, session_ref
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
 
@@ -166,16 +165,39 @@ def test_transaction_hash_of_a_streamed_individual_call() -> None:
     assert "settlement" in receipt["unsigned"]
 
 
+HASH = "0x" + "ab" * 32
+
+
 @pytest.mark.parametrize(
     ("header", "source"),
     [
-        (("x-processing-hash", "0xaa"), "x-processing-hash"),
-        (("payment-response", base64.b64encode(b'{"transaction": "0xaa"}').decode()), "PAYMENT-RESPONSE"),
+        (("x-processing-hash", HASH), "x-processing-hash"),
+        (("payment-response", encode_header({"transaction": HASH})), "PAYMENT-RESPONSE"),
     ],
 )
 def test_payment_hash_that_the_gateway_sent(header: tuple[str, str], source: str) -> None:
     payment = build_receipt(record(header))["payment"]
-    assert (payment["payment_hash"], payment["payment_hash_source"]) == ("0xaa", source)
+    assert (payment["payment_hash"], payment["payment_hash_source"]) == (HASH, source)
+
+
+@pytest.mark.parametrize(
+    "secret", ["0x" + "5a" * 65, "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11", "eyJ4NDAyVmVyc2lvbiI6" * 20]
+)
+def test_header_that_is_no_hash_does_not_get_into_a_receipt(secret: str) -> None:
+    """A gateway could send back there what it was paid with, or whose session it is."""
+    headers = [
+        ("x-processing-hash", secret),
+        ("payment-response", encode_header({"transaction": secret})),
+        ("x-settlement-tx-hash", secret),
+        ("x-settlement-walrus-blob-id", secret),
+    ]
+    streamed = {"data_settlement_transaction_hash": secret, "data_settlement_blob_id": secret}
+    whole = exchange()
+    completion = replace(whole.completion, settlement=streamed)
+    receipt = build_receipt(record(*headers), verified=verify_receipt(replace(whole, completion=completion)))
+    assert secret not in json.dumps(receipt)
+    payment = receipt["payment"]
+    assert (payment["payment_hash_source"], payment["transaction_hash"], payment["blob_id"]) == ("eip712", None, None)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_answer_of_another_form(decode: Any, data: bytes) -> None:
 def test_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "MAX_REPLY_BYTES", 100)
     with pytest.raises(DiscoveryError, match="answered 101 bytes, expected at most 100"):
-        decode_enclaves(bytes(101))
+        decode_enclaves(bytes(31) + b"\x20" + bytes(69))
 
 
 def test_list_that_claims_to_be_endless() -> None:
@@ -183,3 +183,10 @@ def test_damaged_answer_is_a_discovery_error_or_other_enclaves(position: int, va
     except DiscoveryError:
         return
     assert all(enclave.tee_id == tee_id_of(enclave.public_key) and enclave.certificate for enclave in found)
+
+
+def test_list_elsewhere_is_not_read() -> None:
+    """Behind another word its length would not be counted, and its pointers could all lead to one entry."""
+    word = encode(["uint256"], [64])
+    with pytest.raises(DiscoveryError, match="is not of the form"):
+        decode_enclaves(word + bytes(32) + encode_enclaves([FIRST])[32:])

@@ -246,14 +246,18 @@ def test_settlement_of_other_modes_is_not_told(name: str) -> None:
     assert parse_settlement(ReplyHead(200, CAPTURES[name].headers)) == {}
 
 
+HASH = "0x" + "aB" * 32
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ([("X-Processing-Hash", "0xaa")], {"payment_hash": "0xaa", "payment_hash_source": "x-processing-hash"}),
+        ([("X-Processing-Hash", HASH)], {"payment_hash": HASH, "payment_hash_source": "x-processing-hash"}),
         (
-            [("payment-response", encoded({"transaction": "0xbb"}))],
-            {"payment_hash": "0xbb", "payment_hash_source": "PAYMENT-RESPONSE"},
+            [("payment-response", encoded({"transaction": HASH}))],
+            {"payment_hash": HASH, "payment_hash_source": "PAYMENT-RESPONSE"},
         ),
+        ([("x-processing-hash", HASH[2:])], {}),
         ([("payment-response", encoded({"transaction": ""}))], {}),
         ([("payment-response", encoded({"transaction": 7}))], {}),
         ([("x-processing-hash", "")], {}),

@@ -1,0 +1,80 @@
+"""Receipts and their exchanges stay together, whoever else collects, sorts, copies or saves at the same time."""
+
+import contextvars
+import copy
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations.client import collect_receipts, recording
+from og_integrations.client.call import Progress
+from og_integrations.client.collector import Receipts
+from og_integrations.client.engine import Engine
+from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.x402 import ReplyHead
+
+KEYS = EnclaveKeys()
+ENCLAVE = Enclave(tee_id=KEYS.tee_id, endpoint="https://10.0.0.1", public_key=KEYS.public_key)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(private_key="0x" + "11" * 32, network="devnet")
+
+
+def ended(engine: Engine, answer: str) -> Progress:
+    """Return a call whose answer was `answer`."""
+    progress = engine.start(engine.prepare_chat("openai/gpt-5", [{"role": "user", "content": "x"}]))
+    progress.enclave, progress.head = ENCLAVE, ReplyHead(200, [])
+    progress.took(answer.encode())
+    return progress
+
+
+def paired(receipts: Receipts) -> list[str]:
+    pairs = zip(receipts, receipts.exchanges, strict=True)
+    return [
+        receipt["id"] for receipt, exchange in pairs if exchange is not None and exchange["response"] == receipt["id"]
+    ]
+
+
+def test_threads_do_not_mix_exchanges(engine: Engine) -> None:
+    def work(name: int) -> None:
+        for number in range(200):
+            recording.collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
+
+    with collect_receipts(keep_exchanges=True) as receipts:
+        threads = [threading.Thread(target=contextvars.copy_context().run, args=(work, name)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(paired(receipts)) == 800
+
+
+def test_exchanges_follow_their_receipts(engine: Engine) -> None:
+    """A user sorts or shortens the list; one without exchange has none."""
+    with collect_receipts(keep_exchanges=True) as receipts:
+        for name in ("b", "c", "a"):
+            recording.collect(ended(engine, name), {"id": name})
+        receipts.append({"id": "by hand"})
+    for copied in (copy.deepcopy(receipts), pickle.loads(pickle.dumps(receipts))):
+        assert paired(copied) == ["b", "c", "a"]
+    assert receipts.exchanges[-1] is None
+    del receipts[1]
+    receipts.sort(key=lambda receipt: receipt["id"])
+    assert paired(receipts) == ["a", "b"]
+
+
+def test_saving_never_overwrites(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process takes the name after it was found free."""
+    exists: Any = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda self, **options: False if self.suffix == ".json" else exists(self))
+    (tmp_path / "receipt-001.json").write_text("another's")
+    with collect_receipts(keep_exchanges=True) as receipts:
+        recording.collect(ended(engine, "x"), {"id": "x"})
+    assert [file.name for file in receipts.save(tmp_path)] == ["receipt-002.json"]
+    assert (tmp_path / "receipt-001.json").read_text() == "another's"

@@ -1,0 +1,85 @@
+"""What of a gateway's reason may be repeated: its own words, and nothing that it was given."""
+
+import base64
+import json
+
+import pytest
+
+from og_integrations.protocol.quoting import KNOWN, quotable, texts_of
+
+PROMPT = 'It\'s a "test":\nJohn Doe has HIV & <caf\u00e9>'
+SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"
+SIGNATURE = "0x" + "5a" * 65
+
+
+@pytest.mark.parametrize("reason", [*KNOWN, "Model 'gpt-99' is not supported", "maximum context length exceeded"])
+def test_words_of_the_gateway_are_kept(reason: str) -> None:
+    """Also while the prompt is about them."""
+    assert quotable(reason, [PROMPT, f"What does {reason[:30]} mean?" if reason in KNOWN else "hi"]) == reason
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        PROMPT,
+        PROMPT.upper(),
+        repr(PROMPT),
+        json.dumps(PROMPT),
+        json.dumps(json.dumps(PROMPT)),
+        f"'{PROMPT}' is too long",
+        "invalid content near: John Doe has HIV",
+        "invalid content near: JOHN  DOE HAS\\tHIV",
+        "content_policy: john%20doe%20has%20hiv",
+        "\\u004aohn \\x44oe\\u0020has HIV",
+        "content is not supportedJohn Doe has HIVis not supported",
+    ],
+)
+def test_prompt_is_not_quoted(reason: str) -> None:
+    """However it is escaped, spelled and surrounded."""
+    assert quotable(reason, ["ok", PROMPT]) == ""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        SIGNATURE,
+        f"bad signature {SIGNATURE}",
+        f"session {SESSION} is bad",
+        base64.b64encode(PROMPT.encode()).decode(),
+        '{"error": "x"}',
+        "[1]",
+        {"message": "x"},
+        ["x"],
+        None,
+        7,
+        "",
+    ],
+)
+def test_tokens_and_structures_are_not_quoted(reason: object) -> None:
+    """Whoever is asked without knowing the secrets says nothing of what looks like one."""
+    assert quotable(reason) == ""
+
+
+def test_short_secret_is_looked_for_as_a_whole() -> None:
+    assert quotable("wrong password HunTer2", ["hunter2"]) == ""
+    assert quotable("wrong session abcd-short-id", ["abcd-short-id"]) == ""
+    assert quotable("wrong password", ["hi", "ok?"]) == "wrong password"
+
+
+def test_what_is_quoted_is_short_and_on_one_line() -> None:
+    assert quotable("\x1b(2J\nso " + "so " * 10**6).startswith(
+        "\N{REPLACEMENT CHARACTER}(2J\N{REPLACEMENT CHARACTER}so so"
+    )
+    assert len(quotable("so " * 10**6)) == 200
+
+
+def test_texts_of_a_request_are_all_that_its_user_wrote() -> None:
+    request = {
+        "model": "gpt-5-mini",
+        "messages": [{"role": "user", "type": "x", "content": [{"type": "text", "text": "one"}]}],
+        "tools": [{"type": "function", "function": {"name": "two", "parameters": {"enum": ["three"]}}}],
+        "stop": ["four"],
+        "response_format": {"json_schema": {"description": "five"}},
+        "temperature": 1,
+    }
+    assert sorted(texts_of(request)) == ["five", "four", "one", "three", "two"]
