@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain.parsing import StructuredParser
 from og_integrations.langchain.tools import schema_function
 from og_integrations.models import model_info
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.messages import AIMessage
+
+    from og_integrations.langchain.parsing import StructuredParser
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 Schema = dict[str, Any] | type
@@ -42,6 +43,8 @@ def structured_output(
 
     Raises `InvalidRequestError`.
     """
+    from og_integrations.langchain.parsing import StructuredParser
+
     _check(method, schema, strict=strict, tools=tools)
     if schema is not None and method == "json_mode" and not model_info(name).json_object:
         method = "json_schema"  # the same promise, kept better; Anthropic models refuse json_object
@@ -62,7 +65,7 @@ def structured_output(
 
 
 def _with_raw(
-    bound: "Runnable[LanguageModelInput, AIMessage]", parser: StructuredParser
+    bound: "Runnable[LanguageModelInput, AIMessage]", parser: "StructuredParser"
 ) -> "Runnable[LanguageModelInput, Any]":
     """Return `bound` with its message, what `parser` makes of it, and the error if it makes nothing."""
 
