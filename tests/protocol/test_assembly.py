@@ -12,7 +12,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.protocol import assembly
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion, Delta, ToolCall, Usage
 from tests.protocol.captures import (
@@ -279,11 +279,6 @@ def test_stream_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assembler.feed(event())
     with pytest.raises(MalformedReplyError, match="goes on after 2 events and 0 characters"):
         assembler.feed(event())
-
-
-def test_json_object_names_what_it_is_not() -> None:
-    with pytest.raises(MalformedReplyError, match="The registry's answer is a JSON int, expected an object"):
-        parse_json_object("1", "The registry's answer")
 
 
 def test_reasoning_is_kept_if_it_is_text() -> None:
