@@ -85,6 +85,7 @@ class ModelInfo:
     request. The gateway silently drops the tools for Anthropic models; only OpenAI and xAI are known
     to take both. `json_object`: whether `response_format={"type": "json_object"}` is accepted.
     `image_inputs`, `image_outputs`: of the provider's model; the April gateway drops images itself.
+    `temperature`: whether the gateway hands it on (PROTOCOL §2).
     """
 
     name: str
@@ -94,6 +95,7 @@ class ModelInfo:
     image_outputs: bool = False
     tools_with_schema: bool = False
     json_object: bool = True
+    temperature: bool = True
 
 
 _WINDOWS = (
@@ -173,4 +175,5 @@ def _info_of(text: str) -> ModelInfo:
         image_outputs=any(mark in name for mark in _IMAGE_OUTPUT_MARKS),
         tools_with_schema=provider in ("openai", "x-ai"),
         json_object=provider != "anthropic",
+        temperature=not name.startswith(("gpt-5", "o4-mini")),
     )

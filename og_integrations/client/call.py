@@ -57,8 +57,8 @@ class Answer:
     A verified answer as the caller sees it.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
-    the receipt's `presentation`). `images` are `data:` URIs or URLs, and not signed. `receipt` is
-    plain JSON (`protocol.record`).
+    the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
+    neither is signed. `receipt` is plain JSON (`protocol.record`).
     """
 
     text: str
@@ -67,6 +67,7 @@ class Answer:
     model: str
     usage: Usage | None
     images: tuple[str, ...] = ()
+    reasoning: str = field(default="", repr=False)
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)

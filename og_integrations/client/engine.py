@@ -249,6 +249,7 @@ class Engine:
             model=completion.model,
             usage=completion.usage,
             images=completion.images,
+            reasoning=completion.reasoning,
             # Streams carry no id, and frameworks need one that is never repeated.
             id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
             receipt=receipt,

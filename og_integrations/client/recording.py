@@ -3,6 +3,7 @@ Every call leaves its receipt with the open collectors, whatever stopped it.
 """
 
 import time
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,8 +43,8 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         raise
     except BaseException as exc:
         receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
-        if isinstance(exc, OpenGradientError):
-            exc.receipt = receipt
+        if isinstance(exc, OpenGradientError | CancelledError):
+            exc.receipt = receipt  # type: ignore[union-attr]
         if isinstance(exc, VerificationError) and progress.enclave is not None:
             directory.distrust(progress.enclave, time.time())
         collect(progress, receipt)

@@ -13,10 +13,12 @@ Settings, and the only reader of the environment.
 An argument wins over the environment, the environment over the network's own values.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from og_integrations.client.signer import LocalSigner, Signer
 from og_integrations.errors import ConfigurationError
@@ -25,7 +27,7 @@ from og_integrations.networks import NETWORKS, Network
 PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
-KEYSTORE_VARIABLES = ("OG_KEYSTORE", "OG_KEYSTORE_PASSWORD")
+_WALLET_VARIABLES = (*PRIVATE_KEY_VARIABLES, "OG_KEYSTORE", "OG_KEYSTORE_PASSWORD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,20 @@ class Settings:
                 "within SpendPolicy."
             )
         return self.signer
+
+    @property
+    def source(self) -> dict[str, str | None]:
+        """
+        What tells answers from here from answers from elsewhere, for caches and traces: no secret.
+
+        URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
+        """
+        node = hashlib.sha256(_origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
+        return {
+            "network": f"{self.network.name} {self.network.caip2}",
+            "registry": f"{self.network.registry_address.lower()} {node}",
+            "gateway": self.gateway_url and _origin(self.gateway_url),
+        }
 
 
 def resolve_settings(
@@ -87,11 +103,14 @@ def resolve_settings(
     )
 
 
-def keyless_settings() -> Settings:
-    """Return the environment's settings without its key: who only reads needs none, and opens none."""
-    wallets = {*PRIVATE_KEY_VARIABLES, *KEYSTORE_VARIABLES}
-    environment = {name: value for name, value in os.environ.items() if name not in wallets}
-    return resolve_settings(environment=environment)
+def keyless_settings(**options: Any) -> Settings:
+    """
+    Return the settings from `options` and the environment without a wallet: who only reads needs none.
+
+    Raises `ConfigurationError` for an unknown network.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _WALLET_VARIABLES}
+    return resolve_settings(**options, environment=environment)
 
 
 def check_seconds(name: str, value: float) -> float:
@@ -104,6 +123,14 @@ def check_seconds(name: str, value: float) -> float:
 def rpc_url_setting() -> str | None:
     """Return `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names."""
     return os.environ.get("OG_RPC_URL") or None
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "unreadable"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _signer(env: Mapping[str, str]) -> Signer | None:

@@ -3,7 +3,8 @@ Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5).
 
 Two generations of gateways: `2026-04` answers as captured. `next` is uncaptured, made after what
 client 1.1.4 sends, hashes and reads: `protocol.canonical`'s reduced content lists, and images as a
-list of `data:` URIs beside the message, in a stream on the final event; nothing signs them.
+list of `data:` URIs beside the message, in a stream on the final event. `reasoning_content` in messages
+and deltas is how providers of open models say it, and a guess even there. Nothing signs either.
 """
 
 import asyncio
@@ -102,7 +103,8 @@ class Answerer:
         proof = self._sign(job, output)
         job.charge(answer.usage)
         body = job.trouble.signed(
-            self._body(job, output, proof, self._images(answer)) | _usage(answer.usage, sort=True)
+            self._body(job, output, proof, self._images(answer) | self._reasoning(answer))
+            | _usage(answer.usage, sort=True)
         )
         reply = json_reply(body)
         posted = self._post(job, proof, published=f"{job.raw}\n{reply.body!r}")
@@ -115,12 +117,15 @@ class Answerer:
     def _images(self, answer: Answer) -> JsonObject:
         return {"images": list(answer.images)} if answer.images and self._generation == NEXT else {}
 
-    def _body(self, job: Job, output: Output, proof: Proof, images: JsonObject) -> JsonObject:
+    def _reasoning(self, answer: Answer) -> JsonObject:
+        return {"reasoning_content": answer.reasoning} if answer.reasoning and self._generation == NEXT else {}
+
+    def _body(self, job: Job, output: Output, proof: Proof, beside: JsonObject) -> JsonObject:
         if job.path == COMPLETION_PATH:
             choice: JsonObject = {"text": output.text, "index": 0, "finish_reason": "stop"}
             kind, prefix = "text_completion", "cmpl"
         else:
-            message: JsonObject = {"role": "assistant", "content": output.text, **images}
+            message: JsonObject = {"role": "assistant", "content": output.text, **beside}
             if output.calls:
                 message["tool_calls"] = tool_calls_json(output.calls)
             choice = {"message": message, "index": 0, "finish_reason": output.finish_reason}
@@ -154,6 +159,8 @@ class Answerer:
             for event in _failure(job):
                 yield event
             return
+        if thought := self._reasoning(answer):
+            yield _chunk(job, thought)
         output = job.trouble.output(_streamed_output(job, answer))
         for delta in call_deltas(job.family, output.calls, after_text=bool(output.text)):
             yield _chunk(job, delta)

@@ -49,8 +49,8 @@ class ModelCall:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    What the model says. `pieces` are the texts of the stream's events; `images` are `data:` URIs,
-    which only the generation `next` hands on, unsigned.
+    What the model says. `pieces` are the texts of the stream's events; `images` are `data:` URIs, and
+    `reasoning` is what it thinks aloud: the generation `next` alone hands them on, unsigned.
 
     `delay` is in seconds, before each piece. The provider fails after `fail_after` pieces (None:
     never), or at once with the HTTP status `error_status`.
@@ -59,6 +59,7 @@ class Answer:
     pieces: tuple[str, ...] = ()
     calls: tuple[ModelCall, ...] = ()
     images: tuple[str, ...] = ()
+    reasoning: str = ""
     usage: Usage
     delay: float = 0.0
     fail_after: int | None = None

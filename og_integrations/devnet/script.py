@@ -12,6 +12,7 @@ status=N      the provider answers this HTTP error
 with_text     some text before tool calls
 received      answer JSON that says what reached the model (parts, web_search, tools, …)
 image         draw an image beside the answer; image models always do
+reasoning     think aloud before the answer
 ```
 
 `use tool NAME {json}` calls exactly that; otherwise tools whose name shares a word of four letters
@@ -37,6 +38,7 @@ _WORD = re.compile(r"[a-z]{4,}")
 _KEY = re.compile(r"[\"'`“]([A-Za-z_]\w*)[\"'`”]")
 _UNICODE = 'Zażółć gęślą jaźń \u2013 你好 🌍 "quoted" \\ back\nnewline\u2028sep'
 _WITH_TEXT = "Let me call a tool. "
+_THOUGHT = "The user wants an answer. "
 _TOKENS_PER_MESSAGE = 3
 _TOKENS_PER_CALL = {Family.ANTHROPIC: 5}
 _MAX_TOKENS_DIRECTIVE = 10_000_000
@@ -70,6 +72,7 @@ class Script:
             pieces=pieces,
             calls=calls,
             images=(DRAWN_IMAGE,) if "image" in orders or model_info(request.model).image_outputs else (),
+            reasoning=_THOUGHT if "reasoning" in orders else "",
             usage=Usage(prompted, completion, prompted + completion),
             delay=_seconds(orders.get("delay")),
             fail_after=_whole(fail_after) if fail_after is not None else None,

@@ -1,5 +1,6 @@
 """Names of parameters: which are ours, which mean the same, which the gateway ignores."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -8,6 +9,8 @@ from typing import Any
 from langchain_core.load.serializable import Serializable
 
 from og_integrations.errors import ConfigurationError, InvalidRequestError
+from og_integrations.langchain.options import OwnOptions
+from og_integrations.models import model_info
 
 RENAMED = {
     "api_key": "private_key",
@@ -62,6 +65,12 @@ _MEANT = {
     "openai_api_base": "gateway_url",
     "openai_api_key": "private_key",
 }
+_OF_CONSTRUCTOR = OwnOptions.__annotations__.keys() | _MEANT.keys()
+"""What `model_kwargs` may not hold: it would be sent, and some of it is secret."""
+_PASSED_THROUGH = frozenset(
+    {"asyncio", "concurrent", "langchain", "langchain_core", "langgraph", "og_integrations", "pydantic"}
+)
+"""Packages in whose frames nobody looks for the cause of a warning."""
 _warned: set[str] = set()
 
 
@@ -88,11 +97,14 @@ def check_extra(extra: Mapping[str, Any]) -> None:
     """
     Raise `InvalidRequestError` if `model_kwargs` holds what has a parameter of its own.
 
-    Sent past the client, tools and stop sequences would be neither translated nor applied.
+    Sent past the client, tools and stop sequences would be neither translated nor applied, and a key
+    would be shown to the gateway.
     """
-    taken = sorted(extra.keys() & _OF_REQUEST)
+    taken = sorted(extra.keys() & (_OF_REQUEST | _OF_CONSTRUCTOR))
     if taken:
         raise InvalidRequestError(f"model_kwargs holds {', '.join(taken)}: give that as a parameter of its own.")
+    for name in extra.keys() & IGNORED_BY_GATEWAY:
+        warn_ignored(name, extra[name], ", though model_kwargs sends it")
 
 
 def closest(name: str, names: "set[str] | frozenset[str]") -> str:
@@ -102,9 +114,26 @@ def closest(name: str, names: "set[str] | frozenset[str]") -> str:
     return f" Did you mean {found[0]!r}?" if found else ""
 
 
-def warn_ignored(name: str, value: object) -> None:
-    """Say once per process that the gateway does nothing with `name`."""
+def call_hint(name: str, known: set[str]) -> str:
+    """Return what to do with an argument of a call that is not `known` there."""
+    if name in _OF_CONSTRUCTOR:
+        return f" Give {RENAMED.get(name) or _MEANT.get(name) or name} to the constructor."
+    passed_on = " What shall be sent as it is goes into model_kwargs." if "model_kwargs" in known else ""
+    return closest(name, known) + passed_on
+
+
+def warn_temperature(model: str, temperature: float | None) -> None:
+    """Say once per process that the gateway does not hand `temperature` on to `model`."""
+    if not model_info(model).temperature:
+        warn_ignored("temperature", temperature, f" for {model}")
+
+
+def warn_ignored(name: str, value: object, how: str = ", so it is not sent") -> None:
+    """Say once per process, at the user's line, that the gateway does nothing with `name`."""
     if value is None or _HARMLESS.get(name) == value or name in _warned:
         return
     _warned.add(name)
-    warnings.warn(f"{name} is ignored by the gateway, so it is not sent.", UserWarning, stacklevel=5)
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_THROUGH:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(f"{name} is ignored by the gateway{how}.", UserWarning, stacklevel=level)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from langchain_core.messages.content import ContentBlock
 
 MODEL_PROVIDER = "opengradient"
+BROKEN_MARK = "\ufeff"
+"""A byte order mark, which no JSON may begin with: it keeps LangChain from repairing broken arguments."""
 
 
 def translate_content(message: AIMessage) -> "list[ContentBlock]":
@@ -29,7 +31,8 @@ def translate_content_chunk(message: AIMessageChunk) -> "list[ContentBlock]":
         return cast("list[ContentBlock]", [*blocks, *_calls(message)])
     for position, chunk in enumerate(message.tool_call_chunks):
         index = chunk.get("index")
-        block = {"type": "tool_call_chunk", "id": chunk.get("id"), "name": chunk.get("name"), "args": chunk.get("args")}
+        args = unmarked(chunk.get("args"))
+        block = {"type": "tool_call_chunk", "id": chunk.get("id"), "name": chunk.get("name"), "args": args}
         blocks.append(block | {"index": f"lc_tc_{position if index is None else index}"})
     return cast("list[ContentBlock]", blocks)
 
@@ -37,6 +40,11 @@ def translate_content_chunk(message: AIMessageChunk) -> "list[ContentBlock]":
 def register_blocks() -> None:
     """Make LangChain use these translations for our messages."""
     register_translator(MODEL_PROVIDER, translate_content, translate_content_chunk)
+
+
+def unmarked(arguments: str | None) -> str:
+    """Return the arguments of a call as the model wrote them."""
+    return (arguments or "").removeprefix(BROKEN_MARK)
 
 
 def _said(message: AIMessage, *, streamed: bool) -> list[dict[str, Any]]:
@@ -61,5 +69,7 @@ def _calls(message: AIMessage) -> list[dict[str, Any]]:
         {"type": "tool_call", "name": call["name"], "args": call["args"], "id": call.get("id")}
         for call in message.tool_calls
     ]
-    calls += [{**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls]
+    calls += [
+        {**call, "type": "invalid_tool_call", "args": unmarked(call["args"])} for call in message.invalid_tool_calls
+    ]
     return calls

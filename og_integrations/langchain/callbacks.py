@@ -1,16 +1,17 @@
 """
-Receipts for people: collected by a callback, through chains, agents, batches and structured output.
+Receipts for people: collected through chains, agents, batches and structured output.
 
-`collect_receipts` of the client sees every call too; this one also sees cached answers (and marks
-them as replays: nothing was asked or paid), and can be handed to LangChain like any callback.
+LangChain's events tell of cached answers too (nothing was asked or paid: a replay), but of no call that
+was cancelled. So `get_receipt_callback` listens to them and to the client's own `collect_receipts`.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -18,6 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from og_integrations.langchain.outputs import RECEIPT_KEY
+from og_integrations.protocol.chat import JsonObject
 
 
 @dataclass(slots=True)
@@ -47,15 +49,35 @@ class ReceiptTotals:
 
 class ReceiptCallbackHandler(BaseCallbackHandler):
     """
-    Collects the receipt of every call: in `receipts`, in order of ending, failed ones included.
+    Collects receipts: in `receipts`, in order of ending, failed calls included; in `replays` those of
+    answers that came from a cache.
 
-    `replays` holds those of answers that came from a cache. Safe to share between threads.
+    Made by `get_receipt_callback` it misses none. Handed to LangChain like any callback it knows what
+    events say, and there is none when a call is cancelled or a stream is closed before its end. Safe to
+    share between threads; copies of it are the same one, as a model's copies have the same callbacks.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.receipts: list[dict[str, Any]] = []
-        self.replays: list[dict[str, Any]] = []
+        self._runs: set[UUID] = set()
+        self._reported: list[JsonObject] = []
+        self._replays: list[JsonObject] = []
+        self._collected: Sequence[JsonObject] = ()
+        self._outer: ReceiptCallbackHandler | None = None
+
+    @property
+    def receipts(self) -> list[JsonObject]:
+        """The receipts of all calls so far."""
+        with self._lock:
+            collected = list(self._collected)
+            known = {_identity(receipt) for receipt in collected}
+            return collected + [receipt for receipt in self._reported if _identity(receipt) not in known]
+
+    @property
+    def replays(self) -> list[JsonObject]:
+        """The receipts of answers that came from a cache."""
+        with self._lock:
+            return list(self._replays)
 
     @property
     def verified(self) -> bool:
@@ -64,23 +86,26 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         return bool(found) and all(receipt["status"] == "verified" for receipt in found)
 
     @override
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        if self._outer is not None:
+            self._outer.on_llm_end(response, run_id=run_id)
         for generations in response.generations:
             for generation in generations:
                 receipt, cached = _receipt_of(generation)
                 if receipt is not None:
-                    self._keep(receipt, cached=cached)
+                    self._keep(receipt, run_id, cached=cached)
 
     @override
-    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        if self._outer is not None:
+            self._outer.on_llm_error(error, run_id=run_id)
         receipt = getattr(error, "receipt", None)
         if isinstance(receipt, dict):
-            self._keep(receipt, cached=False)
+            self._keep(receipt, run_id, cached=False)
 
     def totals(self) -> ReceiptTotals:
         """Return the sums over all receipts so far."""
-        with self._lock:
-            receipts, replays = list(self.receipts), list(self.replays)
+        receipts, replays = self.receipts, self.replays
         by_model: dict[str, ModelTotals] = {}
         for receipt in receipts:
             totals = by_model.setdefault(str(receipt["model"]), ModelTotals())
@@ -98,12 +123,34 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
             by_model=by_model,
         )
 
-    def _keep(self, receipt: dict[str, Any], *, cached: bool) -> None:
+    def listening(self, collected: Sequence[JsonObject], outer: "ReceiptCallbackHandler | None") -> Self:
+        """Take what the client collects, and tell `outer` what this one is told."""
+        self._collected, self._outer = collected, outer
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Stay the same."""
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        """Travel empty: nobody there would read what was collected here."""
+        return type(self), ()
+
+    def _keep(self, receipt: JsonObject, run_id: UUID, *, cached: bool) -> None:
         with self._lock:
-            # Signatures are randomised, so the same one twice is the same answer twice.
-            signature = receipt.get("tee_signature")
-            known = signature is not None and any(r.get("tee_signature") == signature for r in self.receipts)
-            (self.replays if cached or known else self.receipts).append(receipt)
+            # LangChain may know of this handler twice, and one error may end many runs of texts.
+            if run_id in self._runs:
+                return
+            self._runs.add(run_id)
+            if cached:
+                self._replays.append(receipt)
+            elif _identity(receipt) not in map(_identity, self._reported):
+                self._reported.append(receipt)
+
+
+def _identity(receipt: JsonObject) -> object:
+    """Return what two receipts have in common only if they are of one call: signatures are randomised."""
+    return receipt.get("tee_signature") or id(receipt)
 
 
 _handler: ContextVar[ReceiptCallbackHandler | None] = ContextVar("og_integrations_receipts", default=None)
@@ -113,20 +160,25 @@ register_configure_hook(_handler, inheritable=True)
 @contextmanager
 def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
     """
-    Collect the receipts of everything that LangChain runs inside the `with`.
+    Collect the receipts of all calls inside the `with`, through whatever LangChain runs, and of cached answers.
 
     ```python
     with get_receipt_callback() as receipts:
         agent.invoke(…)
     print(receipts.totals())
     ```
+
+    They nest, and each gets everything. A stream has to be read to its end or closed inside.
     """
-    handler = ReceiptCallbackHandler()
-    token = _handler.set(handler)
-    try:
-        yield handler
-    finally:
-        _handler.reset(token)
+    from og_integrations.client.collector import collect_receipts
+
+    with collect_receipts() as collected:
+        handler = ReceiptCallbackHandler().listening(collected, _handler.get())
+        token = _handler.set(handler)
+        try:
+            yield handler
+        finally:
+            _handler.reset(token)
 
 
 def _receipt_of(generation: Any) -> tuple[dict[str, Any] | None, bool]:

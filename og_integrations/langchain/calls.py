@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain.arguments import IGNORED_BY_GATEWAY, RENAMED, check_extra, closest, warn_ignored
+from og_integrations.langchain.arguments import (
+    IGNORED_BY_GATEWAY,
+    RENAMED,
+    call_hint,
+    check_extra,
+    warn_ignored,
+    warn_temperature,
+)
 from og_integrations.langchain.messages import to_wire
 from og_integrations.langchain.structured import response_format
 from og_integrations.langchain.tools import wire_tool_choice, wire_tools
@@ -47,9 +54,12 @@ def chat_call(
     Raises `InvalidRequestError` for an argument that is not known.
     """
     name, given, options = _common(model, stop, arguments, (*_CHAT, *_OF_LANGCHAIN))
-    if given.get("tools"):
-        options["tools"] = wire_tools(given["tools"], strict=given.get("strict"))
-        options["tool_choice"] = wire_tool_choice(given.get("tool_choice"), options["tools"])
+    tools = wire_tools(given.get("tools") or (), strict=given.get("strict"))
+    choice = wire_tool_choice(given.get("tool_choice"), tools)
+    if tools:
+        options |= {"tools": tools, "tool_choice": choice}
+    elif choice == "required":
+        raise InvalidRequestError("tool_choice asks for a call of some tool, but there are no tools.")
     if given.get("response_format") is not None:
         options["response_format"] = response_format(given["response_format"], strict=given.get("strict"))
     if extra := {**model_kwargs, **(given.get("model_kwargs") or {})}:
@@ -79,15 +89,18 @@ def _common(
     known = {*_SAMPLING, *further, "model", "model_name", "stop"}
     for unknown in given.keys() - known:
         if unknown not in IGNORED_BY_GATEWAY:
-            raise InvalidRequestError(
-                f"{unknown!r} is not a parameter of a call.{closest(unknown, known)} What shall be sent as it is "
-                "goes into model_kwargs."
-            )
+            raise InvalidRequestError(f"{unknown!r} is not a parameter of a call.{call_hint(unknown, known)}")
         warn_ignored(unknown, given[unknown])
-    name = given.get("model") or given.get("model_name")
+    name = model_name(given.get("model") or given.get("model_name") or model.model_name)
     options = {key: given[key] if given.get(key) is not None else getattr(model, key) for key in _SAMPLING}
     options["stop"] = stop or given.get("stop") or model.stop
-    return model_name(name) if name else model.model_name, given, options
+    if not isinstance(options["timeout"], int | float | None):
+        raise InvalidRequestError(
+            f"timeout is a {type(options['timeout']).__name__}, expected seconds as one number: the longest wait for "
+            "each piece of an answer."
+        )
+    warn_temperature(name, options["temperature"])
+    return name, given, options
 
 
 def _stream_usage(given: dict[str, Any], default: bool) -> bool:

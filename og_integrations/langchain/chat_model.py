@@ -13,7 +13,7 @@ from typing_extensions import override
 
 import og_integrations
 from og_integrations.langchain.arguments import check_extra
-from og_integrations.langchain.blocks import MODEL_PROVIDER, register_blocks
+from og_integrations.langchain.blocks import register_blocks
 from og_integrations.langchain.calls import ChatCall, chat_call
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import chat_result, chunks_of, combined_llm_output
@@ -25,7 +25,6 @@ from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
-    from langchain_core.language_models.base import LangSmithParams
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
@@ -279,10 +278,9 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
         return self.identifying_params() | {"model_kwargs": self.model_kwargs}
 
     @override
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> "LangSmithParams":
-        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
-        params["ls_provider"] = MODEL_PROVIDER
-        return params
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        # What LangChain dumps for its cache knows nothing of the environment.
+        return f"{super()._get_llm_string(stop, **kwargs)}---{sorted(self.source().items())}"
 
     @override
     def _resolve_model_profile(self) -> "ModelProfile | None":

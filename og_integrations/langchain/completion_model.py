@@ -1,25 +1,25 @@
 """`OpenGradientCompletion`: LangChain's text model on the completions endpoint."""
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import HumanMessage
 from langchain_core.outputs import Generation, LLMResult
+from langchain_core.runnables import Runnable
 from pydantic import model_validator
 from typing_extensions import override
 
 import og_integrations
-from og_integrations.langchain.blocks import MODEL_PROVIDER
 from og_integrations.langchain.calls import completion_options
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
-from og_integrations.langchain.profile import count_text_tokens
+from og_integrations.langchain.profile import count_text_tokens, overflow_check
 from og_integrations.langchain.spans import CallSpan
 from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
-    from langchain_core.language_models.base import LangSmithParams
-
     from og_integrations.client import Answer
     from og_integrations.langchain.options import ModelOptions
 
@@ -29,7 +29,8 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
     Models in attested enclaves that continue a text, each answer with a receipt.
 
     Takes the arguments of `ChatOpenGradient`, except those about chats. The endpoint does not stream,
-    and answers with 16 tokens unless `max_tokens` says more.
+    and answers with 16 tokens unless `max_tokens` says more. `batch` asks for its prompts at once, each
+    in a run of its own, so that one that fails does not take the others' answers along.
 
     ```python
     from og_integrations.langchain import OpenGradientCompletion
@@ -62,10 +63,12 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        with model_errors(), CallSpan(run_manager) as span:
-            name, options = completion_options(self, stop, kwargs)
-            client = self.clients.sync
-            return _result([span.note(client.complete(name, prompt, **options)) for prompt in prompts])
+        answers = []
+        for prompt in prompts:
+            with self._errors(prompt, kwargs), CallSpan(run_manager) as span:
+                name, options = completion_options(self, stop, kwargs)
+                answers.append(span.note(self.clients.sync.complete(name, prompt, **options)))
+        return _result(answers)
 
     @override
     async def _agenerate(
@@ -75,10 +78,16 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        with model_errors(), CallSpan(run_manager) as span:
-            name, options = completion_options(self, stop, kwargs)
-            client = self.clients.asynchronous
-            return _result([span.note(await client.complete(name, prompt, **options)) for prompt in prompts])
+        answers = []
+        for prompt in prompts:
+            with self._errors(prompt, kwargs), CallSpan(run_manager) as span:
+                name, options = completion_options(self, stop, kwargs)
+                answers.append(span.note(await self.clients.asynchronous.complete(name, prompt, **options)))
+        return _result(answers)
+
+    # LangChain's own for texts asks for all in one run, one after the other, and loses all with one.
+    batch = Runnable.batch
+    abatch = Runnable.abatch
 
     @override
     def get_num_tokens(self, text: str) -> int:
@@ -95,11 +104,9 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return self.identifying_params()
 
-    @override
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> "LangSmithParams":
-        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
-        params["ls_provider"] = MODEL_PROVIDER
-        return params
+    def _errors(self, prompt: str, kwargs: dict[str, Any]) -> AbstractContextManager[None]:
+        name = str(kwargs.get("model") or self.model_name)
+        return model_errors(overflow_check(name, [HumanMessage(prompt)]))
 
 
 def _result(answers: "list[Answer]") -> LLMResult:

@@ -3,7 +3,8 @@ The wallet, budget, sessions and connections behind a model, and behind every co
 
 LangChain copies models freely: `configurable_fields` builds a new one for each call, `bind` and
 `with_config` wrap, `deepcopy` doubles. Were each copy to have an engine of its own, each would pay
-anew, and a total in the `SpendPolicy` would bound nothing. So all copies share one `Engines`.
+anew, and a total in the `SpendPolicy` would bound nothing. So all copies share one `Engines`, and all
+engines of one wallet in it count on one account, whatever else was changed in a copy.
 """
 
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client
+    from og_integrations.protocol.budget import BudgetStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,12 @@ class Clients:
 
 
 class Engines:
-    """One engine for each set of options that was ever asked for; made on first use."""
+    """One engine for each set of options that was ever asked for, made on first use; one account per wallet."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: list[tuple[dict[str, Any], Clients]] = []
+        self._stores: dict[str, BudgetStore] = {}
 
     def clients(self, options: dict[str, Any], *, http_client: Any, http_async_client: Any) -> Clients:
         """Return the clients for `options`. Raises `ConfigurationError`."""
@@ -36,7 +39,7 @@ class Engines:
             for known, clients in self._made:
                 if known == wanted:
                     return clients
-            made = _connect(options, http_client, http_async_client)
+            made = self._connect(options, http_client, http_async_client)
             self._made.append((wanted, made))
             return made
 
@@ -53,11 +56,19 @@ class Engines:
         """Travel empty: neither key nor sessions leave this process."""
         return type(self), ()
 
+    def _connect(self, options: dict[str, Any], http_client: Any, http_async_client: Any) -> Clients:
+        from og_integrations.client import AsyncClient, Client, Engine
+        from og_integrations.client.settings import resolve_settings
+        from og_integrations.protocol.budget import MemoryStore, SpendPolicy
 
-def _connect(options: dict[str, Any], http_client: Any, http_async_client: Any) -> Clients:
-    from og_integrations.client import AsyncClient, Client, Engine
-
-    engine = Engine(**options)
-    return Clients(
-        Client(engine=engine, http_client=http_client), AsyncClient(engine=engine, http_client=http_async_client)
-    )
+        wallet = {name: options[name] for name in ("private_key", "signer", "network")}
+        signer = resolve_settings(**wallet).signer
+        policy = SpendPolicy.of(options["spend_policy"])
+        if signer is not None and policy.store is None:
+            # Re-entrant as the locks of `client.shared_books`, and for their reason.
+            store = self._stores.setdefault(signer.address.lower(), MemoryStore(threading.RLock()))
+            policy = policy.model_copy(update={"store": store})
+        engine = Engine(**{**options, "private_key": None, "signer": signer, "spend_policy": policy})
+        return Clients(
+            Client(engine=engine, http_client=http_client), AsyncClient(engine=engine, http_client=http_async_client)
+        )

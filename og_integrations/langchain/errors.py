@@ -12,7 +12,8 @@ Answers outside 2xx have classes of their own: `AuthenticationError`, `BadReques
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -28,6 +29,7 @@ from langchain_core.exceptions import (
 )
 
 from og_integrations import errors
+from og_integrations.langchain.outputs import RECEIPT_KEY
 
 _KINDS: dict[type[errors.OpenGradientError], tuple[type[ModelError], bool]] = {
     errors.OpenGradientError: (ModelError, False),
@@ -112,6 +114,29 @@ class _TimedOutError(errors.ConnectionLostError, ModelTimeoutError):
     """No answer came in time, before anything was paid for this request."""
 
 
+RETRYABLE = tuple(
+    cls
+    for cls in (*DOUBLES.values(), RateLimitError, ServerError, _TimedOutError)
+    if issubclass(cls, ModelError) and cls.is_retryable
+)
+"""What `with_retry` repeats unless it is told otherwise: nothing that was paid, or not proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedResponse:
+    """
+    What LangChain looks for in `error.response`, and writes into the trace of a failed run.
+
+    There the receipt is `response_metadata["body"]["opengradient"]` of an empty message.
+    """
+
+    receipt: dict[str, Any]
+
+    def json(self) -> dict[str, Any]:
+        """Return the receipt under its key."""
+        return {RECEIPT_KEY: self.receipt}
+
+
 def as_model_error(
     exc: errors.OpenGradientError, *, too_long: Callable[[], str | None] = lambda: None
 ) -> errors.OpenGradientError:
@@ -126,6 +151,8 @@ def as_model_error(
     kind = ContextLengthError if reason else _class_for(exc)
     error = kind(f"{exc} {reason}" if reason else str(exc))
     error.__dict__.update(exc.__dict__)
+    if exc.receipt is not None:
+        error.__dict__["response"] = FailedResponse(exc.receipt)
     return error
 
 

@@ -23,7 +23,7 @@ from langchain_core.messages import (
 )
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain.outputs import BROKEN_MARK
+from og_integrations.langchain.blocks import unmarked
 from og_integrations.langchain.profile import attachments_taken
 
 _ROLES = {
@@ -90,7 +90,9 @@ def _message(message: BaseMessage, place: _Place) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": place.role, "content": _content(message, place)}
     if message.name:
         wire["name"] = message.name
-    if isinstance(message, AIMessage) and (calls := _tool_calls(message)):
+    elif place.role == "function":
+        raise InvalidRequestError(f"{place.where} is the result of a function without its name; give it name=….")
+    if isinstance(message, AIMessage) and (calls := _tool_calls(message, place.where)):
         # An empty text beside tool calls is one that Anthropic refuses.
         wire |= {"content": wire["content"] or None, "tool_calls": calls}
     if isinstance(message, ToolMessage):
@@ -168,10 +170,14 @@ def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
         raise InvalidRequestError(f"{where}: {exc}") from exc
 
 
-def _tool_calls(message: AIMessage) -> list[dict[str, Any]]:
-    calls = [(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False)) for call in message.tool_calls]
-    calls += [
-        (call["id"], call["name"] or "", (call["args"] or "").removeprefix(BROKEN_MARK))
-        for call in message.invalid_tool_calls
-    ]
+def _tool_calls(message: AIMessage, where: str) -> list[dict[str, Any]]:
+    calls = [(call["id"], call["name"], _arguments(call["args"], where)) for call in message.tool_calls]
+    calls += [(call["id"], call["name"] or "", unmarked(call["args"])) for call in message.invalid_tool_calls]
     return [{"id": id_, "type": "function", "function": {"name": name, "arguments": text}} for id_, name, text in calls]
+
+
+def _arguments(value: dict[str, Any], where: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequestError(f"{where} has a tool call whose arguments are not JSON: {exc}.") from exc

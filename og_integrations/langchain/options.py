@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from og_integrations.protocol.enclave import EnclavePolicy
 
 
-class ModelOptions(TypedDict, total=False):
-    """What both models take; the last lines are LangChain's own."""
+class OwnOptions(TypedDict, total=False):
+    """What both models take besides LangChain's own."""
 
     model: str | Enum
     model_name: str | Enum
@@ -52,6 +52,10 @@ class ModelOptions(TypedDict, total=False):
     verification: Literal["end", "buffer"]
     gateway_generation: Literal["2026-04", "next"]
     engines: "Engines"
+
+
+class ModelOptions(OwnOptions, total=False):
+    """What both models take."""
 
     cache: "BaseCache | bool | None"
     callbacks: "Callbacks"

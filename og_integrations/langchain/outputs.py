@@ -4,6 +4,9 @@ Verified answers to LangChain messages.
 The receipt is in `response_metadata["opengradient"]`, with the few fields that users of the published
 adapter look for beside it. In a stream it stands on the last chunk only: LangChain adds chunks up by
 concatenating text and summing numbers, and a doubled receipt is none.
+
+Messages have no id of ours: LangChain gives them one. The gateway's is not signed, and LangGraph replaces
+a message by another of the same id; it stands in `response_metadata["id"]`.
 """
 
 import json
@@ -14,7 +17,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from og_integrations.langchain.blocks import MODEL_PROVIDER
+from og_integrations.langchain.blocks import BROKEN_MARK, MODEL_PROVIDER
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
 
 RECEIPT_KEY = "opengradient"
 """As `protocol.record` has it; not imported, since that loads the cryptography."""
-BROKEN_MARK = "\ufeff"
-"""A byte order mark, which no JSON may begin with; invisible to people."""
 
 
 def chat_result(answer: "Answer") -> ChatResult:
@@ -36,7 +37,7 @@ def chat_result(answer: "Answer") -> ChatResult:
         content=[answer.text, *pictures] if (pictures := _pictures(answer.images)) else answer.text,
         tool_calls=calls,
         invalid_tool_calls=invalid,
-        id=answer.id,
+        additional_kwargs=_reasoning(answer),
         response_metadata=response_metadata(answer),
         usage_metadata=usage_metadata(answer.usage),
     )
@@ -48,7 +49,7 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
     """
     Return the chunks for what came in a stream: a piece of text, or at the end the verified answer.
 
-    The end brings images and tool calls, and then the receipt with the token counts if `usage`.
+    The end brings reasoning, images and tool calls, and then the receipt with the token counts if `usage`.
     """
     marked = {"model_provider": MODEL_PROVIDER}
     if isinstance(item, str):
@@ -67,9 +68,14 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
     pictures: list[str | dict[Any, Any]] = [
         picture | {"index": f"lc_img_{i}"} for i, picture in enumerate(_pictures(item.images))
     ]
-    called = AIMessageChunk(content=pictures or "", tool_call_chunks=calls, response_metadata=marked)
+    called = AIMessageChunk(
+        content=pictures or "",
+        tool_call_chunks=calls,
+        additional_kwargs=_reasoning(item),
+        response_metadata=marked,
+    )
     return [
-        *([ChatGenerationChunk(message=called)] if calls or pictures else []),
+        *([ChatGenerationChunk(message=called)] if calls or pictures or item.reasoning else []),
         ChatGenerationChunk(message=last, generation_info={"finish_reason": item.finish_reason}),
     ]
 
@@ -86,6 +92,11 @@ def response_metadata(answer: "Answer") -> dict[str, Any]:
         RECEIPT_KEY: answer.receipt,
         **flat_fields(answer.receipt),
     }
+
+
+def _reasoning(answer: "Answer") -> "dict[str, Any]":
+    """Return what the model thought, where LangChain's translators look for it; no signature covers it."""
+    return {"reasoning_content": answer.reasoning} if answer.reasoning else {}
 
 
 def _pictures(images: "tuple[str, ...]") -> "list[dict[str, Any]]":

@@ -6,21 +6,37 @@ rest. What is not set is not sent.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.utils import secret_from_env
-from pydantic import ConfigDict, Field, SecretStr, SkipValidation, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    SkipValidation,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.langchain.arguments import known_arguments
+from og_integrations.langchain.blocks import MODEL_PROVIDER
 from og_integrations.langchain.engines import Clients, Engines
+from og_integrations.langchain.errors import RETRYABLE
 from og_integrations.langchain.plain import plain_settings
 from og_integrations.models import model_name
 from og_integrations.networks import Network
 from og_integrations.protocol.settlement_mode import SettlementMode
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams
+    from langchain_core.runnables import Runnable
+    from langchain_core.runnables.retry import ExponentialJitterParams
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _NOT_TAKEN_ALONG = ("private_key", "signer", "http_client", "http_async_client", "engines")
@@ -30,7 +46,11 @@ class ModelParams(Serializable):
     """The fields of our models, and the clients that they add up to."""
 
     model_config = ConfigDict(
-        populate_by_name=True, arbitrary_types_allowed=True, validate_default=False, protected_namespaces=()
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+        validate_default=False,
+        protected_namespaces=(),
+        hide_input_in_errors=True,
     )
 
     model_name: str = Field(alias="model")
@@ -84,10 +104,20 @@ class ModelParams(Serializable):
     engines: SkipValidation[Engines] = Field(default_factory=Engines, exclude=True, repr=False)
     """Wallet, budget, sessions and connections; give one model's to another to share its budget."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _name_arguments(cls, values: Any) -> Any:
-        return known_arguments(cls, dict(values)) if isinstance(values, Mapping) else values
+    def _read_arguments(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Raise `ConfigurationError`, never pydantic's `ValueError`, which holds all that was given."""
+        if not isinstance(values, Mapping):
+            return read(values)
+        arguments = known_arguments(cls, dict(values))
+        if isinstance(arguments.get("private_key"), str):
+            arguments["private_key"] = SecretStr(arguments["private_key"])
+        try:
+            return read(arguments)
+        except ValidationError as exc:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors(include_input=False))
+        raise ConfigurationError(f"{cls.__name__} cannot be made. {problems}.")
 
     @field_validator("model_name", mode="before")
     @classmethod
@@ -152,6 +182,27 @@ class ModelParams(Serializable):
         }
         return self.engines.clients(options, http_client=self.http_client, http_async_client=self.http_async_client)
 
+    def with_retry(
+        self,
+        *,
+        retry_if_exception_type: "tuple[type[BaseException], ...] | Callable[[BaseException], bool]" = RETRYABLE,
+        wait_exponential_jitter: bool = True,
+        exponential_jitter_params: "ExponentialJitterParams | None" = None,
+        stop_after_attempt: int = 3,
+    ) -> "Runnable[Any, Any]":
+        """
+        Repeat failed calls, but by default none that was paid or whose proof failed: that would pay again.
+
+        Of a chain (`prompt | model`, `with_structured_output`), `with_retry` is LangChain's own and repeats
+        everything; there, give it `retry_if_exception_type=RETRYABLE` (of `og_integrations.langchain.errors`).
+        """
+        return cast("BaseLanguageModel[Any]", super()).with_retry(
+            retry_if_exception_type=retry_if_exception_type,
+            wait_exponential_jitter=wait_exponential_jitter,
+            exponential_jitter_params=exponential_jitter_params,
+            stop_after_attempt=stop_after_attempt,
+        )
+
     def close(self) -> None:
         """Close the connections of synchronous calls; the model can be used again."""
         for clients in self.engines.made():
@@ -178,15 +229,32 @@ class ModelParams(Serializable):
         return True
 
     def identifying_params(self) -> dict[str, Any]:
-        """Return what shapes an answer, for traces and caches: no key, header or URL."""
+        """Return what shapes an answer, and where it comes from, for traces and caches: no key or header."""
         return {
             "model_name": self.model_name,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "stop": self.stop,
             "settlement_mode": self.settlement_mode,
-            "network": self.network.name if isinstance(self.network, Network) else self.network,
+            **plain_settings(None, None, self.enclave_policy),
+            **self.source(),
         }
+
+    def source(self) -> dict[str, str | None]:
+        """Return where answers come from, as the environment has it: a cache must not mix them up."""
+        from og_integrations.client.settings import keyless_settings
+
+        names = ("network", "registry_rpc_url", "registry_address", "gateway_url")
+        try:
+            return keyless_settings(**{name: getattr(self, name) for name in names}).source
+        except ConfigurationError:  # which the call will raise as well, at a better place
+            return {"network": str(self.network)}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> "LangSmithParams":
+        above = cast("BaseLanguageModel[Any]", super())
+        params = above._get_ls_params(stop=stop or self.stop, **kwargs)  # noqa: SLF001 - a hook of LangChain's
+        params["ls_provider"] = MODEL_PROVIDER
+        return params
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what may be pickled: no key, signer, session or connection."""
@@ -201,8 +269,9 @@ class ModelParams(Serializable):
             self.__dict__[name] = type(self).model_fields[name].get_default(call_default_factory=True)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy settings; the signer and the HTTP clients stay the same objects, as does the budget."""
+        """Copy settings; what talks, counts or remembers stays the same object, as does the budget."""
         shared = {} if memo is None else memo
-        for value in (self.signer, self.http_client, self.http_async_client):
+        for name in ("signer", "http_client", "http_async_client", "cache", "rate_limiter"):
+            value = getattr(self, name, None)
             shared[id(value)] = value
         return super().__deepcopy__(shared)

@@ -48,7 +48,7 @@ def build_profile(model: str, generation: str) -> "ModelProfile":
         "tool_calling": True,
         "tool_choice": True,
         "structured_output": True,
-        "temperature": not info.name.startswith("gpt-5"),  # the gateway drops it for these
+        "temperature": info.temperature,
     }
     if info.context_window is not None:
         profile["max_input_tokens"] = info.context_window

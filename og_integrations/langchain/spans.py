@@ -3,7 +3,7 @@ Receipts on OpenTelemetry spans, if the application traces.
 
 `opengradient.*` attributes go onto the LLM span that OpenInference's instrumentation has for the run,
 else onto the span that is current when the call begins. OpenTelemetry is never imported here: nobody
-has a span who has not imported it.
+has a span who has not imported it. Of a stream that is closed before its end, no receipt reaches them.
 """
 
 import json

@@ -6,12 +6,12 @@ which the gateway does not enforce (the client asks for it as a json_schema wher
 """
 
 from collections.abc import Mapping
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
 
 from og_integrations.errors import InvalidRequestError
+from og_integrations.langchain.tools import schema_function
 from og_integrations.models import model_info
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.messages import AIMessage
+
+    from og_integrations.langchain.parsing import StructuredParser
 
 Method = Literal["json_schema", "function_calling", "json_mode"]
 Schema = dict[str, Any] | type
@@ -41,27 +43,41 @@ def structured_output(
 
     Raises `InvalidRequestError`.
     """
+    from og_integrations.langchain.parsing import StructuredParser
+
     _check(method, schema, strict=strict, tools=tools)
     if schema is not None and method == "json_mode" and not model_info(name).json_object:
         method = "json_schema"  # the same promise, kept better; Anthropic models refuse json_object
     described = {"kwargs": {"method": method, "strict": strict}, "schema": schema}
+    options = {**arguments, "ls_structured_output_format": described}
     bound: Runnable[LanguageModelInput, AIMessage]
-    parser: Runnable[AIMessage, Any]
+    parser = StructuredParser(pydantic_object=_model_class(schema))
     if method == "function_calling":
-        assert schema is not None  # noqa: S101 - checked above
-        bound, parser = _by_tool(model, schema, strict, {**arguments, "ls_structured_output_format": described})
+        function = schema_function(schema, strict=strict)
+        parser.tool = str(function["name"])
+        tool = {"type": "function", "function": function}
+        bound = model.bind_tools([tool], tool_choice=parser.tool, **options)
     else:
-        wish: dict[str, Any] = {"type": "json_object"}
-        if method == "json_schema":
-            wish = response_format(schema, strict=strict)
-        options = {**arguments, "response_format": wish, "ls_structured_output_format": described}
+        wish = response_format(schema, strict=strict) if method == "json_schema" else {"type": "json_object"}
+        options["response_format"] = wish
         bound = model.bind_tools(tools, strict=strict, **options) if tools else model.bind(**options)
-        parser = _text_parser(schema)
-    if not include_raw:
-        return bound | parser
-    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
-    unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
-    return RunnableMap(raw=bound) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+    return _with_raw(bound, parser) if include_raw else bound | parser
+
+
+def _with_raw(
+    bound: "Runnable[LanguageModelInput, AIMessage]", parser: "StructuredParser"
+) -> "Runnable[LanguageModelInput, Any]":
+    """Return `bound` with its message, what `parser` makes of it, and the error if it makes nothing."""
+
+    def parse(answer: dict[str, Any]) -> dict[str, Any]:
+        return {**answer, "parsed": parser.invoke(answer["raw"]), "parsing_error": None}
+
+    def leave(answer: dict[str, Any]) -> dict[str, Any]:
+        return {**answer, "parsed": None}
+
+    # Not a chain: of a stream, the fallback would see no error after the first piece.
+    parsed = RunnableLambda(parse).with_fallbacks([RunnableLambda(leave)], exception_key="parsing_error")
+    return RunnableMap(raw=bound) | parsed
 
 
 def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
@@ -73,18 +89,7 @@ def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("json_schema", "json_object", "text"):
         return dict(schema)
-    from langchain_core.utils.function_calling import convert_to_openai_function
-
-    if isinstance(schema, Mapping) and not {"title", "name", "function", "input_schema", "toolSpec"} & schema.keys():
-        schema = {"title": "answer", **schema}
-    elif isinstance(schema, Mapping) and "function" in schema:
-        schema = schema["function"]
-    elif isinstance(schema, Mapping) and {"name", "schema"} <= schema.keys():
-        schema = {**schema, "parameters": schema["schema"]}
-    try:
-        function = convert_to_openai_function(schema, strict=strict)
-    except (ValueError, KeyError) as exc:
-        raise InvalidRequestError(f"The schema for structured output cannot be used: {exc}") from exc
+    function = schema_function(schema, strict=strict)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if strict is None and (same := _already_strict(parameters)) is not None:
         function, parameters = {**function, "strict": True}, same
@@ -121,26 +126,6 @@ def _check(method: str, schema: Any, *, strict: bool | None, tools: Any) -> None
         raise InvalidRequestError(f"schema is None, which only method='json_mode' can do without (got {method!r}).")
     if tools and method != "json_schema":
         raise InvalidRequestError(f"tools beside a schema need method='json_schema', got {method!r}.")
-
-
-def _by_tool(
-    model: "BaseChatModel", schema: Schema, strict: bool | None, arguments: dict[str, Any]
-) -> "tuple[Runnable[LanguageModelInput, AIMessage], Runnable[AIMessage, Any]]":
-    from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-    from langchain_core.utils.function_calling import convert_to_openai_tool
-
-    name = convert_to_openai_tool(schema)["function"]["name"]
-    bound = model.bind_tools([schema], tool_choice=name, strict=strict, **arguments)
-    if (pydantic_class := _model_class(schema)) is not None:
-        return bound, PydanticToolsParser(tools=[pydantic_class], first_tool_only=True)
-    return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-
-
-def _text_parser(schema: Schema | None) -> "Runnable[AIMessage, Any]":
-    from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-
-    pydantic_class = _model_class(schema)
-    return JsonOutputParser() if pydantic_class is None else PydanticOutputParser(pydantic_object=pydantic_class)
 
 
 def _model_class(schema: Any) -> Any:

@@ -11,14 +11,66 @@ if TYPE_CHECKING:
 
     ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
+_NAMING = frozenset({"title", "name", "function", "input_schema", "json_schema", "toolSpec"})
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 
 
 def wire_tools(tools: "Sequence[ToolLike]", *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Return the schemas of `tools`. Raises `ValueError` for what is no tool (LangChain's own)."""
+    """Return the schemas of `tools`. Raises `InvalidRequestError` for what is no function."""
+    return [wire_tool(tool, strict=strict) for tool in tools]
+
+
+def wire_tool(tool: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    """
+    Return the schema of `tool`, without what providers add to theirs (`cache_control`).
+
+    Raises `InvalidRequestError` for what is no function, such as tools that run at a provider's.
+    """
     from langchain_core.utils.function_calling import convert_to_openai_tool
 
-    return [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+    try:
+        wire = convert_to_openai_tool(_as_function(tool) if isinstance(tool, Mapping) else tool, strict=strict)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise InvalidRequestError(f"A {type(tool).__name__} cannot be sent as a tool or schema: {exc}") from exc
+    function = wire.get("function")
+    if wire.get("type") != "function" or not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequestError(
+            f"A tool of type {wire.get('type')!r} is no named function. Gateways hand on functions only, and run no "
+            "tools of a provider."
+        )
+    return {"type": "function", "function": dict(function)}
+
+
+def schema_function(schema: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    """
+    Return the function whose parameters are `schema`: a class, a JSON schema or what holds one.
+
+    Raises `InvalidRequestError`.
+    """
+    if isinstance(schema, Mapping) and not _NAMING & schema.keys():
+        schema = {"title": "answer", **schema}
+    function: dict[str, Any] = wire_tool(schema, strict=strict)["function"]
+    return function
+
+
+def _as_function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a form that LangChain understands of one that it would send on unseen, or empty."""
+    if isinstance(tool.get("function"), Mapping):
+        return {"type": "function", "function": tool["function"]}
+    if isinstance(tool.get("json_schema"), Mapping):
+        tool = tool["json_schema"]
+    if "name" in tool and isinstance(tool.get("schema"), Mapping):
+        tool = {**tool, "parameters": tool["schema"]}
+    kind = tool.get("type")
+    if (
+        isinstance(kind, str)
+        and kind not in ("function", "object")
+        and not {"parameters", "input_schema"} & tool.keys()
+    ):
+        raise InvalidRequestError(
+            f"A tool is of type {kind!r}, expected a function: tools of a provider do not run here."
+        )
+    return {key: value for key, value in tool.items() if key != "type" or value == "object"}
 
 
 def wire_tool_choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> str | dict[str, Any] | None:

@@ -2,8 +2,8 @@
 Verified answers as LlamaIndex's responses.
 
 The receipt stands in `raw` (the one member that agents hand on) and in `additional_kwargs` (which
-completions, events and instrumentation read), under the key `opengradient`. It is never put into the
-message: memories count and prompts would repeat it.
+completions, events and instrumentation read), under the key `opengradient`; beside it, what the model
+thought (`reasoning_content`). Neither is put into the message: memories count and prompts would repeat it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -127,7 +127,8 @@ def _raw(answer: Answer) -> JsonObject:
 
 
 def _kwargs(answer: Answer) -> dict[str, Any]:
-    return _usage(answer) | {RECEIPT_KEY: answer.receipt}
+    thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
+    return _usage(answer) | thought | {RECEIPT_KEY: answer.receipt}
 
 
 def _usage(answer: Answer) -> JsonObject:

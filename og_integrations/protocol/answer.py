@@ -56,15 +56,20 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
     """
     reply = parse_json_object(body, "The answer")
     choice = only_choice(reply)
+    finish_reason = choice.get("finish_reason")
     if path == COMPLETION_PATH:
-        text, calls, images = text_of(choice.get("text"), "text"), _tool_calls(None), None
-    else:
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            raise MalformedReplyError("The answer's choice has no message.")
-        text = text_of(message.get("content"), "content")
-        calls, images = _tool_calls(message.get("tool_calls")), message.get("images")
-    return build_completion(reply, text, calls, finish_reason=choice.get("finish_reason"), images=images)
+        return build_completion(reply, text_of(choice.get("text"), "text"), (), finish_reason=finish_reason)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise MalformedReplyError("The answer's choice has no message.")
+    return build_completion(
+        reply,
+        text_of(message.get("content"), "content"),
+        _tool_calls(message.get("tool_calls")),
+        finish_reason=finish_reason,
+        images=message.get("images"),
+        reasoning=reasoning_of(message),
+    )
 
 
 def only_choice(reply: JsonObject) -> JsonObject:
@@ -90,6 +95,7 @@ def build_completion(
     *,
     finish_reason: object,
     images: object = None,
+    reasoning: str = "",
 ) -> Completion:
     """Return the answer whose outer object is `reply`. Raises `MalformedReplyError` or `VerificationError`."""
     model = reply.get("model")
@@ -105,6 +111,7 @@ def build_completion(
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
         images=tuple(text_of(image, "images") for image in list_of(images, "images")),
+        reasoning=reasoning,
         settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
     )
 
@@ -147,6 +154,12 @@ def text_of(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected text.")
     return value
+
+
+def reasoning_of(message: JsonObject) -> str:
+    """Return what a message or delta says of the model's thoughts; what is no text says nothing."""
+    value = message.get("reasoning_content")
+    return value if isinstance(value, str) else ""
 
 
 def list_of(value: object, name: str) -> list[Any]:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from io import StringIO
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError
-from og_integrations.protocol.answer import build_completion, list_of, only_choice, parse_json_object, text_of
+from og_integrations.protocol.answer import (
+    build_completion,
+    list_of,
+    only_choice,
+    parse_json_object,
+    reasoning_of,
+    text_of,
+)
 from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.sse import DONE
@@ -33,6 +40,7 @@ class StreamAssembler:
         self._quote = quote
         # Not a list: of a long stream's pieces, each would cost ten times its text.
         self._text = StringIO()
+        self._reasoning = StringIO()
         self._chars = 0
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
@@ -76,7 +84,8 @@ class StreamAssembler:
             raise MalformedReplyError("A stream event's choice has no delta.")
         text = text_of(delta.get("content"), "content")
         fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
-        self._chars += len(text)
+        reasoning = reasoning_of(delta)
+        self._chars += len(text) + len(reasoning)
         for item in fragments:
             self._chars += len(item.arguments or "")
         self._events += 1
@@ -85,6 +94,7 @@ class StreamAssembler:
                 f"The stream goes on after {self._events} events and {self._chars} characters; it was given up."
             )
         self._text.write(text)
+        self._reasoning.write(reasoning)
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         if choice.get("finish_reason") is not None:
@@ -103,7 +113,12 @@ class StreamAssembler:
         chunk, choice = self._final
         calls = tuple(call.whole(index) for index, call in sorted(self._calls.items(), key=_call_order))
         return build_completion(
-            chunk, self.text, calls, finish_reason=choice["finish_reason"], images=chunk.get("images")
+            chunk,
+            self.text,
+            calls,
+            finish_reason=choice["finish_reason"],
+            images=chunk.get("images"),
+            reasoning=self._reasoning.getvalue(),
         )
 
     def _cut(self, what: str) -> StreamCutError:

@@ -23,6 +23,7 @@ MAX_DEPTH = 200
 Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursion limit to 100000
 for the whole process, and there a hostile body would not be a `RecursionError` but the end of it.
 """
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (PROTOCOL §2)."""
 
@@ -77,7 +78,11 @@ def _refuse_depth(text: str) -> None:
 
 
 def _refuse_non_json(value: object, where: str, depth: int) -> None:
-    if value is None or type(value) in (bool, int, str):
+    if value is None or type(value) in (bool, int):
+        return
+    if type(value) is str:
+        if not value.isascii() and _SURROGATE.search(value):
+            raise InvalidRequestError(f"{where} holds half of a character (a lone surrogate), which is no text.")
         return
     if type(value) is float:
         if value != value or value in (float("inf"), float("-inf")):
@@ -203,7 +208,8 @@ class Completion:
     A whole answer, of either endpoint, streamed or not; `proof` is None when none came.
 
     Only `text` (or `tool_calls` when `finish_reason` is `"tool_calls"`) is covered by the proof.
-    `images` are `data:` URIs (or URLs), as newer gateways send them.
+    `images` are `data:` URIs (or URLs), as newer gateways send them, `reasoning` is what some models think
+    aloud before they answer (`reasoning_content`).
     """
 
     text: str
@@ -214,6 +220,7 @@ class Completion:
     id: str | None = None
     created: int | None = None
     images: tuple[str, ...] = ()
+    reasoning: str = ""
     proof: TeeProof | None = None
     settlement: JsonObject = field(default_factory=dict)
 

@@ -92,6 +92,7 @@ def unsigned_fields(verified: VerifiedReceipt, payment: JsonObject | None) -> li
         "id": completion.id is not None,
         "images": bool(completion.images),
         "model": True,
+        "reasoning_content": bool(completion.reasoning),
         "settlement": bool(completion.settlement)
         or any(reported.get(name) is not None for name in ("transaction_hash", "blob_id"))
         or reported.get("payment_hash_source", OWN_HASH) != OWN_HASH,

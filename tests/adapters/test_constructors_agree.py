@@ -107,7 +107,8 @@ def told(engine: Engine) -> dict[str, Any]:
         "max_retries": engine.max_retries,
         "default_headers": engine.default_headers,
         "takes_images": engine.takes_images,
-        "policy": engine.budget.policy,
+        # LangChain's copies of a model share the store of its account.
+        "policy": engine.budget.policy.model_copy(update={"store": None}),
         "enclaves": vars(engine.directory)["_policy"],
     }
 

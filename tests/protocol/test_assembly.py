@@ -12,7 +12,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.protocol import assembly
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion, Delta, ToolCall, Usage
 from tests.protocol.captures import (
@@ -265,10 +265,10 @@ def test_answer_without_any_proof_has_none() -> None:
 
 
 def test_stream_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text and arguments together are bounded."""
+    """Text, reasoning and arguments together are bounded."""
     monkeypatch.setattr(assembly, "MAX_ANSWER_CHARS", 10)
     assembler = StreamAssembler()
-    assembler.feed(event({"content": "12345"}))
+    assembler.feed(event({"content": "123", "reasoning_content": "45"}))
     with pytest.raises(MalformedReplyError, match="goes on after 2 events and 11 characters; it was given up"):
         assembler.feed(fragment(0, "f", "678901"))
 
@@ -281,6 +281,16 @@ def test_stream_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch)
         assembler.feed(event())
 
 
-def test_json_object_names_what_it_is_not() -> None:
-    with pytest.raises(MalformedReplyError, match="The registry's answer is a JSON int, expected an object"):
-        parse_json_object("1", "The registry's answer")
+def test_reasoning_is_kept_if_it_is_text() -> None:
+    """Nothing signs it, and it is no part of the text."""
+    completion = parse_completion(CHAT_PATH, chat({"message": MESSAGE | {"reasoning_content": "so"}}))
+    assert (completion.reasoning, completion.text) == ("so", "hi")
+    assert not parse_completion(CHAT_PATH, chat({"message": MESSAGE | {"reasoning_content": [1]}})).reasoning
+    streamed = assemble(
+        event({"reasoning_content": "so "}),
+        event({"reasoning_content": None}),
+        event({"content": "hi", "reasoning_content": "far"}),
+        event(finish_reason="stop"),
+        "[DONE]",
+    )
+    assert (streamed.reasoning, streamed.text) == ("so far", "hi")

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.answer import parse_completion
+from og_integrations.errors import MalformedReplyError, OpenGradientError
+from og_integrations.protocol.answer import parse_completion, parse_json_object
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion
 from og_integrations.protocol.enclave import tee_id_of
@@ -219,3 +219,8 @@ def test_deeply_nested_bytes(depth: int) -> None:
     only_ours(lambda: verify_receipt(exchange(wire=deep)))
     only_ours(lambda: verify_receipt(exchange(wire=b'{"tools":' + deep + b"]" * depth + b"}")))
     assert CAPTURES
+
+
+def test_json_object_names_what_it_is_not() -> None:
+    with pytest.raises(MalformedReplyError, match="The registry's answer is a JSON int, expected an object"):
+        parse_json_object("1", "The registry's answer")

@@ -179,7 +179,7 @@ def test_signature_that_is_none(signature: str) -> None:
 def test_signature_that_is_no_text() -> None:
     purse = wallet()
     call = Call(purse).reply(offer())
-    with pytest.raises(SigningError, match="returned no signature"):
+    with pytest.raises(SigningError, match="returned no signature: expected 0x"):
         call.sign(b"bytes")  # type: ignore[arg-type]
     assert purse.book.budget.authorized() == 0
 

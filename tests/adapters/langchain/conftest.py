@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.langchain import ChatOpenGradient
+from og_integrations.langchain import ChatOpenGradient, arguments
 
 MODEL = "openai/gpt-5-mini"
+
+
+@pytest.fixture(autouse=True)
+def nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Except the temperature, which `MODEL` does not get, and which many tests set."""
+    monkeypatch.setattr(arguments, "_warned", {"temperature"})
 
 
 @pytest.fixture

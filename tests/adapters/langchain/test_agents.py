@@ -102,3 +102,27 @@ def test_stream_shows_tokens_as_they_come(net: Devnet, model: ChatOpenGradient) 
     chunks = [chunk for chunk, _ in agent.stream(QUESTION, stream_mode="messages") if isinstance(chunk, AIMessage)]
     assert [chunk.text for chunk in chunks if chunk.text] == ["All ", "done."]
     assert len({chunk.id for chunk in chunks}) == 3
+
+
+@pytest.mark.parametrize("run", [by_invoke, by_stream, by_events("v2")])
+def test_id_that_the_gateway_repeats_replaces_nothing(
+    model: ChatOpenGradient, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    """It is not signed, and LangGraph takes messages of one id for one message."""
+    from dataclasses import replace as changed
+
+    from og_integrations.protocol import answer, assembly
+
+    honest = answer.build_completion
+
+    def repeating(*args: Any, **kwargs: Any) -> Any:
+        return changed(honest(*args, **kwargs), id="chatcmpl-same")
+
+    monkeypatch.setattr(answer, "build_completion", repeating)
+    monkeypatch.setattr(assembly, "build_completion", repeating)
+    agent: Any = create_agent(model, [get_weather, add_numbers], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    run(agent, config)
+    said = [m for m in agent.get_state(config).values["messages"] if isinstance(m, AIMessage)]
+    assert len(said) == len({message.id for message in said}) == 3
+    assert {message.response_metadata["id"] for message in said} == {"chatcmpl-same"}

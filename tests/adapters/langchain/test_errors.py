@@ -1,5 +1,6 @@
 """Every error is both ours and LangChain's, and says truly whether repeating is safe."""
 
+import asyncio
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,13 @@ from langchain_core.exceptions import (
 from langchain_core.messages import HumanMessage
 
 from og_integrations import errors
+from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.langchain import ChatOpenGradient
+from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.langchain import errors as model_errors
 from og_integrations.langchain.errors import as_model_error
 from og_integrations.langchain.profile import overflow_check
-from tests.adapters.langchain.asking import WAYS
+from tests.adapters.langchain.asking import WAYS, get_weather
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MakeModel = Callable[..., ChatOpenGradient]
@@ -166,3 +168,41 @@ def test_partial_text_is_on_the_error(net: Devnet, model: ChatOpenGradient) -> N
     with pytest.raises(errors.OpenGradientError) as caught:
         list(model.stream("[[tokens=4]]"))
     assert "tok0" in caught.value.partial_text  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["model", "binding"])
+@pytest.mark.parametrize("fault", ["altered_text", "second_402", "other_asset"])
+def test_with_retry_repeats_nothing_paid_or_unproven(
+    net: Devnet, model: ChatOpenGradient, fault: str, bound: bool
+) -> None:
+    """LangChain's own repeats any exception, which pays three times for three lies."""
+    asked: Any = model.bind_tools([get_weather]) if bound else model
+    net.inject(fault)
+    with collect_receipts() as receipts, pytest.raises(errors.OpenGradientError):
+        asked.with_retry(wait_exponential_jitter=False).invoke("hello there")
+    assert len(receipts) == 1
+
+
+def test_with_retry_repeats_what_is_safe_and_what_it_is_told_to(net: Devnet, model: ChatOpenGradient) -> None:
+    for options, attempts in (({}, 3), ({"retry_if_exception_type": (KeyError,)}, 1)):
+        with collect_receipts() as receipts, pytest.raises(ModelAPIError):
+            model.with_retry(wait_exponential_jitter=False, **options).invoke("[[status=500]]")  # type: ignore[arg-type]
+        assert len(receipts) == attempts
+    net.inject("dead_registry", times=1)
+    assert model.with_retry(wait_exponential_jitter=False).invoke("hi").text == "You said: hi"
+
+
+def test_retryable_classes_are_those_that_say_so() -> None:
+    assert all(cls.is_retryable for cls in model_errors.RETRYABLE)
+    assert {cls.__name__ for cls in model_errors.RETRYABLE} >= RETRYABLE | {"RateLimitError", "ServerError"}
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_text_longer_than_the_window_is_overflow(net: Devnet, way: str) -> None:
+    model = OpenGradientCompletion(model="openai/gpt-4o", private_key=net.private_key, network=net.network)
+    with pytest.raises(ContextOverflowError, match="context window of openai/gpt-4o"):
+        asyncio.run(model.ainvoke(LONG)) if way == "ainvoke" else model.invoke(LONG)
+    model.close()
+
+
+LONG = "[[status=400]] " + "word " * 150_000

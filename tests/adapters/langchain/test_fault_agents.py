@@ -1,6 +1,7 @@
 """The table of faults through agents: with tools, and with a response format beside them."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -40,6 +41,35 @@ def _streamed(agent: Any, question: dict[str, Any]) -> Any:
     return [part for mode, part in parts if mode == "values"][-1]
 
 
+def _ainvoked(agent: Any, question: dict[str, Any]) -> Any:
+    return asyncio.run(agent.ainvoke(question))
+
+
+def _astreamed(agent: Any, question: dict[str, Any]) -> Any:
+    async def read() -> list[Any]:
+        return [part async for part in agent.astream(question, stream_mode=["messages", "values"])]
+
+    return [part for mode, part in asyncio.run(read()) if mode == "values"][-1]
+
+
+STREAMED = {_streamed, _astreamed}
+ASYNCHRONOUS = [
+    "wrong_certificate",
+    "dead_registry",
+    "other_asset",
+    "second_402",
+    "expired_session",
+    "stall_after_payment",
+    "cut_after_payment",
+    "altered_text",
+    "altered_tool_call",
+    "smuggled_tool_call",
+    "replayed_answer",
+    "missing_final_event",
+]
+"""One or two of each kind: the driver differs, what it does is one generator's."""
+
+
 @pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest) -> Iterator[Devnet]:
     """One network for some faults."""
@@ -58,17 +88,31 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("og_integrations.protocol.assembly.MAX_EVENTS", 2_000)
 
 
-def _faults() -> list[object]:
-    return [pytest.param(i // _ROWS_PER_NETWORK, fault, id=fault) for i, fault in enumerate(CATALOGUE)]
+def _faults(names: Iterable[str]) -> list[object]:
+    return [pytest.param(i // _ROWS_PER_NETWORK, fault, id=fault) for i, fault in enumerate(names)]
 
 
 @pytest.mark.parametrize("response_format", [None, Report], ids=["tools", "response format"])
 @pytest.mark.parametrize("run", [_invoked, _streamed])
-@pytest.mark.parametrize(("net", "fault"), _faults(), indirect=["net"], scope="module")
+@pytest.mark.parametrize(("net", "fault"), _faults(CATALOGUE), indirect=["net"], scope="module")
 def test_agent_ends_proven_or_in_the_error(
     net: Devnet, watched: list[dict[str, Any]], fault: str, run: Callable[..., Any], response_format: Any
 ) -> None:
     """The tool runs at most after the proof of the step that called it; nothing is repeated or swallowed."""
+    _check(net, watched, fault, run, response_format)
+
+
+@pytest.mark.parametrize("run", [_ainvoked, _astreamed])
+@pytest.mark.parametrize(("net", "fault"), _faults(ASYNCHRONOUS), indirect=["net"], scope="module")
+def test_asynchronous_agent_ends_no_differently(
+    net: Devnet, watched: list[dict[str, Any]], fault: str, run: Callable[..., Any]
+) -> None:
+    _check(net, watched, fault, run, None)
+
+
+def _check(
+    net: Devnet, watched: list[dict[str, Any]], fault: str, run: Callable[..., Any], response_format: Any
+) -> None:
     ran: list[str] = []
 
     def get_weather(city: str) -> str:
@@ -93,7 +137,7 @@ def test_agent_ends_proven_or_in_the_error(
             net.clear_faults()
             model.close()
     row = ROWS[fault]
-    assert outcome_of(error) == IN_AGENTS.get(fault, row.streamed if run is _streamed else row.whole)
+    assert outcome_of(error) == IN_AGENTS.get(fault, row.streamed if run in STREAMED else row.whole)
     assert [receipt for receipt in receipts if receipt["status"] == "unverified"] == ([error.receipt] if error else [])
     assert error is None or isinstance(error, ModelError)
     _check_steps(state, receipts, ran, response_format)

@@ -1,5 +1,6 @@
 """LangChain messages as they go over the wire."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from langchain_core.messages import (
 )
 
 from og_integrations.errors import InvalidRequestError
+from og_integrations.langchain.blocks import BROKEN_MARK
 from og_integrations.langchain.messages import to_wire
-from og_integrations.langchain.outputs import BROKEN_MARK
 
 TEXT = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}, "index": "lc_txt_0", "id": "x"}
 CALL = {"name": "add", "args": {"a": "é"}, "id": "c1", "type": "tool_call"}
@@ -133,3 +134,16 @@ def test_next_gateways_get_images_and_files(model: str, message: BaseMessage, se
 def test_next_gateways_get_nothing_that_would_be_lost(model: str, message: BaseMessage) -> None:
     with pytest.raises(InvalidRequestError, match=r"content\[0\] is a block of type .* expected text"):
         to_wire([message], model=model, generation="next")
+
+
+@pytest.mark.parametrize("value", [date(2020, 1, 1), float("nan"), {1, 2}], ids=["date", "NaN", "set"])
+def test_arguments_that_are_not_json_are_refused_by_place(value: object) -> None:
+    call: Any = {"name": "add", "args": {"a": value}, "id": "c1", "type": "tool_call"}
+    with pytest.raises(InvalidRequestError, match=r"messages\[0\] has a tool call whose arguments are not JSON"):
+        wire(AIMessage("", tool_calls=[call]))
+
+
+def test_result_of_a_function_without_name_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="without its name"):
+        wire(ChatMessage(content="x", role="function"))
+    assert wire(ChatMessage(content="x", role="function", name="f"))["name"] == "f"

@@ -11,7 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, InvalidRequestError
-from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, arguments
+from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.enclave import EnclavePolicy
@@ -19,11 +19,6 @@ from tests.adapters.langchain.asking import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]
 KEY = "0x" + "4f" * 32
-
-
-@pytest.fixture(autouse=True)
-def nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arguments, "_warned", set())
 
 
 def sent(net: Devnet, ask: Callable[[], object]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from langchain_core.load import dumpd, dumps, load
 from langchain_core.tracers import LangChainTracer
 
 from og_integrations.devnet import Devnet
-from og_integrations.errors import OpenGradientError
-from og_integrations.langchain import ChatOpenGradient
+from og_integrations.errors import ConfigurationError, OpenGradientError
+from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.enclave import EnclavePolicy
 from tests.adapters.langchain.asking import WAYS, get_weather
@@ -21,6 +21,7 @@ from tests.adapters.langchain.capture import langsmith
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MakeModel = Callable[..., ChatOpenGradient]
+KEY = "0x" + "4f" * 32
 
 
 def leaks(net: Devnet, text: str) -> list[str]:
@@ -130,3 +131,56 @@ def test_trace_holds_receipt_and_no_secret(net: Devnet, make_model: MakeModel, w
     metadata = outputs["generations"][0][0]["message"]["kwargs"]["response_metadata"]
     assert metadata["opengradient"] == answer.response_metadata["opengradient"]
     assert metadata["opengradient"]["payment"]["transaction_hash"].startswith("0x")
+
+
+@pytest.mark.parametrize("cls", [ChatOpenGradient, OpenGradientCompletion])
+@pytest.mark.parametrize("name", ["private_key", "api_key"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"model": None},
+        {"model": 5},
+        {"temperature": "x"},
+        {"max_tokens": []},
+        {"verification": "off"},
+        {"bogus": 1},
+    ],
+    ids=str,
+)
+def test_no_constructor_error_holds_the_key(cls: Any, name: str, options: dict[str, Any]) -> None:
+    """Pydantic's own error quotes everything that was given."""
+    made = {"model": "openai/gpt-5"} | options if options else {}
+    for key in (KEY, KEY[2:], int(KEY, 16), bytes.fromhex(KEY[2:])):
+        with pytest.raises(ConfigurationError) as caught:
+            cls(**made, **{name: key})
+        error: BaseException | None = caught.value
+        while error is not None:
+            shown = f"{error} {error!r} {vars(error)} {error.args}"
+            assert not isinstance(error, ValueError)
+            assert KEY[2:] not in shown
+            assert str(int(KEY, 16)) not in shown
+            assert str(bytes.fromhex(KEY[2:]))[2:20] not in shown
+            error = error.__cause__ or error.__context__
+
+
+def test_pydantics_error_itself_holds_no_key() -> None:
+    """Whatever else calls it: what is given is wrapped before anything is judged."""
+    with pytest.raises(ConfigurationError, match="model: Field required"):
+        ChatOpenGradient.model_validate({"private_key": KEY})
+    assert ChatOpenGradient.model_config["hide_input_in_errors"] is True
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:.*compression")
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_trace_of_a_failed_run_holds_its_receipt(net: Devnet, make_model: MakeModel, way: str) -> None:
+    net.inject("altered_text")
+    with langsmith("multipart") as (client, capture):
+        tracer = LangChainTracer(client=client, project_name="p")
+        with pytest.raises(OpenGradientError) as caught:
+            WAYS[way](make_model().with_config(callbacks=[tracer]), "hello there")
+        tracer.wait_for_futures()
+        client.flush()
+    assert leaks(net, capture.text) == []
+    metadata = capture.outputs()[-1]["generations"][-1][0]["message"]["kwargs"]["response_metadata"]
+    assert metadata["body"] == {"opengradient": caught.value.receipt}

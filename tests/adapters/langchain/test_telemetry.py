@@ -127,6 +127,17 @@ def test_without_openinference_the_current_span_is_marked(
     check(span, receipts[0])  # type: ignore[arg-type]
 
 
+async def test_cancelled_call_marks_its_span(model: ChatOpenGradient, provider: TracerProvider) -> None:
+    with provider.get_tracer("app").start_as_current_span("mine") as span, collect_receipts() as receipts:
+        task = asyncio.create_task(model.ainvoke("[[tokens=50 delay=0.1]]"))
+        await asyncio.sleep(0.6)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    check(span, receipts[0])  # type: ignore[arg-type]
+    await model.aclose()
+
+
 def test_works_without_opentelemetry(net: Devnet) -> None:
     program = (
         "import sys\n"

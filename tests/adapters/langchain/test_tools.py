@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 from langchain_core.exceptions import ModelInvalidRequestError
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.tools import tool
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from og_integrations.client.call import Answer
+from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.langchain import ChatOpenGradient
+from og_integrations.langchain.blocks import BROKEN_MARK
 from og_integrations.langchain.outputs import chat_result, chunks_of
 from og_integrations.langchain.tools import wire_tool_choice, wire_tools
 from og_integrations.protocol.chat import Completion, ToolCall
@@ -142,3 +145,66 @@ def test_broken_arguments_never_become_a_call(model: ChatOpenGradient, arguments
     for message in (whole, streamed):
         assert [call["args"] for call in message.tool_calls] == ([] if args is None else [args])
         assert len(message.invalid_tool_calls) == (args is None)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        5,
+        None,
+        "get_weather",
+        Weather(city="x"),
+        {"type": "web_search_20250305", "name": "web_search"},
+        {"type": "web_search_preview"},
+        {"type": "custom", "name": "x"},
+        {"type": "function", "function": {"parameters": {}}},
+        {"type": "object", "properties": {}},
+    ],
+    ids=str,
+)
+def test_what_is_no_function_is_refused(net: Devnet, model: ChatOpenGradient, form: Any) -> None:
+    """Sent on, a provider's own tool would be an empty function, and paid for."""
+    with pytest.raises(InvalidRequestError):
+        model.bind_tools([form])
+    with pytest.raises(InvalidRequestError):
+        model.invoke("hi", tools=[form])
+    assert net.stats().requests == 0
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {**SCHEMAS[0], "cache_control": {"type": "ephemeral"}},
+        {"type": "function", **SCHEMAS[0]["function"]},
+        {"function": SCHEMAS[0]["function"]},
+        {"name": "get_weather", "schema": SCHEMAS[0]["function"]["parameters"], "strict": None},
+        {
+            "type": "custom",
+            "name": "get_weather",
+            "input_schema": SCHEMAS[0]["function"]["parameters"],
+            "cache_control": {"type": "ephemeral"},
+        },
+    ],
+    ids=["beside", "flat", "untyped", "schema", "Anthropic's"],
+)
+def test_nothing_but_the_function_is_kept(form: dict[str, Any]) -> None:
+    (sent,) = wire_tools([form])
+    assert set(sent) == {"type", "function"}
+    assert "cache_control" not in str(sent)
+    assert sent["function"]["parameters"] == SCHEMAS[0]["function"]["parameters"]
+
+
+@pytest.mark.parametrize("choice", ["required", "any", True, {"type": "any"}, "get_weather"])
+def test_call_that_no_tool_can_answer_is_refused(net: Devnet, model: ChatOpenGradient, choice: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="tool"):
+        model.bind(tool_choice=choice).invoke("hi")
+    assert model.bind(tool_choice="none").invoke("hi").text == model.bind(tool_choice="auto").invoke("hi").text
+
+
+def test_broken_arguments_of_a_stream_are_shown_as_the_model_wrote_them() -> None:
+    broken = tool_call_chunk(name="get_weather", args=BROKEN_MARK + '{"city": "Os', id="c", index=0)
+    marked = {"model_provider": "opengradient"}
+    message: Any = AIMessageChunk(content="", tool_call_chunks=[broken], response_metadata=marked)
+    assert message.invalid_tool_calls
+    for blocks in (message.content_blocks, message.model_copy(update={"chunk_position": "last"}).content_blocks):
+        assert [block["args"] for block in blocks] == ['{"city": "Os']

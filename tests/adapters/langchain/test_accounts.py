@@ -1,0 +1,127 @@
+"""One model, one account: whatever a copy of it changes, what it spends is counted there."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.runnables import ConfigurableField
+
+from og_integrations.client import LocalSigner
+from og_integrations.devnet import Devnet
+from og_integrations.errors import BudgetExceededError
+from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, register_with_langchain
+from og_integrations.langchain.options import OwnOptions
+from og_integrations.protocol.budget import SpendPolicy
+from og_integrations.protocol.enclave import EnclavePolicy
+
+MakeModel = Callable[..., ChatOpenGradient]
+ONE = {"total": "0.1"}
+"""What a single authorization takes."""
+
+
+def changes(net: Devnet) -> dict[str, Any]:
+    """Return another value for each option of an engine."""
+    network = net.network
+    return {
+        "default_headers": {"X-A": "b"},
+        "enclave_policy": EnclavePolicy(allowed_tee_ids=[net.enclaves[0].tee_id]),
+        "gateway_generation": "next",
+        "http_async_client": lambda context: httpx.AsyncClient(verify=context or True),
+        "http_client": lambda context: httpx.Client(verify=context or True),
+        "max_retries": 1,
+        "network": replace(network, name="another name"),
+        "private_key": None,
+        "registry_address": network.registry_address.upper().replace("X", "x", 1),
+        "registry_rpc_url": network.registry_rpc_url + "/",
+        "rpc_url": network.rpc_url + "/",
+        "signer": LocalSigner(net.private_key),
+        "spend_policy": SpendPolicy(total="0.1", max_validity_seconds=3599, schemes=["upto"]),
+        "spread": True,
+        "verification": "buffer",
+    }
+
+
+OF_CALLS = {"model", "model_name", "temperature", "max_tokens", "stop", "timeout", "settlement_mode", "engines"}
+RENAMED = {"api_key", "max_completion_tokens", "request_timeout", "stop_sequences", "x402_settlement_mode"}
+OPTIONS = OwnOptions.__annotations__.keys() - OF_CALLS - RENAMED
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS))
+def test_copy_with_another_option_counts_on_the_same_account(
+    net: Devnet, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("OG_PRIVATE_KEY", net.private_key)
+    with Devnet(tls=False) as plain:
+        change = {option: plain.enclaves[0].endpoint if option == "gateway_url" else changes(net)[option]}
+        model = make_model(spend_policy=ONE)
+        model.clients.sync.engine.budget.hold(10**17)
+        copied = model.model_copy(update=change)
+        with pytest.raises(BudgetExceededError):
+            copied.invoke("hi")
+        copied.close()
+        assert net.stats().signatures + plain.stats().signatures == 0
+
+
+@pytest.mark.parametrize("option", sorted(OPTIONS - {"gateway_url"}))
+def test_copy_with_another_option_signs_nothing_more(
+    net: Devnet, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """It goes on with the session, or, where that is not the same one, has nothing left."""
+    monkeypatch.setenv("OG_PRIVATE_KEY", net.private_key)
+    model = make_model(spend_policy=ONE)
+    model.invoke("hi")
+    copied = model.model_copy(update={option: changes(net)[option]})
+    with suppress(BudgetExceededError):
+        copied.invoke("hi")
+    assert net.stats().signatures == 1
+    copied.close()
+
+
+@pytest.mark.parametrize("option", ["default_headers", "max_retries", "spread", "verification"])
+def test_copy_with_another_option_goes_on_with_the_session(net: Devnet, make_model: MakeModel, option: str) -> None:
+    model = make_model(spend_policy=ONE)
+    model.invoke("hi")
+    configurable: Any = model.configurable_fields(**{option: ConfigurableField(id="o")})
+    configurable.invoke("hi", config={"configurable": {"o": changes(net)[option]}})
+    model.model_copy(update={option: changes(net)[option]}).invoke("hi")
+    assert net.stats().signatures == 1
+
+
+def test_models_made_apart_and_other_wallets_have_accounts_of_their_own(net: Devnet, make_model: MakeModel) -> None:
+    first = make_model(spend_policy=ONE)
+    first.invoke("hi")
+    make_model(spend_policy=ONE).invoke("hi")
+    other = net.new_wallet()
+    make_model(spend_policy=ONE, engines=first.engines, private_key=other.private_key).invoke("hi")
+    assert net.stats().signatures == 3
+
+
+def test_chat_and_text_share_an_account_by_engines(net: Devnet, make_model: MakeModel) -> None:
+    model = make_model(spend_policy=ONE)
+    model.invoke("hi")
+    options: dict[str, Any] = {"private_key": net.private_key, "network": net.network, "spend_policy": ONE}
+    text = OpenGradientCompletion(model="openai/gpt-5-mini", engines=model.engines, **options)
+    with pytest.raises(BudgetExceededError):
+        text.invoke("hi")
+
+
+@pytest.fixture
+def init_chat_model(monkeypatch: pytest.MonkeyPatch) -> Any:
+    base: Any = pytest.importorskip("langchain.chat_models.base")
+    monkeypatch.setattr(base, "_BUILTIN_PROVIDERS", dict(base._BUILTIN_PROVIDERS))
+    base._get_chat_model_creator.cache_clear()
+    register_with_langchain()
+    yield base.init_chat_model
+    base._get_chat_model_creator.cache_clear()
+
+
+def test_configurable_model_made_by_name_pays_once(net: Devnet, init_chat_model: Any) -> None:
+    """LangChain makes a new model for each of its calls."""
+    options: dict[str, Any] = {"private_key": net.private_key, "network": net.network, "spend_policy": ONE}
+    model = init_chat_model("opengradient:openai/gpt-4.1", configurable_fields=("temperature",), **options)
+    for temperature in (0.1, 0.2, 0.3):
+        model.invoke("hi", config={"configurable": {"temperature": temperature}})
+    assert net.stats().signatures == 1
