@@ -13,6 +13,7 @@ from og_integrations.errors import OpenGradientError, ToolChoiceNotHonoredError,
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.x402 import SESSION, ReplyHead
 
 
 def wants_exchange() -> bool:
@@ -32,7 +33,7 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
     """
     Whatever stops the call inside leaves a receipt with status "unverified".
 
-    An enclave whose answer was not proven is left for another one of `directory`.
+    An enclave that is to blame for it is left for another one of `directory`; this call is not repeated.
     """
     try:
         yield
@@ -43,10 +44,20 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
         if isinstance(exc, OpenGradientError):
             exc.receipt = receipt
-        if isinstance(exc, VerificationError) and progress.enclave is not None:
-            directory.distrust(progress.enclave, time.time())
+            if _is_no_gateways(progress.head):
+                exc.blames_enclave = True
+            if exc.blames_enclave and progress.enclave is not None:
+                directory.distrust(progress.enclave, time.time())
         collect(progress, receipt)
         raise
+
+
+def _is_no_gateways(head: ReplyHead | None) -> bool:
+    """Whether an answer that is not about the request came from something broken, or from someone else."""
+    if head is None or head.status < 500:
+        return head is not None and 300 <= head.status < 400
+    # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
+    return all(name.lower() != SESSION.lower() for name, _ in head.headers)
 
 
 def _failed_checks(exc: BaseException) -> list[Check]:
