@@ -2,14 +2,22 @@
 Every call leaves its receipt with the open collectors, whatever stopped it.
 """
 
+import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
-from og_integrations.client.call import Progress
+from og_integrations.client.call import Call, Progress
 from og_integrations.client.collector import active_collectors
 from og_integrations.client.directory import Directory
-from og_integrations.errors import OpenGradientError, ToolChoiceNotHonoredError, VerificationError
+from og_integrations.errors import (
+    InvalidRequestError,
+    OpenGradientError,
+    ToolChoiceNotHonoredError,
+    VerificationError,
+)
+from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.record import build_receipt
@@ -41,7 +49,8 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         # The answer itself was verified, and its receipt collected.
         raise
     except BaseException as exc:
-        receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
+        record = replace(progress.record(), request_hash=_hash_of(progress.call))
+        receipt = build_receipt(record, checks=_failed_checks(exc))
         if isinstance(exc, OpenGradientError):
             exc.receipt = receipt
             if _is_no_gateways(progress.head):
@@ -58,6 +67,14 @@ def _is_no_gateways(head: ReplyHead | None) -> bool:
         return head is not None and 300 <= head.status < 400
     # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
     return all(name.lower() != SESSION.lower() for name, _ in head.headers)
+
+
+def _hash_of(call: Call) -> str | None:
+    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
+    for hashing in HASHINGS:
+        with suppress(InvalidRequestError):
+            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+    return None
 
 
 def _failed_checks(exc: BaseException) -> list[Check]:

@@ -115,9 +115,9 @@ class FaultBoard:
         """The faults that may act at `enclave`."""
         return [armed for armed in self.armed if armed.enclave in {None, enclave}]
 
-    def shows_wrong_certificate(self, enclave: str) -> bool:
-        """Whether this handshake shall show the impostor's certificate."""
-        return any(armed.fault.certificate and armed.spend() for armed in self.at(enclave))
+    def in_handshake(self, enclave: str) -> Fault | None:
+        """The fault by which this handshake shall show the impostor's certificate, if any."""
+        return next((armed.fault for armed in self.at(enclave) if armed.fault.certificate and armed.spend()), None)
 
     def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
         """What the registry shall list instead of `enclaves`."""
@@ -129,12 +129,9 @@ class FaultBoard:
             enclaves = armed.fault.registry(here) + others
         return enclaves
 
-    def rpc(self) -> Reply | None:
-        """What the node shall answer instead, if anything."""
-        for armed in self.at(None):
-            if armed.fault.rpc is not None and armed.spend():
-                return armed.fault.rpc()
-        return None
+    def at_node(self) -> Fault | None:
+        """The fault by which the node shall answer something else, if any."""
+        return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
 
 
 class Trouble:

@@ -81,8 +81,7 @@ class Devnet:
         self.chain, facilitator = open_chain(self.network, self.clock, evm, (rpc_socket, *gateway_sockets))
         self.network = self.chain.network
         self.chain.listed = self._faults.listed
-        node = Node(self.chain, self.journal.rpc_calls)
-        node.broken = self._faults.rpc
+        node = Node(self.chain, self.journal, self._faults.at_node)
         self._rpc_server = HttpServer(node.handle, rpc_socket)
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []

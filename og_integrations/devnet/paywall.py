@@ -63,6 +63,7 @@ class Paywall:
         if session_id:
             exchange.paid_by, exchange.session = "session", session_ref(session_id)
             session = self.sessions.find(session_id)
+            exchange.payer = None if session is None else session.authorization.payer.lower()
             if session is not None and trouble.expires_session():
                 self.close(session)
             if session is None or not self.sessions.usable(session, route):
@@ -126,6 +127,7 @@ class Paywall:
     ) -> Session | Reply:
         payment, requirement = self._read(header)
         _describe(seen, payment.authorization)
+        exchange.payer = payment.authorization.payer.lower()
         if word := self._facilitator.verify(payment, requirement) or trouble.refuses_payment():
             raise RefusedError(word)
         key = payment_key(header)

@@ -120,8 +120,10 @@ class HttpServer:
         try:
             while (request := await connection.next_request()) is not None:
                 self.requests += 1
-                reply = await self._handler(dataclasses.replace(request, impostor=impostor))
-                if not await connection.send(reply):
+                async with connection.watched():
+                    reply = await self._handler(dataclasses.replace(request, impostor=impostor))
+                    reusable = await connection.send(reply)
+                if not reusable:
                     return
         except h11.RemoteProtocolError as exc:
             with contextlib.suppress(h11.LocalProtocolError):

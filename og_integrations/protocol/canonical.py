@@ -54,6 +54,15 @@ def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> b
     return json.dumps(rebuilt, sort_keys=True).encode("ascii")
 
 
+def drops_parts(request: JsonObject, hashing: str) -> bool:
+    """Whether gateways of that generation hash parts of `request` without handing them to the model."""
+    if hashing != APRIL:
+        return False
+    contents = [message.get("content") for message in request.get("messages") or () if isinstance(message, Mapping)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)
+
+
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
     """Return the 32-byte hash of an answer: of its tool calls if it ended in them, else of its text."""
     return keccak(canonical_output(text, tool_calls, finish_reason))

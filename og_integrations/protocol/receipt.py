@@ -107,6 +107,9 @@ def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
     with log.step("request-hash"):
         # (4): the enclave hashed what we sent, under the rules of a gateway generation we know.
         hashing = _matching_hashing(exchange.path, request, proof)
+        if exchange.window is not None and canonical.drops_parts(request, hashing):
+            # A file is judged for what was signed; a call wants an answer to all that it sent.
+            raise StepError(f"a gateway of generation {hashing} drops images and files: the model has not seen them")
         log.passed(f"keccak256 of the request, as gateway {hashing} rebuilds it")
     with log.step("output-hash"):
         # (5): the enclave hashed what we received.

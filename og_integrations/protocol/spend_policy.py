@@ -196,10 +196,10 @@ class SpendPolicy(BaseModel):
                 "(SpendPolicy.max_validity_seconds). Nothing was signed."
             )
         if requirement.amount > self.cap_units:
-            error = BudgetExceededError(
+            too_much = BudgetExceededError(
                 f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
                 f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
                 "Nothing was signed."
             )
-            error.blames_enclave = True
-            raise error
+            too_much.blames_enclave = True
+            raise too_much
