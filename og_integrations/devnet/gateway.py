@@ -58,16 +58,26 @@ class Gateway:
 
     async def handle(self, request: Request) -> Reply:
         """Answer `request`."""
+        if request.path in _PAID_PATHS and request.method == "POST":
+            return await self._guarded(request)
+        # Where there is GET there is HEAD; the connection leaves the body out.
+        method = "GET" if request.method == "HEAD" else request.method
+        route = self._plain_routes.get((method, request.path))
+        return self._elsewhere(request) if route is None else route()
+
+    def _elsewhere(self, request: Request) -> Reply:
+        taken = [method for method, path in self._plain_routes if path == request.path]
         if request.path in _PAID_PATHS:
-            if request.method == "POST":
-                return await self._guarded(request)
-            return _not_allowed("POST, OPTIONS")
-        route = self._plain_routes.get((request.method, request.path))
-        if route is not None:
-            return route()
-        if any(path == request.path for _, path in self._plain_routes):
-            return _not_allowed("GET, HEAD, OPTIONS")
-        return problem(404)
+            taken = ["POST"]
+        if not taken:
+            return problem(404)
+        allowed = ", ".join(["GET, HEAD" if method == "GET" else method for method in taken] + ["OPTIONS"])
+        if request.method == "OPTIONS":
+            # Not captured; what the Allow header of a captured 405 promises, as Flask keeps it.
+            return Reply(status=200, headers=[("Content-Type", "text/html; charset=utf-8"), ("Allow", allowed)])
+        reply = problem(405)
+        reply.headers.append(("Allow", allowed))
+        return reply
 
     async def _guarded(self, request: Request) -> Reply:
         exchange = noted(
@@ -82,7 +92,8 @@ class Gateway:
             instead = trouble.instead(request)
             reply = instead or await self._survived(request, session, exchange, trouble)
             if instead is None:
-                reply.headers.append((SESSION, session.id))
+                told = self._paywall.stolen(session) if trouble.tells_stolen_session() else session
+                reply.headers.append((SESSION, told.id))
             reply = trouble.reply(reply)
             exchange.told_sessions = [session_ref(value) for name, value in reply.headers if name == SESSION]
         else:
@@ -154,9 +165,3 @@ def _refusal(request: Request, body: object) -> Reply | None:
         return problem(400, "Request body is not valid JSON")
     detail = complaint(request.path, body)
     return None if detail is None else problem(400, detail)
-
-
-def _not_allowed(methods: str) -> Reply:
-    reply = problem(405)
-    reply.headers.append(("Allow", methods))
-    return reply

@@ -159,7 +159,7 @@ class Stats:
     """
     The journal in numbers.
 
-    `requests` are those to the gateways' paid paths; `payments` distinct authorizations accepted;
+    `requests` are those to the gateways' paid paths (and to a stranger, after a redirect); `payments` distinct authorizations accepted;
     `signatures` distinct authorizations seen, accepted or not; `charged` and `settled` base units;
     `handshakes` TLS handshakes begun, `connections` those accepted.
     """

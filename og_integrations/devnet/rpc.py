@@ -63,7 +63,9 @@ class Node:
             self._journal.encounters.append(met)
             return watched(fault.rpc(), met)
         if request.method != "POST":
-            return _json_reply({"error": "POST JSON-RPC here"}, status=405)
+            reply = _json_reply({"error": "POST JSON-RPC here"}, status=405)
+            reply.headers.append(("Allow", "POST"))
+            return reply
         try:
             asked = json.loads(request.body)
         except (ValueError, RecursionError):

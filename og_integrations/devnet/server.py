@@ -29,6 +29,11 @@ def listen(*ports: int) -> list[socket.socket]:
     return sockets
 
 
+def url_of(sock: socket.socket) -> str:
+    """Return where `sock` listens, without TLS."""
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
 class HttpServer:
     """
     Serves one listening socket with one handler until `close`.

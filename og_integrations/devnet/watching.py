@@ -54,7 +54,7 @@ def _wrong_peers(journal: Journal) -> Iterator[Finding]:
         elif exchange.listed is False:
             yield Finding(
                 "prompt_sent_to_wrong_peer",
-                "to an enclave whose certificate the registry, as it was read, does not list, or lists as debug",
+                "to an enclave whose certificate the registry, as it was read, does not list, or as debug or retired",
                 (exchange.number,),
             )
 

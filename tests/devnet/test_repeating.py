@@ -72,9 +72,9 @@ def test_wallet_without_allowance_signs_again_and_again(net: Devnet, raw: Raw) -
 def test_two_wallets_ask_the_same(net: Devnet) -> None:
     net.inject("bad_signature", times=1)
     for lied_to in (True, False):
-        with client_of(net, net.new_wallet()) as client:
-            with pytest.raises(VerificationError) if lied_to else contextlib.nullcontext():
-                client.chat(MODEL, user("Say hello."))
+        outcome = pytest.raises(VerificationError) if lied_to else contextlib.nullcontext()
+        with client_of(net, net.new_wallet()) as client, outcome:
+            client.chat(MODEL, user("Say hello."))
     assert net.verdict().clean
 
 

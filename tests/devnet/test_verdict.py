@@ -111,6 +111,17 @@ def test_prompt_and_payment_go_to_an_impostor(net: Devnet, raw: Raw) -> None:
     assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
 
 
+@pytest.mark.parametrize("by_session", [True, False])
+def test_redirect_is_followed(net: Devnet, raw: Raw, by_session: bool) -> None:
+    """A client that repeats its request where it is sent to has told a stranger everything."""
+    name, value = ("X-Upto-Session", raw.session()) if by_session else ("PAYMENT-SIGNATURE", raw.payment())
+    net.inject("redirect", times=1)
+    reply = raw.http.post(CHAT, json=ask("a secret"), headers={name: value}, follow_redirects=True)
+    assert reply.status_code == 404
+    assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
+    assert net.journal.prompts("") == ["a secret"]
+
+
 @pytest.mark.parametrize("fault", ["debug_enclave", "registry_other_certificate", "empty_registry"])
 def test_prompt_goes_where_the_registry_does_not_point(net: Devnet, raw: Raw, fault: str) -> None:
     net.inject(fault, times=1)
