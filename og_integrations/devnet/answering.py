@@ -23,7 +23,7 @@ from og_integrations.devnet.data_settlement import (
 )
 from og_integrations.devnet.enclave import EnclaveKeys, Proof
 from og_integrations.devnet.faulting import Events, Trouble
-from og_integrations.devnet.forwarding import forwarded, cannot_be_asked, reserialised
+from og_integrations.devnet.forwarding import cannot_be_asked, forwarded, reserialised
 from og_integrations.devnet.http import Reply
 from og_integrations.devnet.journal import Exchange
 from og_integrations.devnet.model import Answer, Family, Model, ModelCall, ProviderFailedError, StreamingModel, told

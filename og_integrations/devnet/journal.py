@@ -41,17 +41,19 @@ class Exchange(Answering):
 
     `paid_by` is how it asked to be served: `"nothing"`, `"payment"` (a signed authorization) or
     `"session"`; `authorization` and `session` are the references of what it showed or got, never
-    the secrets, and `payer` (lower case) whose money that is, None if it is nobody's. `prompt` is the last user text (or the prompt) if the body could be read.
-    `status` is 0 until the answer's head is decided. `impostor` marks a request that came over a channel showing a
-    wrong certificate. `faults` names what was done to the answer; `spoiled` says that it must not be
-    accepted for that reason.
+    the secrets, and `payer` (lower case) whose money that is, None if it is nobody's. `prompt` is the
+    last user text (or the prompt) if the body could be read. `status` is 0 until the answer's head is
+    decided. `impostor` marks a request that came over a channel showing a wrong certificate, or to a
+    stranger. `faults` names what was done to the answer; `spoiled` says that it must not be accepted for
+    that reason.
 
     `body` is a fingerprint of path and body: equal bytes, equal text. `question` is one of what was
-    asked, the same for those that merely try again (`entries`); `hashes` what a receipt may name as its request hash (hex). `refused` is the paywall's word against the payment,
-    `told_sessions` the references of the sessions that the answer named,
-    `settlement_word` the X-SETTLEMENT-TYPE as it was written. `signature` is what an enclave really
-    signed (base64), with its two hashes (hex); `said` is the model's whole text. `listed` says whether
-    any answer of the registry so far vouched for this enclave, None if nobody asked it.
+    asked, the same for those that merely try again (`entries`); `hashes` what a receipt may name as its
+    request hash (hex). `refused` is the paywall's word against the payment, `told_sessions` the
+    references of the sessions that the answer named, `settlement_word` the X-SETTLEMENT-TYPE as it was
+    written. `signature` is what an enclave really signed (base64), with its two hashes (hex); `said` is
+    the model's whole text. `listed` says whether any answer of the registry so far vouched for this
+    enclave, None if nobody asked it.
     """
 
     number: int
@@ -159,9 +161,9 @@ class Stats:
     """
     The journal in numbers.
 
-    `requests` are those to the gateways' paid paths (and to a stranger, after a redirect); `payments` distinct authorizations accepted;
-    `signatures` distinct authorizations seen, accepted or not; `charged` and `settled` base units;
-    `handshakes` TLS handshakes begun, `connections` those accepted.
+    `requests` are those to the gateways' paid paths (and to a stranger, after a redirect); `payments`
+    distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not;
+    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
     """
 
     requests: int
