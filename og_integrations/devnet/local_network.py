@@ -75,20 +75,16 @@ class Devnet:
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
         ports = [*gateway_ports, *[0] * enclaves][:enclaves]
-        rpc_socket, *gateway_sockets, stranger_socket = listen(rpc_port, *ports, 0)
+        sockets = listen(rpc_port, *ports, 0)
+        rpc_socket, *gateway_sockets, stranger_socket = sockets
         url = url_of(rpc_socket)
         self._faults = FaultBoard(stranger=url_of(stranger_socket))
         self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain, facilitator = open_chain(
-            self.network, self.clock, evm, (rpc_socket, stranger_socket, *gateway_sockets)
-        )
+        self.chain, facilitator = open_chain(self.network, self.clock, evm, sockets)
         self.network = self.chain.network
         self.chain.listed = self._faults.listed
-        node = Node(self.chain, self.journal, self._faults.at_node)
-        self._plain_servers = [
-            HttpServer(node.handle, rpc_socket),
-            HttpServer(Stranger(self.journal, self.clock).handle, stranger_socket),
-        ]
+        node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = cap

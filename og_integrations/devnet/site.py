@@ -92,14 +92,21 @@ def open_site(sock: socket.socket, terms: Terms) -> Site:
         generation=terms.generation,
     )
 
-    def impostor() -> ssl.SSLContext | None:
-        fault = terms.faults.in_handshake(enclave.tee_id)
-        if fault is None:
-            return None
-        now = time.monotonic()
-        terms.journal.encounters.append(Encounter(fault=fault.name, began=now, ended="complete", ended_at=now))
-        return terms.faults.impostor.tls_context()
-
-    server = HttpServer(gateway.handle, sock, tls=keys.tls_context() if terms.tls else None, impostor_tls=impostor)
+    server = HttpServer(
+        gateway.handle,
+        sock,
+        tls=keys.tls_context() if terms.tls else None,
+        impostor_tls=lambda: _impostor(enclave, terms),
+    )
     terms.chain.register(enclave.entry())
     return Site(enclave=enclave, paywall=paywall, server=server)
+
+
+def _impostor(enclave: LocalEnclave, terms: Terms) -> ssl.SSLContext | None:
+    """Return whose certificate is shown in this handshake, if not the enclave's."""
+    fault = terms.faults.in_handshake(enclave.tee_id)
+    if fault is None:
+        return None
+    now = time.monotonic()
+    terms.journal.encounters.append(Encounter(fault=fault.name, began=now, ended="complete", ended_at=now))
+    return terms.faults.impostor.tls_context()

@@ -160,7 +160,7 @@ def test_answer_of_a_gateway_that_dropped_the_image_is_none(net: Devnet) -> None
     """It is signed for the whole request, though the model has seen only half of it."""
     with Client(gateway_generation="next", private_key=net.private_key, network=net.network) as client:
         assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hashing"] == "2026-04"
-        with pytest.raises(VerificationError, match="2026-04 drops images and files") as caught:
+        with pytest.raises(VerificationError, match="2026-04 drop its images and files") as caught:
             client.chat(MODEL, [{"role": "user", "content": IMAGE}])
     assert caught.value.step == "request-hash"
 
