@@ -27,10 +27,12 @@ IMPORTS = {
     "client": "from og_integrations.client import Client",
     "ours": "from og_integrations.langchain import ChatOpenGradient",
     "nothing": "from langchain_core.language_models.chat_models import BaseChatModel",
+    "bare": "import httpx; from langchain_core.language_models.chat_models import BaseChatModel",
     "openai": "from langchain_openai import ChatOpenAI",
     "published": "from opengradient.agents import langchain_adapter",
 }
 _IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
+RATIOS = {"sum ratio": ("httpx", "nothing"), "ratio": ("bare",)}
 FRESH_PROCESSES = 5
 GROWING = ("client", "ours", "nothing")
 
@@ -79,11 +81,13 @@ async def _rounds(
             results |= {
                 (f"{transport} {what}{column}", name): statistics.median(found) for name, found in values.items()
             }
-            if {"ours", "httpx", "nothing"} <= values.keys():
-                # Round by round: the machine's mood is the same for all then.
-                rows = zip(values["ours"], values["httpx"], values["nothing"], strict=True)
-                ratio = statistics.median(ours / (wire + framework) for ours, wire, framework in rows)
-                results[f"{transport} {what}{column}", "ratio"] = ratio
+            for ratio, others in RATIOS.items():
+                if {"ours", *others} <= values.keys():
+                    # Round by round: the machine's mood is the same for all then.
+                    rows = zip(values["ours"], *[values[name] for name in others], strict=True)
+                    results[f"{transport} {what}{column}", ratio] = statistics.median(
+                        ours / sum(floor) for ours, *floor in rows
+                    )
 
 
 async def _once(workers: dict[str, WorkerProcess], results: Results) -> None:

@@ -37,22 +37,37 @@ class Httpx:
         self._client = httpx.Client(verify=trust, trust_env=False)
         self._async_client = httpx.AsyncClient(verify=trust, trust_env=False)
 
-    def call(self) -> int:
-        return len(self._client.post(self._url, json=request()).json())
+    def ask(self) -> Any:
+        return self._client.post(self._url, json=request()).json()
 
-    async def acall(self) -> int:
-        return len((await self._async_client.post(self._url, json=request())).json())
+    async def aask(self) -> Any:
+        return (await self._async_client.post(self._url, json=request())).json()
 
-    def stream(self, chunks: int | None = None) -> int:
+    def events(self, chunks: int | None = None) -> Iterator[Any]:
         with self._client.stream("POST", self._url, json={**request(chunks), "stream": True}) as response:
             lines = Lines()
-            return sum(len(lines.events(data)) for data in response.iter_raw())
+            for data in response.iter_raw():
+                yield from lines.events(data)
 
-    async def astream(self, chunks: int | None = None) -> int:
+    async def aevents(self, chunks: int | None = None) -> AsyncIterator[Any]:
         body = {**request(chunks), "stream": True}
         async with self._async_client.stream("POST", self._url, json=body) as response:
             lines = Lines()
-            return sum([len(lines.events(data)) async for data in response.aiter_raw()])
+            async for data in response.aiter_raw():
+                for event in lines.events(data):
+                    yield event
+
+    def call(self) -> int:
+        return len(self.ask())
+
+    async def acall(self) -> int:
+        return len(await self.aask())
+
+    def stream(self, chunks: int | None = None) -> int:
+        return sum(1 for _ in self.events(chunks))
+
+    async def astream(self, chunks: int | None = None) -> int:
+        return sum([1 async for _ in self.aevents(chunks)])
 
 
 class OurClient:
@@ -131,6 +146,39 @@ def _nothing(_place: Place) -> Contestant:
     return LangChainModel(Nothing())
 
 
+def _bare(place: Place) -> Contestant:
+    """Return the two floors in one: a chat model that asks by httpx. Nothing is paid, checked or reported."""
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+    http = Httpx(place)
+
+    class Bare(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "bare"
+
+        def _generate(self, *_args: Any, **_options: Any) -> ChatResult:
+            return _result(http.ask())
+
+        async def _agenerate(self, *_args: Any, **_options: Any) -> ChatResult:
+            return _result(await http.aask())
+
+        def _stream(self, *_args: Any, **options: Any) -> Iterator[ChatGenerationChunk]:
+            for event in http.events(options.get("max_tokens")):
+                yield ChatGenerationChunk(message=AIMessageChunk(content=_text(event, "delta")))
+
+        async def _astream(self, *_args: Any, **options: Any) -> AsyncIterator[ChatGenerationChunk]:
+            async for event in http.aevents(options.get("max_tokens")):
+                yield ChatGenerationChunk(message=AIMessageChunk(content=_text(event, "delta")))
+
+    def _result(answer: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(_text(answer, "message")))])
+
+    return LangChainModel(Bare())
+
+
 def _openai(place: Place) -> Contestant:
     httpx2 = import_module("httpx2")
     clients: dict[str, Any] = {}
@@ -161,6 +209,7 @@ CONTESTANTS: dict[str, Callable[[Place], Contestant]] = {
     "client": OurClient,
     "ours": _ours,
     "nothing": _nothing,
+    "bare": _bare,
     "openai": _openai,
     "published": _published,
 }
@@ -183,6 +232,10 @@ class Lines:
     def events(self, data: bytes) -> list[Any]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
+
+
+def _text(event: Any, part: str) -> str:
+    return event["choices"][0][part].get("content") or "" if event.get("choices") else ""
 
 
 def _limit(chunks: int | None) -> dict[str, int]:

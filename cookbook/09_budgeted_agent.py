@@ -1,8 +1,9 @@
 """
 An agent with a purse: what it may authorize is decided here, before any key is touched.
 
-A total is a hard limit over everything the model, its copies and `engines` sharers do. What is left of
-an authorization goes back when its session is settled; what is authorized is the most that can be lost.
+A total is a hard limit over everything the model, its copies and `engines` sharers do. What was
+authorized and not taken comes back: where a limit is reached, the chain is asked about the authorizations
+whose deadline is over, and only what is left counts. What is authorized is the most that can be lost.
 """
 
 from langchain.agents import create_agent
@@ -31,11 +32,18 @@ def ask(model: ChatOpenGradient, question: str) -> str:
 
 
 # Enough: one authorization of 0.1 OPG pays for all calls of a session.
-rich = ChatOpenGradient(model="openai/gpt-5-mini", spend_policy={"total": "0.2", "max_per_authorization": "0.1"})
+rich = ChatOpenGradient(
+    model="openai/gpt-5-mini", spend_policy={"total": "0.2", "per_hour": "0.15", "max_per_authorization": "0.1"}
+)
 assert "0.10 dollars" in ask(rich, "What is the price of OPG?")
+
+# The report: sums, limits and what is left; `authorized`, `last_hour`, … hold the same in base units.
+print(rich.spent())
+assert "0.1 OPG of 0.15, 0.05 left" in str(rich.spent())
 rich.close()
 
 # Not enough: nothing is signed, the agent stops, and no retry middleware repeats it.
 poor = ChatOpenGradient(model="openai/gpt-5-mini", spend_policy={"total": "0.05"})
 assert ask(poor, "What is the price of OPG?").startswith("stopped")
+assert poor.spent().authorized == 0
 poor.close()

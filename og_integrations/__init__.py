@@ -22,7 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
+    from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
     from og_integrations.protocol.budget import SpendPolicy
@@ -37,6 +37,7 @@ __all__ = [
     "EnclavePolicy",
     "LocalSigner",
     "OpenGradientError",
+    "Receipt",
     "SettlementMode",
     "SpendPolicy",
     "TEE_LLM",
@@ -50,6 +51,7 @@ _HOMES = {
     "EnclavePolicy": "og_integrations.protocol.enclave",
     "LocalSigner": "og_integrations.client",
     "OpenGradientError": "og_integrations.errors",
+    "Receipt": "og_integrations.client",
     "SettlementMode": "og_integrations.protocol.settlement_mode",
     "SpendPolicy": "og_integrations.protocol.budget",
     "TEE_LLM": "og_integrations.models",

@@ -133,11 +133,13 @@ class HostRefusedError(OfferRefusedError):
 
 class BudgetExceededError(OfferRefusedError):
     """
-    The amount is over the cap per authorization or over what is left of the total.
+    The amount is over the cap per authorization, or over what is left of a sum.
 
-    Only the cap `blames_enclave`: any other one would find the rest as small.
+    `limit` names that sum in `SpendPolicy` (`"total"`, `"per_hour"`, `"per_day"`); it is empty for the cap.
+    Only the cap `blames_enclave`: any other enclave would find the sum as small.
     """
 
+    limit: str = ""
     blames_enclave = False
 
 

@@ -114,7 +114,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = og_integrations.Cleint
 
 
-HEAVY = {"eth_abi", "eth_account", "httpx", "rich", "web3"}
+HEAVY = {"eth_abi", "eth_account", "httpcore", "httpx", "rich", "web3"}
 FRAMEWORKS = {"langchain_core", "llama_index"}
 
 

@@ -187,8 +187,9 @@ def _add_settlement(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = commands.add_parser(
         "doctor",
-        help="check settings, wallet, registry and enclaves, and say what to fix",
-        description="Read-only: nothing is signed, sent or paid. Exit code: 0 ready, 1 something is to be fixed.",
+        help="check settings, wallet, registry, enclaves and price, and say what to fix",
+        description="Read-only: nothing is signed or paid. One enclave is asked for its price, by an unpaid request "
+        "that says 'ping'. Exit code: 0 ready, 1 something is to be fixed.",
     )
     command.add_argument("--model", default=DEFAULT_MODEL, help="provider/name to look at (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="one JSON line per check")

@@ -5,8 +5,7 @@ import json
 
 from og_integrations.cli.saved import UnusableInputError, read_receipt
 from og_integrations.cli.terminal import printable
-from og_integrations.client.settings import rpc_url_setting
-from og_integrations.client.settlement import settlement_of
+from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.settlement import Settlement, SettlementStatus
@@ -25,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         receipt = read_receipt(arguments.file)
     except UnusableInputError as exc:
         raise ConfigurationError(f"{arguments.file}: {exc}.") from exc
-    found = settlement_of(receipt, rpc_url=arguments.rpc_url or rpc_url_setting())
+    found = Receipt(receipt).settlement(arguments.rpc_url)
     if arguments.json:
         print(json.dumps(found.to_json()))
     else:

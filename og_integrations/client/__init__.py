@@ -11,7 +11,8 @@ from og_integrations.client.call import Answer
 from og_integrations.client.collector import Receipts, collect_receipts
 from og_integrations.client.engine import Engine
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
-from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner
+from og_integrations.client.receipt import Receipt
+from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
 from og_integrations.client.sync_client import Client
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "ClientOptions",
     "Engine",
     "LocalSigner",
+    "Receipt",
     "Receipts",
     "Signer",
     "TransactionSigner",
     "collect_receipts",
+    "typed_data_digest",
 ]

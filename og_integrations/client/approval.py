@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 
 from og_integrations.client.approval_plan import Amount, plan_approval
 from og_integrations.client.chain_reads import read_allowance
@@ -72,6 +72,13 @@ class Tell:
 
 Approving = Generator[Fetch | SignTransaction | Pause | Tell, Any, T]
 OnProgress = Callable[[ApprovalProgress], object]
+
+
+class ApprovalOptions(TypedDict, total=False):
+    """How to wait for the transaction; see `Client.ensure_opg_approval`."""
+
+    timeout: float
+    on_progress: OnProgress | None
 
 
 def ensure_approval(

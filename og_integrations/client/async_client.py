@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, AsyncApprover, OnProgress, ensure_approval
 from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import UNPINNED, AsyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, AsyncConnections
 from og_integrations.client.drivers import AsyncDriver
 from og_integrations.client.engine import Engine, lost_body, now
 from og_integrations.client.fetching import adrive, afetch
@@ -16,18 +16,18 @@ from og_integrations.client.options import CallOptions, ChatOptions, ClientOptio
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
 from og_integrations.client.rpc import Fetch
+from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
+from og_integrations.client.transport import AsyncReply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.budget import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
-    import httpx
-
     from og_integrations.client.options import AsyncHttpClient
 
 
-class AsyncClient:
+class AsyncClient(Spending):
     """
     Verified, paid calls of models in enclaves.
 
@@ -97,35 +97,15 @@ class AsyncClient:
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout)
         return await adrive(flow, AsyncApprover(settings, self._fetch, on_progress).perform)
 
-    def spent(self) -> Account:
-        """
-        Return what the budget has authorized, in base units: sums that bound what can be taken.
-
-        Sessions usually take less; `reconcile_spending` asks the chain.
-        """
-        return self.engine.budget.store.account(now())
-
-    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
-        """
-        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
-
-        For everybody who shares the budget, other processes included. What left before cannot be
-        called back, but is bounded by what `spent` says.
-        """
-        self.engine.budget.store.stop(reason)
-
-    def resume_spending(self) -> None:
-        """Allow spending again."""
-        self.engine.budget.store.stop(None)
-
     async def reconcile_spending(self) -> Account:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
-        An authorization counts in full until the chain shows its settlement, or that it is unused after
-        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        An authorization counts in full until the chain shows its settlement, or that it is unused half a
+        minute after its deadline. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
-        await adrive(reconcile(self.engine.budget, self.engine.settings.network), self._fetch)
+        await adrive(reconcile(self.engine.budget, self.engine.settings.network, now()), self._fetch)
         return self.spent()
 
     async def aclose(self) -> None:
@@ -144,19 +124,19 @@ class AsyncClient:
     async def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
         with recorded(progress, self.engine.directory):
-            async with self._opened(progress) as response:
-                return self.engine.conclude_body(progress, await _read(response, progress))
+            async with self._opened(progress) as reply:
+                return self.engine.conclude_body(progress, await _read(reply, progress))
 
     async def _stream(self, call: Call) -> AsyncIterator[str | Answer]:
         progress = self.engine.start(call)
         with recorded(progress, self.engine.directory):
-            async with self._opened(progress) as response:
-                if response.status_code != 200:
-                    self.engine.conclude_body(progress, await _read(response, progress))
+            async with self._opened(progress) as reply:
+                if reply.status != 200:
+                    self.engine.conclude_body(progress, await _read(reply, progress))
                 reader = StreamReader(self.engine, progress)
                 try:
                     with translated_errors("the gateway"):
-                        async for data in response.aiter_raw():
+                        async for data in reply.parts:
                             for text in reader.feed(data):
                                 yield text
                     rest, answer = reader.finish()
@@ -167,22 +147,22 @@ class AsyncClient:
         yield answer
 
     @asynccontextmanager
-    async def _opened(self, progress: Progress) -> "AsyncIterator[httpx.Response]":
+    async def _opened(self, progress: Progress) -> AsyncIterator[AsyncReply]:
         engine = self.engine
         driver = AsyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
         try:
             await driver.run(engine.open(progress))
-            assert driver.response is not None  # noqa: S101 - open() returned, so an answer began
-            yield driver.response
+            assert driver.reply is not None  # noqa: S101 - open() returned, so an answer began
+            yield driver.reply
         finally:
             await driver.aclose()
 
 
-async def _read(response: "httpx.Response", progress: Progress) -> bytes:
+async def _read(reply: AsyncReply, progress: Progress) -> bytes:
     body = bytearray()
     try:
         with translated_errors("the gateway"):
-            async for data in response.aiter_raw():
+            async for data in reply.parts:
                 body += data
                 check_size(body)
     except ConnectionLostError as exc:

@@ -2,7 +2,8 @@
 An account in an SQLite file, shared by every process that names the file (`SpendPolicy.store`).
 
 Each operation is one immediate transaction on a connection of its own, so that threads, forks and
-crashes need no care. An authorization whose process died counts until the chain says what became of it.
+crashes need no care. An authorization whose process died counts until the chain says what became of it; if it
+was still held, nobody asks until an hour after its deadline.
 """
 
 import json
@@ -14,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.budget import Account, BudgetStore, Entry, HoldState, is_foldable
+from og_integrations.protocol.account import Account, BudgetStore, Entry, HoldState, foldable
 from og_integrations.protocol.permit2 import Authorization, Eip3009Authorization, Permit2Authorization
 
 LOCK_TIMEOUT = 30.0
@@ -119,15 +120,15 @@ def open_store(store: object) -> BudgetStore | None:
 def _account(db: sqlite3.Connection, now: int) -> Account:
     folded = int(_fact(db, "folded") or 0)
     account = Account(stopped=_fact(db, "stopped"))
-    old: list[tuple[str]] = []
-    for entry in _entries(db):
-        if is_foldable(entry, now):
-            folded += entry.amount
-            old.append((entry.id,))
-        else:
-            account = account.plus(entry, now)
+    entries = {entry.id: entry for entry in _entries(db)}
+    old = foldable(entries.values(), now)
+    for entry in old:
+        folded += entry.amount
+        del entries[entry.id]
+    for entry in entries.values():
+        account = account.plus(entry, now)
     if old:
-        db.executemany("DELETE FROM entries WHERE id = ?", old)
+        db.executemany("DELETE FROM entries WHERE id = ?", [(entry.id,) for entry in old])
         _set_fact(db, "folded", str(folded))
     return replace(account, authorized=account.authorized + folded)
 

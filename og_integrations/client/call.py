@@ -3,10 +3,12 @@ One call: what is asked (`Call`), and how far it got (`Progress`).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from og_integrations.errors import GatewayError, MalformedReplyError
+from og_integrations.errors import ConfigurationError, GatewayError, MalformedReplyError
 from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import (
     ChatRequest,
@@ -25,6 +27,25 @@ from og_integrations.protocol.x402 import ReplyHead
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "payment-signature",
+        "transfer-encoding",
+        "x-payment",
+        "x-settlement-type",
+        "x-upto-session",
+    }
+)
+"""What a user's header may not be: two settlement types in one request would be read either way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +172,21 @@ class Progress:
         expected = "text/event-stream" if self.call.request.stream else "application/json"
         if self.content_type() != expected:
             raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")
+
+
+def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a user's `default_headers`. Raises `ConfigurationError` for one that is ours or cannot be sent."""
+    checked: dict[Any, Any] = dict(headers or {})
+    for name, value in checked.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(
+                f"default_headers holds {name!r:.60}, expected the name of a header that is not the client's own."
+            )
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"The value of {name} in default_headers is not text of printable ASCII characters."
+            )
+    return checked
 
 
 def check_size(body: bytearray) -> None:

@@ -9,36 +9,32 @@ before it passes on.
 import asyncio
 import time
 from collections.abc import Awaitable, Coroutine, Generator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from og_integrations.client.call import MAX_ERROR_BYTES, Call
-from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections
 from og_integrations.client.directory import Directory
 from og_integrations.client.fetching import adrive, afetch, drive, fetch
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
+from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.owner_approval import Approve, Pause
 from og_integrations.protocol.payment_flow import Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
-if TYPE_CHECKING:
-    import httpx
-
 T = TypeVar("T")
-CONNECT_TIMEOUT = 10.0
 
 
 class SyncDriver:
-    """Runs one call. `response` is the last answer, its body unread."""
+    """Runs one call. `reply` is the last answer, its body unread."""
 
     def __init__(self, call: Call, connections: SyncConnections, directory: Directory, signer: Signer) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
         self._signer = signer
-        self.response: httpx.Response | None = None
+        self.reply: Reply | None = None
 
     def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
@@ -61,16 +57,18 @@ class SyncDriver:
     def _send(self, effect: Send) -> ReplyHead:
         self.close()
         enclave = self._directory.get(effect.route.tee_id)
-        client = self._connections.get(enclave.certificate)
+        transport = self._connections.get(enclave.certificate)
         with translated_errors(f"the gateway {enclave.endpoint}"):
-            request = build_request(client, self._call, enclave.endpoint, effect)
-            response = self.response = client.send(request, stream=True)
-            if response.status_code == 402:
+            reply = self.reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
+            if reply.status == 402:
                 # Read to the end, so that the connection can carry the paid request.
-                drained = sum(map(len, _limited(response.iter_raw(), MAX_ERROR_BYTES)))
-                if drained > MAX_ERROR_BYTES:
-                    response.close()
-        return reply_head(response)
+                drained = 0
+                for data in reply.parts:
+                    drained += len(data)
+                    if drained > MAX_ERROR_BYTES:
+                        break
+                reply.close()
+        return ReplyHead(reply.status, reply.headers)
 
     def _sign(self, effect: Sign) -> None:
         with effect.grant.signing:
@@ -87,19 +85,19 @@ class SyncDriver:
 
     def close(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
-        if self.response is not None:
-            self.response.close()
+        if self.reply is not None:
+            self.reply.close()
 
 
 class AsyncDriver:
-    """Runs one call on the running loop. `response` is the last answer, its body unread."""
+    """Runs one call on the running loop. `reply` is the last answer, its body unread."""
 
     def __init__(self, call: Call, connections: AsyncConnections, directory: Directory, signer: Signer) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
         self._signer = signer
-        self.response: httpx.Response | None = None
+        self.reply: AsyncReply | None = None
 
     async def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
@@ -123,18 +121,17 @@ class AsyncDriver:
     async def _send(self, effect: Send) -> ReplyHead:
         await self.aclose()
         enclave = self._directory.get(effect.route.tee_id)
-        client = await self._connections.get(enclave.certificate)
+        transport = await self._connections.get(enclave.certificate)
         with translated_errors(f"the gateway {enclave.endpoint}"):
-            request = build_request(client, self._call, enclave.endpoint, effect)
-            response = self.response = await client.send(request, stream=True)
-            if response.status_code == 402:
+            reply = self.reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
+            if reply.status == 402:
                 drained = 0
-                async for data in response.aiter_raw():
+                async for data in reply.parts:
                     drained += len(data)
                     if drained > MAX_ERROR_BYTES:
                         break
-                await response.aclose()
-        return reply_head(response)
+                await reply.aclose()
+        return ReplyHead(reply.status, reply.headers)
 
     async def _sign(self, effect: Sign) -> None:
         with effect.grant.signing:
@@ -153,8 +150,8 @@ class AsyncDriver:
 
     async def aclose(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
-        if self.response is not None:
-            await self.response.aclose()
+        if self.reply is not None:
+            await self.reply.aclose()
 
 
 def plain(agreed: object) -> object:
@@ -168,37 +165,14 @@ def plain(agreed: object) -> object:
     return agreed
 
 
-def build_request(
-    client: "httpx.Client | httpx.AsyncClient", call: Call, endpoint: str, effect: Send
-) -> "httpx.Request":
-    """Build the HTTP request of a call: exactly its wire bytes, and the payment's headers."""
-    import httpx
-
-    timeout = httpx.Timeout(call.timeout, connect=min(call.timeout, CONNECT_TIMEOUT))
-    headers = call.headers() | dict(effect.headers)
-    url = _url(endpoint.rstrip("/") + call.path)
-    return client.build_request("POST", url, content=call.wire, headers=headers, timeout=timeout)
-
-
-@lru_cache(maxsize=256)
-def _url(text: str) -> "httpx.URL":
-    import httpx
-
-    return httpx.URL(text)
-
-
-def reply_head(response: "httpx.Response") -> ReplyHead:
-    """Return the head of an answer, duplicates kept."""
-    return ReplyHead(response.status_code, response.headers.multi_items())
-
-
-def _limited(parts: Any, limit: int) -> Any:
-    size = 0
-    for part in parts:
-        size += len(part)
-        yield part
-        if size > limit:
-            return
+def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
+    """Return the HTTP request of a call: exactly its wire bytes, and the payment's headers."""
+    return Outgoing(
+        url=endpoint.rstrip("/") + call.path,
+        headers=call.headers() | dict(effect.headers),
+        body=call.wire,
+        timeout=call.timeout,
+    )
 
 
 async def _awaited(signature: Awaitable[str]) -> str:

@@ -16,8 +16,9 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
-from og_integrations.client.call import Answer, Call, Progress, gateway_error
+from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client.directory import Directory
+from og_integrations.client.reconciling import overdue_asker
 from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.settings import resolve_settings
 from og_integrations.client.shared_books import session_book
@@ -74,7 +75,7 @@ class Engine:
         self.buffered = check_verification(verification) == "buffer"
         self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         self.max_retries = max_retries
-        self.default_headers = dict(default_headers or {})
+        self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self.book = session_book(self.settings, policy)
@@ -174,20 +175,13 @@ class Engine:
 
         Another enclave is tried only if the last one could not be connected to: nothing was sent.
         """
-        signer = self.settings.require_signer()
-        wallet = Wallet(book=self.book, clock=now, nonce=_nonce)
+        ask_chain = overdue_asker(self.budget.store, self.settings.network, now)
+        wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
         tried: list[str] = []
         while True:
             enclave: Enclave = yield from self.directory.choose(time.time(), tried)
             progress.enclave = enclave
-            route = Route(
-                payer=signer.address,
-                network=self.settings.network.caip2,
-                tee_id=enclave.tee_id,
-                path=progress.call.path,
-                host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,
-                payees=self.directory.payees(enclave),
-            )
+            route = self.route(enclave, progress.call.path)
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with)
@@ -200,6 +194,17 @@ class Engine:
                 continue
             progress.head = paid.head
             return
+
+    def route(self, enclave: Enclave, path: str) -> Route:
+        """Return what a session with `enclave` is bound to."""
+        return Route(
+            payer=self.settings.signer.address if self.settings.signer else "",
+            network=self.settings.network.caip2,
+            tee_id=enclave.tee_id,
+            path=path,
+            host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,
+            payees=self.directory.payees(enclave),
+        )
 
     def conclude_body(self, progress: Progress, body: bytes) -> Answer:
         """Judge a whole (not streamed) answer: an error of any status, or a verified `Answer`."""

@@ -4,15 +4,15 @@ Running generators of effects, and the effect that needs neither call nor wallet
 `Reader` is for those who only read (a registry, a balance, a settlement).
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, SyncConnections
+from og_integrations.client.lent import AsyncLent, Lent
 from og_integrations.client.rpc import Fetch, Fetching
+from og_integrations.client.transport import AsyncPool, Outgoing, Pool, translated_errors
 from og_integrations.errors import DiscoveryError
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -56,46 +56,44 @@ async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitabl
         return result
 
 
-def fetch(client: "httpx.Client", effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """
     Perform `effect`, waiting at most `timeout` seconds for each piece.
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
-    method = "GET" if effect.body is None else "POST"
-    body = bytearray()
-    with (
-        translated_errors(effect.url),
-        client.stream(
-            method, effect.url, content=effect.body, headers=_HEADERS, timeout=min(timeout, FETCH_TIMEOUT)
-        ) as response,
-    ):
-        for data in response.iter_raw():
-            body += data
-            if len(body) > MAX_BODY_BYTES:
-                break
-    return _checked(effect, response, body)
-
-
-async def afetch(client: "httpx.AsyncClient", effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
-    """Perform `effect` like `fetch`."""
-    method = "GET" if effect.body is None else "POST"
     body = bytearray()
     with translated_errors(effect.url):
-        async with client.stream(
-            method, effect.url, content=effect.body, headers=_HEADERS, timeout=min(timeout, FETCH_TIMEOUT)
-        ) as response:
-            async for data in response.aiter_raw():
+        reply = transport.send(_outgoing(effect, timeout))
+        with contextlib.closing(reply):
+            for data in reply.parts:
                 body += data
                 if len(body) > MAX_BODY_BYTES:
                     break
-    return _checked(effect, response, body)
+    return _checked(effect, reply.status, body)
 
 
-def _checked(effect: Fetch, response: "httpx.Response", body: bytearray) -> bytes:
-    if response.status_code != 200 or len(body) > MAX_BODY_BYTES:
+async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+    """Perform `effect` like `fetch`."""
+    body = bytearray()
+    with translated_errors(effect.url):
+        reply = await transport.send(_outgoing(effect, timeout))
+        async with contextlib.aclosing(reply):
+            async for data in reply.parts:
+                body += data
+                if len(body) > MAX_BODY_BYTES:
+                    break
+    return _checked(effect, reply.status, body)
+
+
+def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
+    return Outgoing(url=effect.url, headers=_HEADERS, body=effect.body, timeout=min(timeout, FETCH_TIMEOUT))
+
+
+def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
+    if status != 200 or len(body) > MAX_BODY_BYTES:
         raise DiscoveryError(
-            f"{effect.url} answered HTTP {response.status_code} with {len(body)} bytes; expected 200 and JSON. "
+            f"{effect.url} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
             "Nothing was sent to an enclave."
         )
     return bytes(body)

@@ -1,16 +1,13 @@
 """
-Finding the settlement of a receipt's payment on the chain, from the receipt alone (PROTOCOL §7).
+Finding the settlement of an authorization on the chain (PROTOCOL §7).
 """
 
 from og_integrations.client.chain_reads import as_number, check_chain, quantity, read_block
-from og_integrations.client.connections import UNPINNED, AsyncConnections
-from og_integrations.client.fetching import Reader, adrive, afetch
-from og_integrations.client.rpc import Fetch, Fetching, decode_hex, rpc
-from og_integrations.errors import ConfigurationError, DiscoveryError, MalformedOfferError
+from og_integrations.client.rpc import Fetching, decode_hex, rpc
+from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import NETWORKS, PERMIT2_ADDRESS
 from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.permit2 import Permit2Authorization, checksum_address
-from og_integrations.protocol.record import authorization_of
+from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import (
     Settlement,
     SettlementStatus,
@@ -26,51 +23,6 @@ BLOCK_SECONDS = 2
 """Base's rhythm, used to guess where to look; other chains only take more questions."""
 
 
-def settlement_of(receipt: JsonObject, *, rpc_url: str | None = None) -> Settlement:
-    """
-    Return what became of the payment that `receipt` names; only the chain is asked.
-
-    `rpc_url` is a node of the payment chain (default: a public one of the receipt's network). What is
-    pending can still be settled until the permit's deadline; everything else is final, as far as the
-    node's newest block is.
-
-    Raises `ConfigurationError` (no Permit2 payment in the receipt, no or a wrong node) or
-    `DiscoveryError`.
-    """
-    authorization = payment_of(receipt)
-    with Reader() as reader:
-        return reader.run(find_settlement(authorization, rpc_url or default_node(authorization.chain_id)))
-
-
-async def asettlement_of(receipt: JsonObject, *, rpc_url: str | None = None) -> Settlement:
-    """Return what `settlement_of` returns."""
-    authorization = payment_of(receipt)
-    connections = AsyncConnections()
-
-    async def perform(effect: Fetch) -> bytes:
-        return await afetch(await connections.get(UNPINNED), effect)
-
-    try:
-        return await adrive(find_settlement(authorization, rpc_url or default_node(authorization.chain_id)), perform)
-    finally:
-        await connections.aclose()
-
-
-def payment_of(receipt: JsonObject) -> Permit2Authorization:
-    """Return the authorization that `receipt` names. Raises `ConfigurationError` if it names none."""
-    try:
-        authorization = authorization_of(receipt)
-        for address in (authorization.payer, authorization.token, authorization.spender, authorization.pay_to):
-            checksum_address(address)
-        authorization.digest()
-    except (ArithmeticError, AttributeError, KeyError, MalformedOfferError, TypeError, ValueError) as exc:
-        raise ConfigurationError(
-            "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
-            f"writes it ({type(exc).__name__})."
-        ) from exc
-    return authorization
-
-
 def default_node(chain_id: int) -> str:
     """Return a public node of a known chain. Raises `ConfigurationError` for an unknown one."""
     for network in NETWORKS.values():
@@ -79,16 +31,21 @@ def default_node(chain_id: int) -> str:
     raise ConfigurationError(f"No node is known for chain {chain_id} of the receipt; give rpc_url (--rpc-url).")
 
 
-def find_settlement(authorization: Permit2Authorization, rpc_url: str) -> Fetching[Settlement]:
-    """Ask the node at `rpc_url`; see `settlement_of`."""
+def find_settlement(authorization: Permit2Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:
+    """
+    Ask the node at `rpc_url`; see `Receipt.settlement`.
+
+    Pending ends `skew` seconds after the deadline. Raises `ConfigurationError` or `DiscoveryError`.
+    """
     yield from check_chain(rpc_url, authorization.chain_id)
     newest = yield from read_block(rpc_url, "latest")
     # At that very block: of the nodes behind one name, some are late, and "unused" must be final.
+    number = hex(as_number(newest.get("number"), rpc_url))
     asked = {"to": PERMIT2_ADDRESS, "data": encode_nonce_bitmap(authorization)}
-    bitmap = decode_hex((yield from rpc(rpc_url, "eth_call", [asked, newest.get("number")])), rpc_url)
+    bitmap = decode_hex((yield from rpc(rpc_url, "eth_call", [asked, number])), rpc_url)
     if not nonce_is_used(bitmap, authorization):
         # The block's time, not ours, is what the contract judges by.
-        over = as_number(newest.get("timestamp"), rpc_url) > authorization.deadline
+        over = as_number(newest.get("timestamp"), rpc_url) > authorization.deadline + skew
         return Settlement(status=SettlementStatus.UNUSED if over else SettlementStatus.PENDING)
     window = yield from _window(rpc_url, authorization)
     found = yield from _settled(rpc_url, authorization, window)
@@ -105,12 +62,13 @@ def find_settlement(authorization: Permit2Authorization, rpc_url: str) -> Fetchi
 
 def _settled(rpc_url: str, authorization: Permit2Authorization, window: JsonObject) -> Fetching[Settlement | None]:
     for tx_hash in (yield from _transactions(rpc_url, transfer_filter(authorization) | window)):
-        transaction = yield from _object(rpc_url, "eth_getTransactionByHash", tx_hash)
-        receipt = yield from _object(rpc_url, "eth_getTransactionReceipt", tx_hash)
+        transaction = yield from _object(rpc_url, "eth_getTransactionByHash", tx_hash, "hash")
+        receipt = yield from _object(rpc_url, "eth_getTransactionReceipt", tx_hash, "transactionHash")
         logs = [log for log in receipt.get("logs") or () if isinstance(log, dict)]
         amount = settled_amount(authorization, decode_hex(transaction.get("input"), rpc_url), logs)
-        if amount is not None:
-            block = as_number(receipt.get("blockNumber"), rpc_url)
+        block = as_number(receipt.get("blockNumber"), rpc_url)
+        in_time = int(window["fromBlock"], 16) <= block <= int(window["toBlock"], 16)
+        if amount is not None and in_time and receipt.get("status") == "0x1":
             return Settlement(
                 status=SettlementStatus.SETTLED, amount=amount, transaction_hash=tx_hash, block_number=block
             )
@@ -172,8 +130,8 @@ def _logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
     return [log for log in found if isinstance(log, dict)]
 
 
-def _object(rpc_url: str, method: str, tx_hash: str) -> Fetching[JsonObject]:
+def _object(rpc_url: str, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
     found = yield from rpc(rpc_url, method, [tx_hash])
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or str(found.get(hash_member)).lower() != tx_hash.lower():
         raise DiscoveryError(f"The node {rpc_url} does not know the transaction {tx_hash} that it listed. Try again.")
     return found

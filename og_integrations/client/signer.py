@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import decode_json
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
@@ -45,6 +46,15 @@ class TransactionSigner(Signer, Protocol):
         `maxFeePerGas`, `maxPriorityFeePerGas`), numbers as int.
         """
         ...
+
+
+def typed_data_digest(typed_data: dict[str, Any]) -> bytes:
+    """Return the 32 bytes that are signed for an EIP-712 message: what a KMS wants, which signs digests."""
+    _load_account()
+    from eth_account.messages import encode_typed_data
+
+    message = encode_typed_data(full_message=typed_data)
+    return keccak(b"\x19" + message.version + message.header + message.body)
 
 
 class LocalSigner:

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Self, Unpack
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress, SyncApprover, ensure_approval
 from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import UNPINNED, SyncConnections, translated_errors
+from og_integrations.client.connections import UNPINNED, SyncConnections
 from og_integrations.client.drivers import SyncDriver
 from og_integrations.client.engine import Engine, lost_body, now
 from og_integrations.client.fetching import drive, fetch
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
+from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
+from og_integrations.client.transport import Reply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.budget import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
-    import httpx
-
     from og_integrations.client.options import SyncHttpClient
 
 
-class Client:
+class Client(Spending):
     """
     Verified, paid calls of models in enclaves.
 
@@ -96,36 +96,16 @@ class Client:
         approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
         return drive(flow, approver.perform)
 
-    def spent(self) -> Account:
-        """
-        Return what the budget has authorized, in base units: sums that bound what can be taken.
-
-        Sessions usually take less; `reconcile_spending` asks the chain.
-        """
-        return self.engine.budget.store.account(now())
-
-    def stop_spending(self, reason: str = "stop_spending() was called") -> None:
-        """
-        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
-
-        For everybody who shares the budget, other processes included. What left before cannot be
-        called back, but is bounded by what `spent` says.
-        """
-        self.engine.budget.store.stop(reason)
-
-    def resume_spending(self) -> None:
-        """Allow spending again."""
-        self.engine.budget.store.stop(None)
-
     def reconcile_spending(self) -> Account:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
-        An authorization counts in full until the chain shows its settlement, or that it is unused after
-        its deadline. Raises `ConfigurationError` or `DiscoveryError`.
+        An authorization counts in full until the chain shows its settlement, or that it is unused half a
+        minute after its deadline. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
         drive(
-            reconcile(self.engine.budget, self.engine.settings.network),
+            reconcile(self.engine.budget, self.engine.settings.network, now()),
             lambda effect: fetch(self._connections.get(UNPINNED), effect),
         )
         return self.spent()
@@ -142,18 +122,18 @@ class Client:
 
     def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as response:
-            return self.engine.conclude_body(progress, _read(response, progress))
+        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+            return self.engine.conclude_body(progress, _read(reply, progress))
 
     def _stream(self, call: Call) -> Iterator[str | Answer]:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as response:
-            if response.status_code != 200:
-                self.engine.conclude_body(progress, _read(response, progress))
+        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+            if reply.status != 200:
+                self.engine.conclude_body(progress, _read(reply, progress))
             reader = StreamReader(self.engine, progress)
             try:
                 with translated_errors("the gateway"):
-                    for data in response.iter_raw():
+                    for data in reply.parts:
                         yield from reader.feed(data)
                 rest, answer = reader.finish()
             except OpenGradientError as exc:
@@ -163,22 +143,22 @@ class Client:
         yield answer
 
     @contextmanager
-    def _opened(self, progress: Progress) -> "Iterator[httpx.Response]":
+    def _opened(self, progress: Progress) -> Iterator[Reply]:
         engine = self.engine
         driver = SyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
         try:
             driver.run(engine.open(progress))
-            assert driver.response is not None  # noqa: S101 - open() returned, so an answer began
-            yield driver.response
+            assert driver.reply is not None  # noqa: S101 - open() returned, so an answer began
+            yield driver.reply
         finally:
             driver.close()
 
 
-def _read(response: "httpx.Response", progress: Progress) -> bytes:
+def _read(reply: Reply, progress: Progress) -> bytes:
     body = bytearray()
     try:
         with translated_errors("the gateway"):
-            for data in response.iter_raw():
+            for data in reply.parts:
                 body += data
                 check_size(body)
     except ConnectionLostError as exc:

@@ -17,11 +17,11 @@ from og_integrations.langchain.blocks import MODEL_PROVIDER, register_blocks
 from og_integrations.langchain.calls import ChatCall, chat_call
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import chat_result, chunks_of, combined_llm_output
-from og_integrations.langchain.params import ModelParams
 from og_integrations.langchain.profile import build_profile, count_message_tokens, count_text_tokens, overflow_check
 from og_integrations.langchain.spans import CallSpan, watch_runs
 from og_integrations.langchain.structured import Method, Schema, structured_output
 from og_integrations.langchain.tools import wire_tool_choice, wire_tools
+from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 register_blocks()
 
 
-class ChatOpenGradient(ModelParams, BaseChatModel):
+class ChatOpenGradient(WalletModel, BaseChatModel):
     """
     Chat models that run in attested enclaves, paid per call, each answer with a receipt.
 

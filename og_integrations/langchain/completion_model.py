@@ -13,9 +13,9 @@ from og_integrations.langchain.blocks import MODEL_PROVIDER
 from og_integrations.langchain.calls import completion_options
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
-from og_integrations.langchain.params import ModelParams
 from og_integrations.langchain.profile import count_text_tokens
 from og_integrations.langchain.spans import CallSpan
+from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from og_integrations.langchain.options import ModelOptions
 
 
-class OpenGradientCompletion(ModelParams, BaseLLM):
+class OpenGradientCompletion(WalletModel, BaseLLM):
     """
     Models in attested enclaves that continue a text, each answer with a receipt.
 

@@ -9,14 +9,14 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from og_integrations.client import Answer
-from og_integrations.llama_index.configuration import ConfiguredLLM
 from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
+from og_integrations.llama_index.wallet import WalletLLM
 from og_integrations.protocol.chat import JsonObject
 
 
-class CallingLLM(ConfiguredLLM):
+class CallingLLM(WalletLLM):
     """Asks the client; every method raises errors of `OpenGradientError`."""
 
     def _params(self, kwargs: Mapping[str, Any]) -> ChatParams:

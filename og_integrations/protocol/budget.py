@@ -9,20 +9,29 @@ settled, released or in doubt:
       └────> in doubt   it left, and what became of it is not known; counts like settled
 
 An authorization that was refused by the gateway is in doubt as well: whoever has it could still
-settle it before its deadline. All of them count in full until the chain has been asked what was really
-taken (`correct`): after its deadline an authorization may be unused, but only the chain knows.
+settle it before its deadline. All of them count in full until the chain has said what was really
+taken. When a limit is reached it is asked about those whose deadline is over (`protocol.reclaiming`):
+what was settled for less, or not at all, is given back.
 
-Where the account is kept is a `BudgetStore`: in memory here, in a file in `client.budget_file`.
+Where the account is kept is a `BudgetStore`: in memory, or in a file (`client.budget_file`).
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
 
 from og_integrations.errors import BudgetExceededError, SpendingStoppedError
+from og_integrations.protocol.account import (
+    DAY,
+    HOUR,
+    Account,
+    BudgetStore,
+    Entry,
+    HoldState,
+    Lock,
+    MemoryStore,
+)
 from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.asking_turns import AskingTurns
 from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.spend_policy import OnPayment, PaymentRequest, SpendPolicy
 
@@ -44,157 +53,7 @@ __all__ = [
     "parse_opg",
 ]
 
-Lock = AbstractContextManager[Any]
-"""A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
-HOUR, DAY = 3_600, 86_400
-
-
-class HoldState(Enum):
-    """What became of one authorization; see the module docstring."""
-
-    HELD = "held"
-    SETTLED = "settled"
-    RELEASED = "released"
-    IN_DOUBT = "in doubt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """
-    One authorization in the account: `amount` base units, `at` (unix seconds) it was made.
-
-    `authorization` is what was signed, for asking the chain about it.
-    """
-
-    id: str
-    amount: int
-    at: int
-    state: HoldState = HoldState.HELD
-    authorization: Authorization | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """
-    The sums at one moment, in base units: everything ever authorized and not released, the part of it
-    whose fate is not known, and what of it was made in the last hour and day.
-
-    `stopped` is the reason why nothing more may be authorized, None if it may.
-    """
-
-    authorized: int = 0
-    in_doubt: int = 0
-    last_hour: int = 0
-    last_day: int = 0
-    stopped: str | None = None
-
-    def plus(self, entry: Entry, now: int) -> "Account":
-        """Return the account with `entry` in it, as of unix time `now`."""
-        if entry.state is HoldState.RELEASED:
-            return self
-        return replace(
-            self,
-            authorized=self.authorized + entry.amount,
-            in_doubt=self.in_doubt + entry.amount * (entry.state is HoldState.IN_DOUBT),
-            last_hour=self.last_hour + entry.amount * (entry.at > now - HOUR),
-            last_day=self.last_day + entry.amount * (entry.at > now - DAY),
-        )
-
-
-@runtime_checkable
-class BudgetStore(Protocol):
-    """
-    Where an account is kept. Each method is atomic, for every thread and process that shares it.
-
-    A store that cannot be read or written raises `ConfigurationError` from `claim` and `account`: what
-    cannot be counted is not spent.
-    """
-
-    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
-        """Add `entry`, unless `judge` raises for the account as it is at `entry.at`."""
-
-    def move(self, entry_id: str, to: HoldState) -> None:
-        """Note what became of an entry; one that is gone stays gone."""
-
-    def correct(self, entry_id: str, amount: int) -> None:
-        """The chain says that exactly `amount` base units were taken, finally."""
-
-    def account(self, now: int) -> Account:
-        """Return the sums at unix time `now`."""
-
-    def entries(self) -> list[Entry]:
-        """Return the entries that may still be corrected."""
-
-    def stop(self, reason: str | None) -> None:
-        """Let nothing more be authorized, for this reason; None ends that."""
-
-    def stopped(self) -> str | None:
-        """Return that reason. Asked before each call."""
-
-
-class MemoryStore:
-    """An account in memory, for one process; made safe for threads by `lock`."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-        self._entries: dict[str, Entry] = {}
-        self._folded = 0
-        self._stopped: str | None = None
-
-    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
-        """Add `entry`, unless `judge` raises."""
-        with self._lock:
-            judge(self._account(entry.at))
-            self._entries[entry.id] = entry
-
-    def move(self, entry_id: str, to: HoldState) -> None:
-        """Note what became of an entry."""
-        with self._lock:
-            if entry_id in self._entries:
-                self._entries[entry_id] = replace(self._entries[entry_id], state=to)
-                if to is HoldState.RELEASED:
-                    del self._entries[entry_id]
-
-    def correct(self, entry_id: str, amount: int) -> None:
-        """Note what was really taken."""
-        with self._lock:
-            if entry_id in self._entries:
-                settled = replace(self._entries[entry_id], amount=amount, state=HoldState.SETTLED, authorization=None)
-                self._entries[entry_id] = settled
-
-    def account(self, now: int) -> Account:
-        """Return the sums."""
-        with self._lock:
-            return self._account(now)
-
-    def entries(self) -> list[Entry]:
-        """Return what may still be corrected."""
-        with self._lock:
-            return [entry for entry in self._entries.values() if entry.authorization is not None]
-
-    def stop(self, reason: str | None) -> None:
-        """Let nothing more be authorized, or again."""
-        with self._lock:
-            self._stopped = reason
-
-    def stopped(self) -> str | None:
-        """Return why nothing may be authorized."""
-        return self._stopped
-
-    def _account(self, now: int) -> Account:
-        # Old final ones are folded into a number, so that a long life does not make this slow.
-        for entry in [e for e in self._entries.values() if is_foldable(e, now)]:
-            self._folded += entry.amount
-            del self._entries[entry.id]
-        account = Account(authorized=self._folded, stopped=self._stopped)
-        for entry in self._entries.values():
-            account = account.plus(entry, now)
-        return account
-
-
-def is_foldable(entry: Entry, now: int) -> bool:
-    """Whether only the amount of `entry` matters any more."""
-    return entry.state is HoldState.SETTLED and entry.at <= now - DAY
+_WINDOWS = {"per_hour": HOUR, "per_day": DAY}
 
 
 class Hold:
@@ -232,6 +91,7 @@ class Budget:
     The account of one policy. Safe to share between threads with the `lock` it was given.
 
     `new_id` names entries; it must give a new text each time, also across processes sharing `store`.
+    `asking` says whose turn it is to ask the chain.
     """
 
     def __init__(
@@ -244,6 +104,8 @@ class Budget:
     ) -> None:
         self.policy = policy
         self.store: BudgetStore = store if store is not None else MemoryStore(lock)
+        self.asking = AskingTurns(lock)
+        self._limits = (("total", policy.total_units), ("per_hour", policy.hour_units), ("per_day", policy.day_units))
         self._lock = lock
         self._made = 0
         self._new_id = new_id or self._next_id
@@ -265,6 +127,10 @@ class Budget:
         if stopped is not None:
             raise _stopped(stopped)
 
+    def spent(self, now: int) -> Account:
+        """Return the sums at unix time `now`, with the limits of the policy."""
+        return replace(self.store.account(now), limits=self._limits)
+
     def authorized(self, now: int = 0) -> int:
         """Return the sum of all authorizations that were not released, in base units."""
         return self.store.account(now).authorized
@@ -273,19 +139,38 @@ class Budget:
         """Return the part of `authorized` whose fate is not known, in base units."""
         return self.store.account(now).in_doubt
 
+    def fits(self, amount: int, now: int) -> bool:
+        """Whether every limit would allow `amount` base units at unix time `now`."""
+        return self._exceeded(self.store.account(now), amount) is None
+
+    def overdue(self, now: int, limit: str) -> list[Entry]:
+        """
+        Return what the chain can be asked about at unix time `now`, of what counts against `limit`.
+
+        The oldest first, since nodes forget; but last what they could not explain before.
+        """
+        since = now - _WINDOWS[limit] if limit in _WINDOWS else -1
+        found = [entry for entry in self.store.entries() if entry.overdue(now) and entry.at > since]
+        return sorted(found, key=lambda entry: (self.asking.was_in_vain(entry.id), entry.at))
+
     def _judge(self, account: Account, amount: int) -> None:
         if account.stopped is not None:
             raise _stopped(account.stopped)
-        for name, limit, counted in (
-            ("total", self.policy.total_units, account.authorized),
-            ("per_hour", self.policy.hour_units, account.last_hour),
-            ("per_day", self.policy.day_units, account.last_day),
-        ):
-            if limit is not None and counted + amount > limit:
-                raise BudgetExceededError(
-                    f"The next authorization needs {format_opg(amount)} OPG, but {format_opg(counted)} of "
-                    f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
-                )
+        exceeded = self._exceeded(account, amount)
+        if exceeded is not None:
+            name, limit = exceeded
+            error = BudgetExceededError(
+                f"The next authorization needs {format_opg(amount)} OPG, but {format_opg(account.counted(name))} of "
+                f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
+            )
+            error.limit = name
+            raise error
+
+    def _exceeded(self, account: Account, amount: int) -> tuple[str, int] | None:
+        for name, limit in self._limits:
+            if limit is not None and account.counted(name) + amount > limit:
+                return name, limit
+        return None
 
     def _next_id(self) -> str:
         with self._lock:

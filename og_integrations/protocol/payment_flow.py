@@ -27,6 +27,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.owner_approval import Approve, Pause, ask_owner
+from og_integrations.protocol.reclaiming import AskChain, claim
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
@@ -69,11 +70,14 @@ Flow = Generator[Effect, Any, "Paid"]
 class Wallet:
     """
     What a flow needs of the outside: the wallet's memory, a clock (unix seconds) and random nonces.
+
+    `ask_chain` asks what an exhausted budget gets back; its effects are yielded as they are.
     """
 
     book: SessionBook
     clock: Callable[[], int]
     nonce: Callable[[], int]
+    ask_chain: AskChain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +106,11 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
         if grant is None:
             requirement = wallet.book.offer(route)
             if requirement is None:
-                answer = yield from _ask(route, wallet)
+                answer = yield from ask_price(route, wallet.book)
                 if isinstance(answer, ReplyHead):
                     return Paid(answer, None)
                 requirement = answer
-            grant, made = wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+            grant, made = yield from _open(wallet, route, requirement)
         if grant.session_id is None and grant.header is None:
             yield from ask_owner(wallet.book, route, grant, wallet.clock)
             yield from _sign(wallet, route, grant)
@@ -120,8 +124,12 @@ def payment_flow(wallet: Wallet, route: Route, using: Callable[[Grant], None] = 
         grant = wallet.book.join(route, wallet.clock())
 
 
-def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Requirement]:
-    """Send the request unpaid; return what is asked for it, or the answer if it is free."""
+def ask_price(route: Route, book: SessionBook) -> Generator[Send, Any, ReplyHead | Requirement]:
+    """
+    Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
+
+    Raises `OfferRefusedError` or `MalformedOfferError`.
+    """
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -132,12 +140,19 @@ def _ask(route: Route, wallet: Wallet) -> Generator[Effect, Any, ReplyHead | Req
     for raw in offer.accepts:
         try:
             requirement = parse_requirement(raw)
-            wallet.book.check(requirement, route)
+            book.check(requirement, route)
         except OpenGradientError as exc:
             refusals.append(exc)
         else:
             return requirement
     raise refusals[0]
+
+
+def _open(wallet: Wallet, route: Route, requirement: Requirement) -> Generator[Effect, Any, tuple[Grant, bool]]:
+    def attempt() -> tuple[Grant, bool]:
+        return wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+
+    return (yield from claim(attempt, wallet.book.budget, requirement.amount, wallet.clock, wallet.ask_chain))
 
 
 def _attempt(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, ReplyHead | None]:

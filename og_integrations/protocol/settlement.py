@@ -86,7 +86,8 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
     Return what a transaction with this `calldata` and these `logs` settled of `authorization`.
 
     None if it did not. The calldata must hold, one after the other as `settle` takes them, all words
-    that were signed; the amount stands between them, and a transfer of it must have happened.
+    that were signed; the amount stands between them, is one that the contract takes, and a transfer of it
+    must have happened.
     """
     head = _address(authorization.token) + b"".join(
         map(_uint, (authorization.amount, authorization.nonce, authorization.deadline))
@@ -102,8 +103,9 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
     while at >= 0:
         # A router may pass the call on, at any offset and several in one transaction.
         word = calldata[at + len(head) : at + len(head) + 32]
-        if calldata.startswith(tail, at + len(head) + 32) and word in moved:
-            return int.from_bytes(word, "big")
+        amount = int.from_bytes(word, "big")
+        if calldata.startswith(tail, at + len(head) + 32) and word in moved and 0 < amount <= authorization.amount:
+            return amount
         at = calldata.find(head, at + 1)
     return None
 

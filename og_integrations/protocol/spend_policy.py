@@ -86,14 +86,14 @@ class SpendPolicy(BaseModel):
     """
     What the owner of the wallet allows. Every rule must hold; None means no rule.
 
-    Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (all that one
-    budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). They bound the sum of
-    authorizations, not the smaller sum finally taken; see `Budget`. `networks` (`eip155:…`) and `assets`
-    default to the network's own chain and token, `pay_to` and `facilitators` to what `protocol.payees`
-    says: the registry's payment addresses, or the first one. `max_validity_seconds` bounds the time in which an
-    authorization can be settled. `on_payment` is asked before anything is signed. `store` keeps the
-    account: the path of a file that several processes share, or a `BudgetStore`; by default it is kept
-    in memory, for one client.
+    Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (of all that one
+    budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). An authorization counts
+    with its cap, until its deadline is over and the chain says what was really taken; see `Budget`.
+    `networks` (`eip155:…`) and `assets` default to the network's own chain and token, `pay_to` and
+    `facilitators` to what `protocol.payees` says: the registry's payment addresses, or the first one.
+    `max_validity_seconds` bounds the time in which an authorization can be settled. `on_payment` is asked
+    before anything is signed. `store` keeps the account: the path of a file that several processes share,
+    or a `BudgetStore`; by default it is kept in memory, for one client.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

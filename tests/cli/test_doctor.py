@@ -1,5 +1,6 @@
 """`doctor` on the devnet: what is fine, what is not, and what to do about it. It never pays."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from og_integrations.cli import main
-from og_integrations.devnet import Devnet, Wallet
+from og_integrations.devnet import Devnet, Fault, Wallet
 from og_integrations.networks import OPG
 
 
@@ -39,7 +40,7 @@ def use(wallet: Wallet, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_healthy_network_is_ready(net: Devnet, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every line has a mark; nothing was signed or asked of a gateway."""
+    """Every line has a mark; a gateway was asked for its price, and nothing was signed."""
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
     assert out.endswith("\nReady.\n")
@@ -55,10 +56,68 @@ def test_healthy_network_is_ready(net: Devnet, capsys: pytest.CaptureFixture[str
         "gas",
         "enclaves",
         "certificate",
+        "price",
     }
     assert net.private_key not in out
-    assert (net.stats().requests, net.stats().signatures) == (0, 0)
-    assert net.stats().handshakes == 1
+    assert (net.stats().requests, net.stats().signatures, net.stats().handshakes) == (1, 0, 2)
+
+
+def test_price_is_what_the_gateway_asks_for(net: Devnet, checks: Any) -> None:
+    """Asked by a prompt that says nothing, without a payment, and nothing is left behind."""
+    found = checks(failed=set())["price"]["detail"]
+    pay_to = net.enclaves[0].payment_address
+    assert found == f"at most 0.1 OPG authorized for the next calls (settled by use), payTo {pay_to}, valid 300 s"
+    (exchange,) = net.journal.exchanges
+    assert (exchange.prompt, exchange.paid_by, exchange.status) == ("ping", "nothing", 402)
+    assert net.verdict().clean
+
+
+def test_needed_amounts_are_those_of_the_offer(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that asks for half an OPG needs that much to be owned and allowed."""
+    with Devnet(cap=OPG // 2) as dear:
+        for name, value in dear.environment().items():
+            monkeypatch.setenv(name, value)
+        use(dear.new_wallet(opg=OPG // 5, allowance=OPG // 4), monkeypatch)
+        found = checks(failed={"opg", "allowance"})
+    assert "at most 0.5 OPG" in found["price"]["detail"]
+    assert "owns 0.2 OPG, and the gateway asks to authorize 0.5: send OPG" in found["opg"]["detail"]
+    assert "take 0.25 OPG, and the gateway asks to authorize 0.5: run `og" in found["allowance"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("offer_over_cap", r"expected at most 1 OPG (SpendPolicy.max_per_authorization). Nothing was signed."),
+        ("other_pay_to", "the registry's payment addresses. Nothing was signed. If you trust it, allow it in"),
+        ("other_scheme", "asks for scheme exact, expected one of ['upto']"),
+        ("missing_offer", "asks for payment without an offer"),
+        ("garbage_offer", "is not base64 of JSON"),
+    ],
+)
+def test_offer_that_would_be_refused_is_said(net: Devnet, checks: Any, fault: str, said: str) -> None:
+    """By the rules that hold where nothing is configured, and before anybody paid."""
+    net.inject(fault)
+    found = checks(failed={"price"})
+    assert said in found["price"]["detail"]
+    assert found["opg"]["result"] == "pass"
+    assert net.stats().signatures == 0
+
+
+def test_gateway_that_is_ill_is_said(net: Devnet, checks: Any) -> None:
+    """It answers, but not with an offer."""
+    net.inject(Fault(name="ill", about="", offer_reply=lambda reply: dataclasses.replace(reply, status=503)))
+    assert "answered HTTP 503 to an unpaid request" in checks(failed={"price"})["price"]["detail"]
+
+
+def test_price_is_not_asked_over_a_wrong_channel(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two enclaves one shows a wrong certificate: the other one is asked."""
+    with Devnet(enclaves=2) as two:
+        for name, value in two.environment().items():
+            monkeypatch.setenv(name, value)
+        two.inject("wrong_certificate", enclave=two.enclaves[0])
+        for _ in range(4):
+            assert "at most 0.1 OPG" in checks(failed={"certificate"})["price"]["detail"]
+        assert {exchange.enclave for exchange in two.journal.exchanges} == {two.enclaves[1].tee_id}
 
 
 def test_missing_wallet_is_the_only_complaint(net: Devnet, checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +157,8 @@ def test_malformed_key_is_said_without_showing_it(net: Devnet, checks: Any, monk
 def test_wrong_chain_is_detected(net: Devnet, checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node of Base, and the network Base Sepolia."""
     monkeypatch.setenv("OG_NETWORK", "base-sepolia")
-    found = checks(failed={"chain"})
+    found = checks(failed={"chain", "price"})
+    assert "network eip155:8453, expected one of ['eip155:84532']" in found["price"]["detail"]
     assert "serves chain 8453, expected 84532" in found["chain"]["detail"]
     assert found["allowance"]["result"] == "skip"
 
@@ -116,7 +176,10 @@ def test_unreachable_registry_is_told_apart_from_the_payment_chain(
 def test_wrong_certificate_is_seen_in_the_handshake(net: Devnet, checks: Any) -> None:
     """Someone in between."""
     net.inject("wrong_certificate")
-    assert "another certificate" in checks(failed={"certificate"})["certificate"]["detail"]
+    found = checks(failed={"certificate"})
+    assert "another certificate" in found["certificate"]["detail"]
+    assert found["price"]["result"] == "skip"
+    assert net.stats().requests == 0
 
 
 def test_wrong_clock_is_detected(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,4 +200,6 @@ def test_gateway_by_url_is_not_called_attested(net: Devnet, checks: Any, monkeyp
     """There is nothing to pin; that is a skip and never a pass."""
     with Devnet(tls=False) as plain:
         monkeypatch.setenv("OG_GATEWAY_URL", plain.enclaves[0].endpoint)
-        assert "not attested" in checks(failed=set())["certificate"]["detail"]
+        found = checks(failed=set())
+        assert "not attested" in found["certificate"]["detail"]
+        assert found["price"]["result"] == "skip"

@@ -1,6 +1,7 @@
 """A devnet whose chain is a real EVM node, for all tests that ask for it; skipped where npm is not."""
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,3 +49,17 @@ def make_client(evm: Devnet) -> Iterator[Callable[..., Client]]:
     yield make
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[Devnet, float], None]:
+    """Let time pass for everybody: this machine, the devnet, and its chain."""
+    real, ahead = time.time, [0.0]
+
+    def let_pass(net: Devnet, seconds: float) -> None:
+        ahead[0] += seconds
+        # Only now: a devnet that starts keeps the machine's clock as it then is, and has one of its own to advance.
+        monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+        net.advance(seconds)
+
+    return let_pass

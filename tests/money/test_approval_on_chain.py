@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from og_integrations.client import Approval, ApprovalProgress, AsyncClient, Clie
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.errors import ApprovalError, ConfigurationError
+from og_integrations.langchain import ChatOpenGradient
+from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.networks import OPG
 from tests.money.paying import chain_of
 
@@ -30,10 +33,24 @@ def by_async(net: Devnet, wallet: Wallet, *amounts: Any, **options: Any) -> Appr
     return asyncio.run(approve())
 
 
+def by_model(net: Devnet, wallet: Wallet, *amounts: Any, made_by: Any, awaited: bool, **options: Any) -> Approval:
+    model = made_by(model="openai/gpt-5-mini", private_key=wallet.private_key, network=net.network)
+    if awaited:
+        return asyncio.run(model.aensure_opg_approval(*amounts, **options))  # type: ignore[no-any-return]
+    approval: Approval = model.ensure_opg_approval(*amounts, **options)
+    model.close()
+    return approval
+
+
 both = pytest.mark.parametrize("approve", [by_sync, by_async])
+BY_MODELS = [
+    partial(by_model, made_by=made_by, awaited=awaited)
+    for made_by in (ChatOpenGradient, OpenGradientLLM)
+    for awaited in (False, True)
+]
 
 
-@both
+@pytest.mark.parametrize("approve", [by_sync, by_async, *BY_MODELS])
 def test_approval_is_sent_where_it_is_needed(evm: Devnet, approve: Callable[..., Approval]) -> None:
     """Twice the minimum; every step is told; the chain agrees."""
     wallet = evm.new_wallet(allowance=OPG // 2)

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -210,7 +210,7 @@ def test_one_file_is_one_budget_and_one_switch(net: Devnet, tmp_path: Path) -> N
             one.chat(MODEL, HI)
 
 
-def test_chain_gives_back_what_was_not_taken(own_evm: Devnet) -> None:
+def test_chain_gives_back_what_was_not_taken(own_evm: Devnet, pass_time: Callable[[Devnet, float], None]) -> None:
     """Settled for less, cancelled, unused after the deadline, and still pending."""
     net = own_evm
     wallet = net.new_wallet()
@@ -232,6 +232,7 @@ def test_chain_gives_back_what_was_not_taken(own_evm: Devnet) -> None:
         assert asyncio.run(AsyncClient(engine=payer.engine).reconcile_spending()).authorized == taken
 
         payer.chat(MODEL, HI)
-        chain_of(net).passed(400)
+        net.kill(net.enclaves[0])  # it will not settle
+        pass_time(net, 400)
         assert payer.reconcile_spending().authorized == taken
         assert payer.engine.budget.store.entries() == []

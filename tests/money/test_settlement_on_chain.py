@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from og_integrations.cli import main
-from og_integrations.client import collect_receipts
-from og_integrations.client.settlement import asettlement_of, settlement_of
+from og_integrations.client import Receipt, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.evm import call_data
 from og_integrations.devnet.payment_chain import FACILITATOR_ADDRESS
@@ -41,7 +40,7 @@ def test_conversation_is_settled_for_exactly_its_cost(evm: Devnet) -> None:
     assert len({receipt["payment"]["payment_hash"] for receipt in receipts}) == 1
     assert settlement.error is None
     assert (OPG - evm.chain.balance(wallet.address), evm.chain.balance(settlement.pay_to)) == (cost, cost)
-    found = settlement_of(receipts[0], rpc_url=evm.rpc_url)
+    found = Receipt(receipts[0]).settlement(evm.rpc_url)
     assert (found.status, found.amount) == (SettlementStatus.SETTLED, cost)
     assert found.transaction_hash == settlement.transaction_hash
 
@@ -70,10 +69,10 @@ def test_settling_is_refused_beyond_what_was_signed(evm: Devnet) -> None:
 def test_late_settlement_is_refused_and_the_payment_unused(own_evm: Devnet) -> None:
     """Pending until the deadline, then unused for ever."""
     paid = pay(own_evm, own_evm.new_wallet())
-    assert settlement_of(paid.receipt, rpc_url=own_evm.rpc_url).status is SettlementStatus.PENDING
+    assert Receipt(paid.receipt).settlement(own_evm.rpc_url).status is SettlementStatus.PENDING
     chain_of(own_evm).passed(400)
     assert settle(own_evm, paid, 1) == f"SignatureExpired({paid.authorization.deadline})"
-    assert settlement_of(paid.receipt, rpc_url=own_evm.rpc_url).status is SettlementStatus.UNUSED
+    assert Receipt(paid.receipt).settlement(own_evm.rpc_url).status is SettlementStatus.UNUSED
 
 
 def test_settlement_is_found_among_others_and_long_after(own_evm: Devnet) -> None:
@@ -86,11 +85,11 @@ def test_settlement_is_found_among_others_and_long_after(own_evm: Devnet) -> Non
     node = chain_of(own_evm).node
     node.rpc("anvil_mine", hex(500), hex(2))
     for paid, amount in ((first, 7), (second, 8)):
-        found = settlement_of(paid.receipt, rpc_url=own_evm.rpc_url)
+        found = Receipt(paid.receipt).settlement(own_evm.rpc_url)
         assert (found.status, found.amount) == (SettlementStatus.SETTLED, amount)
         receipt = node.rpc("eth_getTransactionReceipt", found.transaction_hash)
         assert int(receipt["blockNumber"], 16) == found.block_number
-        assert asyncio.run(asettlement_of(paid.receipt, rpc_url=own_evm.rpc_url)) == found
+        assert asyncio.run(Receipt(paid.receipt).asettlement(own_evm.rpc_url)) == found
 
 
 def test_cancellation_by_the_owner_is_told_apart(evm: Devnet) -> None:
@@ -101,7 +100,7 @@ def test_cancellation_by_the_owner_is_told_apart(evm: Devnet) -> None:
     data = call_data("invalidateUnorderedNonces(uint256,uint256)", nonce >> 8, 1 << (nonce & 255))
     receipt = chain_of(evm).node.transact(wallet.address, PERMIT2_ADDRESS, data)
     assert settle(evm, paid, 1) == "InvalidNonce()"
-    found = settlement_of(paid.receipt, rpc_url=evm.rpc_url)
+    found = Receipt(paid.receipt).settlement(evm.rpc_url)
     assert (found.status, found.amount) == (SettlementStatus.CANCELLED, 0)
     assert found.transaction_hash == receipt["transactionHash"]
 
@@ -115,7 +114,7 @@ def test_late_cancellation_is_not_taken_for_a_settlement(own_evm: Devnet) -> Non
     data = call_data("invalidateUnorderedNonces(uint256,uint256)", nonce >> 8, 1 << (nonce & 255))
     chain_of(own_evm).node.transact(wallet.address, PERMIT2_ADDRESS, data)
     with pytest.raises(DiscoveryError, match="neither settlement nor cancellation"):
-        settlement_of(paid.receipt, rpc_url=own_evm.rpc_url)
+        Receipt(paid.receipt).settlement(own_evm.rpc_url)
 
 
 def test_command_says_what_the_chain_says(evm: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +137,7 @@ def test_node_of_another_chain_is_detected(evm: Devnet) -> None:
     receipt = pay(evm, evm.new_wallet()).receipt
     receipt["payment"] |= {"network": "eip155:84532"}
     with pytest.raises(ConfigurationError, match="serves chain 8453, expected 84532"):
-        settlement_of(receipt, rpc_url=evm.rpc_url)
+        Receipt(receipt).settlement(evm.rpc_url)
 
 
 def test_digest_is_what_permit2_checks(evm: Devnet) -> None:

@@ -21,7 +21,16 @@ def test_missing_langchain_says_how_to_install_it() -> None:
 
 
 def test_import_loads_no_client_and_no_cryptography() -> None:
-    heavy = {"httpx", "web3", "eth_account", "eth_abi", "cryptography", "og_integrations.client", "llama_index"}
+    heavy = {
+        "httpcore",
+        "httpx",
+        "web3",
+        "eth_account",
+        "eth_abi",
+        "cryptography",
+        "og_integrations.client",
+        "llama_index",
+    }
     code = f"import sys, og_integrations.langchain; print(*sorted({heavy} & sys.modules.keys()))"
     done = run(code)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
@@ -31,7 +40,7 @@ def test_making_a_model_loads_no_client() -> None:
     code = (
         "import sys; from og_integrations.langchain import ChatOpenGradient\n"
         "ChatOpenGradient(model='openai/gpt-5', private_key='11' * 32)\n"
-        "print(*sorted({'httpx', 'eth_account', 'og_integrations.client'} & sys.modules.keys()))"
+        "print(*sorted({'httpcore', 'httpx', 'eth_account', 'og_integrations.client'} & sys.modules.keys()))"
     )
     done = run(code)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr

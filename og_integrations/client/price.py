@@ -1,0 +1,63 @@
+"""
+What the next call may cost: a gateway's own offer, asked for without paying (PROTOCOL §3.1).
+
+The request is a real one, since gateways answer no other; but its prompt says nothing, and it goes to an
+enclave whose certificate is pinned.
+"""
+
+import time
+from collections.abc import Collection, Generator
+from typing import Any
+
+from og_integrations.client.connections import SyncConnections
+from og_integrations.client.drivers import SyncDriver
+from og_integrations.client.engine import Engine
+from og_integrations.errors import DiscoveryError, GatewayError, SigningError
+from og_integrations.protocol.payment_flow import ask_price
+from og_integrations.protocol.x402 import ReplyHead, Requirement
+
+PROMPT = "ping"
+TIMEOUT = 15.0
+"""Seconds for each wait: an offer comes before any model is asked."""
+
+
+class NobodySigner:
+    """A wallet that signs nothing: asking cannot pay."""
+
+    address = ""
+
+    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+        """Raise `SigningError`."""
+        raise SigningError("A price was asked for, and nothing is to be signed.")
+
+
+def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Requirement:
+    """
+    Return what an enclave, none of those whose ids are in `avoid`, asks for a call of `model`.
+
+    Raises `OfferRefusedError` if the engine's `SpendPolicy` would not sign it, `MalformedOfferError`,
+    `GatewayError` if it asks for nothing, and what finding and reaching an enclave raises.
+    """
+    call = engine.prepare_chat(model, [{"role": "user", "content": PROMPT}], timeout=TIMEOUT)
+    connections = SyncConnections()
+    driver = SyncDriver(call, connections, engine.directory, NobodySigner())
+    try:
+        return driver.run(_asking(engine, call.path, avoid))
+    finally:
+        driver.close()
+        connections.close()
+
+
+def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any, Any, Requirement]:
+    enclave = yield from engine.directory.choose(time.time(), avoid)
+    if not enclave.certificate:
+        raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
+    answer = yield from ask_price(engine.route(enclave, path), engine.book)
+    if isinstance(answer, ReplyHead):
+        error = GatewayError(
+            f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "
+            "Nothing was paid. Try again later: calls would fail as well."
+        )
+        error.status = answer.status
+        raise error
+    return answer

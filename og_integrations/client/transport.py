@@ -1,0 +1,205 @@
+"""
+One HTTP exchange: a request goes out, the head of its answer comes back, the body follows as it is read.
+
+Our own connections are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which
+would let gateways recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less.
+`client.lent` does the same with a user's own httpx client. Failures are httpcore's in both cases;
+`translated_errors` makes them ours.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import og_integrations
+from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
+
+if TYPE_CHECKING:
+    import httpcore
+
+CONNECT_TIMEOUT = 10.0
+MAX_CONNECTIONS = 100
+KEEP_IDLE = 5.0
+"""Seconds for which an unused connection is kept; servers close theirs later."""
+_USER_AGENT = f"og-integrations/{og_integrations.__version__}"
+_PATH = "/%:@!$&'()*+,;=-._~?"
+"""What a path and a query may hold as it is (RFC 3986)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """
+    A POST of `body` to `url`, a GET if there is none.
+
+    `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    timeout: float
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        return "GET" if self.body is None else "POST"
+
+    def timeouts(self) -> dict[str, float]:
+        """Return the limits of each kind of wait, as httpcore and httpx name them."""
+        most = self.timeout
+        return {"connect": min(most, CONNECT_TIMEOUT), "read": most, "write": most, "pool": most}
+
+
+@dataclass(slots=True)
+class Reply:
+    """The head of an answer, duplicates kept; `parts` reads its body, `close` lets its connection go."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    parts: Iterator[bytes]
+    close: Callable[[], None]
+
+
+@dataclass(slots=True)
+class AsyncReply:
+    """The same, to be awaited."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    parts: AsyncIterator[bytes]
+    aclose: Callable[[], Awaitable[None]]
+
+
+class Pool:
+    """Our own connections, all with one TLS context."""
+
+    is_closed = False
+    """A pool that was closed opens new connections when it is used again."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        import httpcore
+
+        self._pool = httpcore.ConnectionPool(context or public_context(), **_limits())
+
+    def send(self, request: Outgoing) -> Reply:
+        """Send `request` and return the answer's head. Raises httpcore's errors."""
+        response = self._pool.handle_request(_outgoing(request))
+        return Reply(response.status, _headers(response.headers), response.iter_stream(), response.close)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+class AsyncPool:
+    """Our own connections on one event loop, all with one TLS context."""
+
+    is_closed = False
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        import httpcore
+
+        self._pool = httpcore.AsyncConnectionPool(context or public_context(), **_limits())
+
+    async def send(self, request: Outgoing) -> AsyncReply:
+        """Send `request` and return the answer's head. Raises httpcore's errors."""
+        response = await self._pool.handle_async_request(_outgoing(request))
+        return AsyncReply(response.status, _headers(response.headers), response.aiter_stream(), response.aclose)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+
+@contextmanager
+def translated_errors(what: str) -> Iterator[None]:
+    """
+    Turn httpcore's exceptions into ours: `ConnectionFailedError` if nothing of the request was sent
+    (no connection, TLS failure, no free connection), `ConnectionLostError` otherwise.
+    """
+    import httpcore
+
+    try:
+        yield
+    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol) as exc:
+        if _is_certificate_failure(exc):
+            raise CertificateMismatchError(
+                f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
+                "sent: someone may be in between, or the enclave was renewed a moment ago."
+            ) from exc
+        raise ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.") from exc
+    except httpcore.TimeoutException as exc:
+        raise _lost(f"{what} did not answer in time.", timed_out=True) from exc
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as exc:
+        raise _lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False) from exc
+
+
+@lru_cache(maxsize=1)
+def public_context() -> ssl.SSLContext:
+    """Return the context for what is not pinned: RPC nodes, and gateways given by URL."""
+    # Reading the public CAs takes 20 ms, and every client of an RPC node would do it.
+    import certifi
+
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+def _outgoing(request: Outgoing) -> "httpcore.Request":
+    import httpcore
+
+    url, host = _target(request.url)
+    headers: list[tuple[bytes | str, bytes | str]]
+    headers = [("Host", host), ("User-Agent", _USER_AGENT), *request.headers.items()]
+    if request.body is not None:
+        headers.append(("Content-Length", str(len(request.body))))
+    extensions = {"timeout": request.timeouts()}
+    return httpcore.Request(request.method, url, headers=headers, content=request.body, extensions=extensions)
+
+
+@lru_cache(maxsize=256)
+def _target(url: str) -> "tuple[httpcore.URL, str]":
+    """Return where `url` leads to, and the Host header. Raises `ConnectionFailedError` if it is no http(s) URL."""
+    import httpcore
+
+    try:
+        # `urlsplit` drops line breaks without a word.
+        parts = urlsplit(url if url.isprintable() else "")
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError(url)
+    except ValueError as exc:
+        raise ConnectionFailedError(
+            f"{url[:80]!r} is no address of a server, expected http(s)://host[:port]. Nothing was sent."
+        ) from exc
+    target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
+    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), shown
+
+
+def _headers(raw: "Sequence[tuple[bytes, bytes]]") -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+
+
+def _limits() -> dict[str, Any]:
+    return {
+        "max_connections": MAX_CONNECTIONS,
+        "max_keepalive_connections": MAX_CONNECTIONS,
+        "keepalive_expiry": KEEP_IDLE,
+    }
+
+
+def _lost(message: str, *, timed_out: bool) -> ConnectionLostError:
+    error = ConnectionLostError(message)
+    error.timed_out = timed_out
+    return error
+
+
+def _is_certificate_failure(exc: BaseException | None) -> bool:
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False

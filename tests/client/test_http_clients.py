@@ -1,0 +1,114 @@
+"""A user's own HTTP client: pinned like ours, or nothing of it is believed; and the headers of one's own."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from og_integrations.client import AsyncClient, Client
+from og_integrations.devnet import Devnet
+from og_integrations.errors import (
+    CertificateMismatchError,
+    ConfigurationError,
+    DiscoveryError,
+    GatewayError,
+    PaymentInDoubtError,
+)
+from tests.client.asking import user
+from tests.client.conftest import MODEL
+
+
+def trusting(_context: Any) -> httpx.Client:
+    """As people switch off what is in their way."""
+    return httpx.Client(verify=False)
+
+
+def test_client_that_ignores_the_context_is_caught_before_anything_is_sent(
+    net: Devnet, make_client: Callable[..., Client]
+) -> None:
+    net.inject("wrong_certificate")
+    with pytest.raises(CertificateMismatchError, match=r"Nothing was sent: make it with the ssl_context"):
+        make_client(http_client=trusting, max_retries=0).chat(MODEL, user("secret"))
+    assert net.stats().requests == 0
+
+
+async def test_async_client_that_ignores_the_context_is_caught_before_anything_is_sent(
+    net: Devnet, make_async_client: Callable[..., AsyncClient]
+) -> None:
+    net.inject("wrong_certificate")
+    client = make_async_client(http_client=lambda _context: httpx.AsyncClient(verify=False), max_retries=0)
+    with pytest.raises(CertificateMismatchError, match=r"Nothing was sent: make it with the ssl_context"):
+        await client.chat(MODEL, user("secret"))
+    assert net.stats().requests == 0
+
+
+def test_client_that_proves_the_same_certificate_is_as_good(net: Devnet, make_client: Callable[..., Client]) -> None:
+    """Its TLS trusts everybody, but what it met was the enclave: the handshake has proven that."""
+    receipt = make_client(http_client=trusting).chat(MODEL, user("hi")).receipt
+    assert {"id": "channel", "result": "pass", "detail": "TLS pinned to the enclave's certificate"} in receipt["checks"]
+
+
+def test_client_whose_channel_cannot_be_seen_is_not_believed(net: Devnet, make_client: Callable[..., Client]) -> None:
+    """A transport of one's own, without a socket to look at."""
+
+    def make(context: Any) -> httpx.Client:
+        if context is None:
+            return httpx.Client()
+        return httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={})))
+
+    with pytest.raises(ConfigurationError, match=r"not known to be pinned .* so its answer is not used"):
+        make_client(http_client=make).chat(MODEL, user("hi"))
+
+
+def test_client_that_follows_redirects_does_not_here(net: Devnet, make_client: Callable[..., Client]) -> None:
+    net.inject("redirect")
+    client = make_client(http_client=lambda context: httpx.Client(verify=context or True, follow_redirects=True))
+    with pytest.raises((GatewayError, PaymentInDoubtError), match="HTTP 307"):
+        client.chat(MODEL, user("hi"))
+    assert net.stats().signatures == 1
+
+
+def test_client_that_was_closed_is_asked_for_again(net: Devnet, make_client: Callable[..., Client]) -> None:
+    made: list[httpx.Client] = []
+
+    def make(context: Any) -> httpx.Client:
+        made.append(httpx.Client(verify=context or True))
+        return made[-1]
+
+    client = make_client(http_client=make)
+    client.chat(MODEL, user("hi"))
+    for old in made:
+        old.close()
+    assert client.chat(MODEL, user("hi")).receipt["status"] == "verified"
+
+
+def test_ready_client_that_was_closed_says_so() -> None:
+    ready = httpx.Client()
+    ready.close()
+    with Devnet(tls=False) as net:
+        url = net.enclaves[0].endpoint
+        client = Client(private_key=net.private_key, network=net.network, gateway_url=url, http_client=ready)
+        with client, pytest.raises(ConfigurationError, match="http_client that was given is closed"):
+            client.chat(MODEL, user("hi"))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[bad", "http://a..b", "ftp://host", "http://", "http://a\nb", "http://h:99999"]
+)
+def test_address_that_is_none_is_an_error_of_ours(net: Devnet, url: str) -> None:
+    with (
+        Client(private_key=net.private_key, network=replace(net.network, registry_rpc_url=url)) as client,
+        pytest.raises(DiscoveryError, match="no address of a server"),
+    ):
+        client.chat(MODEL, user("hi"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-settlement-type": "individual"}, {"AUTHORIZATION": "Bearer x"}, {"X Y": "1"}, {"X": "é"}, {"X": 1}, {1: "x"}],
+)
+def test_default_header_that_is_ours_or_cannot_be_sent_is_refused(net: Devnet, headers: Any) -> None:
+    with pytest.raises(ConfigurationError, match="default_headers"):
+        Client(private_key=net.private_key, network=net.network, default_headers=headers)

@@ -1,0 +1,157 @@
+"""A node that lies or is dead gives nothing back to a budget, as far as that can be known."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from og_integrations.client import reconciling
+from og_integrations.client.reconciling import overdue_asker, reconcile
+from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.networks import BASE
+from og_integrations.protocol.account import SKEW, HoldState
+from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.reclaiming import Findings
+from tests.money.nodes import Node, receipt_of
+from tests.protocol.test_settlement import PERMIT, calldata
+
+CAP = PERMIT.amount
+OVER = PERMIT.deadline + SKEW + 1
+
+
+def budget(count: int = 1) -> Budget:
+    """Return a budget with accepted authorizations, none of which is explained."""
+    made = Budget(SpendPolicy(), threading.RLock())
+    for _ in range(count):
+        made.hold(CAP, now=1_600, authorization=PERMIT).settle()
+    return made
+
+
+def ask(account: Budget, node: Node, now: int, enough: Callable[[], bool] = lambda: False) -> Findings:
+    """Ask as a call does that met the total."""
+    found = Findings()
+    node.run(overdue_asker(account.store, BASE, lambda: now)(account.overdue(now, "total"), enough, found))
+    return found
+
+
+def test_honest_node_gives_back_what_was_not_taken() -> None:
+    """Settled for less, or not at all."""
+    for settled, left in ((7, 7), (CAP, CAP), (None, 0)):
+        account = budget()
+        assert ask(account, Node(OVER, settled), OVER).corrected == 1
+        assert (account.authorized(OVER), account.store.entries()) == (left, [])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Node(OVER - 1),  # late: its newest block is not yet past the deadline
+        Node(OVER, eth_getBlockByNumber={"number": hex(900), "timestamp": hex(PERMIT.deadline)}),
+        Node(OVER, eth_getBlockByNumber={"number": None, "timestamp": hex(OVER)}),
+        Node(OVER, eth_call="0x"),
+        Node(OVER, settled=0),
+        Node(OVER, settled=CAP + 1),
+        Node(OVER, settled=7, eth_getLogs=[]),
+        Node(OVER, settled=7, eth_getTransactionByHash=None),
+        Node(OVER, settled=7, eth_getTransactionByHash={"hash": "0x" + "cd" * 32, "input": "0x" + calldata(7).hex()}),
+        Node(OVER, settled=7, eth_getTransactionReceipt=receipt_of(Node(OVER, 7), transactionHash="0x" + "cd" * 32)),
+        Node(OVER, settled=7, eth_getTransactionReceipt=receipt_of(Node(OVER, 7), status="0x0")),
+        Node(OVER, settled=7, eth_getTransactionReceipt=receipt_of(Node(OVER, 7), blockNumber=hex(1_001))),
+        Node(OVER, settled=7, eth_getTransactionReceipt=receipt_of(Node(OVER, 7), blockNumber=hex(499))),
+        Node(OVER, settled=7, eth_getTransactionReceipt=receipt_of(Node(OVER, 7), logs=[])),
+    ],
+)  # fmt: skip
+def test_lie_that_can_be_known_gives_nothing_back(node: Node) -> None:
+    account = budget()
+    assert ask(account, node, OVER).corrected == 0
+    node.run(reconcile(account, BASE, OVER))
+    assert account.authorized(OVER) == CAP
+    assert len(account.store.entries()) == 1
+
+
+def test_node_ahead_of_our_clock_gives_nothing_back() -> None:
+    """It says that the deadline is over; by our own clock it is not."""
+    account = budget()
+    ahead = Node(OVER + 10**6)
+    ahead.run(reconcile(account, BASE, OVER - 1))
+    assert ask(account, ahead, OVER - 1).corrected == 0
+    assert account.authorized(OVER) == CAP
+    ahead.run(reconcile(account, BASE, OVER))
+    assert account.authorized(OVER) == 0
+
+
+def test_settlement_is_final_before_the_deadline_for_who_asks() -> None:
+    """A used nonce cannot be used again. Calls do not ask so early."""
+    account, early = budget(), Node(1_700, settled=7)
+    assert ask(account, early, 1_700).corrected == 0
+    early.run(reconcile(account, BASE, 1_700))
+    assert account.authorized(1_700) == 7
+
+
+def test_held_authorization_is_not_corrected() -> None:
+    """Its call is not over."""
+    account = Budget(SpendPolicy(), threading.RLock())
+    hold = account.hold(CAP, now=1_600, authorization=PERMIT)
+    for node in (Node(OVER), Node(OVER, settled=7)):
+        node.run(reconcile(account, BASE, OVER))
+        assert ask(account, node, OVER).corrected == 0
+    assert (account.authorized(OVER), hold.state) == (CAP, HoldState.HELD)
+
+
+def test_dead_node_is_said() -> None:
+    """At once, or in the middle; what was found until then is kept."""
+    account, node = budget(3), Node(OVER, settled=7)
+    node.dead = True
+    with pytest.raises(DiscoveryError, match="No connection"):
+        ask(account, node, OVER)
+    node.dead = False
+
+    def die() -> bool:
+        node.dead = True
+        return False
+
+    found = ask(account, node, OVER, enough=die)
+    assert (found.corrected, list(found.in_vain)) == (1, ["2", "3"])
+    assert "No connection" in found.in_vain["2"]
+    assert account.authorized(OVER) == 7 + 2 * CAP
+
+
+def test_node_of_another_chain_is_said() -> None:
+    account = budget()
+    with pytest.raises(ConfigurationError, match="serves chain 1, expected 8453"):
+        ask(account, Node(OVER, eth_chainId="0x1"), OVER)
+
+
+def test_other_chains_authorizations_are_left_alone() -> None:
+    """One store may serve wallets on two networks."""
+    account = Budget(SpendPolicy(), threading.RLock())
+    account.hold(CAP, now=1_600, authorization=dataclasses.replace(PERMIT, chain_id=84532)).settle()
+    node = Node(OVER)
+    assert ask(account, node, OVER).corrected == 0
+    assert set(node.calls) == {"eth_chainId"}
+    assert account.authorized(OVER) == CAP
+
+
+def test_slow_node_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call does not hang on thousands of answers; it says what took too long."""
+    passed = iter(range(10**6))
+
+    class Slow:
+        @staticmethod
+        def monotonic() -> float:
+            return float(next(passed))
+
+    monkeypatch.setattr(reconciling, "time", Slow)
+    account, node = budget(3), Node(OVER, settled=7)
+    found: Any = ask(account, node, OVER)
+    assert found.corrected <= 1
+    assert any("took more than 30 s" in reason for reason in found.in_vain.values())
+    assert node.calls.total() < 40
+
+
+def test_asking_ends_when_it_is_enough() -> None:
+    account, node = budget(3), Node(OVER)
+    assert ask(account, node, OVER, enough=lambda: True).corrected == 1
+    assert account.authorized(OVER) == 2 * CAP

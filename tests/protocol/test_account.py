@@ -1,0 +1,68 @@
+"""What is remembered of each authorization, how long, and how it is told."""
+
+import threading
+
+import pytest
+
+from og_integrations.networks import OPG
+from og_integrations.protocol import account
+from og_integrations.protocol.account import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
+from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.permit2 import Permit2Authorization
+from tests.protocol.test_settlement import PERMIT
+
+DEADLINE = PERMIT.deadline
+
+
+def entry(
+    state: HoldState, *, name: str = "one", at: int = 0, authorization: Permit2Authorization | None = PERMIT
+) -> Entry:
+    return Entry(id=name, amount=7, at=at, state=state, authorization=authorization)
+
+
+@pytest.mark.parametrize("state", [HoldState.SETTLED, HoldState.IN_DOUBT])
+def test_entry_is_overdue_when_nobody_can_take_it(state: HoldState) -> None:
+    """After its deadline, and after as much as clocks may differ."""
+    assert not entry(state).overdue(DEADLINE + SKEW)
+    assert entry(state).overdue(DEADLINE + SKEW + 1)
+    assert not entry(state, authorization=None).overdue(DEADLINE + DAY)
+    assert not entry(state).in_use(0)
+
+
+def test_held_entry_is_in_use_until_it_must_be_abandoned() -> None:
+    assert entry(HoldState.HELD).in_use(DEADLINE + ABANDONED)
+    assert not entry(HoldState.HELD).overdue(DEADLINE + ABANDONED)
+    assert entry(HoldState.HELD).overdue(DEADLINE + ABANDONED + 1)
+
+
+def test_entry_that_the_chain_can_still_explain_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day later it may still be given back; only where there are too many, the oldest count for ever."""
+    store = MemoryStore(threading.RLock())
+    for number in range(5):
+        claimed = entry(HoldState.SETTLED, name=str(number), at=number)
+        store.claim(claimed, lambda account: None)
+    later = 3 * DAY
+    assert store.account(later).authorized == 35
+    assert len(store.entries()) == 5
+    store.correct("0", 1)
+    assert store.account(later) == Account(authorized=29)
+    monkeypatch.setattr(account, "MOST_UNEXPLAINED", 2)
+    assert store.account(later) == Account(authorized=29)
+    assert [item.id for item in store.entries()] == ["3", "4"]
+
+
+def test_report_says_what_is_left() -> None:
+    """Sums, limits and the switch; a limit that is overdrawn leaves nothing."""
+    budget = Budget(SpendPolicy.of({"total": "5", "per_hour": "1"}), threading.RLock())
+    budget.hold(OPG, now=DAY).settle()
+    budget.hold(OPG // 2, now=DAY + HOUR).doubt()
+    assert str(budget.spent(DAY + HOUR)).splitlines() == [
+        "authorized        1.5 OPG of 5, 3.5 left",
+        "of it in doubt    0.5 OPG",
+        "in the last hour  0.5 OPG of 1, 0.5 left",
+        "in the last day   1.5 OPG",
+        "spending          allowed",
+    ]
+    budget.store.stop("lunch")
+    assert str(budget.spent(0)).endswith("spending          stopped: lunch")
+    assert "of 1, 0 left" in str(Account(last_hour=2 * OPG, limits=(("per_hour", OPG),)))
