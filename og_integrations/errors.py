@@ -51,10 +51,13 @@ class OpenGradientError(Exception):
     Base of all errors of this package.
 
     `receipt` is the receipt of the failed call as a plain dict where one could be made (its
-    `status` is then `"unverified"`), else None.
+    `status` is then `"unverified"`), else None. `blames_enclave` says whether this is the doing of the
+    enclave that was asked, and not of the request, the wallet or its owner: the next calls then go to
+    another one, if there is any.
     """
 
     receipt: dict[str, Any] | None = None
+    blames_enclave: bool = False
 
 
 class ConfigurationError(OpenGradientError):
@@ -88,6 +91,7 @@ class ConnectionLostError(OpenGradientError):
     `timed_out` tells the two apart. After a payment left it is a `PaymentInDoubtError` instead.
     """
 
+    blames_enclave = True
     timed_out: bool = False
 
 
@@ -98,9 +102,13 @@ class PaymentError(OpenGradientError):
 class MalformedOfferError(PaymentError):
     """A 402 answer that does not hold exactly one readable x402 v2 offer; nothing was signed."""
 
+    blames_enclave = True
+
 
 class OfferRefusedError(PaymentError):
     """The `SpendPolicy` does not allow what the gateway asks for; nothing was signed."""
+
+    blames_enclave = True
 
 
 class SchemeRefusedError(OfferRefusedError):
@@ -128,13 +136,17 @@ class BudgetExceededError(OfferRefusedError):
     The amount is over the cap per authorization, or over what is left of a sum.
 
     `limit` names that sum in `SpendPolicy` (`"total"`, `"per_hour"`, `"per_day"`); it is empty for the cap.
+    Only the cap `blames_enclave`: any other enclave would find the sum as small.
     """
 
     limit: str = ""
+    blames_enclave = False
 
 
 class SpendingStoppedError(OfferRefusedError):
     """The owner's kill switch (`stop_spending`): nothing is authorized or sent until it is released."""
+
+    blames_enclave = False
 
 
 class SigningError(PaymentError):
@@ -155,6 +167,7 @@ class PaymentRefusedError(PaymentError):
 class PaymentInDoubtError(PaymentError):
     """Payment left, no complete answer came: it may have been charged. Never repeated by us."""
 
+    blames_enclave = True
     partial_text: str = ""
 
 
@@ -181,7 +194,11 @@ class ApprovalError(PaymentError):
 
 
 class GatewayError(OpenGradientError):
-    """The gateway answered with an HTTP error. `status` is its code; only 2xx answers are charged."""
+    """
+    The gateway answered with an HTTP error. `status` is its code; only 2xx answers are charged.
+
+    Errors about the request, and those of the provider behind the gateway, do not `blames_enclave`.
+    """
 
     status: int = 0
 
@@ -192,6 +209,8 @@ class MalformedReplyError(GatewayError):
 
     Unlike other `GatewayError`s it may have been charged: the answer was there, only not readable.
     """
+
+    blames_enclave = True
 
 
 class StreamFailedError(GatewayError):
@@ -208,6 +227,7 @@ class VerificationError(OpenGradientError):
     already shown when a stream failed its proof at the end.
     """
 
+    blames_enclave = True
     step: str = ""
     partial_text: str = ""
     checks: tuple[Any, ...] = ()

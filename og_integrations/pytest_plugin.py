@@ -23,6 +23,7 @@ to `Devnet`. With pytest-socket, allow 127.0.0.1. Needs `pip install 'og-integra
 Nothing but this file is loaded before a test asks for one of them.
 """
 
+import inspect
 import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,10 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         pytest.fail(f"{exc}; the devnet needs `pip install 'og-integrations[devnet]'`.", pytrace=False)
     marker = request.node.get_closest_marker(MARKER)
     options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
+    known = list(inspect.signature(Devnet).parameters)
+    if marker is not None and (marker.args or not options.keys() <= set(known)):
+        wrong = ", ".join([*map(repr, marker.args), *(name for name in options if name not in known)])
+        pytest.fail(f"@pytest.mark.{MARKER} got {wrong}, expected some of {', '.join(known)}, by name.", pytrace=False)
     with Devnet(**options) as net:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             monkeypatch.delenv(name)

@@ -87,7 +87,8 @@ def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command = commands.add_parser(
         "devnet",
         help="run the whole network on this machine",
-        description="Run chain, registry, gateways and a scripted model on 127.0.0.1 until Ctrl-C. Costs nothing.",
+        description="Run chain, registry, gateways and a scripted model on 127.0.0.1 until Ctrl-C. Costs nothing. "
+        "Exit code 1: a client misbehaved as far as its requests show, e.g. paid twice; the last lines say how.",
     )
     command.add_argument(
         "--port", type=_port, default=DEFAULT_PORT, help="of the chain's node; 0 is any free one (default: %(default)s)"

@@ -96,7 +96,7 @@ class Directory:
                 self._current = None
 
     def distrust(self, enclave: Enclave, now: float) -> None:
-        """An answer of `enclave` was not proven: leave it like one that is away, if there is another."""
+        """`enclave` lied, or did not do its part: leave it like one that is away, if there is another."""
         with self._lock:
             others = (tee_id for tee_id in self._listed if tee_id != enclave.tee_id)
             if all(self._cooling.get(tee_id, 0) > now for tee_id in others):

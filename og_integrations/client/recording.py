@@ -2,18 +2,27 @@
 Every call leaves its receipt with the open collectors, whatever stopped it.
 """
 
+import json
 import time
 from asyncio import CancelledError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
-from og_integrations.client.call import Progress
+from og_integrations.client.call import Call, Progress
 from og_integrations.client.collector import active_collectors
 from og_integrations.client.directory import Directory
-from og_integrations.errors import OpenGradientError, ToolChoiceNotHonoredError, VerificationError
+from og_integrations.errors import (
+    InvalidRequestError,
+    OpenGradientError,
+    ToolChoiceNotHonoredError,
+    VerificationError,
+)
+from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.x402 import SESSION, ReplyHead
 
 
 def wants_exchange() -> bool:
@@ -34,7 +43,7 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
     """
     Whatever stops the call inside leaves a receipt with status "unverified".
 
-    An enclave whose answer was not proven is left for another one of `directory`.
+    An enclave that is to blame for it is left for another one of `directory`; this call is not repeated.
     """
     try:
         yield
@@ -42,13 +51,33 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         # The answer itself was verified, and its receipt collected.
         raise
     except BaseException as exc:
-        receipt = build_receipt(progress.record(), checks=_failed_checks(exc))
+        record = replace(progress.record(), request_hash=_hash_of(progress.call))
+        receipt = build_receipt(record, checks=_failed_checks(exc))
         if isinstance(exc, OpenGradientError | CancelledError):
             exc.receipt = receipt  # type: ignore[union-attr]
-        if isinstance(exc, VerificationError) and progress.enclave is not None:
-            directory.distrust(progress.enclave, time.time())
+        if isinstance(exc, OpenGradientError):
+            if _is_no_gateways(progress.head):
+                exc.blames_enclave = True
+            if exc.blames_enclave and progress.enclave is not None:
+                directory.distrust(progress.enclave, time.time())
         collect(progress, receipt)
         raise
+
+
+def _is_no_gateways(head: ReplyHead | None) -> bool:
+    """Whether an answer that is not about the request came from something broken, or from someone else."""
+    if head is None or head.status < 500:
+        return head is not None and 300 <= head.status < 400
+    # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
+    return all(name.lower() != SESSION.lower() for name, _ in head.headers)
+
+
+def _hash_of(call: Call) -> str | None:
+    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
+    for hashing in HASHINGS:
+        with suppress(InvalidRequestError):
+            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+    return None
 
 
 def _failed_checks(exc: BaseException) -> list[Check]:

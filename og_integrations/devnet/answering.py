@@ -24,7 +24,7 @@ from og_integrations.devnet.data_settlement import (
 )
 from og_integrations.devnet.enclave import EnclaveKeys, Proof
 from og_integrations.devnet.faulting import Events, Trouble
-from og_integrations.devnet.forwarding import forwarded, refuses_format, reserialised
+from og_integrations.devnet.forwarding import cannot_be_asked, forwarded, reserialised
 from og_integrations.devnet.http import Reply
 from og_integrations.devnet.journal import Exchange
 from og_integrations.devnet.model import Answer, Family, Model, ModelCall, ProviderFailedError, StreamingModel, told
@@ -76,7 +76,7 @@ class Answerer:
     async def answer(self, job: Job) -> Reply:
         """Return the answer to `job`. Raises `InvalidRequestError` for what cannot be hashed."""
         job.exchange.streamed = streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
-        if refuses_format(job.body, job.family):
+        if cannot_be_asked(job.body, job.family):
             return failed("Stream setup failed") if streamed else failed()
         request_hash(job.path, job.body, self._generation)  # what cannot be hashed fails before the model is asked
         asked = forwarded(job.path, job.body, job.family, self._generation)

@@ -38,7 +38,7 @@ class Chain:
     """A fault may rewrite what the registry lists."""
     was_read: bool = False
     vouched: set[bytes] = field(default_factory=set)
-    """The certificates in the listings as they were sent, those of debug enclaves aside."""
+    """The certificates in the listings as they were sent, those of debug and retired enclaves aside."""
 
     def close(self) -> None:
         """The devnet stops."""
@@ -91,7 +91,8 @@ class Chain:
         ]
         shown = active if self.listed is None else self.listed(active)
         self.was_read = True
-        self.vouched |= {item.certificate for item in shown if item.pcr_hash != DEBUG_PCR_HASH}
+        good = (item for item in shown if item.enabled and item.pcr_hash != DEBUG_PCR_HASH)
+        self.vouched |= {item.certificate for item in good}
         return shown
 
     def vouches_for(self, certificate: bytes) -> bool | None:

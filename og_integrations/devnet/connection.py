@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from typing import NoReturn
 
 import h11
 
-from og_integrations.devnet.http import HungUpError, Piece, PieceKind, Pieces, Reply, Request
+from og_integrations.devnet.http import HungUpError, Peer, Piece, PieceKind, Pieces, Reply, Request
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 64 * 1024
@@ -40,6 +42,9 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        self._peer = Peer()
+        self._gone = asyncio.Event()
+        self._asked_for_head = False
 
     async def next_request(self) -> Request | None:
         """Return the next request, None when the peer is done. Raises `h11.RemoteProtocolError`."""
@@ -62,7 +67,25 @@ class Connection:
             else:
                 return None
 
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Note at once if the peer leaves while it is answered inside; what it pipelines is kept."""
+        watch = asyncio.create_task(self._read_on())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _read_on(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await self._reader.read(_READ_BYTES):
+                self._http.receive_data(data)
+        self._peer.left_at = time.monotonic()
+        self._gone.set()
+
     def _request(self, head: h11.Request, body: bytes) -> Request:
+        self._asked_for_head = head.method == b"HEAD"
         path, _, query = head.target.decode("ascii").partition("?")
         return Request(
             method=head.method.decode("ascii"),
@@ -71,6 +94,7 @@ class Connection:
             headers=tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers),
             body=body,
             connection=self.number,
+            peer=self._peer,
         )
 
     async def send(self, reply: Reply) -> bool:
@@ -81,6 +105,7 @@ class Connection:
         """
         if reply.wire is None and isinstance(reply.body, bytes):
             # The peer may act on the last byte at once, so what is counted comes first.
+            self._begin(reply)
             self._end(reply, finished=True)
             await self._write(b"".join([piece.data async for piece in self._pieces(reply)]))
         else:
@@ -97,6 +122,8 @@ class Connection:
         try:
             async with contextlib.aclosing(honest), contextlib.aclosing(sent):
                 async for piece in sent:
+                    if piece.kind is PieceKind.HEAD:
+                        self._begin(reply)
                     if piece.kind is PieceKind.END:
                         self._end(reply, finished=True)
                         finished = True
@@ -115,7 +142,7 @@ class Connection:
     async def _pieces(self, reply: Reply) -> Pieces:
         if isinstance(reply.body, bytes):
             yield Piece(PieceKind.HEAD, self._head(reply, None if reply.chunked else len(reply.body)))
-            if reply.body:
+            if reply.body and not self._asked_for_head:
                 yield Piece(PieceKind.BODY, self._encode(h11.Data(data=reply.body)))
         else:
             async with contextlib.aclosing(reply.body) as chunks:
@@ -148,9 +175,13 @@ class Connection:
     def _encode(self, event: h11.Response | h11.Data | h11.EndOfMessage) -> bytes:
         return self._http.send(event) or b""
 
+    def _begin(self, reply: Reply) -> None:
+        if reply.on_begin is not None and self._peer.left_at is None:
+            reply.on_begin()
+
     def _end(self, reply: Reply, *, finished: bool) -> None:
         if reply.on_end is not None:
-            reply.on_end(finished)
+            reply.on_end(finished and self._peer.left_at is None)
 
     async def _write(self, data: bytes | None) -> None:
         if data:
@@ -162,9 +193,7 @@ class Connection:
 
     async def stall(self) -> NoReturn:
         """Send nothing more; end when the peer has gone."""
-        with contextlib.suppress(ConnectionError):
-            while await self._reader.read(_READ_BYTES):
-                pass
+        await self._gone.wait()
         self.hang_up()
 
     async def close(self) -> NoReturn:

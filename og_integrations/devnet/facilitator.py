@@ -4,13 +4,15 @@ The x402 facilitator: says whether a payment is good, and settles sessions on th
 The checks come in the order of the published facilitator, with its words (PROTOCOL §3.5).
 """
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.chain import UNLIMITED, Chain
 from og_integrations.devnet.journal import Settlement
+from og_integrations.devnet.wallet import Wallet
 from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization
@@ -74,6 +76,15 @@ class Facilitator:
         if self._chain.nonce_is_used(permit.payer, permit.nonce):
             return "permit2_invalid_nonce"
         return None
+
+    def paid_by_another(self, permit: Permit2Authorization) -> Payment:
+        """Return a payment like `permit` of a wallet made for this, which can afford it."""
+        wallet = Wallet.new()
+        self._chain.fund(wallet.address, opg=permit.amount, allowance=UNLIMITED, native=10**18)
+        theirs = replace(permit, payer=wallet.address, nonce=secrets.randbits(256))
+        signable = encode_typed_data(full_message=theirs.typed_data())
+        signature = bytes(Account.sign_message(signable, wallet.private_key).signature)
+        return Payment(authorization=theirs, signature="0x" + signature.hex())
 
     def settle(self, authorization: Permit2Authorization, amount: int, *, session: str) -> Settlement | None:
         """Settle `amount` base units of a session; None for 0, which sends no transaction."""

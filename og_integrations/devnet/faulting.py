@@ -42,6 +42,8 @@ class Fault:
     as_impostor      sign with a key that no registry knows
     signed           the JSON answer, after signing
     events           the events of a stream, after signing
+    stolen_session   name another payer's session
+    elsewhere        send whoever paid to a stranger
     reply            status and headers of a paid answer
     wire             the bytes of a paid answer
     whole_wire       the same, if it is not streamed
@@ -69,6 +71,8 @@ class Fault:
     as_impostor: bool | None = None
     signed: Callable[[JsonObject], JsonObject] | None = None
     events: Callable[[Events], Events] | None = None
+    stolen_session: bool | None = None
+    elsewhere: bool | None = None
     reply: Callable[[Reply], Reply] | None = None
     wire: WireFault | None = None
     whole_wire: WireFault | None = None
@@ -98,8 +102,9 @@ class Armed:
 
 @dataclass(slots=True)
 class FaultBoard:
-    """The armed faults of one devnet, and the key of the impostor that some of them need."""
+    """The armed faults of one devnet, and what some of them need: an impostor's key, a stranger's URL."""
 
+    stranger: str
     armed: list[Armed] = field(default_factory=list)
     impostor: EnclaveKeys = field(default_factory=EnclaveKeys, repr=False)
 
@@ -115,9 +120,9 @@ class FaultBoard:
         """The faults that may act at `enclave`."""
         return [armed for armed in self.armed if armed.enclave in {None, enclave}]
 
-    def shows_wrong_certificate(self, enclave: str) -> bool:
-        """Whether this handshake shall show the impostor's certificate."""
-        return any(armed.fault.certificate and armed.spend() for armed in self.at(enclave))
+    def in_handshake(self, enclave: str) -> Fault | None:
+        """The fault by which this handshake shall show the impostor's certificate, if any."""
+        return next((armed.fault for armed in self.at(enclave) if armed.fault.certificate and armed.spend()), None)
 
     def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
         """What the registry shall list instead of `enclaves`."""
@@ -129,12 +134,9 @@ class FaultBoard:
             enclaves = armed.fault.registry(here) + others
         return enclaves
 
-    def rpc(self) -> Reply | None:
-        """What the node shall answer instead, if anything."""
-        for armed in self.at(None):
-            if armed.fault.rpc is not None and armed.spend():
-                return armed.fault.rpc()
-        return None
+    def at_node(self) -> Fault | None:
+        """The fault by which the node shall answer something else, if any."""
+        return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
 
 
 class Trouble:
@@ -197,6 +199,10 @@ class Trouble:
         """What is answered after paying, without asking the gateway."""
         return next((make(request) for make in self._at(lambda fault: fault.instead)), None)
 
+    def tells_stolen_session(self) -> bool:
+        """Whether the answer names another payer's session."""
+        return bool(self._at(lambda fault: fault.stolen_session))
+
     def hashed_request(self, request: JsonObject) -> JsonObject:
         """The request that is signed for."""
         return self._changed(request, lambda fault: fault.hashed_request)
@@ -225,6 +231,8 @@ class Trouble:
 
     def reply(self, reply: Reply) -> Reply:
         """A paid answer and its bytes."""
+        if self._at(lambda fault: fault.elsewhere):
+            reply = Reply(status=307, headers=[("Location", f"{self._board.stranger}/stolen"), *reply.headers])
         for change in self._at(lambda fault: fault.reply):
             reply = change(reply)
         faults = self._at(lambda fault: fault.wire)

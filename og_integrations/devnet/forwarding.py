@@ -1,6 +1,7 @@
 """Parsed request -> what reaches the model: the gateway drops more than it forwards (PROTOCOL §2)."""
 
 import json
+import math
 
 from og_integrations.devnet.model import Family, ModelRequest
 from og_integrations.devnet.script_text import text_of
@@ -73,8 +74,13 @@ def _as_system(message: JsonObject) -> JsonObject:
     return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
-def refuses_format(body: JsonObject, family: Family) -> bool:
-    """Whether the provider's adapter in the gateway fails on `response_format`."""
+def cannot_be_asked(body: JsonObject, family: Family) -> bool:
+    """Whether the provider's adapter in the gateway fails before anything is sent."""
+    temperature = _temperature(body, absent=0.0)
+    if temperature is not None and math.isnan(temperature):
+        # Uncaptured: Python reads NaN in JSON, and JSON Schema's limits do not exclude it, but the HTTP
+        # libraries of the providers' SDKs refuse to write it.
+        return True
     return family is Family.ANTHROPIC and (body.get("response_format") or {}).get("type") == "json_object"
 
 

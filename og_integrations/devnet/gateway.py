@@ -1,14 +1,12 @@
 """One TEE gateway: routes, and the order of checks that the real one has (PROTOCOL §3.6)."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable
 
 from og_integrations.devnet.answering import Answerer, Job
 from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.data_settlement import HEADER, mode_of
+from og_integrations.devnet.data_settlement import mode_of
 from og_integrations.devnet.enclave import LocalEnclave
+from og_integrations.devnet.entries import NOT_JSON, noted, parsed, watched
 from og_integrations.devnet.faulting import FaultBoard, Trouble
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Exchange, Journal
@@ -17,7 +15,6 @@ from og_integrations.devnet.paywall import Paywall
 from og_integrations.devnet.pricing import cost_of, family_of
 from og_integrations.devnet.replies import compact_reply, problem
 from og_integrations.devnet.schema import complaint
-from og_integrations.devnet.script_text import last_user_text
 from og_integrations.devnet.sessions import Session
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.canonical import APRIL
@@ -25,7 +22,6 @@ from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Usage
 from og_integrations.protocol.x402 import SESSION, session_ref
 
 _PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
-_NOT_JSON = object()
 
 
 class Gateway:
@@ -62,19 +58,31 @@ class Gateway:
 
     async def handle(self, request: Request) -> Reply:
         """Answer `request`."""
+        if request.path in _PAID_PATHS and request.method == "POST":
+            return await self._guarded(request)
+        # Where there is GET there is HEAD; the connection leaves the body out.
+        method = "GET" if request.method == "HEAD" else request.method
+        route = self._plain_routes.get((method, request.path))
+        return self._elsewhere(request) if route is None else route()
+
+    def _elsewhere(self, request: Request) -> Reply:
+        taken = [method for method, path in self._plain_routes if path == request.path]
         if request.path in _PAID_PATHS:
-            if request.method == "POST":
-                return await self._guarded(request)
-            return _not_allowed("POST, OPTIONS")
-        route = self._plain_routes.get((request.method, request.path))
-        if route is not None:
-            return route()
-        if any(path == request.path for _, path in self._plain_routes):
-            return _not_allowed("GET, HEAD, OPTIONS")
-        return problem(404)
+            taken = ["POST"]
+        if not taken:
+            return problem(404)
+        allowed = ", ".join(["GET, HEAD" if method == "GET" else method for method in taken] + ["OPTIONS"])
+        if request.method == "OPTIONS":
+            # Not captured; what the Allow header of a captured 405 promises, as Flask keeps it.
+            return Reply(status=200, headers=[("Content-Type", "text/html; charset=utf-8"), ("Allow", allowed)])
+        reply = problem(405)
+        reply.headers.append(("Allow", allowed))
+        return reply
 
     async def _guarded(self, request: Request) -> Reply:
-        exchange = self._note(request)
+        exchange = noted(
+            request, self._journal, enclave=self._enclave.tee_id, at=self._clock.now(), listed=self._listed()
+        )
         trouble = self._faults.trouble(exchange)
         if request.impostor:
             exchange.faults.append("wrong_certificate")
@@ -84,33 +92,14 @@ class Gateway:
             instead = trouble.instead(request)
             reply = instead or await self._survived(request, session, exchange, trouble)
             if instead is None:
-                reply.headers.append((SESSION, session.id))
+                told = self._paywall.stolen(session) if trouble.tells_stolen_session() else session
+                reply.headers.append((SESSION, told.id))
             reply = trouble.reply(reply)
             exchange.told_sessions = [session_ref(value) for name, value in reply.headers if name == SESSION]
         else:
             reply = session
         exchange.status = reply.status
-        reply.on_end = _noting(exchange)
-        return reply
-
-    def _note(self, request: Request) -> Exchange:
-        exchange = Exchange(
-            number=len(self._journal.exchanges) + 1,
-            at=self._clock.now(),
-            enclave=self._enclave.tee_id,
-            connection=request.connection,
-            method=request.method,
-            path=request.path,
-            prompt=_prompt_of(_parsed(request)),
-            settlement=mode_of(request),
-            settlement_word=request.header(HEADER),
-            impostor=request.impostor,
-            body=hashlib.sha256(request.path.encode() + b"\0" + request.body).hexdigest()[:16],
-            began=time.monotonic(),
-            listed=self._listed(),
-        )
-        self._journal.exchanges.append(exchange)
-        return exchange
+        return watched(reply, exchange)
 
     async def _survived(self, request: Request, session: Session, exchange: Exchange, trouble: Trouble) -> Reply:
         try:
@@ -120,7 +109,7 @@ class Gateway:
             return problem(500)
 
     async def _served(self, request: Request, session: Session, exchange: Exchange, trouble: Trouble) -> Reply:
-        body = _parsed(request)
+        body = parsed(request)
         model = body.get("model") if isinstance(body, dict) else None
         family = self._family_of(model) if isinstance(model, str) else None
         if isinstance(model, str) and family is None:
@@ -172,41 +161,7 @@ def _refusal(request: Request, body: object) -> Reply | None:
     kind = request.header("content-type")
     if kind is None or kind.partition(";")[0].strip().lower() != "application/json":
         return problem(415, f"Invalid Content-type ({kind}), expected JSON data")
-    if body is _NOT_JSON:
+    if body is NOT_JSON:
         return problem(400, "Request body is not valid JSON")
     detail = complaint(request.path, body)
     return None if detail is None else problem(400, detail)
-
-
-def _parsed(request: Request) -> object:
-    if not request.body:
-        return None
-    try:
-        return json.loads(request.body)
-    except (ValueError, RecursionError):
-        return _NOT_JSON
-
-
-def _prompt_of(body: object) -> str | None:
-    if not isinstance(body, dict):
-        return None
-    if isinstance(body.get("prompt"), str):
-        return str(body["prompt"])
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        return None
-    return last_user_text([message for message in messages if isinstance(message, dict)])
-
-
-def _noting(exchange: Exchange) -> Callable[[bool], None]:
-    def note(complete: bool) -> None:
-        exchange.ended = "complete" if complete else "cut"
-        exchange.ended_at = time.monotonic()
-
-    return note
-
-
-def _not_allowed(methods: str) -> Reply:
-    reply = problem(405)
-    reply.headers.append(("Allow", methods))
-    return reply

@@ -6,6 +6,13 @@ from enum import Enum
 from typing import NamedTuple, NoReturn, Protocol
 
 
+@dataclass(slots=True)
+class Peer:
+    """Who is at the other end of a connection. `left_at` is when it closed, on a clock that only goes forward."""
+
+    left_at: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One HTTP request, whole. Header names are in lower case, in the order of arrival."""
@@ -16,6 +23,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     connection: int = 0
+    peer: Peer = field(default_factory=Peer)
     impostor: bool = False
     """Whether it came over a channel that showed a wrong certificate (fault `wrong_certificate`)."""
 
@@ -79,7 +87,7 @@ class Reply:
 
     A body of bytes is sent with Content-Length, or as one chunk if `chunked`; a generator is sent
     as chunks, one per item, and no header leaves before its first item is there (PROTOCOL §5).
-    `on_end` is told whether the whole reply went out.
+    `on_begin` is told that its head goes out to a peer that is there, `on_end` whether all of it went out.
     """
 
     status: int
@@ -87,4 +95,5 @@ class Reply:
     body: bytes | AsyncGenerator[bytes, None] = b""
     chunked: bool = False
     wire: WireFault | None = None
+    on_begin: Callable[[], None] | None = None
     on_end: Callable[[bool], None] | None = None

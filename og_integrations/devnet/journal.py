@@ -3,26 +3,57 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from og_integrations.devnet.http import Peer
+
 
 @dataclass(slots=True, kw_only=True)
-class Exchange:
+class Answering:
+    """
+    How the answer to something went. `began` and `ended_at` are seconds of a clock that only goes forward.
+
+    `answered` says that the answer's head left while the peer was there; `ended` is `"open"`,
+    `"complete"`, or `"cut"` when not all of the answer left.
+    """
+
+    began: float = 0.0
+    ended: str = "open"
+    ended_at: float | None = None
+    answered: bool = False
+    peer: Peer = field(default_factory=Peer, repr=False)
+
+    @property
+    def over_at(self) -> float | None:
+        """When the client had all that it was to get: the answer's end, or its own leaving."""
+        return min((at for at in (self.ended_at, self.peer.left_at) if at is not None), default=None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Encounter(Answering):
+    """A request to the node, or a TLS handshake, that met the fault of that name."""
+
+    fault: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange(Answering):
     """
     One request to a gateway. `at` is unix seconds.
 
     `paid_by` is how it asked to be served: `"nothing"`, `"payment"` (a signed authorization) or
     `"session"`; `authorization` and `session` are the references of what it showed or got, never
-    the secrets. `prompt` is the last user text (or the prompt) if the body could be read.
-    `status` is 0 until the answer's head is decided; `ended` is `"open"`, `"complete"`, or `"cut"`
-    when not all of the answer left. `impostor` marks a request that came over a channel showing a
-    wrong certificate. `faults` names what was done to the answer; `spoiled` says that it must not be
-    accepted for that reason.
+    the secrets, and `payer` (lower case) whose money that is, None if it is nobody's. `prompt` is the
+    last user text (or the prompt) if the body could be read. `status` is 0 until the answer's head is
+    decided. `impostor` marks a request that came over a channel showing a wrong certificate, or to a
+    stranger. `faults` names what was done to the answer; `spoiled` says that it must not be accepted for
+    that reason.
 
-    `body` is a fingerprint of path and body: equal bytes, equal text. `began` and `ended_at` are
-    seconds of a clock that only goes forward. `refused` is the paywall's word against the payment,
-    `told_sessions` the references of the sessions that the answer named,
-    `settlement_word` the X-SETTLEMENT-TYPE as it was written. `signature` is what an enclave really
-    signed (base64), with its two hashes (hex); `said` is the model's whole text. `listed` says whether
-    any answer of the registry so far vouched for this enclave, None if nobody asked it.
+    `body` is a fingerprint of path and body: equal bytes, equal text. `question` is one of what was
+    asked, the same for those that merely try again (`entries`); `hashes` what a receipt may name as its
+    request hash (hex). `refused` is the paywall's word against the payment, `told_sessions` the
+    references of the sessions that the answer named, `settlement_word` the X-SETTLEMENT-TYPE as it was
+    written. `signature` is what an enclave really signed (base64), with its two hashes (hex); `said` is
+    the model's whole text. `listed` says whether any answer of the registry so far vouched for this
+    enclave, None if nobody asked it.
     """
 
     number: int
@@ -37,13 +68,13 @@ class Exchange:
     prompt: str | None = None
     settlement: str | None = None
     status: int = 0
-    ended: str = "open"
     impostor: bool = False
     faults: list[str] = field(default_factory=list)
     spoiled: bool = False
     body: str = ""
-    began: float = 0.0
-    ended_at: float | None = None
+    question: str = ""
+    hashes: tuple[str, ...] = ()
+    payer: str | None = None
     streamed: bool = False
     refused: str | None = None
     told_sessions: list[str] = field(default_factory=list)
@@ -130,9 +161,9 @@ class Stats:
     """
     The journal in numbers.
 
-    `requests` are those to the gateways' paid paths; `payments` distinct authorizations accepted;
-    `signatures` distinct authorizations seen, accepted or not; `charged` and `settled` base units;
-    `handshakes` TLS handshakes begun, `connections` those accepted.
+    `requests` are those to the gateways' paid paths (and to a stranger, after a redirect); `payments`
+    distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not;
+    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
     """
 
     requests: int
@@ -154,6 +185,7 @@ class Journal:
     """Lists of everything, in order. Written on the devnet's loop only; `secrets` never printed."""
 
     exchanges: list[Exchange] = field(default_factory=list)
+    encounters: list[Encounter] = field(default_factory=list)
     authorizations: dict[str, AuthorizationSeen] = field(default_factory=dict)
     sessions: list[str] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from og_integrations.devnet.claims import Claims, contradictions
 from og_integrations.devnet.journal import Journal
+from og_integrations.devnet.repeating import Calls
 from og_integrations.devnet.verdict import Verdict
 from og_integrations.devnet.watching import seen_by_server
 from og_integrations.networks import Network
@@ -27,6 +28,6 @@ def judge(
     claims: Claims, journal: Journal, network: Network, *, cap: int, secrets: set[str], patience: float
 ) -> Verdict:
     """Return what `journal` and `claims` show; to be called where nothing writes to the journal."""
-    calls = None if claims.receipts is None else len(claims.receipts)
+    calls = Calls(claims.receipts)
     seen = seen_by_server(journal, network, cap=cap, calls=calls, now=time.monotonic(), patience=patience)
     return Verdict((*seen, *contradictions(claims, journal, secrets)))

@@ -18,8 +18,9 @@ from og_integrations.devnet.model import Model
 from og_integrations.devnet.payment_chain import Evm, open_chain
 from og_integrations.devnet.rpc import Node
 from og_integrations.devnet.script import Script
-from og_integrations.devnet.server import HttpServer, listen
+from og_integrations.devnet.server import HttpServer, listen, url_of
 from og_integrations.devnet.site import Site, Terms, open_site
+from og_integrations.devnet.stranger import Stranger
 from og_integrations.devnet.upstream import Upstream
 from og_integrations.devnet.verdict import PATIENCE, Verdict
 from og_integrations.devnet.wallet import Wallet
@@ -71,19 +72,19 @@ class Devnet:
         answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
-        self._faults = FaultBoard()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
         ports = [*gateway_ports, *[0] * enclaves][:enclaves]
-        rpc_socket, *gateway_sockets = listen(rpc_port, *ports)
-        url = f"http://127.0.0.1:{rpc_socket.getsockname()[1]}"
+        sockets = listen(rpc_port, *ports, 0)
+        rpc_socket, *gateway_sockets, stranger_socket = sockets
+        url = url_of(rpc_socket)
+        self._faults = FaultBoard(stranger=url_of(stranger_socket))
         self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain, facilitator = open_chain(self.network, self.clock, evm, (rpc_socket, *gateway_sockets))
+        self.chain, facilitator = open_chain(self.network, self.clock, evm, sockets)
         self.network = self.chain.network
         self.chain.listed = self._faults.listed
-        node = Node(self.chain, self.journal.rpc_calls)
-        node.broken = self._faults.rpc
-        self._rpc_server = HttpServer(node.handle, rpc_socket)
+        node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = cap
@@ -146,7 +147,7 @@ class Devnet:
             await server.close()
 
     def _servers(self) -> list[HttpServer]:
-        return [*(site.server for site in self._sites), self._rpc_server]
+        return [*(site.server for site in self._sites), *self._plain_servers]
 
     @property
     def private_key(self) -> str:

@@ -153,6 +153,12 @@ PAYMENT_FAULTS = (
         reply=_session_header(lambda _: [_FOREIGN_SESSION]),
     ),
     Fault(
+        name="stolen_session",
+        about="the paid answer names a live session that another wallet pays for",
+        spoils=False,
+        stolen_session=True,
+    ),
+    Fault(
         name="malformed_session",
         spoils=False,
         about="the session id is not a token",

@@ -5,7 +5,7 @@ A session is looked at before a payment. Whatever the gateway answers afterwards
 X-Upto-Session; only an answer with status 2xx and usage is charged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from og_integrations.devnet.clock import Clock
@@ -23,6 +23,7 @@ from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, decode_hea
 _T = TypeVar("_T")
 _UNPAID = "Payment required"
 _NO_MATCH = "No matching payment requirements"
+_UNREADABLE = "invalid_upto_evm_payload"
 _COMPARED = ("scheme", "network", "amount", "asset", "payTo")
 """What of `accepted` must be as offered, letter by letter."""
 
@@ -52,7 +53,7 @@ class Paywall:
         self._clock = clock
         self._journal = journal
         self._requirement = requirement
-        self._offered = [requirement]
+        self._lies: list[JsonObject] = []
         self.sessions = Sessions(clock)
 
     def admit(self, request: Request, exchange: Exchange, trouble: Trouble) -> Session | Reply:
@@ -63,6 +64,7 @@ class Paywall:
         if session_id:
             exchange.paid_by, exchange.session = "session", session_ref(session_id)
             session = self.sessions.find(session_id)
+            exchange.payer = None if session is None else session.authorization.payer.lower()
             if session is not None and trouble.expires_session():
                 self.close(session)
             if session is None or not self.sessions.usable(session, route):
@@ -79,6 +81,19 @@ class Paywall:
             exchange.refused = refusal.word
             seen.refused = seen.refused or refusal.word
             return self._ask(request, refusal.word, trouble)
+
+    def stolen(self, session: Session) -> Session:
+        """Return a live session like `session`, for which another wallet has paid."""
+        payment = self._facilitator.paid_by_another(session.authorization)
+        if word := self._facilitator.verify(payment, session.requirement):
+            raise RefusedError(word)
+        other = self.sessions.open(payment.signature, payment.authorization, session.route, session.requirement)
+        self._note(other)
+        return other
+
+    def _note(self, session: Session) -> None:
+        self._journal.sessions.append(session.ref)
+        self._journal.secrets.add(session.id)
 
     def charge(self, session: Session, amount: int, exchange: Exchange) -> None:
         """Charge one answer; over the cap it is served free (wire/14)."""
@@ -101,10 +116,8 @@ class Paywall:
 
     def _ask(self, request: Request, word: str, trouble: Trouble) -> Reply:
         content = trouble.offer(offer(request, word, self._requirement))
-        # Who lies about the terms also takes a payment on those terms.
-        for requirement in content.get("accepts", ()):
-            if requirement not in self._offered:
-                self._offered.append(requirement)
+        # Who lies about the terms also takes a payment on those terms: one for each lie.
+        self._lies += [terms for terms in content.get("accepts", ()) if terms != self._requirement]
         return trouble.offer_reply(offer_reply(content))
 
     def _see(self, header: str, request: Request) -> AuthorizationSeen:
@@ -124,38 +137,52 @@ class Paywall:
         exchange: Exchange,
         trouble: Trouble,
     ) -> Session | Reply:
-        payment, requirement = self._read(header)
-        _describe(seen, payment.authorization)
-        if word := self._facilitator.verify(payment, requirement) or trouble.refuses_payment():
-            raise RefusedError(word)
         key = payment_key(header)
         session = self.sessions.opened_by(key)
+        terms = [self._requirement, *self._lies] if session is None else [session.requirement]
+        payment, requirement = _read(header, terms)
+        _describe(seen, payment.authorization)
+        exchange.payer = payment.authorization.payer.lower()
+        if word := self._facilitator.verify(payment, requirement) or trouble.refuses_payment():
+            raise RefusedError(word)
         if session is None:
-            session = self.sessions.open(key, payment.authorization, route)
+            session = self.sessions.open(key, payment.authorization, route, requirement)
             seen.session, seen.refused = session.ref, None
-            self._journal.sessions.append(session.ref)
-            self._journal.secrets.add(session.id)
+            self._note(session)
+            if requirement is not self._requirement:
+                self._lies.remove(requirement)
         elif not self.sessions.usable(session, route):
             return expired_reply()
         exchange.session = session.ref
         return session
 
-    def _read(self, header: str) -> tuple[Payment, JsonObject]:
-        content = _or_refuse(lambda: decode_header(header), _UNPAID)
-        accepted, payload = content.get("accepted"), content.get("payload")
-        if content.get("x402Version") != 2 or not isinstance(accepted, dict) or not isinstance(payload, dict):
-            raise RefusedError(_UNPAID)
-        for offered in self._offered:
-            if all(accepted.get(name) == offered.get(name) for name in _COMPARED):
-                break
-        else:
-            raise RefusedError(_NO_MATCH)
-        chain_id = int(str(offered["network"]).rpartition(":")[2])
-        authorization = _or_refuse(
-            lambda: Permit2Authorization.from_payload(payload, chain_id), "invalid_upto_evm_payload"
-        )
-        signature = payload.get("signature")
-        return Payment(authorization=authorization, signature=signature if isinstance(signature, str) else ""), offered
+
+def _read(header: str, terms: Iterable[JsonObject]) -> tuple[Payment, JsonObject]:
+    """Return the payment, and which of `terms` it is for."""
+    content = _or_refuse(lambda: decode_header(header), _UNPAID)
+    accepted, payload = content.get("accepted"), content.get("payload")
+    if content.get("x402Version") != 2 or not isinstance(accepted, dict) or not isinstance(payload, dict):
+        raise RefusedError(_UNPAID)
+    for offered in terms:
+        if all(accepted.get(name) == offered.get(name) for name in _COMPARED):
+            break
+    else:
+        raise RefusedError(_NO_MATCH)
+    chain_id = int(str(offered["network"]).rpartition(":")[2])
+    authorization = _or_refuse(lambda: Permit2Authorization.from_payload(payload, chain_id), _UNREADABLE)
+    signature = payload.get("signature")
+    if not isinstance(signature, str) or not signature.startswith("0x"):
+        raise RefusedError(_UNREADABLE)
+    if _addresses(authorization.payload("")) != _addresses(payload):
+        # Read tolerantly here, but the real ones take EIP-55 only (PROTOCOL §3.3).
+        raise RefusedError(_UNREADABLE)
+    return Payment(authorization=authorization, signature=signature), offered
+
+
+def _addresses(payload: JsonObject) -> tuple[object, ...]:
+    permit = payload["permit2Authorization"]
+    witness = permit["witness"]
+    return permit["from"], permit["permitted"]["token"], permit["spender"], witness["to"], witness.get("facilitator")
 
 
 def _or_refuse(read: Callable[[], _T], word: str) -> _T:

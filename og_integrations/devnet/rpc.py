@@ -1,11 +1,14 @@
 """The chain's node: JSON-RPC over HTTP, the read-only methods that the client and tools use."""
 
 import json
-from collections import Counter
+import time
 from collections.abc import Callable
 
 from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.entries import watched
+from og_integrations.devnet.faulting import Fault
 from og_integrations.devnet.http import Reply, Request
+from og_integrations.devnet.journal import Encounter, Journal
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
@@ -26,13 +29,12 @@ class RpcError(Exception):
 
 
 class Node:
-    """Answers JSON-RPC requests (single or in a batch) from a `Chain`; counts methods in `calls`."""
+    """Answers JSON-RPC requests (single or in a batch) from a `Chain`; a `fault` may answer instead."""
 
-    def __init__(self, chain: Chain, calls: Counter[str]) -> None:
+    def __init__(self, chain: Chain, journal: Journal, fault: Callable[[], Fault | None]) -> None:
         self._chain = chain
-        self._calls = calls
-        self.broken: Callable[[], Reply | None] = lambda: None
-        """A fault may answer instead."""
+        self._journal = journal
+        self._fault = fault
         self._methods: dict[str, Callable[[object], object]] = {
             "eth_chainId": lambda _: hex(chain.network.chain_id),
             "net_version": lambda _: str(chain.network.chain_id),
@@ -55,11 +57,15 @@ class Node:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one HTTP request."""
-        broken = self.broken()
-        if broken is not None:
-            return broken
+        fault = self._fault()
+        if fault is not None and fault.rpc is not None:
+            met = Encounter(fault=fault.name, began=time.monotonic(), peer=request.peer)
+            self._journal.encounters.append(met)
+            return watched(fault.rpc(), met)
         if request.method != "POST":
-            return _json_reply({"error": "POST JSON-RPC here"}, status=405)
+            reply = _json_reply({"error": "POST JSON-RPC here"}, status=405)
+            reply.headers.append(("Allow", "POST"))
+            return reply
         try:
             asked = json.loads(request.body)
         except (ValueError, RecursionError):
@@ -72,7 +78,7 @@ class Node:
         if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
             return _error(None, _INVALID_REQUEST, "invalid request")
         name, params = asked["method"], asked.get("params") or []
-        self._calls[name] += 1
+        self._journal.rpc_calls[name] += 1
         method = self._methods.get(name)
         if method is None:
             return _error(asked.get("id"), _NO_METHOD, f"the method {name} does not exist/is not available")

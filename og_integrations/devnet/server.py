@@ -29,6 +29,11 @@ def listen(*ports: int) -> list[socket.socket]:
     return sockets
 
 
+def url_of(sock: socket.socket) -> str:
+    """Return where `sock` listens, without TLS."""
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
 class HttpServer:
     """
     Serves one listening socket with one handler until `close`.
@@ -120,8 +125,10 @@ class HttpServer:
         try:
             while (request := await connection.next_request()) is not None:
                 self.requests += 1
-                reply = await self._handler(dataclasses.replace(request, impostor=impostor))
-                if not await connection.send(reply):
+                async with connection.watched():
+                    reply = await self._handler(dataclasses.replace(request, impostor=impostor))
+                    reusable = await connection.send(reply)
+                if not reusable:
                     return
         except h11.RemoteProtocolError as exc:
             with contextlib.suppress(h11.LocalProtocolError):

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from og_integrations.devnet.clock import Clock
+from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.x402 import session_ref
 
@@ -20,13 +21,14 @@ def payment_key(header: str) -> str:
 @dataclass(slots=True)
 class Session:
     """
-    An open session. Amounts are base units, times unix seconds; `charged_at` is None until the
-    first charge, and a session never charged is never reaped.
+    An open session, paid for on the terms `requirement`. Amounts are base units, times unix seconds;
+    `charged_at` is None until the first charge, and a session never charged is never reaped.
     """
 
     id: str = field(repr=False)
     authorization: Permit2Authorization
     route: tuple[str, str]
+    requirement: JsonObject
     spent: int = 0
     charged_at: float | None = None
     closed: bool = False
@@ -58,9 +60,11 @@ class Sessions:
         self._by_id: dict[str, Session] = {}
         self._by_payment: dict[str, Session] = {}
 
-    def open(self, key: str, authorization: Permit2Authorization, route: tuple[str, str]) -> Session:
-        """Open a session for the payment `key`."""
-        session = Session(str(uuid.uuid4()), authorization, route)
+    def open(
+        self, key: str, authorization: Permit2Authorization, route: tuple[str, str], requirement: JsonObject
+    ) -> Session:
+        """Open a session for the payment `key`, made on the terms `requirement`."""
+        session = Session(str(uuid.uuid4()), authorization, route, requirement)
         self._by_id[session.id] = self._by_payment[key] = session
         return session
 

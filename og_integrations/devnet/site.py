@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 
 from og_integrations.devnet.answering import Answerer
@@ -11,7 +12,7 @@ from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_add
 from og_integrations.devnet.facilitator import Facilitator
 from og_integrations.devnet.faulting import FaultBoard
 from og_integrations.devnet.gateway import Gateway
-from og_integrations.devnet.journal import Journal
+from og_integrations.devnet.journal import Encounter, Journal
 from og_integrations.devnet.model import Model
 from og_integrations.devnet.offer import requirement
 from og_integrations.devnet.paywall import Paywall
@@ -91,10 +92,21 @@ def open_site(sock: socket.socket, terms: Terms) -> Site:
         generation=terms.generation,
     )
 
-    def impostor() -> ssl.SSLContext | None:
-        shown = terms.faults.shows_wrong_certificate(enclave.tee_id)
-        return terms.faults.impostor.tls_context() if shown else None
-
-    server = HttpServer(gateway.handle, sock, tls=keys.tls_context() if terms.tls else None, impostor_tls=impostor)
+    server = HttpServer(
+        gateway.handle,
+        sock,
+        tls=keys.tls_context() if terms.tls else None,
+        impostor_tls=lambda: _impostor(enclave, terms),
+    )
     terms.chain.register(enclave.entry())
     return Site(enclave=enclave, paywall=paywall, server=server)
+
+
+def _impostor(enclave: LocalEnclave, terms: Terms) -> ssl.SSLContext | None:
+    """Return whose certificate is shown in this handshake, if not the enclave's."""
+    fault = terms.faults.in_handshake(enclave.tee_id)
+    if fault is None:
+        return None
+    now = time.monotonic()
+    terms.journal.encounters.append(Encounter(fault=fault.name, began=now, ended="complete", ended_at=now))
+    return terms.faults.impostor.tls_context()

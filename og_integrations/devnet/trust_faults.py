@@ -16,6 +16,10 @@ def _debug(enclaves: list[Enclave]) -> list[Enclave]:
     return [dataclasses.replace(enclave, pcr_hash=DEBUG_PCR_HASH) for enclave in enclaves]
 
 
+def _retired(enclaves: list[Enclave]) -> list[Enclave]:
+    return [dataclasses.replace(enclave, enabled=False) for enclave in enclaves]
+
+
 def _other_certificate(enclaves: list[Enclave]) -> list[Enclave]:
     return [dataclasses.replace(enclave, certificate=_OTHER_KEYS.certificate) for enclave in enclaves]
 
@@ -58,6 +62,7 @@ TRUST_FAULTS = (
     ),
     Fault(name="empty_registry", about="the registry lists no enclave", registry=lambda _: []),
     Fault(name="debug_enclave", about="the registry lists enclaves in debug mode (all-zero PCRs)", registry=_debug),
+    Fault(name="retired_enclave", about="the registry still lists enclaves that it has retired", registry=_retired),
     Fault(
         name="registry_other_certificate",
         about="the registry lists another certificate than the gateway shows",

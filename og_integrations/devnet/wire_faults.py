@@ -11,7 +11,6 @@ from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply
 _GIANT_HEADER_BYTES = 512 * 1024
 _BOMB_BYTES = 256 * 1024 * 1024
 _LATE_SECONDS = 0.1
-_ELSEWHERE = "http://127.0.0.1:9/stolen"
 
 
 def _head(edit: Callable[[bytes], bytes]) -> WireFault:
@@ -133,10 +132,6 @@ async def _endless_line(pieces: Pieces, _channel: Channel) -> Pieces:
             yield Piece(PieceKind.BODY, chunk)
 
 
-def _redirect(reply: Reply) -> Reply:
-    return Reply(status=307, headers=[("Location", _ELSEWHERE), *reply.headers])
-
-
 @functools.cache
 def _compressed_blanks() -> bytes:
     return gzip.compress(b" " * _BOMB_BYTES, compresslevel=1)
@@ -202,6 +197,6 @@ WIRE_FAULTS = (
         about="contradicting Content-Length headers",
         whole_wire=_with_line(b"Content-Length: 7"),
     ),
-    Fault(name="redirect", about="307 to another host after paying", reply=_redirect),
+    Fault(name="redirect", about="307 to another host after paying", elsewhere=True),
     Fault(name="gzip_bomb", about="256 MB of blanks in a small compressed body", reply=_bomb),
 )

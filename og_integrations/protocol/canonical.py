@@ -60,9 +60,15 @@ def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str
 
 
 def has_attachments(request: JsonObject) -> bool:
-    """Whether users' messages in `request` hold images, files or other parts than text."""
-    contents = [message.get("content") for message in request.get("messages") or () if message.get("role") == "user"]
-    return any(part.get("type") != "text" for content in contents if isinstance(content, list) for part in content)
+    """Whether messages in `request` hold images, files or other parts than text."""
+    contents = [message.get("content") for message in request.get("messages") or () if isinstance(message, Mapping)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)
+
+
+def drops_attachments(request: JsonObject, hashing: str) -> bool:
+    """Whether gateways of that generation hash attachments of `request` without handing them to the model."""
+    return hashing == APRIL and has_attachments(request)
 
 
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:

@@ -108,7 +108,8 @@ def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
     with log.step("request-hash"):
         # (4): the enclave hashed what we sent, under the rules of a gateway generation we know.
         hashing = _matching_hashing(exchange.path, request, proof)
-        log.passed(f"keccak256 of the request, as gateway {hashing} rebuilds it")
+        dropped = _dropped(exchange, request, hashing)
+        log.passed(f"keccak256 of the request, as gateway {hashing} rebuilds it{dropped}")
     with log.step("output-hash"):
         # (5): the enclave hashed what we received.
         _check_output(exchange.completion, proof)
@@ -180,6 +181,16 @@ def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
         raise StepError(f"the request has no hash: {refused}")
     got = canonical.request_hash(path, request).hex()
     raise StepError(f"the enclave signed another request: hash {proof.request_hash}, expected {got}")
+
+
+def _dropped(exchange: Exchange, request: JsonObject, hashing: str) -> str:
+    if not canonical.drops_attachments(request, hashing):
+        return ""
+    said = f"; gateways of generation {hashing} drop its images and files: the model has not seen them"
+    # What is saved is judged for what was signed; who calls wants an answer to all that was sent.
+    if exchange.window is not None and exchange.trust in ("registry", "endpoint"):
+        raise StepError(f"the request was signed for{said}")
+    return said
 
 
 def _check_output(completion: Completion, proof: TeeProof) -> None:

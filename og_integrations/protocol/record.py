@@ -44,7 +44,11 @@ FLAT_KEYS = ("payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
-    """Everything about one call that a receipt tells; members stay None as far as it did not get."""
+    """
+    Everything about one call that a receipt tells; members stay None as far as it did not get.
+
+    `request_hash` (hex) says which request a call without proof was about.
+    """
 
     model: str
     created: int
@@ -53,6 +57,7 @@ class CallRecord:
     grant: Grant | None = None
     head: ReplyHead | None = None
     presentation: JsonObject | None = None
+    request_hash: str | None = None
 
 
 def build_receipt(
@@ -67,7 +72,7 @@ def build_receipt(
         "model": record.model,
         "created": record.created,
         "presentation": record.presentation,
-        "request_hash": proof.request_hash if proof else None,
+        "request_hash": proof.request_hash if proof else record.request_hash,
         "output_hash": proof.output_hash if proof else None,
         "tee_timestamp": proof.timestamp if proof else None,
         "tee_signature": proof.signature if proof else None,

@@ -197,8 +197,10 @@ class SpendPolicy(BaseModel):
                 "(SpendPolicy.max_validity_seconds). Nothing was signed."
             )
         if requirement.amount > self.cap_units:
-            raise BudgetExceededError(
+            too_much = BudgetExceededError(
                 f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
                 f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
                 "Nothing was signed."
             )
+            too_much.blames_enclave = True
+            raise too_much

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from og_integrations.cli import main
@@ -135,6 +136,22 @@ def test_fault_acts_as_often_as_said() -> None:
         out, err = process.communicate("", timeout=10)
     assert (process.returncode, err) == (0, "")
     assert json.loads(out)["verdict"] == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_misbehaviour_is_named_and_is_the_exit_code(flags: list[str]) -> None:
+    """Here a client that asks again and again, as fast as it can; seen without any receipt."""
+    with running("--until-eof", *flags) as process:
+        gateway = re.search(r"https://127\.0\.0\.1:\d+", first_lines(process, "{" if flags else "Ctrl-C"))
+        assert gateway is not None
+        with httpx.Client(base_url=gateway[0], verify=False) as http:
+            for _ in range(21):
+                body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
+                assert http.post("/v1/chat/completions", json=body).status_code == 402
+        out, err = process.communicate("", timeout=10)
+    assert (process.returncode, err) == (1, "")
+    said = json.loads(out)["verdict"] if flags else re.findall("^misbehaviour: (.*)$", out, re.MULTILINE)
+    assert said == ["retry_storm: 21 requests of one question without an answer [exchanges 1, 21]"]
 
 
 def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

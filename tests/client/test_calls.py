@@ -7,7 +7,7 @@ import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.errors import InvalidRequestError
+from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol.record import authorization_of
 from og_integrations.protocol.settlement_mode import SettlementMode
@@ -150,6 +150,21 @@ def test_collected_exchange_is_the_exact_bytes(client: Client) -> None:
     assert streamed["response"].endswith("data: [DONE]\n\n")
 
 
+IMAGE = [
+    {"type": "text", "text": "what is it?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+]
+
+
+def test_answer_of_a_gateway_that_dropped_the_image_is_none(net: Devnet) -> None:
+    """It is signed for the whole request, though the model has seen only half of it."""
+    with Client(gateway_generation="next", private_key=net.private_key, network=net.network) as client:
+        assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hashing"] == "2026-04"
+        with pytest.raises(VerificationError, match="2026-04 drop its images and files") as caught:
+            client.chat(MODEL, [{"role": "user", "content": IMAGE}])
+    assert caught.value.step == "request-hash"
+
+
 @ways
 def test_images_come_unsigned_from_next_gateways(way: str) -> None:
     with Devnet(generation="next") as net:
@@ -160,15 +175,11 @@ def test_images_come_unsigned_from_next_gateways(way: str) -> None:
 
 
 def test_image_is_sent_only_where_the_model_sees_it() -> None:
-    parts = [
-        {"type": "text", "text": "what is it?"},
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
-    ]
     with Devnet(generation="next") as net:
         options: dict[str, Any] = {"private_key": net.private_key, "network": net.network}
         with Client(gateway_generation="next", **options) as client:
-            answer = client.chat(MODEL, [{"role": "user", "content": parts}])
+            answer = client.chat(MODEL, [{"role": "user", "content": IMAGE}])
             with pytest.raises(InvalidRequestError, match="drops before the model sees it"):
-                client.chat("nous/hermes-4-70b", [{"role": "user", "content": parts}])
+                client.chat("nous/hermes-4-70b", [{"role": "user", "content": IMAGE}])
     assert "image_url" in answer.text
     assert answer.receipt["hashing"] == "next"

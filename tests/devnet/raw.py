@@ -62,6 +62,20 @@ def encoded(value: Any) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
+def typed_permit(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the EIP-712 message that a payment signs."""
+    return {
+        "types": _TYPES,
+        "primaryType": "PermitWitnessTransferFrom",
+        "domain": {
+            "name": "Permit2",
+            "chainId": 8453,
+            "verifyingContract": "0x000000000022D473030F116dDEE9F6B43aC78BA3",
+        },
+        "message": message,
+    }
+
+
 class Raw:
     """Requests to one gateway of `net`, with any payment one likes."""
 
@@ -103,18 +117,8 @@ class Raw:
 
     def sign(self, message: dict[str, Any], wallet: Wallet | None = None) -> str:
         """Sign a permit as 0x-hex."""
-        typed = {
-            "types": _TYPES,
-            "primaryType": "PermitWitnessTransferFrom",
-            "domain": {
-                "name": "Permit2",
-                "chainId": 8453,
-                "verifyingContract": "0x000000000022D473030F116dDEE9F6B43aC78BA3",
-            },
-            "message": message,
-        }
         key = wallet.private_key if wallet else self.net.private_key
-        signature = Account.sign_message(encode_typed_data(full_message=typed), key).signature
+        signature = Account.sign_message(encode_typed_data(full_message=typed_permit(message)), key).signature
         return "0x" + bytes(signature).hex()
 
     def payment(

@@ -6,7 +6,8 @@ import pytest
 
 from og_integrations import errors
 from og_integrations.client import Client, collect_receipts
-from og_integrations.devnet import Devnet
+from og_integrations.devnet import Devnet, LocalEnclave
+from og_integrations.protocol.budget import SpendPolicy
 from tests.client.asking import MODEL, user
 from tests.devnet.raw import ask, raw_caller
 
@@ -88,6 +89,74 @@ def test_dying_enclave_is_left_for_the_other(pair: Devnet) -> None:
         assert client.chat(MODEL, user("second")).receipt["tee_id"] == other.tee_id
     assert pair.verdict(receipts).clean
     assert pair.stats().payments == 2  # each enclave has its own session
+
+
+WARM = {
+    "stall_after_payment": "ReadTimeoutError",
+    "stall_mid_head": "ReadTimeoutError",
+    "cut_after_payment": "PaymentInDoubtError",
+    "giant_header": "PaymentInDoubtError",
+    "server_error_after_payment": "GatewayError",
+    "facilitator_down": "GatewayError",
+    "redirect": "GatewayError",
+    "wrong_content_type": "MalformedReplyError",
+    "no_choices": "MalformedReplyError",
+    "bad_signature": "VerificationError",
+}
+COLD = {
+    "garbage_offer": "MalformedOfferError",
+    "missing_offer": "MalformedOfferError",
+    "stall_offer": "ConnectionLostError",
+    "cut_offer": "ConnectionLostError",
+    "offer_over_cap": "BudgetExceededError",
+    "other_pay_to": "PayeeRefusedError",
+    "other_asset": "AssetRefusedError",
+}
+
+
+def outcomes(client: Client, bad: LocalEnclave, label: str) -> list[str]:
+    """Ask three times; return how each call ended."""
+    seen = []
+    for number in range(3):
+        try:
+            by = client.chat(MODEL, user(f"{label} {number}")).receipt["tee_id"]
+            seen.append("bad" if by == bad.tee_id else "good")
+        except errors.OpenGradientError as exc:
+            seen.append(type(exc).__name__)
+    return seen
+
+
+@pytest.mark.parametrize("fault", [*WARM, *COLD])
+def test_enclave_at_fault_is_left_after_one_call(pair: Devnet, fault: str) -> None:
+    """That call ends in its error and is not repeated; the next ones find the other enclave."""
+    bad = pair.enclaves[0]
+    timeout = 0.3 if "stall" in fault else 20.0
+    with (
+        collect_receipts() as receipts,
+        Client(private_key=pair.private_key, network=pair.network, timeout=timeout) as client,
+    ):
+        client.engine.directory._pick = lambda enclaves: enclaves[0]
+        if fault in WARM:
+            assert client.chat(MODEL, user("warming up")).receipt["tee_id"] == bad.tee_id
+        pair.inject(fault, enclave=bad)
+        assert outcomes(client, bad, fault) == [(WARM | COLD)[fault], "good", "good"]
+    assert len(pair.journal.prompts(bad.tee_id)) == (3 if fault in WARM else 1)
+    verdict = pair.verdict(receipts, patience=5)
+    assert verdict.clean, str(verdict)
+
+
+@pytest.mark.parametrize("cause", ["question", "provider", "budget", "wallet"])
+def test_enclave_is_kept_for_what_is_not_its_doing(pair: Devnet, cause: str) -> None:
+    """A bad question, a failing provider, an exhausted budget or an empty wallet would be met anywhere."""
+    wallet = pair.new_wallet(opg=0 if cause == "wallet" else 10**21)
+    policy = SpendPolicy(total="0.05") if cause == "budget" else SpendPolicy()
+    model = "openai/gpt-unknown" if cause == "question" else MODEL
+    with Client(private_key=wallet.private_key, network=pair.network, spend_policy=policy) as client:
+        for number in range(3):
+            with pytest.raises(errors.OpenGradientError) as caught:
+                client.chat(model, user(f"{number} [[status=500]]"))
+            assert not caught.value.blames_enclave
+    assert len({exchange.enclave for exchange in pair.journal.exchanges}) == 1
 
 
 def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:

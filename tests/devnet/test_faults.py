@@ -150,6 +150,17 @@ def test_payment_on_a_lying_offer_is_taken(net: Devnet, raw: Raw) -> None:
     assert seen.pay_to == "0x000000000000000000000000000000000baDC0DE"
 
 
+def test_each_lie_about_the_terms_is_taken_once(net: Devnet, raw: Raw) -> None:
+    """Who lied takes the payment, and joins its copies; afterwards the terms are what they were."""
+    net.inject("other_asset", times=1)
+    lie = raw.offer()
+    payment = raw.payment(lie)
+    sessions = {raw.post(ask("hi"), PAYMENT_SIGNATURE=payment).headers["X-Upto-Session"] for _ in range(2)}
+    assert len(sessions) == 1
+    assert raw.refusal(raw.payment(lie)) == "No matching payment requirements"
+    assert raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment()).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("fault", "headers"),
     [("missing_offer", []), ("garbage_offer", ["!!!notbase64"]), ("duplicate_offer", 2)],
@@ -177,6 +188,16 @@ def test_expired_session_is_settled_and_gone(net: Devnet, raw: Raw) -> None:
     assert net.stats().settlements == 1
 
 
+def test_stolen_session_is_live_and_charged_to_its_owner(net: Devnet, raw: Raw) -> None:
+    net.inject("stolen_session", times=1)
+    stolen = paid(raw).headers["X-Upto-Session"]
+    assert raw.post(QUESTION, X_Upto_Session=stolen).status_code == 200
+    own, theirs = net.settle_all()
+    assert (own.error, theirs.error) == (None, None)
+    assert own.payer == net.wallet != theirs.payer
+    assert net.verdict().clean
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "content_type"),
     [
@@ -198,7 +219,7 @@ def test_error_after_payment_has_neither_offer_nor_session(
 def test_redirect_leads_elsewhere(net: Devnet, raw: Raw) -> None:
     net.inject("redirect", times=1)
     reply = paid(raw)
-    assert (reply.status_code, reply.headers["Location"]) == (307, "http://127.0.0.1:9/stolen")
+    assert (reply.status_code, reply.headers["Location"]) == (307, f"{net._faults.stranger}/stolen")
 
 
 def names_of(reply: httpx.Response) -> list[str]:

@@ -40,6 +40,11 @@ def test_missing_bearer_is_401_after_payment(paid: tuple[Raw, str], token: str) 
     assert reply.headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(("model", "status"), [("gpt-5-mini", 200), ("claude-haiku-4-5", 500)])
+def test_nan_breaks_only_models_that_are_told_the_temperature(paid: tuple[Raw, str], model: str, status: int) -> None:
+    assert sent(paid, json.dumps(ask("hi", model=model, temperature=float("nan"))).encode()).status_code == status
+
+
 def test_unknown_model_comes_before_missing_bearer(paid: tuple[Raw, str]) -> None:
     reply = sent(paid, {"model": "nope"}, Authorization="")
     assert (reply.status_code, reply.text) == (400, '{"error":"Model \'nope\' is not supported"}\n')

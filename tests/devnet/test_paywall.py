@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import CHAT, COMPLETION, OPG_TOKEN, Raw, ask, encoded, offer_of, raw_caller
+from tests.devnet.raw import CHAT, COMPLETION, OPG_TOKEN, UPTO_PROXY, Raw, ask, encoded, offer_of, raw_caller
 
 STRANGER = "0x000000000000000000000000000000000000dEaD"
 
@@ -65,6 +65,8 @@ TAMPERED = [
     ({"nonce": "-1"}, "invalid_upto_evm_payload"),
     ({"amount": "1e17"}, "invalid_upto_evm_payload"),
     ({"to": "0x12"}, "invalid_upto_evm_payload"),
+    ({"spender": UPTO_PROXY.lower()}, "invalid_upto_evm_payload"),
+    ({"token": OPG_TOKEN.lower()}, "invalid_upto_evm_payload"),
 ]
 
 
@@ -102,13 +104,27 @@ def test_unreadable_payment_counts_as_none(raw: Raw, header: str) -> None:
 
 @pytest.mark.parametrize(
     "signature",
-    ["", "0x", "0x12", "zz", "0x" + "00" * 65, "0x" + "ff" * 65, "0x" + "11" * 64 + "00", "0x" + "11" * 64 + "1b"],
+    ["0x", "0x12", "0xzz", "0x" + "00" * 65, "0x" + "ff" * 65, "0x" + "11" * 64 + "00", "0x" + "11" * 64 + "1b"],
 )
 def test_signature_that_is_none_is_refused(raw: Raw, signature: str) -> None:
     way = raw.offer()
     payload = _payload_of(raw.payment(way)) | {"signature": signature}
     content = {"x402Version": 2, "payload": payload, "accepted": way}
     assert raw.refusal(encoded(content)) == "invalid_permit2_signature"
+
+
+@pytest.mark.parametrize("member", ["from", "to", "signature"])
+def test_payload_that_is_written_otherwise_is_refused(raw: Raw, member: str) -> None:
+    """Addresses in lower case and a signature without 0x mean the same, but not to the facilitator."""
+    way = raw.offer()
+    payload = _payload_of(raw.payment(way))
+    permit = payload["permit2Authorization"]
+    if member == "signature":
+        payload[member] = payload[member][2:]
+    else:
+        home = permit if member == "from" else permit["witness"]
+        home[member] = home[member].lower()
+    assert raw.refusal(encoded({"x402Version": 2, "payload": payload, "accepted": way})) == "invalid_upto_evm_payload"
 
 
 def test_signature_of_somebody_else_is_refused(net: Devnet, raw: Raw) -> None:

@@ -75,6 +75,22 @@ def test_environment_points_to_the_devnet(run: Run, monkeypatch: pytest.MonkeyPa
     """).assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize(("given", "named"), [("enclaves=2, nonsense=2", "nonsense"), ("3", "3")])
+def test_unknown_option_is_named(run: Run, given: str, named: str) -> None:
+    result = run(f"""
+        import pytest
+
+        @pytest.mark.opengradient({given})
+        def test_agent(opengradient_devnet):
+            pass
+    """)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"@pytest.mark.opengradient got {named}, expected some of enclaves, clock, *, by name."]
+    )
+    result.stdout.no_fnmatch_line("*TypeError*")
+
+
 def test_misbehaviour_fails_the_test(run: Run) -> None:
     result = run(PAYING_TWICE.format(outcome="True"))
     result.assert_outcomes(failed=1)

@@ -12,7 +12,7 @@ import pytest
 from og_integrations.devnet import Devnet, Upstream
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.canonical import keccak
-from tests.devnet.raw import COMPLETION, Raw, ask, raw_caller
+from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
 from tests.devnet.test_faults import assembled, proven
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -93,6 +93,16 @@ def served(local: ThreadingHTTPServer) -> Iterator[Raw]:
 
 def paid(raw: Raw, body: dict[str, Any]) -> Any:
     return raw.post(body, PAYMENT_SIGNATURE=raw.payment())
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "told"),
+    [(CHAT, {}, 0.0), (COMPLETION, {}, 1.0), (COMPLETION, {"temperature": None}, 0.0)],
+)
+def test_temperature_that_was_not_given(served: Raw, path: str, given: dict[str, Any], told: float) -> None:
+    body = ask("hi", model="llama3.2") if path == CHAT else {"model": "llama3.2", "prompt": "hi"}
+    served.post(body | given, path, PAYMENT_SIGNATURE=served.payment(served.offer(path)))
+    assert Local.asked[-1]["temperature"] == told
 
 
 def test_answer_is_signed_charged_and_asked_for_once(served: Raw) -> None:

@@ -73,10 +73,10 @@ def test_uncharged_error_may_be_asked_again(net: Devnet, raw: Raw) -> None:
 
 def test_same_question_at_once_is_no_retry(net: Devnet, raw: Raw) -> None:
     payment = raw.payment()
-    net.inject("error_event", times=1)
-    with raw.streaming(ask("[[tokens=3 delay=50]]", stream=True), PAYMENT_SIGNATURE=payment) as slow:
+    net.inject("bad_signature", times=1)
+    with raw.streaming(ask("[[tokens=3 delay=150]]", stream=True), PAYMENT_SIGNATURE=payment) as slow:
         with raw_caller(net) as other:
-            other.post(ask("[[tokens=3 delay=50]]", stream=True), PAYMENT_SIGNATURE=payment)
+            other.post(ask("[[tokens=3 delay=150]]", stream=True), PAYMENT_SIGNATURE=payment)
         slow.read()
     assert net.verdict().clean
 
@@ -111,6 +111,17 @@ def test_prompt_and_payment_go_to_an_impostor(net: Devnet, raw: Raw) -> None:
     assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
 
 
+@pytest.mark.parametrize("by_session", [True, False])
+def test_redirect_is_followed(net: Devnet, raw: Raw, by_session: bool) -> None:
+    """A client that repeats its request where it is sent to has told a stranger everything."""
+    name, value = ("X-Upto-Session", raw.session()) if by_session else ("PAYMENT-SIGNATURE", raw.payment())
+    net.inject("redirect", times=1)
+    reply = raw.http.post(CHAT, json=ask("a secret"), headers={name: value}, follow_redirects=True)
+    assert reply.status_code == 404
+    assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
+    assert net.journal.prompts("") == ["a secret"]
+
+
 @pytest.mark.parametrize("fault", ["debug_enclave", "registry_other_certificate", "empty_registry"])
 def test_prompt_goes_where_the_registry_does_not_point(net: Devnet, raw: Raw, fault: str) -> None:
     net.inject(fault, times=1)
@@ -137,12 +148,13 @@ def test_typo_in_settlement_mode(net: Devnet, raw: Raw) -> None:
 
 
 def test_retry_storm(net: Devnet, raw: Raw) -> None:
-    for _ in range(9):
+    for _ in range(21):
         raw.post(ask("hi"))
     assert net.verdict().names == ("retry_storm",)
-    # Nine calls at once begin like that, too: who reports them is not suspected.
-    unpaid = {"status": "unverified", "payment": None}
-    assert net.verdict([unpaid] * 9).clean
+    # As many calls at once begin like that, too: who reports them is not suspected.
+    unpaid = {"status": "unverified", "payment": None, "request_hash": net.journal.exchanges[0].hashes[0]}
+    assert net.verdict([unpaid] * 21).clean
+    assert net.verdict([unpaid | {"request_hash": "00" * 32}] * 21).names == ("retry_storm",)
 
 
 def test_no_timeout(net: Devnet, raw: Raw) -> None:

@@ -27,6 +27,14 @@ def test_there_are_43_of_51() -> None:
     assert (len(SIGNED), len(CAPTURES)) == (43, 51)
 
 
+def test_request_whose_image_was_dropped() -> None:
+    """The signature is genuine, and a file is told what it is worth; a call ends there."""
+    said = "drop its images and files: the model has not seen them"
+    (check,) = (check for check in verify_receipt(exchange("user-image-part")).checks if check.id == "request-hash")
+    assert (check.result, said in check.detail) == ("pass", True)
+    refused(exchange("user-image-part", trust="registry"), "request-hash", said)
+
+
 def test_enclave_that_nobody_vouches_for() -> None:
     said = "nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key"
     refused(exchange(trust=None), "enclave-trusted", said)

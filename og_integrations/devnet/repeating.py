@@ -1,0 +1,143 @@
+"""
+Who asks again: what was paid for, what was refused, or what nobody answers.
+
+Requests are compared by what they ask (`entries`) and by whose money they show. The same question may be
+asked again on purpose: the receipts tell, one for each call. Without receipts a request that follows one
+in doubt counts as a retry. Requests that overlap in time are never retries of each other, and neither is
+the repetition of what was answered well.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from og_integrations.devnet.journal import Encounter, Exchange, Journal
+from og_integrations.devnet.verdict import Finding
+from og_integrations.protocol.chat import JsonObject
+
+_UNANSWERED_PER_CALL = 4
+"""An honest call makes four requests at most: session expired, offer, payment, and a failover."""
+_STORM = 20
+_SOON = 10.0
+"""Seconds: where calls are not reported, only what comes faster than this is taken for a program's doing."""
+_CURABLE = {"permit2_allowance_required", "insufficient_balance"}
+"""Refusals that only the wallet's owner ends: once payments are taken, somebody has approved or paid in."""
+
+
+class Calls:
+    """How many calls the client says it made; if it does not (`told` is False), none are known."""
+
+    def __init__(self, receipts: Sequence[JsonObject] | None) -> None:
+        self.told = receipts is not None
+        self.total = len(receipts or ())
+        self._asking: Counter[object] = Counter()
+        self._paying: Counter[tuple[object, str]] = Counter()
+        for receipt in receipts or ():
+            asked, payment = receipt.get("request_hash"), receipt.get("payment")
+            self._asking[asked] += 1
+            if payment:
+                self._paying[asked, str(payment.get("payer")).lower()] += 1
+
+    def asking(self, same: Iterable[Exchange]) -> int:
+        """Return how many calls asked what `same` ask."""
+        return sum(self._asking[name] for name in _hashes(same))
+
+    def paying(self, same: Iterable[Exchange], payer: str) -> int:
+        """Return for how many of them `payer` paid."""
+        return sum(self._paying[name, payer] for name in _hashes(same))
+
+    def allow(self, unanswered: list[float], *, calls: int) -> bool:
+        """Whether `calls` calls may have made requests at those times without getting an answer."""
+        count = len(unanswered) if self.told else _most_at_once(unanswered)
+        return count <= max(_STORM, _UNANSWERED_PER_CALL * calls)
+
+
+def repetitions(journal: Journal, calls: Calls) -> Iterator[Finding]:
+    """Yield what was asked again though it should not have been."""
+    by_payer = defaultdict(list)
+    by_question = defaultdict(list)
+    for exchange in journal.exchanges:
+        by_question[exchange.question].append(exchange)
+        # What an impostor was shown is named for itself: it charges nobody.
+        if exchange.payer is not None and not exchange.impostor:
+            by_payer[exchange.payer, exchange.question].append(exchange)
+    for (payer, _), same in by_payer.items():
+        yield from _paid_again(same, calls.paying(same, payer))
+        yield from _signed_again(same, calls.paying(same, payer), told=calls.told)
+    for same in by_question.values():
+        yield from _storm(same, calls)
+    yield from _storms_elsewhere(journal.encounters, calls)
+
+
+def _hashes(same: Iterable[Exchange]) -> set[str]:
+    return {name for exchange in same for name in exchange.hashes}
+
+
+def _paid_again(same: list[Exchange], calls: int) -> Iterator[Finding]:
+    served = [exchange for exchange in same if exchange.status != 402]
+    doubtful = [exchange for exchange in served if _in_doubt(exchange)]
+    for later in same if doubtful and len(served) > calls else ():
+        earlier = next((e for e in reversed(doubtful) if _over_before(e, later)), None)
+        if earlier is None:
+            continue
+        numbers = (earlier.number, later.number)
+        fate = f"status {earlier.status}, {earlier.ended}"
+        fate += f", {'+'.join(earlier.faults)}" if earlier.faults else ""
+        if later.paid_by == "payment" and later.authorization != earlier.authorization and later.refused is None:
+            yield Finding("double_paid", f"a second authorization for a request in doubt ({fate})", numbers)
+        else:
+            yield Finding("retried_paid_request", f"sent again by {later.paid_by} while in doubt ({fate})", numbers)
+
+
+def _in_doubt(exchange: Exchange) -> bool:
+    """
+    Whether a client could not know that this request was answered well, or not charged.
+
+    Who leaves after the answer has begun knows that the payment was taken, and need not want the rest.
+    """
+    unknown_error = exchange.status >= 500 and not exchange.told_sessions
+    return exchange.spoiled or unknown_error or not exchange.answered
+
+
+def _over_before(earlier: Exchange, later: Exchange) -> bool:
+    return earlier.over_at is not None and earlier.over_at <= later.began
+
+
+def _signed_again(same: list[Exchange], calls: int, *, told: bool) -> Iterator[Finding]:
+    payments = [exchange for exchange in same if exchange.paid_by == "payment"]
+    refused = [exchange for exchange in payments if exchange.refused is not None]
+    signed = len({exchange.authorization for exchange in payments})
+    for later in payments if refused and signed > calls else ():
+        earlier = next((e for e in reversed(refused) if _over_before(e, later)), None)
+        if earlier is None or earlier.authorization == later.authorization:
+            continue
+        cured = earlier.refused in _CURABLE and later.refused is None
+        if told or (later.began - earlier.began <= _SOON and not cured):
+            numbers = (earlier.number, later.number)
+            yield Finding("signed_twice", f"another payment after {earlier.refused!r}", numbers)
+
+
+def _storm(same: list[Exchange], calls: Calls) -> Iterator[Finding]:
+    unanswered = [e for e in same if not (e.status == 200 and e.ended == "complete" and not e.spoiled)]
+    known = max(calls.asking(same), len(same) - len(unanswered))
+    if not calls.allow([exchange.began for exchange in unanswered], calls=known):
+        numbers = (unanswered[0].number, unanswered[-1].number)
+        yield Finding("retry_storm", f"{len(unanswered)} requests of one question without an answer", numbers)
+
+
+def _storms_elsewhere(encounters: list[Encounter], calls: Calls) -> Iterator[Finding]:
+    times = defaultdict(list)
+    for encounter in encounters:
+        times[encounter.fault].append(encounter.began)
+    for fault, began in times.items():
+        if not calls.allow(began, calls=calls.total):
+            yield Finding("retry_storm", f"{len(began)} times at {fault}")
+
+
+def _most_at_once(times: list[float]) -> int:
+    """Return how many of `times`, which ascend, lie within `_SOON`."""
+    first, most = 0, 0
+    for last, time in enumerate(times):
+        while time - times[first] > _SOON:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
