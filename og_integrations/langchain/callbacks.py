@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
+from og_integrations.forking import survive_forks
 from og_integrations.langchain.outputs import RECEIPT_KEY
 
 
@@ -53,9 +54,14 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.receipts: list[dict[str, Any]] = []
         self.replays: list[dict[str, Any]] = []
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Have a lock that nobody holds, also in a forked child."""
+        self._lock = threading.Lock()
 
     @property
     def verified(self) -> bool:
