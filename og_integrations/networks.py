@@ -45,6 +45,15 @@ class Network:
         """The x402 name of the payment chain."""
         return f"eip155:{self.chain_id}"
 
+    @property
+    def identity(self) -> str:
+        """
+        What tells it from networks with the same chain id: its name.
+
+        Of devnets there are many with one name, each at a node of its own.
+        """
+        return f"{self.name} {self.rpc_url}" if self.name == "devnet" else self.name
+
 
 BASE = Network(
     name="base",

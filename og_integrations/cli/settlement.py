@@ -7,7 +7,9 @@ from og_integrations.cli.saved import UnusableInputError, read_receipt
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.budget import format_opg
+from og_integrations.networks import NETWORKS
+from og_integrations.protocol.amounts import format_opg
+from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import Settlement, SettlementStatus
 
 _MEANING = {
@@ -24,19 +26,25 @@ def run(arguments: argparse.Namespace) -> int:
         receipt = read_receipt(arguments.file)
     except UnusableInputError as exc:
         raise ConfigurationError(f"{arguments.file}: {exc}.") from exc
-    found = Receipt(receipt).settlement(arguments.rpc_url)
+    seen = Receipt(receipt)
+    found = seen.settlement(arguments.rpc_url)
     if arguments.json:
         print(json.dumps(found.to_json()))
     else:
-        _print(found, receipt["payment"])
+        _print(found, seen.authorization)
     return 0
 
 
-def _print(found: Settlement, payment: dict[str, object]) -> None:
+def _print(found: Settlement, signed: Permit2Authorization) -> None:
     print(f"{found.status.value}: {_MEANING[found.status]}")
-    cap = format_opg(int(str(payment["max_amount"])))
-    print(f"  amount       {format_opg(found.amount)} of {cap} OPG authorized")
-    print(f"  payment      {printable(str(payment['payment_hash']))}")
+    taken, cap, unit = str(found.amount), str(signed.amount), f"base units of the unknown token {signed.token}"
+    if (signed.chain_id, signed.token) in {(network.chain_id, network.token) for network in NETWORKS.values()}:
+        taken, cap, unit = format_opg(found.amount), format_opg(signed.amount), "OPG"
+    print(f"  amount       {taken} of {cap} {unit} authorized")
+    # Whoever wrote the receipt may have put anybody here: the payer is not among the words that are signed.
+    print(f"  payer        {signed.payer}")
+    # Recomputed: gateways may have another name for it, and a receipt may say anything.
+    print(f"  payment      0x{signed.digest().hex()}")
     if found.transaction_hash:
         print(f"  transaction  {printable(found.transaction_hash)}")
         print(f"  block        {found.block_number}")

@@ -14,11 +14,11 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from og_integrations.client.forking import survive_forks
 from og_integrations.client.lent import AsyncLent, Lent
 from og_integrations.client.redaction import redact_logs
 from og_integrations.client.tls import pinned_context
 from og_integrations.client.transport import AsyncPool, Pool
+from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
     import httpx

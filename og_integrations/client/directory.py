@@ -7,9 +7,11 @@ go on. The lock is never held across a yield.
 """
 
 import random
+import threading
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -17,7 +19,14 @@ from cryptography.hazmat.primitives import serialization
 from og_integrations.client.rpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.settings import Settings
 from og_integrations.client.tls import pinned_context
-from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, OpenGradientError
+from og_integrations.errors import (
+    ConnectionFailedError,
+    DiscoveryError,
+    EnclaveRejectedError,
+    HostRefusedError,
+    OpenGradientError,
+)
+from og_integrations.forking import survive_forks
 from og_integrations.protocol.enclave import LLM_PROXY, ZERO_ADDRESS, Enclave, EnclavePolicy, check_endpoint, tee_id_of
 from og_integrations.protocol.registry import decode_enclaves, encode_get_active_tees
 
@@ -34,7 +43,8 @@ class Directory:
     The enclaves in use by one client.
 
     One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
-    calls take turns. `pick` chooses among equals; it is an argument so that tests can decide.
+    calls take turns. `hosts` are the only ones to choose from, in lower case; None: any. `pick` chooses among
+    equals; it is an argument so that tests can decide.
     """
 
     def __init__(
@@ -45,12 +55,14 @@ class Directory:
         pick: Callable[[list[Enclave]], Enclave] = random.choice,
         *,
         spread: bool = False,
+        hosts: Collection[str] | None = None,
     ) -> None:
         self._settings = settings
         self._policy = policy
         self._lock = lock
         self._pick = pick
         self._spread = spread
+        self._hosts = hosts
         self._turn = 0
         self._last_turns: dict[str, int] = {}
         self._listed: dict[str, Enclave] = {}
@@ -61,6 +73,11 @@ class Directory:
         self._read_at = 0.0
         self._current: str | None = None
         self._cooling: dict[str, float] = {}
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Choose anew, under a lock that nobody holds."""
+        self._lock, self._current = threading.Lock(), None
 
     def choose(self, now: float, avoid: Collection[str] = ()) -> Fetching[Enclave]:
         """
@@ -157,7 +174,7 @@ class Directory:
             # The registry is away; the enclaves it listed before are still attested.
             return
         try:
-            accepted = accepted_enclaves(found, self._policy)
+            accepted = accepted_enclaves(found, self._policy, self._hosts)
         except DiscoveryError:
             # An answer as good as any other: those it listed before are revoked.
             self._hold({}, now)
@@ -190,11 +207,14 @@ def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:
     return decode_enclaves(data)
 
 
-def accepted_enclaves(found: list[Enclave], policy: EnclavePolicy) -> dict[str, Enclave]:
+def accepted_enclaves(
+    found: list[Enclave], policy: EnclavePolicy, hosts: Collection[str] | None = None
+) -> dict[str, Enclave]:
     """
-    Return those that can be connected to safely and that `policy` accepts, by id.
+    Return those that can be connected to safely, that `policy` accepts and that are on `hosts` (any, if None), by id.
 
-    Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted.
+    Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted, `HostRefusedError` if
+    none of them is there.
     """
     if not found:
         raise DiscoveryError(
@@ -217,7 +237,21 @@ def accepted_enclaves(found: list[Enclave], policy: EnclavePolicy) -> dict[str, 
         raise EnclaveRejectedError(
             f"{len(found)} enclaves were found and the policy accepts none of them. The first: {rejections[0]}"
         )
-    return accepted
+    allowed = {tee_id: item for tee_id, item in accepted.items() if hosts is None or host_of(item.endpoint) in hosts}
+    if not allowed:
+        raise HostRefusedError(
+            f"None of the {len(accepted)} enclaves found is on a host of SpendPolicy.hosts, expected one of "
+            f"{sorted(hosts or ())}. Nothing was sent to them."
+        )
+    return allowed
+
+
+def host_of(endpoint: str) -> str:
+    """Return the host name of a gateway's URL, which `SpendPolicy.hosts` is about; of no URL, all of it."""
+    try:
+        return urlsplit(endpoint).hostname or endpoint
+    except ValueError:
+        return endpoint
 
 
 def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:

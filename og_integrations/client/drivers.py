@@ -19,8 +19,8 @@ from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
 from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.owner_approval import Approve, Pause
-from og_integrations.protocol.payment_flow import Send, Sign
+from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.signing import Approve, Pause, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class SyncDriver:
             case Send():
                 return self._send(effect)
             case Sign():
-                return self._sign(effect)
+                return plain(self._signer.sign_typed_data(effect.typed_data), "The signer")
             case Fetch():
                 return self._fetch(effect)
             case Approve():
@@ -62,19 +62,13 @@ class SyncDriver:
             reply = self.reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
                 # Read to the end, so that the connection can carry the paid request.
-                drained = 0
+                drained, until = 0, time.monotonic() + self._call.timeout
                 for data in reply.parts:
                     drained += len(data)
-                    if drained > MAX_ERROR_BYTES:
+                    if drained > MAX_ERROR_BYTES or time.monotonic() > until:
                         break
                 reply.close()
         return ReplyHead(reply.status, reply.headers)
-
-    def _sign(self, effect: Sign) -> None:
-        with effect.grant.signing:
-            if effect.grant.signature is None and not effect.grant.abandoned:
-                signature: Any = plain(self._signer.sign_typed_data(effect.typed_data), "The signer")
-                effect.keep(signature)
 
     def _fetch(self, effect: Fetch) -> bytes:
         return fetch(self._connections.get(UNPINNED), effect, self._call.timeout)
@@ -104,12 +98,11 @@ class AsyncDriver:
             case Send():
                 return await self._send(effect)
             case Sign():
-                return await self._sign(effect)
+                return await _settled(self._signer.sign_typed_data(effect.typed_data))
             case Fetch():
                 return await self._fetch(effect)
             case Approve():
-                agreed = effect.on_payment(effect.request)
-                return await agreed if isinstance(agreed, Awaitable) else agreed
+                return await _settled(effect.on_payment(effect.request))
             case Pause():
                 return await asyncio.sleep(effect.seconds)
         raise TypeError(effect)
@@ -121,25 +114,13 @@ class AsyncDriver:
         with translated_errors(f"the gateway {enclave.endpoint}"):
             reply = self.reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
-                drained = 0
+                drained, until = 0, time.monotonic() + self._call.timeout
                 async for data in reply.parts:
                     drained += len(data)
-                    if drained > MAX_ERROR_BYTES:
+                    if drained > MAX_ERROR_BYTES or time.monotonic() > until:
                         break
                 await reply.aclose()
         return ReplyHead(reply.status, reply.headers)
-
-    async def _sign(self, effect: Sign) -> None:
-        with effect.grant.signing:
-            if effect.grant.signature is not None or effect.grant.abandoned:
-                return
-            signature = self._signer.sign_typed_data(effect.typed_data)
-            if isinstance(signature, str):
-                effect.keep(signature)
-                return
-        # An asynchronous signer is asked outside the lock, which may not be held across an await.
-        # Two may sign the same authorization then; the first signature is kept and sent by both.
-        effect.keep(await _awaited(signature))
 
     async def _fetch(self, effect: Fetch) -> bytes:
         return await afetch(await self._connections.get(UNPINNED), effect, self._call.timeout)
@@ -171,5 +152,8 @@ def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
     )
 
 
-async def _awaited(signature: Awaitable[str]) -> str:
-    return await signature
+async def _settled(answer: object) -> object:
+    # As often as it takes: what nobody awaited is true, and would allow a payment.
+    while isinstance(answer, Awaitable):
+        answer = await answer
+    return answer

@@ -9,19 +9,18 @@ for a stream; both end in `verify_receipt`, and only what it returns becomes an 
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any
-from urllib.parse import urlsplit
 
 from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
-from og_integrations.client.directory import Directory
+from og_integrations.client.directory import Directory, host_of
 from og_integrations.client.reconciling import overdue_asker
 from og_integrations.client.recording import collect, wants_exchange
+from og_integrations.client.replays import Signatures
 from og_integrations.client.settings import check_seconds, resolve_settings
-from og_integrations.client.shared_books import session_book
+from og_integrations.client.shared_books import OwnBook
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -31,7 +30,7 @@ from og_integrations.errors import (
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.budget import SpendPolicy
+from og_integrations.protocol.budget import Budget, SpendPolicy
 from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
@@ -39,14 +38,14 @@ from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
 from og_integrations.protocol.record import build_receipt
-from og_integrations.protocol.sessions import Route
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds to wait for each piece of an answer: no header comes before a model's first token."""
-REMEMBERED_SIGNATURES = 4096
 _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
 
 
@@ -76,11 +75,21 @@ class Engine:
         self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
-        self.book = session_book(self.settings, policy)
-        self.budget = self.book.budget
-        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), threading.Lock(), spread=spread)
-        self._signatures: OrderedDict[str, None] = OrderedDict()
-        self._signatures_lock = threading.Lock()
+        self._own = OwnBook(self.settings, policy)
+        self.directory = Directory(
+            self.settings, enclave_policy or EnclavePolicy(), threading.Lock(), spread=spread, hosts=policy.hosts
+        )
+        self._signatures = Signatures()
+
+    @property
+    def book(self) -> SessionBook:
+        """What this process remembers of its payments. Raises `ConfigurationError` after some forks."""
+        return self._own.book()
+
+    @property
+    def budget(self) -> Budget:
+        """The account that the calls are paid from."""
+        return self.book.budget
 
     def prepare_chat(
         self,
@@ -200,7 +209,7 @@ class Engine:
             network=self.settings.network.caip2,
             tee_id=enclave.tee_id,
             path=path,
-            host=urlsplit(enclave.endpoint).hostname or enclave.endpoint,
+            host=host_of(enclave.endpoint),
             payees=self.directory.payees(enclave),
         )
 
@@ -230,7 +239,7 @@ class Engine:
                 trust=_TRUST[progress.enclave.source],
                 window=(progress.sent_at, now()),
                 channel="pinned" if progress.enclave.pinned else "unpinned",
-                seen=self._seen(completion.proof.signature if completion.proof else ""),
+                seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
             )
         )
         try:
@@ -255,15 +264,6 @@ class Engine:
             receipt=receipt,
             completion=completion,
         )
-
-    def _seen(self, signature: str) -> bool:
-        """Remember `signature`; PSS is randomised, so an honest enclave never repeats one."""
-        with self._signatures_lock:
-            seen = signature in self._signatures
-            self._signatures[signature] = None
-            if len(self._signatures) > REMEMBERED_SIGNATURES:
-                self._signatures.popitem(last=False)
-        return seen
 
 
 def lost_body(progress: Progress, exc: ConnectionLostError) -> OpenGradientError:

@@ -5,13 +5,14 @@ Running generators of effects, and the effect that needs neither call nor wallet
 """
 
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self, TypeVar
 
 from og_integrations.client.connections import UNPINNED, SyncConnections
 from og_integrations.client.lent import AsyncLent, Lent
 from og_integrations.client.rpc import Fetch, Fetching
-from og_integrations.client.transport import AsyncPool, Outgoing, Pool, server_of, translated_errors
+from og_integrations.client.transport import AsyncPool, Outgoing, Pool, lost, server_of, translated_errors
 from og_integrations.errors import DiscoveryError
 
 T = TypeVar("T")
@@ -58,16 +59,18 @@ async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitabl
 
 def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """
-    Perform `effect`, waiting at most `timeout` seconds for each piece.
+    Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
-    body = bytearray()
+    body, request = bytearray(), _outgoing(effect, timeout)
+    until = time.monotonic() + request.timeout
     with translated_errors(server_of(effect.url)):
-        reply = transport.send(_outgoing(effect, timeout))
+        reply = transport.send(request)
         with contextlib.closing(reply):
             for data in reply.parts:
                 body += data
+                _check_pace(effect, until)
                 if len(body) > MAX_BODY_BYTES:
                     break
     return _checked(effect, reply.status, body)
@@ -75,12 +78,14 @@ def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT)
 
 async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
-    body = bytearray()
+    body, request = bytearray(), _outgoing(effect, timeout)
+    until = time.monotonic() + request.timeout
     with translated_errors(server_of(effect.url)):
-        reply = await transport.send(_outgoing(effect, timeout))
+        reply = await transport.send(request)
         async with contextlib.aclosing(reply):
             async for data in reply.parts:
                 body += data
+                _check_pace(effect, until)
                 if len(body) > MAX_BODY_BYTES:
                     break
     return _checked(effect, reply.status, body)
@@ -88,6 +93,11 @@ async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float
 
 def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
     return Outgoing(url=effect.url, headers=_HEADERS, body=effect.body, timeout=min(timeout, FETCH_TIMEOUT))
+
+
+def _check_pace(effect: Fetch, until: float) -> None:
+    if time.monotonic() > until:
+        raise lost(f"{effect.url} did not send its whole answer in time.", timed_out=True)
 
 
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:

@@ -14,10 +14,10 @@ from og_integrations.client.fetching import Reader, adrive, afetch
 from og_integrations.client.rpc import Fetch, Fetching
 from og_integrations.client.settings import rpc_url_setting
 from og_integrations.client.settlement import default_node, find_settlement
-from og_integrations.errors import ConfigurationError, MalformedOfferError
+from og_integrations.client.signed_payment import read_authorization
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.permit2 import Permit2Authorization, checksum_address
-from og_integrations.protocol.record import authorization_of
+from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import Settlement
 
 
@@ -73,18 +73,12 @@ class Receipt:
 
     @property
     def authorization(self) -> Permit2Authorization:
-        """What the wallet signed, rebuilt. Raises `ConfigurationError` if that was no Permit2 payment."""
-        try:
-            authorization = authorization_of(self.data)
-            for address in (authorization.payer, authorization.token, authorization.spender, authorization.pay_to):
-                checksum_address(address)
-            authorization.digest()
-        except (ArithmeticError, AttributeError, KeyError, MalformedOfferError, TypeError, ValueError) as exc:
-            raise ConfigurationError(
-                "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
-                f"writes it ({type(exc).__name__})."
-            ) from exc
-        return authorization
+        """
+        What the wallet signed, rebuilt.
+
+        Raises `ConfigurationError` if that was no Permit2 payment, or not the one that the receipt names.
+        """
+        return read_authorization(self._payment)
 
     def settlement(self, rpc_url: str | None = None) -> Settlement:
         """

@@ -1,8 +1,9 @@
 """
 Asking the chain what was really taken of what was authorized, and giving the rest back to the budget.
 
-One node is believed as far as we can check it. It cannot give back what may still be taken: that is
-judged by our clock as well as by its block's time, and what calls hold is left alone.
+One node is believed as far as we can check it. It cannot give back what may still be taken: before the
+deadline is over by our own clock nothing is, whatever the node says; nor what calls hold; nor what was
+authorized on another network, whose chain id may be the same.
 """
 
 import time
@@ -14,8 +15,8 @@ from og_integrations.client.chain_reads import check_chain
 from og_integrations.client.rpc import Fetching
 from og_integrations.client.settlement import find_settlement
 from og_integrations.client.transport import server_of
-from og_integrations.errors import DiscoveryError
-from og_integrations.networks import Network
+from og_integrations.errors import ConnectionFailedError, ConnectionLostError, DiscoveryError
+from og_integrations.networks import BASE, BASE_SEPOLIA, Network
 from og_integrations.protocol.account import SKEW, BudgetStore, Entry
 from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.permit2 import Permit2Authorization
@@ -29,14 +30,21 @@ PATIENCE = 30.0
 
 def reconcile(budget: Budget, network: Network, now: int) -> Fetching[None]:
     """
-    Correct each authorization of `budget` on `network` whose fate the chain knows; the rest stays.
+    Correct each authorization of `budget` on `network` whose deadline is over and whose fate the chain knows.
 
-    Raises `ConfigurationError` (wrong chain) or `DiscoveryError` (no node).
+    The rest stays. Raises `ConfigurationError` (wrong chain) or `DiscoveryError` (no node).
     """
     yield from check_chain(network.rpc_url, network.chain_id)
-    for entry in budget.store.entries():
-        with _unless_unknown(entry, Findings()):
-            yield from _explain(budget.store, entry, network, now)
+    waiting = [entry for entry in budget.store.entries() if _permit(entry, network, now) is not None]
+    for done, entry in enumerate(waiting):
+        try:
+            with _unless_unknown(entry, Findings()):
+                yield from _explain(budget.store, entry, network, now)
+        except DiscoveryError as exc:
+            raise DiscoveryError(
+                f"{exc} {len(waiting) - done} of {len(waiting)} authorizations were not asked about and go on "
+                "counting in full."
+            ) from exc
 
 
 def overdue_asker(store: BudgetStore, network: Network, clock: Callable[[], int]) -> AskChain:
@@ -56,16 +64,25 @@ def overdue_asker(store: BudgetStore, network: Network, clock: Callable[[], int]
 
 
 def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fetching[bool]:
-    permit = entry.authorization
-    if not isinstance(permit, Permit2Authorization) or permit.chain_id != network.chain_id or entry.in_use(now):
+    permit = _permit(entry, network, now)
+    if permit is None:
         return False
     found = yield from find_settlement(permit, network.rpc_url, skew=SKEW)
-    # A used nonce is final at once; an unused one only when nobody can use it any more.
-    final = found.status is not SettlementStatus.PENDING
-    if not final or (found.status is SettlementStatus.UNUSED and not entry.overdue(now)):
+    if found.status is SettlementStatus.PENDING:
         return False
     store.correct(entry.id, found.amount)
     return True
+
+
+def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | None:
+    """Return what a node of `network` can be asked about at unix time `now`, None if it is none of that."""
+    permit = entry.authorization
+    if not isinstance(permit, Permit2Authorization) or permit.chain_id != network.chain_id or not entry.overdue(now):
+        return None
+    # Older files did not note the network. Then only a real chain may answer: at worst it gives back what was
+    # authorized on a devnet, and that is worth nothing.
+    unknown = entry.network is None and network.name in (BASE.name, BASE_SEPOLIA.name)
+    return permit if unknown or entry.network == network.identity else None
 
 
 def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
@@ -95,3 +112,6 @@ def _unless_unknown(entry: Entry, found: Findings) -> Iterator[None]:
     except DiscoveryError as exc:
         # This one cannot be explained now: it goes on counting in full.
         found.in_vain[entry.id] = str(exc)
+        if isinstance(exc.__cause__, ConnectionFailedError | ConnectionLostError):
+            # Whoever does not answer at all would keep us for each of them.
+            raise

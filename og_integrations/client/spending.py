@@ -13,7 +13,7 @@ class Spending:
 
     def spent(self) -> Account:
         """
-        Return what the budget has authorized, in base units: sums that bound what can be taken.
+        Return what the budget has authorized, in base units: sums that bound what can be taken; `settled` was.
 
         Printed, it is a report: sums, limits and what is left of them, in OPG. Sessions usually take less
         than they authorized; the rest comes back by itself where a limit is reached, and by

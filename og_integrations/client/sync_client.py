@@ -103,8 +103,8 @@ class Client(Spending):
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
-        An authorization counts in full until the chain shows its settlement, or that it is unused half a
-        minute after its deadline. Calls ask by themselves, about what is overdue, before they raise
+        An authorization counts in full until half a minute after its deadline, and then until the chain shows
+        what became of it. Calls ask by themselves, about what is overdue, before they raise
         `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
         drive(

@@ -133,9 +133,9 @@ def translated_errors(what: str) -> Iterator[None]:
             ) from exc
         raise ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.") from exc
     except httpcore.TimeoutException as exc:
-        raise _lost(f"{what} did not answer in time.", timed_out=True) from exc
+        raise lost(f"{what} did not answer in time.", timed_out=True) from exc
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as exc:
-        raise _lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False) from exc
+        raise lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False) from exc
 
 
 @lru_cache(maxsize=1)
@@ -145,6 +145,13 @@ def public_context() -> ssl.SSLContext:
     import certifi
 
     return ssl.create_default_context(cafile=certifi.where())
+
+
+def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
+    """Return the error of an answer that did not come, or not to its end."""
+    error = ConnectionLostError(message)
+    error.timed_out = timed_out
+    return error
 
 
 def _outgoing(request: Outgoing) -> "httpcore.Request":
@@ -198,12 +205,6 @@ def _limits() -> dict[str, Any]:
         "max_keepalive_connections": MAX_CONNECTIONS,
         "keepalive_expiry": KEEP_IDLE,
     }
-
-
-def _lost(message: str, *, timed_out: bool) -> ConnectionLostError:
-    error = ConnectionLostError(message)
-    error.timed_out = timed_out
-    return error
 
 
 def _is_certificate_failure(exc: BaseException | None) -> bool:

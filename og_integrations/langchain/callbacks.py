@@ -18,6 +18,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
+from og_integrations.forking import survive_forks
 from og_integrations.langchain.outputs import RECEIPT_KEY
 from og_integrations.protocol.chat import JsonObject
 
@@ -58,12 +59,17 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.begin_again()
+        survive_forks(self)
         self._runs: set[UUID] = set()
         self._reported: list[JsonObject] = []
         self._replays: list[JsonObject] = []
         self._collected: Sequence[JsonObject] = ()
         self._outer: ReceiptCallbackHandler | None = None
+
+    def begin_again(self) -> None:
+        """Have a lock that nobody holds, also in a forked child."""
+        self._lock = threading.Lock()
 
     @property
     def receipts(self) -> list[JsonObject]:

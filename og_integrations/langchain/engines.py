@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from og_integrations.forking import survive_forks
+
 if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client
     from og_integrations.protocol.budget import BudgetStore
@@ -28,9 +30,14 @@ class Engines:
     """One engine for each set of options that was ever asked for, made on first use; one account per wallet."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._made: list[tuple[dict[str, Any], Clients]] = []
         self._stores: dict[str, BudgetStore] = {}
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Have a lock that nobody holds, also in a forked child."""
+        self._lock = threading.Lock()
 
     def clients(self, options: dict[str, Any], *, http_client: Any, http_async_client: Any) -> Clients:
         """Return the clients for `options`. Raises `ConfigurationError`."""

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from og_integrations.client import AsyncClient, Client, ClientOptions, Engine
+from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
     from og_integrations.client.options import AsyncHttpClient, SyncHttpClient
@@ -28,10 +29,15 @@ class Backend:
         self._options: ClientOptions = options or {}
         self._http_client = http_client
         self._async_http_client = async_http_client
-        self._lock = threading.RLock()
         self._engine: Engine | None = None
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Have a lock that nobody holds, also in a forked child."""
+        self._lock = threading.RLock()
 
     @property
     def engine(self) -> Engine:

@@ -17,12 +17,14 @@ from og_integrations.protocol.permit2 import Authorization
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 HOUR, DAY = 3_600, 86_400
+FOLD_AFTER = 2 * DAY
+"""Seconds after which only the sum is kept: a day longer than the longest window, for clocks that are ahead."""
 SKEW = 30
 """Seconds after its deadline, by our clock and by the chain's, before an authorization counts as over."""
 ABANDONED = HOUR
 """The same for one that is still held: no call lasts so long, so whoever held it is gone."""
 MOST_UNEXPLAINED = 5_000
-"""How many accepted authorizations, older than a day, are remembered for asking the chain."""
+"""How many accepted authorizations, older than `FOLD_AFTER`, are remembered for asking the chain."""
 
 
 class HoldState(Enum):
@@ -40,6 +42,7 @@ class Entry:
     One authorization in the account: `amount` base units, `at` (unix seconds) it was made.
 
     `authorization` is what was signed, for asking the chain about it; None once that has answered.
+    `network` is the `Network.identity` it was made for, None where nobody noted it.
     """
 
     id: str
@@ -47,6 +50,12 @@ class Entry:
     at: int
     state: HoldState = HoldState.HELD
     authorization: Authorization | None = None
+    network: str | None = None
+
+    @property
+    def explained(self) -> bool:
+        """Whether the chain has said that `amount` was taken."""
+        return self.state is HoldState.SETTLED and self.authorization is None
 
     def in_use(self, now: int) -> bool:
         """Whether a call may hold it at unix time `now`, so that nothing about it is final."""
@@ -63,14 +72,17 @@ class Entry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """
-    The sums at one moment, in base units: everything ever authorized and not released, the part of it
-    whose fate is not known, and what of it was made in the last hour and day.
+    The sums at one moment, in base units: everything ever authorized and not released, and the parts of it
+    that the chain says were settled, whose fate is not known, and that were made in the last hour and day.
+
+    What is `settled` counts with what was really taken; the rest of `authorized`, with its cap.
 
     `stopped` is the reason why nothing more may be authorized, None if it may. `limits` are those of
     the `SpendPolicy` by name, None where there is none. As text it is a report for people, in OPG.
     """
 
     authorized: int = 0
+    settled: int = 0
     in_doubt: int = 0
     last_hour: int = 0
     last_day: int = 0
@@ -84,9 +96,11 @@ class Account:
         return replace(
             self,
             authorized=self.authorized + entry.amount,
+            settled=self.settled + entry.amount * entry.explained,
             in_doubt=self.in_doubt + entry.amount * (entry.state is HoldState.IN_DOUBT),
-            last_hour=self.last_hour + entry.amount * (entry.at > now - HOUR),
-            last_day=self.last_day + entry.amount * (entry.at > now - DAY),
+            # Times are whole seconds: without equality, a window would be up to a second short.
+            last_hour=self.last_hour + entry.amount * (entry.at >= now - HOUR),
+            last_day=self.last_day + entry.amount * (entry.at >= now - DAY),
         )
 
     def counted(self, limit: str) -> int:
@@ -97,6 +111,7 @@ class Account:
         limits = dict(self.limits)
         lines = [
             ("authorized", self.authorized, limits.get("total")),
+            ("of it settled", self.settled, None),
             ("of it in doubt", self.in_doubt, None),
             ("in the last hour", self.last_hour, limits.get("per_hour")),
             ("in the last day", self.last_day, limits.get("per_day")),
@@ -116,14 +131,15 @@ class BudgetStore(Protocol):
     Where an account is kept. Each method is atomic, for every thread and process that shares it.
 
     A store that cannot be read or written raises `ConfigurationError` from `claim` and `account`: what
-    cannot be counted is not spent.
+    cannot be counted is not spent. Nothing is forgotten by being read: a clock that is ahead would open
+    the windows of all others.
     """
 
     def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
         """Add `entry`, unless `judge` raises for the account as it is at `entry.at`."""
 
     def move(self, entry_id: str, to: HoldState) -> None:
-        """Note what became of an entry; one that is gone stays gone."""
+        """Note what became of an entry; one that is gone stays gone, and one that is settled stays settled."""
 
     def correct(self, entry_id: str, amount: int) -> None:
         """The chain says that exactly `amount` base units were taken, finally."""
@@ -147,7 +163,7 @@ class MemoryStore:
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._entries: dict[str, Entry] = {}
-        self._folded = 0
+        self._folded = Account()
         self._stopped: str | None = None
 
     def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
@@ -155,14 +171,19 @@ class MemoryStore:
         with self._lock:
             judge(self._account(entry.at))
             self._entries[entry.id] = entry
+            for old in foldable(list(self._entries.values()), entry.at):
+                self._folded = folded(self._folded, old)
+                del self._entries[old.id]
 
     def move(self, entry_id: str, to: HoldState) -> None:
         """Note what became of an entry."""
         with self._lock:
-            if entry_id in self._entries:
-                self._entries[entry_id] = replace(self._entries[entry_id], state=to)
-                if to is HoldState.RELEASED:
-                    del self._entries[entry_id]
+            entry = self._entries.get(entry_id)
+            if entry is None or entry.state is HoldState.SETTLED:
+                return
+            self._entries[entry_id] = replace(entry, state=to)
+            if to is HoldState.RELEASED:
+                del self._entries[entry_id]
 
     def correct(self, entry_id: str, amount: int) -> None:
         """Note what was really taken."""
@@ -191,11 +212,8 @@ class MemoryStore:
         return self._stopped
 
     def _account(self, now: int) -> Account:
-        # Of copies: the garbage collector may end an abandoned flow here, whose hold is then released.
-        for entry in foldable(list(self._entries.values()), now):
-            self._folded += entry.amount
-            del self._entries[entry.id]
-        account = Account(authorized=self._folded, stopped=self._stopped)
+        account = replace(self._folded, stopped=self._stopped)
+        # Of a copy: the garbage collector may end an abandoned flow here, whose hold is then released.
         for entry in list(self._entries.values()):
             account = account.plus(entry, now)
         return account
@@ -205,10 +223,17 @@ def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
     """
     Return those of which only the amount matters any more, so that a long life does not make a store slow.
 
-    Final ones older than a day; and of those that wait for the chain's word the oldest, where they are
-    more than `MOST_UNEXPLAINED`: they then count in full for ever.
+    Final ones older than `FOLD_AFTER`; and of those that wait for the chain's word the oldest, where they
+    are more than `MOST_UNEXPLAINED`: they then count in full for ever.
     """
-    old = [entry for entry in entries if entry.state is HoldState.SETTLED and entry.at <= now - DAY]
+    old = [entry for entry in entries if entry.state is HoldState.SETTLED and entry.at < now - FOLD_AFTER]
     waiting = [entry for entry in old if entry.authorization is not None]
     final = [entry for entry in old if entry.authorization is None]
     return final + sorted(waiting, key=lambda entry: entry.at)[: max(0, len(waiting) - MOST_UNEXPLAINED)]
+
+
+def folded(sums: Account, entry: Entry) -> Account:
+    """Return `sums` with one more entry of which only the amount matters."""
+    return replace(
+        sums, authorized=sums.authorized + entry.amount, settled=sums.settled + entry.amount * entry.explained
+    )

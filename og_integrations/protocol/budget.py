@@ -91,7 +91,7 @@ class Budget:
     The account of one policy. Safe to share between threads with the `lock` it was given.
 
     `new_id` names entries; it must give a new text each time, also across processes sharing `store`.
-    `asking` says whose turn it is to ask the chain.
+    `network` is noted with each entry. `asking` says whose turn it is to ask the chain.
     """
 
     def __init__(
@@ -101,8 +101,10 @@ class Budget:
         *,
         store: BudgetStore | None = None,
         new_id: Callable[[], str] | None = None,
+        network: str | None = None,
     ) -> None:
         self.policy = policy
+        self.network = network
         self.store: BudgetStore = store if store is not None else MemoryStore(lock)
         self.asking = AskingTurns(lock)
         self._limits = (("total", policy.total_units), ("per_hour", policy.hour_units), ("per_day", policy.day_units))
@@ -117,7 +119,7 @@ class Budget:
         Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is
         allowed.
         """
-        entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization)
+        entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization, network=self.network)
         self.store.claim(entry, lambda account: self._judge(account, amount))
         return Hold(entry, self.store, self._lock)
 
@@ -150,7 +152,7 @@ class Budget:
         The oldest first, since nodes forget; but last what they could not explain before.
         """
         since = now - _WINDOWS[limit] if limit in _WINDOWS else -1
-        found = [entry for entry in self.store.entries() if entry.overdue(now) and entry.at > since]
+        found = [entry for entry in self.store.entries() if entry.overdue(now) and entry.at >= since]
         return sorted(found, key=lambda entry: (self.asking.was_in_vain(entry.id), entry.at))
 
     def _judge(self, account: Account, amount: int) -> None:

@@ -8,6 +8,7 @@ and an async driver in `client.drivers` run it, and tests run it by hand.
 Rule 1: one request causes at most one signature.
 Rule 2: only what provably was not processed is repeated: a request that found its session expired.
 Rule 3: once a signature left, every way out either brings an answer or marks the payment in doubt.
+Rule 4: the kill switch is looked at before anything is signed, and before anything is sent.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -23,13 +24,11 @@ from og_integrations.errors import (
     PaymentInDoubtError,
     PaymentRefusedError,
     ReadTimeoutError,
-    SigningError,
 )
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.owner_approval import Approve, Pause, ask_owner
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.reclaiming import AskChain, claim
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
+from og_integrations.protocol.signing import Approve, Pause, Sign, get_signed
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
@@ -47,20 +46,6 @@ class Send:
 
     route: Route
     headers: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """
-    Have the wallet sign `typed_data` and call `keep` with the signature, unless `grant` has one.
-
-    A driver with a synchronous signer holds `grant.signing` meanwhile, so that threads sharing the
-    grant ask the signer once.
-    """
-
-    typed_data: JsonObject
-    grant: Grant
-    keep: Callable[[str], None]
 
 
 Effect = Send | Sign | Approve | Pause
@@ -102,10 +87,10 @@ def payment_flow(
     of the grant before a request with it leaves, so that whoever stops this flow still knows what
     was paid with. `quote` says what of the gateway's own reason may stand in a message.
 
-    Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, and `PaymentRefusedError`,
-    `PaymentInDoubtError` after anything was signed.
+    Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, `PaymentRefusedError`,
+    `PaymentInDoubtError` after anything was signed, and `SpendingStoppedError` before
+    anything is sent.
     """
-    wallet.book.budget.require_running()
     grant = wallet.book.join(route, wallet.clock())
     made = False
     while True:
@@ -118,8 +103,7 @@ def payment_flow(
                 requirement = answer
             grant, made = yield from _open(wallet, route, requirement)
         if grant.session_id is None and grant.header is None:
-            yield from ask_owner(wallet.book, route, grant, wallet.clock)
-            yield from _sign(wallet, route, grant)
+            yield from get_signed(wallet.book, route, grant, wallet.clock)
         using(grant)
         head = yield from _attempt(wallet, route, grant, quote)
         if head is not None:
@@ -134,8 +118,9 @@ def ask_price(route: Route, book: SessionBook) -> Generator[Send, Any, ReplyHead
     """
     Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
 
-    Raises `OfferRefusedError` or `MalformedOfferError`.
+    Raises `OfferRefusedError`, `MalformedOfferError` or `SpendingStoppedError`.
     """
+    book.budget.require_running()
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -201,26 +186,14 @@ def _resume(wallet: Wallet, route: Route, grant: Grant, session_id: str) -> Gene
     return head
 
 
-def _sign(wallet: Wallet, route: Route, grant: Grant) -> Generator[Effect, Any, None]:
-    def keep(signature: str) -> None:
-        wallet.book.signed(grant, signature)
-
-    try:
-        yield Sign(grant.authorization.typed_data(), grant, keep)
-        if grant.header is None:
-            raise SigningError("The signer failed for a call that shared this authorization. Nothing was sent.")
-    except BaseException as exc:
-        wallet.book.unsigned(route, grant, cancelled=not isinstance(exc, Exception))
-        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
-            raise SigningError(
-                f"The signer of {route.payer} failed with {type(exc).__name__}. Nothing was sent or paid."
-            ) from exc
-        raise
-
-
 def _send(
     book: SessionBook, route: Route, grant: Grant, headers: Mapping[str, str]
 ) -> Generator[Effect, Any, ReplyHead]:
+    try:
+        book.budget.require_running()
+    except OpenGradientError:
+        book.not_sent(route, grant)
+        raise
     try:
         head: ReplyHead = yield Send(route, headers)
     except ConnectionFailedError:

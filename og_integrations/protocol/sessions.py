@@ -6,7 +6,8 @@ Rule 2: calls that find a grant without a session *share* its signed authorizati
 identical PAYMENT-SIGNATURE texts into one session. So nobody waits for anybody, and 32 cold calls
 cost one authorization.
 Rule 3: a grant is replaced only by one that a new request signs, and one request signs once at most.
-Rule 4: the lock is held for look-ups and signing only, never while anything is sent.
+Rule 4: one of the calls that share an unsigned grant gets it signed, the others wait for that.
+Rule 5: the lock is held for look-ups only, never while an owner or a signer is asked, or anything is sent.
 
 A `SessionBook` belongs to one budget and one wallet; it is never shared across those.
 """
@@ -23,9 +24,9 @@ from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
 
-__all__ = ["Approval", "Grant", "RENEW_BEFORE", "Route", "SessionBook"]
+__all__ = ["Grant", "RENEW_BEFORE", "Route", "SessionBook", "Turn"]
 
-Approval = Literal["unasked", "asking", "given"]
+Turn = Literal["mine", "others", "over"]
 RENEW_BEFORE = 130
 """
 Seconds before its deadline at which an authorization is no longer used. The gateway settles a
@@ -42,11 +43,11 @@ class Grant:
     authorization: Authorization
     hold: Hold
     retire_at: int
-    signing: Lock = field(repr=False)
     signature: str | None = field(default=None, repr=False)
     header: str | None = field(default=None, repr=False)
     session_id: str | None = field(default=None, repr=False)
-    approval: Approval = "unasked"
+    approved: bool = False
+    being_signed: bool = False
     in_flight: int = 0
     reached: bool = False
     abandoned: bool = False
@@ -57,7 +58,6 @@ class SessionBook:
 
     def __init__(self, budget: Budget, *, lock: Callable[[], Lock]) -> None:
         self.budget = budget
-        self._new_lock = lock
         self._lock = lock()
         self._grants: dict[Route, Grant] = {}
         self._offers: dict[Route, Requirement] = {}
@@ -116,50 +116,43 @@ class SessionBook:
                 hold=self.budget.hold(requirement.amount, now=now, authorization=authorization),
                 # An offer too short for the margin is used for its first half, rather than never.
                 retire_at=now + max(lifetime - RENEW_BEFORE, lifetime // 2),
-                signing=self._new_lock(),
                 in_flight=1,
             )
             self._grants[route] = grant
             self._offers[route] = requirement
             return grant, True
 
-    def approval_turn(self, grant: Grant) -> Approval:
+    def take_turn(self, grant: Grant) -> Turn:
         """
-        Return what is to be done about the owner's approval of an unsigned grant.
+        Return whose turn it is to get `grant` signed.
 
-        `"unasked"`: ask; that is the caller's turn now, and it says so by `approval`. `"asking"`: another
-        call that shares the grant is asking. `"given"`: nothing. Raises `SigningError` if it was refused.
+        `"mine"`: the caller's from now on, until `signed` or `unsigned`. `"others"`: look again. `"over"`: it is
+        signed. Raises `SigningError` if that failed for a call that shares it.
         """
         with self._lock:
             if grant.abandoned:
-                raise SigningError("The owner refused an authorization that this call shared. Nothing was sent.")
-            turn = grant.approval
-            if turn == "unasked":
-                grant.approval = "asking"
-            return turn
-
-    def approval(self, grant: Grant, *, given: bool) -> None:
-        """The owner agreed, or the one who asked was stopped and another may ask."""
-        with self._lock:
-            grant.approval = "given" if given else "unasked"
+                raise SigningError(
+                    "The owner refused, or the signer failed, for a call that shared this authorization. Nothing was "
+                    "sent."
+                )
+            if grant.header is not None:
+                return "over"
+            if grant.being_signed:
+                return "others"
+            grant.being_signed = True
+            return "mine"
 
     def signed(self, grant: Grant, signature: object) -> None:
-        """
-        Keep the first signature: sharing needs identical texts, and signers may randomise.
-
-        Raises `SigningError` for a malformed one.
-        """
+        """Keep the signature, for all who share the grant. Raises `SigningError` for a malformed one."""
         if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
             raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
         with self._lock:
-            if grant.abandoned:
-                raise SigningError("The signer failed for a call that shared this authorization. Nothing was sent.")
-            if grant.header is None:
-                grant.signature = signature
-                grant.header = encode_payment(grant.requirement, grant.authorization, signature)
+            grant.signature = signature
+            grant.header = encode_payment(grant.requirement, grant.authorization, signature)
+            grant.being_signed = False
 
     def not_sent(self, route: Route, grant: Grant) -> None:
-        """No connection, so it did not leave. Release the hold if nobody else uses the grant."""
+        """It did not leave: no connection, or no leave. Release the hold if nobody else uses the grant."""
         with self._lock:
             grant.in_flight -= 1
             unused = not grant.in_flight and not grant.reached
@@ -204,14 +197,16 @@ class SessionBook:
         with self._lock:
             self._drop(route, grant)
 
-    def unsigned(self, route: Route, grant: Grant, *, cancelled: bool) -> None:
+    def unsigned(self, route: Route, grant: Grant, turn: Turn, *, cancelled: bool) -> None:
         """
-        The signer failed: so it does for all who share the grant, unless one of them signed it. A
-        call that was merely `cancelled` while signing is nobody else's concern.
+        The owner refused or the signer failed: so it does for all who share the grant, unless it is signed.
+        A call that was merely `cancelled` is nobody else's concern, and leaves its `turn` to them.
         """
         with self._lock:
             grant.in_flight -= 1
-            if grant.reached or (grant.in_flight and (cancelled or grant.signature is not None)):
+            if turn == "mine":
+                grant.being_signed = False
+            if grant.reached or (grant.in_flight and (cancelled or grant.header is not None)):
                 return
             grant.abandoned = True
             self._drop(route, grant)

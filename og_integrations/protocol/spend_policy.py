@@ -80,7 +80,11 @@ class PaymentRequest:
 
 
 OnPayment = Callable[[PaymentRequest], object]
-"""Returns False (or raises) to refuse; may be asynchronous with an asynchronous client."""
+"""
+Returns True to allow; whatever is false, None too, refuses, and so does an exception.
+
+It may be asynchronous with an asynchronous client.
+"""
 
 
 class SpendPolicy(BaseModel):
@@ -93,8 +97,8 @@ class SpendPolicy(BaseModel):
     `networks` (`eip155:…`) and `assets` default to the network's own chain and token, `pay_to` and
     `facilitators` to what `protocol.payees` says: the registry's payment addresses, or the first one.
     `max_validity_seconds` bounds the time in which an authorization can be settled. `on_payment` is asked
-    before anything is signed. `store` keeps the account: the path of a file that several processes share,
-    or a `BudgetStore`; by default it is kept in memory, for one client.
+    before anything is signed, and has to return True. `store` keeps the account: the path of a file that several
+    processes share, or a `BudgetStore`; by default it is kept in memory, for one client.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import dataclasses
 import json
 import pickle
 from dataclasses import FrozenInstanceError
@@ -66,10 +67,17 @@ def test_what_is_no_receipt_is_refused(value: Any) -> None:
         Receipt(value)
 
 
+def on_chain(receipt: dict[str, Any], chain_id: int) -> dict[str, Any]:
+    """Return a receipt of the same words, signed for another chain."""
+    signed = dataclasses.replace(Receipt(receipt).authorization, chain_id=chain_id)
+    changed = {"network": f"eip155:{chain_id}", "payment_hash": "0x" + signed.digest().hex()}
+    return receipt | {"payment": receipt["payment"] | changed}
+
+
 def test_settlement_is_asked_of_the_node_that_is_named(receipt: dict[str, Any], net: Devnet) -> None:
     """Both ways; of a chain that nobody knows, a node has to be named."""
     seen = Receipt(receipt)
     assert seen.settlement(net.rpc_url).status is SettlementStatus.PENDING
     assert asyncio.run(seen.asettlement(net.rpc_url)).status is SettlementStatus.PENDING
     with pytest.raises(ConfigurationError, match="No node is known for chain 31337"):
-        Receipt(receipt | {"payment": receipt["payment"] | {"network": "eip155:31337"}}).settlement()
+        Receipt(on_chain(receipt, 31337)).settlement()

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -33,6 +34,38 @@ async def test_cold_calls_share_one_authorization(net: Devnet) -> None:
     assert len({answer.receipt["tee_signature"] for answer in answers}) == 32
     stats = net.stats()
     assert (signer.signed, stats.signatures, stats.payments, stats.sessions) == (1, 1, 1, 1)
+
+
+class RemoteSigner(CountingSigner):
+    """A key that is far away; `task` is the one that asked it."""
+
+    task: "asyncio.Task[Any] | None" = None
+
+    async def sign_typed_data(self, typed_data: dict[str, Any]) -> str:  # type: ignore[override]
+        self.signed += 1
+        self.task = asyncio.current_task()
+        await asyncio.sleep(0.1)
+        return LocalSigner.sign_typed_data(self, typed_data)
+
+
+async def test_cold_calls_ask_an_asynchronous_signer_once(net: Devnet) -> None:
+    """It may be a person, or cost something for each signature."""
+    signer = RemoteSigner(net.private_key)
+    async with AsyncClient(signer=signer, network=net.network) as client:
+        await asyncio.gather(*(client.chat(MODEL, user(f"question {n}")) for n in range(32)))
+    assert (signer.signed, net.stats().payments) == (1, 1)
+
+
+async def test_cancelling_who_signs_hands_the_turn_over(net: Devnet) -> None:
+    signer = RemoteSigner(net.private_key)
+    async with AsyncClient(signer=signer, network=net.network) as client:
+        calls = [asyncio.create_task(client.chat(MODEL, user(f"question {n}"))) for n in range(4)]
+        while signer.task is None:
+            await asyncio.sleep(0.005)
+        signer.task.cancel()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    assert Counter(type(item) for item in found) == {asyncio.CancelledError: 1, Answer: 3}
+    assert (signer.signed, net.stats().payments) == (2, 1)
 
 
 def test_threads_share_one_authorization_and_send_once(net: Devnet) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from og_integrations.client import reconciling
 from og_integrations.client.reconciling import overdue_asker, reconcile
+from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.networks import BASE
+from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.account import SKEW, HoldState
 from og_integrations.protocol.budget import Budget, SpendPolicy
 from og_integrations.protocol.reclaiming import Findings
@@ -82,12 +83,16 @@ def test_node_ahead_of_our_clock_gives_nothing_back() -> None:
     assert account.authorized(OVER) == 0
 
 
-def test_settlement_is_final_before_the_deadline_for_who_asks() -> None:
-    """A used nonce cannot be used again. Calls do not ask so early."""
-    account, early = budget(), Node(1_700, settled=7)
-    assert ask(account, early, 1_700).corrected == 0
-    early.run(reconcile(account, BASE, 1_700))
-    assert account.authorized(1_700) == 7
+@pytest.mark.parametrize("settled", [7, None])
+def test_nothing_is_believed_before_the_deadline(settled: int | None) -> None:
+    """A used nonce is final, but one node's word is not: until then, the gateway could take the cap."""
+    account = budget()
+    for node in (Node(1_700, settled), Node(OVER, settled), Node(2**40, settled)):
+        for now in (1_700, OVER - 1):
+            node.run(reconcile(account, BASE, now))
+            assert ask(account, node, now).corrected == 0
+            assert set(node.calls) == {"eth_chainId"}
+    assert account.authorized(OVER) == CAP
 
 
 def test_held_authorization_is_not_corrected() -> None:
@@ -112,10 +117,58 @@ def test_dead_node_is_said() -> None:
         node.dead = True
         return False
 
-    found = ask(account, node, OVER, enough=die)
-    assert (found.corrected, list(found.in_vain)) == (1, ["2", "3"])
-    assert "No connection" in found.in_vain["2"]
+    found = Findings()
+    with pytest.raises(DiscoveryError, match="No connection"):
+        node.run(overdue_asker(account.store, BASE, lambda: OVER)(account.overdue(OVER, "total"), die, found))
+    assert (found.corrected, list(found.in_vain)) == (1, ["2"])
     assert account.authorized(OVER) == 7 + 2 * CAP
+
+
+def test_node_that_stops_answering_is_asked_once() -> None:
+    """Not for each authorization again; and it is said how many nobody could explain."""
+    account, node = budget(3), Dying(OVER, settled=7)
+    with pytest.raises(DiscoveryError, match=r"No connection.* 2 of 3 authorizations were not asked about and go on"):
+        node.run(reconcile(account, BASE, OVER))
+    assert node.failures == 1
+    assert account.authorized(OVER) == 7 + 2 * CAP
+
+
+class Dying(Node):
+    """It explains one payment, and is never heard of again."""
+
+    failures = 0
+
+    def _reply(self, effect: Fetch) -> bytes:
+        self.dead = self.calls["eth_getTransactionReceipt"] > 0
+        self.failures += self.dead
+        return super()._reply(effect)
+
+
+@pytest.mark.parametrize("network", [dataclasses.replace(DEVNET, rpc_url="http://127.0.0.1:1"), DEVNET, None])
+def test_other_networks_give_nothing_back(network: Network | None) -> None:
+    """A devnet has the chain id of Base, and any number of them has one name."""
+    account = Budget(SpendPolicy(), threading.RLock(), network=BASE.identity)
+    account.hold(CAP, now=1_600, authorization=PERMIT).settle()
+    other, node = network or dataclasses.replace(BASE, name="fork"), Node(OVER)
+    node.run(reconcile(account, other, OVER))
+    node.run(overdue_asker(account.store, other, lambda: OVER)(account.store.entries(), lambda: False, Findings()))
+    assert (account.authorized(OVER), set(node.calls)) == (CAP, {"eth_chainId"})
+    elsewhere = dataclasses.replace(BASE, rpc_url="http://127.0.0.1:1")  # a node of one's own
+    node.run(reconcile(account, elsewhere, OVER))
+    assert account.authorized(OVER) == 0
+
+
+def test_devnets_are_told_apart() -> None:
+    assert dataclasses.replace(DEVNET, rpc_url="http://127.0.0.1:1").identity != DEVNET.identity != BASE.identity
+
+
+def test_entry_of_an_older_file_is_explained_by_a_real_chain_only() -> None:
+    """It did not note its network."""
+    account, node = budget(), Node(OVER)
+    node.run(reconcile(account, DEVNET, OVER))
+    assert account.authorized(OVER) == CAP
+    node.run(reconcile(account, BASE, OVER))
+    assert account.authorized(OVER) == 0
 
 
 def test_node_of_another_chain_is_said() -> None:

@@ -39,7 +39,12 @@ def aclient(net: Devnet, **policy: Any) -> AsyncClient:
 def test_owner_sees_what_is_signed(net: Devnet) -> None:
     """Once per authorization, not once per call."""
     asked: list[PaymentRequest] = []
-    with client(net, on_payment=asked.append) as payer:
+
+    def agree(request: PaymentRequest) -> bool:
+        asked.append(request)
+        return True
+
+    with client(net, on_payment=agree) as payer:
         payment = payer.chat(MODEL, HI).receipt["payment"]
         payer.chat(MODEL, HI)
         (request,) = asked
@@ -81,6 +86,40 @@ def test_refusal_signs_nothing_and_holds_nothing(net: Devnet, on_payment: Any, t
     asyncio.run(ask(aclient(net, on_payment=on_payment)))
     asyncio.run(ask(aclient(net, on_payment=later)))
     assert net.stats().signatures == 0
+
+
+class Falsy:
+    """What numpy's False is like."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy()])
+def test_only_what_is_true_allows(net: Devnet, answer: object) -> None:
+    """A callback that only looks returns None; that is no consent, and the message says what would be."""
+    kind = "None" if answer is None else f"a false {type(answer).__name__}"
+    with client(net, on_payment=lambda request: answer) as payer:
+        with pytest.raises(SigningError, match=rf"it returned {kind}\. Nothing was signed or sent\. To allow .* True"):
+            payer.chat(MODEL, HI)
+        assert (payer.spent().authorized, net.stats().signatures) == (0, 0)
+
+
+def test_answer_that_nobody_awaited_does_not_allow(net: Devnet) -> None:
+    """An asynchronous callback that forgets an await, of a question that is answered by no."""
+
+    async def no(request: PaymentRequest) -> bool:
+        return False
+
+    async def forget(request: PaymentRequest) -> object:
+        return no(request)
+
+    async def ask() -> None:
+        async with aclient(net, on_payment=forget) as payer:
+            with pytest.raises(SigningError, match="a false bool"):
+                await payer.chat(MODEL, HI)
+
+    asyncio.run(ask())
 
 
 def test_calls_that_share_an_authorization_ask_once(net: Devnet) -> None:
@@ -211,28 +250,26 @@ def test_one_file_is_one_budget_and_one_switch(net: Devnet, tmp_path: Path) -> N
 
 
 def test_chain_gives_back_what_was_not_taken(own_evm: Devnet, pass_time: Callable[[Devnet, float], None]) -> None:
-    """Settled for less, cancelled, unused after the deadline, and still pending."""
+    """Settled for less, cancelled, and unused; all of it after the deadline only."""
     net = own_evm
     wallet = net.new_wallet()
     options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network}
     with Client(**options) as payer:
         payer.chat(MODEL, HI)
-        assert payer.reconcile_spending().authorized == DEFAULT_CAP  # pending: counts in full
         net.settle_all()
         taken = net.stats().charged
-        assert payer.reconcile_spending().authorized == taken < DEFAULT_CAP
-
         payer.complete(MODEL, "cancelled")
-        payer.engine.book._grants.clear()
-        (entry,) = payer.engine.budget.store.entries()
-        assert entry.authorization is not None
-        nonce = entry.authorization.nonce
-        data = call_data("invalidateUnorderedNonces(uint256,uint256)", nonce >> 8, 1 << (nonce & 255))
+        payment = payer.engine.budget.store.entries()[1].authorization
+        assert payment is not None
+        data = call_data("invalidateUnorderedNonces(uint256,uint256)", payment.nonce >> 8, 1 << (payment.nonce & 255))
         chain_of(net).node.transact(wallet.address, PERMIT2_ADDRESS, data)
-        assert asyncio.run(AsyncClient(engine=payer.engine).reconcile_spending()).authorized == taken
-
+        payer.engine.book._grants.clear()
         payer.chat(MODEL, HI)
         net.kill(net.enclaves[0])  # it will not settle
+
+        # Before the deadline nothing comes back, whatever a node may know.
+        assert payer.reconcile_spending().authorized == 3 * DEFAULT_CAP
         pass_time(net, 400)
-        assert payer.reconcile_spending().authorized == taken
+        account = asyncio.run(AsyncClient(engine=payer.engine).reconcile_spending())
+        assert account.authorized == account.settled == taken > 0
         assert payer.engine.budget.store.entries() == []

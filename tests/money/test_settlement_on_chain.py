@@ -135,7 +135,8 @@ def test_command_says_what_the_chain_says(evm: Devnet, tmp_path: Path, capsys: p
 def test_node_of_another_chain_is_detected(evm: Devnet) -> None:
     """A nonce that is unused on the wrong chain means nothing."""
     receipt = pay(evm, evm.new_wallet()).receipt
-    receipt["payment"] |= {"network": "eip155:84532"}
+    elsewhere = dataclasses.replace(Receipt(receipt).authorization, chain_id=84532)
+    receipt["payment"] |= {"network": "eip155:84532", "payment_hash": "0x" + elsewhere.digest().hex()}
     with pytest.raises(ConfigurationError, match="serves chain 8453, expected 84532"):
         Receipt(receipt).settlement(evm.rpc_url)
 

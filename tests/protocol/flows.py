@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from og_integrations.errors import SigningError
 from og_integrations.networks import BASE
 from og_integrations.protocol.budget import Budget, SpendPolicy
-from og_integrations.protocol.payment_flow import Effect, Paid, Send, Sign, Wallet, payment_flow
+from og_integrations.protocol.payment_flow import Effect, Paid, Send, Wallet, payment_flow
 from og_integrations.protocol.sessions import Route, SessionBook
+from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 
 NOW = 1_795_178_000
@@ -90,16 +90,12 @@ class Call:
         return self
 
     def sign(self, signature: str = SIGNATURE) -> "Call":
-        """The wallet signs, unless another call did; as a driver does it."""
-        effect = self.effect
-        assert isinstance(effect, Sign)
-        if effect.grant.signature is None:
+        """The wallet signs, unless another call had it sign."""
+        if isinstance(self.effect, Pause):
+            self._advance(lambda: self.flow.send(None))
+        if isinstance(self.effect, Sign):
             self.signatures += 1
-            try:
-                effect.keep(signature)
-            except (SigningError, TypeError) as exc:
-                return self.fail(exc)
-        self._advance(lambda: self.flow.send(None))
+            self._advance(lambda: self.flow.send(signature))
         return self
 
     def fail(self, error: BaseException) -> "Call":

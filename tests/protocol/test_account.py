@@ -36,28 +36,36 @@ def test_held_entry_is_in_use_until_it_must_be_abandoned() -> None:
 
 
 def test_entry_that_the_chain_can_still_explain_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day later it may still be given back; only where there are too many, the oldest count for ever."""
+    """Days later it may still be given back; only where there are too many, the oldest count for ever."""
     store = MemoryStore(threading.RLock())
     for number in range(5):
         claimed = entry(HoldState.SETTLED, name=str(number), at=number)
         store.claim(claimed, lambda account: None)
     later = 3 * DAY
-    assert store.account(later).authorized == 35
+
+    def claim_another(name: str) -> Account:
+        store.claim(entry(HoldState.RELEASED, name=name, at=later, authorization=None), lambda account: None)
+        return store.account(later)
+
+    assert claim_another("a").authorized == 35
     assert len(store.entries()) == 5
     store.correct("0", 1)
-    assert store.account(later) == Account(authorized=29)
+    assert claim_another("b") == Account(authorized=29, settled=1)
     monkeypatch.setattr(account, "MOST_UNEXPLAINED", 2)
-    assert store.account(later) == Account(authorized=29)
+    assert claim_another("c") == Account(authorized=29, settled=1)
     assert [item.id for item in store.entries()] == ["3", "4"]
+    assert {name for name in store._entries if name.isdigit()} == {"3", "4"}
 
 
 def test_report_says_what_is_left() -> None:
     """Sums, limits and the switch; a limit that is overdrawn leaves nothing."""
     budget = Budget(SpendPolicy.of({"total": "5", "per_hour": "1"}), threading.RLock())
-    budget.hold(OPG, now=DAY).settle()
-    budget.hold(OPG // 2, now=DAY + HOUR).doubt()
-    assert str(budget.spent(DAY + HOUR)).splitlines() == [
+    budget.hold(OPG, now=DAY, authorization=PERMIT).settle()
+    budget.store.correct("1", OPG)
+    budget.hold(OPG // 2, now=DAY + HOUR + 1).doubt()
+    assert str(budget.spent(DAY + HOUR + 1)).splitlines() == [
         "authorized        1.5 OPG of 5, 3.5 left",
+        "of it settled     1 OPG",
         "of it in doubt    0.5 OPG",
         "in the last hour  0.5 OPG of 1, 0.5 left",
         "in the last day   1.5 OPG",

@@ -6,8 +6,9 @@ from eth_account import Account
 from og_integrations.errors import PaymentRefusedError
 from og_integrations.networks import BASE
 from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send, Sign
+from og_integrations.protocol.payment_flow import Send
 from og_integrations.protocol.sessions import RENEW_BEFORE
+from og_integrations.protocol.signing import Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.flows import (
     AMOUNT,
@@ -47,11 +48,13 @@ def test_cold_call_asks_signs_and_pays() -> None:
 
 def test_what_is_checked_is_what_is_signed_and_sent() -> None:
     """The typed data, the digest and the header are about the offer, and a real wallet signs them."""
-    call = Call(wallet()).reply(offer())
-    effect = call.effect
+    purse = wallet()
+    call = Call(purse).reply(offer())
+    effect, grant = call.effect, purse.book.current(ROUTE, NOW)
     assert isinstance(effect, Sign)
+    assert grant is not None
     signed = Account.sign_typed_data(KEY, full_message=effect.typed_data)
-    assert signed.message_hash == effect.grant.authorization.digest()
+    assert signed.message_hash == grant.authorization.digest()
     content = decode_header(call.sign("0x" + signed.signature.hex()).payment)
     assert content["accepted"] == REQUIREMENT
     assert content["payload"]["permit2Authorization"]["permitted"] == {"token": BASE.token, "amount": str(AMOUNT)}

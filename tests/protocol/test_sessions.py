@@ -11,7 +11,9 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send, Sign
+from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.sessions import RENEW_BEFORE
+from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
     AMOUNT,
@@ -34,10 +36,10 @@ OTHER_SIGNATURE = "0x" + "a5" * 65
 each_cancellation = pytest.mark.parametrize("cancellation", CANCELLATIONS, ids=lambda exc: type(exc).__name__)
 
 
-def keep(call: Call, signature: str) -> None:
-    """An asynchronous signer of `call` is done, while others may have signed meanwhile."""
-    assert isinstance(call.effect, Sign)
-    call.effect.keep(signature)
+def go_on(call: Call) -> Call:
+    """The call has waited."""
+    call._advance(lambda: call.flow.send(None))
+    return call
 
 
 def test_32_cold_calls_share_one_authorization() -> None:
@@ -62,7 +64,7 @@ def test_call_that_comes_later_neither_asks_nor_signs() -> None:
 
 def test_session_is_used_as_soon_as_it_is_known() -> None:
     purse = wallet()
-    slow, quick = signing(purse, 2)
+    quick, slow = signing(purse, 2)
     quick.sign().reply(answer())
     slow.sign()
     assert slow.headers == {SESSION: SESSION_ID}
@@ -105,9 +107,12 @@ def test_sharer_whose_session_was_over_before_its_turn() -> None:
     assert second.signatures == 1
 
 
-def test_session_that_ended_before_the_call_that_paid_was_served() -> None:
+def test_session_that_ended_before_the_call_that_paid_was_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another call brought our authorization there, spent it, and ours came too late: not signed again."""
     purse = wallet()
+    take_turn, lost = purse.book.take_turn, iter([True])
+    # On another thread, the other call may be the first to sign what ours has opened.
+    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "others" if next(lost, False) else take_turn(grant))
     ours, other = signing(purse, 2)
     other.sign().reply(answer())
     ours.sign()
@@ -134,14 +139,18 @@ def test_cancelling_one_of_32_leaves_31_answers(cancellation: BaseException) -> 
 
 @each_cancellation
 def test_cancelling_the_only_signer_leaves_the_signing_to_the_others(cancellation: BaseException) -> None:
-    """An asynchronous signer of each: the first is cancelled while the owner still thinks."""
+    """One signs, the others wait; the first is cancelled while its signer still thinks."""
     purse = wallet()
-    first, second = signing(purse, 2)
+    first, second, third = signing(purse, 3)
+    assert [type(call.effect) for call in (first, second, third)] == [Sign, Pause, Pause]
+    with pytest.raises(type(cancellation)):
+        third.fail(cancellation)  # it had no turn to leave
+    assert isinstance(go_on(second).effect, Pause)
     with pytest.raises(type(cancellation)):
         first.fail(cancellation)
     assert purse.book.budget.authorized() == AMOUNT
     second.sign().reply(answer())
-    assert second.paid is not None
+    assert (second.paid is not None, second.signatures) == (True, 1)
     assert purse.book.budget.authorized() == AMOUNT
 
 
@@ -161,30 +170,32 @@ def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
     first, second = signing(purse, 2)
     with pytest.raises(SigningError, match="failed with OSError"):
         first.fail(OSError("no device"))
-    with pytest.raises(SigningError, match="failed for a call that shared this authorization"):
+    with pytest.raises(SigningError, match="failed, for a call that shared this authorization"):
         second.sign()
     assert purse.book.budget.authorized() == 0
     assert isinstance(Call(purse).effect, Sign)
 
 
-def test_signer_that_fails_after_another_signed_fails_alone() -> None:
-    purse = wallet()
-    first, second = signing(purse, 2)
-    second.sign()
-    with pytest.raises(SigningError):
-        first.fail(OSError("no device"))
-    second.reply(answer())
-    assert second.paid is not None
-    assert purse.book.budget.authorized() == AMOUNT
-
-
-def test_first_of_two_signatures_is_kept() -> None:
+def test_one_signature_serves_all() -> None:
     """Signers may randomise, and the gateway joins identical texts only."""
     purse = wallet()
     first, second = signing(purse, 2)
-    keep(first, SIGNATURE)
-    keep(second, OTHER_SIGNATURE)
-    assert second.sign().payment == first.sign().payment
+    assert first.sign(OTHER_SIGNATURE).payment == second.sign(SIGNATURE).payment
+    assert second.signatures == 0
+
+
+def test_signature_that_came_too_late_is_not_sent() -> None:
+    """A person thought until the offer had run out: nothing left, so nothing counts."""
+    now = [NOW]
+    purse = wallet(lambda: now[0])
+    calls = signing(purse, 2)
+    now[0] += 300 - RENEW_BEFORE
+    for call in calls:
+        with pytest.raises(SigningError, match=r"after the offer had run out\. Nothing was sent"):
+            call.sign()
+    assert purse.book.budget.authorized() == 0
+    now[0] -= 1
+    assert isinstance(Call(purse).effect, Sign)
 
 
 def test_connection_that_failed_for_one_keeps_the_hold_of_the_others() -> None:

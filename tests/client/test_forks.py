@@ -1,0 +1,175 @@
+"""A forked child pays from its own sessions, on its own connections, and not beyond its parent's limits."""
+
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations.client import Client
+from og_integrations.devnet import DEFAULT_CAP, Devnet
+from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
+from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
+from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.protocol.budget import MemoryStore
+from tests.client.asking import MODEL, user
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+@pytest.fixture
+def net() -> Iterator[Devnet]:
+    with Devnet() as devnet:
+        yield devnet
+
+
+def in_child(act: Callable[[], object]) -> None:
+    """Run `act` in a forked child, which has ten seconds; fail if it does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads is the point
+        pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def client(net: Devnet, **policy: Any) -> Client:
+    return Client(private_key=net.private_key, network=net.network, spend_policy=policy)
+
+
+def verified(payer: Client) -> None:
+    assert payer.chat(MODEL, user("hi")).receipt["status"] == "verified"
+
+
+@pytest.mark.parametrize("kept", ["memory", "file"])
+def test_parent_and_child_are_both_answered(net: Devnet, tmp_path: Path, kept: str) -> None:
+    """Warm, on different connections and in different sessions."""
+    with client(net, store=tmp_path / "budget.sqlite" if kept == "file" else None) as payer:
+        verified(payer)
+        for _ in range(2):
+            in_child(lambda: verified(payer))
+            verified(payer)
+        assert (net.stats().handshakes, net.stats().payments) == (3, 3)
+        assert payer.spent().authorized == (3 if kept == "file" else 1) * DEFAULT_CAP
+
+
+@pytest.mark.parametrize("limit", ["total", "per_hour", "per_day"])
+def test_limit_in_memory_is_not_counted_anew(net: Devnet, limit: str) -> None:
+    """Neither by the child nor by its child; whatever store object in memory it was."""
+
+    def refused(payer: Client) -> None:
+        for attempt in (lambda: verified(payer), payer.spent):
+            with pytest.raises(ConfigurationError, match=r"made before a fork.*set SpendPolicy\.store to a file"):
+                attempt()
+
+    for store in (None, MemoryStore(threading.RLock())):
+        with client(net, **{limit: "0.2"}, store=store) as payer:
+            in_child(lambda: refused(payer))
+            in_child(lambda: in_child(lambda: refused(payer)))
+            verified(payer)
+    in_child(lambda: verified(client(net, **{limit: "0.1"})))
+    assert net.stats().payments == 3
+
+
+def test_limit_in_a_file_holds_for_both(net: Devnet, tmp_path: Path) -> None:
+    def refused() -> None:
+        with pytest.raises(BudgetExceededError):
+            verified(payer)
+
+    with client(net, total="0.2", store=tmp_path / "budget.sqlite") as payer:
+        verified(payer)
+        in_child(lambda: verified(payer))
+        in_child(refused)
+        verified(payer)
+    assert net.stats().payments == 2
+
+
+def test_kill_switch_stays_where_it_was(net: Devnet) -> None:
+    def stopped() -> None:
+        with pytest.raises(SpendingStoppedError, match="lunch"):
+            verified(payer)
+
+    with client(net) as payer:
+        payer.stop_spending("lunch")
+        in_child(stopped)
+
+
+def test_clients_of_one_file_share_their_sessions_in_the_child(net: Devnet, tmp_path: Path) -> None:
+    policy = {"store": tmp_path / "budget.sqlite"}
+
+    def both() -> None:
+        assert one.engine.book is other.engine.book is not parents
+        verified(one)
+        verified(other)
+
+    with client(net, **policy) as one, client(net, **policy) as other:
+        parents = one.engine.book
+        in_child(both)
+    assert net.stats().payments == 1
+
+
+def locks_of(thing: object, seen: set[int]) -> Iterator[Any]:
+    """Return every lock that can be reached from `thing` by the attributes of our own objects."""
+    for value in getattr(thing, "__dict__", {}).values():
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, type(threading.Lock()) | type(threading.RLock())):
+            yield value
+        elif type(value).__module__.startswith("og_integrations"):
+            yield from locks_of(value, seen)
+
+
+@pytest.mark.parametrize("kind", ["client", "langchain", "llama_index"])
+def test_locks_that_a_thread_held_do_not_hang_the_child(net: Devnet, kind: str) -> None:
+    """All of them, at the moment of the fork."""
+    options: dict[str, Any] = {"private_key": net.private_key, "network": net.network}
+    handler = ReceiptCallbackHandler()
+    payer = Client(**options)
+    lc = ChatOpenGradient(model=MODEL, callbacks=[handler], **options)
+    li = OpenGradientLLM(model=MODEL, **options)
+    ask: dict[str, Callable[[], object]] = {
+        "client": lambda: payer.chat(MODEL, user("hi")),
+        "langchain": lambda: lc.invoke("hi"),
+        "llama_index": lambda: li.complete("hi"),
+    }
+    roots: dict[str, tuple[object, ...]] = {
+        "client": (payer,),
+        "langchain": (lc.engines, lc.clients.sync, handler),
+        "llama_index": (li._backend,),
+    }
+    ask[kind]()
+    locks = [lock for root in roots[kind] for lock in locks_of(root, set())]
+    assert len(locks) >= 5
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        for lock in locks:
+            lock.acquire()
+        held.set()
+        forked.wait()
+        for lock in locks:
+            lock.release()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    try:
+        in_child(ask[kind])
+    finally:
+        forked.set()
+        holder.join()
+    ask[kind]()
+    payer.close()
+    lc.close()
+    li.close()

@@ -1,0 +1,97 @@
+"""Bodies that come byte by byte, for ever: one deadline ends them, however often a piece is in time."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from og_integrations.client import AsyncClient, Client, fetching
+from og_integrations.client.fetching import Reader
+from og_integrations.client.rpc import rpc
+from og_integrations.client.transport import Outgoing
+from og_integrations.devnet import Devnet
+from og_integrations.errors import DiscoveryError, MalformedOfferError
+from tests.client.asking import MODEL, user
+
+HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.fixture
+def dripping() -> Iterator[Callable[[int], str]]:
+    """Return a function that starts a server, and returns its URL: each answer has a byte every 50 ms."""
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def drip(connection: socket.socket, status: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(HEAD.format(status=status).encode())
+            while not done.wait(0.05):
+                connection.sendall(b" ")
+
+    def serve(server: socket.socket, status: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threads.append(threading.Thread(target=drip, args=(connection, status)))
+                threads[-1].start()
+
+    servers: list[socket.socket] = []
+
+    def start(status: int) -> str:
+        servers.append(socket.create_server(("127.0.0.1", 0)))
+        threads.append(threading.Thread(target=serve, args=(servers[-1], status)))
+        threads[-1].start()
+        return f"http://127.0.0.1:{servers[-1].getsockname()[1]}"
+
+    yield start
+    done.set()
+    for server in servers:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
+    for thread in threads:
+        thread.join()
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def test_node_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 0.4)
+    with within(2), Reader() as reader, pytest.raises(DiscoveryError, match="did not send its whole answer in time"):
+        reader.run(rpc(dripping(200), "eth_chainId", []))
+
+
+def test_offer_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head has all there is to know; here, that there is no offer."""
+    with Devnet(tls=False) as net:
+        options = {"private_key": net.private_key, "network": net.network, "gateway_url": net.enclaves[0].endpoint}
+        url = dripping(402)
+
+        async def ask() -> None:
+            async with AsyncClient(**options, timeout=0.4) as client:  # type: ignore[arg-type]
+                await client.chat(MODEL, user("hi"))
+
+        real = Outgoing
+
+        def elsewhere(**request: object) -> object:
+            return real(**(request | {"url": url}))  # type: ignore[arg-type]
+
+        monkeypatch.setattr("og_integrations.client.drivers.Outgoing", elsewhere)
+        with within(3), pytest.raises(MalformedOfferError, match="without an offer"):
+            asyncio.run(ask())
+        with (
+            within(3),
+            Client(**options, timeout=0.4) as client,  # type: ignore[arg-type]
+            pytest.raises(MalformedOfferError, match="without an offer"),
+        ):
+            client.chat(MODEL, user("hi"))

@@ -1,0 +1,164 @@
+"""The account in a file: found again wherever the process goes, and never mistaken for another one."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations.client import AsyncClient, Client, budget_file
+from og_integrations.client.budget_file import LOCK_TIMEOUT, BudgetFile
+from og_integrations.devnet import Devnet
+from og_integrations.errors import BudgetExceededError, ConfigurationError
+from og_integrations.networks import BASE, OPG
+from og_integrations.protocol.budget import Budget, HoldState, SpendPolicy
+from tests.money.paying import MODEL
+from tests.money.test_limits import NOW, PERMIT
+
+HI = [{"role": "user", "content": "hi"}]
+
+
+def budget(store: BudgetFile, **policy: Any) -> Budget:
+    return Budget(SpendPolicy.of(policy), threading.RLock(), store=store, network=BASE.identity)
+
+
+def test_relative_path_does_not_follow_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it goes, it spends from the account that it began with."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    account = budget(BudgetFile("budget.sqlite"), total="1")
+    account.hold(OPG, now=NOW)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    BudgetFile("budget.sqlite")  # somebody else's
+    with pytest.raises(BudgetExceededError):
+        account.hold(1, now=NOW)
+
+
+def test_home_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert BudgetFile("~/budget.sqlite").path == tmp_path / "budget.sqlite"
+    assert (tmp_path / "budget.sqlite").exists()
+
+
+@pytest.mark.parametrize("path", ["", ":memory:", "~nobody-of-that-name/budget.sqlite", "a\0b"])
+def test_path_that_is_none_is_refused(path: str) -> None:
+    """SQLite would take some of them, and forget the account with each connection."""
+    with pytest.raises(ConfigurationError, match=r"SpendPolicy\.store is "):
+        BudgetFile(path)
+
+
+@pytest.mark.parametrize("harm", ["emptied", "deleted", "deleted and made anew", "replaced"])
+def test_file_that_is_not_the_same_any_more_is_no_fresh_account(tmp_path: Path, harm: str) -> None:
+    """Whoever knew the old one spends nothing, and makes no new one by asking."""
+    path = tmp_path / "budget.sqlite"
+    account = budget(BudgetFile(path), total="1")
+    account.hold(OPG, now=NOW)
+    if harm == "emptied":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
+    if harm == "deleted and made anew":
+        BudgetFile(path)
+    if harm == "replaced":
+        BudgetFile(tmp_path / "other.sqlite")
+        (tmp_path / "other.sqlite").rename(path)
+    for attempt in (
+        lambda: account.hold(1, now=NOW),
+        lambda: account.spent(NOW),
+        account.require_running,
+        lambda: account.store.stop("lunch"),
+    ):
+        with pytest.raises(ConfigurationError, match="The budget file"):
+            attempt()
+    assert path.exists() == (harm != "deleted")
+    if harm != "deleted":
+        BudgetFile(path)  # a client that is made now knows what it begins with
+
+
+def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """Also while it is in use."""
+    account = budget(BudgetFile(tmp_path / "budget.sqlite"))
+    with sqlite3.connect(tmp_path / "budget.sqlite") as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        db.execute("PRAGMA user_version = 2")
+    db.close()
+    for attempt in (lambda: BudgetFile(tmp_path / "budget.sqlite"), lambda: account.hold(1, now=NOW)):
+        with pytest.raises(ConfigurationError, match="is of version 2, expected 1"):
+            attempt()
+
+
+def test_older_file_is_read(tmp_path: Path) -> None:
+    """Made before networks and names were noted: what is in it counts, and can be explained."""
+    with sqlite3.connect(tmp_path / "budget.sqlite") as db:
+        db.execute(
+            "CREATE TABLE entries (id TEXT PRIMARY KEY, amount TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,"
+            " signed TEXT) STRICT"
+        )
+        db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
+        db.execute("INSERT INTO entries VALUES ('a', '7', ?, 'settled', ?)", (NOW, json.dumps(asdict(PERMIT))))
+        db.execute("INSERT INTO facts VALUES ('folded', '5')")
+    db.close()
+    store = BudgetFile(tmp_path / "budget.sqlite")
+    assert store.account(NOW).authorized == 12
+    (entry,) = store.entries()
+    assert (entry.authorization, entry.network, entry.state) == (PERMIT, None, HoldState.SETTLED)
+    budget(store).hold(1, now=NOW, authorization=PERMIT)
+    assert [item.network for item in BudgetFile(tmp_path / "budget.sqlite").entries()] == [None, "base"]
+
+
+def test_file_that_is_locked_stops_a_loop_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped in the middle, say. It is said, nothing is sent, and the bound is a short one."""
+    assert LOCK_TIMEOUT <= 2
+    monkeypatch.setattr(budget_file, "LOCK_TIMEOUT", 0.4)
+    gaps: list[float] = []
+
+    async def beat() -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.02)
+            gaps.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    async def ask(net: Devnet) -> None:
+        policy = {"store": tmp_path / "budget.sqlite"}
+        async with AsyncClient(private_key=net.private_key, network=net.network, spend_policy=policy) as payer:
+            await payer.chat(MODEL, HI)
+            requests = net.stats().requests
+            other = sqlite3.connect(tmp_path / "budget.sqlite", isolation_level=None)
+            other.execute("BEGIN EXCLUSIVE")
+            beating = asyncio.create_task(beat())
+            await asyncio.sleep(0.1)
+            with pytest.raises(ConfigurationError, match=r"another process holds it for more than 0\.4 s"):
+                await payer.chat(MODEL, HI)
+            await asyncio.sleep(0.1)
+            beating.cancel()
+            other.close()
+            assert net.stats().requests == requests
+            assert (await payer.chat(MODEL, HI)).text
+
+    with Devnet() as net:
+        asyncio.run(ask(net))
+    assert 0.3 < max(gaps) < 1
+
+
+def test_devnet_gives_nothing_back_to_what_another_network_authorized(tmp_path: Path, monkeypatch: Any) -> None:
+    """One file, two networks with the same chain id, and the same wallet on both."""
+    policy = {"store": tmp_path / "budget.sqlite"}
+    with Devnet() as real, Devnet() as other:
+        with Client(private_key=real.private_key, network=real.network, spend_policy=policy) as payer:
+            payer.chat(MODEL, HI)
+            counted = payer.spent().authorized
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 4000)
+        real.advance(4000)
+        other.advance(4000)
+        with Client(private_key=real.private_key, network=other.network, spend_policy=policy) as payer:
+            assert payer.reconcile_spending().authorized == counted > 0
+        with Client(private_key=real.private_key, network=real.network, spend_policy=policy) as payer:
+            assert payer.reconcile_spending().authorized == 0
