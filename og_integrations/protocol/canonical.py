@@ -60,8 +60,9 @@ def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str
 
 
 def has_attachments(request: JsonObject) -> bool:
-    """Whether messages in `request` hold images, files or other parts than text."""
-    contents = [message.get("content") for message in request.get("messages") or () if isinstance(message, Mapping)]
+    """Whether users' messages in `request`, which the generations hash in their own ways, hold more than text."""
+    messages = [message for message in request.get("messages") or () if isinstance(message, Mapping)]
+    contents = [message.get("content") for message in messages if message.get("role") == "user"]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)
 
