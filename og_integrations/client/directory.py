@@ -175,7 +175,7 @@ class Directory:
             return
         try:
             accepted = accepted_enclaves(found, self._policy, self._hosts)
-        except DiscoveryError:
+        except (DiscoveryError, HostRefusedError):
             # An answer as good as any other: those it listed before are revoked.
             self._hold({}, now)
             raise
@@ -214,7 +214,7 @@ def accepted_enclaves(
     Return those that can be connected to safely, that `policy` accepts and that are on `hosts` (any, if None), by id.
 
     Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted, `HostRefusedError` if
-    none of them is there.
+    none of those is there.
     """
     if not found:
         raise DiscoveryError(

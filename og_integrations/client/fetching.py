@@ -97,7 +97,7 @@ def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
 
 def _check_pace(effect: Fetch, until: float) -> None:
     if time.monotonic() > until:
-        raise lost(f"{effect.url} did not send its whole answer in time.", timed_out=True)
+        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
 
 
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:

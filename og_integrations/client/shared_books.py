@@ -7,7 +7,7 @@ store each client has an account of its own, and shares nothing unless it is giv
 
 import secrets
 import threading
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from og_integrations.client.budget_file import BudgetFile, open_store
 from og_integrations.client.settings import Settings
@@ -19,16 +19,46 @@ from og_integrations.protocol.sessions import SessionBook
 
 
 class _Books:
-    """The books of this process that may be shared, each with what a client must have in common with it."""
+    """
+    The books of this process that may be shared, each with what a client must have in common with it.
+
+    And the accounts in memory, since those of a parent process are not ours.
+    """
 
     def __init__(self) -> None:
+        self.memories: WeakSet[MemoryStore] = WeakSet()
         self.begin_again()
         survive_forks(self)
 
     def begin_again(self) -> None:
-        """A parent's sessions are not ours, nor are its locks."""
+        """A parent's sessions are not ours, nor are its locks and what it has in memory."""
         self.lock = threading.Lock()
         self.owners: WeakKeyDictionary[SessionBook, tuple[object, ...]] = WeakKeyDictionary()
+        self.heirs: WeakKeyDictionary[MemoryStore, MemoryStore | None] = WeakKeyDictionary()
+        self.heirs.update(dict.fromkeys(self.memories))
+
+    def reachable(self, store: BudgetStore, policy: SpendPolicy) -> BudgetStore:
+        """Return `store`, or what stands for it in a forked child. Raises `ConfigurationError` if nothing may."""
+        if not isinstance(store, MemoryStore):
+            return store
+        with self.lock:
+            if store in self.heirs:
+                store = self._heir(store, policy)
+            self.memories.add(store)
+            return store
+
+    def _heir(self, store: MemoryStore, policy: SpendPolicy) -> MemoryStore:
+        if (policy.total, policy.per_hour, policy.per_day) != (None, None, None):
+            raise ConfigurationError(
+                "This client's account was made before a fork, and is in the parent's memory: here its limits would "
+                "count anew. Nothing was sent. Make the client in the child, or set SpendPolicy.store to a file."
+            )
+        heir = self.heirs[store]
+        if heir is None:
+            heir = self.heirs[store] = MemoryStore(threading.RLock())
+            # Without limits the account may begin empty, but the kill switch stays where it was.
+            heir.stop(store.stopped())
+        return heir
 
 
 _BOOKS = _Books()
@@ -45,43 +75,28 @@ class OwnBook:
     def __init__(self, settings: Settings, policy: SpendPolicy) -> None:
         self._settings = settings
         self._policy = policy
-        self._lock = threading.Lock()
-        self._store = open_store(policy.store)
-        self._of_parent: SessionBook | None = None
-        self._book: SessionBook | None = session_book(settings, policy, self._store)
+        self._store = open_store(policy.store) or MemoryStore(threading.RLock())
+        self.begin_again()
+        self.book()
         survive_forks(self)
 
     def begin_again(self) -> None:
-        """Leave the book to the parent. The new one is made when it is needed, by then without its locks."""
+        """Leave the book to the parent; our own is made when it is needed."""
         self._lock = threading.Lock()
-        self._of_parent, self._book = self._book or self._of_parent, None
+        self._book: SessionBook | None = None
 
     def book(self) -> SessionBook:
         """Return the book of this process. Raises `ConfigurationError` if it must not have one."""
         with self._lock:
             if self._book is None:
-                assert self._of_parent is not None  # noqa: S101 - begin_again has put it there
-                self._book = self._reborn(self._of_parent.budget.store)
+                self._store = _BOOKS.reachable(self._store, self._policy)
+                self._book = session_book(self._settings, self._policy, self._store)
             return self._book
 
-    def _reborn(self, known: BudgetStore) -> SessionBook:
-        if not isinstance(known, MemoryStore):
-            return session_book(self._settings, self._policy, self._store)
-        policy = self._policy
-        if (policy.total, policy.per_hour, policy.per_day) != (None, None, None):
-            raise ConfigurationError(
-                "This client was made before a fork, and its account is in its parent's memory: here its limits would "
-                "count anew. Nothing was sent. Make the client in the child, or set SpendPolicy.store to a file."
-            )
-        book = _new_book(self._settings, policy, None)
-        # Without limits the account may begin empty, but the kill switch stays where it was.
-        book.budget.store.stop(known.stopped())
-        return book
 
-
-def session_book(settings: Settings, policy: SpendPolicy, store: BudgetStore | None) -> SessionBook:
+def session_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> SessionBook:
     """Return the book to pay from: a new one, or that of a living client that it may be shared with."""
-    if store is None or settings.signer is None:
+    if settings.signer is None:
         return _new_book(settings, policy, store)
     whose = (
         settings.signer.address.lower(),
@@ -100,7 +115,7 @@ def session_book(settings: Settings, policy: SpendPolicy, store: BudgetStore | N
         return book
 
 
-def _new_book(settings: Settings, policy: SpendPolicy, store: BudgetStore | None) -> SessionBook:
+def _new_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> SessionBook:
     # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
     budget = Budget(
         policy,

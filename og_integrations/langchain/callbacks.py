@@ -59,13 +59,13 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
     """
 
     def __init__(self) -> None:
-        self.begin_again()
-        survive_forks(self)
         self._runs: set[UUID] = set()
         self._reported: list[JsonObject] = []
         self._replays: list[JsonObject] = []
         self._collected: Sequence[JsonObject] = ()
         self._outer: ReceiptCallbackHandler | None = None
+        self.begin_again()
+        survive_forks(self)
 
     def begin_again(self) -> None:
         """Have a lock that nobody holds, also in a forked child."""

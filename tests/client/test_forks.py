@@ -81,6 +81,23 @@ def test_limit_in_memory_is_not_counted_anew(net: Devnet, limit: str) -> None:
     assert net.stats().payments == 3
 
 
+def test_copies_of_a_model_do_not_count_anew_in_the_child(net: Devnet) -> None:
+    """Nor does one that is made there with other options, but with its parent's wallet and account."""
+    model = ChatOpenGradient(
+        model=MODEL, private_key=net.private_key, network=net.network, spend_policy={"total": "0.1"}
+    )
+
+    def refused() -> None:
+        for other in (model, model.model_copy(update={"max_retries": 0})):
+            with pytest.raises(ConfigurationError, match="made before a fork"):
+                other.invoke("hi")
+
+    model.invoke("hi")
+    in_child(refused)
+    model.close()
+    assert net.stats().payments == 1
+
+
 def test_limit_in_a_file_holds_for_both(net: Devnet, tmp_path: Path) -> None:
     def refused() -> None:
         with pytest.raises(BudgetExceededError):
