@@ -60,12 +60,23 @@ def repetitions(journal: Journal, calls: Calls) -> Iterator[Finding]:
         # What an impostor was shown is named for itself: it charges nobody.
         if exchange.payer is not None and not exchange.impostor:
             by_payer[exchange.payer, exchange.question].append(exchange)
+    shared = _shared(journal)
     for (payer, _), same in by_payer.items():
         yield from _paid_again(same, calls.paying(same, payer))
-        yield from _signed_again(same, calls.paying(same, payer), told=calls.told)
+        # Whoever shared another call's authorization, and finds it refused, may still sign one of its own.
+        own = [exchange for exchange in same if exchange.authorization not in shared]
+        yield from _signed_again(own, calls.paying(same, payer), told=calls.told)
     for same in by_question.values():
         yield from _storm(same, calls)
     yield from _storms_elsewhere(journal.encounters, calls)
+
+
+def _shared(journal: Journal) -> set[str | None]:
+    """Return the authorizations that came with more than one question."""
+    questions = defaultdict(set)
+    for exchange in journal.exchanges:
+        questions[exchange.authorization].add(exchange.question)
+    return {authorization for authorization, asked in questions.items() if len(asked) > 1}
 
 
 def _hashes(same: Iterable[Exchange]) -> set[str]:

@@ -69,6 +69,17 @@ def test_wallet_without_allowance_signs_again_and_again(net: Devnet, raw: Raw) -
     assert net.verdict().names == ("signed_twice",)
 
 
+def test_call_that_shared_a_refused_authorization_signs_its_own(net: Devnet, raw: Raw) -> None:
+    """One signature for each question: of two calls at once, the second had used the first one's."""
+    poor = net.new_wallet(allowance=0)
+    shared = raw.payment(wallet=poor)
+    for question, payment in (("one", shared), ("two", shared), ("two", raw.payment(wallet=poor))):
+        assert raw.post(ask(question), PAYMENT_SIGNATURE=payment).status_code == 402
+    assert net.verdict().clean
+    raw.post(ask("two"), PAYMENT_SIGNATURE=raw.payment(wallet=poor))
+    assert net.verdict().names == ("signed_twice",)
+
+
 def test_two_wallets_ask_the_same(net: Devnet) -> None:
     net.inject("bad_signature", times=1)
     for lied_to in (True, False):
