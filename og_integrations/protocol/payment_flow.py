@@ -152,6 +152,10 @@ def _attempt(
     """Send with `grant`; return the answer's head, or None if the grant's session is over."""
     if grant.session_id is not None:
         return (yield from _resume(wallet, route, grant, grant.session_id))
+    if grant.refusal is not None:
+        # While this call waited for the signature, another one came there with it.
+        wallet.book.not_sent(route, grant)
+        _refuse(route, quote(grant.refusal))
     shared = grant.reached
     head = yield from _send(wallet.book, route, grant, {PAYMENT_SIGNATURE: str(grant.header)})
     try:
@@ -161,11 +165,12 @@ def _attempt(
         wallet.book.in_doubt(grant)
         raise PaymentInDoubtError(f"The payment was sent, and its answer is broken: {exc}") from exc
     if head.status == 402:
-        wallet.book.refused(route, grant)
+        reason = offer.error if offer is not None else "Session expired or exhausted"
+        wallet.book.refused(route, grant, None if shared else reason)
         if shared:
             # An authorization that an earlier call brought to the gateway, and whose session is over.
             return None
-        _refuse(route, quote(offer.error if offer is not None else "Session expired or exhausted"))
+        _refuse(route, quote(reason))
     if session_id is None and not 200 <= head.status < 300:
         wallet.book.in_doubt(grant)
         raise PaymentInDoubtError(

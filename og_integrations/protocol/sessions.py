@@ -50,6 +50,7 @@ class Grant:
     being_signed: bool = False
     in_flight: int = 0
     reached: bool = False
+    refusal: str | None = field(default=None, repr=False)
     abandoned: bool = False
 
 
@@ -182,11 +183,12 @@ class SessionBook:
         """A request within a session was answered."""
         self._arrived(grant)
 
-    def refused(self, route: Route, grant: Grant) -> None:
-        """The gateway did not take it: forget the grant and the offer it came from."""
+    def refused(self, route: Route, grant: Grant, reason: str | None) -> None:
+        """The gateway did not take it: forget the grant and the offer it came from, and tell who shares it why."""
         self._arrived(grant)
         grant.hold.doubt()
         with self._lock:
+            grant.refusal = reason if grant.refusal is None else grant.refusal
             self._drop(route, grant)
             if self._offers.get(route) is grant.requirement:
                 del self._offers[route]

@@ -94,6 +94,17 @@ def test_two_sharers_that_are_refused() -> None:
     assert purse.book.budget.in_doubt() == purse.book.budget.authorized() == AMOUNT
 
 
+def test_sharer_of_what_was_refused_meanwhile_does_not_pay_anew() -> None:
+    """It waited for the signature, and another call came to the gateway with it: one answer for both."""
+    purse = wallet()
+    quick, waiting = signing(purse, 2)
+    with pytest.raises(PaymentRefusedError):
+        quick.sign().reply(offer(error="insufficient_balance"))
+    with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
+        waiting.sign()
+    assert (waiting.signatures, purse.book.budget.authorized()) == (0, AMOUNT)
+
+
 def test_sharer_whose_session_was_over_before_its_turn() -> None:
     """It joined late, was not looked at, and asks anew: with one signature of its own at most."""
     purse = warm(wallet())
