@@ -10,7 +10,6 @@ import gc
 import hashlib
 import json
 import sys
-from collections import Counter
 from dataclasses import replace
 
 from benchmarks.answers import Answers
@@ -19,6 +18,7 @@ from og_integrations.devnet.chain import UNLIMITED, Chain
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet.http import Request
+from og_integrations.devnet.journal import Journal
 from og_integrations.devnet.offer import offer, requirement
 from og_integrations.devnet.payment_chain import FACILITATOR_ADDRESS
 from og_integrations.devnet.rpc import Node
@@ -136,7 +136,7 @@ async def serve() -> None:
     chain = Chain(replace(DEVNET, rpc_url=f"http://127.0.0.1:{ports['rpc']}"), clock, enclaves=[enclave.entry()])
     chain.fund(_address(), opg=10**6 * OPG, allowance=UNLIMITED, native=OPG)
     replay = Replay(keys, enclave)
-    node = HttpServer(Node(chain, Counter()).handle, rpc)
+    node = HttpServer(Node(chain, Journal(), lambda: None).handle, rpc)
     await node.start()
     await loop.create_server(lambda: Connection(replay), sock=plain)
     await loop.create_server(lambda: Connection(replay), sock=secure, ssl=keys.tls_context())
