@@ -17,6 +17,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from og_integrations.networks import NETWORKS, Network
 PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
-_WALLET_VARIABLES = (*PRIVATE_KEY_VARIABLES, "OG_KEYSTORE", "OG_KEYSTORE_PASSWORD")
+_PLACE_VARIABLES = ("OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_REGISTRY_ADDRESS", "OG_GATEWAY_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +110,14 @@ def keyless_settings(**options: Any) -> Settings:
 
     Raises `ConfigurationError` for an unknown network.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _WALLET_VARIABLES}
-    return resolve_settings(**options, environment=environment)
+    # LangChain asks with every call, for its caches and traces.
+    places = tuple((name, value) for name in _PLACE_VARIABLES if (value := os.environ.get(name)) is not None)
+    return _keyless(tuple(options.items()), places)
+
+
+@lru_cache(maxsize=64)
+def _keyless(options: tuple[tuple[str, Any], ...], places: tuple[tuple[str, str], ...]) -> Settings:
+    return resolve_settings(**dict(options), environment=dict(places))
 
 
 def check_seconds(name: str, value: float) -> float:

@@ -15,6 +15,11 @@ from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account, audited
 
 
+# LlamaIndex closes the loops of its threads without ending what lives on them; their sockets wait for the
+# collector, which may come in any test after.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 def test_successive_loops(account: Account, llm: OpenGradientLLM) -> None:
     """Each loop gets connections of its own: one request per call, one payment for all."""
     with audited(account) as audit:
@@ -25,8 +30,6 @@ def test_successive_loops(account: Account, llm: OpenGradientLLM) -> None:
     assert len(account.authorizations()) == 1
 
 
-# LlamaIndex closes the loops of its threads without ending what lives on them; sockets wait for the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_sync_calls_inside_a_loop(account: Account, index: VectorStoreIndex) -> None:
     """As in a notebook: sync endpoints, and a sync query that starts a loop in a thread, three times."""
     llm = account.llm()
