@@ -14,7 +14,6 @@ from og_integrations import collect_receipts
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account, audited
 
-
 # LlamaIndex closes the loops of its threads without ending what lives on them; their sockets wait for the
 # collector, which may come in any test after.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
