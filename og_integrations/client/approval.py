@@ -29,6 +29,7 @@ from og_integrations.errors import (
 from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.signing import Pause
 
 T = TypeVar("T")
 RECEIPT_TIMEOUT = 120.0
@@ -62,13 +63,6 @@ class SignTransaction:
     """Have the wallet sign `transaction`; answer with the raw transaction, 0x-hex."""
 
     transaction: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait for `seconds`."""
-
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for `seconds`: another call does what this one needs, too."""
+    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
 
     seconds: float
 
