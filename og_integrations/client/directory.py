@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -246,6 +247,7 @@ def accepted_enclaves(
     return allowed
 
 
+@lru_cache(maxsize=256)
 def host_of(endpoint: str) -> str:
     """Return the host name of a gateway's URL, which `SpendPolicy.hosts` is about; of no URL, all of it."""
     try:

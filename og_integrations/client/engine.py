@@ -16,7 +16,7 @@ from typing import Any
 
 from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client.directory import Directory, host_of
-from og_integrations.client.reconciling import overdue_asker
+from og_integrations.client.reconciling import OverdueAsker
 from og_integrations.client.recording import collect, wants_exchange
 from og_integrations.client.replays import Signatures
 from og_integrations.client.settings import check_seconds, resolve_settings
@@ -182,7 +182,7 @@ class Engine:
 
         Another enclave is tried only if the last one could not be connected to: nothing was sent.
         """
-        ask_chain = overdue_asker(self.budget.store, self.settings.network, now)
+        ask_chain = OverdueAsker(self.budget.store, self.settings.network, now)
         wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
         tried: list[str] = []
         while True:

@@ -9,6 +9,7 @@ authorized on another network, whose chain id may be the same.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from og_integrations.client.chain_reads import check_chain
@@ -20,7 +21,7 @@ from og_integrations.networks import BASE, BASE_SEPOLIA, Network
 from og_integrations.protocol.account import SKEW, BudgetStore, Entry
 from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.reclaiming import AskChain, Findings
+from og_integrations.protocol.reclaiming import Findings
 from og_integrations.protocol.settlement import SettlementStatus
 
 T = TypeVar("T")
@@ -47,20 +48,24 @@ def reconcile(budget: Budget, network: Network, now: int) -> Fetching[None]:
             ) from exc
 
 
-def overdue_asker(store: BudgetStore, network: Network, clock: Callable[[], int]) -> AskChain:
-    """Return how a call asks about what is overdue in `store`, until that is enough or took too long."""
+@dataclass(frozen=True, slots=True)
+class OverdueAsker:
+    """How a call asks about what is overdue in `store`, until that is enough or took too long: an `AskChain`."""
 
-    def ask(entries: Sequence[Entry], enough: Callable[[], bool], found: Findings) -> Fetching[None]:
-        started = time.monotonic()
-        yield from check_chain(network.rpc_url, network.chain_id)
+    store: BudgetStore
+    network: Network
+    clock: Callable[[], int]
+
+    def __call__(self, entries: Sequence[Entry], enough: Callable[[], bool], found: Findings) -> Fetching[None]:
+        """Correct those of `entries` that the chain explains."""
+        until = time.monotonic() + PATIENCE
+        yield from check_chain(self.network.rpc_url, self.network.chain_id)
         for entry in entries:
             with _unless_unknown(entry, found):
-                explaining = _explain(store, entry, network, clock())
-                found.corrected += yield from _within(explaining, started + PATIENCE, network.rpc_url)
-            if time.monotonic() > started + PATIENCE or enough():
+                explaining = _explain(self.store, entry, self.network, self.clock())
+                found.corrected += yield from _within(explaining, until, self.network.rpc_url)
+            if time.monotonic() > until or enough():
                 return
-
-    return ask
 
 
 def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fetching[bool]:

@@ -17,7 +17,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +31,7 @@ MOST_SECONDS = 10**9
 _PLACE_VARIABLES = ("OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_REGISTRY_ADDRESS", "OG_GATEWAY_URL")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """
     Where to go and who pays, resolved. `signer` is None until something has to be paid.
@@ -52,7 +52,7 @@ class Settings:
             )
         return self.signer
 
-    @property
+    @cached_property
     def source(self) -> dict[str, str | None]:
         """
         What tells answers from here from answers from elsewhere, for caches and traces: no secret.

@@ -18,7 +18,7 @@ from og_integrations.langchain.calls import ChatCall, chat_call
 from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.outputs import chat_result, chunks_of, combined_llm_output
 from og_integrations.langchain.profile import build_profile, count_message_tokens, count_text_tokens, overflow_check
-from og_integrations.langchain.spans import CallSpan, watch_runs
+from og_integrations.langchain.spans import CallSpan
 from og_integrations.langchain.structured import Method, Schema, structured_output
 from og_integrations.langchain.tools import wire_tool_choice, wire_tools
 from og_integrations.langchain.wallet import WalletModel
@@ -122,7 +122,6 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
     @model_validator(mode="after")
     def _set_og_integrations_version(self) -> Self:
         check_extra(self.model_kwargs)
-        watch_runs()
         self._add_version("og-integrations", og_integrations.__version__)
         return self
 

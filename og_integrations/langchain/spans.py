@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
 _T = TypeVar("_T")
+_OPENINFERENCE = "openinference.instrumentation.langchain"
 _HASHES = ("status", "request_hash", "output_hash")
 _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
@@ -33,7 +34,7 @@ class _RunWatcher(BaseCallbackHandler):
     """Remembers which run begins: `stream()` tells handlers, but not the model."""
 
     run_inline = True
-    ignore_chain = ignore_agent = ignore_retriever = True
+    ignore_llm = ignore_chain = ignore_agent = ignore_retriever = True
 
     @override
     def on_chat_model_start(
@@ -42,22 +43,24 @@ class _RunWatcher(BaseCallbackHandler):
         _run.set(run_id)
 
 
-_watcher: ContextVar[_RunWatcher | None] = ContextVar("og_integrations_watcher", default=_RunWatcher())  # noqa: B039
-_watching: list[bool] = []
+class _Watching:
+    """What LangChain reads like a `ContextVar`: the watcher, once OpenInference is there to have spans of runs."""
+
+    def __init__(self) -> None:
+        self._watcher = _RunWatcher()
+
+    def get(self) -> _RunWatcher | None:
+        # A handler costs each call 30 us and each token 2, and who does not trace needs none.
+        return self._watcher if _OPENINFERENCE in sys.modules else None
 
 
-def watch_runs() -> None:
-    """Have LangChain tell which run begins, from now on, if the application uses OpenTelemetry at all."""
-    if sys.modules.get("opentelemetry.trace") is not None and not _watching:
-        _watching.append(True)
-        register_configure_hook(_watcher, inheritable=True)
+register_configure_hook(cast("ContextVar[_RunWatcher | None]", _Watching()), inheritable=True)
 
 
 class CallSpan:
     """The span of the call that is made inside the `with`; without OpenTelemetry it does nothing."""
 
     def __init__(self, run_manager: "CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None") -> None:
-        watch_runs()
         self._span = _span_of(_run.get() if run_manager is None else run_manager.run_id)
 
     def __enter__(self) -> Self:
@@ -91,7 +94,7 @@ class CallSpan:
 
 def _span_of(run_id: UUID | None) -> Any:
     """Return OpenInference's span of the run, else the current one, None without OpenTelemetry."""
-    openinference = sys.modules.get("openinference.instrumentation.langchain")
+    openinference = sys.modules.get(_OPENINFERENCE)
     if openinference is not None and run_id is not None:
         instrumentor = openinference.LangChainInstrumentor()
         span = instrumentor.get_span(run_id) if instrumentor.is_instrumented_by_opentelemetry else None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import reconciling
-from og_integrations.client.reconciling import overdue_asker, reconcile
+from og_integrations.client.reconciling import OverdueAsker, reconcile
 from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
@@ -33,7 +33,7 @@ def budget(count: int = 1) -> Budget:
 def ask(account: Budget, node: Node, now: int, enough: Callable[[], bool] = lambda: False) -> Findings:
     """Ask as a call does that met the total."""
     found = Findings()
-    node.run(overdue_asker(account.store, BASE, lambda: now)(account.overdue(now, "total"), enough, found))
+    node.run(OverdueAsker(account.store, BASE, lambda: now)(account.overdue(now, "total"), enough, found))
     return found
 
 
@@ -119,7 +119,7 @@ def test_dead_node_is_said() -> None:
 
     found = Findings()
     with pytest.raises(DiscoveryError, match="No connection"):
-        node.run(overdue_asker(account.store, BASE, lambda: OVER)(account.overdue(OVER, "total"), die, found))
+        node.run(OverdueAsker(account.store, BASE, lambda: OVER)(account.overdue(OVER, "total"), die, found))
     assert (found.corrected, list(found.in_vain)) == (1, ["2"])
     assert account.authorized(OVER) == 7 + 2 * CAP
 
@@ -151,7 +151,7 @@ def test_other_networks_give_nothing_back(network: Network | None) -> None:
     account.hold(CAP, now=1_600, authorization=PERMIT).settle()
     other, node = network or dataclasses.replace(BASE, name="fork"), Node(OVER)
     node.run(reconcile(account, other, OVER))
-    node.run(overdue_asker(account.store, other, lambda: OVER)(account.store.entries(), lambda: False, Findings()))
+    node.run(OverdueAsker(account.store, other, lambda: OVER)(account.store.entries(), lambda: False, Findings()))
     assert (account.authorized(OVER), set(node.calls)) == (CAP, {"eth_chainId"})
     elsewhere = dataclasses.replace(BASE, rpc_url="http://127.0.0.1:1")  # a node of one's own
     node.run(reconcile(account, elsewhere, OVER))
