@@ -85,9 +85,7 @@ class StreamAssembler:
         text = text_of(delta.get("content"), "content")
         fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
         reasoning = reasoning_of(delta)
-        self._chars += len(text) + len(reasoning)
-        for item in fragments:
-            self._chars += len(item.arguments or "")
+        self._chars += len(text) + len(reasoning) + sum(len(item.arguments or "") for item in fragments)
         self._events += 1
         if self._chars > MAX_ANSWER_CHARS or self._events > MAX_EVENTS:
             raise MalformedReplyError(

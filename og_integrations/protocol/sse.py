@@ -28,12 +28,11 @@ class SSEDecoder:
 
         Raises `MalformedReplyError` for an event that is too large or not UTF-8.
         """
-        self._rest += data
-        if b"\n" not in data:
-            self._check_size()
-            return []
-        *lines, rest = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(rest)
+        if self._rest and b"\n" in data:
+            data = bytes(self._rest) + data
+            self._rest.clear()
+        *lines, rest = data.split(b"\n")
+        self._rest += rest
         self._check_size()
         try:
             return [line[5:].strip(b" \r").decode() for line in lines if line.startswith(b"data:")]
