@@ -190,7 +190,8 @@ def server_of(url: str) -> str:
     """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
     try:
         parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc.isprintable() else "This"
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
     except ValueError:
         return "This"
 
