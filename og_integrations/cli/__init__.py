@@ -1,5 +1,5 @@
 """
-The command line: `devnet`, `ask`, `verify`.
+The command line: `devnet`, `ask`, `verify`, `approve`, `settlement`, `doctor`.
 
 ```sh
 og-integrations verify --registry receipts/*.json
