@@ -65,7 +65,7 @@ def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT)
     """
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url)):
+    with translated_errors(server_of(effect.url), pinned=False):
         reply = transport.send(request)
         with contextlib.closing(reply):
             for data in reply.parts:
@@ -80,7 +80,7 @@ async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float
     """Perform `effect` like `fetch`."""
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url)):
+    with translated_errors(server_of(effect.url), pinned=False):
         reply = await transport.send(request)
         async with contextlib.aclosing(reply):
             async for data in reply.parts:

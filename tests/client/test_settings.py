@@ -236,6 +236,16 @@ def test_node_that_is_away_is_said_once() -> None:
     assert str(caught.value).lower().count("nothing was sent") == 1
 
 
+def test_gateway_without_a_public_certificate_is_not_called_pinned() -> None:
+    """By URL nothing is pinned: "another certificate than the pinned one" would send people looking for thieves."""
+    with Devnet() as net:
+        options: dict[str, Any] = {"private_key": KEY, "gateway_url": net.enclaves[0].endpoint}
+        with Client(**options) as client, pytest.raises(DiscoveryError, match="No TLS with https://127") as caught:
+            client.chat(MODEL, user("hi"))
+    assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
+    assert "pinned" not in str(caught.value)
+
+
 def test_missing_wallet_says_how_to_try_without_one() -> None:
     with Client(network="base") as client, pytest.raises(ConfigurationError, match="og-integrations devnet"):
         client.chat(MODEL, user("hi"))
