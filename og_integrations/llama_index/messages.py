@@ -102,6 +102,9 @@ def _content(message: ChatMessage, where: str) -> str | list[JsonObject]:
     Text blocks are joined as in `ChatMessage.content`, which is what memories count and users see.
     """
     blocks = list(_sendable(message.blocks, where))
+    if _ROLES[message.role] == "assistant":
+        # What the model drew: gateways take images from users, and a conversation has to go on.
+        blocks = [block for block in blocks if not isinstance(block, ImageBlock)]
     if all(isinstance(block, TextBlock) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, TextBlock))
     # Empty texts among parts are ones that Anthropic refuses.

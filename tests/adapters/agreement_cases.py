@@ -101,6 +101,8 @@ MESSAGES = [
         differs=OWN_WORDS,
     ),
     Case(name="text, next", messages=HI, generation="next"),
+    Case(name="drawn image", messages=[user("[[image]] draw")], generation="next"),
+    Case(name="reasoning", messages=[user("[[reasoning]] hi")], generation="next"),
     Case(name="no messages", messages=[], error="InvalidRequestError"),
     Case(name="Claude", messages=HI, model=CLAUDE),
     Case(name="Gemini", messages=HI, model=GEMINI),

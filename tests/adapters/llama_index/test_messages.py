@@ -168,7 +168,6 @@ def test_attachments_that_cannot_be_read(block: Any) -> None:
         (TODAY, "user", False),
         (NEXT, "user", True),
         (NEXT, "system", False),
-        (NEXT, "assistant", False),
         (NEXT, "tool", False),
         (Receiver("anthropic/claude-sonnet-4-6", "next"), "tool", True),
         (Receiver("openai/o3", "2026-04"), "user", False),
