@@ -6,7 +6,6 @@ else onto the span that is current when the call begins. OpenTelemetry is never 
 has a span who has not imported it. Of a stream that is closed before its end, no receipt reaches them.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -19,14 +18,11 @@ from langchain_core.messages import BaseMessage
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from og_integrations.langchain.outputs import RECEIPT_KEY
-
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
 _T = TypeVar("_T")
 _OPENINFERENCE = "openinference.instrumentation.langchain"
-_HASHES = ("status", "request_hash", "output_hash")
 _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
 
@@ -79,17 +75,12 @@ class CallSpan:
         return answer
 
     def _write(self, receipt: Mapping[str, Any] | None) -> None:
-        """Flat, to search for, and as a whole, to verify."""
         if receipt is None or self._span is None or not self._span.is_recording():
             return
-        from og_integrations.protocol.record import flat_fields
+        from og_integrations.protocol.record import span_attributes
 
-        flat = {name: receipt.get(name) for name in _HASHES} | flat_fields(dict(receipt))
-        flat["verified"] = receipt["status"] == "verified"
-        for name, value in flat.items():
-            if value is not None:
-                self._span.set_attribute(f"{RECEIPT_KEY}.{name}", value)
-        self._span.set_attribute(f"{RECEIPT_KEY}.receipt", json.dumps(receipt))
+        for name, value in span_attributes(dict(receipt)).items():
+            self._span.set_attribute(name, value)
 
 
 def _span_of(run_id: UUID | None) -> Any:

@@ -5,7 +5,6 @@ Receipts on the OpenTelemetry span of the call, if the application uses OpenTele
 span. A stream's span is no longer current when its receipt comes, so it is kept from the beginning.
 """
 
-import json
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
@@ -14,9 +13,7 @@ from typing import Any, cast
 from og_integrations.client import Answer
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.record import RECEIPT_KEY, flat_fields
-
-_HASHES = ("status", "request_hash", "output_hash")
+from og_integrations.protocol.record import span_attributes
 
 
 class CallSpan:
@@ -58,11 +55,6 @@ class CallSpan:
                     yield piece if isinstance(piece, str) else self.note(piece)
 
     def _write(self, receipt: JsonObject) -> None:
-        """Flat, to search for, and as a whole, to verify."""
-        if self._span is None or not self._span.is_recording():
-            return
-        flat = {name: receipt.get(name) for name in _HASHES} | flat_fields(receipt)
-        for name, value in flat.items():
-            if value is not None:
-                self._span.set_attribute(f"{RECEIPT_KEY}.{name}", value)
-        self._span.set_attribute(f"{RECEIPT_KEY}.receipt", json.dumps(receipt))
+        if self._span is not None and self._span.is_recording():
+            for name, value in span_attributes(receipt).items():
+                self._span.set_attribute(name, value)

@@ -55,6 +55,7 @@ def test_receipt_on_the_span(tracing: SimpleNamespace, llm: OpenGradientLLM, nam
     attributes = tracing.current.attributes
     receipt = json.loads(attributes["opengradient.receipt"])
     assert attributes["opengradient.status"] == receipt["status"] == "verified"
+    assert attributes["opengradient.verified"] is True
     assert attributes["opengradient.payment_hash"] == receipt["payment"]["payment_hash"]
     assert attributes["opengradient.tee_signature"] == receipt["tee_signature"]
     assert None not in attributes.values()
@@ -78,6 +79,7 @@ def test_failure_on_the_span(account: Account, tracing: SimpleNamespace, llm: Op
     with pytest.raises(VerificationError):
         CALLS[name](llm)
     assert tracing.current.attributes["opengradient.status"] == "unverified"
+    assert tracing.current.attributes["opengradient.verified"] is False
 
 
 def test_span_that_records_nothing(tracing: SimpleNamespace, llm: OpenGradientLLM) -> None:
