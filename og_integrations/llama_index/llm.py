@@ -161,12 +161,14 @@ class OpenGradientLLM(CallingLLM):
         **kwargs: Any,
     ) -> dict[str, Any]:
         as_strict = self.strict if strict is None else strict
-        prepared = {"messages": with_user_message(chat_history, user_msg), **kwargs}
-        if tools:
-            prepared["tools"] = [wire_tool(tool, strict=as_strict) for tool in tools]
-            prepared["tool_choice"] = wire_tool_choice(tool_choice or tool_required, prepared["tools"])
-            prepared["parallel_tool_calls"] = allow_parallel_tool_calls
-        return prepared
+        wired = [wire_tool(tool, strict=as_strict) for tool in tools]
+        return {
+            "messages": with_user_message(chat_history, user_msg),
+            "tools": wired or None,
+            "tool_choice": wire_tool_choice(tool_choice or tool_required, wired),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
 
     def _validate_chat_with_tools_response(
         self,

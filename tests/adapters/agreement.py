@@ -115,7 +115,7 @@ def _ask_langchain(
     model = ChatOpenGradient(model=case.model, **options)
     try:
         tools, choice = call.pop("tools", None), call.pop("tool_choice", None)
-        bound: Any = model.bind_tools(tools, tool_choice=choice, **call) if tools else model.bind(**call)
+        bound: Any = model.bind_tools(tools, tool_choice=choice, **call) if tools else model.bind(**case.call)
         messages = convert_to_messages(case.messages)
 
         async def collected() -> list[Any]:

@@ -93,6 +93,13 @@ def test_settlement_mode_per_call(account: Account) -> None:
     assert [kw["opengradient"]["payment"]["settlement_mode"] for kw in modes] == ["private", "batch", "batch"]
 
 
+def test_settlement_mode_under_two_names(account: Account) -> None:
+    """A call that asks for privacy has it, whatever the name of the default that publishes everything."""
+    llm = account.llm(additional_kwargs={"x402_settlement_mode": "individual"})
+    receipt = llm.complete("a", settlement_mode="private").additional_kwargs["opengradient"]
+    assert receipt["payment"]["settlement_mode"] == "private"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
