@@ -201,7 +201,8 @@ class ConfiguredLLM(FunctionCallingLLM):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy what can be changed; the wallet, its budget and its connections are shared."""
         copy = self.__copy__()
-        copy.additional_kwargs = deepcopy(self.additional_kwargs, memo)
+        for name in ("additional_kwargs", "stop"):
+            setattr(copy, name, deepcopy(getattr(self, name), memo))
         return copy
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -212,6 +213,14 @@ class ConfiguredLLM(FunctionCallingLLM):
                 yield name, value.name if isinstance(value, Network) else value
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the options without key, signer, clients and connections."""
-        state: dict[str, Any] = super().__getstate__()
+        """
+        Return the options without key, signer, clients and connections.
+
+        A policy that cannot be pickled (its callback, its store) is written as `to_dict` writes it: stricter.
+        """
+        # LlamaIndex deletes what cannot be pickled, limits too, and from the LLM that is being used.
+        state: dict[str, Any] = super(ConfiguredLLM, self.__copy__()).__getstate__()
+        written = self.to_dict()
+        for name in ("spend_policy", "enclave_policy"):
+            state["__dict__"].setdefault(name, written[name])
         return state | {"__pydantic_private__": None}

@@ -169,7 +169,11 @@ def _ask_llama_index(
     )
     selections = llm.get_tool_calls_from_response(last, error_on_no_tool_call=False)
     outcome.calls = [(item.tool_name, item.tool_kwargs) for item in selections]
-    outcome.images = [(block.image or b"").decode() for block in last.message.blocks if isinstance(block, ImageBlock)]
+    outcome.images = [
+        block.resolve_image(as_base64=True).read().decode()
+        for block in last.message.blocks
+        if isinstance(block, ImageBlock)
+    ]
     outcome.reasoning = extra.get("reasoning_content", "")
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
     outcome.usage = (extra[names[0]], extra[names[1]], extra[names[2]]) if names[0] in extra else None

@@ -108,6 +108,24 @@ def test_limits_survive_storing(how: str) -> None:
     assert restored.settlement_mode == "individual"
 
 
+def test_limits_that_cannot_be_pickled_come_back_stricter(account: Account) -> None:
+    """A callback or a local class stays here: its copy pays nobody and trusts nobody, and the LLM keeps its own."""
+
+    class Ours(EnclavePolicy):
+        """Not importable, so not picklable."""
+
+    policy = SpendPolicy.of({"total": "5", "on_payment": lambda payment: True})
+    llm = account.llm(spend_policy=policy, enclave_policy=Ours(), messages_to_prompt=lambda messages: "")
+    for _ in range(2):
+        restored = pickle.loads(pickle.dumps(llm))
+        assert restored.spend_policy.cap_units == 0
+        assert restored.spend_policy.total_units == 5 * OPG
+        assert restored.enclave_policy == EnclavePolicy(allowed_tee_ids=[])
+    assert (llm.spend_policy, type(llm.enclave_policy)) == (policy, Ours)
+    assert llm.messages_to_prompt is not None
+    assert llm.complete("hi").text == "You said: hi"
+
+
 def test_dict_is_stable_json() -> None:
     """Ingestion caches are keyed by it."""
     assert json.dumps(everything().to_dict()) == json.dumps(everything().to_dict())
@@ -149,6 +167,7 @@ def test_deepcopy_is_independent() -> None:
     llm = everything()
     other = copy.deepcopy(llm)
     other.additional_kwargs["stop"].append("y")
+    assert other.stop is not llm.stop
     other.temperature = 1.0
     assert (llm.additional_kwargs, llm.temperature) == ({"stop": ["x"]}, 0.3)
 
