@@ -9,6 +9,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from og_integrations.client import Answer
+from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
@@ -61,7 +62,11 @@ class CallingLLM(WalletLLM):
         return span.note(answer)
 
     def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+        text = prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+        if not isinstance(text, str):
+            # Of anything else LlamaIndex makes an empty message, whose answer would be paid.
+            raise InvalidRequestError(f"The prompt is a {type(text).__name__}, expected text. Nothing was sent.")
+        return text
 
     def _defaults(self) -> dict[str, Any]:
         own = {

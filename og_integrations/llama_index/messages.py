@@ -40,6 +40,9 @@ _ROLES = {
     MessageRole.FUNCTION: "function",
 }
 
+_ARGUMENTS = ("arguments", "input", "args")
+"""Of tool calls in histories of OpenAI's, Anthropic's and Google's models."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
@@ -151,16 +154,30 @@ def _document(block: DocumentBlock) -> JsonObject:
 
 
 def _call(call_id: str | None, name: str, arguments: object) -> JsonObject:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    try:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequestError(
+            f"The call of {name!r} in a message has arguments that JSON cannot say ({exc}); nothing was sent. Give "
+            "them as text, or as a dict of texts, numbers, lists and dicts."
+        ) from exc
     return {"id": call_id or "", "type": "function", "function": {"name": name, "arguments": text}}
 
 
 def _foreign_call(call: Any) -> JsonObject:
+    """Return a call in OpenAI's form, or in one that has name and arguments beside the id, as Anthropic's."""
     fields = call if isinstance(call, dict) else _fields(call)
-    function = fields.get("function") or {}
+    function = fields.get("function") or fields
     function = function if isinstance(function, dict) else _fields(function)
-    return _call(fields.get("id"), str(function.get("name")), function.get("arguments"))
+    name = function.get("name")
+    if not isinstance(name, str):
+        raise InvalidRequestError(
+            f"A message has a {type(call).__name__} without a function's name among its tool_calls, which no model "
+            "would understand; nothing was sent. Use a ToolCallBlock."
+        )
+    arguments = next(filter(None, map(function.get, _ARGUMENTS)), None)
+    return _call(fields.get("id"), name, arguments)
 
 
 def _fields(value: Any) -> JsonObject:
-    return {name: getattr(value, name, None) for name in ("id", "function", "name", "arguments")}
+    return {name: getattr(value, name, None) for name in ("id", "function", "name", *_ARGUMENTS)}

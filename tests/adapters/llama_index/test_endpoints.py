@@ -117,6 +117,15 @@ def test_dead_options_are_refused(account: Account, name: str, options: dict[str
     assert account.authorizations() == []
 
 
+@pytest.mark.parametrize("name", ["complete", "stream_complete"])
+@pytest.mark.parametrize("prompt", [None, 5, [ChatMessage(content="hi")]], ids=["None", "int", "messages"])
+def test_prompt_that_is_no_text(account: Account, name: str, prompt: Any) -> None:
+    """An empty prompt is not paid for in its place."""
+    with pytest.raises(InvalidRequestError, match="expected text"):
+        getattr(account.llm(), name)(prompt)
+    assert account.authorizations() == []
+
+
 def test_completions_endpoint_as_setting(account: Account) -> None:
     """`use_chat_completions=False` sends whole completions to /v1/completions; streams stay chats."""
     llm = account.llm(use_chat_completions=False)
