@@ -10,11 +10,11 @@ from llama_index.core.program.streaming_utils import process_streaming_content_i
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.types import Model
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from og_integrations.errors import MalformedReplyError
 from og_integrations.llama_index.responses import receipt_of
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.chat import JsonObject, decode_answer
 from og_integrations.protocol.strict_schema import drop_added_nulls, strict_schema
 from og_integrations.protocol.translation import schema_name
 
@@ -46,14 +46,15 @@ def parse_structured(response: ChatResponse, output_cls: type[Model]) -> Model:
     """
     text = response.message.content or ""
     try:
-        value = from_json(text)
+        value = decode_answer(text)
         if isinstance(value, dict):
             value = drop_added_nulls(value, output_cls.model_json_schema())
         return output_cls.model_validate_json(to_json(value))
     except ValueError as exc:
         error = MalformedReplyError(
             f"The answer is verified but is no {output_cls.__name__} ({_problem(exc)}). The model did not keep to "
-            "the response_format; try again, another model, or pydantic_program_mode='function'."
+            "the response_format, or max_tokens cut it off; try more of them, another model, or "
+            "pydantic_program_mode='function'."
         )
         error.receipt = receipt_of(response)
         raise error from exc

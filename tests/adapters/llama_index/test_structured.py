@@ -150,7 +150,21 @@ def test_system_prompt_and_kwargs(account: Account) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("text", ["no json", '{"name": "x"}', "[" * 100_000, "7", ""])
+def test_fenced_answers(account: Account, llm: OpenGradientLLM, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Models of which the schema is not enforced put their JSON into a fence."""
+
+    async def answer(request: ModelRequest) -> Answer:
+        return said('```json\n{"name": "Paris", "inhabitants": 5}\n```')
+
+    monkeypatch.setattr(account.speaker, "answer", answer)
+    assert WAYS[way](llm, City) == City(name="Paris", inhabitants=5)
+
+
+TWICE = '{"name": "x", "inhabitants": 5, "inhabitants": 7}'
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("text", ["no json", '{"name": "x"}', "[" * 100_000, "7", "", TWICE])
 def test_wrong_answers_are_errors(
     account: Account, llm: OpenGradientLLM, monkeypatch: pytest.MonkeyPatch, way: str, text: str
 ) -> None:
