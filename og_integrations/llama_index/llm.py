@@ -85,7 +85,7 @@ class OpenGradientLLM(CallingLLM):
         **options: Unpack[LLMOptions],
     ) -> None:
         """Check and keep the options. Raises `ConfigurationError`."""
-        fields, wallet = split_options(model, options)
+        fields, wallet = split_options(model, options, type(self).model_fields)
         with configuration_errors():
             super().__init__(**fields)
         self._connect(wallet, http_client, async_http_client)

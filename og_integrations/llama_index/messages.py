@@ -61,6 +61,11 @@ class Receiver:
         shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
         return self.generation != APRIL and info.image_inputs and shown
 
+    def hint(self) -> str:
+        """Return what else would help to send an attachment, as the end of a sentence."""
+        other = '; if your gateways take images and documents, set gateway_generation="next"'
+        return other if self.generation == APRIL else ""
+
 
 def to_wire(messages: Sequence[ChatMessage], receiver: Receiver) -> list[JsonObject]:
     """Return `messages` as wire messages. Raises `InvalidRequestError` for blocks that cannot be sent."""
@@ -84,7 +89,7 @@ def _message(message: ChatMessage, where: str, receiver: Receiver) -> JsonObject
         raise InvalidRequestError(
             f"{where} ({role}) has a part of type {kinds}, expected text for {receiver.model} ({receiver.generation} "
             "gateways). Anything else would not reach the model, and you would pay for an answer about nothing. Remove "
-            'it or describe it; if your gateways take images and documents, set gateway_generation="next".'
+            f"it or describe it{receiver.hint()}."
         )
     extra = message.additional_kwargs
     if role == "assistant":

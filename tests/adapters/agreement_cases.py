@@ -101,8 +101,7 @@ MESSAGES = [
         differs=OWN_WORDS,
     ),
     Case(name="text, next", messages=HI, generation="next"),
-    Case(name="drawn image", messages=[user("[[image]] draw")], generation="next"),
-    Case(name="reasoning", messages=[user("[[reasoning]] hi")], generation="next"),
+    Case(name="drawn and thought", messages=[user("[[image reasoning]] draw")], generation="next"),
     Case(name="no messages", messages=[], error="InvalidRequestError"),
     Case(name="Claude", messages=HI, model=CLAUDE),
     Case(name="Gemini", messages=HI, model=GEMINI),
@@ -168,7 +167,6 @@ TOOLS = [
         Case(name=f"forced {choice}, no tools", messages=HI, call={"tool_choice": choice}, error="InvalidRequestError")
         for choice in ("required", True)
     ),
-    Case(name="no tools to choose from", messages=HI, call={"tool_choice": "auto"}),
     Case(
         name="forced, no choice",
         messages=HI,

@@ -92,6 +92,16 @@ def everything() -> OpenGradientLLM:
     )
 
 
+def test_subclass_with_a_field_of_its_own() -> None:
+    """As with any LLM of LlamaIndex."""
+
+    class Tenants(OpenGradientLLM):
+        tenant: str = ""
+
+    made: Any = Tenants
+    assert made("openai/gpt-5", tenant="a").model_copy(update={"tenant": "b"}).tenant == "b"
+
+
 @pytest.mark.parametrize("how", ["json", "pickle"])
 def test_limits_survive_storing(how: str) -> None:
     """A stored LLM comes back with the same options; its limits are not read in another unit."""
@@ -147,6 +157,15 @@ def test_engine_options_are_fixed() -> None:
     with pytest.raises(ConfigurationError, match="spend_policy cannot differ"):
         llm.model_copy(update={"spend_policy": None})
     assert llm.model_copy(update={"temperature": 1.0}).temperature == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("temprature", "temperature"), ("x402_settlement_mode", "settlement_mode")]
+)
+def test_copies_with_options_that_are_none(name: str, meant: str) -> None:
+    """Pydantic would take them, and nothing would come of it: not privacy either."""
+    with pytest.raises(ConfigurationError, match=f"has no option '{name}'. Did you mean '{meant}'"):
+        OpenGradientLLM("openai/gpt-5").model_copy(update={name: "private"})
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda llm: llm.model_copy(deep=True)])
