@@ -27,16 +27,12 @@ class CallingLLM(WalletLLM):
         return to_wire(messages, Receiver(self.model, self.gateway_generation))
 
     def _ask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
-        span = CallSpan()
-        with span.noting_failures():
-            answer = self._backend.client.chat(self.model, self._wire(messages), **params.options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(self._backend.client.chat(self.model, self._wire(messages), **params.options))
 
     async def _aask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
-        span = CallSpan()
-        with span.noting_failures():
-            answer = await self._backend.async_client.chat(self.model, self._wire(messages), **params.options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(await self._backend.async_client.chat(self.model, self._wire(messages), **params.options))
 
     def _pieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> Iterator[str | Answer]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
@@ -49,17 +45,13 @@ class CallingLLM(WalletLLM):
 
     def _continue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
         options = completion_options(self._defaults(), kwargs)
-        span = CallSpan()
-        with span.noting_failures():
-            answer = self._backend.client.complete(self.model, prompt, **options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(self._backend.client.complete(self.model, prompt, **options))
 
     async def _acontinue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
         options = completion_options(self._defaults(), kwargs)
-        span = CallSpan()
-        with span.noting_failures():
-            answer = await self._backend.async_client.complete(self.model, prompt, **options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(await self._backend.async_client.complete(self.model, prompt, **options))
 
     def _formatted(self, prompt: str, formatted: bool) -> str:
         text = prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)

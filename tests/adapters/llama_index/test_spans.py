@@ -82,6 +82,21 @@ def test_failure_on_the_span(account: Account, tracing: SimpleNamespace, llm: Op
     assert tracing.current.attributes["opengradient.verified"] is False
 
 
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+async def test_cancelled_call_marks_its_span(tracing: SimpleNamespace, llm: OpenGradientLLM, streamed: bool) -> None:
+    """A call that is given up has been paid; its receipt says that nothing is proven."""
+    prompt = "[[tokens=50 delay=0.1]]"
+    task: asyncio.Task[Any] = asyncio.create_task(
+        drained(llm.astream_complete(prompt)) if streamed else llm.acomplete(prompt)
+    )
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tracing.current.attributes["opengradient.verified"] is False
+    assert "opengradient.payment_hash" in tracing.current.attributes
+
+
 def test_span_that_records_nothing(tracing: SimpleNamespace, llm: OpenGradientLLM) -> None:
     """A sampled-out span costs nothing."""
     tracing.current = Span(recording=False)
