@@ -227,7 +227,11 @@ class ConfiguredLLM(FunctionCallingLLM):
         """
         # LlamaIndex deletes what cannot be pickled, limits too, and from the LLM that is being used.
         state: dict[str, Any] = super(ConfiguredLLM, self.__copy__()).__getstate__()
-        written = self.to_dict()
-        for name in ("spend_policy", "enclave_policy"):
-            state["__dict__"].setdefault(name, written[name])
+        lost = {"spend_policy", "enclave_policy"} - state["__dict__"].keys()
+        state["__dict__"] |= {name: self.to_dict()[name] for name in lost}
         return state | {"__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back with the wallet of the environment here. Raises `ConfigurationError`."""
+        # LlamaIndex's own goes on without `__init__` where that fails; calls would end in a TypeError then.
+        self.__init__(**state["__dict__"])  # type: ignore[misc]

@@ -35,7 +35,14 @@ from og_integrations.llama_index.responses import (
     each,
     each_async,
 )
-from og_integrations.llama_index.structured import parse_structured, partial_structured, with_schema
+from og_integrations.llama_index.structured import (
+    parse_structured,
+    partial_structured,
+    programs_errors,
+    whole_at_last,
+    whole_at_last_async,
+    with_schema,
+)
 from og_integrations.llama_index.tools import (
     keep_first_call,
     tool_selections,
@@ -196,7 +203,8 @@ class OpenGradientLLM(CallingLLM):
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
-            made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            with programs_errors(output_cls):
+                made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         dispatcher.event(
             LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
@@ -215,7 +223,8 @@ class OpenGradientLLM(CallingLLM):
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
-            made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            with programs_errors(output_cls):
+                made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         dispatcher.event(
             LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
@@ -233,7 +242,8 @@ class OpenGradientLLM(CallingLLM):
         **prompt_args: Any,
     ) -> "Generator[Any, None, None]":
         if not self._natively_structured():
-            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            stream = super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            yield from whole_at_last(stream, output_cls)
             return
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         made: Any = None
@@ -249,7 +259,8 @@ class OpenGradientLLM(CallingLLM):
         **prompt_args: Any,
     ) -> "AsyncGenerator[Any, None]":
         if not self._natively_structured():
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            stream = await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return whole_at_last_async(stream, output_cls)
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         responses = await self.astream_chat(messages, **with_schema(output_cls, llm_kwargs))
 

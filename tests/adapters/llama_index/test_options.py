@@ -201,6 +201,14 @@ def test_pickle_takes_its_wallet_from_the_environment(account: Account, monkeypa
     assert again.complete("hi").text == "You said: hi"
 
 
+def test_pickle_that_cannot_be_read() -> None:
+    """No LLM that is only half made comes of it."""
+    llm = OpenGradientLLM("openai/gpt-5")
+    llm.settlement_mode = "privat"
+    with pytest.raises(ConfigurationError, match="Unknown settlement mode"):
+        pickle.loads(pickle.dumps(llm))
+
+
 def test_signer_instead_of_key(account: Account) -> None:
     """A wallet object pays, and an LLM that holds one can still be pickled."""
     llm = OpenGradientLLM("openai/gpt-5", signer=LocalSigner(account.wallet.private_key), network=account.net.network)
