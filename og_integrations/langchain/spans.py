@@ -7,10 +7,8 @@ has a span who has not imported it. Of a stream that is closed before its end, n
 """
 
 import sys
-from collections.abc import Mapping
 from contextvars import ContextVar
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -18,10 +16,11 @@ from langchain_core.messages import BaseMessage
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
+from og_integrations.protocol.tracing import ReceiptSpan
+
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
-_T = TypeVar("_T")
 _OPENINFERENCE = "openinference.instrumentation.langchain"
 _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
@@ -53,34 +52,11 @@ class _Watching:
 register_configure_hook(cast("ContextVar[_RunWatcher | None]", _Watching()), inheritable=True)
 
 
-class CallSpan:
+class CallSpan(ReceiptSpan):
     """The span of the call that is made inside the `with`; without OpenTelemetry it does nothing."""
 
     def __init__(self, run_manager: "CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None") -> None:
-        self._span = _span_of(_run.get() if run_manager is None else run_manager.run_id)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Write the receipt of a call that failed."""
-        self._write(getattr(error, "receipt", None))
-
-    def note(self, answer: _T) -> _T:
-        """Write the receipt of an answer, and return it; a piece of text has none."""
-        self._write(getattr(answer, "receipt", None))
-        return answer
-
-    def _write(self, receipt: Mapping[str, Any] | None) -> None:
-        if receipt is None or self._span is None or not self._span.is_recording():
-            return
-        from og_integrations.protocol.record import span_attributes
-
-        for name, value in span_attributes(dict(receipt)).items():
-            self._span.set_attribute(name, value)
+        super().__init__(_span_of(_run.get() if run_manager is None else run_manager.run_id))
 
 
 def _span_of(run_id: UUID | None) -> Any:
