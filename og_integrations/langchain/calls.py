@@ -55,11 +55,7 @@ def chat_call(
     """
     name, given, options = _common(model, stop, arguments, (*_CHAT, *_OF_LANGCHAIN))
     tools = wire_tools(given.get("tools") or (), strict=given.get("strict"))
-    choice = wire_tool_choice(given.get("tool_choice"), tools)
-    if tools:
-        options |= {"tools": tools, "tool_choice": choice}
-    elif choice == "required":
-        raise InvalidRequestError("tool_choice asks for a call of some tool, but there are no tools.")
+    options |= {"tools": tools or None, "tool_choice": wire_tool_choice(given.get("tool_choice"), tools)}
     if given.get("response_format") is not None:
         options["response_format"] = response_format(given["response_format"], strict=given.get("strict"))
     if extra := {**model_kwargs, **(given.get("model_kwargs") or {})}:

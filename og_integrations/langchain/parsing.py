@@ -6,7 +6,6 @@ instead of `700}` becomes a wrong instance. Here a piece is completed only while
 whole answer is read as it stands, or refused.
 """
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from functools import reduce
 from operator import add
@@ -19,9 +18,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from og_integrations.langchain.blocks import unmarked
-from og_integrations.protocol.chat import decode_json
-
-_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+from og_integrations.protocol.chat import decode_answer
 
 
 class StructuredParser(JsonOutputParser):
@@ -109,9 +106,8 @@ _NOTHING = object()
 
 
 def _decoded(text: str) -> Any:
-    inner = _FENCED.fullmatch(text.strip())
     try:
-        return decode_json(inner[1] if inner else text)
+        return decode_answer(text)
     except ValueError as exc:
         shown = f"{text[:200]}{'…' * (len(text) > 200)}"
         raise OutputParserException(f"The answer is not JSON as a whole: {shown}", llm_output=text) from exc

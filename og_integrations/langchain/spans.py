@@ -6,12 +6,9 @@ else onto the span that is current when the call begins. OpenTelemetry is never 
 has a span who has not imported it. Of a stream that is closed before its end, no receipt reaches them.
 """
 
-import json
 import sys
-from collections.abc import Mapping
 from contextvars import ContextVar
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -19,14 +16,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from og_integrations.langchain.outputs import RECEIPT_KEY
+from og_integrations.protocol.tracing import ReceiptSpan
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
-_T = TypeVar("_T")
 _OPENINFERENCE = "openinference.instrumentation.langchain"
-_HASHES = ("status", "request_hash", "output_hash")
 _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
 
@@ -57,39 +52,11 @@ class _Watching:
 register_configure_hook(cast("ContextVar[_RunWatcher | None]", _Watching()), inheritable=True)
 
 
-class CallSpan:
+class CallSpan(ReceiptSpan):
     """The span of the call that is made inside the `with`; without OpenTelemetry it does nothing."""
 
     def __init__(self, run_manager: "CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None") -> None:
-        self._span = _span_of(_run.get() if run_manager is None else run_manager.run_id)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Write the receipt of a call that failed."""
-        self._write(getattr(error, "receipt", None))
-
-    def note(self, answer: _T) -> _T:
-        """Write the receipt of an answer, and return it; a piece of text has none."""
-        self._write(getattr(answer, "receipt", None))
-        return answer
-
-    def _write(self, receipt: Mapping[str, Any] | None) -> None:
-        """Flat, to search for, and as a whole, to verify."""
-        if receipt is None or self._span is None or not self._span.is_recording():
-            return
-        from og_integrations.protocol.record import flat_fields
-
-        flat = {name: receipt.get(name) for name in _HASHES} | flat_fields(dict(receipt))
-        flat["verified"] = receipt["status"] == "verified"
-        for name, value in flat.items():
-            if value is not None:
-                self._span.set_attribute(f"{RECEIPT_KEY}.{name}", value)
-        self._span.set_attribute(f"{RECEIPT_KEY}.receipt", json.dumps(receipt))
+        super().__init__(_span_of(_run.get() if run_manager is None else run_manager.run_id))
 
 
 def _span_of(run_id: UUID | None) -> Any:

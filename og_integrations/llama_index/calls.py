@@ -9,6 +9,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from og_integrations.client import Answer
+from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
@@ -26,16 +27,12 @@ class CallingLLM(WalletLLM):
         return to_wire(messages, Receiver(self.model, self.gateway_generation))
 
     def _ask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
-        span = CallSpan()
-        with span.noting_failures():
-            answer = self._backend.client.chat(self.model, self._wire(messages), **params.options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(self._backend.client.chat(self.model, self._wire(messages), **params.options))
 
     async def _aask(self, messages: Sequence[ChatMessage], params: ChatParams) -> Answer:
-        span = CallSpan()
-        with span.noting_failures():
-            answer = await self._backend.async_client.chat(self.model, self._wire(messages), **params.options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(await self._backend.async_client.chat(self.model, self._wire(messages), **params.options))
 
     def _pieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> Iterator[str | Answer]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
@@ -48,20 +45,20 @@ class CallingLLM(WalletLLM):
 
     def _continue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
         options = completion_options(self._defaults(), kwargs)
-        span = CallSpan()
-        with span.noting_failures():
-            answer = self._backend.client.complete(self.model, prompt, **options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(self._backend.client.complete(self.model, prompt, **options))
 
     async def _acontinue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
         options = completion_options(self._defaults(), kwargs)
-        span = CallSpan()
-        with span.noting_failures():
-            answer = await self._backend.async_client.complete(self.model, prompt, **options)
-        return span.note(answer)
+        with CallSpan() as span:
+            return span.note(await self._backend.async_client.complete(self.model, prompt, **options))
 
     def _formatted(self, prompt: str, formatted: bool) -> str:
-        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+        text = prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+        if not isinstance(text, str):
+            # Of anything else LlamaIndex makes an empty message, whose answer would be paid.
+            raise InvalidRequestError(f"The prompt is a {type(text).__name__}, expected text. Nothing was sent.")
+        return text
 
     def _defaults(self) -> dict[str, Any]:
         own = {

@@ -2,7 +2,7 @@
 What an `OpenGradientLLM` is made with, and how it is copied, stored and shown without its key.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from difflib import get_close_matches
@@ -74,18 +74,24 @@ _OF_ENGINE = (
 )
 
 
-def split_options(model: "str | Enum", options: LLMOptions) -> tuple[dict[str, Any], ClientOptions]:
-    """Return the fields and the wallet among `options`. Raises `ConfigurationError` for unknown ones."""
+def split_options(
+    model: "str | Enum", options: LLMOptions, known: Iterable[str]
+) -> tuple[dict[str, Any], ClientOptions]:
+    """Return the fields and the wallet among `options`. Raises `ConfigurationError` for fields that are not `known`."""
     fields: dict[str, Any] = {"model": model_name(model), **options}
     wallet: ClientOptions = {"private_key": fields.pop("private_key", None), "signer": fields.pop("signer", None)}
     x402_mode = fields.pop("x402_settlement_mode", None)
     if mode := fields.get("settlement_mode") or x402_mode:
         fields["settlement_mode"] = SettlementMode.parse(mode).value
-    for name in fields.keys() - ConfiguredLLM.model_fields.keys():
-        close = get_close_matches(name, [*ConfiguredLLM.model_fields, *ClientOptions.__annotations__], n=1)
+    _check_names(fields, known)
+    return fields, wallet
+
+
+def _check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    for name in set(names).difference(known):
+        close = get_close_matches(name, {*known, *ClientOptions.__annotations__} - {name}, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigurationError(f"OpenGradientLLM has no option {name!r}.{hint}")
-    return fields, wallet
 
 
 @contextmanager
@@ -189,19 +195,21 @@ class ConfiguredLLM(FunctionCallingLLM):
         await self.aclose()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy it, with other call options. Raises `ConfigurationError` for options of the engine."""
+        """Copy it, with other call options. Raises `ConfigurationError` for options of the engine or unknown ones."""
         fixed = sorted(set(update or ()) & {*_OF_ENGINE, "private_key", "signer"})
         if fixed:
             raise ConfigurationError(
                 f"A copy shares wallet, budget and network with the original, so {', '.join(fixed)} cannot differ. "
                 "Make a new OpenGradientLLM."
             )
+        _check_names(update or (), type(self).model_fields)
         return super().model_copy(update=update, deep=deep)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy what can be changed; the wallet, its budget and its connections are shared."""
         copy = self.__copy__()
-        copy.additional_kwargs = deepcopy(self.additional_kwargs, memo)
+        for name in ("additional_kwargs", "stop"):
+            setattr(copy, name, deepcopy(getattr(self, name), memo))
         return copy
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -212,6 +220,18 @@ class ConfiguredLLM(FunctionCallingLLM):
                 yield name, value.name if isinstance(value, Network) else value
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the options without key, signer, clients and connections."""
-        state: dict[str, Any] = super().__getstate__()
+        """
+        Return the options without key, signer, clients and connections.
+
+        A policy that cannot be pickled (its callback, its store) is written as `to_dict` writes it: stricter.
+        """
+        # LlamaIndex deletes what cannot be pickled, limits too, and from the LLM that is being used.
+        state: dict[str, Any] = super(ConfiguredLLM, self.__copy__()).__getstate__()
+        lost = {"spend_policy", "enclave_policy"} - state["__dict__"].keys()
+        state["__dict__"] |= {name: self.to_dict()[name] for name in lost}
         return state | {"__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back with the wallet of the environment here. Raises `ConfigurationError`."""
+        # LlamaIndex's own goes on without `__init__` where that fails; calls would end in a TypeError then.
+        self.__init__(**state["__dict__"])  # type: ignore[misc]

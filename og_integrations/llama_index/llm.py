@@ -35,7 +35,14 @@ from og_integrations.llama_index.responses import (
     each,
     each_async,
 )
-from og_integrations.llama_index.structured import parse_structured, partial_structured, with_schema
+from og_integrations.llama_index.structured import (
+    parse_structured,
+    partial_structured,
+    programs_errors,
+    whole_at_last,
+    whole_at_last_async,
+    with_schema,
+)
 from og_integrations.llama_index.tools import (
     keep_first_call,
     tool_selections,
@@ -85,7 +92,7 @@ class OpenGradientLLM(CallingLLM):
         **options: Unpack[LLMOptions],
     ) -> None:
         """Check and keep the options. Raises `ConfigurationError`."""
-        fields, wallet = split_options(model, options)
+        fields, wallet = split_options(model, options, type(self).model_fields)
         with configuration_errors():
             super().__init__(**fields)
         self._connect(wallet, http_client, async_http_client)
@@ -161,12 +168,14 @@ class OpenGradientLLM(CallingLLM):
         **kwargs: Any,
     ) -> dict[str, Any]:
         as_strict = self.strict if strict is None else strict
-        prepared = {"messages": with_user_message(chat_history, user_msg), **kwargs}
-        if tools:
-            prepared["tools"] = [wire_tool(tool, strict=as_strict) for tool in tools]
-            prepared["tool_choice"] = wire_tool_choice(tool_choice or tool_required, prepared["tools"])
-            prepared["parallel_tool_calls"] = allow_parallel_tool_calls
-        return prepared
+        wired = [wire_tool(tool, strict=as_strict) for tool in tools]
+        return {
+            "messages": with_user_message(chat_history, user_msg),
+            "tools": wired or None,
+            "tool_choice": wire_tool_choice(tool_choice or tool_required, wired),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
 
     def _validate_chat_with_tools_response(
         self,
@@ -194,7 +203,8 @@ class OpenGradientLLM(CallingLLM):
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
-            made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            with programs_errors(output_cls):
+                made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         dispatcher.event(
             LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
@@ -213,7 +223,8 @@ class OpenGradientLLM(CallingLLM):
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
-            made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            with programs_errors(output_cls):
+                made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         dispatcher.event(
             LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args)
@@ -231,7 +242,8 @@ class OpenGradientLLM(CallingLLM):
         **prompt_args: Any,
     ) -> "Generator[Any, None, None]":
         if not self._natively_structured():
-            yield from super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            stream = super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            yield from whole_at_last(stream, output_cls)
             return
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         made: Any = None
@@ -247,7 +259,8 @@ class OpenGradientLLM(CallingLLM):
         **prompt_args: Any,
     ) -> "AsyncGenerator[Any, None]":
         if not self._natively_structured():
-            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            stream = await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+            return whole_at_last_async(stream, output_cls)
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         responses = await self.astream_chat(messages, **with_schema(output_cls, llm_kwargs))
 

@@ -40,6 +40,9 @@ _ROLES = {
     MessageRole.FUNCTION: "function",
 }
 
+_ARGUMENTS = ("arguments", "input", "args")
+"""Of tool calls in histories of OpenAI's, Anthropic's and Google's models."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
@@ -57,6 +60,11 @@ class Receiver:
         info = model_info(self.model)
         shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
         return self.generation != APRIL and info.image_inputs and shown
+
+    def hint(self) -> str:
+        """Return what else would help to send an attachment, as the end of a sentence."""
+        other = '; if your gateways take images and documents, set gateway_generation="next"'
+        return other if self.generation == APRIL else ""
 
 
 def to_wire(messages: Sequence[ChatMessage], receiver: Receiver) -> list[JsonObject]:
@@ -81,7 +89,7 @@ def _message(message: ChatMessage, where: str, receiver: Receiver) -> JsonObject
         raise InvalidRequestError(
             f"{where} ({role}) has a part of type {kinds}, expected text for {receiver.model} ({receiver.generation} "
             "gateways). Anything else would not reach the model, and you would pay for an answer about nothing. Remove "
-            'it or describe it; if your gateways take images and documents, set gateway_generation="next".'
+            f"it or describe it{receiver.hint()}."
         )
     extra = message.additional_kwargs
     if role == "assistant":
@@ -102,6 +110,9 @@ def _content(message: ChatMessage, where: str) -> str | list[JsonObject]:
     Text blocks are joined as in `ChatMessage.content`, which is what memories count and users see.
     """
     blocks = list(_sendable(message.blocks, where))
+    if _ROLES[message.role] == "assistant":
+        # What the model drew: gateways take images from users, and a conversation has to go on.
+        blocks = [block for block in blocks if not isinstance(block, ImageBlock)]
     if all(isinstance(block, TextBlock) for block in blocks):
         return "\n".join(block.text for block in blocks if isinstance(block, TextBlock))
     # Empty texts among parts are ones that Anthropic refuses.
@@ -148,16 +159,30 @@ def _document(block: DocumentBlock) -> JsonObject:
 
 
 def _call(call_id: str | None, name: str, arguments: object) -> JsonObject:
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    try:
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequestError(
+            f"The call of {name!r} in a message has arguments that JSON cannot say ({exc}); nothing was sent. Give "
+            "them as text, or as a dict of texts, numbers, lists and dicts."
+        ) from exc
     return {"id": call_id or "", "type": "function", "function": {"name": name, "arguments": text}}
 
 
 def _foreign_call(call: Any) -> JsonObject:
+    """Return a call in OpenAI's form, or in one that has name and arguments beside the id, as Anthropic's."""
     fields = call if isinstance(call, dict) else _fields(call)
-    function = fields.get("function") or {}
+    function = fields.get("function") or fields
     function = function if isinstance(function, dict) else _fields(function)
-    return _call(fields.get("id"), str(function.get("name")), function.get("arguments"))
+    name = function.get("name")
+    if not isinstance(name, str):
+        raise InvalidRequestError(
+            f"A message has a {type(call).__name__} without a function's name among its tool_calls, which no model "
+            "would understand; nothing was sent. Use a ToolCallBlock."
+        )
+    arguments = next(filter(None, map(function.get, _ARGUMENTS)), None)
+    return _call(fields.get("id"), name, arguments)
 
 
 def _fields(value: Any) -> JsonObject:
-    return {name: getattr(value, name, None) for name in ("id", "function", "name", "arguments")}
+    return {name: getattr(value, name, None) for name in ("id", "function", "name", *_ARGUMENTS)}

@@ -12,6 +12,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index.tools import wire_tool, wire_tool_choice
 
 _CALL = ("temperature", "max_tokens", "stop", "settlement_mode", "x402_settlement_mode", "timeout")
+_ALIASES = {"x402_settlement_mode": "settlement_mode"}
 _CHAT = (*_CALL, "tools", "tool_choice", "response_format", "parallel_tool_calls")
 _WITHOUT_EFFECT = (
     "frequency_penalty",
@@ -40,9 +41,8 @@ def chat_params(defaults: Mapping[str, Any], given: Mapping[str, Any], *, strict
     """Return the options of a chat call; `given` win. Raises `InvalidRequestError` for others."""
     options = _chosen(defaults, given, _CHAT)
     parallel = options.pop("parallel_tool_calls", True)
-    if options.get("tools"):
-        options["tools"] = [wire_tool(tool, strict=strict) for tool in options["tools"]]
-        options["tool_choice"] = wire_tool_choice(options.get("tool_choice"), options["tools"])
+    options["tools"] = [wire_tool(tool, strict=strict) for tool in options.get("tools") or ()]
+    options["tool_choice"] = wire_tool_choice(options.get("tool_choice"), options["tools"])
     return ChatParams(cast(ChatOptions, options), one_call=not parallel)
 
 
@@ -53,12 +53,15 @@ def completion_options(defaults: Mapping[str, Any], given: Mapping[str, Any]) ->
 
 def _chosen(defaults: Mapping[str, Any], given: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     # LlamaIndex passes None for what was not asked for.
-    options = {**defaults, **{name: value for name, value in given.items() if value is not None}}
-    for name in options.keys() - set(known):
+    asked = {name: value for name, value in given.items() if value is not None}
+    for name in (defaults.keys() | asked.keys()) - set(known):
         raise InvalidRequestError(_complaint(name, known))
-    if "x402_settlement_mode" in options:
-        options["settlement_mode"] = options.pop("x402_settlement_mode")
-    return options
+    return _one_name(defaults) | _one_name(asked)
+
+
+def _one_name(options: Mapping[str, Any]) -> dict[str, Any]:
+    # Before they are merged: a default under one name would win over the call's own under the other.
+    return {_ALIASES.get(name, name): value for name, value in options.items()}
 
 
 def _complaint(name: str, known: tuple[str, ...]) -> str:

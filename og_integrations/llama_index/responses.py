@@ -4,10 +4,11 @@ Verified answers as LlamaIndex's responses.
 The receipt stands in `raw` (the one member that agents hand on) and in `additional_kwargs` (which
 completions, events and instrumentation read), under the key `opengradient`; beside it, what the model
 thought (`reasoning_content`). Neither is put into the message: memories count and prompts would repeat it.
+What the model drew is put there, and for completions, which have no blocks, it stands in `raw` only.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from typing import Any, TypeVar, cast
 
 from llama_index.core.base.llms.types import (
@@ -15,6 +16,7 @@ from llama_index.core.base.llms.types import (
     ChatResponse,
     CompletionResponse,
     ContentBlock,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ToolCallBlock,
@@ -30,7 +32,7 @@ _Response = TypeVar("_Response")
 def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:
     """Return a whole answer as a chat response; with `one_call`, `raw` only tells of further tool calls."""
     calls = answer.tool_calls[:1] if one_call else answer.tool_calls
-    return ChatResponse(message=_message(answer.text, calls), raw=_raw(answer), additional_kwargs=_kwargs(answer))
+    return ChatResponse(message=_message(answer, calls), raw=_raw(answer), additional_kwargs=_kwargs(answer))
 
 
 def completion_response(answer: Answer) -> CompletionResponse:
@@ -51,6 +53,9 @@ def chat_stream(*, one_call: bool) -> Callable[[str | Answer], ChatResponse]:
         if not isinstance(piece, str):
             last = chat_response(piece, one_call=one_call)
             last.delta = ""
+            if piece.reasoning:
+                # Where agents look for it, to show it in `AgentStream`.
+                last.additional_kwargs["thinking_delta"] = piece.reasoning
             return last
         text += piece
         return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), delta=piece)
@@ -98,13 +103,29 @@ def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None
     return receipt
 
 
-def _message(text: str, calls: Sequence[ToolCall]) -> ChatMessage:
-    blocks: list[ContentBlock] = [TextBlock(text=text)] if text or not calls else []
+def _message(answer: Answer, calls: Sequence[ToolCall]) -> ChatMessage:
+    blocks: list[ContentBlock] = [TextBlock(text=answer.text)] if answer.text or not calls else []
+    blocks += _pictures(answer.images)
     # The arguments stay the text that the enclave signed.
     blocks += [ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
     # Structured streaming in function mode looks for calls here only.
     extra = {"tool_calls": [_wire_call(call) for call in calls]} if calls else {}
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
+
+
+def _pictures(images: Sequence[str]) -> list[ImageBlock]:
+    """Return LlamaIndex's blocks for `data:` URIs and URLs; no signature covers them."""
+    blocks: list[ImageBlock] = []
+    for image in images:
+        head, comma, data = image.partition(";base64,")
+        # What is neither is left to `raw`: LlamaIndex's `ValueError` would lose an answer that was paid.
+        with suppress(ValueError):
+            blocks.append(
+                ImageBlock(image=data.encode(), image_mimetype=head.removeprefix("data:"))
+                if comma and head.startswith("data:")
+                else ImageBlock(url=image)
+            )
+    return blocks
 
 
 def _wire_call(call: ToolCall) -> JsonObject:
@@ -115,6 +136,10 @@ def _raw(answer: Answer) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": answer.text}
     if answer.tool_calls:
         message["tool_calls"] = [_wire_call(call) for call in answer.tool_calls]
+    if answer.images:
+        message["images"] = list(answer.images)
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
     return {
         "id": answer.id,
         "object": "chat.completion",

@@ -2,7 +2,8 @@
 Structured output, natively: pydantic classes as json_schema, and answers as their instances.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse
@@ -10,11 +11,12 @@ from llama_index.core.program.streaming_utils import process_streaming_content_i
 from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.types import Model
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from og_integrations.client import collect_receipts
 from og_integrations.errors import MalformedReplyError
 from og_integrations.llama_index.responses import receipt_of
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.chat import JsonObject, decode_answer
 from og_integrations.protocol.strict_schema import drop_added_nulls, strict_schema
 from og_integrations.protocol.translation import schema_name
 
@@ -46,15 +48,12 @@ def parse_structured(response: ChatResponse, output_cls: type[Model]) -> Model:
     """
     text = response.message.content or ""
     try:
-        value = from_json(text)
+        value = decode_answer(text)
         if isinstance(value, dict):
             value = drop_added_nulls(value, output_cls.model_json_schema())
         return output_cls.model_validate_json(to_json(value))
     except ValueError as exc:
-        error = MalformedReplyError(
-            f"The answer is verified but is no {output_cls.__name__} ({_problem(exc)}). The model did not keep to "
-            "the response_format; try again, another model, or pydantic_program_mode='function'."
-        )
+        error = _not_one(output_cls, _problem(exc))
         error.receipt = receipt_of(response)
         raise error from exc
 
@@ -66,6 +65,49 @@ def partial_structured(
     if receipt_of(response) is not None:
         return parse_structured(response, output_cls)
     return process_streaming_content_incremental(response, output_cls, before)
+
+
+@contextmanager
+def programs_errors(output_cls: type[BaseModel]) -> Iterator[None]:
+    """Turn the errors of LlamaIndex's programs, `ValueError`s that its engines swallow, into ours."""
+    with collect_receipts() as receipts:
+        try:
+            yield
+        except (ValueError, TypeError) as exc:
+            error = MalformedReplyError(
+                f"LlamaIndex's program made no {output_cls.__name__}; the {type(exc).__name__} that is the cause of "
+                "this error says why."
+            )
+            error.receipt = receipts[-1] if receipts else None
+            raise error from exc
+
+
+def whole_at_last(stream: Iterator[Any], output_cls: type[BaseModel]) -> Generator[Any, None, None]:
+    """Yield what LlamaIndex's programs make of a stream. Raises `MalformedReplyError` if it ends incomplete."""
+    made: Any = None
+    for made in stream:
+        yield made
+    _refuse_part(made, output_cls)
+
+
+async def whole_at_last_async(stream: AsyncIterator[Any], output_cls: type[BaseModel]) -> AsyncGenerator[Any, None]:
+    """Do what `whole_at_last` does."""
+    made: Any = None
+    async for made in stream:
+        yield made
+    _refuse_part(made, output_cls)
+
+
+def _refuse_part(made: Any, output_cls: type[BaseModel]) -> None:
+    if not all(isinstance(item, output_cls) for item in (made if isinstance(made, list) else [made])):
+        raise _not_one(output_cls, "incomplete")
+
+
+def _not_one(output_cls: type[BaseModel], problem: str) -> MalformedReplyError:
+    return MalformedReplyError(
+        f"The answer is verified but is no {output_cls.__name__} ({problem}). The model did not keep to the schema, or "
+        "max_tokens cut it off; try more of them, another model or another pydantic_program_mode."
+    )
 
 
 def _problem(exc: ValueError) -> str:

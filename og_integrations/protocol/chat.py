@@ -23,6 +23,7 @@ MAX_DEPTH = 200
 Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursion limit to 100000
 for the whole process, and there a hostile body would not be a `RecursionError` but the end of it.
 """
+_FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (PROTOCOL §2)."""
@@ -55,6 +56,12 @@ def decode_json(text: bytes | str, *, unique: bool = True) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_depth(text)
     return _decode_unique(text) if unique else json.loads(text)
+
+
+def decode_answer(text: str) -> Any:
+    """Decode JSON that a model answered with; many put it into a fence. Raises `ValueError` as `decode_json` does."""
+    inner = _FENCED.fullmatch(text.strip())
+    return decode_json(inner[1] if inner else text)
 
 
 def _unique(members: list[tuple[str, Any]]) -> JsonObject:

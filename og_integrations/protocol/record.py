@@ -7,6 +7,7 @@ stands in it, only `session_ref`.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -104,6 +105,13 @@ def unsigned_fields(verified: VerifiedReceipt, payment: JsonObject | None) -> li
         "usage": completion.usage is not None,
     }
     return [name for name, there in present.items() if there]
+
+
+def span_attributes(receipt: JsonObject) -> dict[str, str | bool | int]:
+    """Return `receipt` as a span's attributes: flat, to search for, and as a whole, to verify."""
+    found = {name: receipt.get(name) for name in ("status", "request_hash", "output_hash")} | flat_fields(receipt)
+    found |= {"verified": receipt["status"] == "verified", "receipt": json.dumps(receipt)}
+    return {f"{RECEIPT_KEY}.{name}": value for name, value in found.items() if value is not None}
 
 
 def flat_fields(receipt: JsonObject) -> JsonObject:

@@ -134,14 +134,16 @@ def plan_tools(
     """
     Return what to send for these tools, choice and format to a model of `info`.
 
-    Raises `InvalidRequestError` if `tool_choice` names a tool that is not there.
+    Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
-    if not tools:
-        return Plan(response_format=response_format)
     named = _named(tool_choice)
-    names = frozenset(str(_function(tool).get("name")) for tool in tools)
+    names = frozenset(str(_function(tool).get("name")) for tool in tools or ())
     if named is not None and named not in names:
         raise InvalidRequestError(f"tool_choice names {named!r}, which is not among the tools {sorted(names)}.")
+    if not tools:
+        if tool_choice == "required":
+            raise InvalidRequestError("tool_choice asks for a call of some tool, but there are no tools.")
+        return Plan(response_format=response_format)
     if tool_choice == "none":
         # Anthropic refuses tool turns in the history without the tools that they are about.
         if not (info.provider == "anthropic" and _has_tool_turns(messages)):

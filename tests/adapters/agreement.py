@@ -61,6 +61,8 @@ class Outcome:
     text: str | None = None
     pieces: list[str] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    reasoning: str = ""
     usage: tuple[int, int, int] | None = None
     finish_reason: str | None = None
     error: str | None = None
@@ -113,7 +115,7 @@ def _ask_langchain(
     model = ChatOpenGradient(model=case.model, **options)
     try:
         tools, choice = call.pop("tools", None), call.pop("tool_choice", None)
-        bound: Any = model.bind_tools(tools, tool_choice=choice, **call) if tools else model.bind(**call)
+        bound: Any = model.bind_tools(tools, tool_choice=choice, **call) if tools else model.bind(**case.call)
         messages = convert_to_messages(case.messages)
 
         async def collected() -> list[Any]:
@@ -133,6 +135,8 @@ def _ask_langchain(
     outcome.pieces = [chunk.text for chunk in chunks if chunk.text]
     outcome.calls = [(made["name"], made["args"]) for made in answer.tool_calls]
     outcome.calls += [(str(made["name"]), {}) for made in answer.invalid_tool_calls]
+    outcome.images = [block["base64"] for block in answer.content_blocks if block["type"] == "image"]
+    outcome.reasoning = answer.additional_kwargs.get("reasoning_content", "")
     outcome.usage = (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) if usage else None
     outcome.finish_reason = answer.response_metadata["finish_reason"]
     receipt: JsonObject = answer.response_metadata["opengradient"]
@@ -165,6 +169,12 @@ def _ask_llama_index(
     )
     selections = llm.get_tool_calls_from_response(last, error_on_no_tool_call=False)
     outcome.calls = [(item.tool_name, item.tool_kwargs) for item in selections]
+    outcome.images = [
+        block.resolve_image(as_base64=True).read().decode()
+        for block in last.message.blocks
+        if isinstance(block, ImageBlock)
+    ]
+    outcome.reasoning = extra.get("reasoning_content", "")
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
     outcome.usage = (extra[names[0]], extra[names[1]], extra[names[2]]) if names[0] in extra else None
     assert isinstance(last.raw, dict)

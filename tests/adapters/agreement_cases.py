@@ -101,6 +101,7 @@ MESSAGES = [
         differs=OWN_WORDS,
     ),
     Case(name="text, next", messages=HI, generation="next"),
+    Case(name="drawn and thought", messages=[user("[[image reasoning]] draw")], generation="next"),
     Case(name="no messages", messages=[], error="InvalidRequestError"),
     Case(name="Claude", messages=HI, model=CLAUDE),
     Case(name="Gemini", messages=HI, model=GEMINI),
@@ -161,6 +162,10 @@ TOOLS = [
         call={"tools": [ADD], "tool_choice": "substract"},
         error="InvalidRequestError",
         differs=OWN_WORDS,
+    ),
+    *(
+        Case(name=f"forced {choice}, no tools", messages=HI, call={"tool_choice": choice}, error="InvalidRequestError")
+        for choice in ("required", True)
     ),
     Case(
         name="forced, no choice",
@@ -235,6 +240,15 @@ OPTIONS = [
         Case(name=f"settlement {mode}, {where}", messages=HI, **{where: {name: mode}})  # type: ignore[arg-type]
         for mode in ("private", "batch", "individual", "SETTLE_METADATA", "SETTLE_INDIVIDUAL_WITH_METADATA")
         for where, name in (("call", "settlement_mode"), ("options", "x402_settlement_mode"))
+    ),
+    *(
+        Case(
+            name=f"settlement of the call, {given} over {kept}",
+            messages=HI,
+            options={kept: "individual"},
+            call={given: "private"},
+        )
+        for kept, given in (("x402_settlement_mode", "settlement_mode"), ("settlement_mode", "x402_settlement_mode"))
     ),
     Case(name="settlement, a typo", messages=HI, call={"settlement_mode": "privat"}, error="ConfigurationError"),
     Case(name="buffered", messages=HI, options={"verification": "buffer"}),

@@ -93,6 +93,13 @@ def test_settlement_mode_per_call(account: Account) -> None:
     assert [kw["opengradient"]["payment"]["settlement_mode"] for kw in modes] == ["private", "batch", "batch"]
 
 
+def test_settlement_mode_under_two_names(account: Account) -> None:
+    """A call that asks for privacy has it, whatever the name of the default that publishes everything."""
+    llm = account.llm(additional_kwargs={"x402_settlement_mode": "individual"})
+    receipt = llm.complete("a", settlement_mode="private").additional_kwargs["opengradient"]
+    assert receipt["payment"]["settlement_mode"] == "private"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -107,6 +114,15 @@ def test_dead_options_are_refused(account: Account, name: str, options: dict[str
     """What the gateway drops silently is refused before anything is paid, by streams at once."""
     with pytest.raises(InvalidRequestError, match=message):
         getattr(account.llm(), name)("hi", **options)
+    assert account.authorizations() == []
+
+
+@pytest.mark.parametrize("name", ["complete", "stream_complete"])
+@pytest.mark.parametrize("prompt", [None, 5, [ChatMessage(content="hi")]], ids=["None", "int", "messages"])
+def test_prompt_that_is_no_text(account: Account, name: str, prompt: Any) -> None:
+    """An empty prompt is not paid for in its place."""
+    with pytest.raises(InvalidRequestError, match="expected text"):
+        getattr(account.llm(), name)(prompt)
     assert account.authorizations() == []
 
 

@@ -1,6 +1,7 @@
 """LlamaIndex messages on the wire: roles, blocks, tool calls of any origin."""
 
 import base64
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,8 +112,24 @@ def test_tool_call_blocks(arguments: Any) -> None:
 def test_tool_calls_of_other_llms() -> None:
     """Histories that keep calls in `additional_kwargs` work, as dicts and as objects."""
     as_object = SimpleNamespace(id="c1", function=SimpleNamespace(name="add", arguments='{"a":1}'))
-    for call in (CALL, as_object):
+    anthropics = {"id": "c1", "type": "tool_use", "name": "add", "input": '{"a":1}'}
+    googles = SimpleNamespace(id="c1", name="add", args='{"a":1}')
+    for call in (CALL, as_object, anthropics, googles):
         assert wire(role="assistant", content="", additional_kwargs={"tool_calls": [call]})["tool_calls"] == [CALL]
+
+
+@pytest.mark.parametrize("call", [{}, "add", {"id": "c1", "function": {"arguments": "{}"}}])
+def test_tool_call_of_an_unknown_form(call: Any) -> None:
+    """No call of a function named None is made up, sent and paid."""
+    with pytest.raises(InvalidRequestError, match="without a function's name"):
+        wire(role="assistant", content="", additional_kwargs={"tool_calls": [call]})
+
+
+def test_arguments_that_are_no_json() -> None:
+    """LlamaIndex swallows the `TypeError` of `json`, and answers "Empty Response"."""
+    call = ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs={"day": date(2026, 1, 1)})
+    with pytest.raises(InvalidRequestError, match="'add' in a message has arguments that JSON cannot say"):
+        wire(role="assistant", blocks=[call])
 
 
 def test_calls_stand_without_empty_text() -> None:
@@ -168,7 +185,6 @@ def test_attachments_that_cannot_be_read(block: Any) -> None:
         (TODAY, "user", False),
         (NEXT, "user", True),
         (NEXT, "system", False),
-        (NEXT, "assistant", False),
         (NEXT, "tool", False),
         (Receiver("anthropic/claude-sonnet-4-6", "next"), "tool", True),
         (Receiver("openai/o3", "2026-04"), "user", False),

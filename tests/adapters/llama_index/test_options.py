@@ -92,6 +92,16 @@ def everything() -> OpenGradientLLM:
     )
 
 
+def test_subclass_with_a_field_of_its_own() -> None:
+    """As with any LLM of LlamaIndex."""
+
+    class Tenants(OpenGradientLLM):
+        tenant: str = ""
+
+    made: Any = Tenants
+    assert made("openai/gpt-5", tenant="a").model_copy(update={"tenant": "b"}).tenant == "b"
+
+
 @pytest.mark.parametrize("how", ["json", "pickle"])
 def test_limits_survive_storing(how: str) -> None:
     """A stored LLM comes back with the same options; its limits are not read in another unit."""
@@ -106,6 +116,24 @@ def test_limits_survive_storing(how: str) -> None:
     assert restored.enclave_policy is not None
     assert set(restored.enclave_policy.allowed_pcr_hashes or ()) == {"0xcd"}
     assert restored.settlement_mode == "individual"
+
+
+def test_limits_that_cannot_be_pickled_come_back_stricter(account: Account) -> None:
+    """A callback or a local class stays here: its copy pays nobody and trusts nobody, and the LLM keeps its own."""
+
+    class Ours(EnclavePolicy):
+        """Not importable, so not picklable."""
+
+    policy = SpendPolicy.of({"total": "5", "on_payment": lambda payment: True})
+    llm = account.llm(spend_policy=policy, enclave_policy=Ours(), messages_to_prompt=lambda messages: "")
+    for _ in range(2):
+        restored = pickle.loads(pickle.dumps(llm))
+        assert restored.spend_policy.cap_units == 0
+        assert restored.spend_policy.total_units == 5 * OPG
+        assert restored.enclave_policy == EnclavePolicy(allowed_tee_ids=[])
+    assert (llm.spend_policy, type(llm.enclave_policy)) == (policy, Ours)
+    assert llm.messages_to_prompt is not None
+    assert llm.complete("hi").text == "You said: hi"
 
 
 def test_dict_is_stable_json() -> None:
@@ -131,6 +159,15 @@ def test_engine_options_are_fixed() -> None:
     assert llm.model_copy(update={"temperature": 1.0}).temperature == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("temprature", "temperature"), ("x402_settlement_mode", "settlement_mode")]
+)
+def test_copies_with_options_that_are_none(name: str, meant: str) -> None:
+    """Pydantic would take them, and nothing would come of it: not privacy either."""
+    with pytest.raises(ConfigurationError, match=f"has no option '{name}'. Did you mean '{meant}'"):
+        OpenGradientLLM("openai/gpt-5").model_copy(update={name: "private"})
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda llm: llm.model_copy(deep=True)])
 def test_copies_share_the_budget(account: Account, duplicate: Any) -> None:
     """A copy pays from the same budget and session: copying does not multiply a limit."""
@@ -149,6 +186,7 @@ def test_deepcopy_is_independent() -> None:
     llm = everything()
     other = copy.deepcopy(llm)
     other.additional_kwargs["stop"].append("y")
+    assert other.stop is not llm.stop
     other.temperature = 1.0
     assert (llm.additional_kwargs, llm.temperature) == ({"stop": ["x"]}, 0.3)
 
@@ -161,6 +199,14 @@ def test_pickle_takes_its_wallet_from_the_environment(account: Account, monkeypa
     monkeypatch.setenv("OG_PRIVATE_KEY", account.wallet.private_key)
     again = pickle.loads(pickle.dumps(account.llm()))
     assert again.complete("hi").text == "You said: hi"
+
+
+def test_pickle_that_cannot_be_read() -> None:
+    """No LLM that is only half made comes of it."""
+    llm = OpenGradientLLM("openai/gpt-5")
+    llm.settlement_mode = "privat"
+    with pytest.raises(ConfigurationError, match="Unknown settlement mode"):
+        pickle.loads(pickle.dumps(llm))
 
 
 def test_signer_instead_of_key(account: Account) -> None:

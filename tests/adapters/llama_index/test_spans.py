@@ -55,6 +55,7 @@ def test_receipt_on_the_span(tracing: SimpleNamespace, llm: OpenGradientLLM, nam
     attributes = tracing.current.attributes
     receipt = json.loads(attributes["opengradient.receipt"])
     assert attributes["opengradient.status"] == receipt["status"] == "verified"
+    assert attributes["opengradient.verified"] is True
     assert attributes["opengradient.payment_hash"] == receipt["payment"]["payment_hash"]
     assert attributes["opengradient.tee_signature"] == receipt["tee_signature"]
     assert None not in attributes.values()
@@ -78,6 +79,22 @@ def test_failure_on_the_span(account: Account, tracing: SimpleNamespace, llm: Op
     with pytest.raises(VerificationError):
         CALLS[name](llm)
     assert tracing.current.attributes["opengradient.status"] == "unverified"
+    assert tracing.current.attributes["opengradient.verified"] is False
+
+
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
+async def test_cancelled_call_marks_its_span(tracing: SimpleNamespace, llm: OpenGradientLLM, streamed: bool) -> None:
+    """A call that is given up has been paid; its receipt says that nothing is proven."""
+    prompt = "[[tokens=50 delay=0.1]]"
+    task: asyncio.Task[Any] = asyncio.create_task(
+        drained(llm.astream_complete(prompt)) if streamed else llm.acomplete(prompt)
+    )
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert tracing.current.attributes["opengradient.verified"] is False
+    assert "opengradient.payment_hash" in tracing.current.attributes
 
 
 def test_span_that_records_nothing(tracing: SimpleNamespace, llm: OpenGradientLLM) -> None:

@@ -11,10 +11,11 @@ from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field
 
-from og_integrations.devnet import Answer, ModelRequest
+from og_integrations.devnet import Answer, ModelCall, ModelRequest
 from og_integrations.errors import MalformedReplyError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
+from og_integrations.protocol.chat import Usage
 from tests.adapters.llama_index.auditing import Account, audited
 from tests.adapters.llama_index.speaker import said
 
@@ -150,7 +151,21 @@ def test_system_prompt_and_kwargs(account: Account) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("text", ["no json", '{"name": "x"}', "[" * 100_000, "7", ""])
+def test_fenced_answers(account: Account, llm: OpenGradientLLM, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Models of which the schema is not enforced put their JSON into a fence."""
+
+    async def answer(request: ModelRequest) -> Answer:
+        return said('```json\n{"name": "Paris", "inhabitants": 5}\n```')
+
+    monkeypatch.setattr(account.speaker, "answer", answer)
+    assert WAYS[way](llm, City) == City(name="Paris", inhabitants=5)
+
+
+TWICE = '{"name": "x", "inhabitants": 5, "inhabitants": 7}'
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("text", ["no json", '{"name": "x"}', "[" * 100_000, "7", "", TWICE])
 def test_wrong_answers_are_errors(
     account: Account, llm: OpenGradientLLM, monkeypatch: pytest.MonkeyPatch, way: str, text: str
 ) -> None:
@@ -164,3 +179,22 @@ def test_wrong_answers_are_errors(
         WAYS[way](llm, City)
     assert caught.value.receipt is not None
     assert caught.value.receipt["status"] == "verified"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("text", ['{"name": "x"}', '{"name": "x", "inhabitants": "many"}'])
+@pytest.mark.parametrize("mode", [PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM])
+def test_wrong_answers_to_programs_are_errors(
+    account: Account, monkeypatch: pytest.MonkeyPatch, mode: PydanticProgramMode, text: str, way: str
+) -> None:
+    """LlamaIndex's programs raise a `ValueError` or, of streams, end with half an object."""
+
+    async def answer(request: ModelRequest) -> Answer:
+        calls = (ModelCall("City", text),) if request.tools else ()
+        return Answer(pieces=() if calls else (text,), calls=calls, usage=Usage(1, 1, 2))
+
+    monkeypatch.setattr(account.speaker, "answer", answer)
+    with pytest.raises(MalformedReplyError, match="no City") as caught:
+        WAYS[way](account.llm(pydantic_program_mode=mode), City)
+    if "stream" not in way:
+        assert caught.value.receipt is not None

@@ -133,6 +133,15 @@ def test_no_tools(account: Account, llm: OpenGradientLLM) -> None:
     assert account.speaker.asked[-1].tools == []
 
 
+@each_call
+@pytest.mark.parametrize("demand", [{"tool_required": True}, {"tool_choice": "any"}, {"tool_choice": "add"}])
+def test_demand_without_tools(account: Account, llm: OpenGradientLLM, name: str, demand: dict[str, Any]) -> None:
+    """A call of nothing cannot be demanded, and no text is paid for instead."""
+    with pytest.raises(InvalidRequestError, match=r"no tools|not among the tools"):
+        CALLS[name](llm, [], "hi", **demand)
+    assert account.authorizations() == []
+
+
 @pytest.mark.parametrize(("setting", "argument"), [(True, None), (False, True)])
 def test_strict_tools(account: Account, setting: bool, argument: bool | None) -> None:
     """`strict` closes the schemas, by setting or per call."""
