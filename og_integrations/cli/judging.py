@@ -1,5 +1,5 @@
 """
-The verdict on one saved exchange: the steps of `protocol.receipt`, and what its receipt claims.
+The verdict on one saved exchange: the steps of `protocol.verification`, and what its receipt claims.
 
 Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it
 recomputes from the receipt) and `not-covered`, which names what could be altered all the same. What
@@ -27,9 +27,9 @@ from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
 from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
-from og_integrations.protocol.receipt import Exchange, VerifiedReceipt, verify_receipt
 from og_integrations.protocol.record import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt
 
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""

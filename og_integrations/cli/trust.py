@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy, normalize_tee_id
-from og_integrations.protocol.receipt import Trust
+from og_integrations.protocol.verification import Trust
 
 if TYPE_CHECKING:
     from og_integrations.cli.registry_reader import RegistryReader

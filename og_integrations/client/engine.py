@@ -36,13 +36,13 @@ from og_integrations.protocol.chat import ChatRequest, Completion, CompletionReq
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
-from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
 from og_integrations.protocol.record import build_receipt
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
+from og_integrations.protocol.verification import Exchange, Trust, verify_receipt
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds to wait for each piece of an answer: no header comes before a model's first token."""

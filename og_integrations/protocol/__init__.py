@@ -6,7 +6,7 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 | `chat` | the gateway's requests and answers |
 | `canonical` | request and output -> the bytes that are hashed |
 | `answer`, `sse`, `assembly` | bodies of answers, whole or streamed -> a `Completion` |
-| `receipt` | the numbered verification; only it makes a `VerifiedReceipt` |
+| `verification` | the numbered verification; only it makes a `VerifiedReceipt` |
 | `record` | a verified (or failed) call -> the plain-JSON receipt |
 | `enclave`, `registry` | whom we accept; TEERegistry calls |
 | `x402`, `permit2` | offers, payment headers; the typed data that is signed |

@@ -17,9 +17,9 @@ from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.permit2 import Authorization, Permit2Authorization
-from og_integrations.protocol.receipt import VerifiedReceipt
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.verification import VerifiedReceipt
 from og_integrations.protocol.x402 import (
     PAYMENT_RESPONSE,
     PROCESSING_HASH,

@@ -26,11 +26,11 @@ from og_integrations.protocol.answer import parse_completion, parse_json_object
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.receipt import verify_receipt
 from og_integrations.protocol.record import CallRecord, build_receipt
 from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.verification import verify_receipt
 from og_integrations.protocol.x402 import (
     PAYMENT_REQUIRED,
     SESSION,

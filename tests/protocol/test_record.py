@@ -10,7 +10,6 @@ import pytest
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS
-from og_integrations.protocol.receipt import VerifiedReceipt, verify_receipt
 from og_integrations.protocol.record import (
     FLAT_KEYS,
     CallRecord,
@@ -20,6 +19,7 @@ from og_integrations.protocol.record import (
 )
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.verification import VerifiedReceipt, verify_receipt
 from og_integrations.protocol.x402 import SESSION, ReplyHead, encode_header, session_ref
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet

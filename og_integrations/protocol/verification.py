@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -118,10 +118,15 @@ def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
         # (6): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) over keccak(request ‖ output ‖ time).
         _check_signature(exchange.enclave, proof, signature)
         log.passed("RSA-PSS over keccak256(request ‖ output ‖ time)")
-    # (7)-(9): whose key it is, when it was used, and which way the answer came.
-    for name, verdict in _circumstances(exchange, proof):
-        with log.step(name):
-            verdict(log)
+    with log.step("enclave-trusted"):
+        # (7): somebody vouches for that key.
+        _judge_trust(exchange.trust, log)
+    with log.step("freshness"):
+        # (8): the statement was made for this call, and not for an earlier one.
+        _judge_freshness(exchange, proof, log)
+    with log.step("channel"):
+        # (9): nobody in between could read or change the answer.
+        _judge_channel(exchange.channel, log)
     return VerifiedReceipt(
         exchange=exchange, request=request, proof=proof, hashing=hashing, checks=tuple(log.checks), seal=_SEAL
     )
@@ -211,38 +216,35 @@ def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> Non
         raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
 
 
-def _circumstances(exchange: Exchange, proof: TeeProof) -> Iterator[tuple[str, Callable[[CheckLog], None]]]:
-    def trusted(log: CheckLog) -> None:
-        if exchange.trust is None:
-            raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
-        if exchange.trust == "endpoint":
-            log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
-        else:
-            log.passed(_TRUST_DETAILS[exchange.trust])
+def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
+    if trust is None:
+        raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
+    if trust == "endpoint":
+        log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
+    else:
+        log.passed(_TRUST_DETAILS[trust])
 
-    def fresh(log: CheckLog) -> None:
-        if exchange.seen:
-            raise StepError("this very signature came with an earlier answer: it is replayed")
-        if exchange.window is None:
-            log.skipped("when the request was sent is not known")
-            return
-        sent, received = exchange.window
-        if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
-            raise StepError(
-                f"signed at {proof.timestamp}, expected between {sent} and {received} "
-                f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
-            )
-        log.passed("signed while the call was under way")
 
-    def came(log: CheckLog) -> None:
-        if exchange.channel == "pinned":
-            log.passed("TLS pinned to the enclave's certificate")
-        else:
-            log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+    if exchange.seen:
+        raise StepError("this very signature came with an earlier answer: it is replayed")
+    if exchange.window is None:
+        log.skipped("when the request was sent is not known")
+        return
+    sent, received = exchange.window
+    if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
+        raise StepError(
+            f"signed at {proof.timestamp}, expected between {sent} and {received} "
+            f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
+        )
+    log.passed("signed while the call was under way")
 
-    yield "enclave-trusted", trusted
-    yield "freshness", fresh
-    yield "channel", came
+
+def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
+    if channel == "pinned":
+        log.passed("TLS pinned to the enclave's certificate")
+    else:
+        log.skipped("not known to have come through TLS pinned to the enclave's certificate")
 
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
