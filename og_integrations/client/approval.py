@@ -29,7 +29,7 @@ from og_integrations.errors import (
 from og_integrations.protocol.budget import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.signing import Pause
+from og_integrations.protocol.effects import Pause
 
 T = TypeVar("T")
 RECEIPT_TIMEOUT = 120.0

@@ -19,8 +19,7 @@ from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
 from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment_flow import Send
-from og_integrations.protocol.signing import Approve, Pause, Sign
+from og_integrations.protocol.effects import Approve, Pause, Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ Rule 4: the kill switch is looked at before anything is signed, and before anyth
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from og_integrations.errors import (
@@ -25,10 +25,11 @@ from og_integrations.errors import (
     PaymentRefusedError,
     ReadTimeoutError,
 )
+from og_integrations.protocol.effects import Effect, Send
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.reclaiming import AskChain, claim
 from og_integrations.protocol.sessions import Grant, Route, SessionBook
-from og_integrations.protocol.signing import Approve, Pause, Sign, get_signed
+from og_integrations.protocol.signing import get_signed
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
@@ -39,16 +40,6 @@ from og_integrations.protocol.x402 import (
     parse_session,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
-
-    route: Route
-    headers: Mapping[str, str] = field(repr=False)
-
-
-Effect = Send | Sign | Approve | Pause
 Flow = Generator[Effect, Any, "Paid"]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from og_integrations.networks import BASE
 from og_integrations.protocol.budget import Budget, SpendPolicy
-from og_integrations.protocol.payment_flow import Effect, Paid, Send, Wallet, payment_flow
+from og_integrations.protocol.effects import Effect, Pause, Send, Sign
+from og_integrations.protocol.payment_flow import Paid, Wallet, payment_flow
 from og_integrations.protocol.sessions import Route, SessionBook
-from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 
 NOW = 1_795_178_000

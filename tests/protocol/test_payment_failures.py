@@ -14,8 +14,8 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send, in_doubt
-from og_integrations.protocol.signing import Sign
+from og_integrations.protocol.effects import Send, Sign
+from og_integrations.protocol.payment_flow import in_doubt
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
     AMOUNT,

@@ -6,9 +6,8 @@ from eth_account import Account
 from og_integrations.errors import PaymentRefusedError
 from og_integrations.networks import BASE
 from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.effects import Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.signing import Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.flows import (
     AMOUNT,

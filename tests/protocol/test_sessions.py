@@ -11,9 +11,8 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.effects import Pause, Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
     AMOUNT,
