@@ -7,7 +7,7 @@ from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
 from og_integrations.client.approval_plan import ApprovalPlan, plan_approval
 from og_integrations.client.fetching import Reader
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 
 _UNLIMITED = 2**160
 

@@ -5,7 +5,7 @@ import sys
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, collect_receipts
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.chat import JsonObject
 
 

@@ -26,7 +26,7 @@ from og_integrations.errors import (
     OpenGradientError,
     SigningError,
 )
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.effects import Pause

@@ -18,7 +18,7 @@ from og_integrations.client.settings import Settings
 from og_integrations.client.transport import server_of
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
-from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.erc20 import encode_approve
 

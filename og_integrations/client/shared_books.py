@@ -14,8 +14,9 @@ from og_integrations.client.settings import Settings
 from og_integrations.errors import ConfigurationError
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.account import BudgetStore, MemoryStore
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.sessions import SessionBook
+from og_integrations.protocol.spend_policy import SpendPolicy
 
 
 class _Books:

@@ -19,7 +19,7 @@ from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
 from og_integrations.client.transport import Reply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
-from og_integrations.protocol.budget import Account
+from og_integrations.protocol.account import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:

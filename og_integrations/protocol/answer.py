@@ -29,11 +29,6 @@ _SETTLEMENT_KEYS = (
 )
 
 
-def shown(text: str, limit: int) -> str:
-    """Return a stranger's `text` as it may stand in a message: short, on one line, without terminal escapes."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
-
-
 def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> JsonObject:
     """Decode `body` as one JSON object, see `decode_json`. Raises `MalformedReplyError`, naming `what`."""
     try:

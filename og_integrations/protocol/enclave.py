@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
 from og_integrations.errors import EnclaveRejectedError
-from og_integrations.protocol.answer import shown
 from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.quoting import shown
 
 ZERO_ADDRESS = "0x" + "00" * 20
 DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"

@@ -28,7 +28,8 @@ from og_integrations.errors import (
 from og_integrations.protocol.effects import Effect, Send
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.reclaiming import AskChain, claim
-from og_integrations.protocol.sessions import Grant, Route, SessionBook
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import Grant, SessionBook
 from og_integrations.protocol.signing import get_signed
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from og_integrations.errors import PayeeRefusedError, SigningError
-from og_integrations.protocol.budget import Budget, Hold, Lock
+from og_integrations.protocol.account import Lock
+from og_integrations.protocol.budget import Budget, Hold
 from og_integrations.protocol.payees import Payees
 from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
-
-__all__ = ["Grant", "RENEW_BEFORE", "Route", "SessionBook", "Turn"]
 
 Turn = Literal["mine", "others", "over"]
 RENEW_BEFORE = 130

@@ -10,7 +10,8 @@ from typing import Any
 
 from og_integrations.errors import OpenGradientError, SigningError
 from og_integrations.protocol.effects import Approve, Pause, Sign
-from og_integrations.protocol.sessions import Grant, Route, SessionBook, Turn
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import Grant, SessionBook, Turn
 from og_integrations.protocol.spend_policy import PaymentRequest
 
 SIGNING_POLL = 0.02

@@ -23,8 +23,8 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import Network
 from og_integrations.protocol.amounts import format_opg, parse_opg
-from og_integrations.protocol.answer import shown
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.quoting import shown
 from og_integrations.protocol.x402 import Requirement
 
 

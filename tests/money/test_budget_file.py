@@ -17,7 +17,9 @@ from og_integrations.client.budget_file import LOCK_TIMEOUT, BudgetFile
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
-from og_integrations.protocol.budget import Budget, HoldState, SpendPolicy
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.budget import Budget
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.money.paying import MODEL
 from tests.money.test_limits import NOW, PERMIT
 

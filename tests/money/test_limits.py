@@ -17,9 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from og_integrations.client.budget_file import BudgetFile, open_store
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import OPG
-from og_integrations.protocol.account import FOLD_AFTER
-from og_integrations.protocol.budget import DAY, HOUR, Account, Budget, BudgetStore, HoldState, MemoryStore, SpendPolicy
+from og_integrations.protocol.account import DAY, FOLD_AFTER, HOUR, Account, BudgetStore, HoldState, MemoryStore
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.permit2 import Permit2Authorization
+from og_integrations.protocol.spend_policy import SpendPolicy
 
 NOW = 1_795_000_000
 MakeStore = Callable[[], BudgetStore]

@@ -13,8 +13,9 @@ from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.account import SKEW, HoldState
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.reclaiming import Findings
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.money.nodes import Node, receipt_of
 from tests.protocol.test_settlement import PERMIT, calldata
 

@@ -7,8 +7,9 @@ import pytest
 from og_integrations.networks import OPG
 from og_integrations.protocol import account
 from og_integrations.protocol.account import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.permit2 import Permit2Authorization
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.protocol.test_settlement import PERMIT
 
 DEADLINE = PERMIT.deadline

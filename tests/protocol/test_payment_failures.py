@@ -13,7 +13,7 @@ from og_integrations.errors import (
     ReadTimeoutError,
     SigningError,
 )
-from og_integrations.protocol.budget import HoldState
+from og_integrations.protocol.account import HoldState
 from og_integrations.protocol.effects import Send, Sign
 from og_integrations.protocol.payment_flow import in_doubt
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead

@@ -5,7 +5,7 @@ from eth_account import Account
 
 from og_integrations.errors import PaymentRefusedError
 from og_integrations.networks import BASE
-from og_integrations.protocol.budget import HoldState
+from og_integrations.protocol.account import HoldState
 from og_integrations.protocol.effects import Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header

@@ -10,7 +10,7 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
-from og_integrations.protocol.budget import HoldState
+from og_integrations.protocol.account import HoldState
 from og_integrations.protocol.effects import Pause, Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
