@@ -14,11 +14,11 @@ from og_integrations.client.fetching import Reader, adrive, afetch
 from og_integrations.client.rpc import Fetch, Fetching
 from og_integrations.client.settings import rpc_url_setting
 from og_integrations.client.settlement import default_node, find_settlement
-from og_integrations.client.signed_payment import read_authorization
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import Settlement
+from og_integrations.protocol.signed_payment import read_authorization
 
 
 @dataclass(frozen=True, slots=True)

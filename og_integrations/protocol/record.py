@@ -16,7 +16,7 @@ from og_integrations.protocol.canonical import NEXT, has_attachments
 from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.permit2 import Authorization, Permit2Authorization
+from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.verification import VerifiedReceipt
@@ -37,9 +37,6 @@ RECEIPT_KEY = "opengradient"
 OWN_HASH = "eip712"
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
-
-FLAT_KEYS = ("payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee_timestamp")
-"""What the published adapter's users look for; see `flat_fields`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,29 +108,6 @@ def flat_fields(receipt: JsonObject) -> JsonObject:
     payment = receipt.get("payment") or {}
     flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
-
-
-def authorization_of(receipt: JsonObject) -> Permit2Authorization:
-    """
-    Rebuild the signed Permit2 authorization from a receipt alone; its `digest` is the payment hash.
-
-    Raises `ValueError` if the receipt holds no Permit2 payment.
-    """
-    payment = receipt.get("payment") or {}
-    if not payment.get("spender"):
-        raise ValueError("The receipt holds no Permit2 payment.")
-    return Permit2Authorization(
-        chain_id=int(payment["network"].removeprefix("eip155:")),
-        payer=payment["payer"],
-        token=payment["asset"],
-        amount=int(payment["max_amount"]),
-        spender=payment["spender"],
-        nonce=int(payment["nonce"]),
-        deadline=int(payment["deadline"]),
-        pay_to=payment["pay_to"],
-        facilitator=payment["facilitator"],
-        valid_after=int(payment["valid_after"]),
-    )
 
 
 def _enclave(enclave: Enclave) -> JsonObject:
