@@ -91,7 +91,11 @@ def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | 
 
 
 def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
-    """Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then."""
+    """
+    Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then.
+
+    A `yield from` that looks at the clock before each effect: whoever drives the caller performs them.
+    """
     try:
         effect = next(flow)
         while True:

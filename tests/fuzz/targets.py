@@ -18,8 +18,8 @@ from og_integrations.cli.saved import UnusableInputError, parse_saved
 from og_integrations.cli.trust import trust_file_key
 from og_integrations.client.call import Call, Progress, gateway_error
 from og_integrations.client.directory import read_enclaves
+from og_integrations.client.driving import drive
 from og_integrations.client.engine import Engine
-from og_integrations.client.fetching import drive
 from og_integrations.client.settings import resolve_settings
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.answer import parse_completion, parse_json_object

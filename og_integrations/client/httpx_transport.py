@@ -20,7 +20,7 @@ _HANDSHAKE_DONE = "connection.start_tls.complete"
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
 
 
-class Lent:
+class HttpxTransport:
     """A user's `httpx.Client`, which must be pinned to `certificate` (DER) if there is one."""
 
     def __init__(self, client: "httpx.Client", certificate: bytes) -> None:
@@ -58,7 +58,7 @@ class Lent:
         self._client.close()
 
 
-class AsyncLent:
+class AsyncHttpxTransport:
     """A user's `httpx.AsyncClient`, which must be pinned to `certificate` (DER) if there is one."""
 
     def __init__(self, client: "httpx.AsyncClient", certificate: bytes) -> None:
@@ -71,7 +71,7 @@ class AsyncLent:
         return self._client.is_closed
 
     async def send(self, request: Outgoing) -> AsyncReply:
-        """Send `request` and return the answer's head. Raises what `Lent.send` does."""
+        """Send `request` and return the answer's head. Raises what `HttpxTransport.send` does."""
 
         async def trace(event: str, info: dict[str, Any]) -> None:
             if event == _HANDSHAKE_DONE and not _is_pinned(info["return_value"], self._certificate):
