@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
         print(f"wallet      {plan.owner} on {printable(settings.network.name)}")
         print(f"allowed     {_shown(plan.allowance)}")
-        if not plan.needed:
+        if plan.transaction is None:
             print(f"Nothing to do: at least {arguments.allowance} OPG are allowed.")
             return 0
         _show(plan)

@@ -7,7 +7,6 @@ for a stream; both end in `verify_receipt`, and only what it returns becomes an 
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
@@ -77,9 +76,7 @@ class Engine:
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self._own = OwnBook(self.settings, policy)
-        self.directory = Directory(
-            self.settings, enclave_policy or EnclavePolicy(), threading.Lock(), spread=spread, hosts=policy.hosts
-        )
+        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), spread=spread, hosts=policy.hosts)
         self._signatures = Signatures()
 
     @property

@@ -125,4 +125,4 @@ def _new_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> Se
         new_id=lambda: secrets.token_hex(16),
         network=settings.network.identity,
     )
-    return SessionBook(budget, lock=threading.RLock)
+    return SessionBook(budget, threading.RLock())

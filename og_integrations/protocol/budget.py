@@ -28,7 +28,6 @@ from og_integrations.protocol.account import (
     Entry,
     HoldState,
     Lock,
-    MemoryStore,
 )
 from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.asking_turns import AskingTurns
@@ -84,18 +83,17 @@ class Budget:
         policy: SpendPolicy,
         lock: Lock,
         *,
-        store: BudgetStore | None = None,
-        new_id: Callable[[], str] | None = None,
+        store: BudgetStore,
+        new_id: Callable[[], str],
         network: str | None = None,
     ) -> None:
         self.policy = policy
         self.network = network
-        self.store: BudgetStore = store if store is not None else MemoryStore(lock)
+        self.store = store
         self.asking = AskingTurns(lock)
         self._limits = (("total", policy.total_units), ("per_hour", policy.hour_units), ("per_day", policy.day_units))
         self._lock = lock
-        self._made = 0
-        self._new_id = new_id or self._next_id
+        self._new_id = new_id
 
     def hold(self, amount: int, *, now: int = 0, authorization: Authorization | None = None) -> Hold:
         """
@@ -158,11 +156,6 @@ class Budget:
             if limit is not None and account.counted(name) + amount > limit:
                 return name, limit
         return None
-
-    def _next_id(self) -> str:
-        with self._lock:
-            self._made += 1
-            return str(self._made)
 
 
 def _stopped(reason: str) -> SpendingStoppedError:

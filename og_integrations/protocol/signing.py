@@ -11,7 +11,7 @@ from typing import Any
 from og_integrations.errors import OpenGradientError, SigningError
 from og_integrations.protocol.effects import Approve, Pause, Sign
 from og_integrations.protocol.routes import Route
-from og_integrations.protocol.sessions import Grant, SessionBook, Turn
+from og_integrations.protocol.sessions import Grant, SessionBook, SigningTurn
 from og_integrations.protocol.spend_policy import PaymentRequest
 
 SIGNING_POLL = 0.02
@@ -27,12 +27,12 @@ def get_signed(
     Raises `SigningError` if owner or signer refuse, fail or take too long, `SpendingStoppedError` if the kill
     switch was used meanwhile; the hold is released then.
     """
-    turn: Turn = "others"
+    turn: SigningTurn = "wait"
     asked = "SpendPolicy.on_payment"
     try:
-        while (turn := book.take_turn(grant)) == "others":
+        while (turn := book.take_turn(grant)) == "wait":
             yield Pause(SIGNING_POLL)
-        if turn == "mine":
+        if turn == "sign":
             yield from _ask_owner(book, route, grant, clock)
             book.budget.require_running()
             asked = f"The signer of {route.payer}"

@@ -1,6 +1,5 @@
 """What may be spent: the owner's rules, and the account under them."""
 
-import threading
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -25,13 +24,13 @@ from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.budget import Budget, Hold
 from og_integrations.protocol.spend_policy import SpendPolicy
 from og_integrations.protocol.x402 import parse_requirement
-from tests.protocol.flows import AMOUNT, REQUIREMENT
+from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 
 HOST = "enclave.example"
 
 
 def budget(**policy: Any) -> Budget:
-    return Budget(SpendPolicy.of(policy), threading.Lock())
+    return new_budget(SpendPolicy.of(policy))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ class Account(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = Budget(SpendPolicy.of({"total": Decimal(self.TOTAL) / OPG}), threading.Lock())
+        self.budget = new_budget(SpendPolicy.of({"total": Decimal(self.TOTAL) / OPG}))
         self.holds: list[tuple[Hold, HoldState]] = []
 
     @rule(amount=st.integers(1, 60))

@@ -20,12 +20,12 @@ from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, S
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
-    NOW,
     ROUTE,
     SESSION_ID,
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     signing,
@@ -152,7 +152,7 @@ def test_signer_that_fails(failure: Exception) -> None:
     assert caught.value.__cause__ is failure
     assert "no device" not in str(caught.value)
     assert purse.book.budget.authorized() == 0
-    assert purse.book.current(ROUTE, NOW) is None
+    assert current_grant(purse) is None
 
 
 def test_owner_who_refuses() -> None:

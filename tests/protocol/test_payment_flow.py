@@ -19,6 +19,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     wallet,
@@ -49,7 +50,7 @@ def test_what_is_checked_is_what_is_signed_and_sent() -> None:
     """The typed data, the digest and the header are about the offer, and a real wallet signs them."""
     purse = wallet()
     call = Call(purse).reply(offer())
-    effect, grant = call.effect, purse.book.current(ROUTE, NOW)
+    effect, grant = call.effect, current_grant(purse)
     assert isinstance(effect, Sign)
     assert grant is not None
     signed = Account.sign_typed_data(KEY, full_message=effect.typed_data)
@@ -207,7 +208,7 @@ def test_nothing_secret_is_in_any_repr() -> None:
     purse = wallet()
     call = Call(purse).reply(offer()).sign()
     shown = [repr(call.effect), repr(purse)]
-    grant = purse.book.current(ROUTE, NOW)
+    grant = current_grant(purse)
     payment = call.payment
     call.reply(answer())
     again = Call(purse)

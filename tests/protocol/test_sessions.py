@@ -24,6 +24,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     signing,
@@ -122,7 +123,7 @@ def test_session_that_ended_before_the_call_that_paid_was_served(monkeypatch: py
     purse = wallet()
     take_turn, lost = purse.book.take_turn, iter([True])
     # On another thread, the other call may be the first to sign what ours has opened.
-    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "others" if next(lost, False) else take_turn(grant))
+    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "wait" if next(lost, False) else take_turn(grant))
     ours, other = signing(purse, 2)
     other.sign().reply(answer())
     ours.sign()
@@ -171,7 +172,7 @@ def test_cancelling_all_signers_releases_the_hold(cancellation: BaseException) -
         with pytest.raises(type(cancellation)):
             call.fail(cancellation)
     assert purse.book.budget.authorized() == 0
-    assert purse.book.current(ROUTE, NOW) is None
+    assert current_grant(purse) is None
 
 
 def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
