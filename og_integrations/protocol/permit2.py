@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.abi import address_word, uint_word
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
 
@@ -108,24 +109,24 @@ class Permit2Authorization:
         permissions_type = _type("TokenPermissions", _PERMISSIONS_FIELDS)
         if self.facilitator is None:
             witness_type = _type("Witness", _EXACT_WITNESS_FIELDS)
-            witness: tuple[bytes, ...] = (_address(self.pay_to), _uint(self.valid_after))
+            witness: tuple[bytes, ...] = (address_word(self.pay_to), uint_word(self.valid_after))
         else:
             witness_type = _type("Witness", _UPTO_WITNESS_FIELDS)
-            witness = (_address(self.pay_to), _address(self.facilitator), _uint(self.valid_after))
+            witness = (address_word(self.pay_to), address_word(self.facilitator), uint_word(self.valid_after))
         permit_type = _type("PermitWitnessTransferFrom", _PERMIT_FIELDS) + permissions_type + witness_type
         permit = _struct(
             permit_type,
-            _struct(permissions_type, _address(self.token), _uint(self.amount)),
-            _address(self.spender),
-            _uint(self.nonce),
-            _uint(self.deadline),
+            _struct(permissions_type, address_word(self.token), uint_word(self.amount)),
+            address_word(self.spender),
+            uint_word(self.nonce),
+            uint_word(self.deadline),
             _struct(witness_type, *witness),
         )
         domain = _struct(
             _type("EIP712Domain", _DOMAIN_FIELDS),
             keccak(b"Permit2"),
-            _uint(self.chain_id),
-            _address(PERMIT2_ADDRESS),
+            uint_word(self.chain_id),
+            address_word(PERMIT2_ADDRESS),
         )
         return keccak(b"\x19\x01" + domain + permit)
 
@@ -211,7 +212,7 @@ class Eip3009Authorization:
                 "value": self.amount,
                 "validAfter": self.valid_after,
                 "validBefore": self.deadline,
-                "nonce": _uint(self.nonce),
+                "nonce": uint_word(self.nonce),
             },
         }
 
@@ -219,19 +220,19 @@ class Eip3009Authorization:
         """Return the 32 bytes that are signed."""
         transfer = _struct(
             _type("TransferWithAuthorization", _TRANSFER_FIELDS),
-            _address(self.payer),
-            _address(self.pay_to),
-            _uint(self.amount),
-            _uint(self.valid_after),
-            _uint(self.deadline),
-            _uint(self.nonce),
+            address_word(self.payer),
+            address_word(self.pay_to),
+            uint_word(self.amount),
+            uint_word(self.valid_after),
+            uint_word(self.deadline),
+            uint_word(self.nonce),
         )
         domain = _struct(
             _type("EIP712Domain", _VERSIONED_DOMAIN_FIELDS),
             keccak(self.token_name.encode()),
             keccak(self.token_version.encode()),
-            _uint(self.chain_id),
-            _address(self.token),
+            uint_word(self.chain_id),
+            address_word(self.token),
         )
         return keccak(b"\x19\x01" + domain + transfer)
 
@@ -244,7 +245,7 @@ class Eip3009Authorization:
                 "value": str(self.amount),
                 "validAfter": str(self.valid_after),
                 "validBefore": str(self.deadline),
-                "nonce": "0x" + _uint(self.nonce).hex(),
+                "nonce": "0x" + uint_word(self.nonce).hex(),
             },
             "signature": signature,
         }
@@ -270,11 +271,3 @@ def _type(name: str, fields: tuple[str, ...]) -> bytes:
 
 def _struct(type_text: bytes, *words: bytes) -> bytes:
     return keccak(keccak(type_text) + b"".join(words))
-
-
-def _uint(value: int) -> bytes:
-    return value.to_bytes(32, "big")
-
-
-def _address(address: str) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])
