@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
-from og_integrations.devnet.faults import find_fault
+from og_integrations.devnet.catalogue import find_fault
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject

@@ -12,9 +12,9 @@ scripted model. Everything that is signed is really signed, and every check of t
 (PROTOCOL.md); what it charges moves balances that nobody owns.
 """
 
+from og_integrations.devnet.catalogue import CATALOGUE
 from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.faulting import Fault
-from og_integrations.devnet.faults import CATALOGUE
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.journal import Journal, Stats
 from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet
 from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest

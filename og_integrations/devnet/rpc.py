@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from og_integrations.devnet.chain import Chain
 from og_integrations.devnet.entries import watched
-from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Encounter, Journal
 from og_integrations.networks import PERMIT2_ADDRESS

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
+from og_integrations.devnet.message_text import text_of
 from og_integrations.devnet.model import Answer, ModelCall, ModelRequest, ProviderFailedError
-from og_integrations.devnet.script_text import text_of
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat import JsonObject, Usage, decode_json
 from og_integrations.protocol.sse import DONE, SSEDecoder
