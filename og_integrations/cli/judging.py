@@ -26,7 +26,7 @@ from og_integrations.protocol.answer import parse_completion, parse_json_object
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
-from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
+from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.record import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.sse import SSEDecoder
 from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt
@@ -92,7 +92,7 @@ def _proof_checks(
     saved: SavedExchange, completion: Completion, vouch: Vouch
 ) -> tuple[VerifiedReceipt | None, list[Check]]:
     verified: VerifiedReceipt | None = None
-    enclave = Enclave(tee_id=normalize_tee_id(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
+    enclave = Enclave(tee_id=normalize_hash(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
     exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=vouch.trust)
     try:
         parse_json_object(saved.wire, "The request")
@@ -160,7 +160,7 @@ def _receipt_check(
 
 
 def _lowered(tee_id: object) -> object:
-    return normalize_tee_id(tee_id) if isinstance(tee_id, str) else None
+    return normalize_hash(tee_id) if isinstance(tee_id, str) else None
 
 
 def _bare(model: object) -> object:

@@ -32,7 +32,6 @@ def wants_exchange() -> bool:
 
 def collect(progress: Progress, receipt: JsonObject) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    # None if nobody keeps it.
     exchange = progress.exchange()
     for receipts in active_collectors():
         receipts.add(receipt, exchange)
@@ -56,7 +55,7 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         if isinstance(exc, OpenGradientError | CancelledError):
             exc.receipt = receipt  # type: ignore[union-attr]
         if isinstance(exc, OpenGradientError):
-            if _is_no_gateways(progress.head):
+            if _came_from_elsewhere(progress.head):
                 exc.blames_enclave = True
             if exc.blames_enclave and progress.enclave is not None:
                 directory.distrust(progress.enclave, time.time())
@@ -64,12 +63,14 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         raise
 
 
-def _is_no_gateways(head: ReplyHead | None) -> bool:
-    """Whether an answer that is not about the request came from something broken, or from someone else."""
-    if head is None or head.status < 500:
-        return head is not None and 300 <= head.status < 400
+def _came_from_elsewhere(head: ReplyHead | None) -> bool:
+    """Whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
+    if head is None:
+        return False
+    if 300 <= head.status < 400:
+        return True
     # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
-    return all(name.lower() != SESSION.lower() for name, _ in head.headers)
+    return head.status >= 500 and all(name.lower() != SESSION.lower() for name, _ in head.headers)
 
 
 def _hash_of(call: Call) -> str | None:

@@ -69,9 +69,10 @@ class StreamAssembler:
         chunk = parse_json_object(event, "A stream event")
         if "error" in chunk:
             reason = self._quote(chunk["error"])
+            said = f" ({reason})" if reason else ""
             failed = StreamFailedError(
-                f"The gateway reported a failure in the middle of the stream{reason and f' ({reason})'}. What came so "
-                "far is not an answer and was not charged; ask again."
+                f"The gateway reported a failure in the middle of the stream{said}. What came so far is not an answer "
+                "and was not charged; ask again."
             )
             failed.partial_text = self.text
             raise failed

@@ -101,7 +101,7 @@ def payment_flow(
         if head is not None:
             return Paid(head, grant)
         if made:
-            _refuse_second(route)
+            _refuse(route, "the session that this payment opened ended before the request was served")
         # The session was over before this request was looked at: ask again, as for a first call.
         grant = wallet.book.join(route, wallet.clock())
 
@@ -223,7 +223,3 @@ def _refuse(route: Route, reason: str) -> NoReturn:
     )
     error.reason = reason
     raise error
-
-
-def _refuse_second(route: Route) -> NoReturn:
-    _refuse(route, "the session that this payment opened ended before the request was served")

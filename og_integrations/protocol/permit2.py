@@ -77,21 +77,12 @@ class Permit2Authorization:
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message, as wallets and `eth_account` take it."""
-        witness: JsonObject = {
-            "to": self.pay_to,
-            "facilitator": self.facilitator,
-            "validAfter": self.valid_after,
-        }
-        fields: tuple[str, ...] = _UPTO_WITNESS_FIELDS
-        if self.facilitator is None:
-            del witness["facilitator"]
-            fields = _EXACT_WITNESS_FIELDS
         return {
             "types": {
                 "EIP712Domain": _named(_DOMAIN_FIELDS),
                 "PermitWitnessTransferFrom": _named(_PERMIT_FIELDS),
                 "TokenPermissions": _named(_PERMISSIONS_FIELDS),
-                "Witness": _named(fields),
+                "Witness": _named(self._witness_fields),
             },
             "primaryType": "PermitWitnessTransferFrom",
             "domain": {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
@@ -100,19 +91,16 @@ class Permit2Authorization:
                 "spender": self.spender,
                 "nonce": self.nonce,
                 "deadline": self.deadline,
-                "witness": witness,
+                "witness": self._witness() | {"validAfter": self.valid_after},
             },
         }
 
     def digest(self) -> bytes:
         """Return the 32 bytes that are signed."""
         permissions_type = _type("TokenPermissions", _PERMISSIONS_FIELDS)
-        if self.facilitator is None:
-            witness_type = _type("Witness", _EXACT_WITNESS_FIELDS)
-            witness: tuple[bytes, ...] = (address_word(self.pay_to), uint_word(self.valid_after))
-        else:
-            witness_type = _type("Witness", _UPTO_WITNESS_FIELDS)
-            witness = (address_word(self.pay_to), address_word(self.facilitator), uint_word(self.valid_after))
+        witness_type = _type("Witness", self._witness_fields)
+        facilitator = () if self.facilitator is None else (address_word(self.facilitator),)
+        witness = (address_word(self.pay_to), *facilitator, uint_word(self.valid_after))
         permit_type = _type("PermitWitnessTransferFrom", _PERMIT_FIELDS) + permissions_type + witness_type
         permit = _struct(
             permit_type,
@@ -132,13 +120,6 @@ class Permit2Authorization:
 
     def payload(self, signature: str) -> JsonObject:
         """Return the `payload` of a PAYMENT-SIGNATURE header: all numbers as decimal text."""
-        witness: JsonObject = {
-            "to": self.pay_to,
-            "facilitator": self.facilitator,
-            "validAfter": str(self.valid_after),
-        }
-        if self.facilitator is None:
-            del witness["facilitator"]
         return {
             "permit2Authorization": {
                 "from": self.payer,
@@ -146,10 +127,18 @@ class Permit2Authorization:
                 "spender": self.spender,
                 "nonce": str(self.nonce),
                 "deadline": str(self.deadline),
-                "witness": witness,
+                "witness": self._witness() | {"validAfter": str(self.valid_after)},
             },
             "signature": signature,
         }
+
+    @property
+    def _witness_fields(self) -> tuple[str, ...]:
+        return _EXACT_WITNESS_FIELDS if self.facilitator is None else _UPTO_WITNESS_FIELDS
+
+    def _witness(self) -> JsonObject:
+        """Return the addresses of the witness, in the order in which they are signed and sent."""
+        return {"to": self.pay_to} | ({} if self.facilitator is None else {"facilitator": self.facilitator})
 
     @classmethod
     def from_payload(cls, payload: JsonObject, chain_id: int) -> "Permit2Authorization":

@@ -83,11 +83,13 @@ def texts_of(request: JsonObject) -> list[str]:
 
 def _quotes(piece: str, texts: list[str]) -> bool:
     windows = {piece[at : at + WINDOW] for at in range(len(piece) - WINDOW + 1)}
-    return any(
-        text in piece if len(text) < WINDOW else any(window in text for window in windows)
-        for text in texts
-        if len(text) >= LEAST
-    )
+    for text in texts:
+        if len(text) >= WINDOW:
+            if any(window in text for window in windows):
+                return True
+        elif len(text) >= LEAST and text in piece:
+            return True
+    return False
 
 
 def _squashed(text: str) -> str:

@@ -62,7 +62,9 @@ def build_receipt(
 ) -> JsonObject:
     """Return the receipt of a call; its status is "verified" only with a `VerifiedReceipt`."""
     proof = verified.proof if verified is not None else None
-    payment = _payment(record, verified.exchange.completion if verified is not None else None) if record.grant else None
+    payment = None
+    if record.grant is not None:
+        payment = _payment(record, record.grant, verified.exchange.completion if verified is not None else None)
     return {
         "version": RECEIPT_VERSION,
         "status": "verified" if verified is not None else "unverified",
@@ -122,17 +124,16 @@ def _enclave(enclave: Enclave) -> JsonObject:
     }
 
 
-def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
-    assert record.grant is not None  # noqa: S101 - checked by the only caller
-    authorization: Authorization = record.grant.authorization
+def _payment(record: CallRecord, grant: Grant, completion: Completion | None) -> JsonObject:
+    authorization = grant.authorization
     settlement = _settlement(record.head)
     streamed = completion.settlement if completion else {}
-    session = record.grant.session_id
+    session = grant.session_id
     return {
         "payment_hash": settlement.get("payment_hash") or _digest(authorization),
         "payment_hash_source": settlement.get("payment_hash_source") or OWN_HASH,
-        "scheme": record.grant.requirement.scheme,
-        "network": record.grant.requirement.network,
+        "scheme": grant.requirement.scheme,
+        "network": grant.requirement.network,
         "asset": authorization.token,
         "payer": authorization.payer,
         "pay_to": authorization.pay_to,

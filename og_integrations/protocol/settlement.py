@@ -128,7 +128,8 @@ def _is_transfer(log: JsonObject, authorization: Permit2Authorization) -> bool:
 
 
 def _is_from(log: JsonObject, address: str, topics: set[str]) -> bool:
-    return str(log.get("address")).lower() == address.lower() and _topics(log)[:1] != [] and _topics(log)[0] in topics
+    found = _topics(log)
+    return str(log.get("address")).lower() == address.lower() and bool(found) and found[0] in topics
 
 
 def _topics(log: JsonObject) -> list[str]:

@@ -23,7 +23,7 @@ from og_integrations.protocol import canonical
 from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import Completion, JsonObject, TeeProof
 from og_integrations.protocol.checks import Check, CheckLog, StepError
-from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
+from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.quoting import shown
 
 CLOCK_SKEW = 300
@@ -149,8 +149,7 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
             f"finish_reason {completion.finish_reason!r:.40} with {len(completion.tool_calls)} tool calls: the "
             "signature covers either text or tool calls, and this does not say which"
         )
-    tools = request.get("tools")
-    sent = {name for name in map(_tool_name, tools if isinstance(tools, list) else ()) if name is not None}
+    sent = _tool_names(request)
     for call in completion.tool_calls:
         if call.name not in sent:
             raise StepError(f"the answer calls a tool that was not sent; expected one of {sorted(sent)}")
@@ -168,9 +167,10 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
 
 
 def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
-    if (key_id := _key_id(enclave.public_key)) != enclave.tee_id:
+    key_id = _key_id(enclave.public_key)
+    if key_id != enclave.tee_id:
         raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
-    if normalize_tee_id(proof.tee_id) != enclave.tee_id:
+    if normalize_hash(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 
 
@@ -268,7 +268,13 @@ def _hash_bytes(text: str, name: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _tool_name(tool: object) -> str | None:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    return name if isinstance(name, str) else None
+def _tool_names(request: JsonObject) -> set[str]:
+    """Return the names of the tools that were sent; of a saved request that a stranger wrote, whatever there is."""
+    names: set[str] = set()
+    tools = request.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str):
+            names.add(name)
+    return names
