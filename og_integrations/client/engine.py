@@ -16,7 +16,7 @@ from typing import Any
 from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client.directory import Directory, host_of
 from og_integrations.client.reconciling import OverdueAsker
-from og_integrations.client.recording import collect, wants_exchange
+from og_integrations.client.recording import collect_verified, wants_exchange
 from og_integrations.client.replays import Signatures
 from og_integrations.client.settings import check_seconds, resolve_settings
 from og_integrations.client.shared_books import OwnBook
@@ -35,7 +35,6 @@ from og_integrations.protocol.chat import ChatRequest, Completion, CompletionReq
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
-from og_integrations.protocol.record import build_receipt
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
@@ -47,6 +46,7 @@ from og_integrations.protocol.verification import Exchange, Trust, verify_receip
 DEFAULT_TIMEOUT = 120.0
 """Seconds to wait for each piece of an answer: no header comes before a model's first token."""
 _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
+"""`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
 
 
 class Engine:
@@ -243,12 +243,10 @@ class Engine:
         try:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
-            exc.receipt = build_receipt(progress.record(), verified=verified)
-            collect(progress, exc.receipt)
+            exc.receipt = collect_verified(progress, verified)
             raise
         progress.presentation = shown.presentation
-        receipt = build_receipt(progress.record(), verified=verified)
-        collect(progress, receipt)
+        receipt = collect_verified(progress, verified)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,

@@ -22,6 +22,7 @@ from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.verification import VerifiedReceipt
 from og_integrations.protocol.x402 import SESSION, ReplyHead
 
 
@@ -30,11 +31,11 @@ def wants_exchange() -> bool:
     return any(receipts.keep_exchanges for receipts in active_collectors())
 
 
-def collect(progress: Progress, receipt: JsonObject) -> None:
-    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    exchange = progress.exchange()
-    for receipts in active_collectors():
-        receipts.add(receipt, exchange)
+def collect_verified(progress: Progress, verified: VerifiedReceipt) -> JsonObject:
+    """Return the receipt of a call whose answer is proven, and hand it to every collector."""
+    receipt = build_receipt(progress.record(), verified=verified)
+    collect(progress, receipt)
+    return receipt
 
 
 @contextmanager
@@ -61,6 +62,13 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
                 directory.distrust(progress.enclave, time.time())
         collect(progress, receipt)
         raise
+
+
+def collect(progress: Progress, receipt: JsonObject) -> None:
+    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
+    exchange = progress.exchange()
+    for receipts in active_collectors():
+        receipts.add(receipt, exchange)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

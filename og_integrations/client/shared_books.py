@@ -23,7 +23,8 @@ class _Books:
     """
     The books of this process that may be shared, each with what a client must have in common with it.
 
-    And the accounts in memory, since those of a parent process are not ours.
+    `memories` are the accounts in memory: after a fork those of the parent are not ours. `heirs` maps each of
+    them to the account that replaces it here, None until it is asked for.
     """
 
     def __init__(self) -> None:

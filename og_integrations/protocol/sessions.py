@@ -36,7 +36,14 @@ _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Grant:
-    """One authorization: unsigned, then signed and shared, then a session, then retired."""
+    """
+    One authorization: unsigned, then signed and shared, then a session, then retired.
+
+    Until `retire_at` (unix seconds) calls may join it; `in_flight` counts those that have not ended. `header` is
+    the PAYMENT-SIGNATURE text, None until it is signed; `approved` says that the owner has agreed, `being_signed`
+    that one call is about it. `reached` is true from the first time it may have come to the gateway: then it is
+    never released. `refusal` is the gateway's reason if it was not taken, `abandoned` that owner or signer failed.
+    """
 
     requirement: Requirement
     authorization: Authorization
