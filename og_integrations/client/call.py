@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from og_integrations.errors import ConfigurationError, GatewayError, MalformedReplyError
-from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -25,6 +24,7 @@ from og_integrations.protocol.quoting import quotable, texts_of
 from og_integrations.protocol.record import CallRecord
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.protocol.translation import Plan
 from og_integrations.protocol.x402 import ReplyHead
 

@@ -31,7 +31,7 @@ from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.canonical import APRIL, HASHINGS
-from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
+from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
@@ -39,6 +39,7 @@ from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
 from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.strict_json import encode_json
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
 from og_integrations.protocol.verification import Exchange, Trust, verify_receipt

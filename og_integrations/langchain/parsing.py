@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from og_integrations.langchain.blocks import unmarked
-from og_integrations.protocol.chat import decode_json
+from og_integrations.protocol.strict_json import decode_json
 
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 

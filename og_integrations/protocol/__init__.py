@@ -3,6 +3,7 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 
 | asking and answering | |
 | --- | --- |
+| `strict_json` | JSON that means one thing only |
 | `chat`, `validation` | the gateway's requests and answers; what it would refuse or drop, refused first |
 | `translation`, `strict_schema` | tools and schemas in words that the gateway honours |
 | `answer`, `sse`, `assembly` | bodies of answers, whole or streamed -> a `Completion` |

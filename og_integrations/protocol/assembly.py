@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from io import StringIO
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError
-from og_integrations.protocol.answer import (
-    build_completion,
-    list_of,
-    only_choice,
-    parse_json_object,
-    reasoning_of,
-    text_of,
-)
+from og_integrations.protocol.answer import build_completion, list_of, only_choice, reasoning_of, text_of
 from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.sse import DONE
+from og_integrations.protocol.strict_json import parse_json_object
 
 MAX_ANSWER_CHARS = 64 * 1024 * 1024
 """A stream that goes on past this is an attack on our memory, not an answer."""

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol import canonical
-from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import Completion, JsonObject, TeeProof
 from og_integrations.protocol.checks import Check, CheckLog, StepError
 from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.quoting import shown
+from og_integrations.protocol.strict_json import parse_json_object
 
 CLOCK_SKEW = 300
 """Seconds that the enclave's clock may be off: it is not synchronised from outside."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from og_integrations.errors import MalformedOfferError, MalformedReplyError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chat import JsonObject, decode_json
+from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import (
     MAX_AMOUNT,
     UPTO_VALID_BEFORE,
@@ -26,6 +26,7 @@ from og_integrations.protocol.permit2 import (
     checksum_address,
     parse_uint,
 )
+from og_integrations.protocol.strict_json import decode_json
 
 PAYMENT_REQUIRED = "PAYMENT-REQUIRED"
 PAYMENT_SIGNATURE = "PAYMENT-SIGNATURE"

@@ -22,7 +22,7 @@ from og_integrations.client.driving import drive
 from og_integrations.client.engine import Engine
 from og_integrations.client.settings import resolve_settings
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
@@ -30,6 +30,7 @@ from og_integrations.protocol.record import CallRecord, build_receipt
 from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.protocol.verification import verify_receipt
 from og_integrations.protocol.x402 import (
     PAYMENT_REQUIRED,
