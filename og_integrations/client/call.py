@@ -93,7 +93,6 @@ class Call:
     model: str
     settlement_mode: SettlementMode
     stop: tuple[str, ...]
-    buffered: bool
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)

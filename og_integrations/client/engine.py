@@ -51,7 +51,11 @@ _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
 
 
 class Engine:
-    """The state of one client: settings, budget, sessions, directory. Safe to share between threads."""
+    """
+    The state of one client: settings, budget, sessions, directory. Safe to share between threads.
+
+    The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
+    """
 
     def __init__(
         self,
@@ -165,7 +169,6 @@ class Engine:
             model=model_name(model),
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-            buffered=self.buffered,
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
             created=now(),
             extra_headers=self.default_headers,

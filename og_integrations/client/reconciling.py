@@ -80,7 +80,7 @@ def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fe
 
 
 def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | None:
-    """Return what a node of `network` can be asked about at unix time `now`, None if it is none of that."""
+    """Return the permit of `entry` if a node of `network` can tell its fate at unix time `now`, else None."""
     permit = entry.authorization
     if not isinstance(permit, Permit2Authorization) or permit.chain_id != network.chain_id or not entry.overdue(now):
         return None

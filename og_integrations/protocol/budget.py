@@ -120,10 +120,6 @@ class Budget:
         """Return the sum of all authorizations that were not released, in base units."""
         return self.store.account(now).authorized
 
-    def in_doubt(self, now: int = 0) -> int:
-        """Return the part of `authorized` whose fate is not known, in base units."""
-        return self.store.account(now).in_doubt
-
     def fits(self, amount: int, now: int) -> bool:
         """Whether every limit would allow `amount` base units at unix time `now`."""
         return self._exceeded(self.store.account(now), amount) is None

@@ -153,7 +153,7 @@ class SessionBook:
             grant.being_signed = False
 
     def not_sent(self, route: Route, grant: Grant) -> None:
-        """It did not leave: no connection, or no leave. Release the hold if nobody else uses the grant."""
+        """It did not leave: no connection, or the kill switch. Release the hold if nobody else uses the grant."""
         with self._lock:
             grant.in_flight -= 1
             unused = not grant.in_flight and not grant.reached

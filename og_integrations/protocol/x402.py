@@ -60,7 +60,10 @@ class ReplyHead:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
     """
-    One way to pay, as offered. `amount` is in base units; `raw` is echoed verbatim in the payment.
+    One way to pay, as offered (PROTOCOL §3.1): at most `amount` base units of `asset` on `network` (`eip155:…`).
+
+    Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, from when it is
+    made; `raw` is echoed verbatim in the payment.
     """
 
     scheme: str

@@ -109,7 +109,7 @@ def test_switch_does_not_hide_what_left() -> None:
     with pytest.raises(SpendingStoppedError):
         Call(purse)
     call.flow.close()
-    assert purse.book.budget.in_doubt() == purse.book.budget.authorized() > 0
+    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() > 0
 
 
 def test_price_is_not_asked_for_after_it() -> None:

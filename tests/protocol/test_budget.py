@@ -197,7 +197,7 @@ def test_hold(steps: list[Any], state: HoldState, authorized: int, in_doubt: int
     hold = account.hold(7)
     for step in steps:
         step(hold)
-    assert (hold.state, account.authorized(), account.in_doubt()) == (state, authorized, in_doubt)
+    assert (hold.state, account.authorized(), account.spent(0).in_doubt) == (state, authorized, in_doubt)
 
 
 class Account(RuleBasedStateMachine):
@@ -243,7 +243,7 @@ class Account(RuleBasedStateMachine):
     @invariant()
     def doubt_is_part_of_it(self) -> None:
         doubtful = sum(hold.amount for hold, state in self.holds if state is HoldState.IN_DOUBT)
-        assert self.budget.in_doubt() == doubtful <= self.budget.authorized()
+        assert self.budget.spent(0).in_doubt == doubtful <= self.budget.authorized()
 
 
 TestAccount = Account.TestCase

@@ -173,7 +173,7 @@ def test_refused_payment(refusal: ReplyHead) -> None:
         call.reply(refusal)
     assert caught.value.reason in ("permit2_deadline_expired", "Session expired or exhausted")
     assert repr(caught.value.reason) in str(caught.value)
-    assert (call.signatures, purse.book.budget.in_doubt()) == (1, AMOUNT)
+    assert (call.signatures, purse.book.budget.spent(0).in_doubt) == (1, AMOUNT)
 
 
 def test_call_after_a_refused_payment_starts_anew() -> None:

@@ -91,7 +91,7 @@ def test_two_sharers_that_are_refused() -> None:
         with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
             call.reply(offer(error="insufficient_balance"))
     assert sum(call.signatures for call in calls) == 1
-    assert purse.book.budget.in_doubt() == purse.book.budget.authorized() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() == AMOUNT
 
 
 def test_sharer_of_what_was_refused_meanwhile_does_not_pay_anew() -> None:
@@ -244,7 +244,7 @@ def test_connection_that_failed_after_another_got_through() -> None:
         first.fail(ConnectionLostError("reset"))
     with pytest.raises(ConnectionFailedError):
         second.fail(ConnectionFailedError("refused"))
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
     assert list(Call(purse).headers) == [PAYMENT_SIGNATURE]
 
 
