@@ -173,7 +173,7 @@ def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce
         case "exact", "permit2":
             spender, valid_after = EXACT_PROXY_ADDRESS, 0
         case "exact", _:
-            return _transfer(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
+            return _eip3009_authorization(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
         case _:
             raise MalformedOfferError(f"We cannot sign scheme {requirement.scheme!r:.40}; we know upto and exact.")
     return Permit2Authorization(
@@ -190,7 +190,7 @@ def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce
     )
 
 
-def _transfer(
+def _eip3009_authorization(
     requirement: Requirement, extra: dict[str, Any], *, payer: str, deadline: int, nonce: int
 ) -> Eip3009Authorization:
     name, version = extra.get("name"), extra.get("version")
