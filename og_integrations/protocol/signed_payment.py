@@ -5,15 +5,12 @@ The chain is then asked about exactly these words, so none of them may be one th
 whoever reads the receipt: each is taken only in the one spelling that `record` gives it.
 """
 
-import re
-
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization, checksum_address, parse_uint
 from og_integrations.protocol.record import OWN_HASH
-
-_NETWORK = re.compile(r"eip155:([1-9][0-9]{0,18})")
+from og_integrations.protocol.x402 import parse_chain_id
 
 
 def rebuild_authorization(payment: JsonObject) -> Permit2Authorization:
@@ -23,11 +20,9 @@ def rebuild_authorization(payment: JsonObject) -> Permit2Authorization:
     Raises `MalformedOfferError` if the fields are not those of a Permit2 payment.
     """
     try:
-        network, facilitator = _NETWORK.fullmatch(payment["network"]), payment["facilitator"]
-        if network is None:
-            raise MalformedOfferError("The network is no eip155:<chain id>.")
+        facilitator = payment["facilitator"]
         return Permit2Authorization(
-            chain_id=int(network[1]),
+            chain_id=parse_chain_id(payment["network"]),
             payer=checksum_address(payment["payer"]),
             token=checksum_address(payment["asset"]),
             amount=parse_uint(payment["max_amount"]),

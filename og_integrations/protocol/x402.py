@@ -36,7 +36,7 @@ SESSION = "X-Upto-Session"
 MAX_HEADER_CHARS = 64 * 1024
 """The real offer has about 2 kB, with all its extensions."""
 
-_NETWORK = re.compile(r"eip155:[1-9][0-9]{0,17}")
+_NETWORK = re.compile(r"eip155:([1-9][0-9]{0,17})")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
@@ -78,7 +78,7 @@ class Requirement:
     @property
     def chain_id(self) -> int:
         """The chain named by `network`."""
-        return int(self.network.removeprefix("eip155:"))
+        return parse_chain_id(self.network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,14 @@ class Offer:
 
     error: str
     accepts: tuple[JsonObject, ...]
+
+
+def parse_chain_id(network: object) -> int:
+    """Read `eip155:<chain id>` (CAIP-2), without leading zeros. Raises `MalformedOfferError`."""
+    found = _NETWORK.fullmatch(network) if isinstance(network, str) else None
+    if found is None:
+        raise MalformedOfferError(f"The network is {network!r:.60}, expected eip155:<chain id>.")
+    return int(found[1])
 
 
 def encode_header(value: JsonObject) -> str:
@@ -136,8 +144,9 @@ def parse_requirement(raw: JsonObject) -> Requirement:
     """Read one way to pay. Raises `MalformedOfferError`."""
     scheme, network, extra = raw.get("scheme"), raw.get("network"), raw.get("extra") or {}
     timeout = raw.get("maxTimeoutSeconds")
-    if not isinstance(scheme, str) or not isinstance(network, str) or not _NETWORK.fullmatch(network):
-        raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}; expected eip155:….")
+    if not isinstance(scheme, str) or not isinstance(network, str):
+        raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}, expected texts.")
+    parse_chain_id(network)
     if type(timeout) is not int or not 0 < timeout < 2**40 or not isinstance(extra, dict):
         raise MalformedOfferError(f"The offer's maxTimeoutSeconds is {timeout!r:.40}, expected seconds as a number.")
     amount = parse_uint(raw.get("amount"))
