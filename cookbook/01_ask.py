@@ -1,5 +1,7 @@
 """
 Ask once. Who pays and where is in the environment: `og-integrations devnet` prints the lines to copy.
+
+This holds for all programs here but `demo.py`, which starts a devnet of its own.
 """
 
 from og_integrations.langchain import ChatOpenGradient

@@ -27,7 +27,7 @@ with collect_receipts() as receipts:
 
 print(result["messages"][-1].text)
 for receipt in receipts:
-    print(receipt["status"], receipt["output_hash"], receipt["payment"]["session_ref"])
+    print(f"{receipt['status']}: answer {receipt['output_hash'][:16]}… in session {receipt['payment']['session_ref']}")
 
 assert receipts.verified
 # All calls of one session are paid from one authorization.

@@ -20,9 +20,11 @@ model.close()
 (file,) = receipts.save("receipts")
 
 # Who vouches for the enclave is said explicitly: here the registry, read from the chain.
+print("The registry vouches:")
 assert main(["verify", "--registry", str(file)]) == 0
 
 # With nobody to vouch for it, even a perfect file is not verified.
+print("\nNobody vouches:")
 assert main(["verify", str(file)]) == 1
 
 # Any change shows, and the check that it breaks is named.
@@ -30,5 +32,6 @@ saved = json.loads(file.read_text("utf-8"))
 saved["exchange"]["request"] = saved["exchange"]["request"].replace("signed", "forged")
 forged = Path("receipts/forged.json")
 forged.write_text(json.dumps(saved), "utf-8")
+print("\nThe request was altered:")
 assert main(["verify", "--registry", str(forged)]) == 1
 forged.unlink()

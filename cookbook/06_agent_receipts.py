@@ -36,5 +36,5 @@ messages = agent.get_state(thread).values["messages"]
 kept = [message.response_metadata["opengradient"] for message in messages if isinstance(message, AIMessage)]
 assert kept == receipts.receipts
 for receipt in kept:
-    print(receipt["tee_timestamp"], receipt["request_hash"][:16], receipt["output_hash"][:16])
+    print(f"signed at {receipt['tee_timestamp']}: {receipt['request_hash'][:16]}… -> {receipt['output_hash'][:16]}…")
 model.close()

@@ -52,6 +52,6 @@ server.shutdown()
 
 runs = [run for body in posted for kind in json.loads(body).values() for run in kind if run.get("outputs")]
 message = runs[0]["outputs"]["generations"][0][0]["message"]["kwargs"]
-print(runs[0]["name"], message["response_metadata"]["opengradient"]["tee_id"])
+print("traced:", runs[0]["name"], "answered by", message["response_metadata"]["opengradient"]["tee_id"])
 assert message["response_metadata"]["opengradient"] == answer.response_metadata["opengradient"]
 assert not any(os.environ["OG_PRIVATE_KEY"][2:] in body for body in posted)

@@ -27,7 +27,7 @@ def ask(model: ChatOpenGradient, question: str) -> str:
         except BudgetExceededError as error:
             text = f"stopped: {error}"
     totals = receipts.totals()
-    print(f"{text}\n  {totals.calls} calls, at most {format_opg(totals.authorized)} OPG")
+    print(f"{text}\n  calls: {totals.calls}, authorized: at most {format_opg(totals.authorized)} OPG")
     return str(text)
 
 

@@ -80,7 +80,7 @@ signer = KmsSigner(Kms(os.environ.pop("OG_PRIVATE_KEY")))
 model = ChatOpenGradient(model="openai/gpt-5-mini", signer=signer, spend_policy={"total": "0.5"})
 answer = model.invoke("Say hello.")
 payment = answer.response_metadata["opengradient"]["payment"]
-print(answer.text, "\n  paid by", payment["payer"], "with", payment["payment_hash"])
+print(f"{answer.text}\n  paid by {payment['payer']} with {payment['payment_hash']}")
 assert payment["payer"] == signer.address
 model.close()
 
@@ -89,7 +89,7 @@ async def ask() -> None:
     """Pay with the asynchronous signer."""
     remote = ChatOpenGradient(model="openai/gpt-5-mini", signer=RemoteSigner(signer), spend_policy={"total": "0.5"})
     answer = await remote.ainvoke("Say hello again.")
-    print(answer.text, "\n  paid with", answer.response_metadata["payment_hash"])
+    print(f"{answer.text}\n  paid with {answer.response_metadata['payment_hash']}")
     await remote.aclose()
 
 

@@ -2,7 +2,8 @@
 Ask a folder of documents, and keep the proof of every answer.
 
 A query engine may call the model several times for one answer, and hands on only the text;
-`collect_receipts` catches the receipt of each call.
+`collect_receipts` catches the receipt of each call. (The devnet's model only repeats what it is asked, which
+for "refine" is LlamaIndex's long prompt.)
 """
 
 import re

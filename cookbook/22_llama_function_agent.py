@@ -8,6 +8,7 @@ from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCall
 
 from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.protocol.budget import format_opg
 
 
 def get_price(token: str) -> str:
@@ -47,4 +48,5 @@ with collect_receipts() as receipts:
 
 assert receipts.verified
 assert len({receipt["payment"]["payment_hash"] for receipt in receipts}) == 1  # one authorization for all steps
-print(len(receipts), "calls, one authorization of at most", receipts[0]["payment"]["max_amount"], "base units")
+cap = format_opg(int(receipts[0]["payment"]["max_amount"]))
+print(f"{len(receipts)} calls, one authorization of at most {cap} OPG")

@@ -156,7 +156,8 @@ class Findings:
         """Check each saved receipt in another process, which asks the registry whom to believe."""
         console.rule("Checked again from disk, against the registry")
         command = [*COMMAND, "verify", "--registry", "--json", *map(str, files)]
-        console.print(f"$ og-integrations verify --registry {files[0].parent}/*.json", markup=False)
+        shown = " … ".join([str(files[0]), files[-1].name][: len(files)])
+        console.print(f"$ og-integrations verify --registry {shown}", markup=False)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         for line in done.stdout.splitlines():
             report = json.loads(line)
@@ -193,6 +194,7 @@ class Findings:
                 self.problems.append("the paywall settled more than a receipt says was authorized")
         if account["authorizations"] != len(authorized):
             self.problems.append("the paywall took more payments than there are receipts of")
+        console.print("The devnet and its registry have ended; --trust-file-key checks the files now.")
 
 
 def main() -> int:

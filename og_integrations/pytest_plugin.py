@@ -18,7 +18,7 @@ def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
 `opengradient_verdict` is the same one; a test that asks for it fails with the lines of
 `Devnet.verdict` (double payments, unverified answers taken for verified, secrets in the log, …) even
 if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="next")` passes arguments
-to `Devnet`. With pytest-socket, allow 127.0.0.1. Needs `pip install 'og-integrations[devnet]'`.
+to `Devnet`. With pytest-socket, allow 127.0.0.1.
 
 Nothing but this file is loaded before a test asks for one of them.
 """
@@ -45,10 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Devnet]":
     """A running devnet of its own for each test, with OG_* in the environment pointing to it."""
-    try:
-        from og_integrations.devnet import Devnet
-    except ModuleNotFoundError as exc:
-        pytest.fail(f"{exc}; the devnet needs `pip install 'og-integrations[devnet]'`.", pytrace=False)
+    from og_integrations.devnet import Devnet
+
     marker = request.node.get_closest_marker(MARKER)
     options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
     known = list(inspect.signature(Devnet).parameters)

@@ -1,5 +1,5 @@
 """
-Documents are programs: README, the shop window's docstring and the cookbook run on a devnet.
+Documents are programs: README, docs, the shop window's docstring and the cookbook run on a devnet.
 
 The Python blocks of one document are run in order in one process, as a reader would paste them.
 """
@@ -13,12 +13,19 @@ from pathlib import Path
 
 import pytest
 
+from og_integrations import errors
 from og_integrations.devnet import Devnet
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "og_integrations" / "__init__.py"]
-COOKBOOK = sorted((ROOT / "cookbook").glob("*.py"))
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "og_integrations" / "__init__.py",
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if BLOCK.search(page.read_text())),
+]
+COOKBOOK = sorted((ROOT / "cookbook").glob("*.py"))
 TIMEOUT = 50
 
 
@@ -65,3 +72,27 @@ def test_document_runs(document: Path, network: dict[str, str], tmp_path: Path) 
 def test_cookbook_script_runs(script: Path, network: dict[str, str], tmp_path: Path) -> None:
     """Every script ends well; the demo starts its own network, as `make demo` does."""
     run(str(script), environment={} if script.name == "demo.py" else network, folder=tmp_path)
+
+
+def headings_of(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files and headings of ours are there."""
+    for target, heading in LINK.findall(page.read_text()):
+        if target.startswith("https://"):
+            continue
+        file = (page.parent / target) if target else page
+        assert file.is_file(), f"{target} is not there"
+        assert not heading or heading in headings_of(file), f"{target}#{heading} is not there"
+
+
+def test_every_error_is_explained() -> None:
+    """`docs/errors.md` names each one that can be raised."""
+    page = (ROOT / "docs" / "errors.md").read_text()
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and name.endswith("Error")}
+    assert {name for name in kinds if f"`{name}`" not in page} == {"PaymentError"}

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         _show(plan)
         if not arguments.yes and not _agreed():
-            print("Nothing was sent. To send it: og-integrations approve --yes")
+            print("Nothing was sent. To send it, say the same with --yes.")
             return 0
         done = client.ensure_opg_approval(
             arguments.allowance,

@@ -2,17 +2,22 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from og_integrations.cli.terminal import printable
-from og_integrations.client import Answer, Client, collect_receipts
+from og_integrations.client import Answer, Client, Receipts, collect_receipts
+from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.chat import JsonObject
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well."""
+    """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well, and says where."""
     prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
     messages: list[JsonObject] = [{"role": "user", "content": prompt}]
+    if arguments.save is not None:
+        # Nothing is paid for a receipt that cannot be kept.
+        Receipts().save(arguments.save)
     with collect_receipts(keep_exchanges=arguments.save is not None) as receipts, Client() as client:
         try:
             if arguments.stream:
@@ -20,21 +25,32 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 answer = client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode)
                 print(printable(answer.text))
-        finally:
-            files = receipts.save(arguments.save) if arguments.save is not None else []
+        except (OpenGradientError, KeyboardInterrupt, BrokenPipeError):
+            for file in _saved(receipts, arguments.save):
+                print(f"The failed call's receipt: {file}", file=sys.stderr)
+            raise
     print()
     show_receipt(receipts[0])
-    for file in files:
+    for file in _saved(receipts, arguments.save):
         print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
     return 0
 
 
+def _saved(receipts: Receipts, folder: str | None) -> list[Path]:
+    return [] if folder is None else receipts.save(folder)
+
+
 def _stream(client: Client, arguments: argparse.Namespace, messages: list[JsonObject]) -> None:
-    for piece in client.stream(arguments.model, messages, settlement_mode=arguments.settlement_mode):
-        if isinstance(piece, Answer):
+    shown = False
+    try:
+        for piece in client.stream(arguments.model, messages, settlement_mode=arguments.settlement_mode):
+            if not isinstance(piece, Answer):
+                shown = True
+                print(printable(piece), end="", flush=True)
+    finally:
+        # What follows, an error too, begins on a line of its own.
+        if shown:
             print()
-        else:
-            print(printable(piece), end="", flush=True)
 
 
 def receipt_lines(receipt: JsonObject) -> list[tuple[str, str]]:

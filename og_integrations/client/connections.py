@@ -22,9 +22,10 @@ from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
-    SyncClientFactory = Callable[[ssl.SSLContext | None], httpx.Client]
-    AsyncClientFactory = Callable[[ssl.SSLContext | None], httpx.AsyncClient]
+    SyncClientFactory = Callable[[ssl.SSLContext | None], httpx.Client | httpx2.Client]
+    AsyncClientFactory = Callable[[ssl.SSLContext | None], httpx.AsyncClient | httpx2.AsyncClient]
 
 HttpClient = TypeVar("HttpClient")
 Transport = Pool | HttpxTransport

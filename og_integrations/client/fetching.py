@@ -29,7 +29,7 @@ def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TI
     transport = connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url)):
+    with translated_errors(server_of(effect.url), pinned=False):
         reply = transport.send(request)
         with contextlib.closing(reply):
             for data in reply.parts:
@@ -45,7 +45,7 @@ async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = 
     transport = await connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url)):
+    with translated_errors(server_of(effect.url), pinned=False):
         reply = await transport.send(request)
         async with contextlib.aclosing(reply):
             async for data in reply.parts:

@@ -1,11 +1,14 @@
 """
 A user's own httpx client as a transport: event hooks, proxies, metrics; same rules as our own connections.
 
+Clients of httpx2, its successor, which comes with langsmith, are as good: what is used of it is the same.
+
 Whether the client really uses the TLS context that it was given is looked at when a connection is made,
 before anything is sent on it, and again on each answer.
 """
 
 import ssl
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,15 +18,18 @@ from og_integrations.errors import CertificateMismatchError, ConfigurationError,
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
+_LIBRARIES = ("httpx", "httpx2")
 _HANDSHAKE_DONE = "connection.start_tls.complete"
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
 
 
 class HttpxTransport:
-    """A user's `httpx.Client`, which must be pinned to `certificate` (DER) if there is one."""
+    """A user's `Client` of httpx or httpx2, which must be pinned to `certificate` (DER) if there is one."""
 
-    def __init__(self, client: "httpx.Client", certificate: bytes) -> None:
+    def __init__(self, client: "httpx.Client | httpx2.Client", certificate: bytes) -> None:
+        self._library = _library_of(client, "Client")
         self._client = client
         self._certificate = certificate
 
@@ -44,14 +50,15 @@ class HttpxTransport:
                 info["return_value"].close()
                 raise _not_pinned()
 
-        built = _built(self._client, request, trace)
-        with _as_httpcore():
+        built = _built(self._library, self._client, request, trace)
+        with _as_httpcore(self._library):
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
             response = self._client.send(built, stream=True, follow_redirects=False)
         if not _is_pinned(response.extensions.get("network_stream"), self._certificate):
             response.close()
             raise _sent_unpinned()
-        return Reply(response.status_code, response.headers.multi_items(), _parts(response), response.close)
+        parts = _parts(self._library, response)
+        return Reply(response.status_code, response.headers.multi_items(), parts, response.close)
 
     def close(self) -> None:
         """Close the client."""
@@ -59,9 +66,10 @@ class HttpxTransport:
 
 
 class AsyncHttpxTransport:
-    """A user's `httpx.AsyncClient`, which must be pinned to `certificate` (DER) if there is one."""
+    """A user's `AsyncClient` of httpx or httpx2, which must be pinned to `certificate` (DER) if there is one."""
 
-    def __init__(self, client: "httpx.AsyncClient", certificate: bytes) -> None:
+    def __init__(self, client: "httpx.AsyncClient | httpx2.AsyncClient", certificate: bytes) -> None:
+        self._library = _library_of(client, "AsyncClient")
         self._client = client
         self._certificate = certificate
 
@@ -78,22 +86,33 @@ class AsyncHttpxTransport:
                 await info["return_value"].aclose()
                 raise _not_pinned()
 
-        built = _built(self._client, request, trace)
-        with _as_httpcore():
+        built = _built(self._library, self._client, request, trace)
+        with _as_httpcore(self._library):
             response = await self._client.send(built, stream=True, follow_redirects=False)
         if not _is_pinned(response.extensions.get("network_stream"), self._certificate):
             await response.aclose()
             raise _sent_unpinned()
-        return AsyncReply(response.status_code, response.headers.multi_items(), _aparts(response), response.aclose)
+        parts = _aparts(self._library, response)
+        return AsyncReply(response.status_code, response.headers.multi_items(), parts, response.aclose)
 
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
 
 
-def _built(client: "httpx.Client | httpx.AsyncClient", request: Outgoing, trace: object) -> "httpx.Request":
-    import httpx
+def _library_of(client: object, kind: str) -> Any:
+    """Return the library of which `client` is a `kind`. Raises `ConfigurationError` if it is of none we know."""
+    for name in _LIBRARIES:
+        library = sys.modules.get(name)
+        if library is not None and isinstance(client, getattr(library, kind)):
+            return library
+    raise ConfigurationError(
+        f"The http_client is a {type(client).__module__}.{type(client).__name__}, expected "
+        f"{' or '.join(f'{name}.{kind}' for name in _LIBRARIES)}. Nothing was sent."
+    )
 
+
+def _built(library: Any, client: Any, request: Outgoing, trace: object) -> Any:
     if client.is_closed:
         raise ConfigurationError("The http_client that was given is closed. Nothing was sent; give an open one.")
     try:
@@ -102,10 +121,10 @@ def _built(client: "httpx.Client | httpx.AsyncClient", request: Outgoing, trace:
             request.url,
             content=request.body,
             headers=dict(request.headers),
-            timeout=httpx.Timeout(**request.timeouts()),
+            timeout=library.Timeout(**request.timeouts()),
             extensions={"trace": trace},
         )
-    except httpx.InvalidURL as exc:
+    except library.InvalidURL as exc:
         raise ConnectionFailedError(f"{request.url[:80]!r} is no URL ({exc}). Nothing was sent.") from exc
 
 
@@ -129,24 +148,23 @@ def _sent_unpinned() -> ConfigurationError:
     )
 
 
-def _parts(response: "httpx.Response") -> Iterator[bytes]:
-    with _as_httpcore():
+def _parts(library: Any, response: Any) -> Iterator[bytes]:
+    with _as_httpcore(library):
         yield from response.iter_raw()
 
 
-async def _aparts(response: "httpx.Response") -> AsyncIterator[bytes]:
-    with _as_httpcore():
+async def _aparts(library: Any, response: Any) -> AsyncIterator[bytes]:
+    with _as_httpcore(library):
         async for data in response.aiter_raw():
             yield data
 
 
 @contextmanager
-def _as_httpcore() -> Iterator[None]:
-    """Raise httpx's errors as the httpcore errors of the same name, which they come from."""
+def _as_httpcore(library: Any) -> Iterator[None]:
+    """Raise the library's errors as the httpcore errors of the same name, which they come from."""
     import httpcore
-    import httpx
 
     try:
         yield
-    except (httpx.TransportError, httpx.StreamError) as exc:
+    except (library.TransportError, library.StreamError) as exc:
         raise getattr(httpcore, type(exc).__name__, httpcore.ProtocolError)(str(exc)) from exc

@@ -18,9 +18,12 @@ from og_integrations.protocol.spend_policy import SpendPolicy
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
-    SyncHttpClient = httpx.Client | Callable[[SSLContext | None], httpx.Client]
-    AsyncHttpClient = httpx.AsyncClient | Callable[[SSLContext | None], httpx.AsyncClient]
+    _Sync = httpx.Client | httpx2.Client
+    _Async = httpx.AsyncClient | httpx2.AsyncClient
+    SyncHttpClient = _Sync | Callable[[SSLContext | None], _Sync]
+    AsyncHttpClient = _Async | Callable[[SSLContext | None], _Async]
 
 
 class ClientOptions(TypedDict, total=False):

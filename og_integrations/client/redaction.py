@@ -1,7 +1,7 @@
 """
 What the libraries below us may write into logs at DEBUG: no payment, and no session.
 
-httpcore logs the headers of answers, hpack (HTTP/2, which only a user's own client speaks) every header.
+httpcore and httpcore2 log the headers of answers, hpack (HTTP/2, which only a user's own client speaks) all.
 """
 
 import logging
@@ -9,7 +9,7 @@ import re
 
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
 
-_LOGGERS = ("httpcore.http11", "httpcore.http2")
+_LOGGERS = ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2")
 _HEADER_LOGGERS = ("hpack.hpack", "hpack.table")
 _NAMED = re.compile(rf"((?:{SESSION}|{PAYMENT_SIGNATURE})\b\W{{0,6}}b?['\"]?)[^'\"\s,)]+", re.IGNORECASE)
 # A signature, and how the base64 of a payment begins: a gateway may send either back under any name.

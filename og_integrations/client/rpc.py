@@ -69,5 +69,8 @@ def decode_hex(value: object, rpc_url: str) -> bytes:
 def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
     try:
         return parse_json_object((yield Fetch(url, body)), f"The answer of {server_of(url)}")
-    except (ConnectionFailedError, ConnectionLostError, MalformedReplyError) as exc:
+    except ConnectionFailedError as exc:
+        # It says itself that nothing was sent.
+        raise DiscoveryError(f"{exc} Check the address and try again.") from exc
+    except (ConnectionLostError, MalformedReplyError) as exc:
         raise DiscoveryError(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc

@@ -47,8 +47,8 @@ class Settings:
         """Return the signer. Raises `ConfigurationError` that says how to set one."""
         if self.signer is None:
             raise ConfigurationError(
-                "No wallet: pass private_key=… or signer=…, or set OG_PRIVATE_KEY. Every call is paid from it, "
-                "within SpendPolicy."
+                "No wallet: set OG_PRIVATE_KEY, or pass private_key=… or signer=…. Every call is paid from it, within "
+                "SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the settings to copy."
             )
         return self.signer
 

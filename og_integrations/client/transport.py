@@ -116,7 +116,7 @@ class AsyncPool:
 
 
 @contextmanager
-def translated_errors(what: str) -> Iterator[None]:
+def translated_errors(what: str, *, pinned: bool = True) -> Iterator[None]:
     """
     Turn httpcore's exceptions into ours: `ConnectionFailedError` if nothing of the request was sent
     (no connection, TLS failure, no free connection), `ConnectionLostError` otherwise.
@@ -126,7 +126,10 @@ def translated_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol) as exc:
-        if _is_certificate_failure(exc):
+        failure = _tls_failure(exc)
+        if failure is not None and not pinned:
+            raise ConnectionFailedError(f"No TLS with {what} ({failure.reason}): nothing was sent.") from exc
+        if failure is not None:
             raise CertificateMismatchError(
                 f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
                 "sent: someone may be in between, or the enclave was renewed a moment ago."
@@ -190,7 +193,8 @@ def server_of(url: str) -> str:
     """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
     try:
         parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc.isprintable() else "This"
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
     except ValueError:
         return "This"
 
@@ -207,9 +211,7 @@ def _limits() -> dict[str, Any]:
     }
 
 
-def _is_certificate_failure(exc: BaseException | None) -> bool:
-    while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return True
+def _tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
+    while exc is not None and not isinstance(exc, ssl.SSLError):
         exc = exc.__cause__ or exc.__context__
-    return False
+    return exc

@@ -81,7 +81,8 @@ class Node:
         self._journal.rpc_calls[name] += 1
         method = self._methods.get(name)
         if method is None:
-            return _error(asked.get("id"), _NO_METHOD, f"the method {name} does not exist/is not available")
+            said = f"the method {name} does not exist/is not available on this devnet, only on one with --evm"
+            return _error(asked.get("id"), _NO_METHOD, said)
         try:
             return {"jsonrpc": "2.0", "id": asked.get("id"), "result": method(params)}
         except RpcError as exc:

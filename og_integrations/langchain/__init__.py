@@ -34,7 +34,10 @@ try:
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] != "langchain_core":
         raise
-    raise ImportError('LangChain is missing. Install it: pip install "og-integrations[langchain]"') from exc
+    raise ModuleNotFoundError(
+        f'LangChain is not installed ({exc.name} is missing). Run: pip install "og-integrations[langchain]"',
+        name=exc.name,
+    ) from exc
 
 __all__ = [
     "ChatOpenGradient",

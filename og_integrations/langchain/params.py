@@ -70,9 +70,9 @@ class ModelParams(Serializable):
     default_headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Headers to send with every request."""
     http_client: Any = Field(default=None, exclude=True, repr=False)
-    """A function that takes an `ssl_context` and returns an `httpx.Client`; a client with `gateway_url`."""
+    """A function that takes an `ssl_context` and returns a `Client` of httpx or httpx2; a client with `gateway_url`."""
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
-    """The same for `httpx.AsyncClient`."""
+    """The same for an `AsyncClient`."""
 
     private_key: SecretStr | None = Field(
         default_factory=secret_from_env(["OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY"], default=None), repr=False

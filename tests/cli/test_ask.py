@@ -89,13 +89,15 @@ def test_receipt_is_shown_without_rich(capsys: pytest.CaptureFixture[str], monke
 def test_refused_answer_is_an_error_and_kept(
     network: Devnet, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A wrong signature: nothing is shown as an answer, and the evidence is saved."""
+    """A wrong signature: nothing is shown as an answer, and the evidence is saved, where it says."""
     network.inject("bad_signature", times=1)
     assert main(["ask", "Say hello.", "--save", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("og-integrations: VerificationError: The answer is not proven: signature")
     (file,) = tmp_path.iterdir()
+    kept, said = err.splitlines()
+    assert kept == f"The failed call's receipt: {file}"
+    assert said.startswith("og-integrations: VerificationError: The answer is not proven: signature")
     assert main(["verify", "--registry", "--json", str(file)]) == 1
     assert json.loads(capsys.readouterr().out)["step"] == "signature"
 
@@ -128,8 +130,24 @@ def test_unknown_model_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> No
     assert "GatewayError" in capsys.readouterr().err
 
 
-def test_unwritable_folder_is_said_plainly(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A path that is a file."""
+def test_unwritable_folder_is_said_before_paying(
+    network: Devnet, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A path that is a file: nothing is asked, since its receipt would be lost."""
     (tmp_path / "file").write_text("")
+    before = network.stats().requests
     assert main(["ask", "hi", "--save", str(tmp_path / "file")]) == 2
-    assert "could not be saved" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "could not be saved" in err
+    assert network.stats().requests == before
+
+
+def test_cut_stream_ends_its_line_before_the_error(network: Devnet, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the error would stand behind half an answer."""
+    network.inject("cut_stream", times=1)
+    assert main(["ask", "a question of several words", "--stream"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("You")
+    assert out.endswith("\n")
+    assert err.startswith("og-integrations: StreamCutError")

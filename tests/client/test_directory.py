@@ -154,7 +154,7 @@ def test_revoked_enclave_is_not_used_any_more(answer: list[Enclave], error: type
 
 def test_registry_away_at_first_is_an_error_and_asked_again() -> None:
     directory = _directory()
-    with pytest.raises(DiscoveryError, match=r"No connection to the node\. Nothing was sent"):
+    with pytest.raises(DiscoveryError, match=r"No connection to the node\. Check the address"):
         _run(directory.choose(0), ConnectionFailedError("No connection to the node."))
     assert _run(directory.choose(1), _listing(ONE)) == ONE
 

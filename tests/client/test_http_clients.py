@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from og_integrations.client import AsyncClient, Client
@@ -15,9 +16,16 @@ from og_integrations.errors import (
     DiscoveryError,
     GatewayError,
     PaymentInDoubtError,
+    ReadTimeoutError,
 )
 from tests.client.asking import user
 from tests.client.conftest import MODEL
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> Any:
+    """httpx, and its successor, which langsmith brings along."""
+    return request.param
 
 
 def trusting(_context: Any) -> httpx.Client:
@@ -25,12 +33,63 @@ def trusting(_context: Any) -> httpx.Client:
     return httpx.Client(verify=False)
 
 
+def test_client_that_is_pinned_is_as_good_as_ours(
+    net: Devnet, make_client: Callable[..., Client], library: Any
+) -> None:
+    client = make_client(http_client=lambda context: library.Client(verify=context or True))
+    assert client.chat(MODEL, user("hi")).receipt["status"] == "verified"
+    *_, answer = client.stream(MODEL, user("[[tokens=5]]"))
+    assert not isinstance(answer, str)
+    assert answer.receipt["status"] == "verified"
+    assert net.verdict().clean
+
+
+async def test_async_client_that_is_pinned_is_as_good_as_ours(
+    net: Devnet, make_async_client: Callable[..., AsyncClient], library: Any
+) -> None:
+    client = make_async_client(http_client=lambda context: library.AsyncClient(verify=context or True))
+    assert (await client.chat(MODEL, user("hi"))).receipt["status"] == "verified"
+    *_, answer = [item async for item in client.stream(MODEL, user("[[tokens=5]]"))]
+    assert not isinstance(answer, str)
+    assert answer.receipt["status"] == "verified"
+    assert net.verdict().clean
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("stall_after_payment", ReadTimeoutError), ("cut_head", PaymentInDoubtError), ("cut_body", PaymentInDoubtError)],
+)
+def test_failures_of_a_users_client_are_errors_of_ours(
+    net: Devnet, make_client: Callable[..., Client], library: Any, fault: str, error: type[Exception]
+) -> None:
+    client = make_client(http_client=lambda context: library.Client(verify=context or True), timeout=1, max_retries=0)
+    net.inject(fault)
+    with pytest.raises(error):
+        client.chat(MODEL, user("hi"))
+
+
+def test_users_client_without_a_server_is_an_error_of_ours(make_client: Callable[..., Client], library: Any) -> None:
+    client = make_client(http_client=library.Client(), gateway_url="http://127.0.0.1:9")
+    with pytest.raises(DiscoveryError, match="nothing was sent"):
+        client.chat(MODEL, user("hi"))
+
+
+@pytest.mark.parametrize("made", [httpx.AsyncClient, object])
+def test_client_of_another_kind_says_what_is_expected(
+    net: Devnet, make_client: Callable[..., Client], made: Callable[[], Any]
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected httpx\.Client or httpx2\.Client\. Nothing was sent"):
+        make_client(http_client=lambda _context: made()).chat(MODEL, user("hi"))
+    assert net.stats().requests == 0
+
+
 def test_client_that_ignores_the_context_is_caught_before_anything_is_sent(
-    net: Devnet, make_client: Callable[..., Client]
+    net: Devnet, make_client: Callable[..., Client], library: Any
 ) -> None:
     net.inject("wrong_certificate")
+    client = make_client(http_client=lambda _context: library.Client(verify=False), max_retries=0)
     with pytest.raises(CertificateMismatchError, match=r"Nothing was sent: make it with the ssl_context"):
-        make_client(http_client=trusting, max_retries=0).chat(MODEL, user("secret"))
+        client.chat(MODEL, user("secret"))
     assert net.stats().requests == 0
 
 

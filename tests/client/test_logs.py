@@ -12,7 +12,7 @@ SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"
 SIGNATURE = "0x" + "5a" * 65
 
 
-@pytest.mark.parametrize("name", ["httpcore.http11", "httpcore.http2"])
+@pytest.mark.parametrize("name", ["httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2"])
 @pytest.mark.parametrize(
     ("line", "arguments"),
     [

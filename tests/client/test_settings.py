@@ -12,7 +12,7 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.client.settings import keyless_settings, resolve_settings
 from og_integrations.devnet import Devnet
-from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
+from og_integrations.errors import ConfigurationError, DiscoveryError, InvalidRequestError, OpenGradientError
 from og_integrations.networks import BASE
 from tests.client.asking import MODEL, user
 
@@ -223,3 +223,29 @@ def test_key_in_a_broken_url_does_not_show(url: str) -> None:
     ):
         client.chat(MODEL, user("hi"))
     assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"
+    assert "://" not in str(caught.value).partition(" is no address")[0] or url.startswith("ftp://")
+
+
+def test_node_that_is_away_is_said_once() -> None:
+    """Not "nothing was sent. Nothing was sent to an enclave."."""
+    with (
+        Client(private_key=KEY, network="base", registry_rpc_url="http://127.0.0.1:1") as client,
+        pytest.raises(DiscoveryError) as caught,
+    ):
+        client.chat(MODEL, user("hi"))
+    assert str(caught.value).lower().count("nothing was sent") == 1
+
+
+def test_gateway_without_a_public_certificate_is_not_called_pinned() -> None:
+    """By URL nothing is pinned: "another certificate than the pinned one" would send people looking for thieves."""
+    with Devnet() as net:
+        options: dict[str, Any] = {"private_key": KEY, "gateway_url": net.enclaves[0].endpoint}
+        with Client(**options) as client, pytest.raises(DiscoveryError, match="No TLS with https://127") as caught:
+            client.chat(MODEL, user("hi"))
+    assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value)
+    assert "pinned" not in str(caught.value)
+
+
+def test_missing_wallet_says_how_to_try_without_one() -> None:
+    with Client(network="base") as client, pytest.raises(ConfigurationError, match="og-integrations devnet"):
+        client.chat(MODEL, user("hi"))

@@ -121,6 +121,11 @@ def test_bad_calls_are_json_rpc_errors(rpc: Callable[..., Any], method: str, par
     assert rpc(method, *params)["error"]["code"] == code
 
 
+def test_missing_method_says_who_has_it(rpc: Callable[..., Any]) -> None:
+    """`settlement` and `approve` show this to somebody who tries them here."""
+    assert "only on one with --evm" in rpc("eth_getLogs", {})["error"]["message"]
+
+
 def test_address_without_code_answers_nothing(rpc: Callable[..., Any]) -> None:
     assert rpc("eth_call", {"to": "0x" + "11" * 20, "data": "0x"}, "latest")["result"] == "0x"
 

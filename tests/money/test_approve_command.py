@@ -30,7 +30,7 @@ def test_without_a_yes_nothing_is_sent(evm: Devnet, use: Use, capsys: pytest.Cap
     out = capsys.readouterr().out
     assert "to approve  2 OPG" in out
     assert "gas         at most 0.0" in out
-    assert "approve --yes" in out
+    assert "say the same with --yes" in out  # "approve --yes" alone would forget `--amount`
     assert evm.chain.allowance(wallet.address) == 0
 
 

@@ -17,7 +17,10 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_missing_langchain_says_how_to_install_it() -> None:
     code = "import sys; sys.modules['langchain_core'] = None; import og_integrations.langchain"
-    assert 'pip install "og-integrations[langchain]"' in run(code).stderr
+    said = run(code).stderr
+    assert 'pip install "og-integrations[langchain]"' in said
+    # Of this kind for both frameworks: programs that work without one catch it.
+    assert "\nModuleNotFoundError: LangChain is not installed" in said
 
 
 def test_import_loads_no_client_and_no_cryptography() -> None:

@@ -147,3 +147,26 @@ def test_works_without_opentelemetry(net: Devnet) -> None:
         "print(model.invoke('hi').text, *[chunk.text for chunk in model.stream('hi')]); model.close()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=net.environment(), check=True, timeout=50)
+
+
+def test_model_that_is_older_than_tracing_marks_its_first_span(net: Devnet) -> None:
+    program = """if True:
+        from og_integrations.langchain import ChatOpenGradient
+        model = ChatOpenGradient(model="openai/gpt-5-mini")
+        import sys
+        assert "openinference.instrumentation.langchain" not in sys.modules
+        from openinference.instrumentation.langchain import LangChainInstrumentor
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        provider, exporter = TracerProvider(), InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        LangChainInstrumentor().instrument(tracer_provider=provider)
+        list(model.stream("hi"))
+        model.close()
+        print(*[span.attributes.get("opengradient.verified") for span in exporter.get_finished_spans()])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=net.environment(), check=True, timeout=50, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["True"]
