@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
-    from og_integrations.protocol.budget import SpendPolicy
     from og_integrations.protocol.enclave import EnclavePolicy
     from og_integrations.protocol.settlement_mode import SettlementMode
+    from og_integrations.protocol.spend_policy import SpendPolicy
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ _HOMES = {
     "OpenGradientError": "og_integrations.errors",
     "Receipt": "og_integrations.client",
     "SettlementMode": "og_integrations.protocol.settlement_mode",
-    "SpendPolicy": "og_integrations.protocol.budget",
+    "SpendPolicy": "og_integrations.protocol.spend_policy",
     "TEE_LLM": "og_integrations.models",
     "collect_receipts": "og_integrations.client",
 }

@@ -1,11 +1,20 @@
 """
-The command line: `devnet`, `ask`, `verify`, `approve`, `settlement`, `doctor`.
+The command line: `doctor`, `approve`, `ask`, `verify`, `settlement`, `devnet`.
 
 ```sh
 og-integrations verify --registry receipts/*.json
 ```
 
-`main` parses and dispatches; each command is a file, loaded only when it is the one that was asked for.
+`main` in `entry` parses and dispatches; each command is a file, loaded only when it is the one that was asked for.
+
+| file | what is in it |
+| --- | --- |
+| `entry`, `terminal` | arguments and exit codes; text that is safe to print |
+| `doctor`, `gateway_checks`, `wallet_checks`, `attempt` | what stands between you and an answer |
+| `verify`, `saved`, `judging` | files, what is in them, and the verdict on it |
+| `trust`, `registry_reader` | who vouches for the enclave of a file |
+| `payment`, `coverage` | the checks `payment-hash` and `not-covered` |
+| `ask`, `approve`, `settlement`, `devnet` | one command each |
 """
 
 from og_integrations.cli.entry import main

@@ -7,7 +7,7 @@ from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
 from og_integrations.client.approval_plan import ApprovalPlan, plan_approval
 from og_integrations.client.fetching import Reader
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 
 _UNLIMITED = 2**160
 
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
         print(f"wallet      {plan.owner} on {printable(settings.network.name)}")
         print(f"allowed     {_shown(plan.allowance)}")
-        if not plan.needed:
+        if plan.transaction is None:
             print(f"Nothing to do: at least {arguments.allowance} OPG are allowed.")
             return 0
         _show(plan)

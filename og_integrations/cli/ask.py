@@ -7,7 +7,7 @@ from pathlib import Path
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, Receipts, collect_receipts
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.chat import JsonObject
 
 

@@ -11,7 +11,7 @@ from types import FrameType
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.devnet.faults import find_fault
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 
 _WAIT_SECONDS = 0.5

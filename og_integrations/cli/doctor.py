@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from og_integrations import __version__
 from og_integrations.cli.gateway_checks import GatewayChecks
-from og_integrations.cli.terminal import one_line
+from og_integrations.cli.terminal import check_marks, one_line
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
 from og_integrations.client.fetching import Reader
@@ -22,14 +22,12 @@ from og_integrations.models import TEE_LLM, model_name
 from og_integrations.protocol.checks import Check
 
 _FRAMEWORKS = ("langchain-core", "llama-index-core")
-_MARKS = {"pass": "✓", "fail": "✗", "skip": "-"}
-_PLAIN_MARKS = {"pass": "+", "fail": "!", "skip": "-"}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every check as it is made; 1 if one failed."""
     failed = 0
-    marks = _MARKS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_MARKS
+    marks = check_marks()
     with Reader() as reader:
         for check in _checks(reader, arguments.model):
             failed += check.result == "fail"

@@ -9,10 +9,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from og_integrations import __version__
 from og_integrations.cli.terminal import printable
 from og_integrations.errors import ConfigurationError, OpenGradientError
+
+if TYPE_CHECKING:
+    # What `add_subparsers` returns has no public name, and is generic for type checkers only.
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-6"
@@ -83,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_devnet(commands: "_Commands") -> None:
     command = commands.add_parser(
         "devnet",
         help="run the whole network on this machine",
@@ -121,7 +126,7 @@ def _add_devnet(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
 
 
-def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_ask(commands: "_Commands") -> None:
     command = commands.add_parser(
         "ask",
         help="ask a model once, and show the answer with its receipt",
@@ -139,7 +144,7 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_argument("--save", metavar="FOLDER", help="keep the receipt with its exchange there, for verify")
 
 
-def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_verify(commands: "_Commands") -> None:
     command = commands.add_parser(
         "verify",
         help="check saved receipts or exchanges",
@@ -156,7 +161,7 @@ def _add_verify(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     command.add_argument("--json", action="store_true", help="one JSON line per file")
 
 
-def _add_approve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_approve(commands: "_Commands") -> None:
     command = commands.add_parser(
         "approve",
         help="allow Permit2 to take OPG from the wallet, once",
@@ -172,7 +177,7 @@ def _add_approve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
 
 
-def _add_settlement(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_settlement(commands: "_Commands") -> None:
     command = commands.add_parser(
         "settlement",
         help="find out on the chain what became of a receipt's payment",
@@ -186,7 +191,7 @@ def _add_settlement(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     command.add_argument("--json", action="store_true", help="one JSON line")
 
 
-def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_doctor(commands: "_Commands") -> None:
     command = commands.add_parser(
         "doctor",
         help="check settings, wallet, registry, enclaves and price, and say what to fix",

@@ -11,7 +11,7 @@ from og_integrations.client.handshake import handshake
 from og_integrations.client.price import price_of
 from og_integrations.client.rpc import Fetching
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.x402 import Requirement

@@ -1,5 +1,5 @@
 """
-The verdict on one saved exchange: the steps of `protocol.receipt`, and what its receipt claims.
+The verdict on one saved exchange: the steps of `protocol.verification`, and what its receipt claims.
 
 Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it
 recomputes from the receipt) and `not-covered`, which names what could be altered all the same. What
@@ -22,14 +22,15 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import wire_name
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
-from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
-from og_integrations.protocol.receipt import Exchange, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.record import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.strict_json import parse_json_object
+from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt
 
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""
@@ -92,7 +93,7 @@ def _proof_checks(
     saved: SavedExchange, completion: Completion, vouch: Vouch
 ) -> tuple[VerifiedReceipt | None, list[Check]]:
     verified: VerifiedReceipt | None = None
-    enclave = Enclave(tee_id=normalize_tee_id(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
+    enclave = Enclave(tee_id=normalize_hash(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
     exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=vouch.trust)
     try:
         parse_json_object(saved.wire, "The request")
@@ -160,7 +161,7 @@ def _receipt_check(
 
 
 def _lowered(tee_id: object) -> object:
-    return normalize_tee_id(tee_id) if isinstance(tee_id, str) else None
+    return normalize_hash(tee_id) if isinstance(tee_id, str) else None
 
 
 def _bare(model: object) -> object:

@@ -1,14 +1,10 @@
-"""The check `payment-hash`: it recomputes from the receipt alone (`protocol.permit2`)."""
+"""The check `payment-hash`: it recomputes from the receipt alone (`protocol.signed_payment`)."""
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
-from og_integrations.protocol.permit2 import checksum_address, parse_uint
-from og_integrations.protocol.record import HASH_SOURCES, OWN_HASH, authorization_of
-
-_ADDRESSES = ("payer", "asset", "spender", "pay_to")
-_NUMBERS_AS_TEXT = ("max_amount", "nonce")
-_TIMES = ("valid_after", "deadline")
+from og_integrations.protocol.record import HASH_SOURCES, OWN_HASH
+from og_integrations.protocol.signed_payment import rebuild_authorization
 
 
 def payment_check(receipt: JsonObject) -> Check:
@@ -29,24 +25,12 @@ def payment_check(receipt: JsonObject) -> Check:
     if payment.get("spender") == "":
         return Check("payment-hash", "skip", "an EIP-3009 transfer: the token's name is not in the receipt")
     try:
-        digest = _digest(receipt)
-    except (ArithmeticError, AttributeError, KeyError, MalformedOfferError, TypeError, ValueError) as exc:
-        return Check("payment-hash", "fail", f"the payment is no Permit2 authorization ({type(exc).__name__}: {exc})")
+        signed = rebuild_authorization(payment)
+    except MalformedOfferError as exc:
+        return Check("payment-hash", "fail", f"the payment is no Permit2 authorization: {exc}")
+    if payment.get("scheme") != ("exact" if signed.facilitator is None else "upto"):
+        return Check("payment-hash", "fail", "the payment's scheme is not the one that its facilitator says")
+    digest = "0x" + signed.digest().hex()
     if payment.get("payment_hash") != digest:
         return Check("payment-hash", "fail", f"the payment's fields hash to {digest}, not to its payment_hash")
     return Check("payment-hash", "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
-
-
-def _digest(receipt: JsonObject) -> str:
-    payment = receipt["payment"]
-    # Stricter than reading needs: two spellings of one payment must not both be "the" payment.
-    for name in _ADDRESSES if payment["facilitator"] is None else (*_ADDRESSES, "facilitator"):
-        checksum_address(payment[name])
-    if payment["scheme"] != ("exact" if payment["facilitator"] is None else "upto"):
-        raise ValueError("scheme is not the one that its facilitator says")
-    for name in _NUMBERS_AS_TEXT:
-        parse_uint(payment[name])
-    for name in _TIMES:
-        if type(payment[name]) is not int:
-            raise ValueError(f"{name} is not a whole number")
-    return "0x" + authorization_of(receipt).digest().hex()

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.enclave import Enclave, EnclavePolicy, normalize_tee_id
-from og_integrations.protocol.receipt import Trust
+from og_integrations.protocol.enclave import Enclave, EnclavePolicy, normalize_hash
+from og_integrations.protocol.verification import Trust
 
 if TYPE_CHECKING:
     from og_integrations.cli.registry_reader import RegistryReader
@@ -42,7 +42,7 @@ def trust_file_key(tee_id: str) -> Vouch:
 
 def trust_ids(ids: list[str]) -> TrustSource:
     """The enclaves with these ids are believed. Raises `ConfigurationError` for what is no id."""
-    believed = {normalize_tee_id(tee_id) for tee_id in ids}
+    believed = {normalize_hash(tee_id) for tee_id in ids}
     for tee_id in believed:
         if not _TEE_ID.fullmatch(tee_id):
             raise ConfigurationError(f"--tee-id {tee_id!r} is no enclave id, expected 0x and 64 hex digits.")

@@ -2,21 +2,18 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from og_integrations.cli.judging import judge
 from og_integrations.cli.saved import UnusableInputError, read_saved
-from og_integrations.cli.terminal import one_line
+from og_integrations.cli.terminal import check_marks, one_line
 from og_integrations.cli.trust import TrustSource, trust_file_key, trust_ids, trust_nobody, trust_registry
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2}
-_MARKS = {"pass": "✓", "fail": "✗", "skip": "-"}
-_PLAIN_MARKS = {"pass": "+", "fail": "!", "skip": "-"}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +47,7 @@ def _report(file: str, status: str, step: str | None, checks: "list[Check] | tup
 
 
 def _print_report(report: JsonObject) -> None:
-    marks = _MARKS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_MARKS
+    marks = check_marks()
     print(f"{one_line(report['file'])}: {report['status']}" + (f" ({report['step']})" if report["step"] else ""))
     for check in report["checks"]:
         print(f"  {marks[check['result']]} {check['result']:5}{check['id']:16}{check['detail']}")

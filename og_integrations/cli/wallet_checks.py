@@ -17,7 +17,7 @@ from og_integrations.client.rpc import Fetching
 from og_integrations.client.settings import Settings
 from og_integrations.client.transport import server_of
 from og_integrations.networks import OPG
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.x402 import Requirement
 

@@ -3,6 +3,34 @@ Who talks: the only package with sockets, and the only one that reads the enviro
 
 `Client` and `AsyncClient` find an attested enclave, pay for a call within a `SpendPolicy`, and return
 an `Answer` that was verified, with its receipt.
+
+| one call | |
+| --- | --- |
+| `sync_client`, `async_client` | the two clients: the same methods, awaited or not |
+| `engine`, `call` | what they share, all but the I/O; one call, and how far it got |
+| `driving`, `drivers` | running generators of effects; the effects of a call, performed |
+| `stream` | a streamed answer: bytes in, text out, the proof at the end |
+| `recording`, `collector`, `replays` | receipts of all calls, failed ones too; signatures that came before |
+| `receipt` | a receipt with names and types |
+
+| whom to talk to, and how | |
+| --- | --- |
+| `directory` | which enclave: found, accepted, remembered, left when bad |
+| `connections` | transports: one per certificate and event loop |
+| `transport`, `httpx_transport` | one HTTP exchange: over httpcore, or a user's own httpx client |
+| `tls`, `handshake`, `redaction` | the pinned handshake, also alone; what must not be in logs |
+
+| the wallet | |
+| --- | --- |
+| `signer`, `settings`, `options` | who signs; arguments and environment; the types of all options |
+| `spending`, `shared_books`, `budget_file` | what the owner asks; who shares an account; the account in a file |
+| `approval`, `approval_plan` | the one transaction of a wallet, and what it would do |
+| `price` | what a call may cost, asked without paying |
+
+| the chain | |
+| --- | --- |
+| `rpc`, `fetching` | JSON-RPC as generators of `Fetch`, and performing that |
+| `chain_reads`, `settlement`, `reconciling` | balances; what became of a payment; what a budget gets back |
 """
 
 from og_integrations.client.approval import Approval, ApprovalProgress

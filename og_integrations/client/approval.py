@@ -9,13 +9,15 @@ import asyncio
 import inspect
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
 
 from og_integrations.client.approval_plan import Amount, plan_approval
 from og_integrations.client.chain_reads import read_allowance
-from og_integrations.client.drivers import plain
+from og_integrations.client.connections import AsyncConnections, SyncConnections
+from og_integrations.client.driving import awaited, not_awaitable
+from og_integrations.client.fetching import afetch, fetch
 from og_integrations.client.rpc import Fetch, Fetching, rpc
 from og_integrations.client.settings import Settings, check_seconds
 from og_integrations.client.signer import TransactionSigner
@@ -26,10 +28,10 @@ from og_integrations.errors import (
     OpenGradientError,
     SigningError,
 )
-from og_integrations.protocol.budget import format_opg
+from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.signing import Pause
+from og_integrations.protocol.effects import Pause
 
 T = TypeVar("T")
 RECEIPT_TIMEOUT = 120.0
@@ -225,16 +227,16 @@ def _or_nothing(reading: Fetching[T]) -> Fetching[T | None]:
 class SyncApprover:
     """Performs the effects of `ensure_approval` for a synchronous client."""
 
-    def __init__(self, settings: Settings, fetch: Callable[[Fetch], bytes], on_progress: OnProgress | None) -> None:
-        self._settings, self._fetch, self._on_progress = settings, fetch, on_progress
+    def __init__(self, settings: Settings, connections: SyncConnections, on_progress: OnProgress | None) -> None:
+        self._settings, self._connections, self._on_progress = settings, connections, on_progress
 
     def perform(self, effect: object) -> object:
         """Perform one effect."""
         match effect:
             case Fetch():
-                return self._fetch(effect)
+                return fetch(self._connections, effect)
             case SignTransaction():
-                return plain(signer_of(self._settings).sign_transaction(effect.transaction), "The signer")
+                return not_awaitable(signer_of(self._settings).sign_transaction(effect.transaction), "The signer")
             case Pause():
                 time.sleep(effect.seconds)
             case Tell() if self._on_progress is not None:
@@ -245,23 +247,18 @@ class SyncApprover:
 class AsyncApprover:
     """Performs the effects of `ensure_approval` for an asynchronous client; its callback may be either."""
 
-    def __init__(
-        self, settings: Settings, fetch: Callable[[Fetch], Awaitable[bytes]], on_progress: OnProgress | None
-    ) -> None:
-        self._settings, self._fetch, self._on_progress = settings, fetch, on_progress
+    def __init__(self, settings: Settings, connections: AsyncConnections, on_progress: OnProgress | None) -> None:
+        self._settings, self._connections, self._on_progress = settings, connections, on_progress
 
     async def perform(self, effect: object) -> object:
         """Perform one effect."""
         match effect:
             case Fetch():
-                return await self._fetch(effect)
+                return await afetch(self._connections, effect)
             case SignTransaction():
-                raw = signer_of(self._settings).sign_transaction(effect.transaction)
-                return await raw if isinstance(raw, Awaitable) else raw
+                return await awaited(signer_of(self._settings).sign_transaction(effect.transaction))
             case Pause():
                 await asyncio.sleep(effect.seconds)
             case Tell() if self._on_progress is not None:
-                told = self._on_progress(effect.progress)
-                if isinstance(told, Awaitable):
-                    await told
+                await awaited(self._on_progress(effect.progress))
         return None

@@ -18,7 +18,7 @@ from og_integrations.client.settings import Settings
 from og_integrations.client.transport import server_of
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
-from og_integrations.protocol.budget import format_opg, parse_opg
+from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.erc20 import encode_approve
 
@@ -35,14 +35,13 @@ class ApprovalPlan:
     """
     What `ensure_opg_approval` would do. `allowance`, `balance` and `amount` are base units of OPG.
 
-    With `needed` False nothing else was looked at. `transaction` is what would be signed, `max_cost` the
-    most it can cost and `native` what the wallet has, both in wei. Base adds the price of publishing
-    the transaction on Ethereum, which no transaction can limit and is usually less.
+    `transaction` is what would be signed: None if enough is allowed, and then nothing else was looked at.
+    `max_cost` is the most it can cost and `native` what the wallet has, both in wei. Base adds the price of
+    publishing the transaction on Ethereum, which no transaction can limit and is usually less.
     """
 
     owner: str
     allowance: int
-    needed: bool
     balance: int = 0
     amount: int = 0
     capped: bool = False
@@ -66,7 +65,7 @@ def plan_approval(
     yield from check_chain(url, network.chain_id)
     allowance = yield from read_allowance(network, owner)
     if allowance >= least:
-        return ApprovalPlan(owner=owner, allowance=allowance, needed=False)
+        return ApprovalPlan(owner=owner, allowance=allowance)
     balance = yield from read_balance(network, owner)
     if balance < least:
         raise ApprovalError(
@@ -86,7 +85,6 @@ def plan_approval(
     return ApprovalPlan(
         owner=owner,
         allowance=allowance,
-        needed=True,
         balance=balance,
         amount=amount,
         capped=amount < wanted,

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Self, Unpack
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, AsyncApprover, OnProgress, ensure_approval
 from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import UNPINNED, AsyncConnections
+from og_integrations.client.connections import AsyncConnections
 from og_integrations.client.drivers import AsyncDriver
+from og_integrations.client.driving import adrive
 from og_integrations.client.engine import Engine, lost_body, now
-from og_integrations.client.fetching import adrive, afetch
+from og_integrations.client.fetching import aread
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
-from og_integrations.client.rpc import Fetch
 from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
 from og_integrations.client.transport import AsyncReply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
-from og_integrations.protocol.budget import Account
+from og_integrations.protocol.account import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
@@ -95,10 +95,9 @@ class AsyncClient(Spending):
         Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
         was sent.
         """
-
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        return await adrive(flow, AsyncApprover(settings, self._fetch, on_progress).perform)
+        return await adrive(flow, AsyncApprover(settings, self._connections, on_progress).perform)
 
     async def reconcile_spending(self) -> Account:
         """
@@ -108,7 +107,7 @@ class AsyncClient(Spending):
         what became of it. Calls ask by themselves, about what is overdue, before they raise
         `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
-        await adrive(reconcile(self.engine.budget, self.engine.settings.network, now()), self._fetch)
+        await aread(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
         return self.spent()
 
     async def aclose(self) -> None:
@@ -120,9 +119,6 @@ class AsyncClient(Spending):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
-
-    async def _fetch(self, effect: Fetch) -> bytes:
-        return await afetch(await self._connections.get(UNPINNED), effect)
 
     async def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)

@@ -226,11 +226,9 @@ def _authorization(signed: str | None) -> Authorization | None:
     if signed is None:
         return None
     members = json.loads(signed)
-    return (
-        Permit2Authorization(**members)
-        if "spender" in members and "token_name" not in members
-        else (Eip3009Authorization(**members))
-    )
+    # EIP-3009 signs no spender: the token itself moves the money.
+    kind = Permit2Authorization if "spender" in members else Eip3009Authorization
+    return kind(**members)
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from og_integrations.errors import ConfigurationError, GatewayError, MalformedReplyError
-from og_integrations.protocol.answer import parse_json_object
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -25,11 +24,19 @@ from og_integrations.protocol.quoting import quotable, texts_of
 from og_integrations.protocol.record import CallRecord
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.protocol.translation import Plan
 from og_integrations.protocol.x402 import ReplyHead
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_HINTS = {
+    400: "Check the model name and the parameters.",
+    401: "The gateway wants an Authorization header.",
+    404: "This gateway does not have the endpoint.",
+    413: "The request is too large.",
+    429: "Wait and try again.",
+}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
 _OWN_HEADERS = frozenset(
@@ -86,7 +93,6 @@ class Call:
     model: str
     settlement_mode: SettlementMode
     stop: tuple[str, ...]
-    buffered: bool
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -139,9 +145,11 @@ class Progress:
 
     def quotable(self, reason: object) -> str:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
-        grant = self.grant
-        paid_with = (grant.session_id, grant.signature, grant.header) if grant is not None else ()
-        return quotable(reason, [*texts_of(json.loads(self.call.wire)), *filter(None, paid_with)])
+        secrets = texts_of(json.loads(self.call.wire))
+        if self.grant is not None:
+            credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
+            secrets += [text for text in credentials if text]
+        return quotable(reason, secrets)
 
     def record(self) -> CallRecord:
         """Return what the receipt is built from."""
@@ -208,20 +216,18 @@ def check_size(body: bytearray) -> None:
 def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
     reason = _reason(progress, body)
-    hint = {
-        400: "Check the model name and the parameters.",
-        401: "The gateway wants an Authorization header.",
-        404: "This gateway does not have the endpoint.",
-        413: "The request is too large.",
-        429: "Wait and try again.",
-    }.get(status, "Try again later." if status >= 500 else "")
-    if 300 <= status < 400:
-        hint = "Redirects are never followed: prompt and payment would go to another host."
-    error = GatewayError(
-        f"The gateway answered HTTP {status}{reason and ': '}{reason}. It was not charged. {hint}".strip()
-    )
+    said = f": {reason}" if reason else ""
+    error = GatewayError(f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip())
     error.status = status
     return error
+
+
+def _hint(status: int) -> str:
+    if 300 <= status < 400:
+        return "Redirects are never followed: prompt and payment would go to another host."
+    if status >= 500:
+        return "Try again later."
+    return _HINTS.get(status, "")
 
 
 def _reason(progress: Progress, body: bytes) -> str:
@@ -229,7 +235,11 @@ def _reason(progress: Progress, body: bytes) -> str:
         reply = parse_json_object(body, "The error")
     except MalformedReplyError:
         return ""
-    return next(filter(None, (progress.quotable(reply.get(name)) for name in ("error", "detail", "title"))), "")
+    # The handlers say `error`, problem+json says `detail` and `title` (PROTOCOL §2).
+    for name in ("error", "detail", "title"):
+        if reason := progress.quotable(reply.get(name)):
+            return reason
+    return ""
 
 
 def _pem(der: bytes) -> str:

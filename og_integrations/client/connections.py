@@ -14,7 +14,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from og_integrations.client.lent import AsyncLent, Lent
+from og_integrations.client.httpx_transport import AsyncHttpxTransport, HttpxTransport
 from og_integrations.client.redaction import redact_logs
 from og_integrations.client.tls import pinned_context
 from og_integrations.client.transport import AsyncPool, Pool
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     AsyncClientFactory = Callable[[ssl.SSLContext | None], httpx.AsyncClient | httpx2.AsyncClient]
 
 HttpClient = TypeVar("HttpClient")
+Transport = Pool | HttpxTransport
+AsyncTransport = AsyncPool | AsyncHttpxTransport
 UNPINNED = b""
 """Stands for "no certificate to pin": RPC nodes, and gateways given by URL."""
 
-
+# Before the first connection, whoever makes it and however logging is set up.
 redact_logs()
 
 
@@ -57,12 +59,12 @@ class SyncConnections:
     def begin_again(self) -> None:
         """Forget all connections; a parent process goes on with its own."""
         self._lock = threading.Lock()
-        self._transports: dict[bytes, Pool | Lent] = {}
+        self._transports: dict[bytes, Transport] = {}
         if self._owned:
             # Users drop models without closing them; sockets must not wait for the interpreter's end.
             weakref.finalize(self, _close_all, self._transports)
 
-    def get(self, certificate: bytes) -> Pool | Lent:
+    def get(self, certificate: bytes) -> Transport:
         """Return the transport that talks only to the holder of `certificate` (DER)."""
         with self._lock:
             transport = self._transports.get(certificate)
@@ -78,9 +80,9 @@ class SyncConnections:
         if self._owned:
             _close_all(transports)
 
-    def _made(self, certificate: bytes) -> Pool | Lent:
+    def _made(self, certificate: bytes) -> Transport:
         context = _context(certificate)
-        return Pool(context) if self._factory is None else Lent(self._factory(context), certificate)
+        return Pool(context) if self._factory is None else HttpxTransport(self._factory(context), certificate)
 
 
 class AsyncConnections:
@@ -99,7 +101,7 @@ class AsyncConnections:
         self._of_parents.append(self._loops)
         self._lock, self._loops = threading.Lock(), {}
 
-    async def get(self, certificate: bytes) -> AsyncPool | AsyncLent:
+    async def get(self, certificate: bytes) -> AsyncTransport:
         """Return the running loop's transport that talks only to the holder of `certificate` (DER)."""
         loop = asyncio.get_running_loop()
         with self._lock:
@@ -124,9 +126,9 @@ class AsyncConnections:
         if here is not None and here.anchor is not None:
             await here.anchor.aclose()
 
-    def _made(self, certificate: bytes) -> AsyncPool | AsyncLent:
+    def _made(self, certificate: bytes) -> AsyncTransport:
         context = _context(certificate)
-        return AsyncPool(context) if self._factory is None else AsyncLent(self._factory(context), certificate)
+        return AsyncPool(context) if self._factory is None else AsyncHttpxTransport(self._factory(context), certificate)
 
     async def _anchor(self, loop: asyncio.AbstractEventLoop, here: "_LoopTransports") -> AsyncGenerator[None, None]:
         try:
@@ -142,7 +144,7 @@ class _LoopTransports:
     """One loop's transports, and the generator whose end closes them."""
 
     def __init__(self) -> None:
-        self.transports: dict[bytes, AsyncPool | AsyncLent] = {}
+        self.transports: dict[bytes, AsyncTransport] = {}
         self.anchor: AsyncGenerator[None, None] | None = None
 
 
@@ -150,6 +152,6 @@ def _context(certificate: bytes) -> ssl.SSLContext | None:
     return pinned_context(certificate) if certificate else None
 
 
-def _close_all(transports: dict[bytes, Pool | Lent]) -> None:
+def _close_all(transports: dict[bytes, Transport]) -> None:
     for transport in transports.values():
         transport.close()

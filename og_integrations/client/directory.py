@@ -9,9 +9,7 @@ go on. The lock is never held across a yield.
 import random
 import threading
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -52,7 +50,6 @@ class Directory:
         self,
         settings: Settings,
         policy: EnclavePolicy,
-        lock: AbstractContextManager[Any],
         pick: Callable[[list[Enclave]], Enclave] = random.choice,
         *,
         spread: bool = False,
@@ -60,7 +57,6 @@ class Directory:
     ) -> None:
         self._settings = settings
         self._policy = policy
-        self._lock = lock
         self._pick = pick
         self._spread = spread
         self._hosts = hosts
@@ -72,13 +68,14 @@ class Directory:
         self._seen: dict[str, Enclave] = {}
         self._refresh_at = 0.0
         self._read_at = 0.0
-        self._current: str | None = None
         self._cooling: dict[str, float] = {}
+        self.begin_again()
         survive_forks(self)
 
     def begin_again(self) -> None:
         """Choose anew, under a lock that nobody holds."""
-        self._lock, self._current = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._current: str | None = None
 
     def choose(self, now: float, avoid: Collection[str] = ()) -> Fetching[Enclave]:
         """

@@ -8,19 +8,18 @@ before it passes on.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 from og_integrations.client.call import MAX_ERROR_BYTES, Call
-from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections
+from og_integrations.client.connections import AsyncConnections, SyncConnections
 from og_integrations.client.directory import Directory
-from og_integrations.client.fetching import adrive, afetch, drive, fetch
+from og_integrations.client.driving import adrive, awaited, drive, not_awaitable
+from og_integrations.client.fetching import afetch, fetch
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
 from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
-from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment_flow import Send
-from og_integrations.protocol.signing import Approve, Pause, Sign
+from og_integrations.protocol.effects import Approve, Pause, Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
 T = TypeVar("T")
@@ -45,11 +44,11 @@ class SyncDriver:
             case Send():
                 return self._send(effect)
             case Sign():
-                return plain(self._signer.sign_typed_data(effect.typed_data), "The signer")
+                return not_awaitable(self._signer.sign_typed_data(effect.typed_data), "The signer")
             case Fetch():
-                return self._fetch(effect)
+                return fetch(self._connections, effect, self._call.timeout)
             case Approve():
-                return plain(effect.on_payment(effect.request), "SpendPolicy.on_payment")
+                return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
             case Pause():
                 return time.sleep(effect.seconds)
         raise TypeError(effect)
@@ -69,9 +68,6 @@ class SyncDriver:
                         break
                 reply.close()
         return ReplyHead(reply.status, reply.headers)
-
-    def _fetch(self, effect: Fetch) -> bytes:
-        return fetch(self._connections.get(UNPINNED), effect, self._call.timeout)
 
     def close(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
@@ -98,11 +94,11 @@ class AsyncDriver:
             case Send():
                 return await self._send(effect)
             case Sign():
-                return await _settled(self._signer.sign_typed_data(effect.typed_data))
+                return await awaited(self._signer.sign_typed_data(effect.typed_data))
             case Fetch():
-                return await self._fetch(effect)
+                return await afetch(self._connections, effect, self._call.timeout)
             case Approve():
-                return await _settled(effect.on_payment(effect.request))
+                return await awaited(effect.on_payment(effect.request))
             case Pause():
                 return await asyncio.sleep(effect.seconds)
         raise TypeError(effect)
@@ -122,24 +118,10 @@ class AsyncDriver:
                 await reply.aclose()
         return ReplyHead(reply.status, reply.headers)
 
-    async def _fetch(self, effect: Fetch) -> bytes:
-        return await afetch(await self._connections.get(UNPINNED), effect, self._call.timeout)
-
     async def aclose(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self.reply is not None:
             await self.reply.aclose()
-
-
-def plain(returned: object, whose: str) -> object:
-    """Return what a callback or signer returned. Raises `ConfigurationError` if it has to be awaited."""
-    if isinstance(returned, Awaitable):
-        if isinstance(returned, Coroutine):
-            returned.close()  # or Python warns that it was never awaited
-        raise ConfigurationError(
-            f"{whose} is asynchronous; use the asynchronous methods and client, or a synchronous one."
-        )
-    return returned
 
 
 def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
@@ -150,10 +132,3 @@ def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
         body=call.wire,
         timeout=call.timeout,
     )
-
-
-async def _settled(answer: object) -> object:
-    # As often as it takes: what nobody awaited is true, and would allow a payment.
-    while isinstance(answer, Awaitable):
-        answer = await answer
-    return answer

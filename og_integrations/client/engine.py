@@ -7,7 +7,6 @@ for a stream; both end in `verify_receipt`, and only what it returns becomes an 
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import Any
 from og_integrations.client.call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client.directory import Directory, host_of
 from og_integrations.client.reconciling import OverdueAsker
-from og_integrations.client.recording import collect, wants_exchange
+from og_integrations.client.recording import collect_verified, wants_exchange
 from og_integrations.client.replays import Signatures
 from og_integrations.client.settings import check_seconds, resolve_settings
 from og_integrations.client.shared_books import OwnBook
@@ -30,27 +29,33 @@ from og_integrations.errors import (
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.canonical import APRIL, HASHINGS
-from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject, encode_json
+from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
-from og_integrations.protocol.receipt import Exchange, Trust, verify_receipt
-from og_integrations.protocol.record import build_receipt
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
 from og_integrations.protocol.settlement_mode import SettlementMode, chosen_mode
+from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.strict_json import encode_json
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
+from og_integrations.protocol.verification import Exchange, Trust, verify_receipt
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds to wait for each piece of an answer: no header comes before a model's first token."""
 _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
+"""`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
 
 
 class Engine:
-    """The state of one client: settings, budget, sessions, directory. Safe to share between threads."""
+    """
+    The state of one client: settings, budget, sessions, directory. Safe to share between threads.
+
+    The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
+    """
 
     def __init__(
         self,
@@ -76,9 +81,7 @@ class Engine:
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self._own = OwnBook(self.settings, policy)
-        self.directory = Directory(
-            self.settings, enclave_policy or EnclavePolicy(), threading.Lock(), spread=spread, hosts=policy.hosts
-        )
+        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), spread=spread, hosts=policy.hosts)
         self._signatures = Signatures()
 
     @property
@@ -166,7 +169,6 @@ class Engine:
             model=model_name(model),
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
-            buffered=self.buffered,
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
             created=now(),
             extra_headers=self.default_headers,
@@ -245,12 +247,10 @@ class Engine:
         try:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
-            exc.receipt = build_receipt(progress.record(), verified=verified)
-            collect(progress, exc.receipt)
+            exc.receipt = collect_verified(progress, verified)
             raise
         progress.presentation = shown.presentation
-        receipt = build_receipt(progress.record(), verified=verified)
-        collect(progress, receipt)
+        receipt = collect_verified(progress, verified)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,

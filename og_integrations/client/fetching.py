@@ -1,18 +1,17 @@
 """
-Running generators of effects, and the effect that needs neither call nor wallet: `Fetch`.
+Reading what is public (a registry, a balance, a settlement): the effect that needs neither call nor wallet.
 
-`Reader` is for those who only read (a registry, a balance, a settlement).
+`fetch` performs one `Fetch`, `read` runs a whole flow of them, and a `Reader` does so over connections of its own.
 """
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from og_integrations.client.connections import UNPINNED, SyncConnections
-from og_integrations.client.lent import AsyncLent, Lent
+from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections
+from og_integrations.client.driving import adrive, drive
 from og_integrations.client.rpc import Fetch, Fetching
-from og_integrations.client.transport import AsyncPool, Outgoing, Pool, lost, server_of, translated_errors
+from og_integrations.client.transport import Outgoing, lost, server_of, translated_errors
 from og_integrations.errors import DiscoveryError
 
 T = TypeVar("T")
@@ -21,48 +20,13 @@ FETCH_TIMEOUT = 15.0
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
-    """
-    Run `flow` to its end and return its result: `perform` each effect, hand every outcome back.
-
-    Failures go in by `throw`, so that the flow can clean up; what it raises passes.
-    """
-    try:
-        effect = next(flow)
-        while True:
-            try:
-                outcome = perform(effect)
-            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
-                effect = flow.throw(exc)
-            else:
-                effect = flow.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitable[Any]]) -> T:
-    """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
-    try:
-        effect = next(flow)
-        while True:
-            try:
-                outcome = await perform(effect)
-            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
-                effect = flow.throw(exc)
-            else:
-                effect = flow.send(outcome)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-
-
-def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """
     Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
+    transport = connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
     with translated_errors(server_of(effect.url), pinned=False):
@@ -76,8 +40,9 @@ def fetch(transport: Pool | Lent, effect: Fetch, timeout: float = FETCH_TIMEOUT)
     return _checked(effect, reply.status, body)
 
 
-async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
+    transport = await connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
     with translated_errors(server_of(effect.url), pinned=False):
@@ -89,6 +54,16 @@ async def afetch(transport: AsyncPool | AsyncLent, effect: Fetch, timeout: float
                 if len(body) > MAX_BODY_BYTES:
                     break
     return _checked(effect, reply.status, body)
+
+
+def read(connections: SyncConnections, flow: Fetching[T]) -> T:
+    """Return the result of `flow`; its exceptions pass."""
+    return drive(flow, lambda effect: fetch(connections, effect))
+
+
+async def aread(connections: AsyncConnections, flow: Fetching[T]) -> T:
+    """Return the result of `flow` like `read`."""
+    return await adrive(flow, lambda effect: afetch(connections, effect))
 
 
 def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
@@ -117,7 +92,7 @@ class Reader:
 
     def run(self, flow: Fetching[T]) -> T:
         """Return the result of `flow`. Raises `DiscoveryError`."""
-        return drive(flow, lambda effect: fetch(self._connections.get(UNPINNED), effect))
+        return read(self._connections, flow)
 
     def __enter__(self) -> Self:
         return self

@@ -11,10 +11,10 @@ from og_integrations.client.connections import Borrowed, HttpClient
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import Network
-from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.enclave import EnclavePolicy
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.spend_policy import SpendPolicy
 
 if TYPE_CHECKING:
     import httpx

@@ -9,16 +9,16 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from og_integrations.client.connections import UNPINNED, AsyncConnections
-from og_integrations.client.fetching import Reader, adrive, afetch
-from og_integrations.client.rpc import Fetch, Fetching
+from og_integrations.client.connections import AsyncConnections
+from og_integrations.client.fetching import Reader, aread
+from og_integrations.client.rpc import Fetching
 from og_integrations.client.settings import rpc_url_setting
 from og_integrations.client.settlement import default_node, find_settlement
-from og_integrations.client.signed_payment import read_authorization
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import Settlement
+from og_integrations.protocol.signed_payment import read_authorization
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,8 @@ class Receipt:
         """Return what `settlement` returns."""
         flow = self._find(rpc_url)
         connections = AsyncConnections()
-
-        async def perform(effect: Fetch) -> bytes:
-            return await afetch(await connections.get(UNPINNED), effect)
-
         try:
-            return await adrive(flow, perform)
+            return await aread(connections, flow)
         finally:
             await connections.aclose()
 

@@ -80,7 +80,7 @@ def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fe
 
 
 def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | None:
-    """Return what a node of `network` can be asked about at unix time `now`, None if it is none of that."""
+    """Return the permit of `entry` if a node of `network` can tell its fate at unix time `now`, else None."""
     permit = entry.authorization
     if not isinstance(permit, Permit2Authorization) or permit.chain_id != network.chain_id or not entry.overdue(now):
         return None
@@ -91,7 +91,11 @@ def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | 
 
 
 def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
-    """Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then."""
+    """
+    Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then.
+
+    A `yield from` that looks at the clock before each effect: whoever drives the caller performs them.
+    """
     try:
         effect = next(flow)
         while True:

@@ -22,6 +22,7 @@ from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.verification import VerifiedReceipt
 from og_integrations.protocol.x402 import SESSION, ReplyHead
 
 
@@ -30,12 +31,11 @@ def wants_exchange() -> bool:
     return any(receipts.keep_exchanges for receipts in active_collectors())
 
 
-def collect(progress: Progress, receipt: JsonObject) -> None:
-    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    # None if nobody keeps it.
-    exchange = progress.exchange()
-    for receipts in active_collectors():
-        receipts.add(receipt, exchange)
+def collect_verified(progress: Progress, verified: VerifiedReceipt) -> JsonObject:
+    """Return the receipt of a call whose answer is proven, and hand it to every collector."""
+    receipt = build_receipt(progress.record(), verified=verified)
+    collect(progress, receipt)
+    return receipt
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         if isinstance(exc, OpenGradientError | CancelledError):
             exc.receipt = receipt  # type: ignore[union-attr]
         if isinstance(exc, OpenGradientError):
-            if _is_no_gateways(progress.head):
+            if _came_from_elsewhere(progress.head):
                 exc.blames_enclave = True
             if exc.blames_enclave and progress.enclave is not None:
                 directory.distrust(progress.enclave, time.time())
@@ -64,12 +64,21 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         raise
 
 
-def _is_no_gateways(head: ReplyHead | None) -> bool:
-    """Whether an answer that is not about the request came from something broken, or from someone else."""
-    if head is None or head.status < 500:
-        return head is not None and 300 <= head.status < 400
+def collect(progress: Progress, receipt: JsonObject) -> None:
+    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
+    exchange = progress.exchange()
+    for receipts in active_collectors():
+        receipts.add(receipt, exchange)
+
+
+def _came_from_elsewhere(head: ReplyHead | None) -> bool:
+    """Whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
+    if head is None:
+        return False
+    if 300 <= head.status < 400:
+        return True
     # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
-    return all(name.lower() != SESSION.lower() for name, _ in head.headers)
+    return head.status >= 500 and all(name.lower() != SESSION.lower() for name, _ in head.headers)
 
 
 def _hash_of(call: Call) -> str | None:

@@ -16,8 +16,9 @@ from og_integrations.errors import (
     DiscoveryError,
     MalformedReplyError,
 )
-from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.quoting import shown
+from og_integrations.protocol.strict_json import parse_json_object
 
 T = TypeVar("T")
 

@@ -14,15 +14,17 @@ from og_integrations.client.settings import Settings
 from og_integrations.errors import ConfigurationError
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.account import BudgetStore, MemoryStore
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.sessions import SessionBook
+from og_integrations.protocol.spend_policy import SpendPolicy
 
 
 class _Books:
     """
     The books of this process that may be shared, each with what a client must have in common with it.
 
-    And the accounts in memory, since those of a parent process are not ours.
+    `memories` are the accounts in memory: after a fork those of the parent are not ours. `heirs` maps each of
+    them to the account that replaces it here, None until it is asked for.
     """
 
     def __init__(self) -> None:
@@ -124,4 +126,4 @@ def _new_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> Se
         new_id=lambda: secrets.token_hex(16),
         network=settings.network.identity,
     )
-    return SessionBook(budget, lock=threading.RLock)
+    return SessionBook(budget, threading.RLock())

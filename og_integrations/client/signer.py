@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.canonical import keccak
-from og_integrations.protocol.chat import decode_json
+from og_integrations.protocol.strict_json import decode_json
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 

@@ -31,7 +31,7 @@ class StreamReader:
         self._assembler = StreamAssembler(progress.quotable)
         self._cutter = StopCutter(progress.call.stop)
         pinned = progress.enclave is not None and progress.enclave.pinned
-        self._buffered = progress.call.buffered or progress.call.plan.holds_text or not pinned
+        self._buffered = engine.buffered or progress.call.plan.holds_text or not pinned
         self._shown_chars = 0
 
     def feed(self, data: bytes) -> list[str]:

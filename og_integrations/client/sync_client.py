@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Self, Unpack
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress, SyncApprover, ensure_approval
 from og_integrations.client.approval_plan import Amount
 from og_integrations.client.call import Answer, Call, Progress, check_size
-from og_integrations.client.connections import UNPINNED, SyncConnections
+from og_integrations.client.connections import SyncConnections
 from og_integrations.client.drivers import SyncDriver
+from og_integrations.client.driving import drive
 from og_integrations.client.engine import Engine, lost_body, now
-from og_integrations.client.fetching import drive, fetch
+from og_integrations.client.fetching import read
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
 from og_integrations.client.recording import recorded
@@ -19,7 +20,7 @@ from og_integrations.client.spending import Spending
 from og_integrations.client.stream import StreamReader
 from og_integrations.client.transport import Reply, translated_errors
 from og_integrations.errors import ConnectionLostError, OpenGradientError
-from og_integrations.protocol.budget import Account
+from og_integrations.protocol.account import Account
 from og_integrations.protocol.chat import JsonObject
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ class Client(Spending):
         """
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        approver = SyncApprover(settings, lambda effect: fetch(self._connections.get(UNPINNED), effect), on_progress)
-        return drive(flow, approver.perform)
+        return drive(flow, SyncApprover(settings, self._connections, on_progress).perform)
 
     def reconcile_spending(self) -> Account:
         """
@@ -107,10 +107,7 @@ class Client(Spending):
         what became of it. Calls ask by themselves, about what is overdue, before they raise
         `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
-        drive(
-            reconcile(self.engine.budget, self.engine.settings.network, now()),
-            lambda effect: fetch(self._connections.get(UNPINNED), effect),
-        )
+        read(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
         return self.spent()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@ One HTTP exchange: a request goes out, the head of its answer comes back, the bo
 
 Our own connections are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which
 would let gateways recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less.
-`client.lent` does the same with a user's own httpx client. Failures are httpcore's in both cases;
+`client.httpx_transport` does the same with a user's own httpx client. Failures are httpcore's in both cases;
 `translated_errors` makes them ours.
 """
 

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 from collections.abc import Callable
 
-from og_integrations.devnet.faulting import Events, Fault
+from og_integrations.devnet.fault import Events, Fault
 from og_integrations.devnet.http import Reply
 from og_integrations.devnet.output import Output, StreamEvent
 from og_integrations.protocol.chat import JsonObject, ToolCall

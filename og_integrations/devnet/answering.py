@@ -23,7 +23,7 @@ from og_integrations.devnet.data_settlement import (
     proof_headers,
 )
 from og_integrations.devnet.enclave import EnclaveKeys, Proof
-from og_integrations.devnet.faulting import Events, Trouble
+from og_integrations.devnet.fault import Events, Trouble
 from og_integrations.devnet.forwarding import cannot_be_asked, forwarded, reserialised
 from og_integrations.devnet.http import Reply
 from og_integrations.devnet.journal import Exchange

@@ -3,8 +3,8 @@
 import base64
 import json
 
+from og_integrations.devnet.message_text import text_of
 from og_integrations.devnet.model import ModelRequest
-from og_integrations.devnet.script_text import text_of
 from og_integrations.protocol.chat import JsonObject
 
 DRAWN_IMAGE = (

@@ -13,7 +13,7 @@ import time
 from og_integrations.devnet.data_settlement import HEADER, mode_of
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Answering, Exchange, Journal
-from og_integrations.devnet.script_text import last_user_text
+from og_integrations.devnet.message_text import last_user_text
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject

@@ -20,7 +20,7 @@ from og_integrations.devnet.facilitator import Facilitator, Payment
 from og_integrations.devnet.journal import Settlement
 from og_integrations.devnet.npm import default_folder, fetch_anvil, fetch_permit2
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
-from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.abi import selector
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.permit2 import Permit2Authorization
@@ -46,7 +46,7 @@ _ERRORS = (
 def call_data(function: str, *arguments: object) -> bytes:
     """Return the calldata of `function`, written with its types: `"approve(address,uint256)"`."""
     types = _types(function[function.index("(") + 1 : -1])
-    return keccak(function.encode())[:4] + encode(types, arguments)
+    return selector(function) + encode(types, arguments)
 
 
 def open_evm(network: Network, clock: Clock, folder: Path | None = None) -> "EvmChain":
@@ -205,7 +205,7 @@ def settle_data(authorization: Permit2Authorization, amount: int, signature: str
 
 
 def _revert_of(refused: NodeRefusedError) -> str:
-    names: Mapping[bytes, str] = {keccak(name.encode())[:4]: name for name in _ERRORS}
+    names: Mapping[bytes, str] = {selector(name): name for name in _ERRORS}
     name = names.get(refused.data[:4], "")
     if name.endswith("(uint256)"):
         return name.replace("uint256", str(int.from_bytes(refused.data[4:36], "big")))

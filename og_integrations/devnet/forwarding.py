@@ -3,8 +3,8 @@
 import json
 import math
 
+from og_integrations.devnet.message_text import text_of
 from og_integrations.devnet.model import Family, ModelRequest
-from og_integrations.devnet.script_text import text_of
 from og_integrations.protocol.canonical import APRIL, NEXT
 from og_integrations.protocol.chat import COMPLETION_PATH, JsonObject
 

@@ -7,14 +7,14 @@ from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.data_settlement import mode_of
 from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.entries import NOT_JSON, noted, parsed, watched
-from og_integrations.devnet.faulting import FaultBoard, Trouble
+from og_integrations.devnet.fault import FaultBoard, Trouble
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Exchange, Journal
 from og_integrations.devnet.model import Family
 from og_integrations.devnet.paywall import Paywall
 from og_integrations.devnet.pricing import cost_of, family_of
 from og_integrations.devnet.replies import compact_reply, problem
-from og_integrations.devnet.schema import complaint
+from og_integrations.devnet.request_schema import complaint
 from og_integrations.devnet.sessions import Session
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.canonical import APRIL

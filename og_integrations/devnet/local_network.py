@@ -10,7 +10,7 @@ from og_integrations.devnet.background import BackgroundLoop
 from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.faulting import Fault, FaultBoard
+from og_integrations.devnet.fault import Fault, FaultBoard
 from og_integrations.devnet.faults import find_fault
 from og_integrations.devnet.journal import Journal, Settlement, Stats
 from og_integrations.devnet.judging import gathered, judge

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 
-from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Reply
 from og_integrations.devnet.replies import failed
 from og_integrations.networks import OPG
@@ -39,28 +39,14 @@ def _facilitated_by(facilitator: str | None) -> Callable[[JsonObject], JsonObjec
     return change
 
 
-def _offer_header(change: Callable[[str], list[str]]) -> Callable[[Reply], Reply]:
-    """Return a hook that replaces the PAYMENT-REQUIRED header by any number of others."""
+def _header(name: str, change: Callable[[str], list[str]]) -> Callable[[Reply], Reply]:
+    """Return a hook that replaces the header `name` by any number of others."""
 
     def replace(reply: Reply) -> Reply:
         headers: list[tuple[str, str]] = []
-        for name, value in reply.headers:
-            values = change(value) if name == PAYMENT_REQUIRED else [value]
-            headers += [(name, item) for item in values]
-        reply.headers = headers
-        return reply
-
-    return replace
-
-
-def _session_header(change: Callable[[str], list[str]]) -> Callable[[Reply], Reply]:
-    """Return a hook that replaces the X-Upto-Session header by any number of others."""
-
-    def replace(reply: Reply) -> Reply:
-        headers: list[tuple[str, str]] = []
-        for name, value in reply.headers:
-            values = change(value) if name == SESSION else [value]
-            headers += [(name, item) for item in values]
+        for key, value in reply.headers:
+            values = change(value) if key == name else [value]
+            headers += [(key, item) for item in values]
         reply.headers = headers
         return reply
 
@@ -104,18 +90,22 @@ PAYMENT_FAULTS = (
     Fault(
         name="garbage_offer",
         about="PAYMENT-REQUIRED is not base64",
-        offer_reply=_offer_header(lambda _: ["!!!notbase64"]),
+        offer_reply=_header(PAYMENT_REQUIRED, lambda _: ["!!!notbase64"]),
     ),
     Fault(
         name="duplicate_offer",
         about="PAYMENT-REQUIRED comes twice",
-        offer_reply=_offer_header(lambda value: [value, value]),
+        offer_reply=_header(PAYMENT_REQUIRED, lambda value: [value, value]),
     ),
-    Fault(name="missing_offer", about="the 402 has no PAYMENT-REQUIRED", offer_reply=_offer_header(lambda _: [])),
+    Fault(
+        name="missing_offer",
+        about="the 402 has no PAYMENT-REQUIRED",
+        offer_reply=_header(PAYMENT_REQUIRED, lambda _: []),
+    ),
     Fault(
         name="giant_offer",
         about="PAYMENT-REQUIRED has 90 kB",
-        offer_reply=_offer_header(lambda value: [value + "A" * 90_000]),
+        offer_reply=_header(PAYMENT_REQUIRED, lambda value: [value + "A" * 90_000]),
     ),
     Fault(
         name="second_402",
@@ -138,19 +128,19 @@ PAYMENT_FAULTS = (
         name="missing_session",
         spoils=False,
         about="the paid answer has no session",
-        reply=_session_header(lambda _: []),
+        reply=_header(SESSION, lambda _: []),
     ),
     Fault(
         name="duplicate_session",
         spoils=False,
         about="the paid answer has two sessions",
-        reply=_session_header(lambda value: [value, value[::-1]]),
+        reply=_header(SESSION, lambda value: [value, value[::-1]]),
     ),
     Fault(
         name="foreign_session",
         about="the paid answer names a session that nobody opened",
         spoils=False,
-        reply=_session_header(lambda _: [_FOREIGN_SESSION]),
+        reply=_header(SESSION, lambda _: [_FOREIGN_SESSION]),
     ),
     Fault(
         name="stolen_session",
@@ -162,6 +152,6 @@ PAYMENT_FAULTS = (
         name="malformed_session",
         spoils=False,
         about="the session id is not a token",
-        reply=_session_header(lambda value: [value + " ; ¿"]),
+        reply=_header(SESSION, lambda value: [value + " ; ¿"]),
     ),
 )

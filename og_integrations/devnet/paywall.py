@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.facilitator import Facilitator, Payment
-from og_integrations.devnet.faulting import Trouble
+from og_integrations.devnet.fault import Trouble
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import AuthorizationSeen, Charge, Exchange, Journal
 from og_integrations.devnet.offer import browser_reply, expired_reply, offer, offer_reply, wants_browser_page

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 
-from og_integrations.devnet.faulting import Events
+from og_integrations.devnet.fault import Events
 from og_integrations.devnet.http import Reply
 from og_integrations.protocol.chat import JsonObject
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from og_integrations.devnet.chain import Chain
 from og_integrations.devnet.entries import watched
-from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Encounter, Journal
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.abi import selector, uint_word
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.registry import SELECTORS, encode_enclave, encode_enclaves
@@ -112,15 +112,15 @@ class Node:
             return encode_enclave(chain.enclave(_tee_id(data)) or _NOBODY)
 
         def active(data: bytes) -> bytes:
-            return _word(any(item.tee_id == _tee_id(data) for item in chain.active_enclaves(0)))
+            return uint_word(any(item.tee_id == _tee_id(data) for item in chain.active_enclaves(0)))
 
         def enabled(data: bytes) -> bytes:
             found = chain.enclave(_tee_id(data))
-            return _word(found is not None and found.enabled)
+            return uint_word(found is not None and found.enabled)
 
         def ids(data: bytes) -> bytes:
             found = [item for item in chain.enclaves if item.tee_type == _int(data)]
-            return _word(32) + _word(len(found)) + b"".join(bytes.fromhex(item.tee_id[2:]) for item in found)
+            return uint_word(32) + uint_word(len(found)) + b"".join(bytes.fromhex(item.tee_id[2:]) for item in found)
 
         chain = self._chain
         views = {
@@ -140,29 +140,21 @@ class Node:
 
         def allowance(data: bytes) -> bytes:
             owner, spender = _word_address(data, 0), _word_address(data, 1)
-            return _word(chain.allowance(owner) if spender == PERMIT2_ADDRESS.lower() else 0)
+            return uint_word(chain.allowance(owner) if spender == PERMIT2_ADDRESS.lower() else 0)
 
         return {
-            _selector("balanceOf(address)"): lambda data: _word(chain.balance(_word_address(data, 0))),
-            _selector("allowance(address,address)"): allowance,
-            _selector("decimals()"): lambda _: _word(18),
-            _selector("symbol()"): lambda _: _word(32) + _word(3) + b"OPG".ljust(32, b"\0"),
-            _selector("name()"): lambda _: _word(32) + _word(12) + b"OpenGradient".ljust(32, b"\0"),
+            selector("balanceOf(address)"): lambda data: uint_word(chain.balance(_word_address(data, 0))),
+            selector("allowance(address,address)"): allowance,
+            selector("decimals()"): lambda _: uint_word(18),
+            selector("symbol()"): lambda _: uint_word(32) + uint_word(3) + b"OPG".ljust(32, b"\0"),
+            selector("name()"): lambda _: uint_word(32) + uint_word(12) + b"OpenGradient".ljust(32, b"\0"),
         }
 
     def _permit2_views(self) -> dict[bytes, Callable[[bytes], bytes]]:
         def bitmap(data: bytes) -> bytes:
-            return _word(self._chain.nonce_bitmap(_word_address(data, 0), _int(data, 1)))
+            return uint_word(self._chain.nonce_bitmap(_word_address(data, 0), _int(data, 1)))
 
-        return {_selector("nonceBitmap(address,uint256)"): bitmap}
-
-
-def _selector(signature: str) -> bytes:
-    return keccak(signature.encode())[:4]
-
-
-def _word(value: int) -> bytes:
-    return int(value).to_bytes(32, "big")
+        return {selector("nonceBitmap(address,uint256)"): bitmap}
 
 
 def _argument(data: bytes, index: int) -> bytes:

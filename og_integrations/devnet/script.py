@@ -25,9 +25,9 @@ import re
 from dataclasses import dataclass
 
 from og_integrations.devnet.attachments import DRAWN_IMAGE, described, received
-from og_integrations.devnet.instances import Filler, Hints
+from og_integrations.devnet.message_text import last_user_text, text_of
 from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest
-from og_integrations.devnet.script_text import last_user_text, text_of
+from og_integrations.devnet.schema_filler import Filler, Hints
 from og_integrations.models import model_info
 from og_integrations.protocol.chat import JsonObject, Usage
 

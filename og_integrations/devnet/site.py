@@ -10,7 +10,7 @@ from og_integrations.devnet.chain import Chain
 from og_integrations.devnet.data_settlement import DataSettler
 from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet.facilitator import Facilitator
-from og_integrations.devnet.faulting import FaultBoard
+from og_integrations.devnet.fault import FaultBoard
 from og_integrations.devnet.gateway import Gateway
 from og_integrations.devnet.journal import Encounter, Journal
 from og_integrations.devnet.model import Model

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from og_integrations.devnet.faulting import Events, Fault
+from og_integrations.devnet.fault import Events, Fault
 from og_integrations.devnet.output import END_OF_STREAM, StreamEvent
 
 _ERROR = StreamEvent({"error": "Stream processing failed"})

@@ -3,8 +3,9 @@
 import dataclasses
 
 from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.devnet.faulting import Fault
-from og_integrations.devnet.http import Channel, Pieces, Reply
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.http import Reply
+from og_integrations.devnet.wire_faults import stall_first
 from og_integrations.protocol.enclave import DEBUG_PCR_HASH, Enclave
 
 _DAY = 24 * 60 * 60
@@ -49,11 +50,6 @@ def _text(status: int, body: bytes) -> Reply:
     return Reply(status=status, headers=[("Content-Type", "text/html")], body=body)
 
 
-async def _silence(_pieces: Pieces, channel: Channel) -> Pieces:
-    await channel.stall()
-    yield  # makes this a generator
-
-
 TRUST_FAULTS = (
     Fault(
         name="wrong_certificate",
@@ -83,5 +79,5 @@ TRUST_FAULTS = (
     Fault(name="dead_endpoint", about="nobody listens where the registry says", registry=_unreachable),
     Fault(name="dead_registry", about="the node answers 503", rpc=lambda: _text(503, b"no healthy upstream")),
     Fault(name="garbage_registry", about="the node answers HTML", rpc=lambda: _text(200, b"<html></html>")),
-    Fault(name="silent_registry", about="the node never answers", rpc=lambda: Reply(status=200, wire=_silence)),
+    Fault(name="silent_registry", about="the node never answers", rpc=lambda: Reply(status=200, wire=stall_first)),
 )

@@ -12,11 +12,12 @@ from typing import Any
 
 import httpx
 
+from og_integrations.devnet.message_text import text_of
 from og_integrations.devnet.model import Answer, ModelCall, ModelRequest, ProviderFailedError
-from og_integrations.devnet.script_text import text_of
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chat import JsonObject, Usage, decode_json
+from og_integrations.protocol.chat import JsonObject, Usage
 from og_integrations.protocol.sse import DONE, SSEDecoder
+from og_integrations.protocol.strict_json import decode_json
 
 TIMEOUT_SECONDS = 120.0
 _LOG = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import functools
 import gzip
 from collections.abc import Callable
 
-from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply, WireFault
 
 _GIANT_HEADER_BYTES = 512 * 1024
@@ -27,7 +27,8 @@ def _with_line(line: bytes) -> WireFault:
     return _head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
 
 
-async def _stall_first(_pieces: Pieces, channel: Channel) -> Pieces:
+async def stall_first(_pieces: Pieces, channel: Channel) -> Pieces:
+    """Send nothing at all."""
     await channel.stall()
     yield  # makes this a generator
 
@@ -154,9 +155,9 @@ async def _late(pieces: Pieces, _channel: Channel) -> Pieces:
 
 WIRE_FAULTS = (
     Fault(name="slow_answer", about="the answer begins 0.1 s late", spoils=False, wire=_late),
-    Fault(name="stall_offer", about="the 402 never comes", offer_wire=_stall_first),
+    Fault(name="stall_offer", about="the 402 never comes", offer_wire=stall_first),
     Fault(name="cut_offer", about="the connection ends instead of the 402", offer_wire=_cut_first),
-    Fault(name="stall_after_payment", about="no byte of the answer comes after paying", wire=_stall_first),
+    Fault(name="stall_after_payment", about="no byte of the answer comes after paying", wire=stall_first),
     Fault(name="stall_mid_head", about="half of the answer's head comes", wire=_stall_in_head),
     Fault(name="stall_mid_body", about="half of the answer's body (or first event) comes", wire=_stall_in_body),
     Fault(

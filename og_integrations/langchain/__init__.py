@@ -11,6 +11,19 @@ print(answer.text, answer.response_metadata["opengradient"]["status"], receipts.
 ```
 
 Needs `pip install "og-integrations[langchain]"`.
+
+| file | what is in it |
+| --- | --- |
+| `chat_model`, `completion_model` | the two models |
+| `params`, `options`, `wallet` | their fields, the same for type checkers, and what the wallet's owner can ask |
+| `engines` | wallet, budget and connections, which all copies of a model share |
+| `arguments`, `calls` | names of arguments, ours and others'; what one call asks for |
+| `messages`, `tools` | LangChain -> the wire |
+| `outputs`, `blocks` | answers -> LangChain: messages, and their standard content blocks |
+| `structured`, `parsing` | `with_structured_output`, and reading what comes |
+| `errors` | each error also as a `ModelError`, with what may be retried |
+| `callbacks`, `spans` | receipts for people; receipts for traces |
+| `profile`, `plain`, `registration` | what a model can do; settings as plain JSON; `init_chat_model` |
 """
 
 try:

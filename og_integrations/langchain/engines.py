@@ -15,7 +15,7 @@ from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client
-    from og_integrations.protocol.budget import BudgetStore
+    from og_integrations.protocol.account import BudgetStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class Engines:
     def _connect(self, options: dict[str, Any], http_client: Any, http_async_client: Any) -> Clients:
         from og_integrations.client import AsyncClient, Client, Engine
         from og_integrations.client.settings import resolve_settings
-        from og_integrations.protocol.budget import MemoryStore, SpendPolicy
+        from og_integrations.protocol.account import MemoryStore
+        from og_integrations.protocol.spend_policy import SpendPolicy
 
         wallet = {name: options[name] for name in ("private_key", "signer", "network")}
         signer = resolve_settings(**wallet).signer

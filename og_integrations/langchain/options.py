@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from og_integrations.client.signer import Signer
     from og_integrations.langchain.engines import Engines
     from og_integrations.networks import Network
-    from og_integrations.protocol.budget import SpendPolicy
     from og_integrations.protocol.enclave import EnclavePolicy
+    from og_integrations.protocol.spend_policy import SpendPolicy
 
 
 class OwnOptions(TypedDict, total=False):

@@ -33,8 +33,9 @@ RECEIPT_KEY = "opengradient"
 def chat_result(answer: "Answer") -> ChatResult:
     """Return a whole answer."""
     calls, invalid = _tool_calls(answer.tool_calls)
+    pictures = _pictures(answer.images)
     message = AIMessage(
-        content=[answer.text, *pictures] if (pictures := _pictures(answer.images)) else answer.text,
+        content=[answer.text, *pictures] if pictures else answer.text,
         tool_calls=calls,
         invalid_tool_calls=invalid,
         additional_kwargs=_reasoning(answer),

@@ -144,7 +144,7 @@ class ModelParams(Serializable):
     @field_validator("spend_policy", mode="after")
     @classmethod
     def _check_spend_policy(cls, value: Any) -> Any:
-        from og_integrations.protocol.budget import SpendPolicy
+        from og_integrations.protocol.spend_policy import SpendPolicy
 
         return None if value is None else SpendPolicy.of(value)
 

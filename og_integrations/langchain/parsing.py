@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from typing_extensions import override
 
 from og_integrations.langchain.blocks import unmarked
-from og_integrations.protocol.chat import decode_answer
+from og_integrations.protocol.strict_json import decode_answer
 
 
 class StructuredParser(JsonOutputParser):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from og_integrations.networks import Network
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.budget import SpendPolicy
     from og_integrations.protocol.enclave import EnclavePolicy
+    from og_integrations.protocol.spend_policy import SpendPolicy
 
 
 def plain_settings(

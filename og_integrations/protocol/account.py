@@ -93,14 +93,15 @@ class Account:
         """Return the account with `entry` in it, as of unix time `now`."""
         if entry.state is HoldState.RELEASED:
             return self
+        amount = entry.amount
         return replace(
             self,
-            authorized=self.authorized + entry.amount,
-            settled=self.settled + entry.amount * entry.explained,
-            in_doubt=self.in_doubt + entry.amount * (entry.state is HoldState.IN_DOUBT),
+            authorized=self.authorized + amount,
+            settled=self.settled + (amount if entry.explained else 0),
+            in_doubt=self.in_doubt + (amount if entry.state is HoldState.IN_DOUBT else 0),
             # Times are whole seconds: without equality, a window would be up to a second short.
-            last_hour=self.last_hour + entry.amount * (entry.at >= now - HOUR),
-            last_day=self.last_day + entry.amount * (entry.at >= now - DAY),
+            last_hour=self.last_hour + (amount if entry.at >= now - HOUR else 0),
+            last_day=self.last_day + (amount if entry.at >= now - DAY else 0),
         )
 
     def counted(self, limit: str) -> int:
@@ -234,6 +235,5 @@ def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
 
 def folded(sums: Account, entry: Entry) -> Account:
     """Return `sums` with one more entry of which only the amount matters."""
-    return replace(
-        sums, authorized=sums.authorized + entry.amount, settled=sums.settled + entry.amount * entry.explained
-    )
+    settled = entry.amount if entry.explained else 0
+    return replace(sums, authorized=sums.authorized + entry.amount, settled=sums.settled + settled)

@@ -15,8 +15,8 @@ from og_integrations.protocol.chat import (
     TeeProof,
     ToolCall,
     Usage,
-    decode_json,
 )
+from og_integrations.protocol.strict_json import parse_json_object
 
 _SETTLEMENT_KEYS = (
     "data_settlement_success",
@@ -27,24 +27,6 @@ _SETTLEMENT_KEYS = (
     "settlement_job_id",
     "settlement_queue_nonce",
 )
-
-
-def shown(text: str, limit: int) -> str:
-    """Return a stranger's `text` as it may stand in a message: short, on one line, without terminal escapes."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
-
-
-def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> JsonObject:
-    """Decode `body` as one JSON object, see `decode_json`. Raises `MalformedReplyError`, naming `what`."""
-    try:
-        value = decode_json(body, unique=unique)
-    except ValueError as exc:
-        raise MalformedReplyError(
-            f"{what} is not JSON; expected an object that names nothing twice, got {len(body)} bytes of something else."
-        ) from exc
-    if not isinstance(value, dict):
-        raise MalformedReplyError(f"{what} is a JSON {type(value).__name__}, expected an object.")
-    return value
 
 
 def parse_completion(path: str, body: bytes | str) -> Completion:

@@ -11,17 +11,11 @@ from dataclasses import dataclass, field
 from io import StringIO
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError
-from og_integrations.protocol.answer import (
-    build_completion,
-    list_of,
-    only_choice,
-    parse_json_object,
-    reasoning_of,
-    text_of,
-)
+from og_integrations.protocol.answer import build_completion, list_of, only_choice, reasoning_of, text_of
 from og_integrations.protocol.chat import Completion, Delta, JsonObject, ToolCall, ToolCallDelta
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.sse import DONE
+from og_integrations.protocol.strict_json import parse_json_object
 
 MAX_ANSWER_CHARS = 64 * 1024 * 1024
 """A stream that goes on past this is an attack on our memory, not an answer."""
@@ -69,9 +63,10 @@ class StreamAssembler:
         chunk = parse_json_object(event, "A stream event")
         if "error" in chunk:
             reason = self._quote(chunk["error"])
+            said = f" ({reason})" if reason else ""
             failed = StreamFailedError(
-                f"The gateway reported a failure in the middle of the stream{reason and f' ({reason})'}. What came so "
-                "far is not an answer and was not charged; ask again."
+                f"The gateway reported a failure in the middle of the stream{said}. What came so far is not an answer "
+                "and was not charged; ask again."
             )
             failed.partial_text = self.text
             raise failed

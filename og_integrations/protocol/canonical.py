@@ -175,8 +175,10 @@ def _assistant(message: Mapping[str, Any]) -> JsonObject:
                 for call in calls
             ]
         except (AttributeError, KeyError, TypeError) as exc:
-            raise InvalidRequestError("An assistant message holds a tool call that is not of the form "
-                                      '{"id", "type", "function": {"name", "arguments"}}.') from exc  # fmt: skip
+            raise InvalidRequestError(
+                "An assistant message holds a tool call that is not of the form "
+                '{"id", "type", "function": {"name", "arguments"}}.'
+            ) from exc
     return rebuilt
 
 

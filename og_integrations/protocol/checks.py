@@ -1,5 +1,5 @@
 """
-Verdicts: the ids of all checks, and the log that collects them (see `receipt`).
+Verdicts: the ids of all checks, and the log that collects them (see `verification`).
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
 from og_integrations.errors import EnclaveRejectedError
-from og_integrations.protocol.answer import shown
 from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.quoting import shown
 
 ZERO_ADDRESS = "0x" + "00" * 20
 DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"
@@ -37,9 +37,9 @@ def tee_id_of(public_key: bytes) -> str:
     return "0x" + keccak(public_key).hex()
 
 
-def normalize_tee_id(tee_id: str) -> str:
-    """Return `tee_id` in lower case with 0x: the registry, web3 and the gateway spell it differently."""
-    lowered = tee_id.lower()
+def normalize_hash(text: str) -> str:
+    """Return an enclave id or PCR hash in lower case with 0x: registry, web3 and gateway spell them differently."""
+    lowered = text.lower()
     return lowered if lowered.startswith("0x") else "0x" + lowered
 
 
@@ -114,9 +114,9 @@ class EnclavePolicy:
 
     def __post_init__(self) -> None:
         if self.allowed_pcr_hashes is not None:
-            object.__setattr__(self, "_pcr_hashes", frozenset(map(normalize_tee_id, self.allowed_pcr_hashes)))
+            object.__setattr__(self, "_pcr_hashes", frozenset(map(normalize_hash, self.allowed_pcr_hashes)))
         if self.allowed_tee_ids is not None:
-            object.__setattr__(self, "_tee_ids", frozenset(map(normalize_tee_id, self.allowed_tee_ids)))
+            object.__setattr__(self, "_tee_ids", frozenset(map(normalize_hash, self.allowed_tee_ids)))
 
     def check(self, enclave: Enclave) -> None:
         """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
@@ -131,11 +131,11 @@ class EnclavePolicy:
             )
         if not enclave.enabled:
             raise EnclaveRejectedError(f"Enclave {enclave.tee_id} is disabled in the registry.")
-        if normalize_tee_id(enclave.pcr_hash) == DEBUG_PCR_HASH:
+        if normalize_hash(enclave.pcr_hash) == DEBUG_PCR_HASH:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} runs in debug mode (all-zero PCRs): its operator can read prompts."
             )
-        if self._pcr_hashes is not None and normalize_tee_id(enclave.pcr_hash) not in self._pcr_hashes:
+        if self._pcr_hashes is not None and normalize_hash(enclave.pcr_hash) not in self._pcr_hashes:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} runs code with pcr_hash {enclave.pcr_hash or 'unknown'}, expected "
                 f"one of {len(self._pcr_hashes)} in EnclavePolicy.allowed_pcr_hashes."

@@ -26,12 +26,8 @@ class Payees:
         """Raise `PayeeRefusedError` if the offer `requirement` pays, or lets settle, somebody else."""
         if policy.pay_to is None:
             self._check_payee(requirement, route)
-        facilitator, known = requirement.facilitator, self._settled_by.get(route.network)
-        if policy.facilitators is None and facilitator is not None and known not in (None, facilitator.lower()):
-            raise PayeeRefusedError(
-                f"The gateway {route.host} asks for facilitator {facilitator}, but earlier payments on {route.network} "
-                f"went through {known}. Nothing was signed. If both are right, allow both in SpendPolicy.facilitators."
-            )
+        if policy.facilitators is None:
+            self._check_facilitator(requirement, route)
 
     def remember(self, requirement: Requirement, route: Route) -> None:
         """A gateway took a payment for `requirement`."""
@@ -48,8 +44,18 @@ class Payees:
                     f"{sorted(route.payees)}: the registry's payment addresses. Nothing was signed. If you trust it, "
                     "allow it in SpendPolicy.pay_to."
                 )
-        elif (known := self._paid.get(route.tee_id)) not in (None, offered):
+            return
+        known = self._paid.get(route.tee_id)
+        if known is not None and known != offered:
             raise PayeeRefusedError(
                 f"The gateway {route.host} asks for payTo {requirement.pay_to}, but was paid at {known} before. "
                 "Nothing was signed. If both are right, allow both in SpendPolicy.pay_to."
+            )
+
+    def _check_facilitator(self, requirement: Requirement, route: Route) -> None:
+        offered, known = requirement.facilitator, self._settled_by.get(route.network)
+        if offered is not None and known is not None and known != offered.lower():
+            raise PayeeRefusedError(
+                f"The gateway {route.host} asks for facilitator {offered}, but earlier payments on {route.network} "
+                f"went through {known}. Nothing was signed. If both are right, allow both in SpendPolicy.facilitators."
             )

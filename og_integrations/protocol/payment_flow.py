@@ -12,7 +12,7 @@ Rule 4: the kill switch is looked at before anything is signed, and before anyth
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from og_integrations.errors import (
@@ -25,10 +25,12 @@ from og_integrations.errors import (
     PaymentRefusedError,
     ReadTimeoutError,
 )
+from og_integrations.protocol.effects import Effect, Send
 from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.reclaiming import AskChain, claim
-from og_integrations.protocol.sessions import Grant, Route, SessionBook
-from og_integrations.protocol.signing import Approve, Pause, Sign, get_signed
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import Grant, SessionBook
+from og_integrations.protocol.signing import get_signed
 from og_integrations.protocol.x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
@@ -39,16 +41,6 @@ from og_integrations.protocol.x402 import (
     parse_session,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
-
-    route: Route
-    headers: Mapping[str, str] = field(repr=False)
-
-
-Effect = Send | Sign | Approve | Pause
 Flow = Generator[Effect, Any, "Paid"]
 
 
@@ -109,7 +101,7 @@ def payment_flow(
         if head is not None:
             return Paid(head, grant)
         if made:
-            _refuse_second(route)
+            _refuse(route, "the session that this payment opened ended before the request was served")
         # The session was over before this request was looked at: ask again, as for a first call.
         grant = wallet.book.join(route, wallet.clock())
 
@@ -231,7 +223,3 @@ def _refuse(route: Route, reason: str) -> NoReturn:
     )
     error.reason = reason
     raise error
-
-
-def _refuse_second(route: Route) -> NoReturn:
-    _refuse(route, "the session that this payment opened ended before the request was served")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.abi import address_word, uint_word
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.chat import JsonObject
 
@@ -76,21 +77,12 @@ class Permit2Authorization:
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message, as wallets and `eth_account` take it."""
-        witness: JsonObject = {
-            "to": self.pay_to,
-            "facilitator": self.facilitator,
-            "validAfter": self.valid_after,
-        }
-        fields: tuple[str, ...] = _UPTO_WITNESS_FIELDS
-        if self.facilitator is None:
-            del witness["facilitator"]
-            fields = _EXACT_WITNESS_FIELDS
         return {
             "types": {
                 "EIP712Domain": _named(_DOMAIN_FIELDS),
                 "PermitWitnessTransferFrom": _named(_PERMIT_FIELDS),
                 "TokenPermissions": _named(_PERMISSIONS_FIELDS),
-                "Witness": _named(fields),
+                "Witness": _named(self._witness_fields),
             },
             "primaryType": "PermitWitnessTransferFrom",
             "domain": {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
@@ -99,45 +91,35 @@ class Permit2Authorization:
                 "spender": self.spender,
                 "nonce": self.nonce,
                 "deadline": self.deadline,
-                "witness": witness,
+                "witness": self._witness() | {"validAfter": self.valid_after},
             },
         }
 
     def digest(self) -> bytes:
         """Return the 32 bytes that are signed."""
         permissions_type = _type("TokenPermissions", _PERMISSIONS_FIELDS)
-        if self.facilitator is None:
-            witness_type = _type("Witness", _EXACT_WITNESS_FIELDS)
-            witness: tuple[bytes, ...] = (_address(self.pay_to), _uint(self.valid_after))
-        else:
-            witness_type = _type("Witness", _UPTO_WITNESS_FIELDS)
-            witness = (_address(self.pay_to), _address(self.facilitator), _uint(self.valid_after))
+        witness_type = _type("Witness", self._witness_fields)
+        facilitator = () if self.facilitator is None else (address_word(self.facilitator),)
+        witness = (address_word(self.pay_to), *facilitator, uint_word(self.valid_after))
         permit_type = _type("PermitWitnessTransferFrom", _PERMIT_FIELDS) + permissions_type + witness_type
         permit = _struct(
             permit_type,
-            _struct(permissions_type, _address(self.token), _uint(self.amount)),
-            _address(self.spender),
-            _uint(self.nonce),
-            _uint(self.deadline),
+            _struct(permissions_type, address_word(self.token), uint_word(self.amount)),
+            address_word(self.spender),
+            uint_word(self.nonce),
+            uint_word(self.deadline),
             _struct(witness_type, *witness),
         )
         domain = _struct(
             _type("EIP712Domain", _DOMAIN_FIELDS),
             keccak(b"Permit2"),
-            _uint(self.chain_id),
-            _address(PERMIT2_ADDRESS),
+            uint_word(self.chain_id),
+            address_word(PERMIT2_ADDRESS),
         )
         return keccak(b"\x19\x01" + domain + permit)
 
     def payload(self, signature: str) -> JsonObject:
         """Return the `payload` of a PAYMENT-SIGNATURE header: all numbers as decimal text."""
-        witness: JsonObject = {
-            "to": self.pay_to,
-            "facilitator": self.facilitator,
-            "validAfter": str(self.valid_after),
-        }
-        if self.facilitator is None:
-            del witness["facilitator"]
         return {
             "permit2Authorization": {
                 "from": self.payer,
@@ -145,10 +127,18 @@ class Permit2Authorization:
                 "spender": self.spender,
                 "nonce": str(self.nonce),
                 "deadline": str(self.deadline),
-                "witness": witness,
+                "witness": self._witness() | {"validAfter": str(self.valid_after)},
             },
             "signature": signature,
         }
+
+    @property
+    def _witness_fields(self) -> tuple[str, ...]:
+        return _EXACT_WITNESS_FIELDS if self.facilitator is None else _UPTO_WITNESS_FIELDS
+
+    def _witness(self) -> JsonObject:
+        """Return the addresses of the witness, in the order in which they are signed and sent."""
+        return {"to": self.pay_to} | ({} if self.facilitator is None else {"facilitator": self.facilitator})
 
     @classmethod
     def from_payload(cls, payload: JsonObject, chain_id: int) -> "Permit2Authorization":
@@ -211,7 +201,7 @@ class Eip3009Authorization:
                 "value": self.amount,
                 "validAfter": self.valid_after,
                 "validBefore": self.deadline,
-                "nonce": _uint(self.nonce),
+                "nonce": uint_word(self.nonce),
             },
         }
 
@@ -219,19 +209,19 @@ class Eip3009Authorization:
         """Return the 32 bytes that are signed."""
         transfer = _struct(
             _type("TransferWithAuthorization", _TRANSFER_FIELDS),
-            _address(self.payer),
-            _address(self.pay_to),
-            _uint(self.amount),
-            _uint(self.valid_after),
-            _uint(self.deadline),
-            _uint(self.nonce),
+            address_word(self.payer),
+            address_word(self.pay_to),
+            uint_word(self.amount),
+            uint_word(self.valid_after),
+            uint_word(self.deadline),
+            uint_word(self.nonce),
         )
         domain = _struct(
             _type("EIP712Domain", _VERSIONED_DOMAIN_FIELDS),
             keccak(self.token_name.encode()),
             keccak(self.token_version.encode()),
-            _uint(self.chain_id),
-            _address(self.token),
+            uint_word(self.chain_id),
+            address_word(self.token),
         )
         return keccak(b"\x19\x01" + domain + transfer)
 
@@ -244,7 +234,7 @@ class Eip3009Authorization:
                 "value": str(self.amount),
                 "validAfter": str(self.valid_after),
                 "validBefore": str(self.deadline),
-                "nonce": "0x" + _uint(self.nonce).hex(),
+                "nonce": "0x" + uint_word(self.nonce).hex(),
             },
             "signature": signature,
         }
@@ -270,11 +260,3 @@ def _type(name: str, fields: tuple[str, ...]) -> bytes:
 
 def _struct(type_text: bytes, *words: bytes) -> bytes:
     return keccak(keccak(type_text) + b"".join(words))
-
-
-def _uint(value: int) -> bytes:
-    return value.to_bytes(32, "big")
-
-
-def _address(address: str) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])

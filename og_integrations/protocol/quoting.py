@@ -1,14 +1,14 @@
 """
-What a gateway says about a refusal, as far as a message may repeat it.
+What strangers (gateways, nodes, operators) say, as far as a message of ours may repeat it.
 
-Messages end in logs and traces. The real gateway's 400 quotes the whole prompt (PROTOCOL §2), and a
-hostile one could quote the payment or the session with which it was asked.
+`shown` makes any of it harmless to print; `quotable` also leaves out what could be a secret. Messages end in
+logs and traces. The real gateway's 400 quotes the whole prompt (PROTOCOL §2), and a hostile one could quote
+the payment or the session with which it was asked.
 """
 
 import re
 from collections.abc import Iterable
 
-from og_integrations.protocol.answer import shown
 from og_integrations.protocol.chat import JsonObject
 
 MAX_QUOTED_CHARS = 200
@@ -40,6 +40,11 @@ KNOWN = (
 _KNOWN = re.compile("|".join(map(re.escape, KNOWN)))
 _TOKEN = re.compile(r"[A-Za-z0-9+/=]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})|\\[nrt]?|&(?:quot|apos|amp|lt|gt|#\d+);")
+
+
+def shown(text: str, limit: int) -> str:
+    """Return a stranger's `text` as it may stand in a message: short, on one line, without terminal escapes."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
 
 
 def quotable(reason: object, secrets: Iterable[str] = ()) -> str:
@@ -78,11 +83,13 @@ def texts_of(request: JsonObject) -> list[str]:
 
 def _quotes(piece: str, texts: list[str]) -> bool:
     windows = {piece[at : at + WINDOW] for at in range(len(piece) - WINDOW + 1)}
-    return any(
-        text in piece if len(text) < WINDOW else any(window in text for window in windows)
-        for text in texts
-        if len(text) >= LEAST
-    )
+    for text in texts:
+        if len(text) >= WINDOW:
+            if any(window in text for window in windows):
+                return True
+        elif len(text) >= LEAST and text in piece:
+            return True
+    return False
 
 
 def _squashed(text: str) -> str:

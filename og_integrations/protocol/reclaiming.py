@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
 from og_integrations.protocol.account import Entry
 from og_integrations.protocol.budget import Budget
-from og_integrations.protocol.signing import Pause
+from og_integrations.protocol.effects import Pause
 
 T = TypeVar("T")
 ASKING_POLL = 0.02

@@ -17,10 +17,10 @@ from og_integrations.protocol.canonical import NEXT, has_attachments
 from og_integrations.protocol.chat import Completion, JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.permit2 import Authorization, Permit2Authorization
-from og_integrations.protocol.receipt import VerifiedReceipt
+from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.verification import VerifiedReceipt
 from og_integrations.protocol.x402 import (
     PAYMENT_RESPONSE,
     PROCESSING_HASH,
@@ -38,9 +38,6 @@ RECEIPT_KEY = "opengradient"
 OWN_HASH = "eip712"
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
-
-FLAT_KEYS = ("payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee_timestamp")
-"""What the published adapter's users look for; see `flat_fields`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,9 @@ def build_receipt(
 ) -> JsonObject:
     """Return the receipt of a call; its status is "verified" only with a `VerifiedReceipt`."""
     proof = verified.proof if verified is not None else None
-    payment = _payment(record, verified.exchange.completion if verified is not None else None) if record.grant else None
+    payment = None
+    if record.grant is not None:
+        payment = _payment(record, record.grant, verified.exchange.completion if verified is not None else None)
     return {
         "version": RECEIPT_VERSION,
         "status": "verified" if verified is not None else "unverified",
@@ -121,29 +120,6 @@ def flat_fields(receipt: JsonObject) -> JsonObject:
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
 
 
-def authorization_of(receipt: JsonObject) -> Permit2Authorization:
-    """
-    Rebuild the signed Permit2 authorization from a receipt alone; its `digest` is the payment hash.
-
-    Raises `ValueError` if the receipt holds no Permit2 payment.
-    """
-    payment = receipt.get("payment") or {}
-    if not payment.get("spender"):
-        raise ValueError("The receipt holds no Permit2 payment.")
-    return Permit2Authorization(
-        chain_id=int(payment["network"].removeprefix("eip155:")),
-        payer=payment["payer"],
-        token=payment["asset"],
-        amount=int(payment["max_amount"]),
-        spender=payment["spender"],
-        nonce=int(payment["nonce"]),
-        deadline=int(payment["deadline"]),
-        pay_to=payment["pay_to"],
-        facilitator=payment["facilitator"],
-        valid_after=int(payment["valid_after"]),
-    )
-
-
 def _enclave(enclave: Enclave) -> JsonObject:
     certificate = enclave.certificate
     return {
@@ -156,17 +132,16 @@ def _enclave(enclave: Enclave) -> JsonObject:
     }
 
 
-def _payment(record: CallRecord, completion: Completion | None) -> JsonObject:
-    assert record.grant is not None  # noqa: S101 - checked by the only caller
-    authorization: Authorization = record.grant.authorization
+def _payment(record: CallRecord, grant: Grant, completion: Completion | None) -> JsonObject:
+    authorization = grant.authorization
     settlement = _settlement(record.head)
     streamed = completion.settlement if completion else {}
-    session = record.grant.session_id
+    session = grant.session_id
     return {
         "payment_hash": settlement.get("payment_hash") or _digest(authorization),
         "payment_hash_source": settlement.get("payment_hash_source") or OWN_HASH,
-        "scheme": record.grant.requirement.scheme,
-        "network": record.grant.requirement.network,
+        "scheme": grant.requirement.scheme,
+        "network": grant.requirement.network,
         "asset": authorization.token,
         "payer": authorization.payer,
         "pay_to": authorization.pay_to,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.abi import selector
 from og_integrations.protocol.enclave import Enclave, tee_id_of
 
 _SIGNATURES = (
@@ -22,7 +22,7 @@ _SIGNATURES = (
     "isTEEActive(bytes32)",
     "isTEEEnabled(bytes32)",
 )
-SELECTORS = {text.partition("(")[0]: "0x" + keccak(text.encode())[:4].hex() for text in _SIGNATURES}
+SELECTORS = {text.partition("(")[0]: "0x" + selector(text).hex() for text in _SIGNATURES}
 """Function name -> its four-byte selector, 0x-hex."""
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
-    What a session is bound to: one payer, payment network, enclave and path. `host` is the
+    What a session is bound to: one payer (0x-hex), payment network (CAIP-2), enclave and path. `host` is the
     gateway's host name, which the policy may restrict.
 
     `payees` are the addresses (lower case) that may be paid here; empty if nobody has said.

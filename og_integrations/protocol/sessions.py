@@ -18,15 +18,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from og_integrations.errors import PayeeRefusedError, SigningError
-from og_integrations.protocol.budget import Budget, Hold, Lock
+from og_integrations.protocol.account import Lock
+from og_integrations.protocol.budget import Budget, Hold
 from og_integrations.protocol.payees import Payees
 from og_integrations.protocol.permit2 import Authorization
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.x402 import Requirement, build_authorization, encode_payment
 
-__all__ = ["Grant", "RENEW_BEFORE", "Route", "SessionBook", "Turn"]
-
-Turn = Literal["mine", "others", "over"]
+SigningTurn = Literal["sign", "wait", "done"]
 RENEW_BEFORE = 130
 """
 Seconds before its deadline at which an authorization is no longer used. The gateway settles a
@@ -37,7 +36,14 @@ _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Grant:
-    """One authorization: unsigned, then signed and shared, then a session, then retired."""
+    """
+    One authorization: unsigned, then signed and shared, then a session, then retired.
+
+    Until `retire_at` (unix seconds) calls may join it; `in_flight` counts those that have not ended. `header` is
+    the PAYMENT-SIGNATURE text, None until it is signed; `approved` says that the owner has agreed, `being_signed`
+    that one call is about it. `reached` is true from the first time it may have come to the gateway: then it is
+    never released. `refusal` is the gateway's reason if it was not taken, `abandoned` that owner or signer failed.
+    """
 
     requirement: Requirement
     authorization: Authorization
@@ -57,22 +63,16 @@ class Grant:
 class SessionBook:
     """The grants and offers of one wallet and one budget."""
 
-    def __init__(self, budget: Budget, *, lock: Callable[[], Lock]) -> None:
+    def __init__(self, budget: Budget, lock: Lock) -> None:
         self.budget = budget
-        self._lock = lock()
+        self._lock = lock
         self._grants: dict[Route, Grant] = {}
         self._offers: dict[Route, Requirement] = {}
         self._payees = Payees()
 
-    def current(self, route: Route, now: int) -> Grant | None:
-        """Return the grant to use for `route` at unix time `now`, None if there is none."""
-        with self._lock:
-            grant = self._grants.get(route)
-            return grant if grant is not None and now < grant.retire_at else None
-
     def join(self, route: Route, now: int) -> Grant | None:
         """
-        Return `current`, counting one more call that uses it.
+        Return the grant to use for `route` at unix time `now`, counting one more call that does; None without one.
 
         Each join ends in one of the methods below, from `not_sent` to `unsigned`.
         """
@@ -123,12 +123,12 @@ class SessionBook:
             self._offers[route] = requirement
             return grant, True
 
-    def take_turn(self, grant: Grant) -> Turn:
+    def take_turn(self, grant: Grant) -> SigningTurn:
         """
-        Return whose turn it is to get `grant` signed.
+        Return what the caller has to do until `grant` is signed.
 
-        `"mine"`: the caller's from now on, until `signed` or `unsigned`. `"others"`: look again. `"over"`: it is
-        signed. Raises `SigningError` if that failed for a call that shares it.
+        `"sign"`: get it signed, and then call `signed` or `unsigned`. `"wait"`: another call does; look again.
+        `"done"`: it is signed. Raises `SigningError` if that failed for a call that shares it.
         """
         with self._lock:
             if grant.abandoned:
@@ -137,11 +137,11 @@ class SessionBook:
                     "sent."
                 )
             if grant.header is not None:
-                return "over"
+                return "done"
             if grant.being_signed:
-                return "others"
+                return "wait"
             grant.being_signed = True
-            return "mine"
+            return "sign"
 
     def signed(self, grant: Grant, signature: object) -> None:
         """Keep the signature, for all who share the grant. Raises `SigningError` for a malformed one."""
@@ -153,7 +153,7 @@ class SessionBook:
             grant.being_signed = False
 
     def not_sent(self, route: Route, grant: Grant) -> None:
-        """It did not leave: no connection, or no leave. Release the hold if nobody else uses the grant."""
+        """It did not leave: no connection, or the kill switch. Release the hold if nobody else uses the grant."""
         with self._lock:
             grant.in_flight -= 1
             unused = not grant.in_flight and not grant.reached
@@ -199,14 +199,14 @@ class SessionBook:
         with self._lock:
             self._drop(route, grant)
 
-    def unsigned(self, route: Route, grant: Grant, turn: Turn, *, cancelled: bool) -> None:
+    def unsigned(self, route: Route, grant: Grant, turn: SigningTurn, *, cancelled: bool) -> None:
         """
         The owner refused or the signer failed: so it does for all who share the grant, unless it is signed.
         A call that was merely `cancelled` is nobody else's concern, and leaves its `turn` to them.
         """
         with self._lock:
             grant.in_flight -= 1
-            if turn == "mine":
+            if turn == "sign":
                 grant.being_signed = False
             if grant.reached or (grant.in_flight and (cancelled or grant.header is not None)):
                 return

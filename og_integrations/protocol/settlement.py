@@ -12,14 +12,14 @@ from enum import Enum
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.abi import address_word, selector, topic, uint_word
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.erc20 import TRANSFER_TOPIC
 from og_integrations.protocol.permit2 import Permit2Authorization
 
-_SETTLED_TOPICS = {"0x" + keccak(name).hex() for name in (b"Settled()", b"SettledWithPermit()")}
-_CANCELLED_TOPIC = "0x" + keccak(b"UnorderedNonceInvalidation(address,uint256,uint256)").hex()
-_BITMAP = keccak(b"nonceBitmap(address,uint256)")[:4]
+_SETTLED_TOPICS = {topic("Settled()"), topic("SettledWithPermit()")}
+_CANCELLED_TOPIC = topic("UnorderedNonceInvalidation(address,uint256,uint256)")
+_BITMAP = selector("nonceBitmap(address,uint256)")
 
 
 class SettlementStatus(Enum):
@@ -60,7 +60,7 @@ class Settlement:
 
 def encode_nonce_bitmap(authorization: Permit2Authorization) -> str:
     """Return the eth_call data that asks Permit2 for the word in which the nonce's bit is."""
-    return "0x" + (_BITMAP + _address(authorization.payer) + _uint(authorization.nonce >> 8)).hex()
+    return "0x" + (_BITMAP + address_word(authorization.payer) + uint_word(authorization.nonce >> 8)).hex()
 
 
 def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
@@ -72,13 +72,13 @@ def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
 
 def transfer_filter(authorization: Permit2Authorization) -> JsonObject:
     """Return the eth_getLogs filter, without blocks, of all transfers from payer to payee."""
-    parties = ["0x" + _address(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
     return {"address": authorization.token, "topics": [TRANSFER_TOPIC, *parties]}
 
 
 def cancellation_filter(authorization: Permit2Authorization) -> JsonObject:
     """Return the eth_getLogs filter, without blocks, of what the payer cancelled."""
-    return {"address": PERMIT2_ADDRESS, "topics": [_CANCELLED_TOPIC, "0x" + _address(authorization.payer).hex()]}
+    return {"address": PERMIT2_ADDRESS, "topics": [_CANCELLED_TOPIC, "0x" + address_word(authorization.payer).hex()]}
 
 
 def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: Sequence[JsonObject]) -> int | None:
@@ -89,13 +89,13 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
     that were signed; the amount stands between them, is one that the contract takes, and a transfer of it
     must have happened.
     """
-    head = _address(authorization.token) + b"".join(
-        map(_uint, (authorization.amount, authorization.nonce, authorization.deadline))
+    head = address_word(authorization.token) + b"".join(
+        map(uint_word, (authorization.amount, authorization.nonce, authorization.deadline))
     )
-    tail = _address(authorization.payer) + _address(authorization.pay_to)
+    tail = address_word(authorization.payer) + address_word(authorization.pay_to)
     if authorization.facilitator is not None:
-        tail += _address(authorization.facilitator)
-    tail += _uint(authorization.valid_after)
+        tail += address_word(authorization.facilitator)
+    tail += uint_word(authorization.valid_after)
     if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
         return None
     moved = {_data(log) for log in logs if _is_transfer(log, authorization)}
@@ -115,7 +115,7 @@ def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> boo
     data = _data(log)
     return (
         _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
-        and _topics(log)[1:] == ["0x" + _address(authorization.payer).hex()]
+        and _topics(log)[1:] == ["0x" + address_word(authorization.payer).hex()]
         and len(data) == 64
         and int.from_bytes(data[:32], "big") == authorization.nonce >> 8
         and bool(int.from_bytes(data[32:], "big") >> (authorization.nonce & 255) & 1)
@@ -123,12 +123,13 @@ def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> boo
 
 
 def _is_transfer(log: JsonObject, authorization: Permit2Authorization) -> bool:
-    parties = ["0x" + _address(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
     return _is_from(log, authorization.token, {TRANSFER_TOPIC}) and _topics(log)[1:] == parties
 
 
 def _is_from(log: JsonObject, address: str, topics: set[str]) -> bool:
-    return str(log.get("address")).lower() == address.lower() and _topics(log)[:1] != [] and _topics(log)[0] in topics
+    found = _topics(log)
+    return str(log.get("address")).lower() == address.lower() and bool(found) and found[0] in topics
 
 
 def _topics(log: JsonObject) -> list[str]:
@@ -141,11 +142,3 @@ def _data(log: JsonObject) -> bytes:
         return bytes.fromhex(str(log.get("data")).removeprefix("0x"))
     except ValueError:
         return b""
-
-
-def _uint(value: int) -> bytes:
-    return value.to_bytes(32, "big")
-
-
-def _address(address: str) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])

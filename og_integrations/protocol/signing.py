@@ -6,38 +6,16 @@ lock is held meanwhile, since the owner, and the signer too, may be a person.
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 from og_integrations.errors import OpenGradientError, SigningError
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.sessions import Grant, Route, SessionBook, Turn
-from og_integrations.protocol.spend_policy import OnPayment, PaymentRequest
+from og_integrations.protocol.effects import Approve, Pause, Sign
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import Grant, SessionBook, SigningTurn
+from og_integrations.protocol.spend_policy import PaymentRequest
 
 SIGNING_POLL = 0.02
 """Seconds after which a call looks again whether another one got its authorization signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Approve:
-    """Ask the owner's `on_payment` about `request`; answer with what it returned."""
-
-    on_payment: OnPayment
-    request: PaymentRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """Have the wallet sign `typed_data`; answer with the signature."""
-
-    typed_data: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
-
-    seconds: float
 
 
 def get_signed(
@@ -49,12 +27,12 @@ def get_signed(
     Raises `SigningError` if owner or signer refuse, fail or take too long, `SpendingStoppedError` if the kill
     switch was used meanwhile; the hold is released then.
     """
-    turn: Turn = "others"
+    turn: SigningTurn = "wait"
     asked = "SpendPolicy.on_payment"
     try:
-        while (turn := book.take_turn(grant)) == "others":
+        while (turn := book.take_turn(grant)) == "wait":
             yield Pause(SIGNING_POLL)
-        if turn == "mine":
+        if turn == "sign":
             yield from _ask_owner(book, route, grant, clock)
             book.budget.require_running()
             asked = f"The signer of {route.payer}"

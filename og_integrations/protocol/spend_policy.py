@@ -23,8 +23,8 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import Network
 from og_integrations.protocol.amounts import format_opg, parse_opg
-from og_integrations.protocol.answer import shown
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.quoting import shown
 from og_integrations.protocol.x402 import Requirement
 
 
@@ -36,22 +36,23 @@ def _lowered(values: object) -> object:
     return frozenset(str(value).lower() for value in values)
 
 
-def _exact(value: object) -> Decimal | None:
-    return None if value is None else _required(value)
+def _amount(value: object) -> Decimal:
+    return Decimal(format_opg(parse_opg(value)))
+
+
+def _limit(value: object) -> Decimal | None:
+    return None if value is None else _amount(value)
 
 
 def _path_as_text(value: Any) -> Any:
+    # What `os.fspath` does, without `os` and `pathlib`, which are not for this package.
     return value.__fspath__() if hasattr(value, "__fspath__") else value
-
-
-def _required(value: object) -> Decimal:
-    return Decimal(format_opg(parse_opg(value)))
 
 
 # What may be given, and what type checkers then accept; held as frozensets and Decimals.
 _Names = Annotated[frozenset[str] | set[str] | list[str] | tuple[str, ...] | None, BeforeValidator(_lowered)]
-_Opg = Annotated[Decimal | int | str, BeforeValidator(_required)]
-_Limit = Annotated[Decimal | int | str | None, BeforeValidator(_exact)]
+_Opg = Annotated[Decimal | int | str, BeforeValidator(_amount)]
+_Limit = Annotated[Decimal | int | str | None, BeforeValidator(_limit)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

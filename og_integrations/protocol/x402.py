@@ -16,7 +16,7 @@ from typing import Any
 
 from og_integrations.errors import MalformedOfferError, MalformedReplyError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chat import JsonObject, decode_json
+from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import (
     MAX_AMOUNT,
     UPTO_VALID_BEFORE,
@@ -26,6 +26,7 @@ from og_integrations.protocol.permit2 import (
     checksum_address,
     parse_uint,
 )
+from og_integrations.protocol.strict_json import decode_json
 
 PAYMENT_REQUIRED = "PAYMENT-REQUIRED"
 PAYMENT_SIGNATURE = "PAYMENT-SIGNATURE"
@@ -35,7 +36,7 @@ SESSION = "X-Upto-Session"
 MAX_HEADER_CHARS = 64 * 1024
 """The real offer has about 2 kB, with all its extensions."""
 
-_NETWORK = re.compile(r"eip155:[1-9][0-9]{0,17}")
+_NETWORK = re.compile(r"eip155:([1-9][0-9]{0,17})")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 _SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
@@ -59,7 +60,10 @@ class ReplyHead:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
     """
-    One way to pay, as offered. `amount` is in base units; `raw` is echoed verbatim in the payment.
+    One way to pay, as offered (PROTOCOL §3.1): at most `amount` base units of `asset` on `network` (`eip155:…`).
+
+    Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, from when it is
+    made; `raw` is echoed verbatim in the payment.
     """
 
     scheme: str
@@ -74,7 +78,7 @@ class Requirement:
     @property
     def chain_id(self) -> int:
         """The chain named by `network`."""
-        return int(self.network.removeprefix("eip155:"))
+        return parse_chain_id(self.network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,14 @@ class Offer:
 
     error: str
     accepts: tuple[JsonObject, ...]
+
+
+def parse_chain_id(network: object) -> int:
+    """Read `eip155:<chain id>` (CAIP-2), without leading zeros. Raises `MalformedOfferError`."""
+    found = _NETWORK.fullmatch(network) if isinstance(network, str) else None
+    if found is None:
+        raise MalformedOfferError(f"The network is {network!r:.60}, expected eip155:<chain id>.")
+    return int(found[1])
 
 
 def encode_header(value: JsonObject) -> str:
@@ -132,8 +144,9 @@ def parse_requirement(raw: JsonObject) -> Requirement:
     """Read one way to pay. Raises `MalformedOfferError`."""
     scheme, network, extra = raw.get("scheme"), raw.get("network"), raw.get("extra") or {}
     timeout = raw.get("maxTimeoutSeconds")
-    if not isinstance(scheme, str) or not isinstance(network, str) or not _NETWORK.fullmatch(network):
-        raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}; expected eip155:….")
+    if not isinstance(scheme, str) or not isinstance(network, str):
+        raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}, expected texts.")
+    parse_chain_id(network)
     if type(timeout) is not int or not 0 < timeout < 2**40 or not isinstance(extra, dict):
         raise MalformedOfferError(f"The offer's maxTimeoutSeconds is {timeout!r:.40}, expected seconds as a number.")
     amount = parse_uint(raw.get("amount"))
@@ -169,7 +182,7 @@ def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce
         case "exact", "permit2":
             spender, valid_after = EXACT_PROXY_ADDRESS, 0
         case "exact", _:
-            return _transfer(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
+            return _eip3009_authorization(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
         case _:
             raise MalformedOfferError(f"We cannot sign scheme {requirement.scheme!r:.40}; we know upto and exact.")
     return Permit2Authorization(
@@ -186,7 +199,7 @@ def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce
     )
 
 
-def _transfer(
+def _eip3009_authorization(
     requirement: Requirement, extra: dict[str, Any], *, payer: str, deadline: int, nonce: int
 ) -> Eip3009Authorization:
     name, version = extra.get("name"), extra.get("version")

@@ -9,8 +9,8 @@ from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, col
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
-from og_integrations.protocol.record import authorization_of
 from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.signed_payment import rebuild_authorization
 from tests.client.asking import MODEL, WAYS, WEATHER, user
 
 ways = pytest.mark.parametrize("way", WAYS)
@@ -30,7 +30,7 @@ def test_call_is_verified_and_paid_once(net: Devnet, way: str) -> None:
 def test_payment_hash_is_recomputed_from_receipt_alone(net: Devnet, way: str) -> None:
     receipt = WAYS[way](net, "hi").receipt
     assert receipt["payment"]["payment_hash_source"] == "eip712"
-    assert "0x" + authorization_of(receipt).digest().hex() == receipt["payment"]["payment_hash"]
+    assert "0x" + rebuild_authorization(receipt["payment"]).digest().hex() == receipt["payment"]["payment_hash"]
     (seen,) = net.journal.authorizations.values()
     assert seen.digest == receipt["payment"]["payment_hash"]
 

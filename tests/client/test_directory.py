@@ -1,6 +1,5 @@
 """Choosing an enclave, driven by hand: the directory asks for bytes, the test answers."""
 
-import threading
 from collections.abc import Generator
 from dataclasses import replace
 from typing import TypeVar
@@ -41,9 +40,7 @@ ANYBODY = UnsafeAcceptAnyEnclave()
 
 def _directory(policy: EnclavePolicy | None = None, *, spread: bool = False) -> Directory:
     settings = resolve_settings(network="devnet", environment={})
-    return Directory(
-        settings, policy or EnclavePolicy(), threading.Lock(), pick=lambda enclaves: enclaves[0], spread=spread
-    )
+    return Directory(settings, policy or EnclavePolicy(), pick=lambda enclaves: enclaves[0], spread=spread)
 
 
 def _listing(*enclaves: Enclave) -> bytes:
@@ -219,6 +216,6 @@ def test_node_answering_nonsense_is_a_discovery_error(answer: bytes) -> None:
 @pytest.mark.parametrize("body", [b"{}", b'{"public_key": 7}', b'{"public_key": "-----BEGIN PUBLIC KEY-----"}'])
 def test_gateway_without_key_is_a_discovery_error(body: bytes) -> None:
     settings = resolve_settings(gateway_url="http://127.0.0.1:1", environment={})
-    directory = Directory(settings, EnclavePolicy(), threading.Lock())
+    directory = Directory(settings, EnclavePolicy())
     with pytest.raises(DiscoveryError, match="no PEM public key"):
         _run(directory.choose(0), body)

@@ -129,9 +129,9 @@ def test_read_timeout_after_payment_is_not_repeated_but_rejoined(net: Devnet, cl
     net.inject("stall_after_payment", times=1)
     with pytest.raises(errors.ReadTimeoutError):
         client.chat(MODEL, user("first"), timeout=0.5)
-    assert client.engine.budget.in_doubt() > 0
+    assert client.engine.budget.spent(0).in_doubt > 0
     assert client.chat(MODEL, user("second")).receipt["status"] == "verified"
-    assert client.engine.budget.in_doubt() == 0
+    assert client.engine.budget.spent(0).in_doubt == 0
     assert [e.prompt for e in net.journal.exchanges].count("first") == 2  # unpaid, then paid
     assert net.stats().signatures == 1
 
@@ -145,7 +145,7 @@ async def test_cancellation_after_payment_passes_and_is_marked(net: Devnet, asyn
     with collect_receipts() as receipts, pytest.raises(asyncio.CancelledError):
         await task
     assert receipts == []  # the collector was not open when the call began
-    assert async_client.engine.budget.in_doubt() == async_client.engine.budget.authorized() > 0
+    assert async_client.engine.budget.spent(0).in_doubt == async_client.engine.budget.authorized() > 0
     assert (await async_client.chat(MODEL, user("again"))).receipt["status"] == "verified"
     assert net.stats().signatures == 1
 

@@ -7,7 +7,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet, LocalEnclave
-from og_integrations.protocol.budget import SpendPolicy
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.client.asking import MODEL, user
 from tests.devnet.raw import ask, raw_caller
 

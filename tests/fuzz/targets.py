@@ -18,19 +18,20 @@ from og_integrations.cli.saved import UnusableInputError, parse_saved
 from og_integrations.cli.trust import trust_file_key
 from og_integrations.client.call import Call, Progress, gateway_error
 from og_integrations.client.directory import read_enclaves
+from og_integrations.client.driving import drive
 from og_integrations.client.engine import Engine
-from og_integrations.client.fetching import drive
 from og_integrations.client.settings import resolve_settings
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.receipt import verify_receipt
 from og_integrations.protocol.record import CallRecord, build_receipt
 from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.strict_json import parse_json_object
+from og_integrations.protocol.verification import verify_receipt
 from og_integrations.protocol.x402 import (
     PAYMENT_REQUIRED,
     SESSION,

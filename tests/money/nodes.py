@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from og_integrations.client.fetching import drive
+from og_integrations.client.driving import drive
 from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConnectionFailedError
 from tests.protocol.test_settlement import SETTLED, calldata, transfer

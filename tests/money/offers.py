@@ -64,7 +64,7 @@ _OVER = errors.BudgetExceededError
 CASES = [
     Case("other asset", "other_asset", errors.AssetRefusedError, "asks for asset 0x8335"),
     Case("other network", "other_network", errors.NetworkRefusedError, "asks for network eip155:1,"),
-    Case("network with a leading zero", offering(network="eip155:08453"), _MALFORMED, "on network 'eip155:08453'"),
+    Case("network with a leading zero", offering(network="eip155:08453"), _MALFORMED, "The network is 'eip155:08453'"),
     Case("scheme exact", "other_scheme", errors.SchemeRefusedError, "asks for scheme exact"),
     Case("unknown scheme", offering(scheme="everything"), errors.SchemeRefusedError, "asks for scheme everything"),
     Case("payTo of a stranger", "other_pay_to", errors.PayeeRefusedError, "asks for payTo 0x0000.*payment addresses"),

@@ -7,7 +7,7 @@ from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.evm import EvmChain
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.record import authorization_of
+from og_integrations.protocol.signed_payment import rebuild_authorization
 
 MODEL = "openai/gpt-5-mini"
 
@@ -39,7 +39,7 @@ def pay(net: Devnet, wallet: Wallet, *, calls: int = 1) -> Paid:
         for number in range(calls):
             answer = client.chat(MODEL, [{"role": "user", "content": f"question {number}"}])
     (signature,) = signer.signatures
-    return Paid(answer.receipt, authorization_of(answer.receipt), signature)
+    return Paid(answer.receipt, rebuild_authorization(answer.receipt["payment"]), signature)
 
 
 def chain_of(net: Devnet) -> EvmChain:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sqlite3
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,15 +16,18 @@ from og_integrations.client.budget_file import LOCK_TIMEOUT, BudgetFile
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
-from og_integrations.protocol.budget import Budget, HoldState, SpendPolicy
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.budget import Budget
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.money.paying import MODEL
 from tests.money.test_limits import NOW, PERMIT
+from tests.protocol.flows import new_budget
 
 HI = [{"role": "user", "content": "hi"}]
 
 
 def budget(store: BudgetFile, **policy: Any) -> Budget:
-    return Budget(SpendPolicy.of(policy), threading.RLock(), store=store, network=BASE.identity)
+    return new_budget(SpendPolicy.of(policy), store=store, network=BASE.identity)
 
 
 def test_relative_path_does_not_follow_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

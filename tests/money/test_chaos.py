@@ -18,7 +18,7 @@ from og_integrations import errors
 from og_integrations.client import AsyncClient, Client, Engine, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces
-from og_integrations.protocol.budget import MemoryStore
+from og_integrations.protocol.account import MemoryStore
 from og_integrations.protocol.chat import JsonObject
 from tests.client.asking import MODEL, WAYS, user
 

@@ -9,8 +9,7 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import SpendingStoppedError
-from og_integrations.protocol.payment_flow import Send
-from og_integrations.protocol.signing import Sign
+from og_integrations.protocol.effects import Send, Sign
 from tests.money.paying import MODEL
 from tests.protocol.flows import EXPIRED, ROUTE, Call, offer, paying, signing, wallet, warm
 
@@ -110,7 +109,7 @@ def test_switch_does_not_hide_what_left() -> None:
     with pytest.raises(SpendingStoppedError):
         Call(purse)
     call.flow.close()
-    assert purse.book.budget.in_doubt() == purse.book.budget.authorized() > 0
+    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() > 0
 
 
 def test_price_is_not_asked_for_after_it() -> None:

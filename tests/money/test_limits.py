@@ -1,6 +1,7 @@
 """Limits over time, the kill switch, and stores: nothing is authorized that the owner did not allow."""
 
 import multiprocessing
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from og_integrations.client.budget_file import BudgetFile, open_store
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import OPG
-from og_integrations.protocol.account import FOLD_AFTER
-from og_integrations.protocol.budget import DAY, HOUR, Account, Budget, BudgetStore, HoldState, MemoryStore, SpendPolicy
+from og_integrations.protocol.account import DAY, FOLD_AFTER, HOUR, Account, BudgetStore, HoldState, MemoryStore
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.permit2 import Permit2Authorization
+from og_integrations.protocol.spend_policy import SpendPolicy
+from tests.protocol.flows import new_budget
 
 NOW = 1_795_000_000
 MakeStore = Callable[[], BudgetStore]
@@ -46,7 +49,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> MakeStore:
 
 
 def budget(store: BudgetStore, **policy: Any) -> Budget:
-    return Budget(SpendPolicy.of(policy), threading.RLock(), store=store)
+    return new_budget(SpendPolicy.of(policy), store=store)
 
 
 @pytest.mark.parametrize(("limit", "window"), [("per_hour", HOUR), ("per_day", DAY)])
@@ -204,9 +207,7 @@ def test_any_order_of_events_keeps_every_limit(kind: str, tmp_path: Path) -> Non
 
 
 def _spend(path: str, results: Any) -> None:
-    account = Budget(
-        SpendPolicy(total="0.000000000000000150"), threading.RLock(), store=BudgetFile(path), new_id=_new_id
-    )
+    account = new_budget(SpendPolicy(total="0.000000000000000150"), store=BudgetFile(path), new_id=_new_id)
     taken = 0
     for number in range(100):
         try:
@@ -222,8 +223,6 @@ def _spend(path: str, results: Any) -> None:
 
 
 def _new_id() -> str:
-    import secrets
-
     return secrets.token_hex(8)
 
 
@@ -244,8 +243,7 @@ def test_processes_on_one_file_never_exceed_it_together(tmp_path: Path) -> None:
 
 def test_threads_on_one_budget_never_exceed_it(make_store: MakeStore) -> None:
     """64 at once."""
-    account = budget(make_store(), total="0.000000000000000100")
-    account._new_id = _new_id
+    account = new_budget(SpendPolicy(total="0.000000000000000100"), make_store(), new_id=_new_id)
 
     def take(_: int) -> int:
         try:

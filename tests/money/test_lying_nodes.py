@@ -1,7 +1,6 @@
 """A node that lies or is dead gives nothing back to a budget, as far as that can be known."""
 
 import dataclasses
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +12,11 @@ from og_integrations.client.rpc import Fetch
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.account import SKEW, HoldState
-from og_integrations.protocol.budget import Budget, SpendPolicy
+from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.reclaiming import Findings
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.money.nodes import Node, receipt_of
+from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT, calldata
 
 CAP = PERMIT.amount
@@ -24,7 +25,7 @@ OVER = PERMIT.deadline + SKEW + 1
 
 def budget(count: int = 1) -> Budget:
     """Return a budget with accepted authorizations, none of which is explained."""
-    made = Budget(SpendPolicy(), threading.RLock())
+    made = new_budget(SpendPolicy())
     for _ in range(count):
         made.hold(CAP, now=1_600, authorization=PERMIT).settle()
     return made
@@ -97,7 +98,7 @@ def test_nothing_is_believed_before_the_deadline(settled: int | None) -> None:
 
 def test_held_authorization_is_not_corrected() -> None:
     """Its call is not over."""
-    account = Budget(SpendPolicy(), threading.RLock())
+    account = new_budget(SpendPolicy())
     hold = account.hold(CAP, now=1_600, authorization=PERMIT)
     for node in (Node(OVER), Node(OVER, settled=7)):
         node.run(reconcile(account, BASE, OVER))
@@ -147,7 +148,7 @@ class Dying(Node):
 @pytest.mark.parametrize("network", [dataclasses.replace(DEVNET, rpc_url="http://127.0.0.1:1"), DEVNET, None])
 def test_other_networks_give_nothing_back(network: Network | None) -> None:
     """A devnet has the chain id of Base, and any number of them has one name."""
-    account = Budget(SpendPolicy(), threading.RLock(), network=BASE.identity)
+    account = new_budget(SpendPolicy(), network=BASE.identity)
     account.hold(CAP, now=1_600, authorization=PERMIT).settle()
     other, node = network or dataclasses.replace(BASE, name="fork"), Node(OVER)
     node.run(reconcile(account, other, OVER))
@@ -179,7 +180,7 @@ def test_node_of_another_chain_is_said() -> None:
 
 def test_other_chains_authorizations_are_left_alone() -> None:
     """One store may serve wallets on two networks."""
-    account = Budget(SpendPolicy(), threading.RLock())
+    account = new_budget(SpendPolicy())
     account.hold(CAP, now=1_600, authorization=dataclasses.replace(PERMIT, chain_id=84532)).settle()
     node = Node(OVER)
     assert ask(account, node, OVER).corrected == 0

@@ -19,7 +19,7 @@ from og_integrations.client import Client, Engine, LocalSigner
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.budget import MemoryStore
+from og_integrations.protocol.account import MemoryStore
 from og_integrations.protocol.enclave import ZERO_ADDRESS, Enclave
 from tests.client.asking import MODEL, WAYS, user
 from tests.money.offers import CASES, STRANGER, Case, offering

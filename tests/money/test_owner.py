@@ -16,7 +16,8 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.devnet.evm import call_data
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.budget import MemoryStore, PaymentRequest
+from og_integrations.protocol.account import MemoryStore
+from og_integrations.protocol.spend_policy import PaymentRequest
 from tests.money.paying import MODEL, chain_of
 
 HI = [{"role": "user", "content": "hi"}]

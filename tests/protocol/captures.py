@@ -13,8 +13,8 @@ from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion, TeeProof
 from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.receipt import Exchange
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.verification import Exchange
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _GATEWAY = json.loads((VECTORS / "gateway.json").read_text())

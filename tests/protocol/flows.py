@@ -11,10 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from og_integrations.networks import BASE
-from og_integrations.protocol.budget import Budget, SpendPolicy
-from og_integrations.protocol.payment_flow import Effect, Paid, Send, Wallet, payment_flow
-from og_integrations.protocol.sessions import Route, SessionBook
-from og_integrations.protocol.signing import Pause, Sign
+from og_integrations.protocol.account import BudgetStore, Lock, MemoryStore
+from og_integrations.protocol.budget import Budget
+from og_integrations.protocol.effects import Effect, Pause, Send, Sign
+from og_integrations.protocol.payment_flow import Paid, Wallet, payment_flow
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.sessions import Grant, SessionBook
+from og_integrations.protocol.spend_policy import SpendPolicy
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 
 NOW = 1_795_178_000
@@ -47,8 +50,27 @@ REQUIREMENT: dict[str, Any] = {
 
 def wallet(clock: Callable[[], int] = lambda: NOW, **policy: Any) -> Wallet:
     """Return a new wallet with the given spend policy on Base."""
-    budget = Budget(SpendPolicy.of(policy).on(BASE), threading.Lock())
-    return Wallet(book=SessionBook(budget, lock=threading.Lock), clock=clock, nonce=itertools.count(1).__next__)
+    budget = new_budget(SpendPolicy.of(policy).on(BASE), lock=threading.Lock())
+    return Wallet(book=SessionBook(budget, threading.Lock()), clock=clock, nonce=itertools.count(1).__next__)
+
+
+def new_budget(
+    policy: SpendPolicy,
+    store: BudgetStore | None = None,
+    *,
+    network: str | None = None,
+    new_id: Callable[[], str] | None = None,
+    lock: Lock | None = None,
+) -> Budget:
+    """Return a budget, in memory unless there is a `store`; its entries are "1", "2", … unless `new_id` names them."""
+    lock = threading.RLock() if lock is None else lock
+    counted = map(str, itertools.count(1)).__next__
+    return Budget(policy, lock, store=store or MemoryStore(lock), new_id=new_id or counted, network=network)
+
+
+def current_grant(purse: Wallet) -> Grant | None:
+    """Return what the next call on `ROUTE` would share."""
+    return purse.book._grants.get(ROUTE)
 
 
 def offer(*requirements: object, error: str = "Payment required", **members: Any) -> ReplyHead:

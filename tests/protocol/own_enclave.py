@@ -12,7 +12,7 @@ from eth_hash.auto import keccak
 
 from og_integrations.protocol.chat import CHAT_PATH, Completion, TeeProof
 from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.receipt import Exchange
+from og_integrations.protocol.verification import Exchange
 
 NOW = 1_795_178_000
 

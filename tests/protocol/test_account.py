@@ -7,8 +7,9 @@ import pytest
 from og_integrations.networks import OPG
 from og_integrations.protocol import account
 from og_integrations.protocol.account import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
-from og_integrations.protocol.budget import Budget, SpendPolicy
 from og_integrations.protocol.permit2 import Permit2Authorization
+from og_integrations.protocol.spend_policy import SpendPolicy
+from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT
 
 DEADLINE = PERMIT.deadline
@@ -59,9 +60,10 @@ def test_entry_that_the_chain_can_still_explain_is_not_folded(monkeypatch: pytes
 
 def test_report_says_what_is_left() -> None:
     """Sums, limits and the switch; a limit that is overdrawn leaves nothing."""
-    budget = Budget(SpendPolicy.of({"total": "5", "per_hour": "1"}), threading.RLock())
+    budget = new_budget(SpendPolicy.of({"total": "5", "per_hour": "1"}))
     budget.hold(OPG, now=DAY, authorization=PERMIT).settle()
-    budget.store.correct("1", OPG)
+    (signed,) = budget.store.entries()
+    budget.store.correct(signed.id, OPG)
     budget.hold(OPG // 2, now=DAY + HOUR + 1).doubt()
     assert str(budget.spent(DAY + HOUR + 1)).splitlines() == [
         "authorized        1.5 OPG of 5, 3.5 left",
@@ -78,7 +80,7 @@ def test_report_says_what_is_left() -> None:
 
 def test_abandoned_flow_may_end_while_sums_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """The garbage collector runs where it likes: also between two entries, and in the thread that holds the lock."""
-    budget = Budget(SpendPolicy(), threading.RLock())
+    budget = new_budget(SpendPolicy())
     abandoned = [budget.hold(1, now=5) for _ in range(3)]
     plus = Account.plus
 

@@ -1,6 +1,5 @@
 """What may be spent: the owner's rules, and the account under them."""
 
-import threading
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -20,15 +19,18 @@ from og_integrations.errors import (
     SchemeRefusedError,
 )
 from og_integrations.networks import BASE, BASE_SEPOLIA, OPG
-from og_integrations.protocol.budget import Budget, Hold, HoldState, SpendPolicy, format_opg, parse_opg
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.budget import Budget, Hold
+from og_integrations.protocol.spend_policy import SpendPolicy
 from og_integrations.protocol.x402 import parse_requirement
-from tests.protocol.flows import AMOUNT, REQUIREMENT
+from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 
 HOST = "enclave.example"
 
 
 def budget(**policy: Any) -> Budget:
-    return Budget(SpendPolicy.of(policy), threading.Lock())
+    return new_budget(SpendPolicy.of(policy))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_hold(steps: list[Any], state: HoldState, authorized: int, in_doubt: int
     hold = account.hold(7)
     for step in steps:
         step(hold)
-    assert (hold.state, account.authorized(), account.in_doubt()) == (state, authorized, in_doubt)
+    assert (hold.state, account.authorized(), account.spent(0).in_doubt) == (state, authorized, in_doubt)
 
 
 class Account(RuleBasedStateMachine):
@@ -205,7 +207,7 @@ class Account(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = Budget(SpendPolicy.of({"total": Decimal(self.TOTAL) / OPG}), threading.Lock())
+        self.budget = new_budget(SpendPolicy.of({"total": Decimal(self.TOTAL) / OPG}))
         self.holds: list[tuple[Hold, HoldState]] = []
 
     @rule(amount=st.integers(1, 60))
@@ -241,7 +243,7 @@ class Account(RuleBasedStateMachine):
     @invariant()
     def doubt_is_part_of_it(self) -> None:
         doubtful = sum(hold.amount for hold, state in self.holds if state is HoldState.IN_DOUBT)
-        assert self.budget.in_doubt() == doubtful <= self.budget.authorized()
+        assert self.budget.spent(0).in_doubt == doubtful <= self.budget.authorized()
 
 
 TestAccount = Account.TestCase

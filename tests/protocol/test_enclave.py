@@ -13,7 +13,7 @@ from og_integrations.protocol.enclave import (
     EnclavePolicy,
     UnsafeAcceptAnyEnclave,
     check_endpoint,
-    normalize_tee_id,
+    normalize_hash,
     tee_id_of,
 )
 from tests.protocol.captures import ENCLAVE
@@ -40,7 +40,7 @@ def test_tee_id_is_the_hash_of_the_key() -> None:
 
 @pytest.mark.parametrize("spelling", ["0xABcd", "0XABCD", "abcd", "ABCD"])
 def test_tee_id_is_normalized(spelling: str) -> None:
-    assert normalize_tee_id(spelling) == "0xabcd"
+    assert normalize_hash(spelling) == "0xabcd"
 
 
 def test_known_measurements_are_the_hashes_of_the_pcrs() -> None:

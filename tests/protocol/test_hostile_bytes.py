@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError, OpenGradientError
-from og_integrations.protocol.answer import parse_completion, parse_json_object
+from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, Completion
 from og_integrations.protocol.enclave import tee_id_of
-from og_integrations.protocol.receipt import verify_receipt
 from og_integrations.protocol.registry import decode_enclaves
 from og_integrations.protocol.sse import SSEDecoder
+from og_integrations.protocol.strict_json import parse_json_object
+from og_integrations.protocol.verification import verify_receipt
 from og_integrations.protocol.x402 import (
     PAYMENT_REQUIRED,
     ReplyHead,

@@ -13,19 +13,19 @@ from og_integrations.errors import (
     ReadTimeoutError,
     SigningError,
 )
-from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send, in_doubt
-from og_integrations.protocol.signing import Sign
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.effects import Send, Sign
+from og_integrations.protocol.payment_flow import in_doubt
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
-    NOW,
     ROUTE,
     SESSION_ID,
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     signing,
@@ -85,11 +85,11 @@ def test_connection_lost_after_payment_is_in_doubt(timed_out: bool, kind: type[P
         call.fail(failure)
     assert type(caught.value) is kind
     assert caught.value.__cause__ is failure
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
     again = Call(purse)
     assert again.payment == payment
     again.reply(answer())
-    assert (purse.book.budget.in_doubt(), purse.book.budget.authorized()) == (0, AMOUNT)
+    assert (purse.book.budget.spent(0).in_doubt, purse.book.budget.authorized()) == (0, AMOUNT)
 
 
 def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
@@ -98,7 +98,7 @@ def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
     with pytest.raises(ReadTimeoutError):
         Call(purse).fail(lost(timed_out=True))
     assert Call(purse).headers == {SESSION: SESSION_ID}
-    assert purse.book.budget.in_doubt() == 0
+    assert purse.book.budget.spent(0).in_doubt == 0
 
 
 def test_lost_connection_in_words() -> None:
@@ -114,7 +114,7 @@ def test_cancellation_after_payment_passes_unchanged(cancellation: BaseException
     with pytest.raises(type(cancellation)) as caught:
         call.fail(cancellation)
     assert caught.value is cancellation
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
 
 
 @each_cancellation
@@ -138,7 +138,7 @@ def test_flow_that_is_closed_marks_its_payment_in_doubt() -> None:
     """A driver that just lets go of the generator is an interruption like any other."""
     purse = wallet()
     paying(purse).flow.close()
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no device"), ValueError("bad"), TimeoutError()])
@@ -152,7 +152,7 @@ def test_signer_that_fails(failure: Exception) -> None:
     assert caught.value.__cause__ is failure
     assert "no device" not in str(caught.value)
     assert purse.book.budget.authorized() == 0
-    assert purse.book.current(ROUTE, NOW) is None
+    assert current_grant(purse) is None
 
 
 def test_owner_who_refuses() -> None:
@@ -192,7 +192,7 @@ def test_error_after_payment_without_session_is_in_doubt(status: int) -> None:
     said = f"enclave.example answered HTTP {status} to a signed payment, with neither a session nor an offer"
     with pytest.raises(PaymentInDoubtError, match=said):
         paying(purse).reply(ReplyHead(status, []))
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_answer_to_a_payment_that_is_broken_is_in_doubt(head: ReplyHead) -> None
     purse = wallet()
     with pytest.raises(PaymentInDoubtError, match="The payment was sent, and its answer is broken: "):
         paying(purse).reply(head)
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
 
 
 def test_payment_in_doubt_is_joined_by_the_next_call_and_not_repeated() -> None:

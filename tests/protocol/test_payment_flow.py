@@ -5,10 +5,9 @@ from eth_account import Account
 
 from og_integrations.errors import PaymentRefusedError
 from og_integrations.networks import BASE
-from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.effects import Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.signing import Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.flows import (
     AMOUNT,
@@ -20,6 +19,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     wallet,
@@ -50,7 +50,7 @@ def test_what_is_checked_is_what_is_signed_and_sent() -> None:
     """The typed data, the digest and the header are about the offer, and a real wallet signs them."""
     purse = wallet()
     call = Call(purse).reply(offer())
-    effect, grant = call.effect, purse.book.current(ROUTE, NOW)
+    effect, grant = call.effect, current_grant(purse)
     assert isinstance(effect, Sign)
     assert grant is not None
     signed = Account.sign_typed_data(KEY, full_message=effect.typed_data)
@@ -173,7 +173,7 @@ def test_refused_payment(refusal: ReplyHead) -> None:
         call.reply(refusal)
     assert caught.value.reason in ("permit2_deadline_expired", "Session expired or exhausted")
     assert repr(caught.value.reason) in str(caught.value)
-    assert (call.signatures, purse.book.budget.in_doubt()) == (1, AMOUNT)
+    assert (call.signatures, purse.book.budget.spent(0).in_doubt) == (1, AMOUNT)
 
 
 def test_call_after_a_refused_payment_starts_anew() -> None:
@@ -208,7 +208,7 @@ def test_nothing_secret_is_in_any_repr() -> None:
     purse = wallet()
     call = Call(purse).reply(offer()).sign()
     shown = [repr(call.effect), repr(purse)]
-    grant = purse.book.current(ROUTE, NOW)
+    grant = current_grant(purse)
     payment = call.payment
     call.reply(answer())
     again = Call(purse)

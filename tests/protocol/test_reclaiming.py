@@ -10,9 +10,9 @@ import pytest
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError, SpendingStoppedError
 from og_integrations.protocol.account import ABANDONED, HOUR, SKEW, Entry
 from og_integrations.protocol.asking_turns import LOST, REST
-from og_integrations.protocol.payment_flow import Send, Wallet
+from og_integrations.protocol.effects import Pause, Send, Sign
+from og_integrations.protocol.payment_flow import Wallet
 from og_integrations.protocol.reclaiming import Findings, claim
-from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import parse_requirement
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, Call, answer, offer, paying, wallet
 

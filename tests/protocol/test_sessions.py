@@ -10,10 +10,9 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
-from og_integrations.protocol.budget import HoldState
-from og_integrations.protocol.payment_flow import Send
+from og_integrations.protocol.account import HoldState
+from og_integrations.protocol.effects import Pause, Send, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.signing import Pause, Sign
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
     AMOUNT,
@@ -25,6 +24,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
+    current_grant,
     offer,
     paying,
     signing,
@@ -91,7 +91,7 @@ def test_two_sharers_that_are_refused() -> None:
         with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
             call.reply(offer(error="insufficient_balance"))
     assert sum(call.signatures for call in calls) == 1
-    assert purse.book.budget.in_doubt() == purse.book.budget.authorized() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() == AMOUNT
 
 
 def test_sharer_of_what_was_refused_meanwhile_does_not_pay_anew() -> None:
@@ -123,7 +123,7 @@ def test_session_that_ended_before_the_call_that_paid_was_served(monkeypatch: py
     purse = wallet()
     take_turn, lost = purse.book.take_turn, iter([True])
     # On another thread, the other call may be the first to sign what ours has opened.
-    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "others" if next(lost, False) else take_turn(grant))
+    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "wait" if next(lost, False) else take_turn(grant))
     ours, other = signing(purse, 2)
     other.sign().reply(answer())
     ours.sign()
@@ -172,7 +172,7 @@ def test_cancelling_all_signers_releases_the_hold(cancellation: BaseException) -
         with pytest.raises(type(cancellation)):
             call.fail(cancellation)
     assert purse.book.budget.authorized() == 0
-    assert purse.book.current(ROUTE, NOW) is None
+    assert current_grant(purse) is None
 
 
 def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
@@ -244,7 +244,7 @@ def test_connection_that_failed_after_another_got_through() -> None:
         first.fail(ConnectionLostError("reset"))
     with pytest.raises(ConnectionFailedError):
         second.fail(ConnectionFailedError("refused"))
-    assert purse.book.budget.in_doubt() == AMOUNT
+    assert purse.book.budget.spent(0).in_doubt == AMOUNT
     assert list(Call(purse).headers) == [PAYMENT_SIGNATURE]
 
 

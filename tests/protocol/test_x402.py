@@ -117,8 +117,8 @@ def test_requirement_is_read() -> None:
     [
         ({"scheme": None}, "scheme None on network"),
         ({"scheme": ["upto"]}, r"scheme \['upto'\]"),
-        ({"network": None}, "on network None; expected eip155:…"),
-        ({"network": "base"}, "on network 'base'; expected eip155:…"),
+        ({"network": None}, "on network None, expected texts"),
+        ({"network": "base"}, "network is 'base', expected eip155:"),
         ({"network": "eip155:"}, "expected eip155"),
         ({"network": "eip155:08453"}, "expected eip155"),
         ({"network": "eip155:8453\n"}, "expected eip155"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from og_integrations.devnet.answer_faults import ANSWER_FAULTS
-from og_integrations.devnet.faulting import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.payment_faults import PAYMENT_FAULTS
 from og_integrations.devnet.stream_faults import STREAM_FAULTS
 from og_integrations.devnet.trust_faults import TRUST_FAULTS

@@ -13,8 +13,8 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.models import TEE_LLM
-from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.enclave import EnclavePolicy
+from og_integrations.protocol.spend_policy import SpendPolicy
 from tests.adapters.langchain.asking import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]

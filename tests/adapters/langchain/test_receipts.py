@@ -9,7 +9,8 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.record import FLAT_KEYS, RECEIPT_KEY, authorization_of, flat_fields
+from og_integrations.protocol.record import RECEIPT_KEY, flat_fields
+from og_integrations.protocol.signed_payment import rebuild_authorization
 from tests.adapters.langchain.asking import WAYS, get_weather, summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
@@ -26,8 +27,9 @@ def test_receipt_is_in_response_metadata(make_model: MakeModel, way: str, output
     assert message.text == "tok0 tok1 tok2 tok3 tok4"
     assert metadata[RECEIPT_KEY] == collected[0]
     assert collected.verified
-    assert {key: metadata[key] for key in FLAT_KEYS} == flat_fields(collected[0])
-    assert "0x" + authorization_of(metadata[RECEIPT_KEY]).digest().hex() == metadata["payment_hash"]
+    flat = flat_fields(collected[0])
+    assert {key: metadata[key] for key in flat} == flat
+    assert "0x" + rebuild_authorization(metadata[RECEIPT_KEY]["payment"]).digest().hex() == metadata["payment_hash"]
     assert (metadata["model_name"], metadata["finish_reason"]) == ("openai/gpt-5-mini", "stop")
     assert metadata["model_provider"] == "opengradient"
     assert message.usage_metadata is not None

@@ -105,14 +105,10 @@ class Filler:
         value: float = self.hints.numbers[0] if self.hints and self.hints.numbers else self.integer
         whole = schema.get("type") == "integer"
         if self.bounds:
-            low, high = (
-                _bound(schema, "minimum", "exclusiveMinimum", 1),
-                _bound(schema, "maximum", "exclusiveMaximum", -1),
-            )
-            if low is not None and not (self.hints and self.hints.numbers):
-                value = low
+            low = _bound(schema, "minimum", "exclusiveMinimum", 1)
+            high = _bound(schema, "maximum", "exclusiveMaximum", -1)
             if low is not None:
-                value = max(value, low)
+                value = max(value, low) if self.hints and self.hints.numbers else low
             if high is not None:
                 value = min(value, high)
         return int(value) if whole or float(value).is_integer() else value

@@ -25,7 +25,7 @@ _HANDSHAKE_DONE = "connection.start_tls.complete"
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
 
 
-class Lent:
+class HttpxTransport:
     """A user's `Client` of httpx or httpx2, which must be pinned to `certificate` (DER) if there is one."""
 
     def __init__(self, client: "httpx.Client | httpx2.Client", certificate: bytes) -> None:
@@ -65,7 +65,7 @@ class Lent:
         self._client.close()
 
 
-class AsyncLent:
+class AsyncHttpxTransport:
     """A user's `AsyncClient` of httpx or httpx2, which must be pinned to `certificate` (DER) if there is one."""
 
     def __init__(self, client: "httpx.AsyncClient | httpx2.AsyncClient", certificate: bytes) -> None:
@@ -79,7 +79,7 @@ class AsyncLent:
         return self._client.is_closed
 
     async def send(self, request: Outgoing) -> AsyncReply:
-        """Send `request` and return the answer's head. Raises what `Lent.send` does."""
+        """Send `request` and return the answer's head. Raises what `HttpxTransport.send` does."""
 
         async def trace(event: str, info: dict[str, Any]) -> None:
             if event == _HANDSHAKE_DONE and not _is_pinned(info["return_value"], self._certificate):

@@ -11,7 +11,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat import ToolCall
 from og_integrations.protocol.checks import STEPS
 from og_integrations.protocol.enclave import tee_id_of
-from og_integrations.protocol.receipt import Exchange, verify_receipt
+from og_integrations.protocol.verification import Exchange, verify_receipt
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
 from tests.protocol.verdicts import refused, results

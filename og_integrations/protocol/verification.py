@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol import canonical
-from og_integrations.protocol.answer import parse_json_object, shown
 from og_integrations.protocol.chat import Completion, JsonObject, TeeProof
 from og_integrations.protocol.checks import Check, CheckLog, StepError
-from og_integrations.protocol.enclave import Enclave, normalize_tee_id, tee_id_of
+from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.quoting import shown
+from og_integrations.protocol.strict_json import parse_json_object
 
 CLOCK_SKEW = 300
 """Seconds that the enclave's clock may be off: it is not synchronised from outside."""
@@ -118,10 +119,15 @@ def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
         # (6): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) over keccak(request ‖ output ‖ time).
         _check_signature(exchange.enclave, proof, signature)
         log.passed("RSA-PSS over keccak256(request ‖ output ‖ time)")
-    # (7)-(9): whose key it is, when it was used, and which way the answer came.
-    for name, verdict in _circumstances(exchange, proof):
-        with log.step(name):
-            verdict(log)
+    with log.step("enclave-trusted"):
+        # (7): somebody vouches for that key.
+        _judge_trust(exchange.trust, log)
+    with log.step("freshness"):
+        # (8): the statement was made for this call, and not for an earlier one.
+        _judge_freshness(exchange, proof, log)
+    with log.step("channel"):
+        # (9): nobody in between could read or change the answer.
+        _judge_channel(exchange.channel, log)
     return VerifiedReceipt(
         exchange=exchange, request=request, proof=proof, hashing=hashing, checks=tuple(log.checks), seal=_SEAL
     )
@@ -143,8 +149,7 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
             f"finish_reason {completion.finish_reason!r:.40} with {len(completion.tool_calls)} tool calls: the "
             "signature covers either text or tool calls, and this does not say which"
         )
-    tools = request.get("tools")
-    sent = {name for name in map(_tool_name, tools if isinstance(tools, list) else ()) if name is not None}
+    sent = _tool_names(request)
     for call in completion.tool_calls:
         if call.name not in sent:
             raise StepError(f"the answer calls a tool that was not sent; expected one of {sorted(sent)}")
@@ -162,9 +167,10 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
 
 
 def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
-    if (key_id := _key_id(enclave.public_key)) != enclave.tee_id:
+    key_id = _key_id(enclave.public_key)
+    if key_id != enclave.tee_id:
         raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
-    if normalize_tee_id(proof.tee_id) != enclave.tee_id:
+    if normalize_hash(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 
 
@@ -211,38 +217,35 @@ def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> Non
         raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
 
 
-def _circumstances(exchange: Exchange, proof: TeeProof) -> Iterator[tuple[str, Callable[[CheckLog], None]]]:
-    def trusted(log: CheckLog) -> None:
-        if exchange.trust is None:
-            raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
-        if exchange.trust == "endpoint":
-            log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
-        else:
-            log.passed(_TRUST_DETAILS[exchange.trust])
+def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
+    if trust is None:
+        raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
+    if trust == "endpoint":
+        log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
+    else:
+        log.passed(_TRUST_DETAILS[trust])
 
-    def fresh(log: CheckLog) -> None:
-        if exchange.seen:
-            raise StepError("this very signature came with an earlier answer: it is replayed")
-        if exchange.window is None:
-            log.skipped("when the request was sent is not known")
-            return
-        sent, received = exchange.window
-        if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
-            raise StepError(
-                f"signed at {proof.timestamp}, expected between {sent} and {received} "
-                f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
-            )
-        log.passed("signed while the call was under way")
 
-    def came(log: CheckLog) -> None:
-        if exchange.channel == "pinned":
-            log.passed("TLS pinned to the enclave's certificate")
-        else:
-            log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+    if exchange.seen:
+        raise StepError("this very signature came with an earlier answer: it is replayed")
+    if exchange.window is None:
+        log.skipped("when the request was sent is not known")
+        return
+    sent, received = exchange.window
+    if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
+        raise StepError(
+            f"signed at {proof.timestamp}, expected between {sent} and {received} "
+            f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
+        )
+    log.passed("signed while the call was under way")
 
-    yield "enclave-trusted", trusted
-    yield "freshness", fresh
-    yield "channel", came
+
+def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
+    if channel == "pinned":
+        log.passed("TLS pinned to the enclave's certificate")
+    else:
+        log.skipped("not known to have come through TLS pinned to the enclave's certificate")
 
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
@@ -265,7 +268,13 @@ def _hash_bytes(text: str, name: str) -> bytes:
     return bytes.fromhex(text)
 
 
-def _tool_name(tool: object) -> str | None:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    return name if isinstance(name, str) else None
+def _tool_names(request: JsonObject) -> set[str]:
+    """Return the names of the tools that were sent; of a saved request that a stranger wrote, whatever there is."""
+    names: set[str] = set()
+    tools = request.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str):
+            names.add(name)
+    return names

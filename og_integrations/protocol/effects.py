@@ -1,0 +1,46 @@
+"""
+What a payment asks the outside to do: the effects that its generators yield.
+
+Whoever drives one performs each effect and sends the outcome back in, failures by `throw`. `client.drivers`
+does; reading a chain has one more effect, `client.rpc.Fetch`, and approving Permit2 its own (`client.approval`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.routes import Route
+from og_integrations.protocol.spend_policy import OnPayment, PaymentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
+
+    route: Route
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Ask the owner's `on_payment` about `request`; answer with what it returned."""
+
+    on_payment: OnPayment
+    request: PaymentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Have the wallet sign `typed_data`; answer with the signature."""
+
+    typed_data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
+
+    seconds: float
+
+
+Effect = Send | Approve | Sign | Pause
