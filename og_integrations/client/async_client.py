@@ -1,7 +1,6 @@
 """The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -123,13 +122,15 @@ class AsyncClient(Spending):
     async def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
         with recorded(progress, self.engine.directory):
-            async with self._opened(progress) as reply:
+            async with self._driver(call) as driver:
+                reply = await driver.open(self.engine.open(progress))
                 return self.engine.conclude_body(progress, await _read(reply, progress))
 
     async def _stream(self, call: Call) -> AsyncIterator[str | Answer]:
         progress = self.engine.start(call)
         with recorded(progress, self.engine.directory):
-            async with self._opened(progress) as reply:
+            async with self._driver(call) as driver:
+                reply = await driver.open(self.engine.open(progress))
                 if reply.status != 200:
                     self.engine.conclude_body(progress, await _read(reply, progress))
                 reader = StreamReader(self.engine, progress)
@@ -145,16 +146,8 @@ class AsyncClient(Spending):
             yield rest
         yield answer
 
-    @asynccontextmanager
-    async def _opened(self, progress: Progress) -> AsyncIterator[AsyncReply]:
-        engine = self.engine
-        driver = AsyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
-        try:
-            await driver.run(engine.open(progress))
-            assert driver.reply is not None  # noqa: S101 - open() returned, so an answer began
-            yield driver.reply
-        finally:
-            await driver.aclose()
+    def _driver(self, call: Call) -> AsyncDriver:
+        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer())
 
 
 async def _read(reply: AsyncReply, progress: Progress) -> bytes:

@@ -9,7 +9,7 @@ before it passes on.
 import asyncio
 import time
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from og_integrations.client.call import MAX_ERROR_BYTES, Call
 from og_integrations.client.connections import AsyncConnections, SyncConnections
@@ -26,18 +26,24 @@ T = TypeVar("T")
 
 
 class SyncDriver:
-    """Runs one call. `reply` is the last answer, its body unread."""
+    """Runs one call, and lets go of its connection at the end of the `with`."""
 
     def __init__(self, call: Call, connections: SyncConnections, directory: Directory, signer: Signer) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
         self._signer = signer
-        self.reply: Reply | None = None
+        self._reply: Reply | None = None
 
     def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
         return drive(flow, self._perform)
+
+    def open(self, flow: Generator[Any, Any, None]) -> Reply:
+        """Run `flow`, at whose end an answer has begun, and return that answer, its body unread."""
+        self.run(flow)
+        assert self._reply is not None  # noqa: S101 - no flow of a call ends without one
+        return self._reply
 
     def _perform(self, effect: object) -> Any:
         match effect:
@@ -54,11 +60,11 @@ class SyncDriver:
         raise TypeError(effect)
 
     def _send(self, effect: Send) -> ReplyHead:
-        self.close()
+        self._let_go()
         enclave = self._directory.get(effect.route.tee_id)
         transport = self._connections.get(enclave.certificate)
         with translated_errors(f"the gateway {enclave.endpoint}"):
-            reply = self.reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
+            reply = self._reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
                 # Read to the end, so that the connection can carry the paid request.
                 drained, until = 0, time.monotonic() + self._call.timeout
@@ -69,25 +75,37 @@ class SyncDriver:
                 reply.close()
         return ReplyHead(reply.status, reply.headers)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
-        if self.reply is not None:
-            self.reply.close()
+        if self._reply is not None:
+            self._reply.close()
 
 
 class AsyncDriver:
-    """Runs one call on the running loop. `reply` is the last answer, its body unread."""
+    """Runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
 
     def __init__(self, call: Call, connections: AsyncConnections, directory: Directory, signer: Signer) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
         self._signer = signer
-        self.reply: AsyncReply | None = None
+        self._reply: AsyncReply | None = None
 
     async def run(self, flow: Generator[Any, Any, T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
         return await adrive(flow, self._perform)
+
+    async def open(self, flow: Generator[Any, Any, None]) -> AsyncReply:
+        """Run `flow`, at whose end an answer has begun, and return that answer, its body unread."""
+        await self.run(flow)
+        assert self._reply is not None  # noqa: S101 - no flow of a call ends without one
+        return self._reply
 
     async def _perform(self, effect: object) -> Any:
         match effect:
@@ -104,11 +122,11 @@ class AsyncDriver:
         raise TypeError(effect)
 
     async def _send(self, effect: Send) -> ReplyHead:
-        await self.aclose()
+        await self._let_go()
         enclave = self._directory.get(effect.route.tee_id)
         transport = await self._connections.get(enclave.certificate)
         with translated_errors(f"the gateway {enclave.endpoint}"):
-            reply = self.reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
+            reply = self._reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
                 drained, until = 0, time.monotonic() + self._call.timeout
                 async for data in reply.parts:
@@ -118,10 +136,16 @@ class AsyncDriver:
                 await reply.aclose()
         return ReplyHead(reply.status, reply.headers)
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._let_go()
+
+    async def _let_go(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
-        if self.reply is not None:
-            await self.reply.aclose()
+        if self._reply is not None:
+            await self._reply.aclose()
 
 
 def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:

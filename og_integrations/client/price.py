@@ -40,11 +40,10 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Require
     """
     call = engine.prepare_chat(model, [{"role": "user", "content": PROMPT}], timeout=TIMEOUT)
     connections = SyncConnections()
-    driver = SyncDriver(call, connections, engine.directory, NobodySigner())
     try:
-        return driver.run(_asking(engine, call.path, avoid))
+        with SyncDriver(call, connections, engine.directory, NobodySigner()) as driver:
+            return driver.run(_asking(engine, call.path, avoid))
     finally:
-        driver.close()
         connections.close()
 
 

@@ -1,7 +1,6 @@
 """The synchronous client. `async_client` is the same, awaited; a test keeps the two equal."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -122,12 +121,14 @@ class Client(Spending):
 
     def _whole(self, call: Call) -> Answer:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+        with recorded(progress, self.engine.directory), self._driver(call) as driver:
+            reply = driver.open(self.engine.open(progress))
             return self.engine.conclude_body(progress, _read(reply, progress))
 
     def _stream(self, call: Call) -> Iterator[str | Answer]:
         progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._opened(progress) as reply:
+        with recorded(progress, self.engine.directory), self._driver(call) as driver:
+            reply = driver.open(self.engine.open(progress))
             if reply.status != 200:
                 self.engine.conclude_body(progress, _read(reply, progress))
             reader = StreamReader(self.engine, progress)
@@ -142,16 +143,8 @@ class Client(Spending):
             yield rest
         yield answer
 
-    @contextmanager
-    def _opened(self, progress: Progress) -> Iterator[Reply]:
-        engine = self.engine
-        driver = SyncDriver(progress.call, self._connections, engine.directory, engine.settings.require_signer())
-        try:
-            driver.run(engine.open(progress))
-            assert driver.reply is not None  # noqa: S101 - open() returned, so an answer began
-            yield driver.reply
-        finally:
-            driver.close()
+    def _driver(self, call: Call) -> SyncDriver:
+        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer())
 
 
 def _read(reply: Reply, progress: Progress) -> bytes:
