@@ -128,7 +128,9 @@ def test_truststore_does_not_undo_the_pin(net: Devnet, foreign: Foreign) -> None
     assert [data for data in foreign.got if data] == []
 
 
-@pytest.mark.parametrize("send", [lambda *to: Pool(*to[:1]).send(*to[1:]), lambda *to: asyncio.run(_send(*to))])
+@pytest.mark.parametrize(
+    "send", [lambda *to: Pool(*to[:1]).send(*to[1:]), lambda *to: asyncio.run(_send(*to))], ids=["sync", "async"]
+)
 def test_certificate_that_the_pinned_one_has_issued(foreign: Foreign, send: Callable[..., object]) -> None:
     """To trust a certificate is to trust what it signs; the pin is about this very one."""
     pinned = pinned_context(ssl.PEM_cert_to_DER_cert(foreign.ca_file.read_text()))

@@ -238,6 +238,16 @@ def test_hour_is_not_helped_by_older_ones() -> None:
     assert chain.asked == [["2"]]
 
 
+def test_hour_is_helped_to_its_last_second() -> None:
+    """What still counts is still asked about."""
+    clock = Clock()
+    chain = Chain(wallet(clock, per_hour="0.1"))
+    paying(chain.wallet).reply(answer())
+    clock.now = NOW + HOUR
+    calling(chain)
+    assert chain.asked == [["1"]]
+
+
 def test_what_the_chain_cannot_explain_comes_last() -> None:
     """A node that forgot the old ones must not keep us from the others."""
     clock = Clock()

@@ -1,0 +1,34 @@
+"""What every store promises, to all threads and processes that share it, about entries that are final or gone."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from og_integrations.client.budget_file import BudgetFile
+from og_integrations.protocol.budget import Account, BudgetStore, Entry, HoldState, MemoryStore
+from tests.money.test_limits import NOW, PERMIT
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BudgetStore:
+    """A store that holds one authorization, of 7 base units."""
+    kept = MemoryStore(threading.RLock()) if request.param == "memory" else BudgetFile(tmp_path / "budget.sqlite")
+    kept.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
+    return kept
+
+
+@pytest.mark.parametrize("late", [HoldState.IN_DOUBT, HoldState.RELEASED])
+def test_settled_entry_stays_settled(store: BudgetStore, late: HoldState) -> None:
+    """Whoever comes later with less to say does not undo it."""
+    store.move("a", HoldState.SETTLED)
+    store.move("a", late)
+    assert [entry.state for entry in store.entries()] == [HoldState.SETTLED]
+    assert store.account(NOW) == Account(authorized=7, last_hour=7, last_day=7)
+
+
+def test_entry_that_is_gone_stays_gone(store: BudgetStore) -> None:
+    store.move("a", HoldState.RELEASED)
+    store.move("a", HoldState.SETTLED)
+    store.correct("a", 3)
+    assert (store.account(NOW), store.entries()) == (Account(), [])
