@@ -166,6 +166,28 @@ def test_owner_who_refuses() -> None:
     assert purse.book.budget.authorized() == 0
 
 
+def test_owner_who_agrees_when_the_offer_has_run_out() -> None:
+    """A person may take that long; nothing was signed then."""
+    now = [NOW]
+    purse = wallet(lambda: now[0], on_payment=lambda request: True)
+    call = Call(purse).reply(offer())
+    now[0] += 300
+    with pytest.raises(SigningError, match=r"agreed after the offer had run out\. Nothing was signed or sent"):
+        call._advance(lambda: call.flow.send(True))
+    assert purse.book.budget.authorized(NOW) == 0
+
+
+@each_cancellation
+def test_owner_who_agreed_is_not_asked_again(cancellation: BaseException) -> None:
+    """The call that asked was cancelled while the wallet signed; a call that shares the authorization has it signed."""
+    purse = wallet(on_payment=lambda request: True)
+    asker, waiting = signing(purse, 2)
+    asker._advance(lambda: asker.flow.send(True))
+    with pytest.raises(type(cancellation)):
+        asker.fail(cancellation)
+    assert list(waiting.sign().headers) == [PAYMENT_SIGNATURE]
+
+
 @pytest.mark.parametrize("signature", ["", "0x", SIGNATURE[:-1], SIGNATURE + "0", SIGNATURE[2:], "0x" + "zz" * 65])
 def test_signature_that_is_none(signature: str) -> None:
     """It is not sent, and not quoted either."""
