@@ -32,3 +32,11 @@ def test_entry_that_is_gone_stays_gone(store: BudgetStore) -> None:
     store.move("a", HoldState.SETTLED)
     store.correct("a", 3)
     assert (store.account(NOW), store.entries()) == (Account(), [])
+
+
+def test_abandoned_call_may_end_while_another_claims(store: BudgetStore) -> None:
+    """The garbage collector does it wherever it likes; what it says is noted, and nobody waits for himself."""
+    store.claim(Entry(id="b", amount=5, at=NOW), lambda account: store.move("a", HoldState.RELEASED))
+    assert (store.account(NOW).authorized, store.entries()) == (5, [])
+    store.move("b", HoldState.RELEASED)
+    assert store.account(NOW) == Account()

@@ -15,6 +15,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.budget import HoldState
 from og_integrations.protocol.payment_flow import Send, in_doubt
+from og_integrations.protocol.sessions import RENEW_BEFORE
 from og_integrations.protocol.signing import Sign
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
@@ -171,7 +172,7 @@ def test_owner_who_agrees_when_the_offer_has_run_out() -> None:
     now = [NOW]
     purse = wallet(lambda: now[0], on_payment=lambda request: True)
     call = Call(purse).reply(offer())
-    now[0] += 300
+    now[0] += 300 - RENEW_BEFORE
     with pytest.raises(SigningError, match=r"agreed after the offer had run out\. Nothing was signed or sent"):
         call._advance(lambda: call.flow.send(True))
     assert purse.book.budget.authorized(NOW) == 0

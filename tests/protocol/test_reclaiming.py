@@ -273,3 +273,5 @@ def test_what_another_process_gave_back_is_not_asked_about() -> None:
         first.fail(KeyboardInterrupt())
     assert isinstance(go_on(waiting).effect, Sign)
     assert chain.asked == [["1"]]
+    turns = chain.wallet.book.budget.asking
+    assert turns.take(OVER, turns.ended()) == "ask"
