@@ -186,7 +186,9 @@ class Progress:
         assert self.head is not None  # noqa: S101 - called after the head came
         encoding = [value for name, value in self.head.headers if name.lower() == "content-encoding"]
         if any(value.strip().lower() not in ("", "identity") for value in encoding):
-            raise MalformedReplyError(f"The answer is encoded as {encoding[0][:40]!r}; we asked for plain bytes.")
+            raise MalformedReplyError(
+                f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
+            )
         expected = "text/event-stream" if self.call.request.stream else "application/json"
         if self.content_type() != expected:
             raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")

@@ -61,7 +61,8 @@ def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str
 
 def has_attachments(request: JsonObject) -> bool:
     """Whether users' messages in `request`, which the generations hash in their own ways, hold more than text."""
-    messages = [message for message in request.get("messages") or () if isinstance(message, Mapping)]
+    listed = request.get("messages")  # of a text completion, anything: nobody has read it
+    messages = [message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, Mapping)]
     contents = [message.get("content") for message in messages if message.get("role") == "user"]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)

@@ -1,12 +1,13 @@
 """The pin holds in programs that give TLS to somebody else: `truststore` replaces `ssl.SSLContext`."""
 
+import asyncio
 import os
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from cryptography.x509.oid import NameOID
 
 import og_integrations
 from og_integrations.client.tls import pinned_context
+from og_integrations.client.transport import AsyncPool, Outgoing, Pool, translated_errors
 from og_integrations.devnet import Devnet
-from og_integrations.errors import ConnectionFailedError
+from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
 
 ROOT = Path(og_integrations.__file__).parent.parent
 PEM = serialization.Encoding.PEM
@@ -124,6 +126,22 @@ def test_truststore_does_not_undo_the_pin(net: Devnet, foreign: Foreign) -> None
     object.__setattr__(entry, "endpoint", foreign.url)
     assert _call(net, foreign) == ["CertificateMismatchError"] * 2
     assert [data for data in foreign.got if data] == []
+
+
+@pytest.mark.parametrize(
+    "send", [lambda *to: Pool(*to[:1]).send(*to[1:]), lambda *to: asyncio.run(_send(*to))], ids=["sync", "async"]
+)
+def test_certificate_that_the_pinned_one_has_issued(foreign: Foreign, send: Callable[..., object]) -> None:
+    """To trust a certificate is to trust what it signs; the pin is about this very one."""
+    pinned = pinned_context(ssl.PEM_cert_to_DER_cert(foreign.ca_file.read_text()))
+    request = Outgoing(url=foreign.url, headers={}, body=b"SECRET PROMPT", timeout=5)
+    with pytest.raises(CertificateMismatchError, match="aborted and nothing was sent"), translated_errors("It"):
+        send(pinned, request)
+    assert [data for data in foreign.got if data] == []
+
+
+async def _send(context: ssl.SSLContext, request: Outgoing) -> None:
+    await AsyncPool(context).send(request)
 
 
 def test_pin_requires_a_certificate_and_a_modern_protocol() -> None:

@@ -60,7 +60,7 @@ def test_entry_that_the_chain_can_still_explain_is_not_folded(monkeypatch: pytes
 
 def test_report_says_what_is_left() -> None:
     """Sums, limits and the switch; a limit that is overdrawn leaves nothing."""
-    budget = new_budget(SpendPolicy.of({"total": "5", "per_hour": "1"}))
+    budget = new_budget(SpendPolicy.of({"total": "5", "per_hour": "1", "per_day": "4"}))
     budget.hold(OPG, now=DAY, authorization=PERMIT).settle()
     (signed,) = budget.store.entries()
     budget.store.correct(signed.id, OPG)
@@ -70,7 +70,7 @@ def test_report_says_what_is_left() -> None:
         "of it settled     1 OPG",
         "of it in doubt    0.5 OPG",
         "in the last hour  0.5 OPG of 1, 0.5 left",
-        "in the last day   1.5 OPG",
+        "in the last day   1.5 OPG of 4, 2.5 left",
         "spending          allowed",
     ]
     budget.store.stop("lunch")

@@ -12,7 +12,9 @@ from og_integrations.protocol.canonical import (
     NEXT,
     canonical_output,
     canonical_request,
+    drops_attachments,
     keccak,
+    not_hashed,
     output_hash,
     request_hash,
     signed_digest,
@@ -150,6 +152,8 @@ def test_next_hashes_developer_as_system_and_web_search() -> None:
         ({"messages": [{"role": ["user"]}]}, "the role"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "c"}]}]}, "not of the form"),
         ({"messages": [{"role": "assistant", "tool_calls": 1}]}, "not of the form"),
+        ({"messages": [{"role": "assistant", "tool_calls": ["c"]}]}, "not of the form"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": "f"}]}]}, "not of the form"),
         ({"temperature": "1"}, "temperature is a str, expected a number"),
         ({"temperature": True}, "temperature is a bool, expected a number"),
         ({"temperature": 10**400}, "temperature is too large"),
@@ -158,6 +162,29 @@ def test_next_hashes_developer_as_system_and_web_search() -> None:
 def test_request_that_has_no_hash(members: Json, said: str) -> None:
     with pytest.raises(InvalidRequestError, match=said):
         hashed(**members)
+
+
+def test_what_is_not_hashed_is_named_once_and_in_order() -> None:
+    """Of a content that is hashed as text, nothing is left out."""
+    named = USER | {"content": {"z": 1}, "name": "n"}
+    request = {"seed": 1, "model": "m", "messages": [named, named], "logprobs": True}
+    assert not_hashed(CHAT_PATH, request) == ["logprobs", "messages[].name", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "dropped"),
+    [
+        ([USER | {"content": [{"type": "text"}, {"type": "file"}]}], True),
+        ([USER, {"role": "user"}, USER | {"content": [{"type": "text"}, "text"]}], False),
+        ([{"role": "tool", "content": [{"type": "file"}]}], False),
+        (["no message", USER], False),
+        (5, False),
+    ],
+)
+def test_attachments_that_april_drops(messages: object, dropped: bool) -> None:
+    """Those of users' messages; what is none, whoever wrote it, is not looked into."""
+    request = {"messages": messages}
+    assert (drops_attachments(request, APRIL), drops_attachments(request, NEXT)) == (dropped, False)
 
 
 @pytest.mark.parametrize("content", [{"type": "text"}, ["text"]])

@@ -16,10 +16,12 @@ from og_integrations.errors import (
 from og_integrations.protocol.account import HoldState
 from og_integrations.protocol.effects import Send, Sign
 from og_integrations.protocol.payment_flow import in_doubt
+from og_integrations.protocol.sessions import RENEW_BEFORE
 from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
+    NOW,
     ROUTE,
     SESSION_ID,
     SIGNATURE,
@@ -164,6 +166,28 @@ def test_owner_who_refuses() -> None:
         call.fail(refusal)
     assert caught.value is refusal
     assert purse.book.budget.authorized() == 0
+
+
+def test_owner_who_agrees_when_the_offer_has_run_out() -> None:
+    """A person may take that long; nothing was signed then."""
+    now = [NOW]
+    purse = wallet(lambda: now[0], on_payment=lambda request: True)
+    call = Call(purse).reply(offer())
+    now[0] += 300 - RENEW_BEFORE
+    with pytest.raises(SigningError, match=r"agreed after the offer had run out\. Nothing was signed or sent"):
+        call._advance(lambda: call.flow.send(True))
+    assert purse.book.budget.authorized(NOW) == 0
+
+
+@each_cancellation
+def test_owner_who_agreed_is_not_asked_again(cancellation: BaseException) -> None:
+    """The call that asked was cancelled while the wallet signed; a call that shares the authorization has it signed."""
+    purse = wallet(on_payment=lambda request: True)
+    asker, waiting = signing(purse, 2)
+    asker._advance(lambda: asker.flow.send(True))
+    with pytest.raises(type(cancellation)):
+        asker.fail(cancellation)
+    assert list(waiting.sign().headers) == [PAYMENT_SIGNATURE]
 
 
 @pytest.mark.parametrize("signature", ["", "0x", SIGNATURE[:-1], SIGNATURE + "0", SIGNATURE[2:], "0x" + "zz" * 65])

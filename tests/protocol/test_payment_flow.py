@@ -1,9 +1,11 @@
 """One call's payment, effect by effect: what is sent, what is signed, and how often."""
 
+from dataclasses import replace
+
 import pytest
 from eth_account import Account
 
-from og_integrations.errors import PaymentRefusedError
+from og_integrations.errors import PayeeRefusedError, PaymentRefusedError
 from og_integrations.networks import BASE
 from og_integrations.protocol.account import HoldState
 from og_integrations.protocol.effects import Send, Sign
@@ -176,6 +178,17 @@ def test_refused_payment(refusal: ReplyHead) -> None:
     assert (call.signatures, purse.book.budget.spent(0).in_doubt) == (1, AMOUNT)
 
 
+def test_session_lasts_whoever_the_registry_names() -> None:
+    """It is paid for. What is asked for after it is the gateway's to say, not what was remembered."""
+    purse = warm(wallet())
+    moved = replace(ROUTE, payees=frozenset({"0x" + "00" * 20}))
+    call = Call(purse, moved)
+    assert call.headers == {SESSION: SESSION_ID}
+    assert call.reply(EXPIRED).effect == Send(moved, {})
+    with pytest.raises(PayeeRefusedError, match="the registry's payment addresses"):
+        call.reply(offer())
+
+
 def test_call_after_a_refused_payment_starts_anew() -> None:
     """Neither the refused authorization nor its offer is tried again."""
     purse = wallet()
@@ -215,3 +228,25 @@ def test_nothing_secret_is_in_any_repr() -> None:
     shown += [repr(call.paid), repr(again.effect), repr(answer()), repr(grant), repr(purse), str(call.paid)]
     for secret in (SESSION_ID, SIGNATURE, SIGNATURE[2:], payment):
         assert secret not in " ".join(shown)
+
+
+def test_failure_of_an_old_grant_does_not_touch_the_new_one() -> None:
+    """The late word about an expired session arrives when the next one is in use."""
+    purse = warm(wallet())
+    early, late = Call(purse), Call(purse)
+    early.reply(EXPIRED).sign().reply(answer(session="second"))
+    late.reply(EXPIRED)
+    assert late.headers == {SESSION: "second"}
+
+
+def test_refusal_of_an_old_grant_does_not_forget_a_newer_offer() -> None:
+    purse = wallet()
+    first, second = paying(purse), Call(purse)
+    with pytest.raises(PaymentRefusedError):
+        first.reply(offer(error="no"))
+    third = Call(purse).reply(offer()).sign().reply(answer(session="third"))
+    assert third.paid is not None
+    with pytest.raises(PaymentRefusedError):
+        second.reply(offer(error="no"))
+    assert Call(purse).headers == {SESSION: "third"}
+    assert Call(purse).effect == Send(ROUTE, {SESSION: "third"})

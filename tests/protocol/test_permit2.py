@@ -50,6 +50,14 @@ def test_signature_and_payload_of_vector(vector: dict[str, Any]) -> None:
 
 
 @each_payment
+def test_typed_data_says_everything(vector: dict[str, Any]) -> None:
+    """Wallets and key services, unlike eth-account, derive nothing that is left out."""
+    data = authorize(vector).typed_data()
+    for kind, members in (("EIP712Domain", data["domain"]), (data["primaryType"], data["message"])):
+        assert [field["name"] for field in data["types"][kind]] == list(members)
+
+
+@each_payment
 def test_payment_header_of_vector(vector: dict[str, Any]) -> None:
     """`accepted` is the offer verbatim, also where its addresses are in lower case."""
     requirement = parse_requirement(vector["requirements"])

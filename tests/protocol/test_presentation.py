@@ -32,6 +32,7 @@ def shown(text: str) -> Shown:
         (["abc", "ab"], ["xabc"], ("x", "ab")),
         (["bc", "abcd"], ["xabcd"], ("xa", "bc")),
         (["bc", "abc"], ["xabc"], ("x", "abc")),
+        (["b", "cb"], ["xcb"], ("x", "cb")),
         (["\n\n"], ["a\n", "\nb"], ("a", "\n\n")),
     ],
 )

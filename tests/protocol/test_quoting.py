@@ -31,6 +31,10 @@ def test_words_of_the_gateway_are_kept(reason: str) -> None:
         "invalid content near: JOHN  DOE HAS\\tHIV",
         "content_policy: john%20doe%20has%20hiv",
         "\\u004aohn \\x44oe\\u0020has HIV",
+        "".join(f"\\u{ord(c):04X}" for c in "John Doe has HIV"),
+        "".join(f"\\x{ord(c):02x}" for c in "John Doe has HIV"),
+        "".join(f"%{ord(c):02x}" for c in "John Doe has HIV"),
+        "\\n".join("John Doe has HIV"),
         "content is not supportedJohn Doe has HIVis not supported",
     ],
 )
@@ -64,6 +68,20 @@ def test_short_secret_is_looked_for_as_a_whole() -> None:
     assert quotable("wrong password HunTer2", ["hunter2"]) == ""
     assert quotable("wrong session abcd-short-id", ["abcd-short-id"]) == ""
     assert quotable("wrong password", ["hi", "ok?"]) == "wrong password"
+
+
+@pytest.mark.parametrize(
+    ("reason", "secret", "kept"),
+    [
+        ("you said efghijkl", "abcdefghijkl", False),
+        ("you said fghijkl", "abcdefghijkl", True),
+        ("this is busy", "busy", False),
+        ("this is busy", "is", True),
+    ],
+)
+def test_how_much_is_a_quotation(reason: str, secret: str, kept: bool) -> None:
+    """Eight characters in a row, to the last one; of a shorter text all of it, if it is one to be told from words."""
+    assert quotable(reason, [secret]) == (reason if kept else "")
 
 
 def test_what_is_quoted_is_short_and_on_one_line() -> None:

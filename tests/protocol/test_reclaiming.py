@@ -38,13 +38,14 @@ class Chain:
     def __init__(self, budgeted: Wallet, taken: int | None = 0) -> None:
         self.wallet = dataclasses.replace(budgeted, ask_chain=self.ask)
         self.taken = taken
+        self.forgotten: set[str] = set()
         self.asked: list[list[str]] = []
 
     def ask(self, entries: Sequence[Entry], enough: Callable[[], bool], found: Findings) -> Generator[Any, Any, None]:
         self.asked.append([entry.id for entry in entries])
         for entry in entries:
             yield ASK
-            if self.taken is None:
+            if self.taken is None or entry.id in self.forgotten:
                 found.in_vain[entry.id] = "the node forgot."
                 continue
             self.wallet.book.budget.store.correct(entry.id, self.taken)
@@ -238,18 +239,39 @@ def test_hour_is_not_helped_by_older_ones() -> None:
     assert chain.asked == [["2"]]
 
 
-def test_what_the_chain_cannot_explain_comes_last() -> None:
-    """A node that forgot the old ones must not keep us from the others."""
+def test_hour_is_helped_to_its_last_second() -> None:
+    """What still counts is still asked about."""
     clock = Clock()
-    chain = Chain(wallet(clock, total="0.2"), None)
-    for _ in range(2):
+    chain = Chain(wallet(clock, per_hour="0.1"))
+    paying(chain.wallet).reply(answer())
+    clock.now = NOW + HOUR
+    calling(chain)
+    assert chain.asked == [["1"]]
+
+
+def test_what_the_chain_cannot_explain_comes_last() -> None:
+    """A node that forgot the old ones must not keep us from the others; one that gave back is asked again at once."""
+    clock = Clock()
+    chain = Chain(wallet(clock, total="0.3"))
+    chain.forgotten = {"1"}
+    for _ in range(3):
         calling(chain).sign().reply(answer())
         chain.wallet.book._grants.clear()
     clock.now = OVER
-    call = calling(chain)
-    go_on(call)
-    with pytest.raises(BudgetExceededError, match="the node forgot"):
-        go_on(call)
-    chain.wallet.book.budget.asking.end(0, gave_back=True, in_vain=["1"])
+    go_on(go_on(calling(chain))).sign().reply(answer())
+    chain.wallet.book._grants.clear()
     calling(chain)
-    assert chain.asked == [["1", "2"], ["2", "1"]]
+    assert chain.asked == [["1", "2", "3"], ["3", "1"]]
+
+
+def test_what_another_process_gave_back_is_not_asked_about() -> None:
+    """It did so while this call waited for its turn."""
+    chain, _ = exhausted()
+    first, waiting = calling(chain), calling(chain)
+    chain.wallet.book.budget.store.correct("1", 0)
+    with pytest.raises(KeyboardInterrupt):
+        first.fail(KeyboardInterrupt())
+    assert isinstance(go_on(waiting).effect, Sign)
+    assert chain.asked == [["1"]]
+    turns = chain.wallet.book.budget.asking
+    assert turns.take(OVER, turns.ended()) == "ask"

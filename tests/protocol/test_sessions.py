@@ -11,7 +11,7 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.effects import Pause, Send, Sign
+from og_integrations.protocol.effects import Pause, Sign
 from og_integrations.protocol.sessions import RENEW_BEFORE
 from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
@@ -19,7 +19,6 @@ from tests.protocol.flows import (
     CANCELLATIONS,
     EXPIRED,
     NOW,
-    ROUTE,
     SESSION_ID,
     SIGNATURE,
     Call,
@@ -118,6 +117,31 @@ def test_sharer_whose_session_was_over_before_its_turn() -> None:
     assert second.signatures == 1
 
 
+@pytest.mark.parametrize("session", [SESSION_ID, None])
+def test_sharer_that_finds_the_authorization_used_up(session: str | None) -> None:
+    """It was brought there by another call: ours was not looked at, and pays for itself, once."""
+    purse = wallet()
+    first, late = signing(purse, 2)
+    first.sign().reply(answer(session=session))
+    late.sign().reply(EXPIRED)
+    if session is None:
+        late.reply(offer())
+    late.sign().reply(answer())
+    assert late.paid is not None
+    assert (late.signatures, purse.book.budget.authorized()) == (1, 2 * AMOUNT)
+
+
+def test_sharer_of_what_is_over_is_not_refused() -> None:
+    """Only the gateway's word on an authorization that is new to it is one for all who share it."""
+    purse = wallet()
+    first, waiting = signing(purse, 2)
+    with pytest.raises(PaymentInDoubtError):
+        first.sign().fail(ConnectionLostError("reset"))
+    Call(purse).reply(EXPIRED)
+    waiting.sign().reply(EXPIRED).reply(offer()).sign().reply(answer())
+    assert (waiting.paid is not None, waiting.signatures) == (True, 1)
+
+
 def test_session_that_ended_before_the_call_that_paid_was_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another call brought our authorization there, spent it, and ours came too late: not signed again."""
     purse = wallet()
@@ -166,6 +190,17 @@ def test_cancelling_the_only_signer_leaves_the_signing_to_the_others(cancellatio
 
 
 @each_cancellation
+def test_cancelling_the_last_waiter_leaves_the_session(cancellation: BaseException) -> None:
+    """What the others have paid for is still there for the next call."""
+    purse = wallet()
+    first, waiting = signing(purse, 2)
+    first.sign().reply(answer())
+    with pytest.raises(type(cancellation)):
+        waiting.fail(cancellation)
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+
+
+@each_cancellation
 def test_cancelling_all_signers_releases_the_hold(cancellation: BaseException) -> None:
     purse = wallet()
     for call in signing(purse, 3):
@@ -209,10 +244,11 @@ def test_signature_that_came_too_late_is_not_sent() -> None:
     assert isinstance(Call(purse).effect, Sign)
 
 
-def test_connection_that_failed_for_one_keeps_the_hold_of_the_others() -> None:
-    """Released by the last one that did not get through."""
+@pytest.mark.parametrize("late", [False, True])
+def test_connection_that_failed_for_one_keeps_the_hold_of_the_others(late: bool) -> None:
+    """Released by the last one that did not get through, also if it came when the authorization was there."""
     purse = wallet()
-    calls = signing(purse, 2)
+    calls = [*signing(purse, 1), Call(purse)] if late else signing(purse, 2)
     for call in calls:
         call.sign()
     for call, held in zip(calls, (AMOUNT, 0), strict=True):
@@ -246,25 +282,3 @@ def test_connection_that_failed_after_another_got_through() -> None:
         second.fail(ConnectionFailedError("refused"))
     assert purse.book.budget.spent(0).in_doubt == AMOUNT
     assert list(Call(purse).headers) == [PAYMENT_SIGNATURE]
-
-
-def test_failure_of_an_old_grant_does_not_touch_the_new_one() -> None:
-    """The late word about an expired session arrives when the next one is in use."""
-    purse = warm(wallet())
-    early, late = Call(purse), Call(purse)
-    early.reply(EXPIRED).sign().reply(answer(session="second"))
-    late.reply(EXPIRED)
-    assert late.headers == {SESSION: "second"}
-
-
-def test_refusal_of_an_old_grant_does_not_forget_a_newer_offer() -> None:
-    purse = wallet()
-    first, second = paying(purse), Call(purse)
-    with pytest.raises(PaymentRefusedError):
-        first.reply(offer(error="no"))
-    third = Call(purse).reply(offer()).sign().reply(answer(session="third"))
-    assert third.paid is not None
-    with pytest.raises(PaymentRefusedError):
-        second.reply(offer(error="no"))
-    assert Call(purse).headers == {SESSION: "third"}
-    assert Call(purse).effect == Send(ROUTE, {SESSION: "third"})

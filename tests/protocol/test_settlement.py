@@ -1,18 +1,21 @@
 """What logs and calldata prove about one authorization, without a chain."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.networks import BASE, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.networks import BASE, EXACT_PROXY_ADDRESS, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.permit2 import Permit2Authorization
 from og_integrations.protocol.settlement import (
+    cancellation_filter,
     encode_nonce_bitmap,
     is_cancellation,
     nonce_is_used,
     settled_amount,
+    transfer_filter,
 )
 
 PERMIT = Permit2Authorization(
@@ -50,7 +53,7 @@ def calldata(amount: int, **changed: Any) -> bytes:
         "facilitator": PERMIT.facilitator,
         "valid_after": PERMIT.valid_after,
     } | changed
-    return b"\xff\x11\xe7\xb4" + b"".join(map(word, words.values())) + b"signature"
+    return b"\xff\x11\xe7\xb4" + b"".join(word(item) for item in words.values() if item is not None) + b"signature"
 
 
 def transfer(amount: int, **changed: Any) -> dict[str, Any]:
@@ -68,6 +71,29 @@ SETTLED = {"address": UPTO_PROXY_ADDRESS.lower(), "topics": [topic("Settled()")]
 def test_amount_is_read_between_the_signed_words() -> None:
     """And it is the one that was moved."""
     assert settled_amount(PERMIT, calldata(5), [transfer(5), SETTLED]) == 5
+
+
+def test_node_may_write_its_logs_in_capitals() -> None:
+    logs = [transfer(5), SETTLED]
+    loud = [log | {"topics": ["0x" + text[2:].upper() for text in log["topics"]]} for log in logs]
+    assert settled_amount(PERMIT, calldata(5), loud) == 5
+
+
+def test_amount_of_an_exact_payment_is_read() -> None:
+    """Its witness names no facilitator."""
+    exact = replace(PERMIT, facilitator=None, spender=EXACT_PROXY_ADDRESS)
+    settled = SETTLED | {"address": EXACT_PROXY_ADDRESS}
+    assert settled_amount(exact, calldata(5, facilitator=None), [transfer(5), settled]) == 5
+    assert settled_amount(exact, calldata(5), [transfer(5), settled]) is None
+
+
+def test_filters_ask_for_nobody_elses_logs() -> None:
+    """A node would send every transfer of the token."""
+    assert transfer_filter(PERMIT) == {"address": PERMIT.token, "topics": transfer(0)["topics"]}
+    assert cancellation_filter(PERMIT) == {
+        "address": PERMIT2_ADDRESS,
+        "topics": cancellation(PERMIT.payer, 7, 8)["topics"],
+    }
 
 
 def test_router_may_settle_several_at_any_offset() -> None:
@@ -91,7 +117,11 @@ def test_other_authorization_is_not_taken_for_this_one(name: str) -> None:
         [transfer(6), SETTLED],
         [transfer(5, address="0x" + "44" * 20), SETTLED],
         [transfer(5, topics=[topic("Approval(address,address,uint256)")]), SETTLED],
+        [transfer(5, topics=[*transfer(5)["topics"][:2], "0x" + word("0x" + "44" * 20).hex()]), SETTLED],
+        [transfer(5, topics=[transfer(5)["topics"][0], *["0x" + word(PERMIT.pay_to).hex()] * 2]), SETTLED],
         [transfer(5), SETTLED | {"address": "0x" + "44" * 20}],
+        [transfer(5), SETTLED | {"topics": [topic("Paused()")]}],
+        [transfer(5), SETTLED | {"topics": []}],
         [transfer(5, topics=None, data=None), SETTLED],
     ],
 )
@@ -120,6 +150,13 @@ def cancellation(owner: str, number: int, mask: int, address: str = PERMIT2_ADDR
 def test_cancellation_is_by_this_owner_of_this_nonce(log: dict[str, Any], cancelled: bool) -> None:
     """Word, bit, owner and contract."""
     assert is_cancellation(log, PERMIT) is cancelled
+
+
+@pytest.mark.parametrize("bit", [0, 255])
+def test_cancellation_of_the_bits_at_both_ends(bit: int) -> None:
+    permit = replace(PERMIT, nonce=(7 << 8) | bit)
+    assert is_cancellation(cancellation(PERMIT.payer, 7, 1 << bit), permit)
+    assert not is_cancellation(cancellation(PERMIT.payer, 7, ~(1 << bit) % 2**256), permit)
 
 
 def test_bitmap_has_one_bit_per_nonce() -> None:

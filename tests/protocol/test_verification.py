@@ -1,6 +1,7 @@
 """Verification of the captured exchanges, and what it says about how they came."""
 
 import copy
+import json
 import pickle
 from dataclasses import replace
 
@@ -33,6 +34,16 @@ def test_request_whose_image_was_dropped() -> None:
     (check,) = (check for check in verify_receipt(exchange("user-image-part")).checks if check.id == "request-hash")
     assert (check.result, said in check.detail) == ("pass", True)
     refused(exchange("user-image-part", trust="registry"), "request-hash", said)
+    assert verify_receipt(exchange("user-image-part", trust="registry", window=None)).hashing == "2026-04"
+    refused(exchange("user-image-part", trust="endpoint"), "request-hash", said)
+
+
+@pytest.mark.parametrize("messages", [5, ["text"], [{"role": "user", "content": [{"type": "file"}]}]])
+def test_messages_beside_a_prompt_are_nobodys(messages: object) -> None:
+    """No gateway hashes them with a text completion, so anybody can write them into a file."""
+    captured = CAPTURES["completion"]
+    wire = json.dumps(json.loads(captured.wire) | {"messages": messages}).encode()
+    assert results(verify_receipt(exchange(captured, wire=wire)).checks) == dict.fromkeys(STEPS, "pass")
 
 
 def test_enclave_that_nobody_vouches_for() -> None:

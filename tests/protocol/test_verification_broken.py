@@ -1,5 +1,6 @@
 """One way after the other to break an exchange; each is refused at its step, in words for the user."""
 
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.protocol.verdicts import refused, results
 
 CALL = ToolCall("call_1", "get_weather", "{}")
 OTHER = CAPTURES["system-and-user"]
+UNKNOWN_ALGORITHM = bytes.fromhex("300a300506032a0304030100")
 
 
 def test_failed_step_leaves_the_later_ones_open() -> None:
@@ -88,7 +90,11 @@ def test_signature_in_loose_base64() -> None:
     refused(altered(proof={"signature": signature[:-3] + "B=="}), "shape", "canonical base64")
 
 
-@pytest.mark.parametrize("tools", [None, 5, True, "get_weather", {"function": 1}, [1], [{"function": {"name": 7}}]])
+@pytest.mark.parametrize(
+    "tools",
+    [None, 5, True, "get_weather", {"function": 1}, [1], [{"function": {"name": 7}}], [{"function": {"name": []}}],
+     [{"function": {}}, {"function": {"name": "other"}}]],
+)  # fmt: skip
 def test_tools_that_are_none_allow_no_call(tools: object) -> None:
     """Whatever stands in the request, only real tools by their name were sent."""
     request = {"model": "m", "messages": [], "tools": tools}
@@ -163,6 +169,11 @@ def test_text_that_cannot_be_hashed() -> None:
     refused(altered(text="\ud800"), "output-hash", "a lone surrogate")
 
 
+def test_signature_of_a_longer_key() -> None:
+    """RSA-4096 may be: that this is not one is the key's verdict, not the shape's."""
+    refused(altered(proof={"signature": b64encode(bytes(512)).decode()}), "signature", "not by the key of enclave")
+
+
 def test_signature_of_another_answer() -> None:
     """Hashes that fit, under a signature that is genuine and about something else."""
     signature = proof_of(exchange(OTHER).completion).signature
@@ -194,7 +205,9 @@ def test_signature_with_another_salt_length() -> None:
             ),
             "the enclave's key is not an RSA key",
         ),
+        (UNKNOWN_ALGORITHM, "the enclave's key is not a DER public key"),
     ],
+    ids=["nonsense", "elliptic", "unknown-algorithm"],
 )  # fmt: skip
 def test_key_that_is_no_rsa_key(key: bytes, said: str) -> None:
     named = altered(proof={"tee_id": tee_id_of(key)})

@@ -165,6 +165,7 @@ def test_malformed_requirement(members: dict[str, Any], said: str) -> None:
         ({"scheme": "exact", "extra": {"name": "USD Coin"}}, "names no token name and version, which EIP-3009 signs"),
         ({"scheme": "exact", "extra": {"name": 7, "version": "2"}}, "names no token name and version"),
         ({"scheme": "exact", "extra": {"name": "\ud800", "version": "2"}}, "a lone surrogate"),
+        ({"scheme": "exact", "extra": {"name": "n", "version": "\udfff"}}, "a lone surrogate"),
     ],
 )
 def test_requirement_that_cannot_be_signed(members: dict[str, Any], said: str) -> None:

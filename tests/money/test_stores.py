@@ -1,0 +1,63 @@
+"""What every store promises, to all threads and processes that share it, about entries that are final or gone."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from og_integrations.client.budget_file import BudgetFile
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.account import Account, BudgetStore, Entry, HoldState, MemoryStore
+from tests.money.test_limits import NOW, PERMIT
+
+
+@pytest.fixture(params=["memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BudgetStore:
+    """A store that holds one authorization, of 7 base units."""
+    kept = MemoryStore(threading.RLock()) if request.param == "memory" else BudgetFile(tmp_path / "budget.sqlite")
+    kept.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
+    return kept
+
+
+@pytest.mark.parametrize("late", [HoldState.IN_DOUBT, HoldState.RELEASED])
+def test_settled_entry_stays_settled(store: BudgetStore, late: HoldState) -> None:
+    """Whoever comes later with less to say does not undo it."""
+    store.move("a", HoldState.SETTLED)
+    store.move("a", late)
+    assert [entry.state for entry in store.entries()] == [HoldState.SETTLED]
+    assert store.account(NOW) == Account(authorized=7, last_hour=7, last_day=7)
+
+
+def test_entry_that_is_gone_stays_gone(store: BudgetStore) -> None:
+    store.move("a", HoldState.RELEASED)
+    store.move("a", HoldState.SETTLED)
+    store.correct("a", 3)
+    assert (store.account(NOW), store.entries()) == (Account(), [])
+
+
+def test_abandoned_call_may_end_while_another_claims(store: BudgetStore) -> None:
+    """The garbage collector does it wherever it likes; what it says is noted, and nobody waits for himself."""
+    store.claim(Entry(id="b", amount=5, at=NOW), lambda account: store.move("a", HoldState.RELEASED))
+    assert (store.account(NOW).authorized, store.entries()) == (5, [])
+    store.move("b", HoldState.RELEASED)
+    assert store.account(NOW) == Account()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("amount", "much"), ("state", "lost"), ("signed", "{"), ("signed", "{}"), ("signed", "[1]")]
+)
+def test_entry_that_cannot_be_read_stops_spending(tmp_path: Path, column: str, value: str) -> None:
+    """In our words: a `ValueError` would be swallowed by LlamaIndex, and the next call would spend."""
+    store = BudgetFile(tmp_path / "budget.sqlite")
+    store.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
+    with closing(sqlite3.connect(store.path)) as db, db:
+        db.execute(f"UPDATE entries SET {column} = ?", (value,))
+    with pytest.raises(ConfigurationError, match=r"cannot be used .* What cannot be counted is not spent"):
+        store.claim(Entry(id="b", amount=1, at=NOW), lambda account: None)
+
+
+def test_file_that_cannot_be_opened_is_not_said_to_be_locked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"\(OperationalError: unable to open database file\)"):
+        BudgetFile(tmp_path)
