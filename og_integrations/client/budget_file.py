@@ -226,11 +226,7 @@ def _authorization(signed: str | None) -> Authorization | None:
     if signed is None:
         return None
     members = json.loads(signed)
-    return (
-        Permit2Authorization(**members)
-        if "spender" in members and "token_name" not in members
-        else (Eip3009Authorization(**members))
-    )
+    return Permit2Authorization(**members) if "spender" in members else Eip3009Authorization(**members)
 
 
 def _version(db: sqlite3.Connection) -> int:
