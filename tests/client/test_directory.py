@@ -1,16 +1,18 @@
 """Choosing an enclave, driven by hand: the directory asks for bytes, the test answers."""
 
+import json
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from og_integrations.client.directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.settings import resolve_settings
 from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError
+from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
 from og_integrations.protocol.enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
@@ -38,9 +40,9 @@ ONE, TWO, THREE = _enclave(1), _enclave(2), _enclave(3)
 ANYBODY = UnsafeAcceptAnyEnclave()
 
 
-def _directory(policy: EnclavePolicy | None = None, *, spread: bool = False) -> Directory:
+def _directory(policy: EnclavePolicy | None = None, **options: Any) -> Directory:
     settings = resolve_settings(network="devnet", environment={})
-    return Directory(settings, policy or EnclavePolicy(), pick=lambda enclaves: enclaves[0], spread=spread)
+    return Directory(settings, policy or EnclavePolicy(), pick=lambda found: found[0], **options)
 
 
 def _listing(*enclaves: Enclave) -> bytes:
@@ -134,12 +136,16 @@ def test_registry_away_for_long_is_an_error_until_it_is_back() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [([], DiscoveryError), ([replace(ONE, pcr_hash=DEBUG_PCR_HASH)], EnclaveRejectedError)],
-    ids=["nobody", "debug"],
+    [
+        ([], DiscoveryError),
+        ([replace(ONE, pcr_hash=DEBUG_PCR_HASH)], EnclaveRejectedError),
+        ([TWO], HostRefusedError),
+    ],
+    ids=["nobody", "debug", "other-host"],
 )
 def test_revoked_enclave_is_not_used_any_more(answer: list[Enclave], error: type[DiscoveryError]) -> None:
     """That nobody is listed, or nobody acceptable, is an answer: it is believed at once and for good."""
-    directory = _directory()
+    directory = _directory(hosts={"10.0.0.1"})
     _run(directory.choose(0), _listing(ONE))
     for now in (REFRESH_AFTER, REFRESH_AFTER + 1):
         with pytest.raises(error) as caught:
@@ -213,9 +219,31 @@ def test_node_answering_nonsense_is_a_discovery_error(answer: bytes) -> None:
         _run(_directory().choose(0), answer)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"public_key": 7}', b'{"public_key": "-----BEGIN PUBLIC KEY-----"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"public_key": 7}',
+        b'{"public_key": "-----BEGIN PUBLIC KEY-----"}',
+        b'{"public_key": "-----BEGIN PUBLIC KEY-----\\nMAowBQYDKgMEAwEA\\n-----END PUBLIC KEY-----"}',
+    ],
+    ids=["nothing", "number", "cut", "unknown-algorithm"],
+)
 def test_gateway_without_key_is_a_discovery_error(body: bytes) -> None:
     settings = resolve_settings(gateway_url="http://127.0.0.1:1", environment={})
     directory = Directory(settings, EnclavePolicy())
     with pytest.raises(DiscoveryError, match="no PEM public key"):
         _run(directory.choose(0), body)
+
+
+@pytest.mark.parametrize(("said", "address"), [("0x" + "12" * 20, "0x" + "12" * 20), (7, "")])
+def test_gateway_that_was_named_is_never_left(said: object, address: str) -> None:
+    """There is no other one, and whoever names it restarts it while developing."""
+    key = load_der_public_key(ONE.public_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    settings = resolve_settings(gateway_url="http://127.0.0.1:1/", environment={})
+    directory = Directory(settings, EnclavePolicy())
+    body = json.dumps({"public_key": key, "wallet_address": said}).encode()
+    enclave = _run(directory.choose(0), body)
+    assert (enclave.tee_id, enclave.endpoint, enclave.payment_address) == (ONE.tee_id, "http://127.0.0.1:1", address)
+    directory.leave(enclave, 0)
+    assert _run(directory.choose(1)) == enclave

@@ -129,6 +129,59 @@ def test_client_that_follows_redirects_does_not_here(net: Devnet, make_client: C
     assert net.stats().signatures == 1
 
 
+async def test_async_client_that_proves_the_same_certificate_is_as_good(
+    net: Devnet, make_async_client: Callable[..., AsyncClient]
+) -> None:
+    """And it is closed with ours."""
+    made: list[httpx.AsyncClient] = []
+
+    def make(context: Any) -> httpx.AsyncClient:
+        made.append(httpx.AsyncClient(verify=False))
+        return made[-1]
+
+    async with make_async_client(http_client=make) as client:
+        receipt = (await client.chat(MODEL, user("hi"))).receipt
+    assert {"id": "channel", "result": "pass", "detail": "TLS pinned to the enclave's certificate"} in receipt["checks"]
+    assert [lent.is_closed for lent in made] == [True] * len(made)
+
+
+async def test_async_client_whose_channel_cannot_be_seen_is_not_believed(
+    net: Devnet, make_async_client: Callable[..., AsyncClient]
+) -> None:
+    def make(context: Any) -> httpx.AsyncClient:
+        if context is None:
+            return httpx.AsyncClient()
+        return httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={})))
+
+    with pytest.raises(ConfigurationError, match=r"not known to be pinned .* so its answer is not used"):
+        await make_async_client(http_client=make).chat(MODEL, user("hi"))
+
+
+async def test_async_client_that_follows_redirects_does_not_here(
+    net: Devnet, make_async_client: Callable[..., AsyncClient]
+) -> None:
+    net.inject("redirect")
+    client = make_async_client(
+        http_client=lambda context: httpx.AsyncClient(verify=context or True, follow_redirects=True)
+    )
+    with pytest.raises((GatewayError, PaymentInDoubtError), match="HTTP 307"):
+        await client.chat(MODEL, user("hi"))
+    assert net.stats().signatures == 1
+
+
+@pytest.mark.parametrize("fault", ["stall_after_payment", "stall_mid_body"])
+async def test_failure_of_a_lent_client_is_an_error_of_ours(
+    net: Devnet, make_client: Callable[..., Client], make_async_client: Callable[..., AsyncClient], fault: str
+) -> None:
+    """Httpx's own would be retried by frameworks: the payment had left."""
+    net.inject(fault, times=2)
+    with pytest.raises(ReadTimeoutError, match="The payment had left"):
+        make_client(http_client=trusting, timeout=0.3).chat(MODEL, user("hi"))
+    client = make_async_client(http_client=lambda _context: httpx.AsyncClient(verify=False), timeout=0.3)
+    with pytest.raises(ReadTimeoutError, match="The payment had left"):
+        await client.chat(MODEL, user("hi"))
+
+
 def test_client_that_was_closed_is_asked_for_again(net: Devnet, make_client: Callable[..., Client]) -> None:
     made: list[httpx.Client] = []
 

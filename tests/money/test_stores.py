@@ -3,14 +3,31 @@
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from og_integrations.client.budget_file import BudgetFile
+from og_integrations.client.reconciling import _permit
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.account import Account, BudgetStore, Entry, HoldState, MemoryStore
+from og_integrations.networks import BASE, BASE_SEPOLIA, Network
+from og_integrations.protocol.account import SKEW, Account, BudgetStore, Entry, HoldState, MemoryStore
+from og_integrations.protocol.permit2 import Eip3009Authorization
 from tests.money.test_limits import NOW, PERMIT
+
+TRANSFER = Eip3009Authorization(
+    chain_id=8453,
+    payer=PERMIT.payer,
+    token=PERMIT.token,
+    token_name="USD Coin",
+    token_version="2",
+    amount=7,
+    nonce=2**255,
+    deadline=NOW + 300,
+    pay_to=PERMIT.pay_to,
+)
+FORK = replace(BASE, name="devnet", rpc_url="http://127.0.0.1:1")
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -19,6 +36,31 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BudgetStore:
     kept = MemoryStore(threading.RLock()) if request.param == "memory" else BudgetFile(tmp_path / "budget.sqlite")
     kept.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
     return kept
+
+
+def test_authorization_is_given_back_as_it_was_signed(store: BudgetStore) -> None:
+    """Of either kind: the chain is asked about it by its own words."""
+    store.claim(Entry(id="b", amount=7, at=NOW, authorization=TRANSFER), lambda account: None)
+    assert [entry.authorization for entry in store.entries()] == [PERMIT, TRANSFER]
+
+
+@pytest.mark.parametrize(
+    ("noted", "network", "asked"),
+    [
+        (BASE.identity, BASE, True),
+        (None, BASE, True),
+        (None, FORK, False),
+        (FORK.identity, FORK, True),
+        (FORK.identity, BASE, False),
+        (BASE.identity, BASE_SEPOLIA, False),
+    ],
+)
+def test_only_the_chain_of_an_authorization_is_asked_about_it(noted: str | None, network: Network, asked: bool) -> None:
+    """A devnet may have the chain id of a real one; what it says must not give real money back."""
+    entry = Entry(id="a", amount=7, at=NOW, authorization=PERMIT, network=noted, state=HoldState.SETTLED)
+    assert _permit(entry, network, PERMIT.deadline + SKEW + 1) == (PERMIT if asked else None)
+    assert _permit(entry, network, PERMIT.deadline + SKEW) is None
+    assert _permit(replace(entry, authorization=TRANSFER), network, PERMIT.deadline + SKEW + 1) is None
 
 
 @pytest.mark.parametrize("late", [HoldState.IN_DOUBT, HoldState.RELEASED])
