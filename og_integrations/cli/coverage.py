@@ -8,7 +8,7 @@ from og_integrations.protocol.canonical import not_hashed
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.record import unsigned_fields
+from og_integrations.protocol.receipt import unsigned_fields
 from og_integrations.protocol.verification import VerifiedReceipt
 
 _BY_RECEIPT = (

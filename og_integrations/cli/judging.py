@@ -27,7 +27,7 @@ from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS, Check
 from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
-from og_integrations.protocol.record import RECEIPT_VERSION, unsigned_fields
+from og_integrations.protocol.receipt import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.sse import SSEDecoder
 from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt

@@ -3,7 +3,7 @@
 from og_integrations.errors import MalformedOfferError
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
-from og_integrations.protocol.record import HASH_SOURCES, OWN_HASH
+from og_integrations.protocol.receipt import HASH_SOURCES, OWN_HASH
 from og_integrations.protocol.signed_payment import rebuild_authorization
 
 

@@ -21,7 +21,7 @@ from og_integrations.protocol.chat import (
 )
 from og_integrations.protocol.enclave import Enclave
 from og_integrations.protocol.quoting import quotable, texts_of
-from og_integrations.protocol.record import CallRecord
+from og_integrations.protocol.receipt import CallRecord
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.strict_json import parse_json_object
@@ -65,7 +65,7 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `receipt` is plain JSON (`protocol.record`).
+    neither is signed. `receipt` is plain JSON (`protocol.receipt`).
     """
 
     text: str

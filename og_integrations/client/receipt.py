@@ -1,7 +1,7 @@
 """
 A receipt with names and types, and what the chain says about its payment.
 
-Receipts travel as plain dicts (`protocol.record`), which every serializer keeps; this is a way to look at
+Receipts travel as plain dicts (`protocol.receipt`), which every serializer keeps; this is a way to look at
 one. It says what stands in the dict, and checks nothing of it: that is what `og-integrations verify` does.
 """
 

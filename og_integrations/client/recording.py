@@ -21,7 +21,7 @@ from og_integrations.errors import (
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
-from og_integrations.protocol.record import build_receipt
+from og_integrations.protocol.receipt import build_receipt
 from og_integrations.protocol.verification import VerifiedReceipt
 from og_integrations.protocol.x402 import SESSION, ReplyHead
 

@@ -1,7 +1,7 @@
 """
 What the client says about its calls, compared with what was really sent, paid and answered.
 
-Receipts are plain dicts in the form of `protocol.record`; a client without them may give the texts
+Receipts are plain dicts in the form of `protocol.receipt`; a client without them may give the texts
 that it returned as finished answers. Whatever is claimed must be all of it: a payment that no
 receipt tells of is a finding.
 """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from og_integrations.protocol.chat import ToolCall, Usage
 
 RECEIPT_KEY = "opengradient"
-"""As `protocol.record` has it; not imported, since that loads the cryptography."""
+"""As `protocol.receipt` has it; not imported, since that loads the cryptography."""
 
 
 def chat_result(answer: "Answer") -> ChatResult:
@@ -83,7 +83,7 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
 
 def response_metadata(answer: "Answer") -> dict[str, Any]:
     """Return the metadata of an answer, with its receipt."""
-    from og_integrations.protocol.record import flat_fields
+    from og_integrations.protocol.receipt import flat_fields
 
     return {
         "model_provider": MODEL_PROVIDER,

@@ -24,7 +24,7 @@ from llama_index.core.base.llms.types import (
 
 from og_integrations.client import Answer
 from og_integrations.protocol.chat import JsonObject, ToolCall
-from og_integrations.protocol.record import RECEIPT_KEY
+from og_integrations.protocol.receipt import RECEIPT_KEY
 
 _Response = TypeVar("_Response")
 

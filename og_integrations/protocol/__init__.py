@@ -14,7 +14,7 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 | `canonical` | request and output -> the bytes that are hashed |
 | `enclave`, `registry` | whom we accept; TEERegistry calls |
 | `verification`, `checks` | the nine steps, and their verdicts; the only maker of a `VerifiedReceipt` |
-| `record` | a verified (or failed) call -> the plain-JSON receipt |
+| `receipt` | a verified (or failed) call -> the plain-JSON receipt |
 | `tracing` | the receipt on an OpenTelemetry span |
 | `signed_payment` | the payment of a receipt that a stranger may have written, read back |
 

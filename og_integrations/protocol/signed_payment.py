@@ -2,14 +2,14 @@
 What was signed, read back out of a receipt that a stranger may have written.
 
 The chain is then asked about exactly these words, so none of them may be one thing to us and another to
-whoever reads the receipt: each is taken only in the one spelling that `record` gives it.
+whoever reads the receipt: each is taken only in the one spelling that `receipt` gives it.
 """
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.permit2 import Permit2Authorization, checksum_address, parse_uint
-from og_integrations.protocol.record import OWN_HASH
+from og_integrations.protocol.receipt import OWN_HASH
 from og_integrations.protocol.x402 import parse_chain_id
 
 

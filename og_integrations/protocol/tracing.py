@@ -29,7 +29,7 @@ class ReceiptSpan:
         receipt = getattr(answer, "receipt", None)
         if receipt is not None and self._span is not None and self._span.is_recording():
             # Here, since it loads the cryptography, and few trace.
-            from og_integrations.protocol.record import span_attributes
+            from og_integrations.protocol.receipt import span_attributes
 
             for name, value in span_attributes(receipt).items():
                 self._span.set_attribute(name, value)

@@ -26,7 +26,7 @@ from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.assembly import StreamAssembler
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.record import CallRecord, build_receipt
+from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.sse import SSEDecoder

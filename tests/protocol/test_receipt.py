@@ -10,7 +10,7 @@ import pytest
 from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat import Completion
 from og_integrations.protocol.checks import STEPS
-from og_integrations.protocol.record import CallRecord, build_receipt, flat_fields
+from og_integrations.protocol.receipt import CallRecord, build_receipt, flat_fields
 from og_integrations.protocol.sessions import Grant
 from og_integrations.protocol.settlement_mode import SettlementMode
 from og_integrations.protocol.signed_payment import rebuild_authorization
