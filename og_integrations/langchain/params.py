@@ -12,16 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from langchain_core.load.serializable import Serializable
 from langchain_core.utils import secret_from_env
-from pydantic import (
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    SkipValidation,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, SecretStr, SkipValidation, ValidationError, field_validator, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.langchain.arguments import known_arguments
