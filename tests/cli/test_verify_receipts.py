@@ -113,6 +113,20 @@ def test_receipt_beside_an_unproven_answer_is_a_skip(saved: Saved) -> None:
     assert (status, step, results["receipt"]) == ("failed", "shape", "skip")
 
 
+def test_receipt_beside_an_answer_without_proof_is_a_skip(saved: Saved) -> None:
+    answer = json.loads(saved["exchange"]["response"])
+    saved["exchange"]["response"] = json.dumps({name: answer[name] for name in answer if not name.startswith("tee_")})
+    status, step, results = judged(saved)
+    assert (status, step, results["receipt"]) == ("failed", "proof", "skip")
+
+
+@pytest.mark.parametrize("spelt", ["Application/JSON", "application/json; charset=utf-8", " application/json "])
+def test_content_type_is_read_as_http_means_it(spelt: str, saved: Saved) -> None:
+    """Whoever saved the exchange may have kept the whole header."""
+    saved["exchange"]["content_type"] = spelt
+    assert judged(saved)[0] == "verified"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),

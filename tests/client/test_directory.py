@@ -97,6 +97,31 @@ def test_left_enclave_is_looked_up_again() -> None:
     assert _run(directory.choose(1 + COOL_DOWN)).certificate == TWO.certificate
 
 
+def test_one_that_lied_is_left_if_any_other_is_there() -> None:
+    """And one that is not in use is left without a loss for the one that is, whose session is paid for."""
+    directory, listing = _directory(), _listing(ONE, TWO, THREE)
+    assert _run(directory.choose(0), listing) == ONE
+    directory.leave(TWO, 0)
+    assert _run(directory.choose(1), listing) == ONE
+    directory.distrust(ONE, 1)
+    assert _run(directory.choose(2), listing) == THREE
+
+
+def test_enclave_that_a_call_has_tried_is_not_given_to_it_again() -> None:
+    directory = _directory()
+    _run(directory.choose(0), _listing(ONE, TWO))
+    assert _run(directory.choose(1, avoid=[ONE.tee_id])) == TWO
+    with pytest.raises(DiscoveryError, match="All 2 enclaves known were tried"):
+        _run(directory.choose(1, avoid=[ONE.tee_id, TWO.tee_id]))
+
+
+def test_payees_are_those_listed_in_lower_case() -> None:
+    directory, mine, other = _directory(), "0x" + "AB" * 20, "0x" + "CD" * 20
+    _run(directory.choose(0), _listing(ONE, replace(TWO, payment_address=other)))
+    assert directory.payees(replace(ONE, payment_address=mine)) >= {mine.lower(), other.lower()}
+    assert mine.lower() not in directory.payees(replace(ONE, payment_address=mine, source="endpoint"))
+
+
 def test_new_enclave_gets_its_turn_and_not_all_turns() -> None:
     directory = _directory(spread=True)
     chosen = [_run(directory.choose(0), _listing(ONE, TWO))]

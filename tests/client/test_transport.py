@@ -1,0 +1,56 @@
+"""What a failed exchange means: whether anything of the request was sent decides about the payment."""
+
+import ssl
+
+import httpcore
+import pytest
+
+from og_integrations.client.transport import CONNECT_TIMEOUT, Outgoing, translated_errors
+from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol],
+)
+def test_nothing_was_sent(failure: type[Exception]) -> None:
+    with (
+        pytest.raises(ConnectionFailedError, match=r"No connection to It .*: nothing was sent") as caught,
+        translated_errors("It"),
+    ):
+        raise failure
+    assert type(caught.value) is ConnectionFailedError
+
+
+@pytest.mark.parametrize(
+    ("failure", "timed_out"),
+    [
+        (httpcore.ReadTimeout, True),
+        (httpcore.WriteTimeout, True),
+        (httpcore.ReadError, False),
+        (httpcore.WriteError, False),
+        (httpcore.RemoteProtocolError, False),
+        (httpcore.LocalProtocolError, False),
+        (httpcore.ProxyError, False),
+    ],
+)
+def test_something_may_have_been_sent(failure: type[Exception], timed_out: bool) -> None:
+    with pytest.raises(ConnectionLostError) as caught, translated_errors("It"):
+        raise failure
+    assert caught.value.timed_out is timed_out
+
+
+def test_failed_handshake_is_told_from_a_missing_server() -> None:
+    """However deep the reason is."""
+    failure, wrapped = httpcore.ConnectError(), OSError()
+    failure.__cause__, wrapped.__context__ = wrapped, ssl.SSLError()
+    with pytest.raises(CertificateMismatchError, match="was aborted and nothing was sent"), translated_errors("It"):
+        raise failure
+
+
+def test_no_wait_is_without_limit() -> None:
+    """A server that is away is given up sooner than one that thinks."""
+    for timeout, connect in ((2.0, 2.0), (600.0, CONNECT_TIMEOUT)):
+        outgoing = Outgoing(url="https://enclave.example", headers={}, body=None, timeout=timeout)
+        expected = {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}
+        assert outgoing.timeouts() == expected
