@@ -21,7 +21,7 @@ from typing import Literal
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
 from og_integrations.protocol.chat import Completion, JsonObject, ToolCall
-from og_integrations.protocol.strict_json import decode_json
+from og_integrations.protocol.strict_json import decode_answer
 from og_integrations.protocol.strict_schema import drop_added_nulls, strict_schema
 
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
@@ -88,7 +88,7 @@ class Plan:
 
     def _tool_call(self, completion: Completion) -> Shown:
         try:
-            arguments = decode_json(completion.text, unique=False)
+            arguments = decode_answer(completion.text)
         except ValueError:
             arguments = None
         if not isinstance(arguments, dict):

@@ -78,7 +78,7 @@ def test_schema_that_was_answered_is_shown_as_the_call() -> None:
     assert call.id == made.show(said('{"city": "Oslo"}')).tool_calls[0].id == "call_abcdabcdabcd"
 
 
-@pytest.mark.parametrize("text", ["", "no", "[1]", '"x"', '{"city": '])
+@pytest.mark.parametrize("text", ["", "no", "[1]", '"x"', '{"city": ', '{"city": "Oslo", "city": "Rome"}'])
 def test_schema_that_was_not_answered_is_no_call(text: str) -> None:
     with pytest.raises(ToolChoiceNotHonoredError, match="weather was asked for as a json_schema"):
         plan(OPENAI, "weather", choice="required").show(said(text))
