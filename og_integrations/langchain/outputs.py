@@ -18,6 +18,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from og_integrations.langchain.blocks import BROKEN_MARK, MODEL_PROVIDER
+from og_integrations.protocol.chat import image_data
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
@@ -104,11 +105,11 @@ def _pictures(images: "tuple[str, ...]") -> "list[dict[str, Any]]":
     """Return LangChain's blocks for `data:` URIs and URLs; no signature covers them."""
     blocks: list[dict[str, Any]] = []
     for image in images:
-        head, comma, data = image.partition(";base64,")
-        if comma and head.startswith("data:"):
-            blocks.append({"type": "image", "base64": data, "mime_type": head.removeprefix("data:")})
-        else:
+        if (inline := image_data(image)) is None:
             blocks.append({"type": "image", "url": image})
+        else:
+            media_type, data = inline
+            blocks.append({"type": "image", "base64": data, "mime_type": media_type})
     return blocks
 
 

@@ -23,7 +23,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from og_integrations.client import Answer
-from og_integrations.protocol.chat import JsonObject, ToolCall
+from og_integrations.protocol.chat import JsonObject, ToolCall, image_data
 from og_integrations.protocol.receipt import RECEIPT_KEY
 
 _Response = TypeVar("_Response")
@@ -117,14 +117,13 @@ def _pictures(images: Sequence[str]) -> list[ImageBlock]:
     """Return LlamaIndex's blocks for `data:` URIs and URLs; no signature covers them."""
     blocks: list[ImageBlock] = []
     for image in images:
-        head, comma, data = image.partition(";base64,")
         # What is neither is left to `raw`: LlamaIndex's `ValueError` would lose an answer that was paid.
         with suppress(ValueError):
-            blocks.append(
-                ImageBlock(image=data.encode(), image_mimetype=head.removeprefix("data:"))
-                if comma and head.startswith("data:")
-                else ImageBlock(url=image)
-            )
+            if (inline := image_data(image)) is None:
+                blocks.append(ImageBlock(url=image))
+            else:
+                media_type, data = inline
+                blocks.append(ImageBlock(image=data.encode(), image_mimetype=media_type))
     return blocks
 
 

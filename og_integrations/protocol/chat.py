@@ -135,6 +135,12 @@ class Completion:
     settlement: JsonObject = field(default_factory=dict)
 
 
+def image_data(image: str) -> tuple[str, str] | None:
+    """Return media type and base64 of one of `Completion.images` that is a `data:` URI; None if it is a URL."""
+    head, found, data = image.partition(";base64,")
+    return (head.removeprefix("data:"), data) if found and head.startswith("data:") else None
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
     """A fragment of a streamed tool call; absent members are None."""
