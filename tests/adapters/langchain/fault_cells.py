@@ -16,25 +16,14 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
+from tests.adapters.faults_met import INDIVIDUAL, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
 from tests.adapters.langchain.asking import get_weather, summed
 
 MODEL = "openai/gpt-5-mini"
 PATIENCE = 20.0
 STALLED_PATIENCE = 0.5
 """Seconds to wait for each piece: few where nothing comes, many where a busy machine may be slow."""
-ANSWERED = "answered"
 TEXT = "tok0 tok1 tok2 tok3"
-WITH_TOOLS = frozenset({"altered_tool_call"})
-WITH_SESSION = frozenset({"expired_session"})
-INDIVIDUAL = frozenset({"settlement_failure"})
-"""Faults that need something to lie about: a tool call, an open session, a published answer."""
-
-
-def outcome_of(error: OpenGradientError | None) -> str:
-    """Return the name of the error's class in `og_integrations.errors`, or `ANSWERED`."""
-    if error is None:
-        return ANSWERED
-    return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "og_integrations.errors")
 
 
 @dataclass
@@ -58,10 +47,10 @@ class Cell:
         """
         How many authorizations may be signed: one, which the two calls of a batch share.
 
-        If it, or its session, is refused before the second call pays, that one signs its own.
+        The call that comes second signs its own if that one was refused by then, or left no session to go on in.
         """
-        refused = self.outcome == "PaymentRefusedError" or self.fault in {"foreign_session", "expired_session"}
-        return 2 if self.way == "batch" and refused else 1
+        alone = self.outcome == "PaymentRefusedError" or self.fault in SIGNED_EACH
+        return 2 if self.way == "batch" and alone else 1
 
     @property
     def signed(self) -> int:
@@ -117,7 +106,7 @@ def met(net: Devnet, fault: str, way: str) -> Cell:
         model=MODEL,
         private_key=cell.wallet.private_key,
         network=net.network,
-        timeout=STALLED_PATIENCE if fault.startswith(("stall", "silent")) else PATIENCE,
+        timeout=STALLED_PATIENCE if stalls(fault) else PATIENCE,
         verification="buffer" if "buffered" in way else "end",
         settlement_mode="individual" if fault in INDIVIDUAL else None,
     )

@@ -13,7 +13,8 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.langchain.fault_cells import MODEL, PATIENCE, STALLED_PATIENCE, outcome_of
+from tests.adapters.faults_met import outcome_of, stalls
+from tests.adapters.langchain.fault_cells import MODEL, PATIENCE, STALLED_PATIENCE
 from tests.adapters.langchain.fault_table import ROWS
 
 _ROWS_PER_NETWORK = 8
@@ -121,7 +122,7 @@ def _check(
         return f"It is sunny in {city}."
 
     wallet = net.new_wallet()
-    timeout = STALLED_PATIENCE if fault.startswith(("stall", "silent")) else PATIENCE
+    timeout = STALLED_PATIENCE if stalls(fault) else PATIENCE
     model = ChatOpenGradient(model=MODEL, private_key=wallet.private_key, network=net.network, timeout=timeout)
     agent: Any = create_agent(model, [get_weather], response_format=response_format)
     question = {"messages": [("user", f'Weather in "Oslo", for {fault} {run.__name__} {response_format}?')]}

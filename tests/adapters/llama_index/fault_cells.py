@@ -16,6 +16,7 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.llama_index import OpenGradientLLM
+from tests.adapters.faults_met import INDIVIDUAL, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
 from tests.adapters.langchain.fault_table import OK, Row
 from tests.adapters.llama_index.fault_ways import AGENTS, ENGINES, STREAMED, TAKING_TOOLS, WAYS, Asked
 
@@ -26,12 +27,6 @@ STALLED_PATIENCE = 1.5
 TEXT = "tok0 tok1 tok2 tok3"
 TOLD = "The tool said: It is sunny in Oslo."
 RAN = ("weather in Oslo", ["verified"])
-WITH_TOOLS = frozenset({"altered_tool_call"})
-WITH_SESSION = frozenset({"expired_session"})
-INDIVIDUAL = frozenset({"settlement_failure"})
-"""Faults that need something to lie about: a tool call, an open session, a published answer."""
-SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
-"""Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
 AGENT_ENDS = {"stall_before_end": "ReadTimeoutError"}
 """Where an agent's second call ends otherwise than a first one: it is sent on the connection that stalls."""
 
@@ -51,10 +46,7 @@ class Cell:
     @property
     def outcome(self) -> str:
         """The name of the error's class in `og_integrations.errors`, or `OK`."""
-        if self.error is None:
-            return OK
-        mro = type(self.error).__mro__
-        return next(cls.__name__ for cls in mro if cls.__module__ == "og_integrations.errors")
+        return outcome_of(self.error)
 
     @property
     def proven(self) -> list[dict[str, Any]]:
@@ -80,14 +72,10 @@ class Cell:
             MODEL,
             private_key=self.wallet.private_key,
             network=net.network,
-            timeout=STALLED_PATIENCE if _stalls(self.fault) else PATIENCE,
+            timeout=STALLED_PATIENCE if stalls(self.fault) else PATIENCE,
             verification="buffer" if "buffered" in self.way else "end",
             settlement_mode="individual" if self.fault in INDIVIDUAL else None,
         )
-
-
-def _stalls(fault: str) -> bool:
-    return fault.startswith(("stall", "silent"))
 
 
 def met(net: Devnet, fault: str) -> list[Cell]:
@@ -101,7 +89,7 @@ def met(net: Devnet, fault: str) -> list[Cell]:
                     llm.complete(f"{fault} by {cell.way}: before")
         net.inject(fault)
         try:
-            with ThreadPoolExecutor(len(cells) if _stalls(fault) else 1) as threads:
+            with ThreadPoolExecutor(len(cells) if stalls(fault) else 1) as threads:
                 list(threads.map(_ask, cells, llms))
         finally:
             net.clear_faults()

@@ -1,0 +1,23 @@
+"""What both adapters' tables of faults know of a fault, and how they name what came of it."""
+
+from og_integrations.errors import OpenGradientError
+from tests.adapters.langchain.fault_table import OK
+
+WITH_TOOLS = frozenset({"altered_tool_call"})
+WITH_SESSION = frozenset({"expired_session"})
+INDIVIDUAL = frozenset({"settlement_failure"})
+"""Faults that need something to lie about: a tool call, an open session, a published answer."""
+SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
+"""Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
+
+
+def stalls(fault: str) -> bool:
+    """Whether nothing comes under `fault`, so that few seconds of patience are enough."""
+    return fault.startswith(("stall", "silent"))
+
+
+def outcome_of(error: OpenGradientError | None) -> str:
+    """Return the name of the error's class in `og_integrations.errors`, or `OK`."""
+    if error is None:
+        return OK
+    return next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == "og_integrations.errors")
