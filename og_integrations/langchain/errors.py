@@ -4,7 +4,8 @@ The errors of a call as LangChain sees them.
 Each class of `og_integrations.errors` has here a class of the same name that is also a
 `langchain_core.exceptions.ModelError`: both `except` clauses work, and `is_retryable` tells LangChain's
 retry middleware what it may repeat. Never a payment that left, a proof that failed, or a paid answer
-that disobeyed: repeating those would pay again, or ask a liar again.
+that disobeyed: repeating those would pay again, or ask a liar again. LangGraph's `RetryPolicy` does not
+look at it, and repeats whatever is none of the built-in errors; so these are `RuntimeError`s as well.
 
 Answers outside 2xx have classes of their own: `AuthenticationError`, `BadRequestError`,
 `ContextLengthError`, `PermissionDeniedError`, `RateLimitError`, `ServerError`, `UnknownModelError`.
@@ -50,15 +51,15 @@ _KINDS: dict[type[errors.OpenGradientError], tuple[type[ModelError], bool]] = {
 """What LangChain takes an error (and what derives from it) for, and whether it may repeat the call."""
 
 
-class AuthenticationError(errors.GatewayError, ModelAuthenticationError):
+class AuthenticationError(errors.GatewayError, ModelAuthenticationError, RuntimeError):
     """The gateway answered 401."""
 
 
-class BadRequestError(errors.GatewayError, ModelInvalidRequestError):
+class BadRequestError(errors.GatewayError, ModelInvalidRequestError, RuntimeError):
     """The gateway refused the request (400, 413, 422, …)."""
 
 
-class ContextLengthError(errors.GatewayError, ContextOverflowError):
+class ContextLengthError(errors.GatewayError, ContextOverflowError, RuntimeError):
     """
     The messages do not fit into the model's context window.
 
@@ -67,7 +68,7 @@ class ContextLengthError(errors.GatewayError, ContextOverflowError):
     """
 
 
-class PermissionDeniedError(errors.GatewayError, ModelPermissionDeniedError):
+class PermissionDeniedError(errors.GatewayError, ModelPermissionDeniedError, RuntimeError):
     """The gateway answered 403."""
 
 
@@ -79,7 +80,7 @@ class ServerError(errors.GatewayError, ModelAPIError):
     """The gateway answered 5xx; it was not charged."""
 
 
-class UnknownModelError(errors.GatewayError, ModelNotFoundError):
+class UnknownModelError(errors.GatewayError, ModelNotFoundError, RuntimeError):
     """The gateway does not serve this model, or lacks the endpoint (404)."""
 
 
@@ -93,7 +94,8 @@ def _doubles() -> dict[str, type[errors.OpenGradientError]]:
         if isinstance(error, type) and issubclass(error, errors.OpenGradientError):
             model_error, is_retryable = _kind(error)
             members = {"__module__": __name__, "__doc__": error.__doc__, "is_retryable": is_retryable}
-            found[name] = type(name, (error, model_error), members)
+            bases = (error, model_error) if is_retryable else (error, model_error, RuntimeError)
+            found[name] = type(name, bases, members)
     return found
 
 

@@ -1,9 +1,10 @@
 """Every error is both ours and LangChain's, and says truly whether repeating is safe."""
 
 import asyncio
+import contextlib
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langchain.agents import create_agent
@@ -18,6 +19,8 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 from langchain_core.messages import HumanMessage
+from langgraph.graph import START, StateGraph
+from langgraph.types import RetryPolicy
 
 from og_integrations import errors
 from og_integrations.client import collect_receipts
@@ -44,6 +47,7 @@ def test_double_is_ours_and_langchains(ours: type[errors.OpenGradientError]) -> 
     assert not isinstance(double, ValueError | TypeError)
     assert (str(double), double.receipt, type(double).__name__) == ("what happened", original.receipt, ours.__name__)
     assert double.is_retryable is (ours.__name__ in RETRYABLE)
+    assert isinstance(double, RuntimeError) is not double.is_retryable  # as LangGraph decides
     again = pickle.loads(pickle.dumps(double))
     assert (type(again), str(again), again.receipt) == (type(double), str(double), double.receipt)
     assert as_model_error(double) is double
@@ -72,6 +76,7 @@ def test_status_of_gateway_has_its_class(status: int, text: str, expected: type,
     original.status = status
     double: Any = as_model_error(original)
     assert (double.status, double.is_retryable) == (status, retryable)
+    assert isinstance(double, RuntimeError) is not retryable
     assert isinstance(double, expected)
     assert isinstance(double, errors.GatewayError)
 
@@ -141,6 +146,30 @@ def test_agent_stops_without_retry_or_tool(net: Devnet, model: ChatOpenGradient,
     assert ran == []
     assert net.stats().signatures <= 1
     assert net.stats().statuses.get(200, 0) <= 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts"),
+    [("altered_text", 1), ("cut_after_payment", 1), ("second_402", 1), ("other_asset", 1), ("dead_registry", 2)],
+)
+def test_node_with_retry_policy_repeats_only_what_is_safe(
+    net: Devnet, model: ChatOpenGradient, fault: str, attempts: int
+) -> None:
+    """LangGraph's default repeats every exception but some built-in ones: an answer in doubt was paid twice."""
+    tried: list[str] = []
+
+    def ask(state: dict[str, str]) -> dict[str, str]:
+        tried.append(state["text"])
+        return {"text": model.invoke(state["text"]).text}
+
+    graph: Any = cast("Any", StateGraph)(dict)
+    graph.add_node("ask", ask, retry_policy=RetryPolicy(initial_interval=0.01, jitter=False))
+    graph.add_edge(START, "ask")
+    net.inject(fault, times=1)
+    safe = attempts > 1
+    with contextlib.nullcontext() if safe else pytest.raises(errors.OpenGradientError):
+        graph.compile().invoke({"text": "hello there"})
+    assert (len(tried), net.stats().signatures <= 1, net.verdict().lines) == (attempts, True, ())
 
 
 def test_unknown_model_is_not_found(model: ChatOpenGradient) -> None:
