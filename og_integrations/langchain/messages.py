@@ -7,6 +7,7 @@ never dropped: an image that silently vanishes would be paid for all the same.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +57,8 @@ _OWN_BLOCKS = frozenset(
     }
 )
 """Parts that models write into their own messages; providers refuse each other's."""
+_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,]+/[^,]+,.", re.IGNORECASE)
+_NOTHING_THERE = "A file_id means nothing to a gateway: what was uploaded to a provider is out of its reach."
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,18 +159,30 @@ def _part(part: object, place: _Place) -> dict[str, Any] | None:
 
 
 def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """Return the wire form of an image, file or sound, None for what is neither."""
     kind, source = part.get("type"), part.get("source")
-    if kind in ("image_url", "input_audio") or (kind == "file" and "file" in part):
-        return {"type": kind, str(kind): part.get(str(kind))}
     if kind == "image" and isinstance(source, Mapping):  # Anthropic's form
-        url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
-        return {"type": "image_url", "image_url": {"url": url}}
+        url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data') or ''}"
+        part, kind = {"type": "image_url", "image_url": {"url": url}}, "image_url"
+    if kind in ("image_url", "input_audio") or (kind == "file" and "file" in part):
+        return _filled({"type": kind, str(kind): part.get(str(kind))}, where)
     if kind not in ("image", "file", "audio"):
         return None
     try:
-        return convert_to_openai_data_block(part)
+        return _filled(convert_to_openai_data_block(part), where)
     except ValueError as exc:
         raise InvalidRequestError(f"{where}: {exc}") from exc
+
+
+def _filled(media: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return `media` if an image or file is in it, or at its URL. Raises `InvalidRequestError`."""
+    kind = media["type"]
+    inner = media[kind] if isinstance(media[kind], Mapping) else {"url": media[kind]}
+    if kind == "image_url" and not _ADDRESS.match(str(inner.get("url"))):
+        raise InvalidRequestError(f"{where} is an image without data, expected a URL or a data: URI. {_NOTHING_THERE}")
+    if kind == "file" and not inner.get("file_data"):
+        raise InvalidRequestError(f"{where} is a file without data, expected it in base64. {_NOTHING_THERE}")
+    return media
 
 
 def _tool_calls(message: AIMessage, where: str) -> list[dict[str, Any]]:

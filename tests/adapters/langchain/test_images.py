@@ -42,6 +42,30 @@ def test_image_for_april_gateways_costs_nothing(net: Devnet, make_model: MakeMod
     assert net.stats().requests == 0
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "source": {"type": "file", "file_id": "file-1"}},
+        {"type": "image", "source": {"type": "base64", "data": "aGk="}},
+        {"type": "image", "base64": "", "mime_type": "image/png"},
+        {"type": "image", "url": ""},
+        {"type": "image_url"},
+        {"type": "image_url", "image_url": {"url": None}},
+        {"type": "image_url", "image_url": "photo.png"},
+        {"type": "image_url", "image_url": {"url": "file:///photo.png"}},
+        {"type": "file", "file_id": "file-1"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": None},
+    ],
+    ids=str,
+)
+def test_attachment_without_data_costs_nothing(net: Devnet, make_model: MakeModel, block: Any) -> None:
+    """It was sent as `data:None;base64,None`, or empty, and paid for."""
+    with pytest.raises(InvalidRequestError, match=r"content\[0\] is an? (image|file) without data"):
+        make_model(gateway_generation="next").invoke([HumanMessage([block])])
+    assert net.stats().requests == 0
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 def test_drawn_image_is_a_block_beside_the_text(make_model: MakeModel, way: str, output_version: str) -> None:
