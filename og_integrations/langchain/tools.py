@@ -30,7 +30,7 @@ def wire_tool(tool: Any, *, strict: bool | None = None) -> dict[str, Any]:
 
     try:
         wire = convert_to_openai_tool(_as_function(tool) if isinstance(tool, Mapping) else tool, strict=strict)
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:  # a functools.partial has no __name__
         raise InvalidRequestError(f"A {type(tool).__name__} cannot be sent as a tool or schema: {exc}") from exc
     function = wire.get("function")
     if wire.get("type") != "function" or not isinstance(function, Mapping) or not isinstance(function.get("name"), str):

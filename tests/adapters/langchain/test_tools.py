@@ -1,6 +1,7 @@
 """Tools: bound without touching the model, in every form of tool and choice."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -159,6 +160,7 @@ def test_broken_arguments_never_become_a_call(model: ChatOpenGradient, arguments
         {"type": "custom", "name": "x"},
         {"type": "function", "function": {"parameters": {}}},
         {"type": "object", "properties": {}},
+        partial(get_weather, city="Oslo"),
     ],
     ids=str,
 )
