@@ -39,9 +39,19 @@ _ROLES = {
 }
 _OWN_BLOCKS = frozenset(
     {
+        "code_execution_result",
+        "code_interpreter_call",
+        "computer_call",
+        "executable_code",
+        "file_search_call",
         "function_call",
         "image",  # drawn by the model: gateways take images from users only
+        "image_generation_call",
         "invalid_tool_call",
+        "mcp_approval_request",
+        "mcp_call",
+        "mcp_list_tools",
+        "mcp_tool_use",
         "non_standard",
         "reasoning",
         "reasoning_content",
@@ -50,10 +60,12 @@ _OWN_BLOCKS = frozenset(
         "server_tool_call",
         "server_tool_call_chunk",
         "server_tool_result",
+        "server_tool_use",
         "thinking",
         "tool_call",
         "tool_call_chunk",
         "tool_use",
+        "web_search_call",
     }
 )
 """Parts that models write into their own messages; providers refuse each other's."""
@@ -144,7 +156,7 @@ def _part(part: object, place: _Place) -> dict[str, Any] | None:
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}  # without cache_control, index, id, annotations
-    if place.role == "assistant" and kind in _OWN_BLOCKS:
+    if place.role == "assistant" and (kind in _OWN_BLOCKS or str(kind).endswith("_tool_result")):
         return None
     media = _media(dict(part), place.where)
     if media is None:

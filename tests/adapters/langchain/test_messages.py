@@ -70,7 +70,15 @@ def test_text_block_keeps_nothing_but_text(content: list[Any], expected: object)
     assert wire(HumanMessage(content))["content"] == expected
 
 
-@pytest.mark.parametrize("kind", ["reasoning", "thinking", "tool_use", "tool_call", "refusal", "non_standard"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("reasoning", "thinking", "tool_use", "tool_call", "refusal", "non_standard"),
+        *("server_tool_use", "web_search_tool_result", "mcp_tool_use", "mcp_tool_result"),  # Anthropic
+        *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),  # OpenAI
+        *("executable_code", "code_execution_result"),  # Google
+    ],
+)
 def test_blocks_of_other_models_are_left_out_of_history(kind: str) -> None:
     assert wire(AIMessage([{"type": kind}, TEXT]))["content"] == "hi"
 
