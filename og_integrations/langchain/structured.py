@@ -88,7 +88,7 @@ def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any
     strictly where that changes nothing. Raises `InvalidRequestError`.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("json_schema", "json_object", "text"):
-        return dict(schema)
+        return _well_named(schema)
     function = schema_function(schema, strict=strict)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if strict is None and (same := _already_strict(parameters)) is not None:
@@ -96,6 +96,16 @@ def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any
     wanted = {"name": function["name"], "description": function.get("description"), "schema": parameters}
     wanted["strict"] = function.get("strict")
     return {"type": "json_schema", "json_schema": {key: value for key, value in wanted.items() if value is not None}}
+
+
+def _well_named(wish: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a `response_format` under a name that providers take: agents name it after the class."""
+    from og_integrations.protocol.translation import schema_name
+
+    described = wish.get("json_schema")
+    if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
+        return dict(wish)
+    return {**wish, "json_schema": {**described, "name": schema_name(described["name"])}}
 
 
 def _already_strict(parameters: dict[str, Any]) -> dict[str, Any] | None:

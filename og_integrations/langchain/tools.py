@@ -45,12 +45,15 @@ def schema_function(schema: Any, *, strict: bool | None = None) -> dict[str, Any
     """
     Return the function whose parameters are `schema`: a class, a JSON schema or what holds one.
 
+    Its name is one that providers take, also of generic classes (`Page[City]`) and of titles with spaces.
     Raises `InvalidRequestError`.
     """
+    from og_integrations.protocol.translation import schema_name
+
     if isinstance(schema, Mapping) and not _NAMING & schema.keys():
         schema = {"title": "answer", **schema}
     function: dict[str, Any] = wire_tool(schema, strict=strict)["function"]
-    return function
+    return {**function, "name": schema_name(function["name"])}
 
 
 def _as_function(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Structured output: each form of schema, each method, each family of models."""
 
 import json
-from typing import Any
+import re
+from typing import Any, Generic, TypeVar
 
 import pytest
 from langchain.agents import create_agent
@@ -19,6 +20,9 @@ from tests.adapters.langchain.asking import get_weather
 QUESTION = 'The city of "Oslo" has 700 inhabitants; name them.'
 MODELS = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "google/gemini-2.5-flash", "x-ai/grok-4"]
 each_model = pytest.mark.parametrize("name", MODELS)
+
+
+Item = TypeVar("Item")
 
 
 class City(BaseModel):
@@ -40,6 +44,12 @@ class CityDict(TypedDict):
 
     name: str
     inhabitants: int
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
 
 
 class Optional(BaseModel):
@@ -122,6 +132,21 @@ def test_schema_is_strict_where_that_changes_nothing() -> None:
     assert response_format(ready) == ready
     assert response_format({"name": "x", "schema": SCHEMA, "strict": True})["json_schema"]["name"] == "x"
     assert response_format({"type": "object", "properties": {}})["json_schema"]["name"] == "answer"
+
+
+@pytest.mark.parametrize("schema", [Page[City], {**SCHEMA, "title": "The City!"}], ids=["generic", "title"])
+def test_schema_is_named_as_providers_take_it(model: ChatOpenGradient, schema: Any) -> None:
+    """OpenAI answers 400 to `Page[City]`."""
+    with collect_receipts(keep_exchanges=True) as receipts:
+        for method in ("json_schema", "function_calling"):
+            bound: Any = model.with_structured_output(schema, method=method)
+            assert bound.invoke("x")
+        agent: Any = create_agent(model, [], response_format=ProviderStrategy(schema))
+        assert agent.invoke({"messages": [("user", "x")]})["structured_response"]
+    requests = [json.loads((exchange or {})["request"]) for exchange in receipts.exchanges]
+    names = [request["response_format"]["json_schema"]["name"] for request in requests]
+    assert len(names) == 3
+    assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", name) for name in names)
 
 
 @each_model
