@@ -56,7 +56,7 @@ def structured_output(
         function = schema_function(schema, strict=strict)
         parser.tool = str(function["name"])
         tool = {"type": "function", "function": function}
-        bound = model.bind_tools([tool], tool_choice=parser.tool, **options)
+        bound = model.bind_tools([tool], **{"tool_choice": parser.tool, **options})
     else:
         wish = response_format(schema, strict=strict) if method == "json_schema" else {"type": "json_object"}
         options["response_format"] = wish

@@ -149,6 +149,12 @@ def test_schema_is_named_as_providers_take_it(model: ChatOpenGradient, schema: A
     assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", name) for name in names)
 
 
+def test_tool_choice_of_the_caller_wins(model: ChatOpenGradient) -> None:
+    bound = model.with_structured_output(City, method="function_calling", tool_choice="auto")
+    assert bound.invoke("Hello.") is None
+    assert bound.invoke(f"The city please. {QUESTION}") == City(name="Oslo", inhabitants=700)
+
+
 @each_model
 @pytest.mark.parametrize(
     "strategy", [City, ProviderStrategy(City), ToolStrategy(City)], ids=["native", "provider", "tool"]
