@@ -293,5 +293,4 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
         return chat_call(self, messages, stop, kwargs, model_kwargs=self.model_kwargs, stream_usage=self.stream_usage)
 
     def _errors(self, messages: Sequence[BaseMessage], kwargs: dict[str, Any]) -> AbstractContextManager[None]:
-        name = str(kwargs.get("model") or self.model_name)
-        return model_errors(overflow_check(name, messages, kwargs.get("tools")))
+        return model_errors(overflow_check(self.asked_model(kwargs), messages, kwargs.get("tools")))

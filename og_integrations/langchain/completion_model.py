@@ -105,8 +105,7 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
         return self.identifying_params()
 
     def _errors(self, prompt: str, kwargs: dict[str, Any]) -> AbstractContextManager[None]:
-        name = str(kwargs.get("model") or self.model_name)
-        return model_errors(overflow_check(name, [HumanMessage(prompt)]))
+        return model_errors(overflow_check(self.asked_model(kwargs), [HumanMessage(prompt)]))
 
 
 def _result(answers: "list[Answer]") -> LLMResult:

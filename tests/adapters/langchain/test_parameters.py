@@ -3,10 +3,13 @@
 import copy
 import json
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.tracers.context import collect_runs
 
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
@@ -19,6 +22,12 @@ from tests.adapters.langchain.asking import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]
 KEY = "0x" + "4f" * 32
+
+
+class Published(str, Enum):  # noqa: UP042 - as the published client has it
+    """Models, as another package names them."""
+
+    GPT_4O = "openai/gpt-4o"
 
 
 def sent(net: Devnet, ask: Callable[[], object]) -> dict[str, Any]:
@@ -184,6 +193,18 @@ def test_traces_name_provider_model_and_stop(make_model: MakeModel) -> None:
     params = make_model(stop=["x"], temperature=0.5, max_tokens=3)._get_ls_params()
     assert (params["ls_provider"], params["ls_model_name"]) == ("opengradient", "openai/gpt-5-mini")
     assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.5, 3, ["x"])
+
+
+@pytest.mark.parametrize("name", ["model", "model_name"])
+@pytest.mark.parametrize("other", ["openai/gpt-4o", Published.GPT_4O], ids=["text", "enum"])
+def test_model_of_one_call_is_the_traced_one(model: ChatOpenGradient, name: str, other: Any) -> None:
+    """Also the one whose window decides whether a failure is an overflow."""
+    with pytest.raises(ContextOverflowError, match="window of openai/gpt-4o"):
+        model.invoke("[[status=500]]" + "word " * 150_000, **{name: other})
+    with collect_runs() as collected:
+        model.invoke("hi", **{name: other}, max_completion_tokens=3, stop_sequences=["y"])
+    traced: Any = collected.traced_runs[0].metadata
+    assert (traced["ls_model_name"], traced["ls_max_tokens"], traced["ls_stop"]) == ("openai/gpt-4o", 3, ["y"])
 
 
 @pytest.mark.parametrize("name", ["tools", "stop", "messages", "stream"])
