@@ -109,7 +109,7 @@ def check_extra(extra: Mapping[str, Any]) -> None:
 
 def closest(name: str, names: "set[str] | frozenset[str]") -> str:
     """Return the hint that names the parameter most like `name`, "" if none is."""
-    meant = _MEANT.get(name)
+    meant = {"extra_body": "model_kwargs", **_MEANT}.get(name)
     found = [meant] if meant in names else get_close_matches(name, sorted(names), n=1)
     return f" Did you mean {found[0]!r}?" if found else ""
 

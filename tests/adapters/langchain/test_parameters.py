@@ -13,7 +13,7 @@ from langchain_core.tracers.context import collect_runs
 
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
-from og_integrations.errors import BudgetExceededError, ConfigurationError, InvalidRequestError
+from og_integrations.errors import BudgetExceededError, ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol.enclave import EnclavePolicy
@@ -85,6 +85,10 @@ def test_unknown_argument_names_the_closest(given: str, meant: str) -> None:
 def test_unknown_argument_of_a_call_is_refused(model: ChatOpenGradient) -> None:
     with pytest.raises(InvalidRequestError, match=r"'temprature' is not a parameter.*'temperature'.*model_kwargs"):
         model.invoke("hi", temprature=1)
+    make: Any = ChatOpenGradient
+    for ask in (lambda: make(model="openai/gpt-5", extra_body={}), lambda: model.invoke("hi", extra_body={})):
+        with pytest.raises(OpenGradientError, match=r"'extra_body'.*Did you mean 'model_kwargs'"):
+            ask()
 
 
 def test_same_parameter_twice_is_refused() -> None:
