@@ -5,9 +5,11 @@ from contextlib import AbstractContextManager, aclosing, closing
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from pydantic import Field, model_validator
 from typing_extensions import override
 
@@ -24,10 +26,7 @@ from og_integrations.langchain.tools import wire_tool_choice, wire_tools
 from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import LanguageModelInput
     from langchain_core.language_models.model_profile import ModelProfile
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
 
     from og_integrations.langchain.options import ChatModelOptions
 
@@ -190,12 +189,13 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
     @override
     def bind_tools(
         self,
-        tools: "Sequence[Mapping[str, Any] | type | Callable[..., Any] | BaseTool]",
+        # `with_fallbacks` evaluates these types; a BaseTool is a Runnable, and importing its module takes 46 ms.
+        tools: Sequence[Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]],
         *,
         tool_choice: str | bool | dict[str, Any] | None = None,
         strict: bool | None = None,
         **kwargs: Any,
-    ) -> "Runnable[LanguageModelInput, AIMessage]":
+    ) -> Runnable[LanguageModelInput, AIMessage]:
         """
         Return this model with `tools` to call; the model itself stays as it is.
 
@@ -226,9 +226,9 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
         method: Method = "json_schema",
         include_raw: bool = False,
         strict: bool | None = None,
-        tools: "Sequence[Any] | None" = None,
+        tools: Sequence[Any] | None = None,
         **kwargs: Any,
-    ) -> "Runnable[LanguageModelInput, Any]":
+    ) -> Runnable[LanguageModelInput, Any]:
         """
         Return this model answering with instances of `schema`; the model itself stays as it is.
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from og_integrations.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
+    from langchain_core.runnables import Runnable
 
-    ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
+    ToolLike = Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]
 
 _NAMING = frozenset({"title", "name", "function", "input_schema", "json_schema", "toolSpec"})
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}

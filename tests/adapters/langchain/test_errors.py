@@ -192,6 +192,13 @@ def test_fallback_answers_when_the_first_fails(net: Devnet, make_model: MakeMode
     assert chain.invoke("hi").response_metadata["model_name"] == "openai/gpt-5-mini"
 
 
+def test_fallbacks_are_bound_with_their_model(make_model: MakeModel) -> None:
+    """LangChain evaluates the types of what it looks up there: a name imported for type checkers only broke it."""
+    chain: Any = make_model(model="openai/gpt-none").with_fallbacks([make_model()])
+    assert [call["name"] for call in chain.bind_tools([get_weather]).invoke("weather").tool_calls] == ["get_weather"]
+    assert chain.with_structured_output({"title": "Any", "type": "object", "properties": {}}).invoke("hi") == {}
+
+
 def test_partial_text_is_on_the_error(net: Devnet, model: ChatOpenGradient) -> None:
     net.inject("missing_final_event")
     with pytest.raises(errors.OpenGradientError) as caught:
