@@ -3,13 +3,13 @@ One paid call, in its six forms, without LlamaIndex's events: the public endpoin
 that each call makes one event, one span and one receipt.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from og_integrations.client import Answer
+from og_integrations.client import Answer, AsyncStream
 from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
@@ -85,19 +85,19 @@ def as_user(prompt: str) -> list[ChatMessage]:
 
 
 def _each(
-    pieces: Iterator[str | Answer], span: CallSpan, respond: _Respond[_Response]
+    pieces: Generator[str | Answer, None, None], span: CallSpan, respond: _Respond[_Response]
 ) -> Generator[_Response, None, None]:
     """Yield a response per piece and note the receipt. A real generator: LlamaIndex takes no other stream."""
-    with closing(cast("Generator[str | Answer, None, None]", pieces)) as stream, span:
-        for piece in stream:
+    with closing(pieces), span:
+        for piece in pieces:
             yield respond(span.note(piece))
 
 
 async def _each_async(
-    pieces: AsyncIterator[str | Answer], span: CallSpan, respond: _Respond[_Response]
+    pieces: AsyncStream, span: CallSpan, respond: _Respond[_Response]
 ) -> AsyncGenerator[_Response, None]:
     """Do what `_each` does."""
-    async with aclosing(cast("AsyncGenerator[str | Answer, None]", pieces)) as stream:
+    async with aclosing(pieces):
         with span:
-            async for piece in stream:
+            async for piece in pieces:
                 yield respond(span.note(piece))
