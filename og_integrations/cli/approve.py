@@ -7,13 +7,18 @@ from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
 from og_integrations.client.approval_plan import ApprovalPlan, plan_approval
 from og_integrations.client.fetching import Reader
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg
 
 _UNLIMITED = 2**160
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what would be sent; send it after a yes. Without a terminal to ask in, only `--yes` sends."""
+    """
+    Show what would be sent; send it after a yes. 1 if that did not come.
+
+    Raises `ConfigurationError` where nobody can be asked: without a terminal, only `--yes` sends.
+    """
     with Client() as client, Reader() as reader:
         settings = client.engine.settings
         plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
@@ -24,8 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         _show(plan)
         if not arguments.yes and not _agreed():
-            print("Nothing was sent. To send it, say the same with --yes.")
-            return 0
+            print("Nothing was sent.")
+            return 1
         done = client.ensure_opg_approval(
             arguments.allowance,
             format_opg(plan.amount),
@@ -51,8 +56,15 @@ def _shown(amount: int) -> str:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "Nothing was sent: there is no terminal to ask in. To send it, say the same with --yes."
+        )
+    try:
+        return input("Send it? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        # Ctrl-D leaves the cursor behind the question.
+        print()
         return False
-    return input("Send it? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _report(progress: ApprovalProgress) -> None:

@@ -165,7 +165,8 @@ def _add_approve(commands: "_Commands") -> None:
     command = commands.add_parser(
         "approve",
         help="allow Permit2 to take OPG from the wallet, once",
-        description="Show what allowing would do and cost, ask, and send the one transaction that needs gas.",
+        description="Show what allowing would do and cost, ask, and send the one transaction that needs gas. Exit "
+        "code: 0 it is allowed, 1 it is not, 2 it could not be tried, as without a terminal to ask in.",
     )
     command.add_argument(
         "--allowance", default="1", metavar="OPG", help="do nothing if this much is allowed (default: %(default)s)"
