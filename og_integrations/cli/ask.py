@@ -6,15 +6,14 @@ from pathlib import Path
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, Receipts, collect_receipts
-from og_integrations.errors import OpenGradientError
+from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.chat import JsonObject
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well, and says where."""
-    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-    messages: list[JsonObject] = [{"role": "user", "content": prompt}]
+    messages: list[JsonObject] = [{"role": "user", "content": _prompt(arguments.prompt)}]
     if arguments.save is not None:
         # Nothing is paid for a receipt that cannot be kept.
         Receipts().save(arguments.save)
@@ -34,6 +33,20 @@ def run(arguments: argparse.Namespace) -> int:
     for file in _saved(receipts, arguments.save):
         print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
     return 0
+
+
+def _prompt(given: str) -> str:
+    """Return what to ask. Raises `ConfigurationError` for what could only be paid for nothing."""
+    try:
+        prompt = sys.stdin.read() if given == "-" else given
+        # Python reads bytes that are no UTF-8 as lone surrogates, or not at all.
+        prompt.encode()
+    except UnicodeError as exc:
+        raise ConfigurationError("The prompt is no UTF-8 text. Nothing was sent.") from exc
+    if not prompt.strip():
+        where = "standard input held no text" if given == "-" else "the prompt is empty"
+        raise ConfigurationError(f"There is nothing to ask: {where}. Nothing was sent.")
+    return prompt
 
 
 def _saved(receipts: Receipts, folder: str | None) -> list[Path]:

@@ -66,6 +66,35 @@ def test_prompt_may_come_from_standard_input(
     assert capsys.readouterr().out.startswith("You said: from a pipe\n")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "piped", "says"),
+    [
+        ("", "", "the prompt is empty"),
+        (" \t\n", "", "the prompt is empty"),
+        ("-", "", "standard input held no text"),
+        ("-", "\n", "standard input held no text"),
+        ("caf\udce9", "", "no UTF-8 text"),  # Latin-1, as Python reads it
+        ("-", "caf\udce9", "no UTF-8 text"),
+    ],
+)
+def test_ask_nothing_is_not_paid(
+    prompt: str,
+    piped: str,
+    says: str,
+    network: Devnet,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An unset variable, a command before the pipe that failed, a file that is no text: exit code 2."""
+    monkeypatch.setattr("sys.stdin.read", lambda: piped)
+    before = network.stats().requests
+    assert main(["ask", prompt]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert network.stats().requests == before
+
+
 def test_answer_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """A model's escapes are shown, not obeyed."""
     assert main(["ask", "red: \x1b[31m"]) == 0
