@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, Receipts, collect_receipts
@@ -15,24 +16,57 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well, and says where."""
     messages: list[JsonObject] = [{"role": "user", "content": _prompt(arguments.prompt)}]
     if arguments.save is not None:
-        # Nothing is paid for a receipt that cannot be kept.
-        Receipts().save(arguments.save)
+        _check_folder(arguments.save)
+    files: list[Path] = []
     with collect_receipts(keep_exchanges=arguments.save is not None) as receipts, Client() as client:
         try:
-            if arguments.stream:
-                _stream(client, arguments, messages)
-            else:
-                answer = client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode)
-                print(printable(answer.text))
-        except (OpenGradientError, KeyboardInterrupt, BrokenPipeError):
+            text = _asked(client, arguments, messages)
+        except (OpenGradientError, KeyboardInterrupt, OSError) as exc:
             for file in _saved(receipts, arguments.save):
                 print(f"The failed call's receipt: {file}", file=sys.stderr)
+            if isinstance(exc, KeyboardInterrupt):
+                print(f"Interrupted. {_paid(receipts)}", file=sys.stderr)
             raise
-    print()
-    show_receipt(receipts[0])
-    for file in _saved(receipts, arguments.save):
+        try:
+            # Before anything is shown: whoever reads it may leave first (`| head -1`).
+            files = _saved(receipts, arguments.save)
+        finally:
+            if text is not None:
+                print(text)
+            print()
+            show_receipt(receipts[0])
+    for file in files:
         print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
     return 0
+
+
+def _asked(client: Client, arguments: argparse.Namespace, messages: list[JsonObject]) -> str | None:
+    """Return the answer, None if it has been shown as it came."""
+    if arguments.stream:
+        _stream(client, arguments, messages)
+        return None
+    return printable(client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode).text)
+
+
+def _paid(receipts: Receipts) -> str:
+    """Return what an interrupted call may have cost."""
+    payment = receipts[-1]["payment"] if receipts else None
+    if payment is None:
+        return "Nothing was paid."
+    most = format_opg(int(payment["max_amount"]))
+    return f"It may have been charged, at most {most} OPG, by the authorization {payment['payment_hash']}."
+
+
+def _check_folder(folder: str) -> None:
+    """Raise `ConfigurationError` if nothing can be kept there: then nothing is paid either."""
+    Receipts().save(folder)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise ConfigurationError(
+            f"The receipt could not be saved in {folder}: {exc.strerror}. Nothing was sent."
+        ) from exc
 
 
 def _prompt(given: str) -> str:
