@@ -27,19 +27,29 @@ DEFAULT_PORT = 8545
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; only argparse itself exits (usage, --help)."""
-    arguments = _parser().parse_args(argv)
-    _print_anything()
+    _mend_streams()
     try:
-        return _run(arguments)
+        try:
+            return _exit_code(argv)
+        finally:
+            # While it can still be handled: Python flushes at exit, and prints what comes of it.
+            sys.stdout.flush()
+    except OSError as exc:
+        # What is left to flush goes nowhere. `| head` is no news; a full disk is.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            print(f"og-integrations: {type(exc).__name__}: {printable(str(exc))}", file=sys.stderr)
+        return FAILED
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
+    try:
+        return _run(_parser().parse_args(argv))
     except ConfigurationError as exc:
         print(f"og-integrations: {printable(str(exc))}", file=sys.stderr)
         return UNUSABLE
     except OpenGradientError as exc:
         print(f"og-integrations: {type(exc).__name__}: {printable(str(exc))}", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:
-        # The reader left (`| head`). What Python would flush at exit goes nowhere, instead of a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -77,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="og-integrations",
         description="Verifiable, paid LLM calls in attested enclaves: try them, make them, check their receipts.",
+        epilog="Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, settings or input), "
+        "130 it was interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"og-integrations {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -222,8 +234,12 @@ def _add_doctor(commands: "_Commands") -> None:
     command.add_argument("--json", action="store_true", help="one JSON line per check")
 
 
-def _print_anything() -> None:
-    # A terminal or pipe that is not UTF-8 shows a substitute instead of ending the command.
+def _mend_streams() -> None:
+    # One that is closed (`>&-`) is None; the number of its file would go to the next socket.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that is not UTF-8 shows a substitute instead of ending the command.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
