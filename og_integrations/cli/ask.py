@@ -136,4 +136,4 @@ def show_receipt(receipt: JsonObject) -> None:
     for name, value in lines:
         good = name != "status" or value.startswith("verified")
         style = "" if name != "status" else "bold green" if good else "bold red"
-        console.print(Text(f"{name:<12}  ", "dim") + Text(value, style))
+        console.print(Text.assemble((f"{name:<12}  ", "dim"), (value, style)))

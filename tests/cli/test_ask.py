@@ -115,6 +115,19 @@ def test_receipt_is_shown_without_rich(capsys: pytest.CaptureFixture[str], monke
     assert "\nstatus        verified\n" in capsys.readouterr().out
 
 
+def test_receipt_on_a_terminal_dims_names_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be read stands out."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["ask", "Say hello."]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[2mstatus        \x1b[0m\x1b[1;32mverified\x1b[0m\n" in out
+    assert "\x1b[2mmodel         \x1b[0manthropic/claude-sonnet-4-6\n" in out
+
+
 def test_refused_answer_is_an_error_and_kept(
     network: Devnet, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
