@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from og_integrations.errors import ConfigurationError
 
+NO_SERVER = "no address of a server; expected http(s)://host[:port]"
+
 
 def whole(text: str) -> int:
     """Return a number of at most nine digits, -1 for anything else."""
@@ -60,11 +62,15 @@ def model(text: str) -> str:
 
 def url(text: str) -> str:
     """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
+    if not is_server(text):
+        raise argparse.ArgumentTypeError(f"this is {NO_SERVER}")
+    return text
+
+
+def is_server(text: str) -> bool:
+    """Whether `text` is an address that can be asked."""
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", text)
     except ValueError:
-        usable = False
-    if not usable:
-        raise argparse.ArgumentTypeError("this is no address of a server; expected http(s)://host[:port]")
-    return text
+        return False
