@@ -1,6 +1,7 @@
 """`og-integrations ask`: one verified answer and its receipt."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             print()
             show_receipt(receipts[0])
     for file in files:
-        print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
+        print(f"\nSaved. Check it any time: og-integrations verify --registry {shlex.quote(str(file))}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def test_saved_receipts_are_kept_and_verified(capsys: pytest.CaptureFixture[str]
     assert [messages[0]["content"] for messages in prompts] == ["one", "two"]
     capsys.readouterr()
     assert main(["verify", "--registry", *map(str, files)]) == 0
+
+
+def test_saved_receipt_is_named_as_a_shell_takes_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The line is there to be copied."""
+    assert main(["ask", "hi", "--save", str(tmp_path / "my receipts")]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(line.partition("og-integrations ")[2])[-1] == str(tmp_path / "my receipts" / "receipt-001.json")
 
 
 def test_prompt_may_come_from_standard_input(
