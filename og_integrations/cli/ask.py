@@ -23,10 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             text = _asked(client, arguments, messages)
         except (OpenGradientError, KeyboardInterrupt, OSError) as exc:
-            for file in _saved(receipts, arguments.save):
-                print(f"The failed call's receipt: {file}", file=sys.stderr)
             if isinstance(exc, KeyboardInterrupt):
                 print(f"Interrupted. {_paid(receipts)}", file=sys.stderr)
+            for file in _saved(receipts, arguments.save):
+                print(f"The failed call's receipt: {file}", file=sys.stderr)
             raise
         try:
             # Before anything is shown: whoever reads it may leave first (`| head -1`).

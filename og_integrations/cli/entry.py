@@ -152,7 +152,7 @@ def _add_ask(commands: "_Commands") -> None:
         help="ask a model once, and show the answer with its receipt",
         description="Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README).",
     )
-    command.add_argument("prompt", help="what to ask; - reads it from standard input")
+    command.add_argument("prompt", help="what to ask, in quotes; - reads it from standard input")
     command.add_argument(
         "--model", type=values.model, default=DEFAULT_MODEL, help="provider/name (default: %(default)s)"
     )
