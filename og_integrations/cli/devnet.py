@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from types import FrameType
 
+from og_integrations.cli.values import whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.devnet.faults import find_fault
 from og_integrations.errors import ConfigurationError
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         for fault in CATALOGUE.values():
             print(f"{fault.name:28} {fault.about}")
         return 0
-    opg = _amount(arguments.opg)
+    opg = parse_opg(arguments.opg)
     faults = [_fault(text) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
@@ -124,18 +125,11 @@ class RunningDevnet:
             print(f"misbehaviour: {line}")
 
 
-def _amount(text: str) -> int:
-    try:
-        return parse_opg(text)
-    except ValueError as exc:
-        raise ConfigurationError(f"--opg: {exc}.") from exc
-
-
 def _fault(text: str) -> tuple[str, int | None]:
-    name, _, times = text.partition(":")
-    if times and not times.isdecimal():
-        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number.")
-    return find_fault(name).name, int(times) if times else None
+    name, limited, times = text.partition(":")
+    if limited and whole(times) < 1:
+        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number above 0.")
+    return find_fault(name).name, whole(times) if limited else None
 
 
 def _wait(*, until_eof: bool) -> None:
