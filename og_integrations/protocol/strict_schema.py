@@ -25,7 +25,8 @@ def strict_schema(schema: JsonObject) -> JsonObject | None:
         definitions = schema.get("$defs") or {}
         if definitions:
             strict["$defs"] = {name: _strict(item, 0) for name, item in definitions.items()}
-    except _NotExpressible:
+    except (_NotExpressible, AttributeError, TypeError):
+        # Also what is no schema: whoever gets the tool as it is says why.
         return None
     return strict if strict.get("type") == "object" else None
 
@@ -57,6 +58,8 @@ def _strict(schema: Any, depth: int) -> JsonObject:
         return kept | _strict_object(schema, depth)
     if kind == "array":
         return kept | {"items": _strict(schema.get("items"), depth + 1)}
+    if isinstance(kind, list) and ("object" in kind or "array" in kind):
+        raise _NotExpressible
     if kind is None and "enum" not in schema and "const" not in schema:
         raise _NotExpressible
     return kept

@@ -48,3 +48,24 @@ def test_null_of_one_of_two_equal_forms_stays() -> None:
 def test_schema_that_refers_to_itself_ends() -> None:
     loop = {"$ref": "#/$defs/Loop"}
     assert drop_added_nulls({"a": {"x": None}}, tool(loop) | {"$defs": {"Loop": loop}}) == {"a": {"x": None}}
+
+
+@pytest.mark.parametrize("kind", ["object", "array"])
+def test_list_of_types_is_not_strict(kind: str) -> None:
+    """What is inside would be dropped, and providers refuse what is open."""
+    assert strict_schema(tool({"type": [kind, "null"]} | INNER["properties"])) is None
+    assert strict_schema(tool({"type": ["string", "null"]})) is not None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": ["x"]},
+        {"type": "object", "properties": {"x": {"type": "string"}}, "required": True},
+        {"anyOf": None},
+        {"allOf": 1},
+    ],
+)
+def test_what_is_no_schema_is_not_strict(schema: Any) -> None:
+    assert strict_schema(tool(schema)) is None
+    assert strict_schema(tool({"type": "string"}) | {"$defs": ["x"]}) is None
