@@ -182,7 +182,7 @@ class Engine:
         """
         Find an enclave and pay, until an answer begins; its head is then in `progress`.
 
-        Another enclave is tried only if the last one could not be connected to: nothing was sent.
+        Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
         """
         ask_chain = OverdueAsker(self.budget.store, self.settings.network, now)
         wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
@@ -194,8 +194,10 @@ class Engine:
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
-            except ConnectionFailedError:
+            except ConnectionFailedError as exc:
                 progress.grant = None
+                if not exc.blames_enclave:
+                    raise
                 self.directory.leave(enclave, time.time())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
