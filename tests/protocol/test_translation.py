@@ -78,8 +78,22 @@ def test_schema_that_was_answered_is_shown_as_the_call() -> None:
     assert call.id == made.show(said('{"city": "Oslo"}')).tool_calls[0].id == "call_abcdabcdabcd"
 
 
-@pytest.mark.parametrize("text", ["", "no", "[1]", '"x"', '{"city": ', '{"city": "Oslo", "city": "Rome"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no",
+        "[1]",
+        '"x"',
+        '{"city": ',
+        '{"city": "Oslo", "city": "Rome"}',
+        '{"city": NaN}',
+        '{"city": 1e999}',
+        '{"city": "\\ud800"}',
+    ],
+)
 def test_schema_that_was_not_answered_is_no_call(text: str) -> None:
+    """Nor is one whose arguments would not be JSON, or could not be sent back."""
     with pytest.raises(ToolChoiceNotHonoredError, match="weather was asked for as a json_schema"):
         plan(OPENAI, "weather", choice="required").show(said(text))
 
