@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
@@ -205,9 +206,10 @@ def _with_schema(
         )
     wanted = response_format.get("json_schema") or {}
     taken = {_function(tool).get("name") for tool in tools}
-    name = schema_name(str(wanted.get("name") or "final_answer"))
+    wished = name = schema_name(str(wanted.get("name") or "final_answer"))
+    numbers = count(2)
     while name in taken:
-        name = name[:62] + "_"
+        name = f"{wished[:60]}_{next(numbers)}"
     description = wanted.get("description") or "The form of the final answer."
     extra = {
         "type": "function",
