@@ -5,7 +5,7 @@ Not only to save a round trip: an unpaid bad request is paid for before it is lo
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from og_integrations.errors import InvalidRequestError
@@ -21,6 +21,11 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
 
     `images`: whether non-text parts reach this model; `json_object`: whether it takes that format.
     """
+    for name in ("messages", "tools"):
+        given = getattr(request, name)
+        # What can be read only once would be empty when it is sent.
+        if not isinstance(given, Sequence | None):
+            raise InvalidRequestError(f"{name} is a {type(given).__name__}, expected a list.")
     if not request.messages:
         raise InvalidRequestError("messages is empty, expected at least one message.")
     for position, message in enumerate(request.messages):

@@ -96,6 +96,13 @@ def test_message_that_is_refused(message: Any, said: str) -> None:
         check(USER, message)
 
 
+@pytest.mark.parametrize("messages", [5, None, {"role": "user"}, iter([USER])])
+def test_messages_that_can_be_read_once_or_never(messages: Any) -> None:
+    """They would be empty, or lost, when they are sent."""
+    with pytest.raises(InvalidRequestError, match=r"messages is (a .*, expected a list|empty)"):
+        check_chat(ChatRequest(model="m", messages=messages), images=False, json_object=True)
+
+
 def test_part_that_the_gateway_would_drop() -> None:
     """Dropped silently, it would be paid for all the same."""
     image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
@@ -119,6 +126,9 @@ def test_tool_that_is_none(tool: Any) -> None:
         ({"response_format": {"type": "xml"}}, "response_format has type 'xml'"),
         ({"response_format": "json_object"}, "response_format has type None"),
         ({"tool_choice": "any"}, "tool_choice is 'any', expected none, auto, required or a named function"),
+        ({"tools": (tool for tool in [TOOL])}, "tools is a generator, expected a list"),
+        ({"tools": 5}, "tools is a int, expected a list"),
+        ({"tools": {"f": TOOL}}, "tools is a dict, expected a list"),
         ({"tool_choice": 5}, "tool_choice is 5, expected none"),
         ({"tool_choice": {}}, "tool_choice is {}, expected none"),
         ({"tool_choice": {"type": "function", "function": "f"}}, "or a named function"),
