@@ -53,7 +53,7 @@ def test_schema_that_refers_to_itself_ends() -> None:
 @pytest.mark.parametrize("kind", ["object", "array"])
 def test_list_of_types_is_not_strict(kind: str) -> None:
     """What is inside would be dropped, and providers refuse what is open."""
-    assert strict_schema(tool({"type": [kind, "null"]} | INNER["properties"])) is None
+    assert strict_schema(tool({"type": [kind, "null"], "properties": {"x": {"type": "integer"}}})) is None
     assert strict_schema(tool({"type": ["string", "null"]})) is not None
 
 
