@@ -181,7 +181,7 @@ class Engine:
         """
         Find an enclave and pay, until an answer begins; return its head, which is then in `progress`, too.
 
-        Another enclave is tried only if the last one could not be connected to: nothing was sent.
+        Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
         Raises `ConfigurationError` if there is nothing to pay with.
         """
         self.settings.require_signer()
@@ -195,8 +195,10 @@ class Engine:
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
-            except ConnectionFailedError:
+            except ConnectionFailedError as exc:
                 progress.grant = None
+                if not exc.blames_enclave:
+                    raise
                 self.directory.leave(enclave, time.time())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
