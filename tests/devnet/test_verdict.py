@@ -273,6 +273,15 @@ def test_watched_receipts_are_read_when_judged(net: Devnet, raw: Raw) -> None:
     assert net.verdict().clean
 
 
+def test_receipt_in_two_lists_is_one_claim(net: Devnet, raw: Raw) -> None:
+    """Collectors nest, and what is watched may be given as well; in one list it stands for two answers."""
+    receipts = net.watch([receipt_of(net, paid(raw))])
+    net.watch(list(receipts))
+    assert net.verdict(receipts).clean
+    receipts *= 2
+    assert net.verdict().names == ("same_proof_twice",)
+
+
 def test_finding_has_a_known_name() -> None:
     assert len(MISBEHAVIOURS) >= 16
     with pytest.raises(ConfigurationError, match="Unknown misbehaviour 'rude'"):
