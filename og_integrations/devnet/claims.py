@@ -46,7 +46,7 @@ def contradictions(claims: Claims, journal: Journal, secrets: set[str]) -> Itera
 
 def _proofs(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Finding]:
     signed = {exchange.signature: exchange for exchange in journal.exchanges if exchange.signature is not None}
-    verified = [receipt for receipt in receipts if receipt.get("status") == "verified"]
+    verified = _verified(receipts)
     for receipt in verified:
         exchange = signed.get(str(receipt.get("tee_signature")))
         if exchange is None:
@@ -61,6 +61,10 @@ def _proofs(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Findin
             found = signed.get(signature)
             numbers = () if found is None else (found.number,)
             yield Finding("same_proof_twice", f"one signature in {times} verified receipts", numbers)
+
+
+def _verified(receipts: Sequence[JsonObject]) -> list[JsonObject]:
+    return [receipt for receipt in receipts if receipt.get("status") == "verified"]
 
 
 def _wrongly_accepted(exchange: Exchange) -> Finding:
@@ -79,7 +83,11 @@ def _payments(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Find
     for digest in seen.keys() - reported:
         numbers = tuple(e.number for e in journal.exchanges if e.authorization in {a.ref for a in seen[digest]})
         yield Finding("unreported_payment", f"no receipt tells of the authorization {digest}", numbers)
-    for digest in reported - seen.keys():
+    # A call that failed may have sent its payment into a connection that nobody read from any more.
+    relied_on = {
+        str(payment.get("payment_hash")) for receipt in _verified(receipts) if (payment := receipt.get("payment"))
+    }
+    for digest in relied_on - seen.keys():
         yield Finding("unseen_payment", f"no gateway saw the authorization {digest}")
     yield from _sessions(paid, seen, journal)
 

@@ -80,6 +80,18 @@ def test_call_that_shared_a_refused_authorization_signs_its_own(net: Devnet, raw
     assert net.verdict().names == ("signed_twice",)
 
 
+def test_payment_on_a_connection_that_is_stuck(net: Devnet) -> None:
+    """It left, and no gateway read it: the client can only report what it signed."""
+    net.inject("missing_session")
+    net.inject("stall_before_end", times=1)
+    with collect_receipts() as receipts, client_of(net) as client:
+        assert client.chat(MODEL, user("one")).text
+        with pytest.raises(OpenGradientError, match="did not answer in time"):
+            client.chat(MODEL, user("two"))
+    assert len(net.journal.authorizations) == 1 < len({item["payment"]["payment_hash"] for item in receipts})
+    assert net.verdict(receipts).clean
+
+
 def test_two_wallets_ask_the_same(net: Devnet) -> None:
     net.inject("bad_signature", times=1)
     for lied_to in (True, False):

@@ -249,7 +249,10 @@ def test_payments_reported_are_payments_seen(net: Devnet, raw: Raw) -> None:
     receipt = receipt_of(net, paid(raw))
     assert net.verdict([]).names == ("unreported_payment",)
     other = receipt["payment"] | {"payment_hash": "0x" + "00" * 32}
-    assert net.verdict([receipt, receipt | {"status": "unverified", "payment": other}]).names == ("unseen_payment",)
+    assert net.verdict([receipt, receipt | {"tee_signature": "x", "payment": other}]).names == (
+        "accepted_unverified",
+        "unseen_payment",
+    )
     wrong = receipt["payment"] | {"session_ref": "0" * 16}
     assert net.verdict([receipt | {"payment": wrong}]).names == ("wrong_session_reported",)
 
