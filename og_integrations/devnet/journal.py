@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from og_integrations.devnet.http import Peer
 
+_SIGNATURE_DIGITS = 130
+
 
 @dataclass(slots=True, kw_only=True)
 class Answering:
@@ -193,6 +195,11 @@ class Journal:
     data_settlements: list[DataSettlement] = field(default_factory=list)
     rpc_calls: Counter[str] = field(default_factory=Counter)
     secrets: set[str] = field(default_factory=set, repr=False)
+
+    def keep_secret(self, signature: str) -> None:
+        """Keep the hex of a permit's signature, 0x or not: with the permit, which is no secret, it is a payment."""
+        if len(signature) >= _SIGNATURE_DIGITS:
+            self.secrets.add(signature.removeprefix("0x"))
 
     def prompts(self, enclave: str | None = None) -> list[str]:
         """Return the prompts seen, by one enclave (tee id) or by all, in order."""
