@@ -96,8 +96,11 @@ def _without_nonce(body: object) -> object:
 def _prompt_of(body: object) -> str | None:
     if not isinstance(body, dict):
         return None
-    if isinstance(body.get("prompt"), str):
-        return str(body["prompt"])
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return "\n".join(text for text in prompt if isinstance(text, str))
     messages = body.get("messages")
     if not isinstance(messages, list):
         return None

@@ -12,7 +12,7 @@ import pytest
 from og_integrations.devnet import MISBEHAVIOURS, Devnet, Finding
 from og_integrations.errors import ConfigurationError
 from tests.devnet.claimed import paid, receipt_of
-from tests.devnet.raw import CHAT, Raw, ask, raw_caller
+from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
 
 
 def test_honest_client_is_clean(net: Devnet, raw: Raw) -> None:
@@ -83,14 +83,26 @@ def test_wrong_terms_are_signed(net: Devnet, raw: Raw, fault: str, says: str) ->
     assert says in str(verdict)
 
 
+def blind() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def test_prompt_and_payment_go_to_an_impostor(net: Devnet, raw: Raw) -> None:
     session = raw.session()
     net.inject("wrong_certificate")
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(verify=blind, headers={"X-Upto-Session": session}) as http:
+    with httpx.Client(verify=blind(), headers={"X-Upto-Session": session}) as http:
         http.post(net.enclaves[0].endpoint + CHAT, json=ask("a secret"))
     assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
+
+
+def test_prompts_of_a_completion_go_to_an_impostor(net: Devnet) -> None:
+    net.inject("wrong_certificate")
+    with httpx.Client(verify=blind()) as http:
+        http.post(net.enclaves[0].endpoint + COMPLETION, json={"model": "gpt-5-mini", "prompt": ["a secret", "more"]})
+    assert net.verdict().names == ("prompt_sent_to_wrong_peer",)
+    assert net.journal.prompts() == ["a secret\nmore"]
 
 
 @pytest.mark.parametrize("by_session", [True, False])
