@@ -115,6 +115,15 @@ class AuthorizationSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A session or payment (its `ref`) shown where nothing is paid for; `enclave` is "" if it is none's."""
+
+    ref: str
+    enclave: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What one answer cost, in base units. `refused`: it was over the rest of the cap, served free."""
 
@@ -189,6 +198,7 @@ class Journal:
     exchanges: list[Exchange] = field(default_factory=list)
     encounters: list[Encounter] = field(default_factory=list)
     authorizations: dict[str, AuthorizationSeen] = field(default_factory=dict)
+    strays: list[Stray] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)

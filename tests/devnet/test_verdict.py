@@ -133,6 +133,21 @@ def test_session_and_payment_are_shown_to_another_gateway() -> None:
         assert [finding.name for finding in net.verdict()] == ["session_leaked"] * 2
 
 
+@pytest.mark.parametrize("by_session", [True, False])
+def test_session_and_payment_are_shown_where_nothing_is_paid(by_session: bool) -> None:
+    """Headers of a client that is used for everything; to the gateway they belong to, they are no news."""
+    with Devnet(enclaves=2) as net, raw_caller(net, 0) as one, raw_caller(net, 1) as two:
+        payment = one.payment()
+        reply = one.post(ask("hi"), PAYMENT_SIGNATURE=payment)
+        shown = {"X-Upto-Session": reply.headers["X-Upto-Session"]} if by_session else {"PAYMENT-SIGNATURE": payment}
+        one.http.get("/health", headers=shown)
+        two.http.get("/signing-key", headers={"X-Upto-Session": "made up"})
+        assert net.verdict().clean
+        two.http.get("/signing-key", headers=shown)
+        httpx.post(net.rpc_url, json={"method": "eth_chainId"}, headers=shown)
+        assert [finding.detail.rpartition(" at ")[2] for finding in net.verdict()] == ["/signing-key", "the node"]
+
+
 def test_typo_in_settlement_mode(net: Devnet, raw: Raw) -> None:
     session = raw.session()
     for mode in ("private", "Individual", "BATCH", "privat"):
