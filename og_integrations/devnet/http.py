@@ -33,9 +33,14 @@ class Request:
 
 
 class PieceKind(Enum):
-    """What a piece of a reply on the wire is: faults cut or stall at these borders."""
+    """
+    What a piece of a reply on the wire is: faults cut or stall at these borders.
+
+    A `BROKEN_HEAD` is one that nobody has to understand, so that it does not count as an answer begun.
+    """
 
     HEAD = "head"
+    BROKEN_HEAD = "broken head"
     BODY = "body"
     END = "end"
 

@@ -13,18 +13,19 @@ _BOMB_BYTES = 256 * 1024 * 1024
 _LATE_SECONDS = 0.1
 
 
-def _head(edit: Callable[[bytes], bytes]) -> WireFault:
+def _broken_head(edit: Callable[[bytes], bytes]) -> WireFault:
     """Return a fault that edits the bytes of the head, final blank line included."""
 
     async def wire(pieces: Pieces, _channel: Channel) -> Pieces:
         async for piece in pieces:
-            yield Piece(piece.kind, edit(piece.data)) if piece.kind is PieceKind.HEAD else piece
+            is_head = piece.kind is PieceKind.HEAD
+            yield Piece(PieceKind.BROKEN_HEAD, edit(piece.data)) if is_head else piece
 
     return wire
 
 
 def _with_line(line: bytes) -> WireFault:
-    return _head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
+    return _broken_head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
 
 
 async def stall_first(_pieces: Pieces, channel: Channel) -> Pieces:
@@ -190,7 +191,10 @@ WIRE_FAULTS = (
         name="garbage_header", spoils=False, about="a header line without a colon", wire=_with_line(b"\x00\xff garbage")
     ),
     Fault(
-        name="garbage_status", spoils=False, about="a status line that is none", wire=_head(lambda head: b"ICY " + head)
+        name="garbage_status",
+        spoils=False,
+        about="a status line that is none",
+        wire=_broken_head(lambda head: b"ICY " + head),
     ),
     Fault(
         name="two_lengths",

@@ -136,6 +136,16 @@ def test_payment_after_a_read_timeout_is_the_second(net: Devnet, raw: Raw, strea
     assert (verdict.names, net.journal.exchanges[1].answered) == (("double_paid",), False)
 
 
+@pytest.mark.parametrize("fault", ["giant_header", "garbage_header", "garbage_status", "two_lengths"])
+def test_payment_after_a_head_that_nobody_reads_is_the_second(net: Devnet, raw: Raw, fault: str) -> None:
+    """The answer was good and charged, and all that its client knows is that something came back."""
+    net.inject(fault, times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment())
+    raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment())
+    assert net.verdict().names == ("double_paid",)
+
+
 def test_leaving_is_noted_while_the_answer_is_made(net: Devnet, raw: Raw) -> None:
     with pytest.raises(httpx.ReadTimeout):
         raw.http.post(
