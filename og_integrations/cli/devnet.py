@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
+from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.devnet.faults import find_fault
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 
+_READ_BYTES = 65_536
 _WAIT_SECONDS = 0.5
 """How long a wait that cannot be interrupted (on Windows) lasts."""
 
@@ -126,9 +128,12 @@ class RunningDevnet:
 
 def _amount(text: str) -> int:
     try:
-        return parse_opg(text)
+        amount = parse_opg(text)
     except ValueError as exc:
         raise ConfigurationError(f"--opg: {exc}.") from exc
+    if amount > UNLIMITED:
+        raise ConfigurationError(f"--opg: {text} OPG is more than a token can count (2^256-1 base units).")
+    return amount
 
 
 def _fault(text: str) -> tuple[str, int | None]:
@@ -140,7 +145,9 @@ def _fault(text: str) -> tuple[str, int | None]:
 
 def _wait(*, until_eof: bool) -> None:
     if until_eof:
-        sys.stdin.read()
+        # Bytes, whatever they say; without standard input at all, it has ended.
+        while sys.stdin is not None and sys.stdin.buffer.read(_READ_BYTES):
+            pass
         return
     while True:
         time.sleep(_WAIT_SECONDS)
