@@ -40,6 +40,7 @@ def contradictions(claims: Claims, journal: Journal, secrets: set[str]) -> Itera
     if claims.receipts is not None:
         yield from _proofs(claims.receipts, journal)
         yield from _payments(claims.receipts, journal)
+        yield from _charges(claims.receipts, journal)
     yield from _texts(claims.answers, journal)
     yield from _told(claims, secrets)
 
@@ -90,6 +91,24 @@ def _payments(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Find
     for digest in relied_on - seen.keys():
         yield Finding("unseen_payment", f"no gateway saw the authorization {digest}")
     yield from _sessions(paid, seen, journal)
+
+
+def _charges(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Finding]:
+    """Yield what was charged to payments that are reported, more often than receipts tell of."""
+    paid = [receipt for receipt in receipts if receipt.get("payment")]
+    reported = {receipt["payment"].get("payment_hash") for receipt in paid}
+    sessions = {seen.session for seen in journal.authorizations.values() if seen.digest in reported}
+    charged: dict[str, list[Exchange]] = {}
+    asked: dict[object, str] = {}
+    for exchange in (journal.exchanges[charge.exchange - 1] for charge in journal.charges if not charge.refused):
+        if exchange.session in sessions:
+            charged.setdefault(exchange.question, []).append(exchange)
+            asked |= dict.fromkeys((*exchange.hashes, exchange.signature), exchange.question)
+    calls = Counter(asked.get(item.get("request_hash"), asked.get(item.get("tee_signature"))) for item in paid)
+    for question, same in charged.items():
+        if len(same) > calls[question]:
+            detail = f"{len(same)} answers to one question were charged, and receipts tell of {calls[question]} calls"
+            yield Finding("unreported_charge", detail, tuple(exchange.number for exchange in same))
 
 
 def _sessions(

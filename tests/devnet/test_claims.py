@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -80,6 +81,18 @@ def test_payments_reported_are_payments_seen(net: Devnet, raw: Raw) -> None:
     )
     wrong = receipt["payment"] | {"session_ref": "0" * 16}
     assert net.verdict([receipt | {"payment": wrong}]).names == ("wrong_session_reported",)
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.5}, {"response_format": {"type": "text", "og_nonce": "1"}}])
+def test_question_is_asked_three_times_for_one_receipt(net: Devnet, raw: Raw, changes: dict[str, Any]) -> None:
+    """Each answer was good and cost something; who counts the receipts is told a third of it."""
+    session = paid(raw, "ho").headers["X-Upto-Session"]
+    first = receipt_of(net, raw.post(ask("hi"), X_Upto_Session=session))
+    others = [receipt_of(net, raw.post(ask("hi", **changes), X_Upto_Session=session)) for _ in range(2)]
+    warming = first | {"status": "unverified", "request_hash": net.journal.exchanges[1].hashes[0], "tee_signature": ""}
+    assert net.verdict([warming, first, *others]).clean
+    verdict = net.verdict([warming, first])
+    assert (verdict.names, "receipts tell of" in str(verdict)) == (("unreported_charge",), True)
 
 
 def test_secrets_in_receipts_and_logs(net: Devnet, raw: Raw) -> None:
