@@ -33,23 +33,23 @@ class Request:
 
 
 class PieceKind(Enum):
-    """
-    What a piece of a reply on the wire is: faults cut or stall at these borders.
-
-    A `BROKEN_HEAD` is one that nobody has to understand, so that it does not count as an answer begun.
-    """
+    """What a piece of a reply on the wire is: faults cut or stall at these borders."""
 
     HEAD = "head"
-    BROKEN_HEAD = "broken head"
     BODY = "body"
     END = "end"
 
 
 class Piece(NamedTuple):
-    """Bytes of a reply, as they go onto the wire (chunk sizes included)."""
+    """
+    Bytes of a reply, as they go onto the wire (chunk sizes included).
+
+    A `broken` head is one that nobody has to understand: no answer has begun with it.
+    """
 
     kind: PieceKind
     data: bytes
+    broken: bool = False
 
 
 class Channel(Protocol):
