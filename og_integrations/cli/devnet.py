@@ -15,6 +15,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 
+_READ_BYTES = 65_536
 _WAIT_SECONDS = 0.5
 """How long a wait that cannot be interrupted (on Windows) lasts."""
 
@@ -134,7 +135,9 @@ def _fault(text: str) -> tuple[str, int | None]:
 
 def _wait(*, until_eof: bool) -> None:
     if until_eof:
-        sys.stdin.read()
+        # Bytes, whatever they say; without standard input at all, it has ended.
+        while sys.stdin is not None and sys.stdin.buffer.read(_READ_BYTES):
+            pass
         return
     while True:
         time.sleep(_WAIT_SECONDS)
