@@ -174,6 +174,6 @@ def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, m
         next(iter(stream))
         with pytest.raises(errors.ConnectionFailedError, match=r"All connections to .* were in use"):
             client.chat(MODEL, user("hi"), timeout=0.3)
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
         assert client.chat(MODEL, user("hi")).text
     assert pair.stats().signatures == 1
