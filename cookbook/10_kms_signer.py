@@ -9,6 +9,7 @@ SigningAlgorithm="ECDSA_SHA_256")["Signature"]`; everything else stays as it is.
 
 import asyncio
 import os
+import sys
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -75,7 +76,8 @@ class RemoteSigner:
 
 
 # From here on, no key is in the environment: the devnet's funded one is in the KMS.
-signer = KmsSigner(Kms(os.environ.pop("OG_PRIVATE_KEY")))
+key = os.environ.pop("OG_PRIVATE_KEY", "") or sys.exit("Set OG_PRIVATE_KEY: `og-integrations devnet` prints one.")
+signer = KmsSigner(Kms(key))
 
 model = ChatOpenGradient(model="openai/gpt-5-mini", signer=signer, spend_policy={"total": "0.5"})
 answer = model.invoke("Say hello.")

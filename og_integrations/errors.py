@@ -77,7 +77,13 @@ class EnclaveRejectedError(DiscoveryError):
 
 
 class ConnectionFailedError(OpenGradientError):
-    """No connection to the enclave: no byte of the request was sent, nothing was paid."""
+    """
+    No connection to the enclave: no byte of the request was sent, nothing was paid.
+
+    One that found no free connection does not `blames_enclave`: our own calls have them all.
+    """
+
+    blames_enclave = True
 
 
 class CertificateMismatchError(ConnectionFailedError):

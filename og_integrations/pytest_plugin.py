@@ -31,9 +31,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from og_integrations.devnet import Devnet
+    from og_integrations.devnet import Devnet, Verdict
 
 MARKER = "opengradient"
+_JUDGED = pytest.StashKey["tuple[Devnet, pytest.LogCaptureFixture]"]()
+"""What a test is judged by that asked for the verdict."""
 _OURS = ("OG_", "OPENGRADIENT_")
 
 
@@ -62,26 +64,33 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def opengradient_verdict(opengradient_devnet: "Devnet", caplog: pytest.LogCaptureFixture) -> "Devnet":
+def opengradient_verdict(
+    request: pytest.FixtureRequest, opengradient_devnet: "Devnet", caplog: pytest.LogCaptureFixture
+) -> "Iterator[Devnet]":
     """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
-    return opengradient_devnet
+    request.node.stash[_JUDGED] = opengradient_devnet, caplog
+    yield opengradient_devnet
+    del request.node.stash[_JUDGED]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that asked for the verdict and was not clean; one that failed anyway shows it as well."""
-    arguments: dict[str, Any] = getattr(item, "funcargs", {})
-    if "opengradient_verdict" not in arguments:
-        return (yield)
+    verdict = None
     try:
         result = yield
     finally:
-        net: Devnet = arguments["opengradient_verdict"]
-        caplog: pytest.LogCaptureFixture = arguments["caplog"]
-        logs = [caplog.handler.format(record) for record in caplog.get_records("call")]
-        verdict = net.verdict(logs=logs)
-        if verdict:
-            item.add_report_section("call", "opengradient verdict", str(verdict))
+        # Only now: a test may ask for the fixture while it runs.
+        if _JUDGED in item.stash:
+            verdict = _judged(item, *item.stash[_JUDGED])
     if verdict:
         pytest.fail("\n".join(("The devnet does not like what it saw:", *verdict.lines)), pytrace=False)
     return result
+
+
+def _judged(item: pytest.Item, net: "Devnet", caplog: pytest.LogCaptureFixture) -> "Verdict":
+    logs = [caplog.handler.format(record) for record in caplog.get_records("call")]
+    verdict = net.verdict(logs=logs)
+    if verdict:
+        item.add_report_section("call", "opengradient verdict", str(verdict))
+    return verdict

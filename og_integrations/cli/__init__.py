@@ -9,7 +9,7 @@ og-integrations verify --registry receipts/*.json
 
 | file | what is in it |
 | --- | --- |
-| `entry`, `terminal` | arguments and exit codes; text that is safe to print |
+| `entry`, `values`, `terminal` | arguments, what they may be, and exit codes; text that is safe to print |
 | `doctor`, `gateway_checks`, `wallet_checks`, `attempt` | what stands between you and an answer |
 | `verify`, `saved`, `judging` | files, what is in them, and the verdict on it |
 | `trust`, `registry_reader` | who vouches for the enclave of a file |

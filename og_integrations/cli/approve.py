@@ -5,15 +5,21 @@ import sys
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
-from og_integrations.client.approval_plan import ApprovalPlan, plan_approval
+from og_integrations.client.approval_plan import LEAST_ALLOWANCE, ApprovalPlan, plan_approval
 from og_integrations.client.fetching import Reader
-from og_integrations.protocol.amounts import format_opg
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.amounts import format_opg, parse_opg
 
 _UNLIMITED = 2**160
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what would be sent; send it after a yes. Without a terminal to ask in, only `--yes` sends."""
+    """
+    Show what would be sent; send it after a yes. 1 if that did not come.
+
+    Raises `ConfigurationError` where nobody can be asked: without a terminal, only `--yes` sends.
+    """
+    _check_amounts(arguments)
     with Client() as client, Reader() as reader:
         settings = client.engine.settings
         plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
@@ -24,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         _show(plan)
         if not arguments.yes and not _agreed():
-            print("Nothing was sent. To send it, say the same with --yes.")
-            return 0
+            print("Nothing was sent.")
+            return 1
         done = client.ensure_opg_approval(
             arguments.allowance,
             format_opg(plan.amount),
@@ -37,6 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
     if done.tx_hash and settings.network.explorer_url:
         print(f"            {settings.network.explorer_url}/tx/{done.tx_hash}")
     return 0
+
+
+def _check_amounts(arguments: argparse.Namespace) -> None:
+    """`plan_approval` checks them too, and names its own arguments, which nobody can type here."""
+    least = parse_opg(arguments.allowance)
+    if least < LEAST_ALLOWANCE:
+        raise ConfigurationError(
+            f"--allowance is {arguments.allowance} OPG, expected at least {format_opg(LEAST_ALLOWANCE)}: gateways ask "
+            "to authorize that much."
+        )
+    if arguments.amount is not None and parse_opg(arguments.amount) < least:
+        raise ConfigurationError(
+            f"--amount is {arguments.amount} OPG, expected at least --allowance, {arguments.allowance} OPG."
+        )
 
 
 def _show(plan: ApprovalPlan) -> None:
@@ -51,8 +71,15 @@ def _shown(amount: int) -> str:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "Nothing was sent: there is no terminal to ask in. To send it, say the same with --yes."
+        )
+    try:
+        return input("Send it? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        # Ctrl-D leaves the cursor behind the question.
+        print()
         return False
-    return input("Send it? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _report(progress: ApprovalProgress) -> None:

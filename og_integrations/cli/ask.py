@@ -1,39 +1,87 @@
 """`og-integrations ask`: one verified answer and its receipt."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, Receipts, collect_receipts
-from og_integrations.errors import OpenGradientError
+from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.protocol.amounts import format_opg
 from og_integrations.protocol.chat import JsonObject
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask, show, keep. Raises `OpenGradientError`; a call that failed is kept as well, and says where."""
-    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
-    messages: list[JsonObject] = [{"role": "user", "content": prompt}]
+    messages: list[JsonObject] = [{"role": "user", "content": _prompt(arguments.prompt)}]
     if arguments.save is not None:
-        # Nothing is paid for a receipt that cannot be kept.
-        Receipts().save(arguments.save)
+        _check_folder(arguments.save)
+    files: list[Path] = []
     with collect_receipts(keep_exchanges=arguments.save is not None) as receipts, Client() as client:
         try:
-            if arguments.stream:
-                _stream(client, arguments, messages)
-            else:
-                answer = client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode)
-                print(printable(answer.text))
-        except (OpenGradientError, KeyboardInterrupt, BrokenPipeError):
+            text = _asked(client, arguments, messages)
+        except (OpenGradientError, KeyboardInterrupt, OSError) as exc:
+            if isinstance(exc, KeyboardInterrupt):
+                print(f"Interrupted. {_paid(receipts)}", file=sys.stderr)
             for file in _saved(receipts, arguments.save):
                 print(f"The failed call's receipt: {file}", file=sys.stderr)
             raise
-    print()
-    show_receipt(receipts[0])
-    for file in _saved(receipts, arguments.save):
-        print(f"\nSaved. Check it any time: og-integrations verify --registry {file}")
+        try:
+            # Before anything is shown: whoever reads it may leave first (`| head -1`).
+            files = _saved(receipts, arguments.save)
+        finally:
+            if text is not None:
+                print(text)
+            print()
+            show_receipt(receipts[0])
+    for file in files:
+        print(f"\nSaved. Check it any time: og-integrations verify --registry {shlex.quote(str(file))}")
     return 0
+
+
+def _asked(client: Client, arguments: argparse.Namespace, messages: list[JsonObject]) -> str | None:
+    """Return the answer, None if it has been shown as it came."""
+    if arguments.stream:
+        _stream(client, arguments, messages)
+        return None
+    return printable(client.chat(arguments.model, messages, settlement_mode=arguments.settlement_mode).text)
+
+
+def _paid(receipts: Receipts) -> str:
+    """Return what an interrupted call may have cost."""
+    payment = receipts[-1]["payment"] if receipts else None
+    if payment is None:
+        return "Nothing was paid."
+    most = format_opg(int(payment["max_amount"]))
+    return f"It may have been charged, at most {most} OPG, by the authorization {payment['payment_hash']}."
+
+
+def _check_folder(folder: str) -> None:
+    """Raise `ConfigurationError` if nothing can be kept there: then nothing is paid either."""
+    Receipts().save(folder)
+    try:
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise ConfigurationError(
+            f"The receipt could not be saved in {folder}: {exc.strerror}. Nothing was sent."
+        ) from exc
+
+
+def _prompt(given: str) -> str:
+    """Return what to ask. Raises `ConfigurationError` for what could only be paid for nothing."""
+    try:
+        prompt = sys.stdin.read() if given == "-" else given
+        # Python reads bytes that are no UTF-8 as lone surrogates, or not at all.
+        prompt.encode()
+    except UnicodeError as exc:
+        raise ConfigurationError("The prompt is no UTF-8 text. Nothing was sent.") from exc
+    if not prompt.strip():
+        where = "standard input held no text" if given == "-" else "the prompt is empty"
+        raise ConfigurationError(f"There is nothing to ask: {where}. Nothing was sent.")
+    return prompt
 
 
 def _saved(receipts: Receipts, folder: str | None) -> list[Path]:
@@ -89,4 +137,4 @@ def show_receipt(receipt: JsonObject) -> None:
     for name, value in lines:
         good = name != "status" or value.startswith("verified")
         style = "" if name != "status" else "bold green" if good else "bold red"
-        console.print(Text(f"{name:<12}  ", "dim") + Text(value, style))
+        console.print(Text.assemble((f"{name:<12}  ", "dim"), (value, style)))

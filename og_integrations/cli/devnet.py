@@ -8,12 +8,14 @@ import time
 from dataclasses import asdict, dataclass
 from types import FrameType
 
+from og_integrations.cli.values import whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.devnet.faults import find_fault
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
 
+_READ_BYTES = 65_536
 _WAIT_SECONDS = 0.5
 """How long a wait that cannot be interrupted (on Windows) lasts."""
 
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         for fault in CATALOGUE.values():
             print(f"{fault.name:28} {fault.about}")
         return 0
-    opg = _amount(arguments.opg)
+    opg = parse_opg(arguments.opg)
     faults = [_fault(text) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
@@ -124,23 +126,18 @@ class RunningDevnet:
             print(f"misbehaviour: {line}")
 
 
-def _amount(text: str) -> int:
-    try:
-        return parse_opg(text)
-    except ValueError as exc:
-        raise ConfigurationError(f"--opg: {exc}.") from exc
-
-
 def _fault(text: str) -> tuple[str, int | None]:
-    name, _, times = text.partition(":")
-    if times and not times.isdecimal():
-        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number.")
-    return find_fault(name).name, int(times) if times else None
+    name, limited, times = text.partition(":")
+    if limited and whole(times) < 1:
+        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number above 0.")
+    return find_fault(name).name, whole(times) if limited else None
 
 
 def _wait(*, until_eof: bool) -> None:
     if until_eof:
-        sys.stdin.read()
+        # Bytes, whatever they say; without standard input at all, it has ended.
+        while sys.stdin is not None and sys.stdin.buffer.read(_READ_BYTES):
+            pass
         return
     while True:
         time.sleep(_WAIT_SECONDS)

@@ -13,9 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from og_integrations import __version__
 from og_integrations.cli.gateway_checks import GatewayChecks
 from og_integrations.cli.terminal import check_marks, one_line
+from og_integrations.cli.values import NO_SERVER, is_server
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
 from og_integrations.client.fetching import Reader
+from og_integrations.client.settings import Settings
 from og_integrations.client.transport import server_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
@@ -50,7 +52,15 @@ def _checks(reader: Reader, model: str) -> Iterator[Check]:
         yield Check("settings", "fail", str(exc))
         return
     settings, network = engine.settings, engine.settings.network
-    where = settings.gateway_url or f"registry {network.registry_address} at {server_of(network.registry_rpc_url)}"
+    wrong = [name for name, url in _servers(settings).items() if url and not is_server(url)]
+    if wrong:
+        yield Check("settings", "fail", f"{' and '.join(wrong)}: {NO_SERVER}")
+        return
+    where = (
+        f"gateway {server_of(settings.gateway_url)}"
+        if settings.gateway_url
+        else f"registry {network.registry_address} at {server_of(network.registry_rpc_url)}"
+    )
     yield Check("settings", "pass", f"network {network.name}, {where}")
     if settings.signer is None:
         yield Check("key", "fail", "no wallet: set OG_PRIVATE_KEY")
@@ -59,6 +69,15 @@ def _checks(reader: Reader, model: str) -> Iterator[Check]:
     gateway = GatewayChecks(reader, engine, model)
     yield from gateway.checks()
     yield from WalletChecks(reader, settings, gateway.offer).checks()
+
+
+def _servers(settings: Settings) -> dict[str, str | None]:
+    """Return the servers to be asked, by the variables that name them: errors of calls know the address only."""
+    return {
+        "OG_RPC_URL": settings.network.rpc_url,
+        "OG_REGISTRY_RPC_URL": settings.network.registry_rpc_url,
+        "OG_GATEWAY_URL": settings.gateway_url,
+    }
 
 
 def _known_model(model: str) -> Check:

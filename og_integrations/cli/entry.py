@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from og_integrations import __version__
+from og_integrations.cli import values
 from og_integrations.cli.terminal import printable
 from og_integrations.errors import ConfigurationError, OpenGradientError
 
@@ -26,19 +27,29 @@ DEFAULT_PORT = 8545
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; only argparse itself exits (usage, --help)."""
-    arguments = _parser().parse_args(argv)
-    _print_anything()
+    _mend_streams()
     try:
-        return _run(arguments)
+        try:
+            return _exit_code(argv)
+        finally:
+            # While it can still be handled: Python flushes at exit, and prints what comes of it.
+            sys.stdout.flush()
+    except OSError as exc:
+        # What is left to flush goes nowhere. `| head` is no news; a full disk is.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            print(f"og-integrations: {type(exc).__name__}: {printable(str(exc))}", file=sys.stderr)
+        return FAILED
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
+    try:
+        return _run(_parser().parse_args(argv))
     except ConfigurationError as exc:
         print(f"og-integrations: {printable(str(exc))}", file=sys.stderr)
         return UNUSABLE
     except OpenGradientError as exc:
         print(f"og-integrations: {type(exc).__name__}: {printable(str(exc))}", file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:
-        # The reader left (`| head`). What Python would flush at exit goes nowhere, instead of a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -76,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="og-integrations",
         description="Verifiable, paid LLM calls in attested enclaves: try them, make them, check their receipts.",
+        epilog="Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, settings or input), "
+        "130 it was interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"og-integrations {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -96,10 +109,15 @@ def _add_devnet(commands: "_Commands") -> None:
         "Exit code 1: a client misbehaved as far as its requests show, e.g. paid twice; the last lines say how.",
     )
     command.add_argument(
-        "--port", type=_port, default=DEFAULT_PORT, help="of the chain's node; 0 is any free one (default: %(default)s)"
+        "--port",
+        type=values.port,
+        default=DEFAULT_PORT,
+        help="of the chain's node; 0 is any free one (default: %(default)s)",
     )
-    command.add_argument("--enclaves", type=_count, default=1, metavar="N", help="gateways to run (default: 1)")
-    command.add_argument("--opg", default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)")
+    command.add_argument("--enclaves", type=values.count, default=1, metavar="N", help="gateways to run (default: 1)")
+    command.add_argument(
+        "--opg", type=values.opg, default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)"
+    )
     command.add_argument(
         "--json", action="store_true", help="one JSON line when ready, one with the account at the end"
     )
@@ -116,7 +134,9 @@ def _add_devnet(commands: "_Commands") -> None:
     command.add_argument(
         "--generation", default="2026-04", help="of the gateways: 2026-04 (captured) or next (default: %(default)s)"
     )
-    command.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server that answers for the models")
+    command.add_argument(
+        "--upstream", type=values.url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
+    )
     command.add_argument(
         "--evm",
         choices=["anvil"],
@@ -132,8 +152,10 @@ def _add_ask(commands: "_Commands") -> None:
         help="ask a model once, and show the answer with its receipt",
         description="Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README).",
     )
-    command.add_argument("prompt", help="what to ask; - reads it from standard input")
-    command.add_argument("--model", default=DEFAULT_MODEL, help="provider/name (default: %(default)s)")
+    command.add_argument("prompt", help="what to ask, in quotes; - reads it from standard input")
+    command.add_argument(
+        "--model", type=values.model, default=DEFAULT_MODEL, help="provider/name (default: %(default)s)"
+    )
     command.add_argument(
         "--settlement-mode",
         metavar="MODE",
@@ -165,15 +187,20 @@ def _add_approve(commands: "_Commands") -> None:
     command = commands.add_parser(
         "approve",
         help="allow Permit2 to take OPG from the wallet, once",
-        description="Show what allowing would do and cost, ask, and send the one transaction that needs gas.",
+        description="Show what allowing would do and cost, ask, and send the one transaction that needs gas. Exit "
+        "code: 0 it is allowed, 1 it is not, 2 it could not be tried, as without a terminal to ask in.",
     )
     command.add_argument(
-        "--allowance", default="1", metavar="OPG", help="do nothing if this much is allowed (default: %(default)s)"
+        "--allowance",
+        type=values.opg,
+        default="1",
+        metavar="OPG",
+        help="do nothing if this much is allowed (default: %(default)s)",
     )
-    command.add_argument("--amount", metavar="OPG", help="to approve (default: twice the allowance)")
+    command.add_argument("--amount", type=values.opg, metavar="OPG", help="to approve (default: twice the allowance)")
     command.add_argument("--yes", action="store_true", help="send it without asking")
     command.add_argument(
-        "--timeout", type=_seconds, default=120.0, metavar="SECONDS", help="wait for it (default: 120)"
+        "--timeout", type=values.seconds, default=120.0, metavar="SECONDS", help="wait for it (default: 120)"
     )
 
 
@@ -186,7 +213,10 @@ def _add_settlement(commands: "_Commands") -> None:
     )
     command.add_argument("file", metavar="FILE", help="a receipt as JSON, - for standard input")
     command.add_argument(
-        "--rpc-url", metavar="URL", help="node of the payment chain (default: OG_RPC_URL, or a public one)"
+        "--rpc-url",
+        type=values.url,
+        metavar="URL",
+        help="node of the payment chain (default: OG_RPC_URL, or a public one)",
     )
     command.add_argument("--json", action="store_true", help="one JSON line")
 
@@ -198,33 +228,18 @@ def _add_doctor(commands: "_Commands") -> None:
         description="Read-only: nothing is signed or paid. One enclave is asked for its price, by an unpaid request "
         "that says 'ping'. Exit code: 0 ready, 1 something is to be fixed.",
     )
-    command.add_argument("--model", default=DEFAULT_MODEL, help="provider/name to look at (default: %(default)s)")
+    command.add_argument(
+        "--model", type=values.model, default=DEFAULT_MODEL, help="provider/name to look at (default: %(default)s)"
+    )
     command.add_argument("--json", action="store_true", help="one JSON line per check")
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not int(text[:6]) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    from og_integrations.client.settings import check_seconds
-
-    try:
-        return check_seconds("the time to wait", float(text))
-    except (ValueError, ConfigurationError) as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait; expected seconds above 0") from exc
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:4]) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of gateways; expected 1 to 100")
-    return int(text)
-
-
-def _print_anything() -> None:
-    # A terminal or pipe that is not UTF-8 shows a substitute instead of ending the command.
+def _mend_streams() -> None:
+    # One that is closed (`>&-`) is None; the number of its file would go to the next socket.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that is not UTF-8 shows a substitute instead of ending the command.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -115,7 +115,7 @@ def _object(value: Any, name: str) -> JsonObject:
 
 
 def _kind(value: object) -> str:
-    return "missing" if value is None else f"a JSON {type(value).__name__}"
+    return "missing or null" if value is None else f"a JSON {type(value).__name__}"
 
 
 def _encoded(request: str) -> bytes:

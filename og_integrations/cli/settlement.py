@@ -23,10 +23,11 @@ _MEANING = {
 def run(arguments: argparse.Namespace) -> int:
     """Print what the chain says. Raises `ConfigurationError` for a file that is no receipt of a payment."""
     try:
-        receipt = read_receipt(arguments.file)
+        seen = Receipt(read_receipt(arguments.file))
     except UnusableInputError as exc:
         raise ConfigurationError(f"{arguments.file}: {exc}.") from exc
-    seen = Receipt(receipt)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{arguments.file}: {exc}") from exc
     found = seen.settlement(arguments.rpc_url)
     if arguments.json:
         print(json.dumps(found.to_json()))

@@ -43,8 +43,8 @@ def trust_file_key(tee_id: str) -> Vouch:
 def trust_ids(ids: list[str]) -> TrustSource:
     """The enclaves with these ids are believed. Raises `ConfigurationError` for what is no id."""
     believed = {normalize_hash(tee_id) for tee_id in ids}
-    for tee_id in believed:
-        if not _TEE_ID.fullmatch(tee_id):
+    for tee_id in ids:
+        if not _TEE_ID.fullmatch(normalize_hash(tee_id)):
             raise ConfigurationError(f"--tee-id {tee_id!r} is no enclave id, expected 0x and 64 hex digits.")
 
     def vouch(tee_id: str) -> Vouch:

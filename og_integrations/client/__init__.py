@@ -8,8 +8,8 @@ an `Answer` that was verified, with its receipt.
 | --- | --- |
 | `sync_client`, `async_client` | the two clients: the same methods, awaited or not |
 | `engine`, `call` | what they share, all but the I/O; one call, and how far it got |
+| `answering`, `stream` | a call from beginning to answer; a streamed one: bytes in, text out, the proof at the end |
 | `driving`, `drivers` | running generators of effects; the effects of a call, performed |
-| `stream` | a streamed answer: bytes in, text out, the proof at the end |
 | `recording`, `collector`, `replays` | receipts of all calls, failed ones too; signatures that came before |
 | `receipt` | a receipt with names and types |
 
@@ -37,6 +37,7 @@ from og_integrations.client.approval import Approval, ApprovalProgress
 from og_integrations.client.async_client import AsyncClient
 from og_integrations.client.call import Answer
 from og_integrations.client.collector import Receipts, collect_receipts
+from og_integrations.client.drivers import AsyncStream
 from og_integrations.client.engine import Engine
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions
 from og_integrations.client.receipt import Receipt
@@ -48,6 +49,7 @@ __all__ = [
     "Approval",
     "ApprovalProgress",
     "AsyncClient",
+    "AsyncStream",
     "CallOptions",
     "ChatOptions",
     "Client",

@@ -1,24 +1,21 @@
 """The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
+from og_integrations.client.answering import streamed, whole
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, AsyncApprover, OnProgress, ensure_approval
 from og_integrations.client.approval_plan import Amount
-from og_integrations.client.call import Answer, Call, Progress, check_size
+from og_integrations.client.call import Answer, Call
 from og_integrations.client.connections import AsyncConnections
-from og_integrations.client.drivers import AsyncDriver
+from og_integrations.client.drivers import AsyncDriver, AsyncStream
 from og_integrations.client.driving import adrive
-from og_integrations.client.engine import Engine, lost_body, now
+from og_integrations.client.engine import Engine, now
 from og_integrations.client.fetching import aread
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
-from og_integrations.client.recording import recorded
 from og_integrations.client.spending import Spending
-from og_integrations.client.stream import StreamReader
-from og_integrations.client.transport import AsyncReply, translated_errors
-from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.account import Account
 from og_integrations.protocol.chat import JsonObject
 
@@ -59,16 +56,15 @@ class AsyncClient(Spending):
         """Ask `model` (`provider/name` or a `TEE_LLM`) and return its verified answer."""
         return await self._whole(self.engine.prepare_chat(model, messages, **options))
 
-    def stream(
-        self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]
-    ) -> AsyncIterator[str | Answer]:
+    def stream(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> AsyncStream:
         """
         Yield the answer's text as it comes, and last the verified `Answer`.
 
         Tool calls are in the `Answer` only. Without that last item nothing was verified: a stream
         that cannot be proven ends in an exception, whose `partial_text` is what had come.
         """
-        return self._stream(self.engine.prepare_chat(model, messages, stream=True, **options))
+        call = self.engine.prepare_chat(model, messages, stream=True, **options)
+        return AsyncStream(streamed(self.engine, call), self._driver(call))
 
     async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
@@ -120,43 +116,8 @@ class AsyncClient(Spending):
         await self.aclose()
 
     async def _whole(self, call: Call) -> Answer:
-        progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory):
-            async with self._driver(call) as driver:
-                reply = await driver.open(self.engine.open(progress))
-                return self.engine.conclude_body(progress, await _read(reply, progress))
-
-    async def _stream(self, call: Call) -> AsyncIterator[str | Answer]:
-        progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory):
-            async with self._driver(call) as driver:
-                reply = await driver.open(self.engine.open(progress))
-                if reply.status != 200:
-                    self.engine.conclude_body(progress, await _read(reply, progress))
-                reader = StreamReader(self.engine, progress)
-                try:
-                    with translated_errors("the gateway"):
-                        async for data in reply.parts:
-                            for text in reader.feed(data):
-                                yield text
-                    rest, answer = reader.finish()
-                except OpenGradientError as exc:
-                    raise reader.failed(exc) from exc
-        if rest:
-            yield rest
-        yield answer
+        async with self._driver(call) as driver:
+            return await driver.run(whole(self.engine, call))
 
     def _driver(self, call: Call) -> AsyncDriver:
-        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer())
-
-
-async def _read(reply: AsyncReply, progress: Progress) -> bytes:
-    body = bytearray()
-    try:
-        with translated_errors("the gateway"):
-            async for data in reply.parts:
-                body += data
-                check_size(body)
-    except ConnectionLostError as exc:
-        raise lost_body(progress, exc) from exc
-    return bytes(body)
+        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)

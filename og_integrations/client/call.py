@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from og_integrations.errors import ConfigurationError, GatewayError, MalformedReplyError
+from og_integrations.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    GatewayError,
+    MalformedReplyError,
+    OpenGradientError,
+)
 from og_integrations.protocol.chat import (
     ChatRequest,
     Completion,
@@ -20,6 +26,7 @@ from og_integrations.protocol.chat import (
     Usage,
 )
 from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.payment_flow import in_doubt
 from og_integrations.protocol.quoting import quotable, texts_of
 from og_integrations.protocol.receipt import CallRecord
 from og_integrations.protocol.sessions import Grant
@@ -142,6 +149,10 @@ class Progress:
         """Another part of the answer's body came."""
         if self.keep_body:
             self.body += data
+
+    def lost(self, exc: ConnectionLostError) -> OpenGradientError:
+        """Return what a connection lost inside the body means: in doubt if it was paid for."""
+        return in_doubt(exc) if self.grant is not None else exc
 
     def quotable(self, reason: object) -> str:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""

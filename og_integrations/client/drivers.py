@@ -1,34 +1,38 @@
 """
 The two drivers: they run the effects of one call's generators, synchronously or not.
 
-A driver makes no decision. It performs what is yielded (`Send`, `Sign`, `Fetch`) and hands every
+A driver makes no decision. It performs what is yielded (`Send`, `Receive`, `Sign`, …) and hands every
 outcome back, failures by `throw`: also cancellation, so that the flow can mark a payment in doubt
 before it passes on.
 """
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Self, TypeVar
 
+from og_integrations.client.answering import PIECES, Piece
 from og_integrations.client.call import MAX_ERROR_BYTES, Call
 from og_integrations.client.connections import AsyncConnections, SyncConnections
 from og_integrations.client.directory import Directory
-from og_integrations.client.driving import adrive, awaited, drive, not_awaitable
+from og_integrations.client.driving import adrive, adrive_to, awaited, drive, drive_to, not_awaitable
 from og_integrations.client.fetching import afetch, fetch
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
 from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
-from og_integrations.protocol.effects import Approve, Pause, Send, Sign
+from og_integrations.protocol.effects import Approve, Pause, Receive, Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
 T = TypeVar("T")
+GetSigner = Callable[[], Signer]
+"""Asked for when something is to be signed."""
+_GATEWAY = "the gateway"
 
 
 class SyncDriver:
     """Runs one call, and lets go of its connection at the end of the `with`."""
 
-    def __init__(self, call: Call, connections: SyncConnections, directory: Directory, signer: Signer) -> None:
+    def __init__(self, call: Call, connections: SyncConnections, directory: Directory, signer: GetSigner) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
@@ -39,18 +43,19 @@ class SyncDriver:
         """Run `flow` to its end and return its result; its exceptions pass."""
         return drive(flow, self._perform)
 
-    def open(self, flow: Generator[Any, Any, None]) -> Reply:
-        """Run `flow`, at whose end an answer has begun, and return that answer, its body unread."""
-        self.run(flow)
-        assert self._reply is not None  # noqa: S101 - no flow of a call ends without one
-        return self._reply
+    def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+        """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
+        piece: Piece | None = drive_to(flow, self._perform, PIECES)
+        return piece
 
     def _perform(self, effect: object) -> Any:
         match effect:
+            case Receive():
+                return self._receive()
             case Send():
                 return self._send(effect)
             case Sign():
-                return not_awaitable(self._signer.sign_typed_data(effect.typed_data), "The signer")
+                return not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
             case Fetch():
                 return fetch(self._connections, effect, self._call.timeout)
             case Approve():
@@ -75,6 +80,14 @@ class SyncDriver:
                 reply.close()
         return ReplyHead(reply.status, reply.headers)
 
+    def _receive(self) -> bytes | None:
+        assert self._reply is not None  # noqa: S101 - a flow sends before it receives
+        with translated_errors(_GATEWAY):
+            data = next(self._reply.parts, None)
+        if data is None:
+            self._let_go()
+        return data
+
     def __enter__(self) -> Self:
         return self
 
@@ -90,7 +103,7 @@ class SyncDriver:
 class AsyncDriver:
     """Runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
 
-    def __init__(self, call: Call, connections: AsyncConnections, directory: Directory, signer: Signer) -> None:
+    def __init__(self, call: Call, connections: AsyncConnections, directory: Directory, signer: GetSigner) -> None:
         self._call = call
         self._connections = connections
         self._directory = directory
@@ -101,18 +114,19 @@ class AsyncDriver:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
         return await adrive(flow, self._perform)
 
-    async def open(self, flow: Generator[Any, Any, None]) -> AsyncReply:
-        """Run `flow`, at whose end an answer has begun, and return that answer, its body unread."""
-        await self.run(flow)
-        assert self._reply is not None  # noqa: S101 - no flow of a call ends without one
-        return self._reply
+    async def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+        """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
+        piece: Piece | None = await adrive_to(flow, self._perform, PIECES)
+        return piece
 
     async def _perform(self, effect: object) -> Any:
         match effect:
+            case Receive():
+                return await self._receive()
             case Send():
                 return await self._send(effect)
             case Sign():
-                return await awaited(self._signer.sign_typed_data(effect.typed_data))
+                return await awaited(self._signer().sign_typed_data(effect.typed_data))
             case Fetch():
                 return await afetch(self._connections, effect, self._call.timeout)
             case Approve():
@@ -122,7 +136,7 @@ class AsyncDriver:
         raise TypeError(effect)
 
     async def _send(self, effect: Send) -> ReplyHead:
-        await self._let_go()
+        await self.let_go()
         enclave = self._directory.get(effect.route.tee_id)
         transport = await self._connections.get(enclave.certificate)
         with translated_errors(f"the gateway {enclave.endpoint}"):
@@ -136,16 +150,68 @@ class AsyncDriver:
                 await reply.aclose()
         return ReplyHead(reply.status, reply.headers)
 
+    async def _receive(self) -> bytes | None:
+        assert self._reply is not None  # noqa: S101 - a flow sends before it receives
+        with translated_errors(_GATEWAY):
+            data = await anext(self._reply.parts, None)
+        if data is None:
+            await self.let_go()
+        return data
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._let_go()
+        await self.let_go()
 
-    async def _let_go(self) -> None:
+    async def let_go(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self._reply is not None:
             await self._reply.aclose()
+
+
+class AsyncStream:
+    """
+    The pieces of one streamed answer: its text as it comes, and last the verified `Answer`.
+
+    Who leaves it before its end closes it (`contextlib.aclosing`); if it is dropped, its receipt is made all the same.
+    One task reads it at a time, any other gets a `RuntimeError`.
+    """
+
+    # No async generator: a loop ends by closing all of these at once, also what another one of them is closing,
+    # and then reports "aclose(): asynchronous generator is already running".
+
+    def __init__(self, flow: Generator[Any, Any, None], driver: AsyncDriver) -> None:
+        self._flow = flow
+        self._driver = driver
+        self._busy = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece:
+        self._check_free()
+        self._busy = True
+        try:
+            piece = await self._driver.next_piece(self._flow)
+        except BaseException:
+            await self._driver.let_go()
+            raise
+        finally:
+            self._busy = False
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        """End the call here, if it has not ended: what has come is paid for, and its receipt says "unverified"."""
+        self._check_free()
+        self._flow.close()
+        await self._driver.let_go()
+
+    def _check_free(self) -> None:
+        if self._busy:
+            raise RuntimeError("The stream is being read already, by another task.")
 
 
 def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:

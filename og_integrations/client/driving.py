@@ -19,9 +19,21 @@ def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
 
     Failures go in by `throw`, so that the flow can clean up; what it raises passes.
     """
+    result: T = drive_to(flow, perform, ())
+    return result
+
+
+async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitable[Any]]) -> T:
+    """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
+    result: T = await adrive_to(flow, perform, ())
+    return result
+
+
+def drive_to(flow: Generator[Any, Any, Any], perform: Callable[[Any], Any], kinds: tuple[type, ...]) -> Any:
+    """Run `flow` like `drive`, but only to the next thing of `kinds` that it yields, and return that."""
     try:
         effect = next(flow)
-        while True:
+        while not isinstance(effect, kinds):
             try:
                 outcome = perform(effect)
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
@@ -29,15 +41,17 @@ def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
             else:
                 effect = flow.send(outcome)
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        return stop.value
+    return effect
 
 
-async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitable[Any]]) -> T:
-    """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
+async def adrive_to(
+    flow: Generator[Any, Any, Any], perform: Callable[[Any], Awaitable[Any]], kinds: tuple[type, ...]
+) -> Any:
+    """Run `flow` like `drive_to`, awaiting each effect."""
     try:
         effect = next(flow)
-        while True:
+        while not isinstance(effect, kinds):
             try:
                 outcome = await perform(effect)
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
@@ -45,8 +59,8 @@ async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitabl
             else:
                 effect = flow.send(outcome)
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        return stop.value
+    return effect
 
 
 def not_awaitable(returned: object, whose: str) -> object:

@@ -1,8 +1,8 @@
 """
 What both clients share: everything about a call except doing the I/O.
 
-A call goes one way: `prepare_…` (settings and arguments -> `Call`), `open` (a generator of effects:
-find an enclave, pay, until an answer begins), then `conclude` for a whole body or a `StreamReader`
+A call goes one way: `prepare_…` (settings and arguments -> `Call`), then what `answering` puts together:
+`open` (find an enclave, pay, until an answer begins), `conclude_body` for a whole answer, a `StreamReader`
 for a stream; both end in `verify_receipt`, and only what it returns becomes an `Answer`.
 """
 
@@ -23,8 +23,6 @@ from og_integrations.client.shared_books import OwnBook
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
-    ConnectionLostError,
-    OpenGradientError,
     ToolChoiceNotHonoredError,
 )
 from og_integrations.models import model_info, model_name, wire_name
@@ -33,7 +31,7 @@ from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.payment_flow import Wallet, in_doubt, payment_flow
+from og_integrations.protocol.payment_flow import Wallet, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
@@ -43,6 +41,7 @@ from og_integrations.protocol.strict_json import encode_json
 from og_integrations.protocol.translation import Plan, plan_tools
 from og_integrations.protocol.validation import check_chat, check_completion
 from og_integrations.protocol.verification import Exchange, Trust, verify_receipt
+from og_integrations.protocol.x402 import ReplyHead
 
 DEFAULT_TIMEOUT = 120.0
 """Seconds to wait for each piece of an answer: no header comes before a model's first token."""
@@ -178,12 +177,14 @@ class Engine:
         """Return the empty progress of `call`."""
         return Progress(call=call, keep_body=wants_exchange())
 
-    def open(self, progress: Progress) -> Generator[Any, Any, None]:
+    def open(self, progress: Progress) -> Generator[Any, Any, ReplyHead]:
         """
-        Find an enclave and pay, until an answer begins; its head is then in `progress`.
+        Find an enclave and pay, until an answer begins; return its head, which is then in `progress`, too.
 
-        Another enclave is tried only if the last one could not be connected to: nothing was sent.
+        Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
+        Raises `ConfigurationError` if there is nothing to pay with.
         """
+        self.settings.require_signer()
         ask_chain = OverdueAsker(self.budget.store, self.settings.network, now)
         wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
         tried: list[str] = []
@@ -194,15 +195,17 @@ class Engine:
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
-            except ConnectionFailedError:
+            except ConnectionFailedError as exc:
                 progress.grant = None
+                if not exc.blames_enclave:
+                    raise
                 self.directory.leave(enclave, time.time())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
                 continue
             progress.head = paid.head
-            return
+            return paid.head
 
     def route(self, enclave: Enclave, path: str) -> Route:
         """Return what a session with `enclave` is bound to."""
@@ -264,11 +267,6 @@ class Engine:
             receipt=receipt,
             completion=completion,
         )
-
-
-def lost_body(progress: Progress, exc: ConnectionLostError) -> OpenGradientError:
-    """Return what a connection lost inside a body means: in doubt if it was paid for."""
-    return in_doubt(exc) if progress.grant is not None else exc
 
 
 def check_verification(value: str) -> str:

@@ -41,7 +41,7 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Require
     call = engine.prepare_chat(model, [{"role": "user", "content": PROMPT}], timeout=TIMEOUT)
     connections = SyncConnections()
     try:
-        with SyncDriver(call, connections, engine.directory, NobodySigner()) as driver:
+        with SyncDriver(call, connections, engine.directory, NobodySigner) as driver:
             return driver.run(_asking(engine, call.path, avoid))
     finally:
         connections.close()

@@ -47,8 +47,9 @@ class Settings:
         """Return the signer. Raises `ConfigurationError` that says how to set one."""
         if self.signer is None:
             raise ConfigurationError(
-                "No wallet: set OG_PRIVATE_KEY, or pass private_key=… or signer=…. Every call is paid from it, within "
-                "SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the settings to copy."
+                "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
+                "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
+                "settings to copy."
             )
         return self.signer
 
@@ -155,6 +156,8 @@ def _network(value: str | Network, **overrides: str | None) -> Network:
         # A value is complete by itself; the environment speaks about networks by name only.
         return value
     if value not in NETWORKS:
-        raise ConfigurationError(f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)}, or a Network.")
+        raise ConfigurationError(
+            f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
+        )
     given: dict[str, Any] = {name: text for name, text in overrides.items() if text}
     return replace(NETWORKS[value], **given)

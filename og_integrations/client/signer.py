@@ -64,7 +64,7 @@ class LocalSigner:
         if not _KEY.fullmatch(private_key):
             raise ConfigurationError(
                 f"The private key is not one: expected 64 hex digits (with or without 0x), got {len(private_key)} "
-                "characters. Set OG_PRIVATE_KEY or pass private_key=…."
+                "characters. Check OG_PRIVATE_KEY, or the program's private_key=…."
             )
         account_type = _load_account()
         try:

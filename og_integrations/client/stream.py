@@ -7,7 +7,7 @@ execute them.
 """
 
 from og_integrations.client.call import Answer, Progress
-from og_integrations.client.engine import Engine, lost_body
+from og_integrations.client.engine import Engine
 from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
@@ -62,7 +62,7 @@ class StreamReader:
     def failed(self, exc: OpenGradientError) -> OpenGradientError:
         """Return `exc` as the caller shall see it, with the text so far."""
         if isinstance(exc, ConnectionLostError):
-            error = lost_body(self._progress, exc)
+            error = self._progress.lost(exc)
             if not exc.timed_out and isinstance(error, PaymentInDoubtError):
                 error = StreamCutError(
                     f"{exc} The answer is incomplete: the signed final event did not come. What came so far is in "

@@ -1,24 +1,22 @@
 """The synchronous client. `async_client` is the same, awaited; a test keeps the two equal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from enum import Enum
 from typing import TYPE_CHECKING, Self, Unpack
 
+from og_integrations.client.answering import Piece, streamed, whole
 from og_integrations.client.approval import RECEIPT_TIMEOUT, Approval, OnProgress, SyncApprover, ensure_approval
 from og_integrations.client.approval_plan import Amount
-from og_integrations.client.call import Answer, Call, Progress, check_size
+from og_integrations.client.call import Answer, Call
 from og_integrations.client.connections import SyncConnections
 from og_integrations.client.drivers import SyncDriver
 from og_integrations.client.driving import drive
-from og_integrations.client.engine import Engine, lost_body, now
+from og_integrations.client.engine import Engine, now
 from og_integrations.client.fetching import read
 from og_integrations.client.options import CallOptions, ChatOptions, ClientOptions, http_client_factory
 from og_integrations.client.reconciling import reconcile
-from og_integrations.client.recording import recorded
 from og_integrations.client.spending import Spending
-from og_integrations.client.stream import StreamReader
-from og_integrations.client.transport import Reply, translated_errors
-from og_integrations.errors import ConnectionLostError, OpenGradientError
 from og_integrations.protocol.account import Account
 from og_integrations.protocol.chat import JsonObject
 
@@ -61,7 +59,7 @@ class Client(Spending):
 
     def stream(
         self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]
-    ) -> Iterator[str | Answer]:
+    ) -> Generator[Piece, None, None]:
         """
         Yield the answer's text as it comes, and last the verified `Answer`.
 
@@ -120,40 +118,13 @@ class Client(Spending):
         self.close()
 
     def _whole(self, call: Call) -> Answer:
-        progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._driver(call) as driver:
-            reply = driver.open(self.engine.open(progress))
-            return self.engine.conclude_body(progress, _read(reply, progress))
+        with self._driver(call) as driver:
+            return driver.run(whole(self.engine, call))
 
-    def _stream(self, call: Call) -> Iterator[str | Answer]:
-        progress = self.engine.start(call)
-        with recorded(progress, self.engine.directory), self._driver(call) as driver:
-            reply = driver.open(self.engine.open(progress))
-            if reply.status != 200:
-                self.engine.conclude_body(progress, _read(reply, progress))
-            reader = StreamReader(self.engine, progress)
-            try:
-                with translated_errors("the gateway"):
-                    for data in reply.parts:
-                        yield from reader.feed(data)
-                rest, answer = reader.finish()
-            except OpenGradientError as exc:
-                raise reader.failed(exc) from exc
-        if rest:
-            yield rest
-        yield answer
+    def _stream(self, call: Call) -> Generator[Piece, None, None]:
+        with self._driver(call) as driver, closing(streamed(self.engine, call)) as flow:
+            while (piece := driver.next_piece(flow)) is not None:
+                yield piece
 
     def _driver(self, call: Call) -> SyncDriver:
-        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer())
-
-
-def _read(reply: Reply, progress: Progress) -> bytes:
-    body = bytearray()
-    try:
-        with translated_errors("the gateway"):
-            for data in reply.parts:
-                body += data
-                check_size(body)
-    except ConnectionLostError as exc:
-        raise lost_body(progress, exc) from exc
-    return bytes(body)
+        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)

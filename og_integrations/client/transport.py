@@ -125,7 +125,14 @@ def translated_errors(what: str, *, pinned: bool = True) -> Iterator[None]:
 
     try:
         yield
-    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol) as exc:
+    except httpcore.PoolTimeout as exc:
+        busy = ConnectionFailedError(
+            f"All connections to {what} were in use by other calls for too long: nothing was sent. Make fewer calls at "
+            "once, or set a longer timeout."
+        )
+        busy.blames_enclave = False
+        raise busy from exc
+    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol) as exc:
         failure = _tls_failure(exc)
         if failure is not None and not pinned:
             raise ConnectionFailedError(f"No TLS with {what} ({failure.reason}): nothing was sent.") from exc

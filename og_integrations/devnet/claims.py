@@ -40,13 +40,14 @@ def contradictions(claims: Claims, journal: Journal, secrets: set[str]) -> Itera
     if claims.receipts is not None:
         yield from _proofs(claims.receipts, journal)
         yield from _payments(claims.receipts, journal)
+        yield from _charges(claims.receipts, journal)
     yield from _texts(claims.answers, journal)
     yield from _told(claims, secrets)
 
 
 def _proofs(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Finding]:
     signed = {exchange.signature: exchange for exchange in journal.exchanges if exchange.signature is not None}
-    verified = [receipt for receipt in receipts if receipt.get("status") == "verified"]
+    verified = _verified(receipts)
     for receipt in verified:
         exchange = signed.get(str(receipt.get("tee_signature")))
         if exchange is None:
@@ -61,6 +62,10 @@ def _proofs(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Findin
             found = signed.get(signature)
             numbers = () if found is None else (found.number,)
             yield Finding("same_proof_twice", f"one signature in {times} verified receipts", numbers)
+
+
+def _verified(receipts: Sequence[JsonObject]) -> list[JsonObject]:
+    return [receipt for receipt in receipts if receipt.get("status") == "verified"]
 
 
 def _wrongly_accepted(exchange: Exchange) -> Finding:
@@ -79,9 +84,31 @@ def _payments(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Find
     for digest in seen.keys() - reported:
         numbers = tuple(e.number for e in journal.exchanges if e.authorization in {a.ref for a in seen[digest]})
         yield Finding("unreported_payment", f"no receipt tells of the authorization {digest}", numbers)
-    for digest in reported - seen.keys():
+    # A call that failed may have sent its payment into a connection that nobody read from any more.
+    relied_on = {
+        str(payment.get("payment_hash")) for receipt in _verified(receipts) if (payment := receipt.get("payment"))
+    }
+    for digest in relied_on - seen.keys():
         yield Finding("unseen_payment", f"no gateway saw the authorization {digest}")
     yield from _sessions(paid, seen, journal)
+
+
+def _charges(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Finding]:
+    """Yield what was charged to payments that are reported, more often than receipts tell of."""
+    paid = [receipt for receipt in receipts if receipt.get("payment")]
+    reported = {receipt["payment"].get("payment_hash") for receipt in paid}
+    sessions = {seen.session for seen in journal.authorizations.values() if seen.digest in reported}
+    charged: dict[str, list[Exchange]] = {}
+    asked: dict[object, str] = {}
+    for exchange in (journal.exchanges[charge.exchange - 1] for charge in journal.charges if not charge.refused):
+        if exchange.session in sessions:
+            charged.setdefault(exchange.question, []).append(exchange)
+            asked |= dict.fromkeys((*exchange.hashes, exchange.signature), exchange.question)
+    calls = Counter(asked.get(item.get("request_hash"), asked.get(item.get("tee_signature"))) for item in paid)
+    for question, same in charged.items():
+        if len(same) > calls[question]:
+            detail = f"{len(same)} answers to one question were charged, and receipts tell of {calls[question]} calls"
+            yield Finding("unreported_charge", detail, tuple(exchange.number for exchange in same))
 
 
 def _sessions(

@@ -122,7 +122,7 @@ class Connection:
         try:
             async with contextlib.aclosing(honest), contextlib.aclosing(sent):
                 async for piece in sent:
-                    if piece.kind is PieceKind.HEAD:
+                    if piece.kind is PieceKind.HEAD and not piece.broken:
                         self._begin(reply)
                     if piece.kind is PieceKind.END:
                         self._end(reply, finished=True)

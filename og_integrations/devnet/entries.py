@@ -12,11 +12,13 @@ import time
 
 from og_integrations.devnet.data_settlement import HEADER, mode_of
 from og_integrations.devnet.http import Reply, Request
-from og_integrations.devnet.journal import Answering, Exchange, Journal
+from og_integrations.devnet.journal import Answering, Exchange, Journal, Stray
 from og_integrations.devnet.message_text import last_user_text
+from og_integrations.devnet.sessions import payment_key
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.canonical import HASHINGS, request_hash
 from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, session_ref
 
 NOT_JSON = object()
 """Stands for a body that is none."""
@@ -60,6 +62,15 @@ def noted(request: Request, journal: Journal, *, enclave: str, at: float, listed
     return exchange
 
 
+def note_strays(request: Request, journal: Journal, *, enclave: str, place: str) -> None:
+    """Note in `journal` what `request`, which is to pay for nothing, shows all the same."""
+    session, payment = request.header(SESSION), request.header(PAYMENT_SIGNATURE)
+    if session:
+        journal.strays.append(Stray(ref=session_ref(session), enclave=enclave, place=place))
+    if payment:
+        journal.strays.append(Stray(ref=payment_key(payment)[:16], enclave=enclave, place=place))
+
+
 def watched(reply: Reply, entry: Answering) -> Reply:
     """Return `reply`, which will note in `entry` how far it gets."""
 
@@ -96,8 +107,11 @@ def _without_nonce(body: object) -> object:
 def _prompt_of(body: object) -> str | None:
     if not isinstance(body, dict):
         return None
-    if isinstance(body.get("prompt"), str):
-        return str(body["prompt"])
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return "\n".join(text for text in prompt if isinstance(text, str))
     messages = body.get("messages")
     if not isinstance(messages, list):
         return None

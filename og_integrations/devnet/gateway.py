@@ -6,7 +6,7 @@ from og_integrations.devnet.answering import Answerer, Job
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.data_settlement import mode_of
 from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.entries import NOT_JSON, noted, parsed, watched
+from og_integrations.devnet.entries import NOT_JSON, note_strays, noted, parsed, watched
 from og_integrations.devnet.fault import FaultBoard, Trouble
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Exchange, Journal
@@ -60,6 +60,8 @@ class Gateway:
         """Answer `request`."""
         if request.path in _PAID_PATHS and request.method == "POST":
             return await self._guarded(request)
+        peer = "" if request.impostor else self._enclave.tee_id
+        note_strays(request, self._journal, enclave=peer, place=request.path)
         # Where there is GET there is HEAD; the connection leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
         route = self._plain_routes.get((method, request.path))

@@ -41,10 +41,15 @@ class PieceKind(Enum):
 
 
 class Piece(NamedTuple):
-    """Bytes of a reply, as they go onto the wire (chunk sizes included)."""
+    """
+    Bytes of a reply, as they go onto the wire (chunk sizes included).
+
+    A `broken` head is one that nobody has to understand: no answer has begun with it.
+    """
 
     kind: PieceKind
     data: bytes
+    broken: bool = False
 
 
 class Channel(Protocol):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from og_integrations.devnet.http import Peer
 
+_SIGNATURE_DIGITS = 130
+
 
 @dataclass(slots=True, kw_only=True)
 class Answering:
@@ -113,6 +115,15 @@ class AuthorizationSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A session or payment (its `ref`) shown where nothing is paid for; `enclave` is "" if it is none's."""
+
+    ref: str
+    enclave: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """What one answer cost, in base units. `refused`: it was over the rest of the cap, served free."""
 
@@ -187,12 +198,18 @@ class Journal:
     exchanges: list[Exchange] = field(default_factory=list)
     encounters: list[Encounter] = field(default_factory=list)
     authorizations: dict[str, AuthorizationSeen] = field(default_factory=dict)
+    strays: list[Stray] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
     data_settlements: list[DataSettlement] = field(default_factory=list)
     rpc_calls: Counter[str] = field(default_factory=Counter)
     secrets: set[str] = field(default_factory=set, repr=False)
+
+    def keep_secret(self, signature: str) -> None:
+        """Keep the hex of a permit's signature, 0x or not: with the permit, which is no secret, it is a payment."""
+        if len(signature) >= _SIGNATURE_DIGITS:
+            self.secrets.add(signature.removeprefix("0x"))
 
     def prompts(self, enclave: str | None = None) -> list[str]:
         """Return the prompts seen, by one enclave (tee id) or by all, in order."""

@@ -18,8 +18,15 @@ def gathered(
     answers: Sequence[str],
     logs: Sequence[str],
 ) -> Claims:
-    """Return all claims as one; nothing watched and no `receipts` means that payments are not reported."""
-    told = [receipt for some in (*watched, receipts or ()) for receipt in some]
+    """
+    Return all claims as one; nothing watched and no `receipts` means that payments are not reported.
+
+    Collectors nest, and each gets every receipt: one that stands in two lists is one claim.
+    """
+    told: list[JsonObject] = []
+    for some in (*watched, receipts or ()):
+        known = {id(receipt) for receipt in told}
+        told += [receipt for receipt in some if id(receipt) not in known]
     reported = bool(watched) or receipts is not None
     return Claims(receipts=told if reported else None, answers=list(answers), logs=list(logs))
 

@@ -141,6 +141,7 @@ class Paywall:
         session = self.sessions.opened_by(key)
         terms = [self._requirement, *self._lies] if session is None else [session.requirement]
         payment, requirement = _read(header, terms)
+        self._journal.keep_secret(payment.signature)
         _describe(seen, payment.authorization)
         exchange.payer = payment.authorization.payer.lower()
         if word := self._facilitator.verify(payment, requirement) or trouble.refuses_payment():

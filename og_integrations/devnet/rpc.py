@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from og_integrations.devnet.chain import Chain
-from og_integrations.devnet.entries import watched
+from og_integrations.devnet.entries import note_strays, watched
 from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import Encounter, Journal
@@ -57,6 +57,7 @@ class Node:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one HTTP request."""
+        note_strays(request, self._journal, enclave="", place="the node")
         fault = self._fault()
         if fault is not None and fault.rpc is not None:
             met = Encounter(fault=fault.name, began=time.monotonic(), peer=request.peer)

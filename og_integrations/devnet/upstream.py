@@ -14,7 +14,7 @@ import httpx
 
 from og_integrations.devnet.message_text import text_of
 from og_integrations.devnet.model import Answer, ModelCall, ModelRequest, ProviderFailedError
-from og_integrations.errors import ConfigurationError
+from og_integrations.errors import ConfigurationError, MalformedReplyError
 from og_integrations.protocol.chat import JsonObject, Usage
 from og_integrations.protocol.sse import DONE, SSEDecoder
 from og_integrations.protocol.strict_json import decode_json
@@ -35,7 +35,7 @@ class Upstream:
     """
 
     def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None) -> None:
-        if not url.startswith(("http://", "https://")):
+        if not _is_url(url):
             raise ConfigurationError(f"upstream is {url!r}, expected a URL such as http://127.0.0.1:11434.")
         self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
         self._model = model
@@ -76,7 +76,9 @@ class Upstream:
             if reply.status_code != 200:
                 raise ProviderFailedError(f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}")
             async for data in reply.aiter_bytes():
-                for event in decoder.feed(data):
+                with _understood():
+                    events = decoder.feed(data)
+                for event in events:
                     if text := heard.event(event):
                         yield text
         yield heard.answer(request)
@@ -127,9 +129,9 @@ class _Heard:
         with _understood():
             value = decode_json(event)
             self._usage = value.get("usage") or self._usage
-            if "error" in value:
+            if value.get("error") is not None:
                 raise ProviderFailedError("error event")
-            text = "".join(self._choice(choice) for choice in value.get("choices", ())[:1])
+            text = "".join(self._choice(choice) for choice in (value.get("choices") or ())[:1])
         if text:
             self._pieces.append(text)
         return text
@@ -139,9 +141,9 @@ class _Heard:
         delta = choice.get("delta") or {}
         for item in delta.get("tool_calls") or ():
             function = item.get("function") or {}
-            call = self._calls.setdefault(item.get("index") or 0, ["", ""])
-            call[0] = function.get("name") or call[0]
-            call[1] += function.get("arguments") or ""
+            call = self._calls.setdefault(int(item.get("index") or 0), ["", ""])
+            call[0] = _text(function.get("name")) or call[0]
+            call[1] += _text(function.get("arguments"))
         return _text(delta.get("content"))
 
     def answer(self, request: ModelRequest) -> Answer:
@@ -154,19 +156,30 @@ class _Heard:
         return Answer(pieces=tuple(self._pieces), calls=calls, usage=usage)
 
 
+def _is_url(text: str) -> bool:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.host) and (url.port or 0) < 65536
+
+
 @contextmanager
 def _understood() -> Iterator[None]:
     """Turn what a stranger's JSON can do into `ProviderFailedError`."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, LookupError, MalformedReplyError, OverflowError, TypeError, ValueError) as exc:
         raise ProviderFailedError("not an answer of this kind of server") from exc
 
 
 def _text(content: Any) -> str:
-    if content is not None and not isinstance(content, str):
+    if content is None:
+        return ""
+    if not isinstance(content, str):
         raise TypeError
-    return content or ""
+    content.encode()  # raises for a lone surrogate, which nobody could send on or sign
+    return content
 
 
 def _call(function: Any) -> ModelCall:
@@ -181,4 +194,6 @@ def _usage(told: Any, request: ModelRequest, pieces: int) -> Usage:
         words = sum(len(text_of(message.get("content")).split()) for message in request.messages)
         return Usage(words, pieces, words + pieces)
     prompt, completion = int(told["prompt_tokens"]), int(told["completion_tokens"])
+    if min(prompt, completion) < 0:
+        raise ValueError("negative usage would pay money back")
     return Usage(prompt, completion, prompt + completion)

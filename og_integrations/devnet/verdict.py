@@ -28,7 +28,8 @@ MISBEHAVIOURS: dict[str, str] = {
     "truncated_stream_accepted": "took a stream that was cut for a finished answer",
     "same_proof_twice": "took one signature as the proof of two answers",
     "unreported_payment": "let a payment leave that no receipt tells of",
-    "unseen_payment": "reports a payment that never reached a gateway",
+    "unreported_charge": "let an answer be charged that no receipt tells of",
+    "unseen_payment": "took for paid what was not: no gateway saw the payment of a verified answer",
     "wrong_session_reported": "reports another session than the payment opened",
 }
 

@@ -69,6 +69,10 @@ def _leaks(journal: Journal) -> Iterator[Finding]:
             yield Finding("session_leaked", f"a {exchange.paid_by} shown to an impostor", (exchange.number,))
         elif seen is not None and seen.enclave != exchange.enclave:
             yield Finding("session_leaked", f"a {exchange.paid_by} shown to another gateway", (exchange.number,))
+    owners = {ref: seen.enclave for seen in journal.authorizations.values() for ref in (seen.ref, seen.session)}
+    for stray in journal.strays:
+        if owners.get(stray.ref, stray.enclave) != stray.enclave:
+            yield Finding("session_leaked", f"a session or payment shown at {stray.place}")
 
 
 def _typo(exchange: Exchange) -> Iterator[Finding]:

@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import gzip
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply, WireFault
@@ -13,97 +14,58 @@ _BOMB_BYTES = 256 * 1024 * 1024
 _LATE_SECONDS = 0.1
 
 
-def _head(edit: Callable[[bytes], bytes]) -> WireFault:
+def _broken_head(edit: Callable[[bytes], bytes]) -> WireFault:
     """Return a fault that edits the bytes of the head, final blank line included."""
 
     async def wire(pieces: Pieces, _channel: Channel) -> Pieces:
         async for piece in pieces:
-            yield Piece(piece.kind, edit(piece.data)) if piece.kind is PieceKind.HEAD else piece
+            yield Piece(piece.kind, edit(piece.data), broken=True) if piece.kind is PieceKind.HEAD else piece
 
     return wire
 
 
 def _with_line(line: bytes) -> WireFault:
-    return _head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
+    return _broken_head(lambda head: head.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1))
 
 
-async def stall_first(_pieces: Pieces, channel: Channel) -> Pieces:
-    """Send nothing at all."""
+def _ended(ending: Callable[[Channel], Awaitable[NoReturn]], kind: PieceKind, halves: int) -> WireFault:
+    """Return a fault that ends the reply by `ending` in its first piece of `kind`, of which so many halves go out."""
+
+    async def wire(pieces: Pieces, channel: Channel) -> Pieces:
+        async for piece in pieces:
+            if piece.kind is not kind:
+                yield piece
+                continue
+            if halves:
+                yield piece._replace(data=piece.data[: len(piece.data) * halves // 2])
+            await ending(channel)
+
+    return wire
+
+
+async def _stall(channel: Channel) -> NoReturn:
     await channel.stall()
-    yield  # makes this a generator
 
 
-async def _stall_in_head(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        yield Piece(PieceKind.HEAD, piece.data[: len(piece.data) // 2])
-        await channel.stall()
+async def _close(channel: Channel) -> NoReturn:
+    await channel.close()
 
 
-async def _stall_in_body(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        if piece.kind is PieceKind.BODY:
-            yield Piece(PieceKind.BODY, piece.data[: len(piece.data) // 2])
-            await channel.stall()
-        yield piece
-
-
-async def _stall_before_end(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        if piece.kind is PieceKind.END:
-            await channel.stall()
-        yield piece
-
-
-async def _cut_first(_pieces: Pieces, channel: Channel) -> Pieces:
+async def _cut(channel: Channel) -> NoReturn:
     channel.hang_up()
-    yield  # makes this a generator
 
 
-async def _cut_in_head(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        yield Piece(PieceKind.HEAD, piece.data[: len(piece.data) // 2])
-        channel.hang_up()
+async def _reset(channel: Channel) -> NoReturn:
+    channel.reset()
 
 
-async def _cut_in_body(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        if piece.kind is PieceKind.BODY:
-            yield Piece(PieceKind.BODY, piece.data[: len(piece.data) // 2])
-            channel.hang_up()
-        yield piece
-
-
-async def _cut_after_first(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        yield piece
-        if piece.kind is PieceKind.BODY:
-            channel.hang_up()
-
-
-async def _reset_after_first(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        yield piece
-        if piece.kind is PieceKind.BODY:
-            channel.reset()
-
-
-async def _close_after_first(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        yield piece
-        if piece.kind is PieceKind.BODY:
-            await channel.close()
+stall_first = _ended(_stall, PieceKind.HEAD, 0)
+"""Nothing is sent at all."""
 
 
 async def _cut_before_done(pieces: Pieces, channel: Channel) -> Pieces:
     async for piece in pieces:
         if b"data: [DONE]" in piece.data:
-            channel.hang_up()
-        yield piece
-
-
-async def _cut_before_end(pieces: Pieces, channel: Channel) -> Pieces:
-    async for piece in pieces:
-        if piece.kind is PieceKind.END:
             channel.hang_up()
         yield piece
 
@@ -156,27 +118,52 @@ async def _late(pieces: Pieces, _channel: Channel) -> Pieces:
 WIRE_FAULTS = (
     Fault(name="slow_answer", about="the answer begins 0.1 s late", spoils=False, wire=_late),
     Fault(name="stall_offer", about="the 402 never comes", offer_wire=stall_first),
-    Fault(name="cut_offer", about="the connection ends instead of the 402", offer_wire=_cut_first),
+    Fault(name="cut_offer", about="the connection ends instead of the 402", offer_wire=_ended(_cut, PieceKind.HEAD, 0)),
     Fault(name="stall_after_payment", about="no byte of the answer comes after paying", wire=stall_first),
-    Fault(name="stall_mid_head", about="half of the answer's head comes", wire=_stall_in_head),
-    Fault(name="stall_mid_body", about="half of the answer's body (or first event) comes", wire=_stall_in_body),
+    Fault(name="stall_mid_head", about="half of the answer's head comes", wire=_ended(_stall, PieceKind.HEAD, 1)),
     Fault(
-        name="stall_before_end", spoils=False, about="everything comes but the end of the body", wire=_stall_before_end
+        name="stall_mid_body",
+        about="half of the answer's body (or first event) comes",
+        wire=_ended(_stall, PieceKind.BODY, 1),
     ),
-    Fault(name="cut_after_payment", about="the connection ends after paying, without an answer", wire=_cut_first),
-    Fault(name="cut_head", about="the connection ends in the middle of the head", wire=_cut_in_head),
-    Fault(name="cut_body", about="the connection ends in the middle of the body", whole_wire=_cut_in_body),
-    Fault(name="cut_event", about="the connection ends in the middle of an event", stream_wire=_cut_in_body),
-    Fault(name="cut_stream", about="the connection ends after the stream's first event", stream_wire=_cut_after_first),
-    Fault(name="reset_stream", about="the same, with RST", stream_wire=_reset_after_first),
-    Fault(name="closed_stream", about="the same, with a proper TLS goodbye", stream_wire=_close_after_first),
+    Fault(
+        name="stall_before_end",
+        spoils=False,
+        about="everything comes but the end of the body",
+        wire=_ended(_stall, PieceKind.END, 0),
+    ),
+    Fault(
+        name="cut_after_payment",
+        about="the connection ends after paying, without an answer",
+        wire=_ended(_cut, PieceKind.HEAD, 0),
+    ),
+    Fault(name="cut_head", about="the connection ends in the middle of the head", wire=_ended(_cut, PieceKind.HEAD, 1)),
+    Fault(
+        name="cut_body",
+        about="the connection ends in the middle of the body",
+        whole_wire=_ended(_cut, PieceKind.BODY, 1),
+    ),
+    Fault(
+        name="cut_event",
+        about="the connection ends in the middle of an event",
+        stream_wire=_ended(_cut, PieceKind.BODY, 1),
+    ),
+    Fault(
+        name="cut_stream",
+        about="the connection ends after the stream's first event",
+        stream_wire=_ended(_cut, PieceKind.BODY, 2),
+    ),
+    Fault(name="reset_stream", about="the same, with RST", stream_wire=_ended(_reset, PieceKind.BODY, 2)),
+    Fault(
+        name="closed_stream", about="the same, with a proper TLS goodbye", stream_wire=_ended(_close, PieceKind.BODY, 2)
+    ),
     Fault(name="short_stream", about="the body ends properly after the first event", stream_wire=_end_early),
     Fault(name="cut_before_done", about="the connection ends before [DONE]", stream_wire=_cut_before_done),
     Fault(
         name="cut_before_end",
         spoils=False,
         about="the connection ends before the last chunk",
-        stream_wire=_cut_before_end,
+        stream_wire=_ended(_cut, PieceKind.END, 0),
     ),
     Fault(name="endless_stream", about="the first event is repeated for ever", stream_wire=_endless),
     Fault(name="endless_event", about="a line that never ends", stream_wire=_endless_line),
@@ -190,7 +177,10 @@ WIRE_FAULTS = (
         name="garbage_header", spoils=False, about="a header line without a colon", wire=_with_line(b"\x00\xff garbage")
     ),
     Fault(
-        name="garbage_status", spoils=False, about="a status line that is none", wire=_head(lambda head: b"ICY " + head)
+        name="garbage_status",
+        spoils=False,
+        about="a status line that is none",
+        wire=_broken_head(lambda head: b"ICY " + head),
     ),
     Fault(
         name="two_lengths",

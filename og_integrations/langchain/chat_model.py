@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -160,7 +160,7 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
-            items = cast("Any", self.clients.sync.stream(call.model, call.messages, **call.options))
+            items = self.clients.sync.stream(call.model, call.messages, **call.options)
             with closing(items):
                 for item in items:
                     for chunk in chunks_of(span.note(item), usage=call.stream_usage):
@@ -178,7 +178,7 @@ class ChatOpenGradient(WalletModel, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with self._errors(messages, kwargs), CallSpan(run_manager) as span:
             call = self._call(messages, stop, kwargs)
-            items = cast("Any", self.clients.asynchronous.stream(call.model, call.messages, **call.options))
+            items = self.clients.asynchronous.stream(call.model, call.messages, **call.options)
             async with aclosing(items):
                 async for item in items:
                     for chunk in chunks_of(span.note(item), usage=call.stream_usage):

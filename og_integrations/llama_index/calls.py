@@ -3,18 +3,22 @@ One paid call, in its six forms, without LlamaIndex's events: the public endpoin
 that each call makes one event, one span and one receipt.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from og_integrations.client import Answer
+from og_integrations.client import Answer, AsyncStream
 from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
 from og_integrations.llama_index.wallet import WalletLLM
 from og_integrations.protocol.chat import JsonObject
+
+_Response = TypeVar("_Response")
+_Respond = Callable[[str | Answer], _Response]
 
 
 class CallingLLM(WalletLLM):
@@ -34,14 +38,18 @@ class CallingLLM(WalletLLM):
         with CallSpan() as span:
             return span.note(await self._backend.async_client.chat(self.model, self._wire(messages), **params.options))
 
-    def _pieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> Iterator[str | Answer]:
+    def _stream(
+        self, messages: Sequence[ChatMessage], params: ChatParams, respond: _Respond[_Response]
+    ) -> Generator[_Response, None, None]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
-        stream = self._backend.client.stream(self.model, self._wire(messages), **params.options)
-        return CallSpan().noting(stream)
+        pieces = self._backend.client.stream(self.model, self._wire(messages), **params.options)
+        return _each(pieces, CallSpan(), respond)
 
-    def _apieces(self, messages: Sequence[ChatMessage], params: ChatParams) -> AsyncIterator[str | Answer]:
-        stream = self._backend.async_client.stream(self.model, self._wire(messages), **params.options)
-        return CallSpan().noting_async(stream)
+    def _astream(
+        self, messages: Sequence[ChatMessage], params: ChatParams, respond: _Respond[_Response]
+    ) -> AsyncGenerator[_Response, None]:
+        pieces = self._backend.async_client.stream(self.model, self._wire(messages), **params.options)
+        return _each_async(pieces, CallSpan(), respond)
 
     def _continue(self, prompt: str, kwargs: Mapping[str, Any]) -> Answer:
         options = completion_options(self._defaults(), kwargs)
@@ -74,3 +82,22 @@ class CallingLLM(WalletLLM):
 def as_user(prompt: str) -> list[ChatMessage]:
     """Return `prompt` as a conversation."""
     return [ChatMessage(role=MessageRole.USER, content=prompt)]
+
+
+def _each(
+    pieces: Generator[str | Answer, None, None], span: CallSpan, respond: _Respond[_Response]
+) -> Generator[_Response, None, None]:
+    """Yield a response per piece and note the receipt. A real generator: LlamaIndex takes no other stream."""
+    with closing(pieces), span:
+        for piece in pieces:
+            yield respond(span.note(piece))
+
+
+async def _each_async(
+    pieces: AsyncStream, span: CallSpan, respond: _Respond[_Response]
+) -> AsyncGenerator[_Response, None]:
+    """Do what `_each` does."""
+    async with aclosing(pieces):
+        with span:
+            async for piece in pieces:
+                yield respond(span.note(piece))

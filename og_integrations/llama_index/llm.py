@@ -32,8 +32,6 @@ from og_integrations.llama_index.responses import (
     chat_stream,
     completion_response,
     completion_stream,
-    each,
-    each_async,
 )
 from og_integrations.llama_index.structured import (
     parse_structured,
@@ -115,13 +113,13 @@ class OpenGradientLLM(CallingLLM):
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Answer `messages` piece by piece; the last response has the receipt. Raises `OpenGradientError`."""
         params = self._params(kwargs)
-        return each(self._pieces(messages, params), chat_stream(one_call=params.one_call))
+        return self._stream(messages, params, chat_stream(one_call=params.one_call))
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """Answer `messages` piece by piece; the last response has the receipt. Raises `OpenGradientError`."""
         params = self._params(kwargs)
-        return each_async(self._apieces(messages, params), chat_stream(one_call=params.one_call))
+        return self._astream(messages, params, chat_stream(one_call=params.one_call))
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -144,14 +142,14 @@ class OpenGradientLLM(CallingLLM):
         """Answer `prompt` piece by piece, always as a chat: /v1/completions never streams."""
         kwargs.pop("use_chat_completions", None)
         messages = as_user(self._formatted(prompt, formatted))
-        return each(self._pieces(messages, self._params(kwargs)), completion_stream())
+        return self._stream(messages, self._params(kwargs), completion_stream())
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """Answer `prompt` piece by piece, always as a chat: /v1/completions never streams."""
         kwargs.pop("use_chat_completions", None)
         messages = as_user(self._formatted(prompt, formatted))
-        return each_async(self._apieces(messages, self._params(kwargs)), completion_stream())
+        return self._astream(messages, self._params(kwargs), completion_stream())
 
     # -- Function calling --
 

@@ -7,9 +7,9 @@ thought (`reasoning_content`). Neither is put into the message: memories count a
 What the model drew is put there, and for completions, which have no blocks, it stands in `raw` only.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import aclosing, closing, suppress
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -25,8 +25,6 @@ from llama_index.core.base.llms.types import (
 from og_integrations.client import Answer
 from og_integrations.protocol.chat import JsonObject, ToolCall, image_data
 from og_integrations.protocol.receipt import RECEIPT_KEY
-
-_Response = TypeVar("_Response")
 
 
 def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:
@@ -77,24 +75,6 @@ def completion_stream() -> Callable[[str | Answer], CompletionResponse]:
         return CompletionResponse(text=text, delta=piece)
 
     return respond
-
-
-def each(
-    pieces: Iterator[str | Answer], respond: Callable[[str | Answer], _Response]
-) -> Generator[_Response, None, None]:
-    """Yield a response per piece. A real generator: LlamaIndex takes nothing else for a stream."""
-    with closing(cast("Generator[str | Answer, None, None]", pieces)) as stream:
-        for piece in stream:
-            yield respond(piece)
-
-
-async def each_async(
-    pieces: AsyncIterator[str | Answer], respond: Callable[[str | Answer], _Response]
-) -> AsyncGenerator[_Response, None]:
-    """Yield a response per piece, as `each` does."""
-    async with aclosing(cast("AsyncGenerator[str | Answer, None]", pieces)) as stream:
-        async for piece in stream:
-            yield respond(piece)
 
 
 def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None:

@@ -26,5 +26,6 @@ def parse_opg(value: object) -> int:
 
 
 def format_opg(base_units: int) -> str:
-    """Return base units as OPG, exactly, without trailing zeros: `"0.1"`."""
-    return format(_EXACT.divide(Decimal(base_units), Decimal(OPG)).normalize(_EXACT), "f")
+    """Return base units (not negative, however many) as OPG, exactly, without trailing zeros: `"0.1"`."""
+    whole, rest = divmod(base_units, OPG)
+    return f"{whole}.{rest:018}".rstrip("0").rstrip(".")

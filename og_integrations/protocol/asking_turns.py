@@ -10,7 +10,7 @@ from typing import Literal
 
 from og_integrations.protocol.account import Lock
 
-Turn = Literal["ask", "wait", "done"]
+Turn = Literal["ask", "wait", "again", "done"]
 REST = 30
 """Seconds for which nobody asks, after the chain had nothing to give back."""
 LOST = 120
@@ -36,13 +36,15 @@ class AskingTurns:
         """
         Return what to do at unix time `now`: `"ask"` and then `end` or `leave`, `"wait"` and look again, or nothing.
 
-        `ended` is what it was when the limit was met.
+        `ended` is what it was when the limit was met. `"again"`: another one got something since, which may do.
         """
         with self._lock:
             if _lasts(self._asking_since, LOST, now):
                 return "wait"
-            if _lasts(self._resting_since, REST, now) or self._ended != ended:
+            if _lasts(self._resting_since, REST, now):
                 return "done"
+            if self._ended != ended:
+                return "again"
             self._asking_since = now
             return "ask"
 

@@ -17,10 +17,11 @@ from og_integrations.protocol.quoting import quotable
 from og_integrations.protocol.sse import DONE
 from og_integrations.protocol.strict_json import parse_json_object
 
-MAX_ANSWER_CHARS = 64 * 1024 * 1024
-"""A stream that goes on past this is an attack on our memory, not an answer."""
 MAX_EVENTS = 250_000
-"""One that drips on past this is an attack on our time: models answer some thousand tokens."""
+"""
+A stream of more events, or fragments of tool calls in them, is an attack on our time and memory: models answer some
+thousand tokens. How many bytes it may have, `sse` says.
+"""
 
 
 class StreamAssembler:
@@ -35,7 +36,6 @@ class StreamAssembler:
         # Not a list: of a long stream's pieces, each would cost ten times its text.
         self._text = StringIO()
         self._reasoning = StringIO()
-        self._chars = 0
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
         self._final: tuple[JsonObject, JsonObject] | None = None
@@ -79,15 +79,11 @@ class StreamAssembler:
             raise MalformedReplyError("A stream event's choice has no delta.")
         text = text_of(delta.get("content"), "content")
         fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
-        reasoning = reasoning_of(delta)
-        self._chars += len(text) + len(reasoning) + sum(len(item.arguments or "") for item in fragments)
-        self._events += 1
-        if self._chars > MAX_ANSWER_CHARS or self._events > MAX_EVENTS:
-            raise MalformedReplyError(
-                f"The stream goes on after {self._events} events and {self._chars} characters; it was given up."
-            )
+        self._events += max(1, len(fragments))
+        if self._events > MAX_EVENTS:
+            raise MalformedReplyError(f"The stream goes on after {MAX_EVENTS} events; it was given up.")
         self._text.write(text)
-        self._reasoning.write(reasoning)
+        self._reasoning.write(reasoning_of(delta))
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         if choice.get("finish_reason") is not None:

@@ -10,6 +10,8 @@ which a verifier tries them; for most requests they agree.
 """
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ NEXT = "next"
 """What client 1.1.4 describes: reduced content lists, `web_search`, developer hashed as system."""
 HASHINGS = (APRIL, NEXT)
 
+_ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 _T = TypeVar("_T")
 
 
@@ -73,6 +76,16 @@ def drops_attachments(request: JsonObject, hashing: str) -> bool:
     return hashing == APRIL and has_attachments(request)
 
 
+def for_newer_python(request: JsonObject) -> JsonObject:
+    """
+    Return `request` as the first generation hashes it where its Python knows more characters than ours.
+
+    In lists of content, `str` escapes a character that it does not know, like the emoji of later years.
+    """
+    listed = request.get("messages")
+    return request | {"messages": list(map(_newer, listed))} if isinstance(listed, list) else request
+
+
 def output_hash(text: str, tool_calls: Sequence[ToolCall], finish_reason: str) -> bytes:
     """Return the 32-byte hash of an answer: of its tool calls if it ended in them, else of its text."""
     return keccak(canonical_output(text, tool_calls, finish_reason))
@@ -103,6 +116,16 @@ def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> by
     `timestamp` is in unix seconds and not negative.
     """
     return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
+
+
+def _newer(message: Any) -> Any:
+    content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
+    return message | {"content": _ESCAPE.sub(_known, str(content))} if isinstance(content, list) else message
+
+
+def _known(escape: re.Match[str]) -> str:
+    code = escape[1] or escape[2]
+    return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
 
 def _chat(request: JsonObject, hashing: str) -> JsonObject:

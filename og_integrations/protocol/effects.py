@@ -1,5 +1,5 @@
 """
-What a payment asks the outside to do: the effects that its generators yield.
+What a call asks the outside to do: the effects that its generators yield.
 
 Whoever drives one performs each effect and sends the outcome back in, failures by `throw`. `client.drivers`
 does; reading a chain has one more effect, `client.rpc.Fetch`, and approving Permit2 its own (`client.approval`).
@@ -19,6 +19,14 @@ class Send:
 
     route: Route
     headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Read on in the body of the answer to the last `Send`; answer with its next bytes, None at its end."""
+
+
+RECEIVE = Receive()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
 from og_integrations.protocol.account import Entry
+from og_integrations.protocol.asking_turns import REST
 from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.effects import Pause
 
@@ -39,17 +40,19 @@ def claim(
     attempt: Callable[[], T], budget: Budget, amount: int, clock: Callable[[], int], ask_chain: AskChain | None
 ) -> Generator[Any, Any, T]:
     """
-    Return what `attempt` returns, which claims `amount` base units; make it twice if the chain can help.
+    Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
 
     Raises what `attempt` raises; a `BudgetExceededError` says if the chain could not be asked.
     """
-    try:
-        return attempt()
-    except BudgetExceededError as exc:
-        if not exc.limit or ask_chain is None:
-            raise
-        limit = exc.limit
-    trouble = yield from _reclaim(budget, amount, limit, clock, ask_chain)
+    until, trouble = clock() + REST, None
+    while trouble is None:
+        try:
+            return attempt()
+        except BudgetExceededError as exc:
+            if not exc.limit or ask_chain is None:
+                raise
+            limit = exc.limit
+        trouble = yield from _reclaim(budget, amount, limit, until, clock, ask_chain)
     try:
         return attempt()
     except BudgetExceededError as exc:
@@ -64,16 +67,19 @@ def claim(
 
 
 def _reclaim(
-    budget: Budget, amount: int, limit: str, clock: Callable[[], int], ask_chain: AskChain
-) -> Generator[Any, Any, str]:
-    """Have the chain asked, by this call or another one; return why it could not be."""
+    budget: Budget, amount: int, limit: str, until: int, clock: Callable[[], int], ask_chain: AskChain
+) -> Generator[Any, Any, str | None]:
+    """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
     turns = budget.asking
     ended = turns.ended()
     if not budget.overdue(clock(), limit):
         return ""
     while (turn := turns.take(clock(), ended)) == "wait":
         yield Pause(ASKING_POLL)
-    if turn == "done":
+    if turn == "again" and clock() < until:
+        # Whoever asked has stopped when it was enough for itself.
+        return None
+    if turn != "ask":
         return turns.trouble
     found, trouble = Findings(), ""
     try:

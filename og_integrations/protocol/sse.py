@@ -10,6 +10,8 @@ from og_integrations.errors import MalformedReplyError
 DONE = "[DONE]"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """No honest event is larger; without a limit a line that never ends would fill the memory."""
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+"""A stream that goes on past this, with whatever lines, is an attack on our memory, not an answer."""
 
 
 class SSEDecoder:
@@ -21,13 +23,15 @@ class SSEDecoder:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._bytes = 0
 
     def feed(self, data: bytes) -> list[str]:
         """
         Return the data of each event that `data` completes, in order.
 
-        Raises `MalformedReplyError` for an event that is too large or not UTF-8.
+        Raises `MalformedReplyError` for an event or a stream that is too large, or not UTF-8.
         """
+        self._bytes += len(data)
         if self._rest and b"\n" in data:
             data = bytes(self._rest) + data
             self._rest.clear()
@@ -42,6 +46,8 @@ class SSEDecoder:
     def _check_size(self) -> None:
         if len(self._rest) > MAX_EVENT_BYTES:
             raise MalformedReplyError(f"The stream holds an event of more than {MAX_EVENT_BYTES} bytes.")
+        if self._bytes > MAX_STREAM_BYTES:
+            raise MalformedReplyError(f"The stream has more than {MAX_STREAM_BYTES} bytes; it was given up.")
 
     @property
     def at_rest(self) -> bool:

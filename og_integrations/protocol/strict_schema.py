@@ -25,7 +25,8 @@ def strict_schema(schema: JsonObject) -> JsonObject | None:
         definitions = schema.get("$defs") or {}
         if definitions:
             strict["$defs"] = {name: _strict(item, 0) for name, item in definitions.items()}
-    except _NotExpressible:
+    except (_NotExpressible, AttributeError, TypeError):
+        # Also what is no schema: whoever gets the tool as it is says why.
         return None
     return strict if strict.get("type") == "object" else None
 
@@ -57,6 +58,8 @@ def _strict(schema: Any, depth: int) -> JsonObject:
         return kept | _strict_object(schema, depth)
     if kind == "array":
         return kept | {"items": _strict(schema.get("items"), depth + 1)}
+    if isinstance(kind, list) and ("object" in kind or "array" in kind):
+        raise _NotExpressible
     if kind is None and "enum" not in schema and "const" not in schema:
         raise _NotExpressible
     return kept
@@ -87,10 +90,14 @@ def _nullable(schema: Any) -> bool:
 
 
 def _cleaned(value: Any, schema: Any, definitions: JsonObject, depth: int) -> Any:
+    schema = _resolved(schema, definitions)
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return value
-    if "$ref" in schema:
-        return _cleaned(value, definitions.get(str(schema["$ref"]).rpartition("/")[2]), definitions, depth + 1)
+    if "anyOf" in schema:
+        branches = [_resolved(item, definitions) for item in schema["anyOf"]]
+        fitting = [branch for branch in branches if _fits(value, branch)]
+        # Of several, nobody says which one the model meant.
+        return _cleaned(value, fitting[0], definitions, depth + 1) if len(fitting) == 1 else value
     if isinstance(value, list):
         return [_cleaned(item, schema.get("items"), definitions, depth + 1) for item in value]
     properties = schema.get("properties")
@@ -102,3 +109,26 @@ def _cleaned(value: Any, schema: Any, definitions: JsonObject, depth: int) -> An
         for name, item in value.items()
         if item is not None or name in required or _nullable(properties.get(name))
     }
+
+
+def _resolved(schema: Any, definitions: JsonObject) -> Any:
+    """Return what `schema` refers to, also through an `allOf` of one."""
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(schema, dict) or not ("$ref" in schema or "allOf" in schema):
+            break
+        named = str(schema.get("$ref")).rpartition("/")[2]
+        schema = definitions.get(named) if "$ref" in schema else schema["allOf"][0]
+    return schema
+
+
+def _fits(value: Any, schema: Any) -> bool:
+    """Whether `value` can be of `schema`'s strict form, which names every property of an object."""
+    if not isinstance(schema, dict):
+        return False
+    if isinstance(value, list):
+        return schema.get("type") == "array"
+    return (
+        isinstance(value, dict)
+        and schema.get("type") == "object"
+        and value.keys() == (schema.get("properties") or {}).keys()
+    )

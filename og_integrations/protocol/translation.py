@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
@@ -87,27 +88,34 @@ class Plan:
         return shown
 
     def _tool_call(self, completion: Completion) -> Shown:
-        try:
-            arguments = decode_answer(completion.text)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = self._arguments(completion.text)
+        if arguments is None:
             raise ToolChoiceNotHonoredError(
                 f"The call of {self.tool} was asked for as a json_schema, but the model did not answer with a JSON "
                 "object. The answer was paid, and its receipt is attached to this error."
             )
-        arguments = drop_added_nulls(arguments, self.parameters or {})
         # Derived, so that the same answer always has the same id; unique as the proof is.
         suffix = completion.proof.signature[:24] if completion.proof else ""
-        call = ToolCall(
-            "call_" + re.sub(r"[^A-Za-z0-9]", "", suffix), self.tool, json.dumps(arguments, ensure_ascii=False)
-        )
+        call = ToolCall("call_" + re.sub(r"[^A-Za-z0-9]", "", suffix), self.tool, arguments)
         return Shown(
             text="",
             tool_calls=(call,),
             finish_reason="tool_calls",
             presentation={"kind": self.kind, "tool": self.tool},
         )
+
+    def _arguments(self, text: str) -> str | None:
+        """Return the object that `text` holds; None if there is none, or one that could not be sent back."""
+        try:
+            answered = decode_answer(text)
+            if not isinstance(answered, dict):
+                return None
+            cleaned = drop_added_nulls(answered, self.parameters or {})
+            arguments = json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
+            arguments.encode()  # half of a character cannot be
+        except ValueError:
+            return None
+        return arguments
 
     def _schema_text(self, completion: Completion) -> Shown:
         calls = tuple(call for call in completion.tool_calls if call.name != self.tool)
@@ -198,9 +206,10 @@ def _with_schema(
         )
     wanted = response_format.get("json_schema") or {}
     taken = {_function(tool).get("name") for tool in tools}
-    name = schema_name(str(wanted.get("name") or "final_answer"))
+    wished = name = schema_name(str(wanted.get("name") or "final_answer"))
+    numbers = count(2)
     while name in taken:
-        name = name[:62] + "_"
+        name = f"{wished[:60]}_{next(numbers)}"
     description = wanted.get("description") or "The form of the final answer."
     extra = {
         "type": "function",

@@ -5,8 +5,7 @@ Not only to save a round trip: an unpaid bad request is paid for before it is lo
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from og_integrations.errors import InvalidRequestError
@@ -22,6 +21,11 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
 
     `images`: whether non-text parts reach this model; `json_object`: whether it takes that format.
     """
+    for name in ("messages", "tools"):
+        given = getattr(request, name)
+        # What can be read only once would be empty when it is sent.
+        if not isinstance(given, Sequence | None):
+            raise InvalidRequestError(f"{name} is a {type(given).__name__}, expected a list.")
     if not request.messages:
         raise InvalidRequestError("messages is empty, expected at least one message.")
     for position, message in enumerate(request.messages):
@@ -32,10 +36,7 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
                 f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
             )
     _check_format(request.response_format, json_object=json_object)
-    if isinstance(request.tool_choice, str) and request.tool_choice not in ("none", "auto", "required"):
-        raise InvalidRequestError(
-            f"tool_choice is {request.tool_choice!r}, expected none, auto, required or a named function."
-        )
+    _check_choice(request.tool_choice)
     _check_sampling(request)
 
 
@@ -68,9 +69,27 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
             )
     if "tool_calls" in message and message["tool_calls"] is None:
         raise InvalidRequestError(f"{where} has tool_calls null, which the gateway refuses; leave it out.")
-    for call in message.get("tool_calls") or ():
-        if not isinstance(_of(call, "function").get("arguments"), str) or not isinstance(call.get("id"), str):
-            raise InvalidRequestError(f"{where} has a tool call without id or without arguments as JSON text.")
+    calls = message.get("tool_calls", [])
+    if not isinstance(calls, list | tuple) or not all(map(_is_call, calls)):
+        raise InvalidRequestError(
+            f'{where} has a tool call without type "function", or its id, name or arguments as text.'
+        )
+
+
+def _is_call(call: object) -> bool:
+    if not isinstance(call, Mapping) or call.get("type") != "function":
+        return False
+    function = _of(call, "function")
+    return all(isinstance(member, str) for member in (call.get("id"), function.get("name"), function.get("arguments")))
+
+
+def _check_choice(choice: object) -> None:
+    if isinstance(choice, Mapping):
+        fine = _type_of(choice) == "function" and isinstance(_of(choice, "function").get("name"), str)
+    else:
+        fine = choice in (None, "none", "auto", "required")
+    if not fine:
+        raise InvalidRequestError(f"tool_choice is {choice!r:.80}, expected none, auto, required or a named function.")
 
 
 def _check_format(response_format: JsonObject | None, *, json_object: bool) -> None:
@@ -79,6 +98,8 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
     kind = _type_of(response_format)
     if kind not in ("text", "json_object", "json_schema"):
         raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
+    if not isinstance(response_format.get("json_schema", {}), Mapping):
+        raise InvalidRequestError("response_format has a json_schema that is no object, expected its name and schema.")
     if kind == "json_object" and not json_object:
         raise InvalidRequestError(
             "This model's provider (Anthropic) does not take response_format json_object; use json_schema."
@@ -86,14 +107,22 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
 
 
 def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
-    temperature, max_tokens, stop = request.temperature, request.max_tokens, request.stop
-    if temperature is not None and (
-        type(temperature) not in (int, float) or not math.isfinite(temperature) or not 0 <= temperature <= 2
-    ):
+    temperature, max_tokens = request.temperature, request.max_tokens
+    if temperature is not None and (type(temperature) not in (int, float) or not 0 <= temperature <= 2):
         raise InvalidRequestError(f"temperature is {temperature!r}, expected a number from 0 to 2.")
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise InvalidRequestError(f"max_tokens is {max_tokens!r}, expected a whole number above 0.")
-    if stop is not None and not isinstance(stop, str) and not 0 < len(stop) <= MAX_STOP:
+    _check_stop(request.stop)
+
+
+def _check_stop(stop: object) -> None:
+    if stop is None or isinstance(stop, str):
+        return
+    if not isinstance(stop, Collection) or not all(isinstance(sequence, str) for sequence in stop):
+        raise InvalidRequestError(
+            f"stop is a {type(stop).__name__}, or holds something else than text; expected a list of texts."
+        )
+    if not 0 < len(stop) <= MAX_STOP:
         raise InvalidRequestError(f"stop has {len(stop)} sequences, expected 1 to {MAX_STOP}.")
 
 

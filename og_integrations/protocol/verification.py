@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -177,9 +177,9 @@ def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
 def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
     expected = _hash_bytes(proof.request_hash, "request_hash")
     refused: InvalidRequestError | None = None
-    for hashing in canonical.HASHINGS:
+    for hashing, asked in _readings(request):
         try:
-            if canonical.request_hash(path, request, hashing) == expected:
+            if canonical.request_hash(path, asked, hashing) == expected:
                 return hashing
         except InvalidRequestError as exc:
             refused = exc
@@ -187,6 +187,11 @@ def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
         raise StepError(f"the request has no hash: {refused}")
     got = canonical.request_hash(path, request).hex()
     raise StepError(f"the enclave signed another request: hash {proof.request_hash}, expected {got}")
+
+
+def _readings(request: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    yield from ((hashing, request) for hashing in canonical.HASHINGS)
+    yield canonical.APRIL, canonical.for_newer_python(request)
 
 
 def _dropped(exchange: Exchange, request: JsonObject, hashing: str) -> str:

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def test_saved_receipts_are_kept_and_verified(capsys: pytest.CaptureFixture[str]
     assert main(["verify", "--registry", *map(str, files)]) == 0
 
 
+def test_saved_receipt_is_named_as_a_shell_takes_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The line is there to be copied."""
+    assert main(["ask", "hi", "--save", str(tmp_path / "my receipts")]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert shlex.split(line.partition("og-integrations ")[2])[-1] == str(tmp_path / "my receipts" / "receipt-001.json")
+
+
 def test_prompt_may_come_from_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +72,35 @@ def test_prompt_may_come_from_standard_input(
     monkeypatch.setattr("sys.stdin.read", lambda: "from a pipe")
     assert main(["ask", "-"]) == 0
     assert capsys.readouterr().out.startswith("You said: from a pipe\n")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "piped", "says"),
+    [
+        ("", "", "the prompt is empty"),
+        (" \t\n", "", "the prompt is empty"),
+        ("-", "", "standard input held no text"),
+        ("-", "\n", "standard input held no text"),
+        ("caf\udce9", "", "no UTF-8 text"),  # Latin-1, as Python reads it
+        ("-", "caf\udce9", "no UTF-8 text"),
+    ],
+)
+def test_ask_nothing_is_not_paid(
+    prompt: str,
+    piped: str,
+    says: str,
+    network: Devnet,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An unset variable, a command before the pipe that failed, a file that is no text: exit code 2."""
+    monkeypatch.setattr("sys.stdin.read", lambda: piped)
+    before = network.stats().requests
+    assert main(["ask", prompt]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert network.stats().requests == before
 
 
 def test_answer_cannot_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +121,19 @@ def test_receipt_is_shown_without_rich(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setattr(builtins, "__import__", no_rich)
     assert main(["ask", "Say hello."]) == 0
     assert "\nstatus        verified\n" in capsys.readouterr().out
+
+
+def test_receipt_on_a_terminal_dims_names_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be read stands out."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["ask", "Say hello."]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[2mstatus        \x1b[0m\x1b[1;32mverified\x1b[0m\n" in out
+    assert "\x1b[2mmodel         \x1b[0manthropic/claude-sonnet-4-6\n" in out
 
 
 def test_refused_answer_is_an_error_and_kept(

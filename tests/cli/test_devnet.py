@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -108,10 +109,11 @@ def test_taken_port_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--port 0 takes any free one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [["--opg", "lots"], ["--opg", "-1"]])
+@pytest.mark.parametrize("flags", [["--opg", "lots"], ["--opg", "-1"], ["--opg", "1e60"]])
 def test_amount_that_is_none_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Money is read exactly."""
-    assert main(["devnet", *flags]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["devnet", *flags])
     assert "--opg" in capsys.readouterr().err
 
 
@@ -121,6 +123,15 @@ def test_senseless_number_is_a_usage_error(flags: list[str], capsys: pytest.Capt
     with pytest.raises(SystemExit, match="2"):
         main(["devnet", *flags])
     assert "expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "</dev/null", "<<< $'\\xff\\xfe'"])
+def test_standard_input_that_is_closed_or_no_text_ends_it(redirection: str) -> None:
+    """A service manager starts programs without any; nobody reads a traceback there."""
+    command = f"{shlex.join(COMMAND)} devnet --port 0 --json --until-eof {redirection}"
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
+    assert (ended.returncode, ended.stderr, len(ended.stdout.splitlines())) == (0, "", 2)
 
 
 def test_fault_acts_as_often_as_said() -> None:
@@ -164,7 +175,7 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ("flags", "says"),
     [
         (["--fault", "nope"], "Unknown fault 'nope'"),
-        (["--fault", "bad_signature:x"], "TIMES is 'x', expected a whole number"),
+        (["--fault", "bad_signature:x"], "TIMES is 'x', expected a whole number above 0"),
         (["--generation", "1999"], "1999"),
     ],
 )

@@ -154,6 +154,17 @@ def test_malformed_key_is_said_without_showing_it(net: Devnet, checks: Any, monk
     assert "secret" not in json.dumps(found)
 
 
+@pytest.mark.parametrize("name", ["OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_GATEWAY_URL"])
+def test_unreadable_address_is_named_by_its_variable(
+    name: str, net: Devnet, checks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its value, which may hold a key; a call's own error cannot tell which of them it was."""
+    monkeypatch.setenv(name, "node.example/secret")
+    found = checks(failed={"settings"})
+    assert found["settings"]["detail"].startswith(f"{name}: no address of a server")
+    assert "secret" not in json.dumps(found)
+
+
 def test_wrong_chain_is_detected(net: Devnet, checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The node of Base, and the network Base Sepolia."""
     monkeypatch.setenv("OG_NETWORK", "base-sepolia")

@@ -11,7 +11,7 @@ from og_integrations.errors import CertificateMismatchError, ConnectionFailedErr
 
 @pytest.mark.parametrize(
     "failure",
-    [httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout, httpcore.UnsupportedProtocol],
+    [httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol],
 )
 def test_nothing_was_sent(failure: type[Exception]) -> None:
     with (
@@ -20,6 +20,16 @@ def test_nothing_was_sent(failure: type[Exception]) -> None:
     ):
         raise failure
     assert type(caught.value) is ConnectionFailedError
+    assert caught.value.blames_enclave
+
+
+def test_no_free_connection_is_not_the_servers_doing() -> None:
+    with (
+        pytest.raises(ConnectionFailedError, match=r"All connections to It were in use.*nothing was sent") as caught,
+        translated_errors("It"),
+    ):
+        raise httpcore.PoolTimeout
+    assert not caught.value.blames_enclave
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,16 @@ def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:
     pair.kill(pair.enclaves[0])
     with raw_caller(pair, 1) as raw:
         assert raw.post(ask("hi")).status_code == 402
+
+
+def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving it would authorize a payment elsewhere, or stop all calls for a minute where there is no other."""
+    monkeypatch.setattr("og_integrations.client.transport.MAX_CONNECTIONS", 1)
+    with Client(private_key=pair.private_key, network=pair.network) as client:
+        stream = client.stream(MODEL, user("[[tokens=50 delay=0.1]]"))
+        next(iter(stream))
+        with pytest.raises(errors.ConnectionFailedError, match=r"All connections to .* were in use"):
+            client.chat(MODEL, user("hi"), timeout=0.3)
+        stream.close()
+        assert client.chat(MODEL, user("hi")).text
+    assert pair.stats().signatures == 1

@@ -97,6 +97,27 @@ def test_misbehaviour_fails_the_test(run: Run) -> None:
     result.stdout.fnmatch_lines(["*double_paid: a second authorization*bad_signature*exchanges 2, 4*"])
 
 
+@pytest.mark.parametrize("in_a_fixture", [True, False])
+def test_verdict_that_is_asked_for_late_is_given(run: Run, in_a_fixture: bool) -> None:
+    """By name, as fixtures that choose between networks do; pytest does not tell a test's hooks of it."""
+    source = PAYING_TWICE.format(outcome="True").replace("opengradient_verdict", "request")
+    asking = "request.getfixturevalue('opengradient_verdict')"
+    if in_a_fixture:
+        source = (
+            source.replace("request", "chosen")
+            + f"""
+    @pytest.fixture
+    def chosen(request):
+        return {asking}
+"""
+        )
+    else:
+        source += f"        {asking}\n"
+    result = run(source)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*double_paid: a second authorization*"])
+
+
 def test_failure_of_the_test_itself_is_kept(run: Run) -> None:
     result = run(PAYING_TWICE.format(outcome="'mine' == 'other'"))
     result.assert_outcomes(failed=1)

@@ -80,6 +80,18 @@ def test_call_that_shared_a_refused_authorization_signs_its_own(net: Devnet, raw
     assert net.verdict().names == ("signed_twice",)
 
 
+def test_payment_on_a_connection_that_is_stuck(net: Devnet) -> None:
+    """It left, and no gateway read it: the client can only report what it signed."""
+    net.inject("missing_session")
+    net.inject("stall_before_end", times=1)
+    with collect_receipts() as receipts, client_of(net) as client:
+        assert client.chat(MODEL, user("one")).text
+        with pytest.raises(OpenGradientError, match="did not answer in time"):
+            client.chat(MODEL, user("two"))
+    assert len(net.journal.authorizations) == 1 < len({item["payment"]["payment_hash"] for item in receipts})
+    assert net.verdict(receipts).clean
+
+
 def test_two_wallets_ask_the_same(net: Devnet) -> None:
     net.inject("bad_signature", times=1)
     for lied_to in (True, False):
@@ -122,6 +134,16 @@ def test_payment_after_a_read_timeout_is_the_second(net: Devnet, raw: Raw, strea
     assert raw.post(body, PAYMENT_SIGNATURE=raw.payment()).status_code == 200
     verdict = net.verdict()
     assert (verdict.names, net.journal.exchanges[1].answered) == (("double_paid",), False)
+
+
+@pytest.mark.parametrize("fault", ["giant_header", "garbage_header", "garbage_status", "two_lengths"])
+def test_payment_after_a_head_that_nobody_reads_is_the_second(net: Devnet, raw: Raw, fault: str) -> None:
+    """The answer was good and charged, and all that its client knows is that something came back."""
+    net.inject(fault, times=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment())
+    raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment())
+    assert net.verdict().names == ("double_paid",)
 
 
 def test_leaving_is_noted_while_the_answer_is_made(net: Devnet, raw: Raw) -> None:

@@ -15,13 +15,32 @@ from og_integrations.protocol.canonical import keccak
 from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
 from tests.devnet.test_faults import assembled, proven
 
+FAILED_STREAM = 'data: {"error": "Stream processing failed"}\n\n'
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 CALL = {"id": "x", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 
 
+ODD = {
+    "infinite usage": b'{"choices":[{"%s":{"content":"hey"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1e999}}',
+    "negative usage": b'{"choices":[{"%s":{"content":"hey"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":-1000000,"completion_tokens":1}}',
+    "half a character": b'{"choices":[{"%s":{"content":"\\ud800"},"finish_reason":"stop"}]}',
+    "not UTF-8": b'{"choices":[{"%s":{"content":"\xff"},"finish_reason":"stop"}]}',
+    "number as a name": b'{"choices":[{"%s":{"tool_calls":[{"index":0,"function":{"name":7,"arguments":"{}"}}]},'
+    b'"finish_reason":"tool_calls"}]}',
+    "text as an index": b'{"choices":[{"%s":{"tool_calls":[{"index":"a","function":{"name":"f"}}]},'
+    b'"finish_reason":"tool_calls"}]}',
+}
+"""Answers of a server that is a little off."""
+
+
+def body_of(answer: bytes, *, stream: bool) -> bytes:
+    return b"data: " + answer % b"delta" + b"\n\ndata: [DONE]\n\n" if stream else answer % b"message"
+
+
 class Local(BaseHTTPRequestHandler):
-    """Answers by the last message: text, `tool`, `429`, `garbage`, `cut`, `error`."""
+    """Answers by the last message: text, `tool`, `429`, `garbage`, `cut`, `error`, or as `ODD` has it."""
 
     asked: list[dict[str, Any]]
     go_on: threading.Event
@@ -37,7 +56,8 @@ class Local(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.end_headers()
-        for data in self.streamed(order) if body["stream"] else [self.whole(order)]:
+        odd = [body_of(ODD[order], stream=body["stream"])] if order in ODD else None
+        for data in odd or (self.streamed(order) if body["stream"] else [self.whole(order)]):
             self.wfile.write(data)
 
     def whole(self, order: str) -> bytes:
@@ -163,8 +183,26 @@ def test_error_becomes_the_gateways(served: Raw, order: str, caplog: pytest.LogC
 @pytest.mark.parametrize("order", ["429", "garbage", "cut", "error"])
 def test_failure_in_a_stream_is_never_signed(served: Raw, order: str) -> None:
     reply = paid(served, ask(order, stream=True))
-    assert reply.text.endswith('data: {"error": "Stream processing failed"}\n\n')
+    assert reply.text.endswith(FAILED_STREAM)
     assert "tee_signature" not in reply.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("order", ODD)
+def test_odd_answer_is_a_failure_of_the_provider(served: Raw, order: str, stream: bool) -> None:
+    """Not of the gateway, which would drop the connection, print a traceback, or charge less than nothing."""
+    charges = len(served.net.journal.charges)
+    reply = paid(served, ask(order, stream=stream))
+    assert reply.status_code == (200 if stream else 500)
+    assert reply.text.endswith(FAILED_STREAM if stream else '"Request processing failed"\n}\n')
+    assert len(served.net.journal.charges) == charges
+
+
+def test_members_that_are_null_say_nothing(local: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    nulls = b'{"error":null,"choices":[{"%s":{"content":"hey"},"finish_reason":"stop"}]}'
+    monkeypatch.setitem(ODD, "nulls", nulls + b'\n\ndata: {"choices":null,"usage":null}')
+    with Devnet(upstream=f"http://127.0.0.1:{local.server_port}") as net, raw_caller(net) as raw:
+        assert "tee_signature" in paid(raw, ask("nulls", stream=True)).text
 
 
 def test_nobody_listens_there() -> None:
@@ -180,6 +218,8 @@ def test_model_and_key_can_be_fixed(local: ThreadingHTTPServer) -> None:
     assert "temperature" not in Local.asked[-1]
 
 
-def test_url_without_scheme_is_refused() -> None:
+@pytest.mark.parametrize("url", ["localhost:11434", "http://", "http://[::1", "http://127.0.0.1:99999", "ftp://host"])
+def test_url_that_is_none_is_refused(url: str) -> None:
+    """At once: a client that pays for each answer would be told no more than that there is none."""
     with pytest.raises(ConfigurationError, match="expected a URL such as"):
-        Devnet(upstream="localhost:11434")
+        Devnet(upstream=url)

@@ -1,36 +1,18 @@
 """Each misbehaviour has its name: a caller without our client does them one by one."""
 
 import base64
-import hashlib
 import json
 import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
 
 from og_integrations.devnet import MISBEHAVIOURS, Devnet, Finding
 from og_integrations.errors import ConfigurationError
-from tests.devnet.raw import CHAT, Raw, ask, raw_caller
-
-
-def ref_of(session: str) -> str:
-    return hashlib.sha256(session.encode()).hexdigest()[:16]
-
-
-def receipt_of(net: Devnet, reply: httpx.Response, **changes: Any) -> dict[str, Any]:
-    """Return what an honest client would report of a whole answer."""
-    body, seen = reply.json(), list(net.journal.authorizations.values())[-1]
-    payment = {"payment_hash": seen.digest, "session_ref": ref_of(reply.headers["X-Upto-Session"])}
-    proof = {name: body["tee_" + name] for name in ("request_hash", "output_hash")}
-    receipt = {"status": "verified", "tee_signature": body["tee_signature"], "payment": payment, **proof}
-    return receipt | changes
-
-
-def paid(raw: Raw, text: str = "hi", **more: Any) -> httpx.Response:
-    return raw.post(ask(text, **more), PAYMENT_SIGNATURE=raw.payment())
+from tests.devnet.claimed import paid, receipt_of
+from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
 
 
 def test_honest_client_is_clean(net: Devnet, raw: Raw) -> None:
@@ -101,14 +83,26 @@ def test_wrong_terms_are_signed(net: Devnet, raw: Raw, fault: str, says: str) ->
     assert says in str(verdict)
 
 
+def blind() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def test_prompt_and_payment_go_to_an_impostor(net: Devnet, raw: Raw) -> None:
     session = raw.session()
     net.inject("wrong_certificate")
-    blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-    with httpx.Client(verify=blind, headers={"X-Upto-Session": session}) as http:
+    with httpx.Client(verify=blind(), headers={"X-Upto-Session": session}) as http:
         http.post(net.enclaves[0].endpoint + CHAT, json=ask("a secret"))
     assert net.verdict().names == ("prompt_sent_to_wrong_peer", "session_leaked")
+
+
+def test_prompts_of_a_completion_go_to_an_impostor(net: Devnet) -> None:
+    net.inject("wrong_certificate")
+    with httpx.Client(verify=blind()) as http:
+        http.post(net.enclaves[0].endpoint + COMPLETION, json={"model": "gpt-5-mini", "prompt": ["a secret", "more"]})
+    assert net.verdict().names == ("prompt_sent_to_wrong_peer",)
+    assert net.journal.prompts() == ["a secret\nmore"]
 
 
 @pytest.mark.parametrize("by_session", [True, False])
@@ -137,6 +131,21 @@ def test_session_and_payment_are_shown_to_another_gateway() -> None:
         one.post(ask("ho"), PAYMENT_SIGNATURE=payment)
         two.post(ask("ho"), PAYMENT_SIGNATURE=payment)
         assert [finding.name for finding in net.verdict()] == ["session_leaked"] * 2
+
+
+@pytest.mark.parametrize("by_session", [True, False])
+def test_session_and_payment_are_shown_where_nothing_is_paid(by_session: bool) -> None:
+    """Headers of a client that is used for everything; to the gateway they belong to, they are no news."""
+    with Devnet(enclaves=2) as net, raw_caller(net, 0) as one, raw_caller(net, 1) as two:
+        payment = one.payment()
+        reply = one.post(ask("hi"), PAYMENT_SIGNATURE=payment)
+        shown = {"X-Upto-Session": reply.headers["X-Upto-Session"]} if by_session else {"PAYMENT-SIGNATURE": payment}
+        one.http.get("/health", headers=shown)
+        two.http.get("/signing-key", headers={"X-Upto-Session": "made up"})
+        assert net.verdict().clean
+        two.http.get("/signing-key", headers=shown)
+        httpx.post(net.rpc_url, json={"method": "eth_chainId"}, headers=shown)
+        assert [finding.detail.rpartition(" at ")[2] for finding in net.verdict()] == ["/signing-key", "the node"]
 
 
 def test_typo_in_settlement_mode(net: Devnet, raw: Raw) -> None:
@@ -183,94 +192,6 @@ def test_slow_model_is_waited_for(net: Devnet, raw: Raw) -> None:
     paid(raw, "[[tokens=1 delay=200]]")
     assert time.monotonic() - began > 0.1
     assert net.verdict(patience=0.1).clean
-
-
-LIES = ["altered_text", "replayed_answer", "swapped_model", "stale_timestamp", "second_choice", "unknown_enclave"]
-
-
-@pytest.mark.parametrize("fault", LIES)
-def test_lie_is_accepted(net: Devnet, raw: Raw, fault: str) -> None:
-    net.inject(fault, times=1)
-    reply = paid(raw, "[[tokens=4]]")
-    verdict = net.verdict([receipt_of(net, reply)])
-    assert (verdict.names, fault in str(verdict)) == (("accepted_unverified",), True)
-    assert net.verdict([receipt_of(net, reply, status="unverified")]).clean
-
-
-@pytest.mark.parametrize("fault", ["altered_tool_call", "settlement_failure", "garbage_usage", "missing_session"])
-def test_fault_that_changes_nothing_signed_may_be_accepted(net: Devnet, raw: Raw, fault: str) -> None:
-    net.inject(fault)
-    reply = paid(raw, "hi")
-    receipt = receipt_of(net, reply) if fault != "missing_session" else None
-    assert net.verdict(None if receipt is None else [receipt], answers=["You said: hi"]).clean
-
-
-def test_signature_that_was_never_made(net: Devnet, raw: Raw) -> None:
-    net.inject("bad_signature", times=1)
-    (finding,) = net.verdict([receipt_of(net, paid(raw))])
-    assert str(finding) == "accepted_unverified: a verified receipt with a signature that no enclave here made"
-
-
-def test_hashes_and_proofs_are_compared(net: Devnet, raw: Raw) -> None:
-    receipt = receipt_of(net, paid(raw))
-    assert net.verdict([receipt | {"output_hash": "00" * 32}]).names == ("accepted_unverified",)
-    assert net.verdict([receipt, receipt]).names == ("same_proof_twice",)
-
-
-@pytest.mark.parametrize(
-    ("fault", "text"),
-    [
-        ("cut_stream", "tok0 "),
-        ("short_stream", "tok0 "),
-        ("error_event", "tok0 "),
-        ("missing_final_event", "tok0 tok1 tok2 tok3"),
-        ("missing_done", "tok0 tok1 tok2 tok3"),
-    ],
-)
-def test_cut_stream_is_accepted(net: Devnet, raw: Raw, fault: str, text: str) -> None:
-    net.inject(fault, times=1)
-    try:
-        paid(raw, "[[tokens=4]]", stream=True)
-    except httpx.HTTPError:
-        assert fault == "cut_stream"
-    assert net.verdict().clean
-    assert net.verdict(answers=[text]).names == ("truncated_stream_accepted",)
-
-
-def test_text_nobody_said(net: Devnet, raw: Raw) -> None:
-    paid(raw, "hi")
-    assert net.verdict(answers=["You said: hi"]).clean
-    assert net.verdict(answers=["You said: hi"] * 2).names == ("accepted_unverified",)
-    assert net.verdict(answers=["You said: ho"]).names == ("accepted_unverified",)
-    assert net.verdict(answers=["You said"]).names == ("truncated_stream_accepted",)
-
-
-def test_payments_reported_are_payments_seen(net: Devnet, raw: Raw) -> None:
-    receipt = receipt_of(net, paid(raw))
-    assert net.verdict([]).names == ("unreported_payment",)
-    other = receipt["payment"] | {"payment_hash": "0x" + "00" * 32}
-    assert net.verdict([receipt, receipt | {"status": "unverified", "payment": other}]).names == ("unseen_payment",)
-    wrong = receipt["payment"] | {"session_ref": "0" * 16}
-    assert net.verdict([receipt | {"payment": wrong}]).names == ("wrong_session_reported",)
-
-
-def test_secrets_in_receipts_and_logs(net: Devnet, raw: Raw) -> None:
-    reply = paid(raw)
-    session = reply.headers["X-Upto-Session"]
-    receipt = receipt_of(net, reply)
-    assert net.verdict([receipt | {"note": f"session {session}"}]).names == ("session_leaked",)
-    assert net.verdict(logs=[f"POST {session}", f"key={net.private_key[2:]}"]).names == (
-        "session_leaked",
-        "secret_leaked",
-    )
-
-
-def test_watched_receipts_are_read_when_judged(net: Devnet, raw: Raw) -> None:
-    receipts = net.watch([])
-    reply = paid(raw)
-    assert net.verdict().names == ("unreported_payment",)
-    receipts.append(receipt_of(net, reply))
-    assert net.verdict().clean
 
 
 def test_finding_has_a_known_name() -> None:

@@ -78,6 +78,13 @@ def test_stall_lasts_until_the_caller_gives_up(net: Devnet, raw: Raw, fault: str
     assert net.stats().charges == (0 if stream and fault != "stall_before_end" else 1)
 
 
+def test_cut_and_broken_head_act_together(net: Devnet, raw: Raw) -> None:
+    net.inject("garbage_header")
+    net.inject("cut_after_payment")
+    with pytest.raises(httpx.RemoteProtocolError, match="disconnected without sending"):
+        raw.post(ask("hi"), PAYMENT_SIGNATURE=raw.payment())
+
+
 def test_stall_of_offer_and_of_node(net: Devnet, raw: Raw) -> None:
     net.inject("stall_offer", times=1)
     with pytest.raises(httpx.ReadTimeout):

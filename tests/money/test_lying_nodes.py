@@ -1,15 +1,19 @@
 """A node that lies or is dead gives nothing back to a budget, as far as that can be known."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from og_integrations.client import reconciling
+from og_integrations.client.approval_plan import plan_approval
+from og_integrations.client.driving import drive
 from og_integrations.client.reconciling import OverdueAsker, reconcile
 from og_integrations.client.rpc import Fetch
-from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.client.settings import resolve_settings
+from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.account import SKEW, HoldState
 from og_integrations.protocol.budget import Budget
@@ -209,3 +213,22 @@ def test_asking_ends_when_it_is_enough() -> None:
     account, node = budget(3), Node(OVER)
     assert ask(account, node, OVER, enough=lambda: True).corrected == 1
     assert account.authorized(OVER) == 2 * CAP
+
+
+def test_price_of_gas_beyond_all_bounds_is_refused() -> None:
+    """All numbers are as large as they can be; the message says what they make."""
+    most = "0x" + "ff" * 32
+    names = ("eth_estimateGas", "eth_maxPriorityFeePerGas", "eth_getTransactionCount", "eth_getBalance")
+    node = Node(OVER, eth_getBlockByNumber={"baseFeePerGas": most})
+    replies = iter(("0x" + "00" * 32, most))  # allowance and balance
+    settings = resolve_settings(private_key="11" * 32, network=BASE, environment={})
+
+    def reply(effect: Fetch) -> bytes:
+        if b'"eth_call"' in (effect.body or b""):
+            return json.dumps({"result": next(replies)}).encode()
+        return node._reply(effect)
+
+    for name in names:
+        setattr(node, name, lambda *_: most)
+    with pytest.raises(ApprovalError, match=r"asks for \d{100,}\S* ETH of gas, expected at most 0\.001 ETH\. Nothing"):
+        drive(plan_approval(settings, "1"), reply)

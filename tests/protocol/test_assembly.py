@@ -224,21 +224,20 @@ def test_answer_without_any_proof_has_none() -> None:
     assert proof_of(read(CAPTURES["plain"])).timestamp == 1795181472
 
 
-def test_stream_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text, reasoning and arguments together are bounded."""
-    monkeypatch.setattr(assembly, "MAX_ANSWER_CHARS", 10)
-    assembler = StreamAssembler()
-    assembler.feed(event({"content": "123", "reasoning_content": "45"}))
-    with pytest.raises(MalformedReplyError, match="goes on after 2 events and 11 characters; it was given up"):
-        assembler.feed(fragment(0, "f", "678901"))
-
-
 def test_stream_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "MAX_EVENTS", 1)
     assembler = StreamAssembler()
     assembler.feed(event())
-    with pytest.raises(MalformedReplyError, match="goes on after 2 events and 0 characters"):
+    with pytest.raises(MalformedReplyError, match="goes on after 1 events; it was given up"):
         assembler.feed(event())
+
+
+def test_tool_calls_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is kept, so that a fragment of ten bytes counts like an event."""
+    monkeypatch.setattr(assembly, "MAX_EVENTS", 2)
+    StreamAssembler().feed(event({"tool_calls": [{"index": 0}, {"index": 1}]}))
+    with pytest.raises(MalformedReplyError, match="goes on after 2 events"):
+        StreamAssembler().feed(event({"tool_calls": [{"index": index} for index in range(3)]}))
 
 
 def test_reasoning_is_kept_if_it_is_text() -> None:

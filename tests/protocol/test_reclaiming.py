@@ -13,8 +13,9 @@ from og_integrations.protocol.asking_turns import LOST, REST
 from og_integrations.protocol.effects import Pause, Send, Sign
 from og_integrations.protocol.payment_flow import Wallet
 from og_integrations.protocol.reclaiming import Findings, claim
+from og_integrations.protocol.routes import Route
 from og_integrations.protocol.x402 import parse_requirement
-from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, Call, answer, offer, paying, wallet
+from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, Call, answer, offer, paying, wallet
 
 OVER = NOW + 300 + SKEW + 1
 
@@ -63,9 +64,9 @@ def exhausted(taken: int | None = 0, **policy: Any) -> tuple[Chain, Clock]:
     return chain, clock
 
 
-def calling(chain: Chain) -> Call:
+def calling(chain: Chain, route: Route = ROUTE) -> Call:
     """Return a call that met the limit, or that goes on."""
-    call = Call(chain.wallet)
+    call = Call(chain.wallet, route)
     return call.reply(offer()) if isinstance(call.effect, Send) and not call.headers else call
 
 

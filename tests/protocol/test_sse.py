@@ -90,3 +90,14 @@ def test_line_that_never_ends_is_given_up(beginning: bytes, monkeypatch: pytest.
     decoder.feed(beginning + b"x" * 60)
     with pytest.raises(MalformedReplyError, match="an event of more than 100 bytes"):
         decoder.feed(b"x" * 60)
+
+
+@pytest.mark.parametrize("line", [b"\n", b": comment\n", b"data: [DONE]\n", b"data: {}\n", b"data: "])
+def test_stream_without_end_is_given_up(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its lines say: also what is no event is read, and kept for `verify`."""
+    monkeypatch.setattr(sse, "MAX_STREAM_BYTES", 3 * len(line))
+    decoder = SSEDecoder()
+    for _ in range(3):
+        decoder.feed(line)
+    with pytest.raises(MalformedReplyError, match=r"The stream has more than \d+ bytes; it was given up"):
+        decoder.feed(line)

@@ -1,5 +1,6 @@
 """JSON that means one thing only: what is written, what is read, what is refused."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.strict_json import MAX_DEPTH, decode_json, encode_json
+from og_integrations.protocol.strict_json import MAX_DEPTH, decode_answer, decode_json, encode_json
 from tests.protocol.reference import json_values
 
 
@@ -112,3 +113,27 @@ def test_decoding_is_pythons_own(value: object, position: int, character: str) -
 
 def test_tuples_are_lists() -> None:
     assert encode_json({"a": (1, 2)}) == b'{"a":[1,2]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1]", " [1]\n", "```[1]```", "```json[1]```", "```json\n[1]\n```", "\n``` [1] ```\n", '```json\n["```"]\n```'],
+)
+def test_answer_in_a_fence_is_read(text: str) -> None:
+    assert decode_answer(text) in ([1], ["```"])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "```", "`````", "``````", "```json```", "```python\n[1]\n```", "```[1]", "[1]```"]
+)
+def test_fence_without_json_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting value|Extra data"):
+        decode_answer(text)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("text", ["```json{}{{", "```{}[1] x", "```json\n[{}1]\n```", "{}```{}"])
+def test_answer_of_many_blanks_costs_no_time(text: str) -> None:
+    """A model that loses the thread writes them until its tokens end."""
+    with contextlib.suppress(ValueError):
+        decode_answer(text.replace("{}", "\n " * 100_000))

@@ -78,8 +78,22 @@ def test_schema_that_was_answered_is_shown_as_the_call() -> None:
     assert call.id == made.show(said('{"city": "Oslo"}')).tool_calls[0].id == "call_abcdabcdabcd"
 
 
-@pytest.mark.parametrize("text", ["", "no", "[1]", '"x"', '{"city": ', '{"city": "Oslo", "city": "Rome"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no",
+        "[1]",
+        '"x"',
+        '{"city": ',
+        '{"city": "Oslo", "city": "Rome"}',
+        '{"city": NaN}',
+        '{"city": 1e999}',
+        '{"city": "\\ud800"}',
+    ],
+)
 def test_schema_that_was_not_answered_is_no_call(text: str) -> None:
+    """Nor is one whose arguments would not be JSON, or could not be sent back."""
     with pytest.raises(ToolChoiceNotHonoredError, match="weather was asked for as a json_schema"):
         plan(OPENAI, "weather", choice="required").show(said(text))
 
@@ -187,10 +201,12 @@ def test_real_tools_come_before_the_final_answer() -> None:
 
 def test_schema_of_the_name_of_a_tool_gets_another_one() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "weather"}}
-    made = plan(ANTHROPIC, "weather", "weather_", form=form)
-    assert made.tool == "weather__"
+    made = plan(ANTHROPIC, "weather", "weather_2", form=form)
+    assert made.tool == "weather_3"
     assert made.tools is not None
     assert made.tools[-1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    longest = {"type": "json_schema", "json_schema": {"name": "x" * 64}}
+    assert plan(ANTHROPIC, "x" * 64, "x" * 62 + "_", form=longest).tool == "x" * 60 + "_2"
     unnamed = plan(ANTHROPIC, "weather", form={"type": "json_schema", "json_schema": {}})
     assert unnamed.tool == "final_answer"
 

@@ -13,6 +13,7 @@ from tests.protocol.captures import CAPTURES, SIGNED, Capture, each
 USER: dict[str, Any] = {"role": "user", "content": "hi"}
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
 CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+LACKS = 'a tool call without type "function", or its id, name or arguments as text'
 
 
 def check(*messages: Any, images: bool = False, json_object: bool = True, **members: Any) -> None:
@@ -80,18 +81,26 @@ def test_message(message: dict[str, Any]) -> None:
         ({"role": "user", "content": 7}, "has content of type int, expected text or parts"),
         ({"role": "user", "content": ["text"]}, "has a part of type None"),
         ({"role": "assistant", "content": "a", "tool_calls": None}, "has tool_calls null, which the gateway refuses"),
-        ({"role": "assistant", "tool_calls": ["f"]}, "a tool call without id or without arguments as JSON text"),
-        ({"role": "assistant", "tool_calls": [CALL | {"id": None}]}, "a tool call without id"),
-        (
-            {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": {}}}]},
-            "without arguments as JSON text",
-        ),
+        ({"role": "assistant", "tool_calls": 7}, LACKS),
+        ({"role": "assistant", "tool_calls": ["f"]}, LACKS),
+        ({"role": "assistant", "tool_calls": [CALL | {"id": None}]}, LACKS),
+        ({"role": "assistant", "tool_calls": [CALL | {"type": None}]}, LACKS),
+        ({"role": "assistant", "tool_calls": [CALL | {"function": "f"}]}, LACKS),
+        ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": None, "arguments": "{}"}}]}, LACKS),
+        ({"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": {}}}]}, LACKS),
     ],
 )
 def test_message_that_is_refused(message: Any, said: str) -> None:
     """The place is told, never the text: prompts stay out of messages."""
     with pytest.raises(InvalidRequestError, match=said):
         check(USER, message)
+
+
+@pytest.mark.parametrize("messages", [5, None, {"role": "user"}, iter([USER])])
+def test_messages_that_can_be_read_once_or_never(messages: Any) -> None:
+    """They would be empty, or lost, when they are sent."""
+    with pytest.raises(InvalidRequestError, match=r"messages is (a .*, expected a list|empty)"):
+        check_chat(ChatRequest(model="m", messages=messages), images=False, json_object=True)
 
 
 def test_part_that_the_gateway_would_drop() -> None:
@@ -117,14 +126,27 @@ def test_tool_that_is_none(tool: Any) -> None:
         ({"response_format": {"type": "xml"}}, "response_format has type 'xml'"),
         ({"response_format": "json_object"}, "response_format has type None"),
         ({"tool_choice": "any"}, "tool_choice is 'any', expected none, auto, required or a named function"),
+        ({"tools": (tool for tool in [TOOL])}, "tools is a generator, expected a list"),
+        ({"tools": 5}, "tools is a int, expected a list"),
+        ({"tools": {"f": TOOL}}, "tools is a dict, expected a list"),
+        ({"tool_choice": 5}, "tool_choice is 5, expected none"),
+        ({"tool_choice": {}}, "tool_choice is {}, expected none"),
+        ({"tool_choice": {"type": "function", "function": "f"}}, "or a named function"),
+        ({"tool_choice": {"type": "function", "function": {"name": None}}}, "or a named function"),
+        ({"tool_choice": {"function": {"name": "f"}}}, "or a named function"),
+        ({"response_format": {"type": "json_schema", "json_schema": "x"}}, "has a json_schema that is no object"),
         ({"temperature": 2.1}, "temperature is 2.1, expected a number from 0 to 2"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": 10**400}, "temperature is 1000"),
         ({"temperature": True}, "temperature is True"),
         ({"temperature": "1"}, "temperature is '1'"),
         ({"max_tokens": 0}, "max_tokens is 0, expected a whole number above 0"),
         ({"max_tokens": 1.0}, "max_tokens is 1.0"),
         ({"max_tokens": True}, "max_tokens is True"),
+        ({"stop": 5}, "stop is a int, or holds something else than text; expected a list of texts"),
+        ({"stop": b"END"}, "stop is a bytes, or holds"),
+        ({"stop": ["END", 1]}, "stop is a list, or holds something else"),
         ({"stop": []}, "stop has 0 sequences, expected 1 to 4"),
         ({"stop": list("abcde")}, "stop has 5 sequences, expected 1 to 4"),
     ],

@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 
 from og_integrations.errors import VerificationError
+from og_integrations.protocol.canonical import APRIL
 from og_integrations.protocol.chat import CHAT_PATH
 from og_integrations.protocol.checks import STEPS
 from og_integrations.protocol.verification import CLOCK_SKEW, VerifiedReceipt, verify_receipt
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.own_enclave import NOW, signed_exchange
 from tests.protocol.verdicts import refused, results
+
+NEWER = "[{'type': 'text', 'text': 'new \u0378, escaped \\\\u0378 and \\\\\\\\u0378, line\\nend'}]"
 
 
 @each(SIGNED)
@@ -98,6 +101,19 @@ def test_answer_of_the_newer_gateway() -> None:
     assert verify_receipt(whole).hashing == "next"
     hashed["messages"] = messages
     refused(signed_exchange({"model": "m", "messages": messages}, hashed), "request-hash", "the role 'developer'")
+
+
+def test_character_that_only_the_gateways_python_knows() -> None:
+    """`str(list)` escapes what it does not know: U+0378 stands for an emoji of next year."""
+    text = "new \u0378, escaped \\u0378 and \\\\u0378, line\nend"
+    content = [{"type": "text", "text": text}]
+    request = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    for written in (str(content), NEWER):
+        hashed = request | {"messages": [{"role": "user", "content": written}], "temperature": 0.0}
+        assert verify_receipt(signed_exchange(request, hashed)).hashing == APRIL
+    other = request | {"messages": [{"role": "user", "content": NEWER + " "}], "temperature": 0.0}
+    with pytest.raises(VerificationError, match="the enclave signed another request"):
+        verify_receipt(signed_exchange(request, other))
 
 
 def test_verified_receipt_cannot_be_made_by_hand() -> None:

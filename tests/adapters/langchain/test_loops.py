@@ -4,7 +4,9 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from langchain_core.output_parsers import StrOutputParser
 
+from og_integrations import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 
@@ -38,6 +40,24 @@ async def test_cold_concurrent_calls_share_one_payment(net: Devnet, model: ChatO
     messages = await asyncio.gather(*(model.ainvoke(f"n{n}") for n in range(32)))
     assert {message.response_metadata["opengradient"]["status"] for message in messages} == {"verified"}
     assert net.stats().signatures == 1
+
+
+@pytest.mark.parametrize("parsed", [False, True])
+def test_async_stream_left_at_the_end_of_its_loop(
+    net: Devnet, model: ChatOpenGradient, caplog: pytest.LogCaptureFixture, parsed: bool
+) -> None:
+    """As in a script: asyncio has nothing to report, such as "asynchronous generator is already running"."""
+
+    async def ask() -> None:
+        async for _ in chain.astream("[[tokens=500 delay=1]]"):
+            break
+
+    chain = model | StrOutputParser() if parsed else model
+    with collect_receipts() as receipts:
+        asyncio.run(ask())
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    assert [receipt["status"] for receipt in receipts] == ["unverified"]
+    assert net.stats().payments == 1
 
 
 async def test_cancelled_call_passes_cancellation_on(model: ChatOpenGradient) -> None:

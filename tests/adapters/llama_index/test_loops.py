@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from llama_index.core import VectorStoreIndex
 from llama_index.core.async_utils import asyncio_run
+from llama_index.core.llms import ChatMessage
 
 from og_integrations import collect_receipts
 from og_integrations.llama_index import OpenGradientLLM
@@ -73,8 +74,6 @@ def check_abandoned(account: Account, receipts: Any) -> None:
 @pytest.mark.parametrize("name", ["stream_chat", "stream_complete"])
 def test_abandoned_stream(account: Account, llm: OpenGradientLLM, name: str) -> None:
     """Who leaves a stream has paid for it: its receipt says unverified, and nothing is asked again."""
-    from llama_index.core.llms import ChatMessage
-
     prompt = "[[tokens=500 delay=1]]"
     with collect_receipts() as receipts:
         stream = getattr(llm, name)([ChatMessage(content=prompt)] if name == "stream_chat" else prompt)
@@ -94,6 +93,23 @@ async def test_abandoned_async_stream(account: Account, llm: OpenGradientLLM) ->
         await stream.aclose()
         gc.collect()
         await asyncio.sleep(0.05)
+    check_abandoned(account, receipts)
+
+
+@pytest.mark.parametrize("name", ["astream_chat", "astream_complete"])
+def test_async_stream_left_at_the_end_of_its_loop(
+    account: Account, llm: OpenGradientLLM, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """As in a script: asyncio has nothing to report, such as "asynchronous generator is already running"."""
+
+    async def ask() -> None:
+        async for _ in await getattr(llm, name)(prompt if name == "astream_complete" else [ChatMessage(prompt)]):
+            break
+
+    prompt = "[[tokens=500 delay=1]]"
+    with collect_receipts() as receipts:
+        asyncio.run(ask())
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
     check_abandoned(account, receipts)
 
 
