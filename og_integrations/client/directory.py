@@ -181,6 +181,11 @@ class Directory:
 
     def _hold(self, accepted: dict[str, Enclave], now: float) -> None:
         with self._lock:
+            for tee_id, enclave in accepted.items():
+                before = self._listed.get(tee_id)
+                if before is not None and _where(before) != _where(enclave):
+                    # Renewed or moved, which may be why it could not be reached.
+                    self._cooling.pop(tee_id, None)
             self._listed = accepted
             self._read_at = now
             # Asked for with every call, and changes only here.
@@ -190,6 +195,10 @@ class Directory:
             self._seen |= accepted
             if self._current not in accepted:
                 self._current = None
+
+
+def _where(enclave: Enclave) -> tuple[str, bytes]:
+    return enclave.endpoint, enclave.certificate
 
 
 def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:

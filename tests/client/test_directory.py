@@ -87,14 +87,22 @@ def test_left_enclave_is_chosen_again_only_after_cool_down() -> None:
     assert _run(directory.choose(1 + COOL_DOWN)) == ONE
 
 
-def test_left_enclave_is_looked_up_again() -> None:
-    """It may have been renewed: a new certificate is in the registry before the cool-down is over."""
+@pytest.mark.parametrize("change", [{"certificate": TWO.certificate}, {"endpoint": TWO.endpoint}])
+def test_left_enclave_that_was_renewed_is_chosen_at_once(change: dict[str, Any]) -> None:
+    """The registry tells of a new certificate or place before the cool-down is over."""
+    directory, renewed = _directory(), replace(ONE, **change)
+    _run(directory.choose(0), _listing(ONE))
+    directory.leave(ONE, 1)
+    assert _run(directory.choose(2), _listing(renewed)) == renewed
+
+
+def test_left_enclave_with_another_heartbeat_is_as_far_away_as_before() -> None:
     directory = _directory()
     _run(directory.choose(0), _listing(ONE))
     directory.leave(ONE, 1)
     with pytest.raises(DiscoveryError):
-        _run(directory.choose(2), _listing(replace(ONE, certificate=TWO.certificate)))
-    assert _run(directory.choose(1 + COOL_DOWN)).certificate == TWO.certificate
+        _run(directory.choose(2), _listing(replace(ONE, last_heartbeat_at=2)))
+    assert _run(directory.choose(1 + COOL_DOWN)).last_heartbeat_at == 2
 
 
 def test_one_that_lied_is_left_if_any_other_is_there() -> None:
