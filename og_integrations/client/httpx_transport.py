@@ -13,8 +13,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from og_integrations.client.transport import AsyncReply, Outgoing, Reply
-from og_integrations.errors import CertificateMismatchError, ConfigurationError, ConnectionFailedError
+from og_integrations.client.transport import AsyncReply, Outgoing, Reply, lost
+from og_integrations.errors import (
+    CertificateMismatchError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -42,7 +47,8 @@ class HttpxTransport:
         """
         Send `request` and return the answer's head.
 
-        Raises httpcore's errors, `CertificateMismatchError` or `ConfigurationError`.
+        Raises httpcore's errors, `CertificateMismatchError`, `ConfigurationError` (nothing was sent) or, for an answer
+        that came from an unknown peer, `ConnectionLostError`.
         """
 
         def trace(event: str, info: dict[str, Any]) -> None:
@@ -141,11 +147,15 @@ def _not_pinned() -> CertificateMismatchError:
     )
 
 
-def _sent_unpinned() -> ConfigurationError:
-    return ConfigurationError(
+def _sent_unpinned() -> ConnectionLostError:
+    # No `ConfigurationError`, though it is to blame: that one says that nothing was sent, and so not paid.
+    error = lost(
         "The http_client's connection is not known to be pinned to the enclave's certificate, so its answer is not "
-        f"used: {_HOW}. The request was sent on it."
+        f"used: {_HOW}. The request was sent on it.",
+        timed_out=False,
     )
+    error.blames_enclave = False
+    return error
 
 
 def _parts(library: Any, response: Any) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from og_integrations.errors import (
+    ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
     MalformedOfferError,
@@ -193,7 +194,7 @@ def _send(
         raise
     try:
         head: ReplyHead = yield Send(route, headers)
-    except ConnectionFailedError:
+    except (ConnectionFailedError, ConfigurationError):
         book.not_sent(route, grant)
         raise
     except ConnectionLostError as exc:

@@ -1,5 +1,6 @@
 """A user's own HTTP client: pinned like ours, or nothing of it is believed; and the headers of one's own."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import (
     CertificateMismatchError,
     ConfigurationError,
+    ConnectionLostError,
     DiscoveryError,
     GatewayError,
     PaymentInDoubtError,
@@ -117,7 +119,7 @@ def test_client_whose_channel_cannot_be_seen_is_not_believed(net: Devnet, make_c
             return httpx.Client()
         return httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={})))
 
-    with pytest.raises(ConfigurationError, match=r"not known to be pinned .* so its answer is not used"):
+    with pytest.raises(ConnectionLostError, match=r"not known to be pinned .* so its answer is not used"):
         make_client(http_client=make).chat(MODEL, user("hi"))
 
 
@@ -153,7 +155,7 @@ async def test_async_client_whose_channel_cannot_be_seen_is_not_believed(
             return httpx.AsyncClient()
         return httpx.AsyncClient(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={})))
 
-    with pytest.raises(ConfigurationError, match=r"not known to be pinned .* so its answer is not used"):
+    with pytest.raises(ConnectionLostError, match=r"not known to be pinned .* so its answer is not used"):
         await make_async_client(http_client=make).chat(MODEL, user("hi"))
 
 
@@ -204,6 +206,20 @@ def test_ready_client_that_was_closed_says_so() -> None:
         client = Client(private_key=net.private_key, network=net.network, gateway_url=url, http_client=ready)
         with client, pytest.raises(ConfigurationError, match="http_client that was given is closed"):
             client.chat(MODEL, user("hi"))
+
+
+def test_ready_client_that_is_closed_later_leaves_no_payment_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was sent with the next authorization either."""
+    with Devnet(tls=False) as net, httpx.Client() as ready:
+        url = net.enclaves[0].endpoint
+        with Client(private_key=net.private_key, network=net.network, gateway_url=url, http_client=ready) as client:
+            client.chat(MODEL, user("hi"))
+            ready.close()
+            later = int(time.time()) + 86_400  # then the session is over, and the call signs its own payment
+            monkeypatch.setattr("og_integrations.client.engine.now", lambda: later)
+            with pytest.raises(ConfigurationError, match=r"closed\. Nothing was sent"):
+                client.chat(MODEL, user("hi"))
+            assert client.spent().in_doubt == 0
 
 
 @pytest.mark.parametrize(
