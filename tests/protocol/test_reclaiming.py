@@ -156,14 +156,20 @@ def test_calls_at_the_same_limit_ask_once() -> None:
     assert sum(call.signatures for call in calls) == 1
 
 
-def test_call_that_waited_does_not_ask_again() -> None:
-    """Another entry is overdue, but what the first call brought is enough to know."""
+def two_overdue(taken: int | None = 0) -> tuple[Chain, Clock]:
+    """Return the chain of a wallet whose limit two overdue authorizations have used up, and its clock."""
     clock = Clock()
-    chain = Chain(wallet(clock, total="0.2"))
+    chain = Chain(wallet(clock, total="0.2"), taken)
     for _ in range(2):
         calling(chain).sign().reply(answer())
         chain.wallet.book._grants.clear()
     clock.now = OVER
+    return chain, clock
+
+
+def test_call_that_waited_does_not_ask_again() -> None:
+    """Another entry is overdue, but what the first call brought is enough to know."""
+    chain, _ = two_overdue()
     first, second = calling(chain), calling(chain)
     go_on(first)
     assert len(chain.wallet.book.budget.overdue(OVER, "total")) == 1

@@ -7,18 +7,13 @@ import pytest
 from og_integrations.errors import BudgetExceededError
 from og_integrations.protocol.asking_turns import REST
 from og_integrations.protocol.effects import Pause
-from tests.protocol.flows import AMOUNT, ROUTE, answer, wallet
-from tests.protocol.test_reclaiming import OVER, Chain, Clock, calling, go_on
+from tests.protocol.flows import AMOUNT, ROUTE, answer
+from tests.protocol.test_reclaiming import calling, go_on, two_overdue
 
 
 def test_call_that_waited_in_vain_asks_for_what_is_left() -> None:
     """What the first call brought was enough for itself, and pays nothing on another route."""
-    clock = Clock()
-    chain = Chain(wallet(clock, total="0.2"))
-    for _ in range(2):
-        calling(chain).sign().reply(answer())
-        chain.wallet.book._grants.clear()
-    clock.now = OVER
+    chain, clock = two_overdue()
     first, second = calling(chain), calling(chain, dataclasses.replace(ROUTE, path="/v1/completions"))
     assert isinstance(second.effect, Pause)
     go_on(first).sign().reply(answer())
@@ -31,13 +26,8 @@ def test_call_that_waited_in_vain_asks_for_what_is_left() -> None:
 @pytest.mark.parametrize(("waited", "asked"), [(REST - 1, [["1", "2"], ["2"]]), (REST, [["1", "2"]])])
 def test_call_that_waited_long_does_not_ask_itself(waited: int, asked: list[list[str]]) -> None:
     """A slow node would otherwise keep each of many calls for as long as all those before it."""
-    clock = Clock()
-    chain = Chain(wallet(clock, total="0.2"), taken=AMOUNT)
+    chain, clock = two_overdue(taken=AMOUNT)
     chain.forgotten = {"2"}
-    for _ in range(2):
-        calling(chain).sign().reply(answer())
-        chain.wallet.book._grants.clear()
-    clock.now = OVER
     first, second = calling(chain), calling(chain)
     clock.now += waited
     go_on(first)
