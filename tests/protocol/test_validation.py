@@ -78,6 +78,7 @@ def test_message(message: dict[str, Any]) -> None:
         ({"role": "system", "content": None}, r"\(system\) has no content"),
         ({"role": "tool", "content": None, "tool_call_id": "c"}, r"\(tool\) has no content"),
         ({"role": "tool", "content": "t"}, r"\(tool\) has no tool_call_id"),
+        ({"role": "user", "content": "c", "name": 7}, "has a name of type int, expected text"),
         ({"role": "user", "content": 7}, "has content of type int, expected text or parts"),
         ({"role": "user", "content": ["text"]}, "has a part of type None"),
         ({"role": "assistant", "content": "a", "tool_calls": None}, "has tool_calls null, which the gateway refuses"),
