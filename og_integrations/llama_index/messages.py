@@ -7,6 +7,7 @@ left out, and what would be dropped on the way is refused: one would pay for an 
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ _ROLES = {
 
 _ARGUMENTS = ("arguments", "input", "args")
 """Of tool calls in histories of OpenAI's, Anthropic's and Google's models."""
+_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,]+/[^,]+,.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def _part(block: TextBlock | ImageBlock | DocumentBlock, where: str) -> JsonObje
 
 def _image(block: ImageBlock) -> JsonObject:
     url = str(block.url) if block.url else block.inline_url()
+    if not _ADDRESS.match(url):
+        raise ValueError("nothing is there that a model could read")
     return {"type": "image_url", "image_url": {"url": url} | ({"detail": block.detail} if block.detail else {})}
 
 

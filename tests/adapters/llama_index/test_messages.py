@@ -202,6 +202,13 @@ def test_who_takes_attachments(receiver: Receiver, role: str, taken: bool) -> No
         wire(receiver, **message)
 
 
+@pytest.mark.parametrize("url", ["data:image/png;base64,", "data:,", "file:///etc/hostname"])
+def test_image_address_with_nothing_behind_it(url: str) -> None:
+    """It would be paid for and reach the model as nothing."""
+    with pytest.raises(InvalidRequestError, match="has a ImageBlock that could not be read"):
+        wire(NEXT, role="user", blocks=[ImageBlock(url=url)])
+
+
 LOOK = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), DRAWING, PAPER])
 
 
