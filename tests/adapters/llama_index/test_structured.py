@@ -1,7 +1,7 @@
 """Pydantic classes as answers: natively by json_schema, or through a function."""
 
 import asyncio
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from llama_index.core.llms import ChatMessage
@@ -12,7 +12,7 @@ from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, Field
 
 from og_integrations.devnet import Answer, ModelCall, ModelRequest
-from og_integrations.errors import MalformedReplyError
+from og_integrations.errors import InvalidRequestError, MalformedReplyError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
 from og_integrations.protocol.chat import Usage
@@ -30,6 +30,13 @@ class City(BaseModel):
 
 class Free(BaseModel):
     anything: dict[str, str]
+
+
+Thing = TypeVar("Thing")
+
+
+class Page(BaseModel, Generic[Thing]):
+    content: Thing
 
 
 PROMPT = PromptTemplate('Tell me about "{city}" with 5 people.')
@@ -198,3 +205,17 @@ def test_wrong_answers_to_programs_are_errors(
         WAYS[way](account.llm(pydantic_program_mode=mode), City)
     if "stream" not in way:
         assert caught.value.receipt is not None
+
+
+def test_generic_class_as_output(account: Account) -> None:
+    """Natively it is one like any other; as a tool LlamaIndex would not find it again, so nothing is paid."""
+    made = account.llm().structured_predict(Page[City], PROMPT, city="Oslo")
+    assert isinstance(made, Page)
+    before = len(account.exchanges())
+    for ask in (
+        OpenGradientLLM.structured_predict,
+        lambda *args, **more: list(OpenGradientLLM.stream_structured_predict(*args, **more)),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"'Page\[City\]' would be called as 'Page_City_'"):
+            ask(account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION), Page[City], PROMPT, city="Oslo")
+    assert len(account.exchanges()) == before

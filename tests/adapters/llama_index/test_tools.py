@@ -197,3 +197,12 @@ def test_tool_choice_that_is_none(choice: Any) -> None:
     """What is not understood is not sent either."""
     with pytest.raises(InvalidRequestError, match="tool_choice is"):
         wire_tool_choice(choice, [wire_tool(ADD, strict=False)])
+
+
+@each_call
+def test_tool_name_that_is_sent_as_another_one(account: Account, llm: OpenGradientLLM, name: str) -> None:
+    """LlamaIndex would not find its tool by the name that the model calls, after it was paid for."""
+    dotted = FunctionTool.from_defaults(add, name="math.add")
+    with pytest.raises(InvalidRequestError, match=r"'math\.add' would be called as 'math_add'"):
+        CALLS[name](llm, [dotted], BOTH)
+    assert account.authorizations() == []
