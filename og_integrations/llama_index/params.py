@@ -74,6 +74,8 @@ def _one_name(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complaint(name: str, known: tuple[str, ...]) -> str:
+    if name == "model":
+        return "Another model is a copy, which spends from the same budget: llm.model_copy(update={'model': …})."
     if name in _WITHOUT_EFFECT:
         return f"The gateway does not pass {name!r} on to the model: it would be paid for without effect. Leave it out."
     close = get_close_matches(name, known, n=1)
