@@ -9,7 +9,7 @@ from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from og_integrations.devnet import Answer, ModelCall, ModelRequest
 from og_integrations.errors import InvalidRequestError, MalformedReplyError
@@ -219,3 +219,49 @@ def test_generic_class_as_output(account: Account) -> None:
         with pytest.raises(InvalidRequestError, match=r"'Page\[City\]' would be called as 'Page_City_'"):
             ask(account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION), Page[City], PROMPT, city="Oslo")
     assert len(account.exchanges()) == before
+
+
+CAPITALS = {"France": "Paris"}
+
+
+class Country(BaseModel):
+    name: str
+    area: int | None = None
+
+    @field_validator("name")
+    @classmethod
+    def must_have_a_capital(cls, name: str) -> str:
+        """Break on every half of a name."""
+        assert CAPITALS[name]
+        return name
+
+    @field_validator("area")
+    @classmethod
+    def must_be_large(cls, area: Any) -> Any:
+        assert area > 5
+        return area
+
+
+def answer_in_pieces(account: Account, monkeypatch: pytest.MonkeyPatch, *pieces: str) -> None:
+    async def answer(request: ModelRequest) -> Answer:
+        return Answer(pieces=pieces, usage=Usage(1, 1, 2))
+
+    monkeypatch.setattr(account.speaker, "answer", answer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_validator_that_half_a_value_breaks(account: Account, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A stream goes on to its proof: its `KeyError` left it paid and unproven."""
+    answer_in_pieces(account, monkeypatch, '{"name":"Fr', "an", 'ce"}')
+    with audited(account):
+        assert WAYS[way](account.llm(), Country) == Country(name="France")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_type_error_of_a_validator(account: Account, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """LlamaIndex swallows it as it does a `ValueError`."""
+    answer_in_pieces(account, monkeypatch, '{"name":"France",', '"area":null}')
+    with pytest.raises(MalformedReplyError, match="TypeError") as caught:
+        WAYS[way](account.llm(), Country)
+    assert caught.value.receipt is not None
+    assert caught.value.receipt["status"] == "verified"
