@@ -27,5 +27,6 @@ except ModuleNotFoundError as exc:
     ) from exc
 
 from og_integrations.llama_index.llm import OpenGradientLLM
+from og_integrations.llama_index.retries import is_retryable
 
-__all__ = ["OpenGradientLLM"]
+__all__ = ["OpenGradientLLM", "is_retryable"]

@@ -7,6 +7,7 @@ left out, and what would be dropped on the way is refused: one would pay for an 
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ _ROLES = {
 
 _ARGUMENTS = ("arguments", "input", "args")
 """Of tool calls in histories of OpenAI's, Anthropic's and Google's models."""
+_IDS = ("call_id", "toolUseId", "id")
+"""Of the same: what results name comes first, since OpenAI's responses have an id of their own beside it."""
+_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,]+/[^,]+,.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def _message(message: ChatMessage, where: str, receiver: Receiver) -> JsonObject
             # An empty text beside tool calls is one that Anthropic refuses.
             wire |= {"content": wire["content"] or None, "tool_calls": calls}
     elif role == "tool":
-        wire["tool_call_id"] = extra.get("tool_call_id")
+        wire["tool_call_id"] = extra.get("tool_call_id") or extra.get("call_id")
     elif role == "function":
         wire["name"] = extra.get("name")
     return wire
@@ -146,6 +150,8 @@ def _part(block: TextBlock | ImageBlock | DocumentBlock, where: str) -> JsonObje
 
 def _image(block: ImageBlock) -> JsonObject:
     url = str(block.url) if block.url else block.inline_url()
+    if not _ADDRESS.match(url):
+        raise ValueError("nothing is there that a model could read")
     return {"type": "image_url", "image_url": {"url": url} | ({"detail": block.detail} if block.detail else {})}
 
 
@@ -166,7 +172,8 @@ def _call(call_id: str | None, name: str, arguments: object) -> JsonObject:
             f"The call of {name!r} in a message has arguments that JSON cannot say ({exc}); nothing was sent. Give "
             "them as text, or as a dict of texts, numbers, lists and dicts."
         ) from exc
-    return {"id": call_id or "", "type": "function", "function": {"name": name, "arguments": text}}
+    # Calls of Gemini and Ollama may have no id; LlamaIndex's results name the tool then.
+    return {"id": call_id or name, "type": "function", "function": {"name": name, "arguments": text}}
 
 
 def _foreign_call(call: Any) -> JsonObject:
@@ -181,8 +188,8 @@ def _foreign_call(call: Any) -> JsonObject:
             "would understand; nothing was sent. Use a ToolCallBlock."
         )
     arguments = next(filter(None, map(function.get, _ARGUMENTS)), None)
-    return _call(fields.get("id"), name, arguments)
+    return _call(next(filter(None, map(fields.get, _IDS)), None), name, arguments)
 
 
 def _fields(value: Any) -> JsonObject:
-    return {name: getattr(value, name, None) for name in ("id", "function", "name", *_ARGUMENTS)}
+    return {name: getattr(value, name, None) for name in ("function", "name", *_IDS, *_ARGUMENTS)}

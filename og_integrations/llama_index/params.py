@@ -53,10 +53,19 @@ def completion_options(defaults: Mapping[str, Any], given: Mapping[str, Any]) ->
 
 def _chosen(defaults: Mapping[str, Any], given: Mapping[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     # LlamaIndex passes None for what was not asked for.
-    asked = {name: value for name, value in given.items() if value is not None}
+    asked = {name: value for name, value in given.items() if value is not None and not _is_hint(name, value)}
     for name in (defaults.keys() | asked.keys()) - set(known):
         raise InvalidRequestError(_complaint(name, known))
     return _one_name(defaults) | _one_name(asked)
+
+
+def _is_hint(name: str, value: Any) -> bool:
+    # `DocumentContextExtractor` has one for Anthropic's cache in every call, and takes an error for "no context".
+    return (
+        name == "extra_headers"
+        and isinstance(value, Mapping)
+        and all(str(key).startswith("anthropic-") for key in value)
+    )
 
 
 def _one_name(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +74,8 @@ def _one_name(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complaint(name: str, known: tuple[str, ...]) -> str:
+    if name == "model":
+        return "Another model is a copy, which spends from the same budget: llm.model_copy(update={'model': …})."
     if name in _WITHOUT_EFFECT:
         return f"The gateway does not pass {name!r} on to the model: it would be paid for without effect. Leave it out."
     close = get_close_matches(name, known, n=1)

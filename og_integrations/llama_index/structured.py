@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.program.streaming_utils import process_streaming_content_incremental
-from llama_index.core.program.utils import FlexibleModel
+from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.types import Model
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -22,6 +22,8 @@ from og_integrations.protocol.strict_schema import drop_added_nulls, strict_sche
 from og_integrations.protocol.translation import schema_name
 
 _FUNCTION_MODE_ONLY = ("tool_required", "tool_choice", "allow_parallel_tool_calls")
+_BREAKS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What a caller's validator may come to on half a value."""
 
 
 def with_schema(output_cls: type[BaseModel], llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def parse_structured(response: ChatResponse, output_cls: type[Model]) -> Model:
     Return the answer as an instance of `output_cls`.
 
     Raises `MalformedReplyError` if it is none, with its receipt: pydantic's own error is a
-    `ValueError`, which LlamaIndex swallows.
+    `ValueError`, which LlamaIndex swallows, as it does a `TypeError` of a validator.
     """
     text = response.message.content or ""
     try:
@@ -53,7 +55,7 @@ def parse_structured(response: ChatResponse, output_cls: type[Model]) -> Model:
         if isinstance(value, dict):
             value = drop_added_nulls(value, output_cls.model_json_schema())
         return output_cls.model_validate_json(to_json(value))
-    except ValueError as exc:
+    except (ValueError, TypeError) as exc:
         error = _not_one(output_cls, _problem(exc))
         error.receipt = receipt_of(response)
         raise error from exc
@@ -65,7 +67,11 @@ def partial_structured(
     """Return what can be made of a stream so far; of its last response, the whole thing."""
     if receipt_of(response) is not None:
         return parse_structured(response, output_cls)
-    return process_streaming_content_incremental(response, output_cls, before)
+    try:
+        return process_streaming_content_incremental(response, output_cls, before)
+    except _BREAKS:
+        # A stream left here would be paid and not proven; the whole value is judged at its end.
+        return before if before is not None else create_flexible_model(output_cls)()
 
 
 @contextmanager
@@ -111,7 +117,9 @@ def _not_one(output_cls: type[BaseModel], problem: str) -> MalformedReplyError:
     )
 
 
-def _problem(exc: ValueError) -> str:
+def _problem(exc: ValueError | TypeError) -> str:
+    if isinstance(exc, TypeError):
+        return "a validator raised the TypeError that is the cause of this error"
     if not isinstance(exc, ValidationError):
         return "not JSON"
     found = exc.errors(include_input=False, include_url=False)[:5]

@@ -9,7 +9,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
 from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.tools.types import BaseTool
+from llama_index.core.tools.types import BaseTool, ToolMetadata
 from pydantic_core import from_json
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
@@ -21,10 +21,26 @@ _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "requir
 
 
 def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
-    """Return `tool` in wire form; a dict passes as it is."""
+    """
+    Return `tool` in wire form; a dict passes as it is.
+
+    Raises `InvalidRequestError` for what is no tool, and for a name that providers do not take: LlamaIndex
+    sends another one then, does not find its tool by it, and ends in a `KeyError` or tells the model to try again.
+    """
     if isinstance(tool, dict):
         return tool
+    if not isinstance(getattr(tool, "metadata", None), ToolMetadata):
+        raise InvalidRequestError(
+            f"A tool is a {type(tool).__name__}, expected a tool of LlamaIndex or a dict; nothing was sent. A function "
+            "becomes one with FunctionTool.from_defaults(…)."
+        )
     wire: JsonObject = tool.metadata.to_openai_tool(skip_length_check=True)
+    if (sent := wire["function"]["name"]) != tool.metadata.name:
+        raise InvalidRequestError(
+            f"The tool {tool.metadata.name!r} would be called as {sent!r}, by which LlamaIndex does not find it; "
+            "nothing was sent. Give it a name of letters, digits, _ and -; for a generic class as output, make a "
+            "subclass of it, or leave pydantic_program_mode and should_use_structured_outputs at their defaults."
+        )
     if strict:
         wire["function"]["strict"] = True
         wire["function"]["parameters"]["additionalProperties"] = False

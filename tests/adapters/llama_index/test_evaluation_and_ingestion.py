@@ -15,9 +15,10 @@ from llama_index.core.evaluation import (
     FaithfulnessEvaluator,
     RelevancyEvaluator,
 )
-from llama_index.core.extractors import KeywordExtractor, SummaryExtractor, TitleExtractor
+from llama_index.core.extractors import DocumentContextExtractor, KeywordExtractor, SummaryExtractor, TitleExtractor
 from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.storage.docstore import SimpleDocumentStore
 
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account, audited
@@ -64,6 +65,18 @@ def test_ingestion(account: Account, documents: list[Document], llm: OpenGradien
         pipeline.run(documents=documents)
     assert made == len(audit.receipts)
     assert {"document_title", "section_summary", "excerpt_keywords"} <= nodes[0].metadata.keys()
+
+
+def test_document_context_for_each_chunk(account: Account, documents: list[Document]) -> None:
+    """The extractor hints at Anthropic's cache in every call, and would take an error for "no context"."""
+    store = SimpleDocumentStore()
+    store.add_documents(documents)
+    nodes = SentenceSplitter(chunk_size=64, chunk_overlap=0).get_nodes_from_documents(documents)
+    extractor = DocumentContextExtractor(docstore=store, llm=account.llm("anthropic/claude-sonnet-4-6"))
+    with audited(account) as audit:
+        found = extractor.extract(nodes)
+    assert all(item["context"] for item in found)
+    assert len(audit.receipts) == len(nodes)
 
 
 WORKERS = """

@@ -118,6 +118,23 @@ def test_tool_calls_of_other_llms() -> None:
         assert wire(role="assistant", content="", additional_kwargs={"tool_calls": [call]})["tool_calls"] == [CALL]
 
 
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        (ToolCallBlock(tool_name="add", tool_kwargs={}), {"tool_call_id": "add"}),  # Gemini, Ollama
+        ({"function": {"name": "add", "arguments": {}}}, {"tool_call_id": "add"}),  # Ollama, before there were blocks
+        ({"toolUseId": "c1", "name": "add", "input": {}}, {"tool_call_id": "c1"}),  # Bedrock
+        ({"id": "fc_1", "call_id": "c1", "name": "add", "arguments": "{}"}, {"call_id": "c1"}),  # OpenAI's responses
+    ],
+)
+def test_result_names_the_call_of_another_llm(call: Any, result: JsonObject) -> None:
+    """Providers refuse a result that answers no call."""
+    said: dict[str, Any] = {"blocks": [call]} if isinstance(call, ToolCallBlock) else {"content": ""}
+    asked = wire(role="assistant", additional_kwargs={"tool_calls": [call]}, **said)
+    answered = wire(role="tool", content="3", additional_kwargs=result)
+    assert asked["tool_calls"][0]["id"] == answered["tool_call_id"] == next(iter(result.values()))
+
+
 @pytest.mark.parametrize("call", [{}, "add", {"id": "c1", "function": {"arguments": "{}"}}])
 def test_tool_call_of_an_unknown_form(call: Any) -> None:
     """No call of a function named None is made up, sent and paid."""
@@ -200,6 +217,13 @@ def test_who_takes_attachments(receiver: Receiver, role: str, taken: bool) -> No
         return
     with pytest.raises(InvalidRequestError, match=rf"\({role}\) has a part of type image_url, expected text for"):
         wire(receiver, **message)
+
+
+@pytest.mark.parametrize("url", ["data:image/png;base64,", "data:,", "file:///etc/hostname"])
+def test_image_address_with_nothing_behind_it(url: str) -> None:
+    """It would be paid for and reach the model as nothing."""
+    with pytest.raises(InvalidRequestError, match="has a ImageBlock that could not be read"):
+        wire(NEXT, role="user", blocks=[ImageBlock(url=url)])
 
 
 LOOK = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), DRAWING, PAPER])

@@ -9,7 +9,7 @@ import pytest
 from llama_index.core.types import PydanticProgramMode
 
 from og_integrations import TEE_LLM, EnclavePolicy, LocalSigner, SpendPolicy
-from og_integrations.errors import BudgetExceededError, ConfigurationError, EnclaveRejectedError
+from og_integrations.errors import BudgetExceededError, ConfigurationError, EnclaveRejectedError, InvalidRequestError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.networks import BASE_SEPOLIA, OPG
 from og_integrations.protocol.enclave import UnsafeAcceptAnyEnclave
@@ -40,10 +40,18 @@ def test_wrong_options_fail_at_once(options: dict[str, Any], message: str) -> No
 
 def test_dead_additional_kwargs_fail_at_once() -> None:
     """`additional_kwargs` are held to the same rules as a call's options."""
-    from og_integrations.errors import InvalidRequestError
-
     with pytest.raises(InvalidRequestError, match="'seed'"):
         OpenGradientLLM("openai/gpt-5", additional_kwargs={"seed": 1})
+
+
+def test_model_of_a_call_is_pointed_to_a_copy(account: Account) -> None:
+    """OpenAI's LLM takes another model per call; here a copy is one, on the same budget."""
+    llm = account.llm()
+    with pytest.raises(InvalidRequestError, match="model_copy"):
+        llm.complete("hi", model="openai/gpt-5-mini")
+    copied = llm.model_copy(update={"model": "openai/gpt-5-mini"})
+    assert copied.complete("hi").raw["opengradient"]["model"] == "openai/gpt-5-mini"
+    assert llm.spent().authorized == copied.spent().authorized > 0
 
 
 def test_making_one_needs_no_wallet() -> None:

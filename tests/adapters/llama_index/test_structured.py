@@ -1,7 +1,7 @@
 """Pydantic classes as answers: natively by json_schema, or through a function."""
 
 import asyncio
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from llama_index.core.llms import ChatMessage
@@ -9,10 +9,10 @@ from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from og_integrations.devnet import Answer, ModelCall, ModelRequest
-from og_integrations.errors import MalformedReplyError
+from og_integrations.errors import InvalidRequestError, MalformedReplyError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
 from og_integrations.protocol.chat import Usage
@@ -30,6 +30,13 @@ class City(BaseModel):
 
 class Free(BaseModel):
     anything: dict[str, str]
+
+
+Thing = TypeVar("Thing")
+
+
+class Page(BaseModel, Generic[Thing]):
+    content: Thing
 
 
 PROMPT = PromptTemplate('Tell me about "{city}" with 5 people.')
@@ -198,3 +205,63 @@ def test_wrong_answers_to_programs_are_errors(
         WAYS[way](account.llm(pydantic_program_mode=mode), City)
     if "stream" not in way:
         assert caught.value.receipt is not None
+
+
+def test_generic_class_as_output(account: Account) -> None:
+    """Natively it is one like any other; as a tool LlamaIndex would not find it again, so nothing is paid."""
+    made = account.llm().structured_predict(Page[City], PROMPT, city="Oslo")
+    assert isinstance(made, Page)
+    before = len(account.exchanges())
+    for ask in (
+        OpenGradientLLM.structured_predict,
+        lambda *args, **more: list(OpenGradientLLM.stream_structured_predict(*args, **more)),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"'Page\[City\]' would be called as 'Page_City_'"):
+            ask(account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION), Page[City], PROMPT, city="Oslo")
+    assert len(account.exchanges()) == before
+
+
+CAPITALS = {"France": "Paris"}
+
+
+class Country(BaseModel):
+    name: str
+    area: int | None = None
+
+    @field_validator("name")
+    @classmethod
+    def must_have_a_capital(cls, name: str) -> str:
+        """Break on every half of a name."""
+        assert CAPITALS[name]
+        return name
+
+    @field_validator("area")
+    @classmethod
+    def must_be_large(cls, area: Any) -> Any:
+        assert area > 5
+        return area
+
+
+def answer_in_pieces(account: Account, monkeypatch: pytest.MonkeyPatch, *pieces: str) -> None:
+    async def answer(request: ModelRequest) -> Answer:
+        return Answer(pieces=pieces, usage=Usage(1, 1, 2))
+
+    monkeypatch.setattr(account.speaker, "answer", answer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_validator_that_half_a_value_breaks(account: Account, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A stream goes on to its proof: its `KeyError` left it paid and unproven."""
+    answer_in_pieces(account, monkeypatch, '{"name":"Fr', "an", 'ce"}')
+    with audited(account):
+        assert WAYS[way](account.llm(), Country) == Country(name="France")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_type_error_of_a_validator(account: Account, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """LlamaIndex swallows it as it does a `ValueError`."""
+    answer_in_pieces(account, monkeypatch, '{"name":"France",', '"area":null}')
+    with pytest.raises(MalformedReplyError, match="TypeError") as caught:
+        WAYS[way](account.llm(), Country)
+    assert caught.value.receipt is not None
+    assert caught.value.receipt["status"] == "verified"

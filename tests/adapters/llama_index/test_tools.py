@@ -1,6 +1,7 @@
 """Function calling: what is offered, what is demanded, and what comes back."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -197,3 +198,20 @@ def test_tool_choice_that_is_none(choice: Any) -> None:
     """What is not understood is not sent either."""
     with pytest.raises(InvalidRequestError, match="tool_choice is"):
         wire_tool_choice(choice, [wire_tool(ADD, strict=False)])
+
+
+@each_call
+def test_tool_name_that_is_sent_as_another_one(account: Account, llm: OpenGradientLLM, name: str) -> None:
+    """LlamaIndex would not find its tool by the name that the model calls, after it was paid for."""
+    dotted = FunctionTool.from_defaults(add, name="math.add")
+    with pytest.raises(InvalidRequestError, match=r"'math\.add' would be called as 'math_add'"):
+        CALLS[name](llm, [dotted], BOTH)
+    assert account.authorizations() == []
+
+
+@each_call
+@pytest.mark.parametrize("tool", [add, partial(add, 1), add.__name__])
+def test_tool_that_is_none(llm: OpenGradientLLM, name: str, tool: Any) -> None:
+    """It was an `AttributeError` without a word of what is expected."""
+    with pytest.raises(InvalidRequestError, match=r"FunctionTool\.from_defaults"):
+        CALLS[name](llm, [tool], BOTH)
