@@ -53,11 +53,13 @@ class OpenGradientError(Exception):
     `receipt` is the receipt of the failed call as a plain dict where one could be made (its
     `status` is then `"unverified"`), else None. `blames_enclave` says whether this is the doing of the
     enclave that was asked, and not of the request, the wallet or its owner: the next calls then go to
-    another one, if there is any.
+    another one, if there is any. `is_retryable` says whether the call was not charged and may succeed if it is
+    made again; never of a payment that left, a proof that failed, or a paid answer that disobeyed.
     """
 
     receipt: dict[str, Any] | None = None
     blames_enclave: bool = False
+    is_retryable: bool = False
 
 
 class ConfigurationError(OpenGradientError):
@@ -71,9 +73,13 @@ class InvalidRequestError(OpenGradientError):
 class DiscoveryError(OpenGradientError):
     """The registry could not be read, or lists no usable enclave."""
 
+    is_retryable = True
+
 
 class EnclaveRejectedError(DiscoveryError):
     """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
+
+    is_retryable = False
 
 
 class ConnectionFailedError(OpenGradientError):
@@ -84,10 +90,13 @@ class ConnectionFailedError(OpenGradientError):
     """
 
     blames_enclave = True
+    is_retryable = True
 
 
 class CertificateMismatchError(ConnectionFailedError):
     """The peer showed another certificate than the pinned one; the handshake was aborted."""
+
+    is_retryable = False
 
 
 class ConnectionLostError(OpenGradientError):
@@ -98,6 +107,7 @@ class ConnectionLostError(OpenGradientError):
     """
 
     blames_enclave = True
+    is_retryable = True
     timed_out: bool = False
 
 
@@ -206,7 +216,11 @@ class GatewayError(OpenGradientError):
     Errors about the request, and those of the provider behind the gateway, do not `blames_enclave`.
     """
 
-    status: int = 0
+    def __init__(self, message: str = "", *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        if status == 429 or status >= 500:
+            self.is_retryable = True
 
 
 class MalformedReplyError(GatewayError):
@@ -222,6 +236,7 @@ class MalformedReplyError(GatewayError):
 class StreamFailedError(GatewayError):
     """The gateway reported a failure inside a stream; failed streams are not charged."""
 
+    is_retryable = True
     partial_text: str = ""
 
 

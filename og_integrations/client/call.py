@@ -230,9 +230,8 @@ def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
     reason = _reason(progress, body)
     said = f": {reason}" if reason else ""
-    error = GatewayError(f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip())
-    error.status = status
-    return error
+    message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
+    return GatewayError(message, status=status)
 
 
 def _hint(status: int) -> str:

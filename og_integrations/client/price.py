@@ -53,10 +53,9 @@ def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any,
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
     answer = yield from ask_price(engine.route(enclave, path), engine.book)
     if isinstance(answer, ReplyHead):
-        error = GatewayError(
+        raise GatewayError(
             f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "
-            "Nothing was paid. Try again later: calls would fail as well."
+            "Nothing was paid. Try again later: calls would fail as well.",
+            status=answer.status,
         )
-        error.status = answer.status
-        raise error
     return answer

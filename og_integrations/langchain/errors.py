@@ -32,23 +32,23 @@ from langchain_core.exceptions import (
 from og_integrations import errors
 from og_integrations.langchain.outputs import RECEIPT_KEY
 
-_KINDS: dict[type[errors.OpenGradientError], tuple[type[ModelError], bool]] = {
-    errors.OpenGradientError: (ModelError, False),
-    errors.ConfigurationError: (ModelInvalidRequestError, False),
-    errors.InvalidRequestError: (ModelInvalidRequestError, False),
-    errors.DiscoveryError: (ModelConnectionError, True),
-    errors.EnclaveRejectedError: (ModelPermissionDeniedError, False),
-    errors.ConnectionFailedError: (ModelConnectionError, True),
-    errors.CertificateMismatchError: (ModelConnectionError, False),
-    errors.ConnectionLostError: (ModelConnectionError, True),
-    errors.PaymentError: (ModelError, False),
-    errors.ReadTimeoutError: (ModelTimeoutError, False),
-    errors.GatewayError: (ModelAPIError, False),
-    errors.MalformedReplyError: (ModelAPIError, False),
-    errors.StreamFailedError: (ModelAPIError, True),
-    errors.VerificationError: (ModelError, False),
+_KINDS: dict[type[errors.OpenGradientError], type[ModelError]] = {
+    errors.OpenGradientError: ModelError,
+    errors.ConfigurationError: ModelInvalidRequestError,
+    errors.InvalidRequestError: ModelInvalidRequestError,
+    errors.DiscoveryError: ModelConnectionError,
+    errors.EnclaveRejectedError: ModelPermissionDeniedError,
+    errors.ConnectionFailedError: ModelConnectionError,
+    errors.CertificateMismatchError: ModelConnectionError,
+    errors.ConnectionLostError: ModelConnectionError,
+    errors.PaymentError: ModelError,
+    errors.ReadTimeoutError: ModelTimeoutError,
+    errors.GatewayError: ModelAPIError,
+    errors.MalformedReplyError: ModelAPIError,
+    errors.StreamFailedError: ModelAPIError,
+    errors.VerificationError: ModelError,
 }
-"""What LangChain takes an error (and what derives from it) for, and whether it may repeat the call."""
+"""What LangChain takes an error (and what derives from it) for."""
 
 
 class AuthenticationError(errors.GatewayError, ModelAuthenticationError, RuntimeError):
@@ -75,16 +75,20 @@ class PermissionDeniedError(errors.GatewayError, ModelPermissionDeniedError, Run
 class RateLimitError(errors.GatewayError, ModelRateLimitError):
     """The gateway answered 429; it was not charged."""
 
+    is_retryable = True
+
 
 class ServerError(errors.GatewayError, ModelAPIError):
     """The gateway answered 5xx; it was not charged."""
+
+    is_retryable = True
 
 
 class UnknownModelError(errors.GatewayError, ModelNotFoundError, RuntimeError):
     """The gateway does not serve this model, or lacks the endpoint (404)."""
 
 
-def _kind(error: type[errors.OpenGradientError]) -> tuple[type[ModelError], bool]:
+def _kind(error: type[errors.OpenGradientError]) -> type[ModelError]:
     return next(_KINDS[cls] for cls in error.__mro__ if cls in _KINDS)
 
 
@@ -92,10 +96,8 @@ def _doubles() -> dict[str, type[errors.OpenGradientError]]:
     found: dict[str, type[errors.OpenGradientError]] = {}
     for name, error in vars(errors).items():
         if isinstance(error, type) and issubclass(error, errors.OpenGradientError):
-            model_error, is_retryable = _kind(error)
-            members = {"__module__": __name__, "__doc__": error.__doc__, "is_retryable": is_retryable}
-            bases = (error, model_error) if is_retryable else (error, model_error, RuntimeError)
-            found[name] = type(name, bases, members)
+            bases = (error, _kind(error)) if error.is_retryable else (error, _kind(error), RuntimeError)
+            found[name] = type(name, bases, {"__module__": __name__, "__doc__": error.__doc__})
     return found
 
 
@@ -152,7 +154,7 @@ def as_model_error(
     reason = too_long() if _provider_failed(exc) else None
     kind = ContextLengthError if reason else _class_for(exc)
     error = kind(f"{exc} {reason}" if reason else str(exc))
-    error.__dict__.update(exc.__dict__)
+    error.__dict__.update(exc.__dict__, is_retryable=kind.is_retryable)
     if exc.receipt is not None:
         error.__dict__["response"] = FailedResponse(exc.receipt)
     return error

@@ -5,19 +5,7 @@ LlamaIndex's own retries (of workflow steps, of `BatchEvalRunner`, of extractors
 `Exception`: calls that were paid, and answers that were not proven. Where they take a predicate, this is it.
 """
 
-from og_integrations.errors import (
-    CertificateMismatchError,
-    ConnectionFailedError,
-    ConnectionLostError,
-    DiscoveryError,
-    EnclaveRejectedError,
-    GatewayError,
-    MalformedReplyError,
-    StreamFailedError,
-)
-
-_PASSING = (ConnectionFailedError, ConnectionLostError, DiscoveryError, StreamFailedError)
-_LASTING = (CertificateMismatchError, EnclaveRejectedError, MalformedReplyError)
+from og_integrations.errors import OpenGradientError
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -26,8 +14,4 @@ def is_retryable(error: BaseException) -> bool:
 
     False for all errors of others: what was paid before them is not known.
     """
-    if isinstance(error, _LASTING):
-        return False
-    if isinstance(error, GatewayError) and (error.status == 429 or error.status >= 500):
-        return True
-    return isinstance(error, _PASSING)
+    return isinstance(error, OpenGradientError) and error.is_retryable

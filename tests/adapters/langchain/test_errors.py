@@ -56,7 +56,7 @@ def test_double_is_ours_and_langchains(ours: type[errors.OpenGradientError]) -> 
 def test_what_was_paid_or_not_proven_is_never_retryable() -> None:
     for ours in OURS:
         if issubclass(ours, errors.PaymentError | errors.VerificationError | errors.ToolChoiceNotHonoredError):
-            assert not model_errors.DOUBLES[ours.__name__].is_retryable  # type: ignore[attr-defined]
+            assert not model_errors.DOUBLES[ours.__name__].is_retryable
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,7 @@ def test_what_was_paid_or_not_proven_is_never_retryable() -> None:
     ],
 )
 def test_status_of_gateway_has_its_class(status: int, text: str, expected: type, retryable: bool) -> None:
-    original = errors.GatewayError(text)
-    original.status = status
+    original = errors.GatewayError(text, status=status)
     double: Any = as_model_error(original)
     assert (double.status, double.is_retryable) == (status, retryable)
     assert isinstance(double, RuntimeError) is not retryable
@@ -91,8 +90,7 @@ def test_timeout_before_payment_is_langchains_timeout() -> None:
 
 def test_server_failure_of_too_long_prompt_is_overflow() -> None:
     """The gateway hides its provider's reason, so length decides."""
-    original = errors.GatewayError("The gateway answered HTTP 500.")
-    original.status = 500
+    original = errors.GatewayError("The gateway answered HTTP 500.", status=500)
     check = overflow_check("openai/gpt-4o", [HumanMessage("word " * 150_000)])
     double = as_model_error(original, too_long=check)
     assert isinstance(double, ContextOverflowError)

@@ -22,9 +22,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_adapters_repeat_the_same(kind: type[errors.OpenGradientError], status: int) -> None:
     """What LangChain may repeat, LlamaIndex may."""
-    error = kind("x")
-    if isinstance(error, errors.GatewayError):
-        error.status = status
+    error = kind("x", status=status) if kind is errors.GatewayError else kind("x")
     assert is_retryable(error) == getattr(as_model_error(error), "is_retryable", None)
 
 
