@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -217,13 +218,27 @@ def test_key_in_a_nodes_url_does_not_show(node: str, kind: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://[SECRET", "ftp://host/SECRET", "SECRET", "https://SECRET@/x"])
 def test_key_in_a_broken_url_does_not_show(url: str) -> None:
-    with (
-        Client(private_key=KEY, network="base", registry_rpc_url=url) as client,
-        pytest.raises(OpenGradientError, match="is no address of a server") as caught,
-    ):
-        client.chat(MODEL, user("hi"))
-    assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"
-    assert "://" not in str(caught.value).partition(" is no address")[0] or url.startswith("ftp://")
+    for name in ("rpc_url", "registry_rpc_url", "gateway_url"):
+        with pytest.raises(ConfigurationError, match=f"^{name} is no address of a server") as caught:
+            Client(private_key=KEY, network="base", **{name: url})  # type: ignore[arg-type]
+        assert "SECRET" not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+@pytest.mark.parametrize("name", ["OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_GATEWAY_URL"])
+def test_malformed_url_in_the_environment_is_named_by_its_variable(name: str) -> None:
+    """A call's own error could not tell which of the three it was."""
+    with pytest.raises(ConfigurationError, match=f"^{name} is no address of a server, expected http") as caught:
+        resolve_settings(environment={name: "node.example/SECRET"})
+    assert "SECRET" not in str(caught.value)
+    argument: dict[str, Any] = {name.removeprefix("OG_").lower(): "http://mine"}
+    assert "http://mine" in str(resolve_settings(environment={name: "node.example"}, **argument))
+
+
+def test_malformed_url_of_a_network_value_is_named() -> None:
+    """What the environment says about other networks is not looked at."""
+    with pytest.raises(ConfigurationError, match=r"^network\.rpc_url is no address of a server"):
+        resolve_settings(network=replace(BASE, rpc_url="node"), environment={})
+    assert resolve_settings(network=BASE, environment={"OG_RPC_URL": "node"}).network == BASE
 
 
 def test_node_that_is_away_is_said_once() -> None:
