@@ -56,6 +56,23 @@ def test_flag_with_bad_value_is_named(
     assert network.stats().requests == before
 
 
+ABBREVIATED = [
+    "verify --trust f",
+    "approve --all 1",
+    "ask hi --str",
+    "doctor --js",
+    "settlement --rpc f",
+    "devnet --gen x",
+]
+
+
+@pytest.mark.parametrize("line", ABBREVIATED)
+def test_abbreviated_flag_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--trust` would be `--trust-file-key` until there is another flag that begins so."""
+    assert refused(*line.split()) == 2
+    assert "unrecognized arguments: --" in capsys.readouterr().err
+
+
 def test_settlement_of_no_receipt_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """One of many in a loop."""
     file = tmp_path / "other.json"
