@@ -170,7 +170,9 @@ def _add_ask(commands: "_Commands") -> None:
         "individual (prompt and answer in clear)",
     )
     command.add_argument("--stream", action="store_true", help="show the text as it comes, before it is proven")
-    command.add_argument("--save", metavar="FOLDER", help="keep the receipt with its exchange there, for verify")
+    command.add_argument(
+        "--save", type=values.folder, metavar="FOLDER", help="keep the receipt with its exchange there, for verify"
+    )
 
 
 def _add_verify(commands: "_Commands") -> None:

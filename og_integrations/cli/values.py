@@ -56,6 +56,13 @@ def model(text: str) -> str:
     return text
 
 
+def folder(text: str) -> str:
+    """Return a folder's name. `Path` takes none for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no folder; the current one is .")
+    return text
+
+
 def url(text: str) -> str:
     """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
     from og_integrations.client.settings import check_server

@@ -29,6 +29,7 @@ def refused(*command: str) -> int:
         (["approve", "--amount", "0.5"], "--amount is 0.5 OPG, expected at least --allowance, 1 OPG"),
         (["approve", "--timeout", "0"], "--timeout: '0' is no time to wait"),
         (["ask", "hi", "--model", ""], "--model: '' is no model"),
+        (["ask", "hi", "--save", ""], "--save: '' is no folder; the current one is ."),
         (["ask", "hi", "--settlement-mode", "x"], "Unknown settlement mode 'x'"),
         (["doctor", "--model", " "], "--model: ' ' is no model"),
         (["devnet", "--port", "0" * 6 + "65536"], "is no port"),
