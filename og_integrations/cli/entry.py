@@ -180,7 +180,7 @@ def _add_verify(commands: "_Commands") -> None:
         "verify",
         help="check saved receipts or exchanges",
         description="Check saved receipts or exchanges, offline except for --registry. Exit code: 0 all verified, "
-        "1 one failed, 2 one could not be read.",
+        "1 one failed, 2 one could not be read, or the registry not be asked.",
         epilog="Without one of --tee-id, --registry and --trust-file-key nobody vouches for the enclave, and the "
         "check enclave-trusted fails.",
     )
