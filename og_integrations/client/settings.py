@@ -130,6 +130,13 @@ def check_seconds(name: str, value: float) -> float:
     return value
 
 
+def check_count(name: str, value: int) -> int:
+    """Return `value` if it can be counted to. Raises `ConfigurationError`."""
+    if type(value) is not int or value < 0:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, 0 or more.")
+    return value
+
+
 def check_server(name: str, url: Any) -> str:
     """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
     if not isinstance(url, str) or not is_server(url):

@@ -13,7 +13,13 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.client.settings import keyless_settings, resolve_settings
 from og_integrations.devnet import Devnet
-from og_integrations.errors import ConfigurationError, DiscoveryError, InvalidRequestError, OpenGradientError
+from og_integrations.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    EnclaveRejectedError,
+    InvalidRequestError,
+    OpenGradientError,
+)
 from og_integrations.networks import BASE
 from tests.client.asking import MODEL, user
 
@@ -60,11 +66,24 @@ def test_network_value_is_complete_by_itself() -> None:
         ({"verification": "off"}, "cannot be turned off"),
         ({"spend_policy": {"total": 0.1}}, "an amount of OPG is a Decimal, int or text, not float"),
         ({"spend_policy": {"totl": "1"}}, "totl: Extra inputs are not permitted"),
+        ({"enclave_policy": 5}, "enclave_policy is a int, expected an EnclavePolicy"),
+        ({"enclave_policy": {"tee_ids": []}}, "enclave_policy is not valid; expected lists of texts"),
+        ({"enclave_policy": {"allowed_tee_ids": [5]}}, "enclave_policy is not valid"),
+        ({"max_retries": -1}, "max_retries is -1, expected a whole number"),
+        ({"max_retries": "2"}, "max_retries is '2', expected a whole number"),
+        ({"default_headers": "X-A: b"}, "default_headers is a str, expected names and values"),
     ],
 )
 def test_wrong_setting_is_named(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         Client(**options)
+
+
+def test_enclave_policy_as_dict_is_one(make_client: Callable[..., Client]) -> None:
+    """As a `spend_policy` may be, and as models take it."""
+    client = make_client(enclave_policy={"allowed_tee_ids": ["0x" + "00" * 32]})
+    with pytest.raises(EnclaveRejectedError):
+        client.chat(MODEL, user("hi"))
 
 
 def test_missing_key_says_how_to_set_it() -> None:
