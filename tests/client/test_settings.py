@@ -66,6 +66,7 @@ def test_network_value_is_complete_by_itself() -> None:
         ({"verification": "off"}, "cannot be turned off"),
         ({"spend_policy": {"total": 0.1}}, "an amount of OPG is a Decimal, int or text, not float"),
         ({"spend_policy": {"totl": "1"}}, "totl: Extra inputs are not permitted"),
+        ({"spend_policy": "5"}, "spend_policy is a str, expected a SpendPolicy or its fields as a dict"),
         ({"enclave_policy": 5}, "enclave_policy is a int, expected an EnclavePolicy"),
         ({"enclave_policy": {"tee_ids": []}}, "enclave_policy is not valid; expected lists of texts"),
         ({"enclave_policy": {"allowed_tee_ids": [5]}}, "enclave_policy is not valid"),
@@ -140,6 +141,7 @@ def test_spend_total_holds_across_sessions(net: Devnet, make_client: Callable[..
     ("messages", "options", "says"),
     [
         ([], {}, "messages is empty"),
+        ("hello", {}, "messages is a str, expected a list"),
         ([{"role": "developer", "content": "x"}], {}, "Send it as system"),
         ([{"role": "user", "content": None}], {}, "has no content"),
         (user("hi"), {"temperature": 3}, "expected a number from 0 to 2"),
