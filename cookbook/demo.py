@@ -165,8 +165,9 @@ class Findings:
             for check in report["checks"]:
                 by_result[check["result"]].append(check["id"])
             mark = "[green]✓[/]" if report["status"] == "verified" else "[red]✗[/]"
-            skipped = f", not judged: {', '.join(by_result['skip'])}" if by_result["skip"] else ""
-            console.print(f"{mark} {report['file']} {report['status']}: {len(by_result['pass'])} passed{skipped}")
+            skipped = f", skipped: {', '.join(by_result['skip'])}" if by_result["skip"] else ""
+            name = Path(report["file"]).name
+            console.print(f"{mark} {name} {report['status']}: {len(by_result['pass'])} passed{skipped}")
             self.problems += [f"{report['file']}: {name} failed" for name in by_result["fail"]]
         if done.returncode != 0 and not self.problems:
             self.problems.append(f"verify ended with exit code {done.returncode}")

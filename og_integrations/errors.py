@@ -71,7 +71,13 @@ class InvalidRequestError(OpenGradientError):
 
 
 class DiscoveryError(OpenGradientError):
-    """The registry could not be read, or lists no usable enclave."""
+    """
+    The registry could not be read, or lists no usable enclave.
+
+    `answered` is False if no node answered at all: asked again, it may.
+    """
+
+    answered: bool = True
 
     is_retryable = True
 

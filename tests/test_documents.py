@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from og_integrations import errors
+from og_integrations import SpendPolicy, errors
+from og_integrations.client import ClientOptions
+from og_integrations.client.settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +29,7 @@ DOCUMENTS = [
 ]
 COOKBOOK = sorted((ROOT / "cookbook").glob("*.py"))
 TIMEOUT = 50
+PLACES = ("OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_REGISTRY_ADDRESS", "OG_GATEWAY_URL")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / target) if target else page
         assert file.is_file(), f"{target} is not there"
         assert not heading or heading in headings_of(file), f"{target}#{heading} is not there"
+
+
+def test_every_option_is_named() -> None:
+    """What a client, a policy and the environment take is in the README or in `docs/`."""
+    pages = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "docs" / "spending.md"))
+    options = {*ClientOptions.__annotations__} - {"x402_settlement_mode"}
+    named = set(re.findall(r"(?:`|\")(\w+)(?:`|=|\")", pages))
+    assert {*options, *SpendPolicy.model_fields, "http_client", *PLACES, *PRIVATE_KEY_VARIABLES} - named == set()
 
 
 def test_every_error_is_explained() -> None:

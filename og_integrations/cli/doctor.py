@@ -13,11 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from og_integrations import __version__
 from og_integrations.cli.gateway_checks import GatewayChecks
 from og_integrations.cli.terminal import check_marks, one_line
-from og_integrations.cli.values import NO_SERVER, is_server
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
 from og_integrations.client.fetching import Reader
-from og_integrations.client.settings import Settings
 from og_integrations.client.transport import server_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
@@ -52,10 +50,6 @@ def _checks(reader: Reader, model: str) -> Iterator[Check]:
         yield Check("settings", "fail", str(exc))
         return
     settings, network = engine.settings, engine.settings.network
-    wrong = [name for name, url in _servers(settings).items() if url and not is_server(url)]
-    if wrong:
-        yield Check("settings", "fail", f"{' and '.join(wrong)}: {NO_SERVER}")
-        return
     where = (
         f"gateway {server_of(settings.gateway_url)}"
         if settings.gateway_url
@@ -69,15 +63,6 @@ def _checks(reader: Reader, model: str) -> Iterator[Check]:
     gateway = GatewayChecks(reader, engine, model)
     yield from gateway.checks()
     yield from WalletChecks(reader, settings, gateway.offer).checks()
-
-
-def _servers(settings: Settings) -> dict[str, str | None]:
-    """Return the servers to be asked, by the variables that name them: errors of calls know the address only."""
-    return {
-        "OG_RPC_URL": settings.network.rpc_url,
-        "OG_REGISTRY_RPC_URL": settings.network.registry_rpc_url,
-        "OG_GATEWAY_URL": settings.gateway_url,
-    }
 
 
 def _known_model(model: str) -> Check:

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from og_integrations import __version__
 from og_integrations.cli import values
@@ -18,7 +18,7 @@ from og_integrations.errors import ConfigurationError, OpenGradientError
 
 if TYPE_CHECKING:
     # What `add_subparsers` returns has no public name, and is generic for type checkers only.
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
+    _Commands = argparse._SubParsersAction["_Parser"]  # noqa: SLF001
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-6"
@@ -83,8 +83,15 @@ def _run(arguments: argparse.Namespace) -> int:
             return run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Takes flags as they are written: an abbreviation may mean another one tomorrow. Commands are parsers, too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="og-integrations",
         description="Verifiable, paid LLM calls in attested enclaves: try them, make them, check their receipts.",
         epilog="Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, settings or input), "
@@ -163,7 +170,9 @@ def _add_ask(commands: "_Commands") -> None:
         "individual (prompt and answer in clear)",
     )
     command.add_argument("--stream", action="store_true", help="show the text as it comes, before it is proven")
-    command.add_argument("--save", metavar="FOLDER", help="keep the receipt with its exchange there, for verify")
+    command.add_argument(
+        "--save", type=values.folder, metavar="FOLDER", help="keep the receipt with its exchange there, for verify"
+    )
 
 
 def _add_verify(commands: "_Commands") -> None:
@@ -171,7 +180,7 @@ def _add_verify(commands: "_Commands") -> None:
         "verify",
         help="check saved receipts or exchanges",
         description="Check saved receipts or exchanges, offline except for --registry. Exit code: 0 all verified, "
-        "1 one failed, 2 one could not be read.",
+        "1 one failed, 2 one could not be read, or the registry not be asked.",
         epilog="Without one of --tee-id, --registry and --trust-file-key nobody vouches for the enclave, and the "
         "check enclave-trusted fails.",
     )

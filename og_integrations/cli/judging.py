@@ -32,15 +32,16 @@ from og_integrations.protocol.sse import SSEDecoder
 from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt
 
+TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`step` is the first check that failed, None if none did."""
+    """`step` is the first check that failed, None if none did; of "undecided" the one that could not be made."""
 
-    status: Literal["verified", "failed"]
+    status: Literal["verified", "failed", "undecided"]
     step: str | None
     checks: tuple[Check, ...]
 
@@ -65,6 +66,8 @@ def judge(saved: SavedExchange, trust: TrustSource) -> Verdict:
         checks.append(coverage_check(verified, saved.receipt, vouch, checks))
     step = next((check.id for check in checks if check.result == "fail"), None)
     passed = {check.id for check in checks if check.result == "pass"}
+    if step is None and not vouch.asked:
+        return Verdict("undecided", TRUSTED, tuple(checks))
     status: Literal["verified", "failed"] = "verified" if step is None and passed >= REQUIRED else "failed"
     return Verdict(status, step, tuple(checks))
 
@@ -103,10 +106,15 @@ def _proof_checks(
         checks = exc.checks
     except (InvalidRequestError, MalformedReplyError) as exc:
         return None, _failed_at("request-hash", f"the request cannot be hashed: {exc}")
-    return verified, [
-        replace(check, detail=vouch.detail) if check.id == "enclave-trusted" and check.result != "skip" else check
-        for check in checks
-    ]
+    return verified, [_vouched(check, vouch) for check in checks]
+
+
+def _vouched(check: Check, vouch: Vouch) -> Check:
+    if check.id == TRUSTED and check.result != "skip":
+        return replace(check, detail=vouch.detail, result=check.result if vouch.asked else "skip")
+    if not vouch.asked and check.detail == f"not reached: {TRUSTED} failed":
+        return replace(check, detail=f"not reached: {TRUSTED} could not be judged")
+    return check
 
 
 def _failed_at(step: str, detail: str) -> list[Check]:

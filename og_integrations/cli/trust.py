@@ -19,11 +19,16 @@ _TEE_ID = re.compile(r"0x[0-9a-f]{64}")
 
 
 class Vouch(NamedTuple):
-    """Whether an enclave is believed, and why (not); `enclave` is its entry in the registry, if that was asked."""
+    """
+    Whether an enclave is believed, and why (not); `enclave` is its entry in the registry, if that was asked.
+
+    `asked` is False if who was to say could not be asked: then nothing is known, which is no no.
+    """
 
     trust: Trust | None
     detail: str
     enclave: Enclave | None = None
+    asked: bool = True
 
 
 TrustSource = Callable[[str], Vouch]
@@ -72,7 +77,7 @@ def trust_registry(reader: "RegistryReader") -> TrustSource:
             EnclavePolicy(allowed_tee_ids=[tee_id]).check(enclave)
             active = "active now" if reader.is_active(tee_id) else "not active any more"
         except DiscoveryError as exc:
-            return Vouch(None, str(exc))
+            return Vouch(None, str(exc), asked=exc.answered)
         return Vouch("registry", f"the TEERegistry lists this enclave ({active})", enclave)
 
     def vouch(tee_id: str) -> Vouch:

@@ -3,12 +3,8 @@ What the values of flags may be. argparse puts the flag in front of the message 
 """
 
 import argparse
-import re
-from urllib.parse import urlsplit
 
 from og_integrations.errors import ConfigurationError
-
-NO_SERVER = "no address of a server; expected http(s)://host[:port]"
 
 
 def whole(text: str) -> int:
@@ -60,17 +56,18 @@ def model(text: str) -> str:
     return text
 
 
-def url(text: str) -> str:
-    """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
-    if not is_server(text):
-        raise argparse.ArgumentTypeError(f"this is {NO_SERVER}")
+def folder(text: str) -> str:
+    """Return a folder's name. `Path` takes none for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no folder; the current one is .")
     return text
 
 
-def is_server(text: str) -> bool:
-    """Whether `text` is an address that can be asked."""
+def url(text: str) -> str:
+    """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
+    from og_integrations.client.settings import check_server
+
     try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", text)
-    except ValueError:
-        return False
+        return check_server("this", text)
+    except ConfigurationError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc

@@ -13,7 +13,7 @@ from og_integrations.cli.trust import TrustSource, trust_file_key, trust_ids, tr
 from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 
-EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2}
+EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -207,6 +207,8 @@ class Progress:
 
 def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a user's `default_headers`. Raises `ConfigurationError` for one that is ours or cannot be sent."""
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ConfigurationError(f"default_headers is a {type(headers).__name__}, expected names and values.")
     checked: dict[Any, Any] = dict(headers or {})
     for name, value in checked.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:

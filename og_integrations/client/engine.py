@@ -18,7 +18,7 @@ from og_integrations.client.directory import Directory, host_of
 from og_integrations.client.reconciling import OverdueAsker
 from og_integrations.client.recording import collect_verified, wants_exchange
 from og_integrations.client.replays import Signatures
-from og_integrations.client.settings import check_seconds, resolve_settings
+from og_integrations.client.settings import check_count, check_seconds, resolve_settings
 from og_integrations.client.shared_books import OwnBook
 from og_integrations.errors import (
     ConfigurationError,
@@ -60,7 +60,7 @@ class Engine:
         self,
         *,
         spend_policy: "SpendPolicy | dict[str, Any] | None" = None,
-        enclave_policy: EnclavePolicy | None = None,
+        enclave_policy: EnclavePolicy | dict[str, Any] | None = None,
         settlement_mode: "SettlementMode | Enum | str | None" = None,
         x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
         verification: str = "end",
@@ -75,12 +75,12 @@ class Engine:
         self.settlement_mode = chosen_mode(settlement_mode, x402_settlement_mode)
         self.buffered = check_verification(verification) == "buffer"
         self.timeout = DEFAULT_TIMEOUT if timeout is None else check_seconds("timeout", timeout)
-        self.max_retries = max_retries
+        self.max_retries = check_count("max_retries", max_retries)
         self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
         self._own = OwnBook(self.settings, policy)
-        self.directory = Directory(self.settings, enclave_policy or EnclavePolicy(), spread=spread, hosts=policy.hosts)
+        self.directory = Directory(self.settings, EnclavePolicy.of(enclave_policy), spread=spread, hosts=policy.hosts)
         self._signatures = Signatures()
 
     @property

@@ -10,9 +10,8 @@ from typing import Self, TypeVar
 
 from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections
 from og_integrations.client.driving import adrive, drive
-from og_integrations.client.rpc import Fetch, Fetching
+from og_integrations.client.rpc import Fetch, Fetching, unanswered
 from og_integrations.client.transport import Outgoing, lost, server_of, translated_errors
-from og_integrations.errors import DiscoveryError
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -77,7 +76,7 @@ def _check_pace(effect: Fetch, until: float) -> None:
 
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
     if status != 200 or len(body) > MAX_BODY_BYTES:
-        raise DiscoveryError(
+        raise unanswered(
             f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
             "Nothing was sent to an enclave."
         )

@@ -33,7 +33,7 @@ class ClientOptions(TypedDict, total=False):
     `private_key` or `signer`: the wallet. `network`: `"base"`, `"base-sepolia"`, `"devnet"` or a
     `Network`; `rpc_url`, `registry_rpc_url`, `registry_address` override parts of a named one.
     `gateway_url`: one gateway without registry, for development; its answers are not attested.
-    `spend_policy`: limits (a `SpendPolicy` or its fields as dict). `enclave_policy`: whom to accept.
+    `spend_policy`: limits (a `SpendPolicy` or its fields as dict). `enclave_policy`: whom to accept (the same).
     `settlement_mode` (also `x402_settlement_mode`): what is published about calls.
     `verification`: `"end"` (text of a stream is shown before its proof, tool calls are not) or
     `"buffer"` (nothing is). `timeout`: seconds for each wait. `max_retries`: how many other enclaves
@@ -52,7 +52,7 @@ class ClientOptions(TypedDict, total=False):
     registry_address: str | None
     gateway_url: str | None
     spend_policy: SpendPolicy | dict[str, Any] | None
-    enclave_policy: EnclavePolicy | None
+    enclave_policy: EnclavePolicy | dict[str, Any] | None
     settlement_mode: SettlementMode | Enum | str | None
     x402_settlement_mode: SettlementMode | Enum | str | None
     verification: str

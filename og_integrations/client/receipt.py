@@ -106,7 +106,7 @@ class Receipt:
 
     def _find(self, rpc_url: str | None) -> Fetching[Settlement]:
         authorization = self.authorization
-        return find_settlement(authorization, rpc_url or rpc_url_setting() or default_node(authorization.chain_id))
+        return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
     @property
     def _payment(self) -> dict[str, Any]:

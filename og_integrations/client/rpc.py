@@ -71,6 +71,13 @@ def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
         return parse_json_object((yield Fetch(url, body)), f"The answer of {server_of(url)}")
     except ConnectionFailedError as exc:
         # It says itself that nothing was sent.
-        raise DiscoveryError(f"{exc} Check the address and try again.") from exc
+        raise unanswered(f"{exc} Check the address and try again.") from exc
     except (ConnectionLostError, MalformedReplyError) as exc:
-        raise DiscoveryError(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc
+        raise unanswered(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc
+
+
+def unanswered(message: str) -> DiscoveryError:
+    """Return the error of a node that could not be asked."""
+    error = DiscoveryError(message)
+    error.answered = False
+    return error

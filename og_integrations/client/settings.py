@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.client.transport import NO_SERVER, is_server
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 
@@ -82,7 +83,7 @@ def resolve_settings(
     """
     Return the settings from arguments and environment.
 
-    Raises `ConfigurationError` for an unknown network, a malformed key or keystore, or two wallets.
+    Raises `ConfigurationError` for an unknown network, a malformed URL, key or keystore, or two wallets.
     """
     env = os.environ if environment is None else environment
     if private_key is not None and signer is not None:
@@ -96,11 +97,12 @@ def resolve_settings(
     return Settings(
         network=_network(
             network or env.get("OG_NETWORK") or "base",
-            rpc_url=rpc_url or env.get("OG_RPC_URL"),
-            registry_rpc_url=registry_rpc_url or env.get("OG_REGISTRY_RPC_URL"),
-            registry_address=registry_address or env.get("OG_REGISTRY_ADDRESS"),
+            env,
+            registry_address or env.get("OG_REGISTRY_ADDRESS"),
+            rpc_url=rpc_url,
+            registry_rpc_url=registry_rpc_url,
         ),
-        gateway_url=gateway_url or env.get("OG_GATEWAY_URL") or None,
+        gateway_url=_server("gateway_url", gateway_url, env),
         signer=signer,
     )
 
@@ -109,7 +111,7 @@ def keyless_settings(**options: Any) -> Settings:
     """
     Return the settings from `options` and the environment without a wallet: who only reads needs none.
 
-    Raises `ConfigurationError` for an unknown network.
+    Raises `ConfigurationError` for an unknown network or a malformed URL.
     """
     # LangChain asks with every call, for its caches and traces.
     places = tuple((name, value) for name in _PLACE_VARIABLES if (value := os.environ.get(name)) is not None)
@@ -128,9 +130,27 @@ def check_seconds(name: str, value: float) -> float:
     return value
 
 
-def rpc_url_setting() -> str | None:
-    """Return `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names."""
-    return os.environ.get("OG_RPC_URL") or None
+def check_count(name: str, value: int) -> int:
+    """Return `value` if it can be counted to. Raises `ConfigurationError`."""
+    if type(value) is not int or value < 0:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, 0 or more.")
+    return value
+
+
+def check_server(name: str, url: Any) -> str:
+    """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
+    if not isinstance(url, str) or not is_server(url):
+        raise ConfigurationError(f"{name} is {NO_SERVER}.")
+    return url
+
+
+def rpc_url_setting(rpc_url: str | None) -> str | None:
+    """
+    Return `rpc_url`, or `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names.
+
+    Raises `ConfigurationError` for a malformed URL.
+    """
+    return _server("rpc_url", rpc_url, os.environ)
 
 
 def _origin(url: str) -> str:
@@ -151,13 +171,22 @@ def _signer(env: Mapping[str, str]) -> Signer | None:
     return LocalSigner(key) if key else None
 
 
-def _network(value: str | Network, **overrides: str | None) -> Network:
+def _server(name: str, argument: str | None, env: Mapping[str, str]) -> str | None:
+    variable = f"OG_{name.upper()}"
+    url = argument or env.get(variable)
+    return check_server(name if argument else variable, url) if url else None
+
+
+def _network(value: str | Network, env: Mapping[str, str], registry: str | None, **nodes: str | None) -> Network:
     if isinstance(value, Network):
         # A value is complete by itself; the environment speaks about networks by name only.
+        for name in nodes:
+            check_server(f"network.{name}", getattr(value, name))
         return value
     if value not in NETWORKS:
         raise ConfigurationError(
             f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
         )
-    given: dict[str, Any] = {name: text for name, text in overrides.items() if text}
-    return replace(NETWORKS[value], **given)
+    given: dict[str, Any] = {name: _server(name, url, env) for name, url in nodes.items()}
+    given["registry_address"] = registry
+    return replace(NETWORKS[value], **{name: text for name, text in given.items() if text})

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import og_integrations
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
@@ -28,6 +28,7 @@ KEEP_IDLE = 5.0
 _USER_AGENT = f"og-integrations/{og_integrations.__version__}"
 _PATH = "/%:@!$&'()*+,;=-._~?"
 """What a path and a query may hold as it is (RFC 3986)."""
+NO_SERVER = "no address of a server, expected http(s)://host[:port]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,18 +183,30 @@ def _target(url: str) -> "tuple[httpcore.URL, str]":
     import httpcore
 
     try:
-        # `urlsplit` drops line breaks without a word.
-        parts = urlsplit(url if url.isprintable() else "")
-        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-        if parts.scheme not in ("http", "https") or not host:
-            raise ValueError(url)
+        parts, host, port = _parts(url)
     except ValueError as exc:
-        raise ConnectionFailedError(
-            f"{server_of(url)} is no address of a server, expected http(s)://host[:port]. Nothing was sent."
-        ) from exc
+        raise ConnectionFailedError(f"{server_of(url)} is {NO_SERVER}. Nothing was sent.") from exc
     target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
     shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), shown
+
+
+def _parts(url: str) -> tuple[SplitResult, str, int | None]:
+    """Return `url` in parts, its host in ASCII, and its port. Raises `ValueError` if it leads nowhere."""
+    # `urlsplit` drops line breaks without a word.
+    parts = urlsplit(url if url.isprintable() and " " not in url else "")
+    host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(url)
+    return parts, host, port
+
+
+def is_server(url: str) -> bool:
+    """Whether `url` is an address that can be asked."""
+    try:
+        return bool(_parts(url))
+    except ValueError:
+        return False
 
 
 def server_of(url: str) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client
     from og_integrations.protocol.account import BudgetStore
 
+_SETTINGS = ("private_key", "signer", "network", "rpc_url", "registry_rpc_url", "registry_address", "gateway_url")
+
 
 @dataclass(frozen=True, slots=True)
 class Clients:
@@ -69,8 +71,7 @@ class Engines:
         from og_integrations.protocol.account import MemoryStore
         from og_integrations.protocol.spend_policy import SpendPolicy
 
-        wallet = {name: options[name] for name in ("private_key", "signer", "network")}
-        signer = resolve_settings(**wallet).signer
+        signer = resolve_settings(**{name: options[name] for name in _SETTINGS}).signer
         policy = SpendPolicy.of(options["spend_policy"])
         if signer is not None and policy.store is None:
             # Re-entrant as the locks of `client.shared_books`, and for their reason.

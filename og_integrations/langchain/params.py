@@ -145,7 +145,7 @@ class ModelParams(Serializable):
     def _check_enclave_policy(cls, value: Any) -> Any:
         from og_integrations.protocol.enclave import EnclavePolicy
 
-        return EnclavePolicy(**value) if isinstance(value, Mapping) else value
+        return None if value is None else EnclavePolicy.of(value)
 
     @property
     def model(self) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, SkipValidation
 
-from og_integrations.errors import ConfigurationError
 from og_integrations.networks import Network
 from og_integrations.protocol.budget import SpendPolicy
 from og_integrations.protocol.chat import JsonObject
@@ -36,11 +35,7 @@ def _write_spend_policy(policy: SpendPolicy | None) -> JsonObject | None:
 
 
 def _read_enclave_policy(value: Any) -> EnclavePolicy | None:
-    if value is None or isinstance(value, EnclavePolicy):
-        return value
-    if isinstance(value, Mapping) and value.keys() <= {"allowed_pcr_hashes", "allowed_tee_ids"}:
-        return EnclavePolicy(**value)
-    raise ConfigurationError(f"enclave_policy is a {type(value).__name__}, expected an EnclavePolicy.")
+    return None if value is None else EnclavePolicy.of(value)
 
 
 def _write_enclave_policy(policy: EnclavePolicy | None) -> JsonObject | None:

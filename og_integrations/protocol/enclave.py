@@ -8,11 +8,12 @@ operator and are not attested by anything.
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import Any
 
-from og_integrations.errors import EnclaveRejectedError
+from og_integrations.errors import ConfigurationError, EnclaveRejectedError
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.quoting import shown
 
@@ -117,6 +118,20 @@ class EnclavePolicy:
             object.__setattr__(self, "_pcr_hashes", frozenset(map(normalize_hash, self.allowed_pcr_hashes)))
         if self.allowed_tee_ids is not None:
             object.__setattr__(self, "_tee_ids", frozenset(map(normalize_hash, self.allowed_tee_ids)))
+
+    @classmethod
+    def of(cls, value: "EnclavePolicy | Mapping[str, Any] | None") -> "EnclavePolicy":
+        """Return `value`, or its fields, as a policy. Raises `ConfigurationError`."""
+        if isinstance(value, EnclavePolicy):
+            return value
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigurationError(f"enclave_policy is a {type(value).__name__}, expected an EnclavePolicy.")
+        try:
+            return cls(**(value or {}))
+        except (AttributeError, TypeError) as exc:
+            raise ConfigurationError(
+                "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids."
+            ) from exc
 
     def check(self, enclave: Enclave) -> None:
         """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""

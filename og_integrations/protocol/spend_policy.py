@@ -4,7 +4,7 @@ What may be spent: the rules of the wallet's owner, as one frozen value.
 They are asked *before* the signer is touched, about exactly the fields that are then signed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -144,7 +144,11 @@ class SpendPolicy(BaseModel):
         if isinstance(value, SpendPolicy):
             return value
         try:
-            return cls.model_validate({} if value is None else value)
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigurationError(
+                    f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
+                )
+            return cls.model_validate(value or {})
         except ValidationError as exc:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
             raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc

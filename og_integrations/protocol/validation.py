@@ -23,8 +23,8 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     """
     for name in ("messages", "tools"):
         given = getattr(request, name)
-        # What can be read only once would be empty when it is sent.
-        if not isinstance(given, Sequence | None):
+        # What can be read only once would be empty when it is sent; a text would be taken for a list of letters.
+        if isinstance(given, str) or not isinstance(given, Sequence | None):
             raise InvalidRequestError(f"{name} is a {type(given).__name__}, expected a list.")
     if not request.messages:
         raise InvalidRequestError("messages is empty, expected at least one message.")

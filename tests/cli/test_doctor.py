@@ -158,10 +158,10 @@ def test_malformed_key_is_said_without_showing_it(net: Devnet, checks: Any, monk
 def test_unreadable_address_is_named_by_its_variable(
     name: str, net: Devnet, checks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its value, which may hold a key; a call's own error cannot tell which of them it was."""
+    """Without its value, which may hold a key."""
     monkeypatch.setenv(name, "node.example/secret")
     found = checks(failed={"settings"})
-    assert found["settings"]["detail"].startswith(f"{name}: no address of a server")
+    assert found["settings"]["detail"].startswith(f"{name} is no address of a server")
     assert "secret" not in json.dumps(found)
 
 

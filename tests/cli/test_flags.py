@@ -29,6 +29,7 @@ def refused(*command: str) -> int:
         (["approve", "--amount", "0.5"], "--amount is 0.5 OPG, expected at least --allowance, 1 OPG"),
         (["approve", "--timeout", "0"], "--timeout: '0' is no time to wait"),
         (["ask", "hi", "--model", ""], "--model: '' is no model"),
+        (["ask", "hi", "--save", ""], "--save: '' is no folder; the current one is ."),
         (["ask", "hi", "--settlement-mode", "x"], "Unknown settlement mode 'x'"),
         (["doctor", "--model", " "], "--model: ' ' is no model"),
         (["devnet", "--port", "0" * 6 + "65536"], "is no port"),
@@ -54,6 +55,23 @@ def test_flag_with_bad_value_is_named(
     assert says in err
     assert not [word for word in NOT_TYPED if word in err]
     assert network.stats().requests == before
+
+
+ABBREVIATED = [
+    "verify --trust f",
+    "approve --all 1",
+    "ask hi --str",
+    "doctor --js",
+    "settlement --rpc f",
+    "devnet --gen x",
+]
+
+
+@pytest.mark.parametrize("line", ABBREVIATED)
+def test_abbreviated_flag_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--trust` would be `--trust-file-key` until there is another flag that begins so."""
+    assert refused(*line.split()) == 2
+    assert "unrecognized arguments: --" in capsys.readouterr().err
 
 
 def test_settlement_of_no_receipt_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.cli.trust import trust_registry
+from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.enclave import KNOWN_PCR_HASH, Enclave
 from tests.protocol.captures import ENCLAVE
 from tests.protocol.own_enclave import enclave
@@ -35,6 +36,17 @@ def test_enclave_of_the_registry_is_asked_about_once() -> None:
     assert trust(LISTED.tee_id) == trust(LISTED.tee_id)
     assert (trust(LISTED.tee_id).trust, trust(LISTED.tee_id).enclave, reader.asked) == ("registry", LISTED, 1)
     assert "not active any more" in trust(LISTED.tee_id).detail
+
+
+def test_registry_that_refuses_to_answer_does_not_vouch() -> None:
+    """A contract may revert for whom it does not list: that is an answer."""
+
+    class Refusing(Reader):
+        def enclave(self, tee_id: str) -> Enclave | None:
+            raise DiscoveryError("The node refused eth_call: execution reverted.")
+
+    reader: Any = Refusing(None)
+    assert trust_registry(reader)(LISTED.tee_id) == (None, "The node refused eth_call: execution reverted.", None, True)
 
 
 @pytest.mark.parametrize(

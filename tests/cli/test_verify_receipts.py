@@ -182,16 +182,45 @@ def test_another_registry_does_not_vouch(
     assert "does not list" in detail
 
 
-def test_registry_that_is_away_does_not_vouch(
-    receipt_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What cannot be asked is not a pass."""
+@pytest.fixture
+def _no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     monkeypatch.setenv("OG_REGISTRY_RPC_URL", f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.usefixtures("_no_registry")
+def test_registry_that_is_away_does_not_vouch(receipt_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be asked is not a pass, and does not say that the receipt is bad."""
     code, result, detail = registry_report(receipt_file, capsys)
-    assert (code, result) == (1, "fail")
+    assert (code, result) == (2, "skip")
     assert "No connection" in detail
+    assert main(["verify", "--registry", str(receipt_file)]) == 2
+    said = capsys.readouterr().out
+    assert "undecided (enclave-trusted)" in said
+    assert "failed" not in said
+
+
+@pytest.mark.usefixtures("_no_registry")
+def test_forged_receipt_fails_also_where_the_registry_is_away(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both before the registry would have been asked, and after."""
+    for member, changed in (("exchange", {"request": "{}"}), ("receipt", {"tee_timestamp": 1})):
+        file = tmp_path / f"{member}.json"
+        file.write_text(json.dumps(saved | {member: saved[member] | changed}))
+        assert main(["verify", "--registry", str(file)]) == 1
+        assert f"{file}: failed" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("fault", ["dead_registry", "garbage_registry"])
+def test_registry_whose_node_is_broken_leaves_it_undecided(
+    fault: str, network: Devnet, receipt_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """503, or HTML as of a captive portal."""
+    network.inject(fault, times=1)
+    assert registry_report(receipt_file, capsys)[:2] == (2, "skip")
 
 
 def test_retired_enclave_keeps_its_word(

@@ -10,6 +10,8 @@ import httpx2
 import pytest
 
 from og_integrations.client import AsyncClient, Client
+from og_integrations.client.chain_reads import read_block
+from og_integrations.client.fetching import Reader
 from og_integrations.devnet import Devnet
 from og_integrations.errors import (
     CertificateMismatchError,
@@ -226,11 +228,11 @@ def test_ready_client_that_is_closed_later_leaves_no_payment_in_doubt(monkeypatc
     "url", ["http://[bad", "http://a..b", "ftp://host", "http://", "http://a\nb", "http://h:99999"]
 )
 def test_address_that_is_none_is_an_error_of_ours(net: Devnet, url: str) -> None:
-    with (
-        Client(private_key=net.private_key, network=replace(net.network, registry_rpc_url=url)) as client,
-        pytest.raises(DiscoveryError, match="no address of a server"),
-    ):
-        client.chat(MODEL, user("hi"))
+    """A setting is refused at once; what is not one, when it is asked."""
+    with pytest.raises(ConfigurationError, match="registry_rpc_url is no address of a server"):
+        Client(private_key=net.private_key, network=replace(net.network, registry_rpc_url=url))
+    with Reader() as reader, pytest.raises(DiscoveryError, match="is no address of a server"):
+        reader.run(read_block(url, "latest"))
 
 
 OURS = [

@@ -81,3 +81,5 @@ def test_settlement_is_asked_of_the_node_that_is_named(receipt: dict[str, Any], 
     assert asyncio.run(seen.asettlement(net.rpc_url)).status is SettlementStatus.PENDING
     with pytest.raises(ConfigurationError, match="No node is known for chain 31337"):
         Receipt(on_chain(receipt, 31337)).settlement()
+    with pytest.raises(ConfigurationError, match=r"^rpc_url is no address of a server"):
+        seen.settlement("node.example/SECRET")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,7 +13,13 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.client.settings import keyless_settings, resolve_settings
 from og_integrations.devnet import Devnet
-from og_integrations.errors import ConfigurationError, DiscoveryError, InvalidRequestError, OpenGradientError
+from og_integrations.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    EnclaveRejectedError,
+    InvalidRequestError,
+    OpenGradientError,
+)
 from og_integrations.networks import BASE
 from tests.client.asking import MODEL, user
 
@@ -59,11 +66,25 @@ def test_network_value_is_complete_by_itself() -> None:
         ({"verification": "off"}, "cannot be turned off"),
         ({"spend_policy": {"total": 0.1}}, "an amount of OPG is a Decimal, int or text, not float"),
         ({"spend_policy": {"totl": "1"}}, "totl: Extra inputs are not permitted"),
+        ({"spend_policy": "5"}, "spend_policy is a str, expected a SpendPolicy or its fields as a dict"),
+        ({"enclave_policy": 5}, "enclave_policy is a int, expected an EnclavePolicy"),
+        ({"enclave_policy": {"tee_ids": []}}, "enclave_policy is not valid; expected lists of texts"),
+        ({"enclave_policy": {"allowed_tee_ids": [5]}}, "enclave_policy is not valid"),
+        ({"max_retries": -1}, "max_retries is -1, expected a whole number"),
+        ({"max_retries": "2"}, "max_retries is '2', expected a whole number"),
+        ({"default_headers": "X-A: b"}, "default_headers is a str, expected names and values"),
     ],
 )
 def test_wrong_setting_is_named(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         Client(**options)
+
+
+def test_enclave_policy_as_dict_is_one(make_client: Callable[..., Client]) -> None:
+    """As a `spend_policy` may be, and as models take it."""
+    client = make_client(enclave_policy={"allowed_tee_ids": ["0x" + "00" * 32]})
+    with pytest.raises(EnclaveRejectedError):
+        client.chat(MODEL, user("hi"))
 
 
 def test_missing_key_says_how_to_set_it() -> None:
@@ -120,6 +141,7 @@ def test_spend_total_holds_across_sessions(net: Devnet, make_client: Callable[..
     ("messages", "options", "says"),
     [
         ([], {}, "messages is empty"),
+        ("hello", {}, "messages is a str, expected a list"),
         ([{"role": "developer", "content": "x"}], {}, "Send it as system"),
         ([{"role": "user", "content": None}], {}, "has no content"),
         (user("hi"), {"temperature": 3}, "expected a number from 0 to 2"),
@@ -217,13 +239,27 @@ def test_key_in_a_nodes_url_does_not_show(node: str, kind: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://[SECRET", "ftp://host/SECRET", "SECRET", "https://SECRET@/x"])
 def test_key_in_a_broken_url_does_not_show(url: str) -> None:
-    with (
-        Client(private_key=KEY, network="base", registry_rpc_url=url) as client,
-        pytest.raises(OpenGradientError, match="is no address of a server") as caught,
-    ):
-        client.chat(MODEL, user("hi"))
-    assert "SECRET" not in f"{caught.value} {caught.value.__cause__}"
-    assert "://" not in str(caught.value).partition(" is no address")[0] or url.startswith("ftp://")
+    for name in ("rpc_url", "registry_rpc_url", "gateway_url"):
+        with pytest.raises(ConfigurationError, match=f"^{name} is no address of a server") as caught:
+            Client(private_key=KEY, network="base", **{name: url})  # type: ignore[arg-type]
+        assert "SECRET" not in f"{caught.value} {caught.value.__cause__} {caught.value.__context__}"
+
+
+@pytest.mark.parametrize("name", ["OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_GATEWAY_URL"])
+def test_malformed_url_in_the_environment_is_named_by_its_variable(name: str) -> None:
+    """A call's own error could not tell which of the three it was."""
+    with pytest.raises(ConfigurationError, match=f"^{name} is no address of a server, expected http") as caught:
+        resolve_settings(environment={name: "node.example/SECRET"})
+    assert "SECRET" not in str(caught.value)
+    argument: dict[str, Any] = {name.removeprefix("OG_").lower(): "http://mine"}
+    assert "http://mine" in str(resolve_settings(environment={name: "node.example"}, **argument))
+
+
+def test_malformed_url_of_a_network_value_is_named() -> None:
+    """What the environment says about other networks is not looked at."""
+    with pytest.raises(ConfigurationError, match=r"^network\.rpc_url is no address of a server"):
+        resolve_settings(network=replace(BASE, rpc_url="node"), environment={})
+    assert resolve_settings(network=BASE, environment={"OG_RPC_URL": "node"}).network == BASE
 
 
 def test_node_that_is_away_is_said_once() -> None:

@@ -11,7 +11,7 @@ from langchain_core.runnables import ConfigurableField
 
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
-from og_integrations.errors import BudgetExceededError
+from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, register_with_langchain
 from og_integrations.langchain.options import OwnOptions
 from og_integrations.protocol.enclave import EnclavePolicy
@@ -125,3 +125,16 @@ def test_configurable_model_made_by_name_pays_once(net: Devnet, init_chat_model:
     for temperature in (0.1, 0.2, 0.3):
         model.invoke("hi", config={"configurable": {"temperature": temperature}})
     assert net.stats().signatures == 1
+
+
+def test_malformed_url_in_the_environment_is_nothing_to_a_model_with_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An argument wins, also where only the wallet is looked for."""
+    monkeypatch.setenv("OG_GATEWAY_URL", "gateway.example")
+    monkeypatch.setenv("OG_NETWORK", "base")
+    options: dict[str, Any] = {"model": "openai/gpt-5-mini", "private_key": "0x" + "11" * 32}
+    model = ChatOpenGradient(**options, gateway_url="http://127.0.0.1:1")
+    assert model.clients.sync.engine.settings.gateway_url == "http://127.0.0.1:1"
+    with pytest.raises(ConfigurationError, match="OG_GATEWAY_URL is no address of a server"):
+        _ = ChatOpenGradient(**options).clients
