@@ -30,3 +30,18 @@ def find_fault(name: str) -> Fault:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         expected = ", ".join(sorted(CATALOGUE))
         raise ConfigurationError(f"Unknown fault {name!r}; expected one of {expected}.{hint}") from exc
+
+
+def refuse_without_node(fault: Fault) -> None:
+    """
+    Refuse a fault that acts where the devnet's own node answers, for a devnet whose node is a real one.
+
+    Raises `ConfigurationError`.
+    """
+    places = [place for place in ("registry", "rpc") if getattr(fault, place) is not None]
+    if places:
+        raise ConfigurationError(
+            f"Fault {fault.name!r} changes what the devnet's own node answers (its place: {', '.join(places)}), "
+            'but with evm="anvil" (--evm) a real node answers, and it would do nothing. '
+            "Leave one of them out; `retire` and `kill` work on a real EVM, too."
+        )

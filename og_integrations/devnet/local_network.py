@@ -11,7 +11,7 @@ from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.fault import Fault, FaultBoard
-from og_integrations.devnet.faults import find_fault
+from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.journal import Journal, Settlement, Stats
 from og_integrations.devnet.judging import gathered, judge
 from og_integrations.devnet.model import Model
@@ -191,9 +191,12 @@ class Devnet:
         Let `fault` (a name of the catalogue) happen `times` times (default: until
         `clear_faults`).
 
-        With `enclave` only there. Raises `ConfigurationError` for an unknown name.
+        With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
+        fault of the node or the registry, which a real node would not show.
         """
         found = find_fault(fault) if isinstance(fault, str) else fault
+        if not self.chain.answered_by_us:
+            refuse_without_node(found)
         where = None if enclave is None else enclave.tee_id
         self._call(lambda: self._faults.arm(found, times=times, enclave=where))
 
