@@ -24,8 +24,11 @@ Nothing but this file is loaded before a test asks for one of them.
 """
 
 import inspect
+import io
+import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from og_integrations.devnet import Devnet, Verdict
 
 MARKER = "opengradient"
-_JUDGED = pytest.StashKey["tuple[Devnet, pytest.LogCaptureFixture]"]()
+_JUDGED = pytest.StashKey["tuple[Devnet, Callable[[], list[str]]]"]()
 """What a test is judged by that asked for the verdict."""
 _OURS = ("OG_", "OPENGRADIENT_")
 
@@ -64,13 +67,28 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def opengradient_verdict(
-    request: pytest.FixtureRequest, opengradient_devnet: "Devnet", caplog: pytest.LogCaptureFixture
-) -> "Iterator[Devnet]":
+def opengradient_verdict(request: pytest.FixtureRequest, opengradient_devnet: "Devnet") -> "Iterator[Devnet]":
     """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
-    request.node.stash[_JUDGED] = opengradient_devnet, caplog
-    yield opengradient_devnet
-    del request.node.stash[_JUDGED]
+    with _logged(request) as logs:
+        request.node.stash[_JUDGED] = opengradient_devnet, logs
+        yield opengradient_devnet
+        del request.node.stash[_JUDGED]
+
+
+@contextmanager
+def _logged(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[str]]]:
+    """Give what the test has logged: to `caplog`, or to us with `-p no:logging`."""
+    if request.config.pluginmanager.has_plugin("logging-plugin"):
+        caplog: pytest.LogCaptureFixture = request.getfixturevalue("caplog")
+        yield lambda: [caplog.handler.format(record) for record in caplog.get_records("call")]
+        return
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield lambda: [written.getvalue()]
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,9 +106,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _judged(item: pytest.Item, net: "Devnet", caplog: pytest.LogCaptureFixture) -> "Verdict":
-    logs = [caplog.handler.format(record) for record in caplog.get_records("call")]
-    verdict = net.verdict(logs=logs)
+def _judged(item: pytest.Item, net: "Devnet", logs: Callable[[], list[str]]) -> "Verdict":
+    verdict = net.verdict(logs=logs())
     if verdict:
         item.add_report_section("call", "opengradient verdict", str(verdict))
     return verdict
