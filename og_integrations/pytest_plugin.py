@@ -20,6 +20,9 @@ def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
 if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="next")` passes arguments
 to `Devnet`. With pytest-socket, allow 127.0.0.1.
 
+A fixture `opengradient_devnet` of your own, of any scope, replaces the first one; each test is then judged by
+what it did since it has the verdict.
+
 Nothing but this file is loaded before a test asks for one of them.
 """
 
@@ -34,11 +37,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from og_integrations.devnet import Devnet, Verdict
+    from og_integrations.devnet import Devnet, Mark, Verdict
 
 MARKER = "opengradient"
-_JUDGED = pytest.StashKey["tuple[Devnet, Callable[[], list[str]]]"]()
+_JUDGED = pytest.StashKey["tuple[Devnet, Mark, Callable[[], list[str]]]"]()
 """What a test is judged by that asked for the verdict."""
+_BEGUN = pytest.StashKey["tuple[Devnet, Mark]"]()
+"""The test's own devnet as it began: a verdict may be asked for late."""
 _OURS = ("OG_", "OPENGRADIENT_")
 
 
@@ -63,16 +68,21 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
             monkeypatch.delenv(name)
         for name, value in net.environment().items():
             monkeypatch.setenv(name, value)
+        request.node.stash[_BEGUN] = net, net.mark()
         yield net
 
 
 @pytest.fixture
 def opengradient_verdict(request: pytest.FixtureRequest, opengradient_devnet: "Devnet") -> "Iterator[Devnet]":
     """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
+    own, since = request.node.stash.get(_BEGUN, (None, None))
+    if own is not opengradient_devnet or since is None:
+        since = opengradient_devnet.mark()
     with _logged(request) as logs:
-        request.node.stash[_JUDGED] = opengradient_devnet, logs
+        request.node.stash[_JUDGED] = opengradient_devnet, since, logs
         yield opengradient_devnet
         del request.node.stash[_JUDGED]
+    opengradient_devnet.unwatch(since)
 
 
 @contextmanager
@@ -106,8 +116,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _judged(item: pytest.Item, net: "Devnet", logs: Callable[[], list[str]]) -> "Verdict":
-    verdict = net.verdict(logs=logs())
+def _judged(item: pytest.Item, net: "Devnet", since: "Mark", logs: Callable[[], list[str]]) -> "Verdict":
+    verdict = net.verdict(logs=logs(), since=since)
     if verdict:
         item.add_report_section("call", "opengradient verdict", str(verdict))
     return verdict
