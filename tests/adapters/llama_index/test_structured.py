@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from llama_index.core.llms import ChatMessage
-from llama_index.core.program import FunctionCallingProgram
+from llama_index.core.program import FunctionCallingProgram, LLMTextCompletionProgram
 from llama_index.core.program.utils import get_program_for_llm
 from llama_index.core.prompts import ChatPromptTemplate, PromptTemplate
 from llama_index.core.types import PydanticProgramMode
@@ -188,6 +188,8 @@ def test_wrong_answers_to_programs_are_errors(
     account: Account, monkeypatch: pytest.MonkeyPatch, mode: PydanticProgramMode, text: str, way: str
 ) -> None:
     """LlamaIndex's programs raise a `ValueError` or, of streams, end with half an object."""
+    if mode == PydanticProgramMode.LLM and "stream" in way and "stream_call" not in vars(LLMTextCompletionProgram):
+        pytest.skip("before 0.14.22 LlamaIndex has no streams of this mode, and says so before anything is paid")
 
     async def answer(request: ModelRequest) -> Answer:
         calls = (ModelCall("City", text),) if request.tools else ()
