@@ -20,22 +20,30 @@ def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
 if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="next")` passes arguments
 to `Devnet`. With pytest-socket, allow 127.0.0.1.
 
+A fixture `opengradient_devnet` of your own, of any scope, replaces the first one; each test is then judged by
+what it did since it has the verdict.
+
 Nothing but this file is loaded before a test asks for one of them.
 """
 
 import inspect
+import io
+import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from og_integrations.devnet import Devnet, Verdict
+    from og_integrations.devnet import Devnet, Mark, Verdict
 
 MARKER = "opengradient"
-_JUDGED = pytest.StashKey["tuple[Devnet, pytest.LogCaptureFixture]"]()
+_JUDGED = pytest.StashKey["tuple[Devnet, Mark, Callable[[], list[str]]]"]()
 """What a test is judged by that asked for the verdict."""
+_BEGUN = pytest.StashKey["tuple[Devnet, Mark]"]()
+"""The test's own devnet as it began: a verdict may be asked for late."""
 _OURS = ("OG_", "OPENGRADIENT_")
 
 
@@ -60,17 +68,37 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
             monkeypatch.delenv(name)
         for name, value in net.environment().items():
             monkeypatch.setenv(name, value)
+        request.node.stash[_BEGUN] = net, net.mark()
         yield net
 
 
 @pytest.fixture
-def opengradient_verdict(
-    request: pytest.FixtureRequest, opengradient_devnet: "Devnet", caplog: pytest.LogCaptureFixture
-) -> "Iterator[Devnet]":
+def opengradient_verdict(request: pytest.FixtureRequest, opengradient_devnet: "Devnet") -> "Iterator[Devnet]":
     """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
-    request.node.stash[_JUDGED] = opengradient_devnet, caplog
-    yield opengradient_devnet
-    del request.node.stash[_JUDGED]
+    own, since = request.node.stash.get(_BEGUN, (None, None))
+    if own is not opengradient_devnet or since is None:
+        since = opengradient_devnet.mark()
+    with _logged(request) as logs:
+        request.node.stash[_JUDGED] = opengradient_devnet, since, logs
+        yield opengradient_devnet
+        del request.node.stash[_JUDGED]
+    opengradient_devnet.unwatch(since)
+
+
+@contextmanager
+def _logged(request: pytest.FixtureRequest) -> Iterator[Callable[[], list[str]]]:
+    """Give what the test has logged: to `caplog`, or to us with `-p no:logging`."""
+    if request.config.pluginmanager.has_plugin("logging-plugin"):
+        caplog: pytest.LogCaptureFixture = request.getfixturevalue("caplog")
+        yield lambda: [caplog.handler.format(record) for record in caplog.get_records("call")]
+        return
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield lambda: [written.getvalue()]
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -88,9 +116,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _judged(item: pytest.Item, net: "Devnet", caplog: pytest.LogCaptureFixture) -> "Verdict":
-    logs = [caplog.handler.format(record) for record in caplog.get_records("call")]
-    verdict = net.verdict(logs=logs)
+def _judged(item: pytest.Item, net: "Devnet", since: "Mark", logs: Callable[[], list[str]]) -> "Verdict":
+    verdict = net.verdict(logs=logs(), since=since)
     if verdict:
         item.add_report_section("call", "opengradient verdict", str(verdict))
     return verdict

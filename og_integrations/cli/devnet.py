@@ -10,7 +10,7 @@ from types import FrameType
 
 from og_integrations.cli.values import whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
-from og_integrations.devnet.faults import find_fault
+from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.amounts import format_opg, parse_opg
 from og_integrations.protocol.chat import JsonObject
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{fault.name:28} {fault.about}")
         return 0
     opg = parse_opg(arguments.opg)
-    faults = [_fault(text) for text in arguments.fault]
+    faults = [_fault(text, evm=arguments.evm) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
         signal.signal(number, _interrupt)
@@ -126,11 +126,15 @@ class RunningDevnet:
             print(f"misbehaviour: {line}")
 
 
-def _fault(text: str) -> tuple[str, int | None]:
+def _fault(text: str, *, evm: str | None) -> tuple[str, int | None]:
     name, limited, times = text.partition(":")
     if limited and whole(times) < 1:
         raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number above 0.")
-    return find_fault(name).name, whole(times) if limited else None
+    fault = find_fault(name)
+    if evm:
+        # Before the node is fetched and started.
+        refuse_without_node(fault)
+    return fault.name, whole(times) if limited else None
 
 
 def _wait(*, until_eof: bool) -> None:

@@ -34,7 +34,7 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `trust_faults`, `payment_faults`, `answer_faults`, `stream_faults`, `wire_faults` | the faults |
 | `journal`, `entries` | what was seen; a request as it is written there |
 | `watching`, `repeating`, `claims` | misbehaviour that a server sees; asking again; what the client says |
-| `judging`, `verdict` | all of it -> the findings |
+| `judging`, `verdict`, `marking` | all of it -> the findings; what was before a moment |
 """
 
 from og_integrations.devnet.enclave import LocalEnclave
@@ -42,6 +42,7 @@ from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.faults import CATALOGUE
 from og_integrations.devnet.journal import Journal, Stats
 from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet
+from og_integrations.devnet.marking import Mark
 from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
 from og_integrations.devnet.script import Script
 from og_integrations.devnet.serving import serve
@@ -59,6 +60,7 @@ __all__ = [
     "Journal",
     "LocalEnclave",
     "MISBEHAVIOURS",
+    "Mark",
     "Model",
     "ModelCall",
     "ModelRequest",

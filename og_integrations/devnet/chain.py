@@ -7,6 +7,7 @@ Addresses are keyed in lower case; amounts are base units.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.journal import Settlement
@@ -26,6 +27,8 @@ _GENESIS = 1_686_789_347
 class Chain:
     """What a node would know. Only the facilitator moves money here; approvals are set by `fund`."""
 
+    answered_by_us: ClassVar[bool] = True
+    """Whether clients read it from the devnet's own node, which can lie."""
     network: Network
     clock: Clock
     balances: dict[str, int] = field(default_factory=dict)

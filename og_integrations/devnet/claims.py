@@ -100,7 +100,8 @@ def _charges(receipts: Sequence[JsonObject], journal: Journal) -> Iterator[Findi
     sessions = {seen.session for seen in journal.authorizations.values() if seen.digest in reported}
     charged: dict[str, list[Exchange]] = {}
     asked: dict[object, str] = {}
-    for exchange in (journal.exchanges[charge.exchange - 1] for charge in journal.charges if not charge.refused):
+    numbered = {exchange.number: exchange for exchange in journal.exchanges}
+    for exchange in (numbered[charge.exchange] for charge in journal.charges if not charge.refused):
         if exchange.session in sessions:
             charged.setdefault(exchange.question, []).append(exchange)
             asked |= dict.fromkeys((*exchange.hashes, exchange.signature), exchange.question)

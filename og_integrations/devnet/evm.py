@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from eth_abi.abi import encode
 
@@ -76,10 +77,11 @@ class EvmChain(Chain):
     """
     A `Chain` whose state is in the node.
 
-    `advance` moves the node's time as well; a fault that rewrites what the registry lists has no
-    effect here.
+    `advance` moves the node's time as well; a fault that rewrites what the registry lists would have
+    no effect here, so `Devnet.inject` refuses it.
     """
 
+    answered_by_us: ClassVar[bool] = False
     node: Anvil = field(kw_only=True)
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ net.inject("bad_signature", times=1)
 ```
 """
 
+from difflib import get_close_matches
+
 from og_integrations.devnet.answer_faults import ANSWER_FAULTS
 from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.payment_faults import PAYMENT_FAULTS
@@ -24,4 +26,22 @@ def find_fault(name: str) -> Fault:
     try:
         return CATALOGUE[name]
     except KeyError as exc:
-        raise ConfigurationError(f"Unknown fault {name!r}; expected one of {', '.join(sorted(CATALOGUE))}.") from exc
+        close = get_close_matches(name, CATALOGUE, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        expected = ", ".join(sorted(CATALOGUE))
+        raise ConfigurationError(f"Unknown fault {name!r}; expected one of {expected}.{hint}") from exc
+
+
+def refuse_without_node(fault: Fault) -> None:
+    """
+    Refuse a fault that acts where the devnet's own node answers, for a devnet whose node is a real one.
+
+    Raises `ConfigurationError`.
+    """
+    places = [place for place in ("registry", "rpc") if getattr(fault, place) is not None]
+    if places:
+        raise ConfigurationError(
+            f"Fault {fault.name!r} changes what the devnet's own node answers (its place: {', '.join(places)}), "
+            'but with evm="anvil" (--evm) a real node answers, and it would do nothing. '
+            "Leave one of them out; `retire` and `kill` work on a real EVM, too."
+        )

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -11,9 +12,10 @@ from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.fault import Fault, FaultBoard
-from og_integrations.devnet.faults import find_fault
+from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.journal import Journal, Settlement, Stats
 from og_integrations.devnet.judging import gathered, judge
+from og_integrations.devnet.marking import START, Mark
 from og_integrations.devnet.model import Model
 from og_integrations.devnet.payment_chain import Evm, open_chain
 from og_integrations.devnet.rpc import Node
@@ -188,12 +190,14 @@ class Devnet:
 
     def inject(self, fault: str | Fault, *, times: int | None = None, enclave: LocalEnclave | None = None) -> None:
         """
-        Let `fault` (a name of the catalogue) happen `times` times (default: until
-        `clear_faults`).
+        Let `fault` (a name of the catalogue) happen `times` times (default: until `clear_faults`).
 
-        With `enclave` only there. Raises `ConfigurationError` for an unknown name.
+        With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
+        fault of the node or the registry, which a real node would not show.
         """
         found = find_fault(fault) if isinstance(fault, str) else fault
+        if not self.chain.answered_by_us:
+            refuse_without_node(found)
         where = None if enclave is None else enclave.tee_id
         self._call(lambda: self._faults.arm(found, times=times, enclave=where))
 
@@ -255,6 +259,14 @@ class Devnet:
         self._watched.append(receipts)
         return receipts
 
+    def mark(self) -> Mark:
+        """Return this moment, for `verdict(since=…)`: one devnet for many tests, each judged by itself."""
+        return self._call(lambda: Mark.of(self.journal, self._watched))
+
+    def unwatch(self, since: Mark) -> None:
+        """Forget the lists that are watched since then."""
+        del self._watched[len(since.receipts) :]
+
     def verdict(
         self,
         receipts: Sequence[JsonObject] | None = None,
@@ -262,19 +274,18 @@ class Devnet:
         answers: Sequence[str] = (),
         logs: Sequence[str] = (),
         patience: float = PATIENCE,
+        since: Mark = START,
     ) -> Verdict:
         """
-        Return what the client did wrong so far; false (and `clean`) if it behaved.
+        Return what the client did wrong so far (`since` a mark); false (and `clean`) if it behaved.
 
         A server sees only half of it: give all `receipts` (or `watch` them), or the `answers` (texts)
         that the client took for finished, and what it wrote to its `logs`. A stalled answer may be
         waited for `patience` seconds.
         """
-        claims = gathered(self._watched, receipts, answers, logs)
-        secrets = self.secrets()
-        return self._call(
-            lambda: judge(claims, self.journal, self.network, cap=self._cap, secrets=secrets, patience=patience)
-        )
+        claims = gathered(since.new_receipts(self._watched), receipts, answers, logs)
+        asked = functools.partial(judge, claims, cap=self._cap, secrets=self.secrets(), patience=patience)
+        return self._call(lambda: asked(since.new_entries(self.journal), self.network))
 
     def secrets(self) -> set[str]:
         """Return every text that a client must keep to itself: keys, payments, session ids."""

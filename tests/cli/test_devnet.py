@@ -175,6 +175,7 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     ("flags", "says"),
     [
         (["--fault", "nope"], "Unknown fault 'nope'"),
+        (["--fault", "empty-registry:1"], "Did you mean 'empty_registry'?"),
         (["--fault", "bad_signature:x"], "TIMES is 'x', expected a whole number above 0"),
         (["--generation", "1999"], "1999"),
     ],

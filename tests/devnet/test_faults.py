@@ -273,6 +273,13 @@ def test_unknown_fault_is_named(net: Devnet) -> None:
         net.inject("bad_luck")
 
 
+@pytest.mark.parametrize(("typed", "hint"), [("bad_signatur", " Did you mean 'bad_signature'?"), ("xyz", "")])
+def test_unknown_fault_close_to_a_known_one_is_understood(net: Devnet, typed: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        net.inject(typed)
+    assert str(caught.value).endswith(f", wrong_tee_id.{hint}")
+
+
 def test_every_fault_says_what_it_does() -> None:
     assert len(CATALOGUE) >= 40
     for name, fault in CATALOGUE.items():

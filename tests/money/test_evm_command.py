@@ -43,3 +43,14 @@ def test_other_nodes_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit, match="2"):
         main(["devnet", "--evm", "hardhat"])
     assert "anvil" in capsys.readouterr().err
+
+
+def test_fault_of_the_node_with_a_real_one_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is fetched or started."""
+    monkeypatch.setattr("og_integrations.cli.devnet.Devnet", None)
+    assert main(["devnet", "--evm", "--fault", "dead_registry:1"]) == 2
+    error = capsys.readouterr().err
+    assert "'dead_registry' changes what the devnet's own node answers" in error
+    assert "--evm" in error
