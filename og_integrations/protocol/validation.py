@@ -58,8 +58,8 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
         raise InvalidRequestError(f"{where} ({role}) has no content.")
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
         raise InvalidRequestError(f"{where} (tool) has no tool_call_id.")
-    if not isinstance(message.get("name"), str | None):
-        raise InvalidRequestError(f"{where} has a name of type {type(message['name']).__name__}, expected text.")
+    if (role == "function" or "name" in message) and not isinstance(message.get("name"), str):
+        raise InvalidRequestError(f"{where} ({role}) has no name, or one that is no text.")
     if content is not None and not isinstance(content, str | list):
         raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
     for part in content if isinstance(content, list) else ():
