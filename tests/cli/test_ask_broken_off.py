@@ -15,7 +15,15 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.devnet import Devnet
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = pytest.mark.usefixtures("environment", "interruptible")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A suite that runs in the background of a script ignores Ctrl-C, and so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
