@@ -23,6 +23,7 @@ from og_integrations.client.shared_books import OwnBook
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
+    SpendingStoppedError,
     ToolChoiceNotHonoredError,
 )
 from og_integrations.models import model_info, model_name, wire_name
@@ -195,7 +196,8 @@ class Engine:
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
-            except ConnectionFailedError as exc:
+            except (ConnectionFailedError, ConfigurationError, SpendingStoppedError) as exc:
+                # Nothing was sent: its receipt tells of no payment.
                 progress.grant = None
                 if not exc.blames_enclave:
                     raise

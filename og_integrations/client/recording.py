@@ -23,7 +23,7 @@ from og_integrations.protocol.chat import JsonObject
 from og_integrations.protocol.checks import Check
 from og_integrations.protocol.receipt import build_receipt
 from og_integrations.protocol.verification import VerifiedReceipt
-from og_integrations.protocol.x402 import SESSION, ReplyHead
+from og_integrations.protocol.x402 import ReplyHead
 
 
 def wants_exchange() -> bool:
@@ -75,10 +75,7 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
     """Whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
     if head is None:
         return False
-    if 300 <= head.status < 400:
-        return True
-    # A gateway sends the session with each of its own errors (PROTOCOL §3.6).
-    return head.status >= 500 and all(name.lower() != SESSION.lower() for name, _ in head.headers)
+    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
 
 
 def _hash_of(call: Call) -> str | None:

@@ -7,7 +7,6 @@ never dropped: an image that silently vanishes would be paid for all the same.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,8 +68,6 @@ _OWN_BLOCKS = frozenset(
     }
 )
 """Parts that models write into their own messages; providers refuse each other's."""
-_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,]+/[^,]+,.", re.IGNORECASE)
-_NOTHING_THERE = "A file_id means nothing to a gateway: what was uploaded to a provider is out of its reach."
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +174,13 @@ def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
         url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data') or ''}"
         part, kind = {"type": "image_url", "image_url": {"url": url}}, "image_url"
     if kind in ("image_url", "input_audio") or (kind == "file" and "file" in part):
-        return _filled({"type": kind, str(kind): part.get(str(kind))}, where)
+        return {"type": kind, str(kind): part.get(str(kind))}
     if kind not in ("image", "file", "audio"):
         return None
     try:
-        return _filled(convert_to_openai_data_block(part), where)
+        return convert_to_openai_data_block(part)
     except ValueError as exc:
         raise InvalidRequestError(f"{where}: {exc}") from exc
-
-
-def _filled(media: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return `media` if an image or file is in it, or at its URL. Raises `InvalidRequestError`."""
-    kind = media["type"]
-    inner = media[kind] if isinstance(media[kind], Mapping) else {"url": media[kind]}
-    if kind == "image_url" and not _ADDRESS.match(str(inner.get("url"))):
-        raise InvalidRequestError(f"{where} is an image without data, expected a URL or a data: URI. {_NOTHING_THERE}")
-    if kind == "file" and not inner.get("file_data"):
-        raise InvalidRequestError(f"{where} is a file without data, expected it in base64. {_NOTHING_THERE}")
-    return media
 
 
 def _tool_calls(message: AIMessage, where: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ left out, and what would be dropped on the way is refused: one would pay for an 
 
 import base64
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +44,6 @@ _ARGUMENTS = ("arguments", "input", "args")
 """Of tool calls in histories of OpenAI's, Anthropic's and Google's models."""
 _IDS = ("call_id", "toolUseId", "id")
 """Of the same: what results name comes first, since OpenAI's responses have an id of their own beside it."""
-_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,]+/[^,]+,.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +148,6 @@ def _part(block: TextBlock | ImageBlock | DocumentBlock, where: str) -> JsonObje
 
 def _image(block: ImageBlock) -> JsonObject:
     url = str(block.url) if block.url else block.inline_url()
-    if not _ADDRESS.match(url):
-        raise ValueError("nothing is there that a model could read")
     return {"type": "image_url", "image_url": {"url": url} | ({"detail": block.detail} if block.detail else {})}
 
 

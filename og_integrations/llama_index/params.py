@@ -61,10 +61,12 @@ def _chosen(defaults: Mapping[str, Any], given: Mapping[str, Any], known: tuple[
 
 def _is_hint(name: str, value: Any) -> bool:
     # `DocumentContextExtractor` has one for Anthropic's cache in every call, and takes an error for "no context".
+    # Other headers would turn something on, and without effect.
     return (
         name == "extra_headers"
         and isinstance(value, Mapping)
-        and all(str(key).startswith("anthropic-") for key in value)
+        and value.keys() == {"anthropic-beta"}
+        and str(value["anthropic-beta"]).startswith("prompt-caching-")
     )
 
 

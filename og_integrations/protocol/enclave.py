@@ -105,7 +105,8 @@ class EnclavePolicy:
     By default any enclave of the registry is accepted, except one in debug mode. An *empty* list
     accepts nobody: a list that lost its entries must not open the door.
 
-    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids.
+    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids. Raises `ConfigurationError`
+    for one of them that is a text.
     """
 
     allowed_pcr_hashes: Iterable[str] | None = None
@@ -114,10 +115,8 @@ class EnclavePolicy:
     _tee_ids: frozenset[str] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.allowed_pcr_hashes is not None:
-            object.__setattr__(self, "_pcr_hashes", frozenset(map(normalize_hash, self.allowed_pcr_hashes)))
-        if self.allowed_tee_ids is not None:
-            object.__setattr__(self, "_tee_ids", frozenset(map(normalize_hash, self.allowed_tee_ids)))
+        object.__setattr__(self, "_pcr_hashes", _hashes("allowed_pcr_hashes", self.allowed_pcr_hashes))
+        object.__setattr__(self, "_tee_ids", _hashes("allowed_tee_ids", self.allowed_tee_ids))
 
     @classmethod
     def of(cls, value: "EnclavePolicy | Mapping[str, Any] | None") -> "EnclavePolicy":
@@ -171,3 +170,10 @@ class UnsafeAcceptAnyEnclave(EnclavePolicy):
     def check(self, enclave: Enclave) -> None:
         """Accept `enclave`, loudly."""
         warnings.warn(f"Enclave {enclave.tee_id} is accepted without any check.", stacklevel=2)
+
+
+def _hashes(name: str, given: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(given, str):
+        # Each of its letters would be an id, and nobody has that one.
+        raise ConfigurationError(f"EnclavePolicy.{name} is a text, expected a list of texts.")
+    return None if given is None else frozenset(map(normalize_hash, given))

@@ -165,11 +165,8 @@ def _attempt(
             return None
         _refuse(route, quote(reason))
     if session_id is None and not 200 <= head.status < 300:
-        wallet.book.in_doubt(grant)
-        raise PaymentInDoubtError(
-            f"The gateway {route.host} answered HTTP {head.status} to a signed payment, with neither a session nor "
-            "an offer: it may have been charged. It was not repeated; the authorization counts against the "
-            "budget until its fate is known."
+        _doubt(
+            wallet.book, route, grant, f"HTTP {head.status} to a signed payment, with neither a session nor an offer"
         )
     wallet.book.accepted(route, grant, session_id)
     return head
@@ -180,6 +177,9 @@ def _resume(wallet: Wallet, route: Route, grant: Grant, session_id: str) -> Gene
     if head.status == 402:
         wallet.book.expired(route, grant)
         return None
+    if head.status >= 500 and not head.names_session:
+        # None of the gateway's own: a proxy before it gave up, while the answer was made and charged.
+        _doubt(wallet.book, route, grant, f"HTTP {head.status} within a session, without naming it")
     wallet.book.answered(grant)
     return head
 
@@ -213,6 +213,14 @@ def in_doubt(lost: ConnectionLostError) -> PaymentInDoubtError:
     return kind(
         f"{lost} The payment had left: the call may have been charged, and was not repeated. Asking again "
         "within the session's life joins the same authorization."
+    )
+
+
+def _doubt(book: SessionBook, route: Route, grant: Grant, answered: str) -> NoReturn:
+    book.in_doubt(grant)
+    raise PaymentInDoubtError(
+        f"The gateway {route.host} answered {answered}: it may have been charged. It was not repeated; the "
+        "authorization counts against the budget until its fate is known."
     )
 
 

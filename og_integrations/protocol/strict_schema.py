@@ -12,6 +12,8 @@ from og_integrations.protocol.chat import JsonObject
 _MAX_DEPTH = 40
 _CARRIED = ("type", "description", "title", "enum", "const", "format", "pattern")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems")
+_FORMS = ("$ref", "anyOf", "allOf", "properties", "items")
+"""What a schema is made of; of two in one (a base in `allOf` beside own properties) one would be lost."""
 
 
 class _NotExpressible(Exception):  # noqa: N818 - caught here, it never leaves
@@ -38,7 +40,7 @@ def drop_added_nulls(value: JsonObject, schema: JsonObject) -> JsonObject:
 
 
 def _strict(schema: Any, depth: int) -> JsonObject:
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH or sum(word in schema for word in _FORMS) > 1:
         raise _NotExpressible
     if "$ref" in schema:
         if not str(schema["$ref"]).startswith("#/$defs/"):
@@ -114,10 +116,12 @@ def _cleaned(value: Any, schema: Any, definitions: JsonObject, depth: int) -> An
 def _resolved(schema: Any, definitions: JsonObject) -> Any:
     """Return what `schema` refers to, also through an `allOf` of one."""
     for _ in range(_MAX_DEPTH):
-        if not isinstance(schema, dict) or not ("$ref" in schema or "allOf" in schema):
+        if isinstance(schema, dict) and "$ref" in schema:
+            schema = definitions.get(str(schema["$ref"]).rpartition("/")[2])
+        elif isinstance(schema, dict) and len(schema.get("allOf") or ()) == 1:
+            schema = schema["allOf"][0]
+        else:
             break
-        named = str(schema.get("$ref")).rpartition("/")[2]
-        schema = definitions.get(named) if "$ref" in schema else schema["allOf"][0]
     return schema
 
 

@@ -5,6 +5,7 @@ Not only to save a round trip: an unpaid bad request is paid for before it is lo
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from og_integrations.protocol.chat import MAX_STOP, ChatRequest, CompletionReque
 
 _ROLES = ("system", "user", "assistant", "tool", "function")
 _TEXT_REQUIRED = ("system", "user", "tool", "function")
+_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,/]+/[^,]+,.", re.IGNORECASE)
+"""Of an image that a gateway can fetch, or that is in the address itself."""
 
 
 def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None:
@@ -63,12 +66,7 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
     if content is not None and not isinstance(content, str | list):
         raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
     for part in content if isinstance(content, list) else ():
-        kind = _type_of(part)
-        if kind != "text" and not images:
-            raise InvalidRequestError(
-                f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
-                "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
-            )
+        _check_part(part, where, images=images)
     if "tool_calls" in message and message["tool_calls"] is None:
         raise InvalidRequestError(f"{where} has tool_calls null, which the gateway refuses; leave it out.")
     calls = message.get("tool_calls", [])
@@ -76,6 +74,27 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
         raise InvalidRequestError(
             f'{where} has a tool call without type "function", or its id, name or arguments as text.'
         )
+
+
+def _check_part(part: object, where: str, *, images: bool) -> None:
+    kind = _type_of(part)
+    if kind != "text" and not images:
+        raise InvalidRequestError(
+            f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
+            "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
+        )
+    if isinstance(part, Mapping) and _is_empty(part, kind):
+        raise InvalidRequestError(
+            f"{where} has a part of type {kind!r} without data: it would be paid for, and the model would see nothing. "
+            "Give it as a data: URI, or an image as a URL; a file_id, or a path of yours, means nothing to a gateway."
+        )
+
+
+def _is_empty(part: Mapping[str, Any], kind: object) -> bool:
+    if kind == "image_url":
+        return not _ADDRESS.match(str(_of(part, "image_url").get("url") or part.get(kind)))
+    data = _of(part, "file").get("file_data")
+    return kind == "file" and (not data or str(data).endswith(","))
 
 
 def _is_call(call: object) -> bool:

@@ -56,6 +56,11 @@ class ReplyHead:
             raise MalformedReplyError(f"The answer has {len(values)} {name} headers, expected at most one.")
         return values[0] if values else None
 
+    @property
+    def names_session(self) -> bool:
+        """Whether it names a session, as a gateway's own answers do after a payment, errors too (PROTOCOL §3.6)."""
+        return any(name.lower() == SESSION.lower() for name, _ in self.headers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:

@@ -9,7 +9,7 @@ import httpx
 import httpx2
 import pytest
 
-from og_integrations.client import AsyncClient, Client
+from og_integrations.client import AsyncClient, Client, collect_receipts
 from og_integrations.client.chain_reads import read_block
 from og_integrations.client.fetching import Reader
 from og_integrations.devnet import Devnet
@@ -211,8 +211,8 @@ def test_ready_client_that_was_closed_says_so() -> None:
 
 
 def test_ready_client_that_is_closed_later_leaves_no_payment_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing was sent with the next authorization either."""
-    with Devnet(tls=False) as net, httpx.Client() as ready:
+    """Nothing was sent with the next authorization either, and its receipt does not tell of it."""
+    with Devnet(tls=False) as net, httpx.Client() as ready, collect_receipts() as receipts:
         url = net.enclaves[0].endpoint
         with Client(private_key=net.private_key, network=net.network, gateway_url=url, http_client=ready) as client:
             client.chat(MODEL, user("hi"))
@@ -222,6 +222,7 @@ def test_ready_client_that_is_closed_later_leaves_no_payment_in_doubt(monkeypatc
             with pytest.raises(ConfigurationError, match=r"closed\. Nothing was sent"):
                 client.chat(MODEL, user("hi"))
             assert client.spent().in_doubt == 0
+    assert [receipt["payment"] is None for receipt in receipts] == [False, True]
 
 
 @pytest.mark.parametrize(

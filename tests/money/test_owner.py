@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import Answer, AsyncClient, Client
+from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.devnet.evm import call_data
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
@@ -223,14 +223,15 @@ def test_asynchronous_owner_needs_an_asynchronous_client(net: Devnet) -> None:
 
 
 def test_kill_switch_stops_sessions_that_are_open(net: Devnet) -> None:
-    """Not one more request leaves, whatever was paid before."""
-    with client(net) as payer:
+    """Not one more request leaves, whatever was paid before, and its receipt tells of no payment."""
+    with client(net) as payer, collect_receipts() as receipts:
         payer.chat(MODEL, HI)
         requests = net.stats().requests
         payer.stop_spending("lunch")
         with pytest.raises(SpendingStoppedError, match="lunch"):
             payer.chat(MODEL, HI)
         assert net.stats().requests == requests
+        assert [receipt["payment"] is None for receipt in receipts] == [False, True]
         payer.resume_spending()
         assert payer.chat(MODEL, HI).text
 

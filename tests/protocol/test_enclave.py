@@ -1,10 +1,11 @@
 """Whom we accept."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from og_integrations.errors import DiscoveryError, EnclaveRejectedError
+from og_integrations.errors import ConfigurationError, DiscoveryError, EnclaveRejectedError
 from og_integrations.protocol.canonical import keccak
 from og_integrations.protocol.enclave import (
     DEBUG_PCR_HASH,
@@ -78,6 +79,16 @@ def test_enclave_that_fits_is_accepted(policy: EnclavePolicy) -> None:
 def test_enclave_that_is_not_listed_is_refused(policy: EnclavePolicy, said: str) -> None:
     """An empty list accepts nobody; all rules that are given must hold."""
     refused(policy, GOOD, said)
+
+
+@pytest.mark.parametrize("name", ["allowed_pcr_hashes", "allowed_tee_ids"])
+def test_list_that_is_a_text_is_refused(name: str) -> None:
+    """It accepted nobody: "not one of 13", which were its letters."""
+    options: dict[str, Any] = {name: "0x" + "11" * 32}
+    with pytest.raises(ConfigurationError, match=rf"EnclavePolicy\.{name} is a text, expected a list of texts"):
+        EnclavePolicy(**options)
+    with pytest.raises(ConfigurationError, match=rf"EnclavePolicy\.{name} is a text"):
+        EnclavePolicy.of(options)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,15 @@ def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
     assert purse.book.budget.spent(0).in_doubt == 0
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_server_error_within_a_session_that_does_not_name_it_is_in_doubt(status: int) -> None:
+    """A proxy's own: the gateway may have answered and charged, and "not charged" let retries pay again."""
+    purse = warm(wallet())
+    with pytest.raises(PaymentInDoubtError, match=f"answered HTTP {status} within a session, without naming it"):
+        Call(purse).reply(answer(status, session=None))
+    assert Call(purse).headers == {SESSION: SESSION_ID}
+
+
 def test_lost_connection_in_words() -> None:
     assert type(in_doubt(lost())) is PaymentInDoubtError
     assert type(in_doubt(lost(timed_out=True))) is ReadTimeoutError
@@ -215,7 +224,7 @@ def test_error_after_payment_without_session_is_in_doubt(status: int) -> None:
     purse = wallet()
     said = f"enclave.example answered HTTP {status} to a signed payment, with neither a session nor an offer"
     with pytest.raises(PaymentInDoubtError, match=said):
-        paying(purse).reply(ReplyHead(status, []))
+        paying(purse).reply(answer(status, session=None))
     assert purse.book.budget.spent(0).in_doubt == AMOUNT
 
 

@@ -101,7 +101,7 @@ def test_session_of_an_error_after_payment_is_kept(status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_error_within_a_session_is_handed_on(status: int) -> None:
-    call = Call(warm(wallet())).reply(ReplyHead(status, []))
+    call = Call(warm(wallet())).reply(answer(status))
     assert call.paid is not None
     assert call.paid.head.status == status
 

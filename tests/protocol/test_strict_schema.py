@@ -58,6 +58,24 @@ def test_list_of_types_is_not_strict(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "beside",
+    [
+        {"allOf": [REFERENCE]},
+        REFERENCE,
+        {"anyOf": [REFERENCE, {"type": "null"}]},
+        {"allOf": []},
+        {"allOf": [INNER, {}]},
+    ],
+)
+def test_two_forms_in_one_are_not_strict(beside: dict[str, Any]) -> None:
+    """As bases in OpenAPI, beside an object's own properties, which were lost."""
+    both = OTHER | beside
+    assert strict_schema(tool(both)) is None
+    assert strict_schema(both | {"$defs": {"Inner": INNER}}) is None
+    assert drop_added_nulls({"a": {"y": "1"}}, tool(both)) == {"a": {"y": "1"}}
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "object", "properties": ["x"]},

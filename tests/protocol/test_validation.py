@@ -108,10 +108,35 @@ def test_messages_that_can_be_read_once_or_never(messages: Any) -> None:
 
 def test_part_that_the_gateway_would_drop() -> None:
     """Dropped silently, it would be paid for all the same."""
-    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}]}
     with pytest.raises(InvalidRequestError, match="a part of type 'image_url', which the gateway drops before"):
         check(image)
     check(image, images=True)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url"},
+        {"type": "image_url", "image_url": {"url": "data:,"}},
+        {"type": "image_url", "image_url": "photo.png"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,"}},
+    ],
+    ids=str,
+)
+def test_part_without_data(part: dict[str, Any]) -> None:
+    """It would be paid for, and the model would see nothing."""
+    with pytest.raises(InvalidRequestError, match=f"has a part of type '{part['type']}' without data"):
+        check({"role": "user", "content": [part]}, images=True)
+
+
+@pytest.mark.timeout(10)
+def test_part_whose_address_lacks_its_comma_is_judged_at_once() -> None:
+    """Base64 is full of slashes: a regular expression that tried each of them took hours for a photo."""
+    url = "data:image/png;base64" + "abc/" * 500_000
+    with pytest.raises(InvalidRequestError, match="without data"):
+        check({"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}, images=True)
 
 
 @pytest.mark.parametrize(

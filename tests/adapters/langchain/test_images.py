@@ -56,12 +56,13 @@ def test_image_for_april_gateways_costs_nothing(net: Devnet, make_model: MakeMod
         {"type": "file", "file_id": "file-1"},
         {"type": "file", "file": {"file_id": "file-1"}},
         {"type": "file", "file": None},
+        {"type": "file", "base64": "", "mime_type": "application/pdf", "filename": "a.pdf"},
     ],
     ids=str,
 )
 def test_attachment_without_data_costs_nothing(net: Devnet, make_model: MakeModel, block: Any) -> None:
     """It was sent as `data:None;base64,None`, or empty, and paid for."""
-    with pytest.raises(InvalidRequestError, match=r"content\[0\] is an? (image|file) without data"):
+    with pytest.raises(InvalidRequestError, match=r"has a part of type '(image_url|file)' without data"):
         make_model(gateway_generation="next").invoke([HumanMessage([block])])
     assert net.stats().requests == 0
 

@@ -1,5 +1,6 @@
 """One devnet for all tests of the adapter, and a wallet of its own for each."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from og_integrations.devnet import Devnet
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account
 from tests.adapters.llama_index.speaker import Speaker
+
+
+@pytest.fixture(autouse=True)
+def no_loop_is_left_open() -> None:
+    """LlamaIndex runs its coroutines on the main thread's own loop, and never closes it, unless that is gone."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

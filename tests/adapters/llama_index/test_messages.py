@@ -222,8 +222,11 @@ def test_who_takes_attachments(receiver: Receiver, role: str, taken: bool) -> No
 @pytest.mark.parametrize("url", ["data:image/png;base64,", "data:,", "file:///etc/hostname"])
 def test_image_address_with_nothing_behind_it(url: str) -> None:
     """It would be paid for and reach the model as nothing."""
-    with pytest.raises(InvalidRequestError, match="has a ImageBlock that could not be read"):
-        wire(NEXT, role="user", blocks=[ImageBlock(url=url)])
+    with (
+        OpenGradientLLM("openai/gpt-4.1", gateway_generation="next", private_key="0x" + "11" * 32) as llm,
+        pytest.raises(InvalidRequestError, match="has a part of type 'image_url' without data"),
+    ):
+        llm.chat([ChatMessage(role="user", blocks=[ImageBlock(url=url)])])
 
 
 LOOK = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), DRAWING, PAPER])

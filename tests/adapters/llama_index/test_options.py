@@ -44,6 +44,13 @@ def test_dead_additional_kwargs_fail_at_once() -> None:
         OpenGradientLLM("openai/gpt-5", additional_kwargs={"seed": 1})
 
 
+@pytest.mark.parametrize("headers", [{"anthropic-beta": "context-1m-2025-08-07"}, {"X-A": "b"}, {}])
+def test_headers_of_a_call_are_refused(headers: dict[str, str]) -> None:
+    """Nothing would come of them; a hint at a cache, which LlamaIndex gives by itself, asks for nothing."""
+    with pytest.raises(InvalidRequestError, match="extra_headers"):
+        OpenGradientLLM("openai/gpt-5").complete("hi", extra_headers=headers)
+
+
 def test_model_of_a_call_is_pointed_to_a_copy(account: Account) -> None:
     """OpenAI's LLM takes another model per call; here a copy is one, on the same budget."""
     llm = account.llm()
