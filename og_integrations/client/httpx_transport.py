@@ -155,6 +155,7 @@ def _sent_unpinned() -> ConnectionLostError:
         timed_out=False,
     )
     error.blames_enclave = False
+    error.is_retryable = False  # the same unknown peer would get the prompt again
     return error
 
 

@@ -154,7 +154,7 @@ def as_model_error(
     reason = too_long() if _provider_failed(exc) else None
     kind = ContextLengthError if reason else _class_for(exc)
     error = kind(f"{exc} {reason}" if reason else str(exc))
-    error.__dict__.update(exc.__dict__, is_retryable=kind.is_retryable)
+    error.__dict__.update(exc.__dict__, is_retryable=kind.is_retryable and exc.is_retryable)
     if exc.receipt is not None:
         error.__dict__["response"] = FailedResponse(exc.receipt)
     return error

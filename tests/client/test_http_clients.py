@@ -22,6 +22,7 @@ from og_integrations.errors import (
     PaymentInDoubtError,
     ReadTimeoutError,
 )
+from og_integrations.langchain.errors import as_model_error
 from tests.client.asking import user
 from tests.client.conftest import MODEL
 
@@ -121,8 +122,10 @@ def test_client_whose_channel_cannot_be_seen_is_not_believed(net: Devnet, make_c
             return httpx.Client()
         return httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(200, json={})))
 
-    with pytest.raises(ConnectionLostError, match=r"not known to be pinned .* so its answer is not used"):
+    with pytest.raises(ConnectionLostError, match=r"not known to be pinned .* so its answer is not used") as caught:
         make_client(http_client=make).chat(MODEL, user("hi"))
+    assert not caught.value.is_retryable
+    assert not getattr(as_model_error(caught.value), "is_retryable", None)
 
 
 def test_client_that_follows_redirects_does_not_here(net: Devnet, make_client: Callable[..., Client]) -> None:
