@@ -19,7 +19,7 @@ from og_integrations.client.driving import adrive, adrive_to, awaited, drive, dr
 from og_integrations.client.fetching import afetch, fetch
 from og_integrations.client.rpc import Fetch
 from og_integrations.client.signer import Signer
-from og_integrations.client.transport import AsyncReply, Outgoing, Reply, translated_errors
+from og_integrations.client.transport import AsyncReply, Outgoing, Reply, TranslatedErrors
 from og_integrations.protocol.effects import Approve, Pause, Receive, Send, Sign
 from og_integrations.protocol.x402 import ReplyHead
 
@@ -68,7 +68,7 @@ class SyncDriver:
         self._let_go()
         enclave = self._directory.get(effect.route.tee_id)
         transport = self._connections.get(enclave.certificate)
-        with translated_errors(f"the gateway {enclave.endpoint}"):
+        with TranslatedErrors(f"the gateway {enclave.endpoint}"):
             reply = self._reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
                 # Read to the end, so that the connection can carry the paid request.
@@ -82,7 +82,7 @@ class SyncDriver:
 
     def _receive(self) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - a flow sends before it receives
-        with translated_errors(_GATEWAY):
+        with TranslatedErrors(_GATEWAY):
             data = next(self._reply.parts, None)
         if data is None:
             self._let_go()
@@ -139,7 +139,7 @@ class AsyncDriver:
         await self.let_go()
         enclave = self._directory.get(effect.route.tee_id)
         transport = await self._connections.get(enclave.certificate)
-        with translated_errors(f"the gateway {enclave.endpoint}"):
+        with TranslatedErrors(f"the gateway {enclave.endpoint}"):
             reply = self._reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
             if reply.status == 402:
                 drained, until = 0, time.monotonic() + self._call.timeout
@@ -152,7 +152,7 @@ class AsyncDriver:
 
     async def _receive(self) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - a flow sends before it receives
-        with translated_errors(_GATEWAY):
+        with TranslatedErrors(_GATEWAY):
             data = await anext(self._reply.parts, None)
         if data is None:
             await self.let_go()

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from og_integrations.client.connections import UNPINNED, AsyncConnections, SyncConnections
 from og_integrations.client.driving import adrive, drive
 from og_integrations.client.rpc import Fetch, Fetching, unanswered
-from og_integrations.client.transport import Outgoing, lost, server_of, translated_errors
+from og_integrations.client.transport import Outgoing, TranslatedErrors, lost, server_of
 
 T = TypeVar("T")
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -28,7 +28,7 @@ def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TI
     transport = connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url), pinned=False):
+    with TranslatedErrors(server_of(effect.url), pinned=False):
         reply = transport.send(request)
         with contextlib.closing(reply):
             for data in reply.parts:
@@ -44,7 +44,7 @@ async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = 
     transport = await connections.get(UNPINNED)
     body, request = bytearray(), _outgoing(effect, timeout)
     until = time.monotonic() + request.timeout
-    with translated_errors(server_of(effect.url), pinned=False):
+    with TranslatedErrors(server_of(effect.url), pinned=False):
         reply = await transport.send(request)
         async with contextlib.aclosing(reply):
             async for data in reply.parts:

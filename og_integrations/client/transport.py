@@ -4,12 +4,11 @@ One HTTP exchange: a request goes out, the head of its answer comes back, the bo
 Our own connections are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which
 would let gateways recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less.
 `client.httpx_transport` does the same with a user's own httpx client. Failures are httpcore's in both cases;
-`translated_errors` makes them ours.
+`TranslatedErrors` makes them ours.
 """
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -116,37 +115,56 @@ class AsyncPool:
         await self._pool.aclose()
 
 
-@contextmanager
-def translated_errors(what: str, *, pinned: bool = True) -> Iterator[None]:
+class TranslatedErrors:
     """
-    Turn httpcore's exceptions into ours: `ConnectionFailedError` if nothing of the request was sent
-    (no connection, TLS failure, no free connection), `ConnectionLostError` otherwise.
+    Turns httpcore's exceptions inside its `with` into ours: `ConnectionFailedError` if nothing of the request was
+    sent (no connection, TLS failure, no free connection), `ConnectionLostError` otherwise.
+
+    `what` is who was asked.
     """
+
+    # No generator: a stream enters one for each piece, and those cost a microsecond more.
+    __slots__ = ("_pinned", "_what")
+
+    def __init__(self, what: str, *, pinned: bool = True) -> None:
+        self._what = what
+        self._pinned = pinned
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if exc is not None and (error := _translated(exc, self._what, pinned=self._pinned)) is not None:
+            raise error from exc
+
+
+def _translated(exc: BaseException, what: str, *, pinned: bool) -> ConnectionFailedError | ConnectionLostError | None:
+    """Return our error for `exc`, None if it is none of httpcore's."""
     import httpcore
 
-    try:
-        yield
-    except httpcore.PoolTimeout as exc:
-        busy = ConnectionFailedError(
-            f"All connections to {what} were in use by other calls for too long: nothing was sent. Make fewer calls at "
-            "once, or set a longer timeout."
-        )
-        busy.blames_enclave = False
-        raise busy from exc
-    except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol) as exc:
-        failure = _tls_failure(exc)
-        if failure is not None and not pinned:
-            raise ConnectionFailedError(f"No TLS with {what} ({failure.reason}): nothing was sent.") from exc
-        if failure is not None:
-            raise CertificateMismatchError(
+    match exc:
+        case httpcore.PoolTimeout():
+            busy = ConnectionFailedError(
+                f"All connections to {what} were in use by other calls for too long: nothing was sent. Make fewer "
+                "calls at once, or set a longer timeout."
+            )
+            busy.blames_enclave = False
+            return busy
+        case httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.UnsupportedProtocol():
+            failure = _tls_failure(exc)
+            if failure is None:
+                return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+            if not pinned:
+                return ConnectionFailedError(f"No TLS with {what} ({failure.reason}): nothing was sent.")
+            return CertificateMismatchError(
                 f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
                 "sent: someone may be in between, or the enclave was renewed a moment ago."
-            ) from exc
-        raise ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.") from exc
-    except httpcore.TimeoutException as exc:
-        raise lost(f"{what} did not answer in time.", timed_out=True) from exc
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as exc:
-        raise lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False) from exc
+            )
+        case httpcore.TimeoutException():
+            return lost(f"{what} did not answer in time.", timed_out=True)
+        case httpcore.NetworkError() | httpcore.ProtocolError() | httpcore.ProxyError():
+            return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 import og_integrations
 from og_integrations.client.tls import pinned_context
-from og_integrations.client.transport import AsyncPool, Outgoing, Pool, translated_errors
+from og_integrations.client.transport import AsyncPool, Outgoing, Pool, TranslatedErrors
 from og_integrations.devnet import Devnet
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
 
@@ -135,7 +135,7 @@ def test_certificate_that_the_pinned_one_has_issued(foreign: Foreign, send: Call
     """To trust a certificate is to trust what it signs; the pin is about this very one."""
     pinned = pinned_context(ssl.PEM_cert_to_DER_cert(foreign.ca_file.read_text()))
     request = Outgoing(url=foreign.url, headers={}, body=b"SECRET PROMPT", timeout=5)
-    with pytest.raises(CertificateMismatchError, match="aborted and nothing was sent"), translated_errors("It"):
+    with pytest.raises(CertificateMismatchError, match="aborted and nothing was sent"), TranslatedErrors("It"):
         send(pinned, request)
     assert [data for data in foreign.got if data] == []
 

@@ -5,7 +5,7 @@ import ssl
 import httpcore
 import pytest
 
-from og_integrations.client.transport import CONNECT_TIMEOUT, Outgoing, translated_errors
+from og_integrations.client.transport import CONNECT_TIMEOUT, Outgoing, TranslatedErrors
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 
 
@@ -16,7 +16,7 @@ from og_integrations.errors import CertificateMismatchError, ConnectionFailedErr
 def test_nothing_was_sent(failure: type[Exception]) -> None:
     with (
         pytest.raises(ConnectionFailedError, match=r"No connection to It .*: nothing was sent") as caught,
-        translated_errors("It"),
+        TranslatedErrors("It"),
     ):
         raise failure
     assert type(caught.value) is ConnectionFailedError
@@ -26,7 +26,7 @@ def test_nothing_was_sent(failure: type[Exception]) -> None:
 def test_no_free_connection_is_not_the_servers_doing() -> None:
     with (
         pytest.raises(ConnectionFailedError, match=r"All connections to It were in use.*nothing was sent") as caught,
-        translated_errors("It"),
+        TranslatedErrors("It"),
     ):
         raise httpcore.PoolTimeout
     assert not caught.value.blames_enclave
@@ -45,7 +45,7 @@ def test_no_free_connection_is_not_the_servers_doing() -> None:
     ],
 )
 def test_something_may_have_been_sent(failure: type[Exception], timed_out: bool) -> None:
-    with pytest.raises(ConnectionLostError) as caught, translated_errors("It"):
+    with pytest.raises(ConnectionLostError) as caught, TranslatedErrors("It"):
         raise failure
     assert caught.value.timed_out is timed_out
 
@@ -54,7 +54,7 @@ def test_failed_handshake_is_told_from_a_missing_server() -> None:
     """However deep the reason is."""
     failure, wrapped = httpcore.ConnectError(), OSError()
     failure.__cause__, wrapped.__context__ = wrapped, ssl.SSLError()
-    with pytest.raises(CertificateMismatchError, match="was aborted and nothing was sent"), translated_errors("It"):
+    with pytest.raises(CertificateMismatchError, match="was aborted and nothing was sent"), TranslatedErrors("It"):
         raise failure
 
 
