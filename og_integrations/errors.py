@@ -78,7 +78,6 @@ class DiscoveryError(OpenGradientError):
     """
 
     answered: bool = True
-
     is_retryable = True
 
 

@@ -5,10 +5,10 @@ import sys
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
-from og_integrations.client.approval_plan import LEAST_ALLOWANCE, ApprovalPlan, plan_approval
+from og_integrations.client.approval_plan import ApprovalPlan, plan_approval, read_amounts
 from og_integrations.client.fetching import Reader
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.amounts import format_opg, parse_opg
+from og_integrations.protocol.amounts import format_opg
 
 _UNLIMITED = 2**160
 
@@ -19,7 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises `ConfigurationError` where nobody can be asked: without a terminal, only `--yes` sends.
     """
-    _check_amounts(arguments)
+    # Its errors name what can be typed here; those of the plan, which reads them too, a program's arguments.
+    read_amounts(arguments.allowance, arguments.amount, names=("--allowance", "--amount"))
     with Client() as client, Reader() as reader:
         settings = client.engine.settings
         plan = reader.run(plan_approval(settings, arguments.allowance, arguments.amount))
@@ -43,20 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     if done.tx_hash and settings.network.explorer_url:
         print(f"            {settings.network.explorer_url}/tx/{done.tx_hash}")
     return 0
-
-
-def _check_amounts(arguments: argparse.Namespace) -> None:
-    """`plan_approval` checks them too, and names its own arguments, which nobody can type here."""
-    least = parse_opg(arguments.allowance)
-    if least < LEAST_ALLOWANCE:
-        raise ConfigurationError(
-            f"--allowance is {arguments.allowance} OPG, expected at least {format_opg(LEAST_ALLOWANCE)}: gateways ask "
-            "to authorize that much."
-        )
-    if arguments.amount is not None and parse_opg(arguments.amount) < least:
-        raise ConfigurationError(
-            f"--amount is {arguments.amount} OPG, expected at least --allowance, {arguments.allowance} OPG."
-        )
 
 
 def _show(plan: ApprovalPlan) -> None:

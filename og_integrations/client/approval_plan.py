@@ -59,7 +59,7 @@ def plan_approval(
     Raises `ConfigurationError` (amounts, no wallet, wrong chain), `ApprovalError` (no OPG, no gas) or
     `DiscoveryError` (the node).
     """
-    least, wanted = _amounts(min_allowance, approve_amount)
+    least, wanted = read_amounts(min_allowance, approve_amount)
     network, owner = settings.network, settings.require_signer().address
     url = network.rpc_url
     yield from check_chain(url, network.chain_id)
@@ -94,7 +94,17 @@ def plan_approval(
     )
 
 
-def _amounts(min_allowance: Amount, approve_amount: Amount | None) -> tuple[int, int]:
+def read_amounts(
+    min_allowance: Amount,
+    approve_amount: Amount | None,
+    *,
+    names: tuple[str, str] = ("min_allowance", "approve_amount"),
+) -> tuple[int, int]:
+    """
+    Return both amounts in base units; `names` is what the caller knows them by.
+
+    Raises `ConfigurationError` for one that is none, or too small.
+    """
     try:
         least = parse_opg(min_allowance)
         wanted = 2 * least if approve_amount is None else parse_opg(approve_amount)
@@ -102,12 +112,12 @@ def _amounts(min_allowance: Amount, approve_amount: Amount | None) -> tuple[int,
         raise ConfigurationError(f"The approval's {exc}.") from exc
     if least < LEAST_ALLOWANCE:
         raise ConfigurationError(
-            f"min_allowance is {format_opg(least)} OPG, expected at least {format_opg(LEAST_ALLOWANCE)}: gateways ask "
+            f"{names[0]} is {format_opg(least)} OPG, expected at least {format_opg(LEAST_ALLOWANCE)}: gateways ask "
             "to authorize that much."
         )
     if wanted < least:
         raise ConfigurationError(
-            f"approve_amount is {format_opg(wanted)} OPG, expected at least min_allowance, {format_opg(least)} OPG."
+            f"{names[1]} is {format_opg(wanted)} OPG, expected at least {names[0]}, {format_opg(least)} OPG."
         )
     return least, wanted
 

@@ -12,7 +12,7 @@ from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.langchain.options import OwnOptions
 from og_integrations.models import model_info
 
-RENAMED = {
+_RENAMED = {
     "api_key": "private_key",
     "max_completion_tokens": "max_tokens",
     "request_timeout": "timeout",
@@ -81,7 +81,7 @@ def known_arguments(cls: type[Serializable], values: dict[str, Any]) -> dict[str
     Raises `ConfigurationError` for a name that is neither, with the closest one that is.
     """
     names = {field.alias or name for name, field in cls.model_fields.items()} | cls.model_fields.keys()
-    renamed = {name: to for name, to in RENAMED.items() if to in names}
+    renamed = {name: to for name, to in _RENAMED.items() if to in names}
     for other in renamed.keys() & values.keys():
         if values.get(renamed[other]) is not None:
             raise ConfigurationError(f"Both {renamed[other]} and {other} were given, which mean the same; give one.")
@@ -107,6 +107,16 @@ def check_extra(extra: Mapping[str, Any]) -> None:
         warn_ignored(name, extra[name], ", though model_kwargs sends it")
 
 
+def under_our_names(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call under the names that they have here."""
+    return {_RENAMED.get(name, name): value for name, value in arguments.items()}
+
+
+def named_model(arguments: Mapping[str, Any], default: str) -> Any:
+    """Return the model that a call asks, by whichever name its `arguments` have it; unchecked."""
+    return arguments.get("model") or arguments.get("model_name") or default
+
+
 def closest(name: str, names: "set[str] | frozenset[str]") -> str:
     """Return the hint that names the parameter most like `name`, "" if none is."""
     meant = {"extra_body": "model_kwargs", **_MEANT}.get(name)
@@ -117,7 +127,7 @@ def closest(name: str, names: "set[str] | frozenset[str]") -> str:
 def call_hint(name: str, known: set[str]) -> str:
     """Return what to do with an argument of a call that is not `known` there."""
     if name in _OF_CONSTRUCTOR:
-        return f" Give {RENAMED.get(name) or _MEANT.get(name) or name} to the constructor."
+        return f" Give {_RENAMED.get(name) or _MEANT.get(name) or name} to the constructor."
     passed_on = " What shall be sent as it is goes into model_kwargs." if "model_kwargs" in known else ""
     return closest(name, known) + passed_on
 

@@ -9,9 +9,10 @@ from langchain_core.messages import BaseMessage
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain.arguments import (
     IGNORED_BY_GATEWAY,
-    RENAMED,
     call_hint,
     check_extra,
+    named_model,
+    under_our_names,
     warn_ignored,
     warn_temperature,
 )
@@ -81,13 +82,13 @@ def _common(
     model: "ModelParams", stop: list[str] | None, arguments: dict[str, Any], further: tuple[str, ...]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Return the model's name, all arguments under our names, and the options of any call."""
-    given = {RENAMED.get(name, name): value for name, value in arguments.items()}
+    given = under_our_names(arguments)
     known = {*_SAMPLING, *further, "model", "model_name", "stop"}
     for unknown in given.keys() - known:
         if unknown not in IGNORED_BY_GATEWAY:
             raise InvalidRequestError(f"{unknown!r} is not a parameter of a call.{call_hint(unknown, known)}")
         warn_ignored(unknown, given[unknown])
-    name = model_name(given.get("model") or given.get("model_name") or model.model_name)
+    name = model_name(named_model(given, model.model_name))
     options = {key: given[key] if given.get(key) is not None else getattr(model, key) for key in _SAMPLING}
     options["stop"] = stop or given.get("stop") or model.stop
     if not isinstance(options["timeout"], int | float | None):

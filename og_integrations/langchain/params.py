@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, SecretStr, SkipValidation, ValidationErr
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.langchain.arguments import RENAMED, known_arguments
+from og_integrations.langchain.arguments import known_arguments, named_model, under_our_names
 from og_integrations.langchain.blocks import MODEL_PROVIDER
 from og_integrations.langchain.engines import Clients, Engines
 from og_integrations.langchain.errors import RETRYABLE
@@ -244,11 +244,11 @@ class ModelParams(Serializable):
 
     def asked_model(self, arguments: Mapping[str, Any]) -> str:
         """Return the model that a call with these arguments asks, by whichever name they have it."""
-        named = arguments.get("model") or arguments.get("model_name") or self.model_name
+        named = named_model(arguments, self.model_name)
         return str(named.value if isinstance(named, Enum) else named)
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> "LangSmithParams":
-        given = {RENAMED.get(name, name): value for name, value in kwargs.items()}
+        given = under_our_names(kwargs)
         options = {**given, "model": self.asked_model(kwargs), "stop": stop or given.get("stop") or self.stop}
         params = cast("BaseLanguageModel[Any]", super())._get_ls_params(**options)  # noqa: SLF001 - a hook of LangChain's
         params["ls_provider"] = MODEL_PROVIDER
