@@ -20,19 +20,14 @@ from og_integrations.client.recording import collect_verified, wants_exchange
 from og_integrations.client.replays import Signatures
 from og_integrations.client.settings import check_count, check_seconds, resolve_settings
 from og_integrations.client.shared_books import OwnBook
-from og_integrations.errors import (
-    ConfigurationError,
-    ConnectionFailedError,
-    SpendingStoppedError,
-    ToolChoiceNotHonoredError,
-)
+from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.answer import parse_completion
 from og_integrations.protocol.budget import Budget
 from og_integrations.protocol.canonical import APRIL, HASHINGS
 from og_integrations.protocol.chat import ChatRequest, Completion, CompletionRequest, JsonObject
 from og_integrations.protocol.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.payment_flow import Wallet, payment_flow
+from og_integrations.protocol.payment_flow import NOTHING_SENT, Wallet, payment_flow
 from og_integrations.protocol.presentation import cut_at_stop
 from og_integrations.protocol.routes import Route
 from og_integrations.protocol.sessions import SessionBook
@@ -196,8 +191,8 @@ class Engine:
             progress.sent_at = now()
             try:
                 paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
-            except (ConnectionFailedError, ConfigurationError, SpendingStoppedError) as exc:
-                # Nothing was sent: its receipt tells of no payment.
+            except NOTHING_SENT as exc:
+                # Its receipt tells of no payment.
                 progress.grant = None
                 if not exc.blames_enclave:
                     raise

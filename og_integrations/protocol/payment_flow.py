@@ -25,6 +25,7 @@ from og_integrations.errors import (
     PaymentInDoubtError,
     PaymentRefusedError,
     ReadTimeoutError,
+    SpendingStoppedError,
 )
 from og_integrations.protocol.effects import Effect, Send
 from og_integrations.protocol.quoting import quotable
@@ -43,6 +44,8 @@ from og_integrations.protocol.x402 import (
 )
 
 Flow = Generator[Effect, Any, "Paid"]
+NOTHING_SENT = (ConnectionFailedError, ConfigurationError, SpendingStoppedError)
+"""What ends a flow before the request that was to leave has left: no payment went with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,7 @@ def _send(
         raise
     try:
         head: ReplyHead = yield Send(route, headers)
-    except (ConnectionFailedError, ConfigurationError):
+    except NOTHING_SENT:
         book.not_sent(route, grant)
         raise
     except ConnectionLostError as exc:
