@@ -247,9 +247,9 @@ class StreamFailedError(GatewayError):
 
 class VerificationError(OpenGradientError):
     """
-    The proof is missing or wrong. `step` names the check that failed (see `protocol.verification`).
+    The proof is missing or wrong. `step` names the check that failed (see `protocol.proof.verification`).
 
-    `checks` are the verdicts of all steps (`protocol.checks.Check`); `partial_text` is the text
+    `checks` are the verdicts of all steps (`protocol.proof.verification.Check`); `partial_text` is the text
     already shown when a stream failed its proof at the end.
     """
 
