@@ -38,7 +38,7 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.proof.verification import verify_receipt
+from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.strict_json import parse_json_object
 from tests.fuzz.mutation import in_base64, mutated
@@ -90,12 +90,12 @@ def _stream(data: bytes) -> None:
     for piece in (data[:half], data[half:], b"\n"):
         for event in decoder.feed(piece):
             assembler.feed(event)
-    verify_receipt(exchange(completion=assembler.finish()))
+    verify_exchange(exchange(completion=assembler.finish()))
 
 
 def _body(data: bytes) -> None:
     for path in (COMPLETION_PATH, CHAT_PATH):
-        only_ours(lambda path=path: verify_receipt(exchange(path=path, completion=parse_completion(path, data))))
+        only_ours(lambda path=path: verify_exchange(exchange(path=path, completion=parse_completion(path, data))))
 
 
 def _error_body(data: bytes) -> None:
@@ -171,7 +171,7 @@ def _saved_exchanges() -> list[bytes]:
 def _receipt(name: str) -> dict[str, Any]:
     paid = paying(wallet()).reply(answer()).paid
     assert paid is not None
-    verified = verify_receipt(exchange(name))
+    verified = verify_exchange(exchange(name))
     record = CallRecord(
         model=f"openai/{verified.exchange.completion.model}",
         created=NOW,
