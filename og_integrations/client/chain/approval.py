@@ -41,10 +41,10 @@ from og_integrations.errors import (
     OpenGradientError,
     SigningError,
 )
-from og_integrations.networks import OPG, PERMIT2_ADDRESS
+from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol.chain.abi import encode_approve, keccak
 from og_integrations.protocol.payment.effects import Pause
-from og_integrations.protocol.payment.policy import format_opg, parse_opg
+from og_integrations.protocol.payment.policy import parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 
 LEAST_ALLOWANCE = OPG // 10
