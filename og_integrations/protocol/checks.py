@@ -2,10 +2,11 @@
 Verdicts: the ids of all checks, and the log that collects them (see `verification`).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from og_integrations.errors import VerificationError
+from og_integrations.errors import AttestationError, VerificationError
 
 STEPS = (
     "proof",
@@ -18,7 +19,7 @@ STEPS = (
     "freshness",
     "channel",
 )
-"""The ids of all checks, in the order in which they are made."""
+"""The ids of all checks of an answer, in the order in which they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,32 @@ class Check:
 
 
 class StepError(Exception):
-    """A step's own verdict, before it becomes a `VerificationError` with all checks."""
+    """A step's own verdict, before it becomes a public error with all checks."""
+
+
+def _unproven(step: str, detail: str) -> VerificationError:
+    return VerificationError(
+        f"The answer is not proven: {step}: {detail}. It was discarded; do not use it, and report "
+        "the receipt if it came from an enclave of the registry.",
+        step=step,
+    )
 
 
 class CheckLog:
-    """Collects verdicts; its `step` context turns `StepError` into the public error."""
+    """
+    Collects the verdicts of `steps`, in their order.
 
-    def __init__(self) -> None:
+    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = STEPS,
+        failed: Callable[[str, str], VerificationError | AttestationError] = _unproven,
+    ) -> None:
         self.checks: list[Check] = []
+        self._steps = steps
+        self._failed = failed
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
@@ -61,12 +80,8 @@ class CheckLog:
         if not isinstance(exc, StepError):
             return
         self.checks.append(Check(self._step, "fail", str(exc)))
-        rest = STEPS[STEPS.index(self._step) + 1 :]
+        rest = self._steps[self._steps.index(self._step) + 1 :]
         self.checks += [Check(name, "skip", f"not reached: {self._step} failed") for name in rest]
-        error = VerificationError(
-            f"The answer is not proven: {self._step}: {exc}. It was discarded; do not use it, and report "
-            "the receipt if it came from an enclave of the registry.",
-            step=self._step,
-        )
+        error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
         raise error from None
