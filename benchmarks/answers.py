@@ -11,10 +11,11 @@ from collections import defaultdict
 from itertools import count
 
 from benchmarks.question import CHUNKS
-from og_integrations.devnet.enclave import EnclaveKeys, Proof
-from og_integrations.devnet.output import END_OF_STREAM, StreamEvent
-from og_integrations.protocol.canonical import output_hash, request_hash
-from og_integrations.protocol.chat import CHAT_PATH, JsonObject
+from og_integrations.devnet.gateway.enclave import EnclaveKeys, Proof
+from og_integrations.devnet.gateway.output import END_OF_STREAM, StreamEvent
+from og_integrations.protocol.chat.wire import CHAT_PATH
+from og_integrations.protocol.proof.canonical import output_hash, request_hash
+from og_integrations.protocol.strict_json import JsonObject
 
 SENTENCE = (
     "ETH rose because staking withdrawals slowed while exchange balances fell to a low of the year, and a "

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
-    from og_integrations.protocol.enclave import EnclavePolicy
-    from og_integrations.protocol.settlement_mode import SettlementMode
-    from og_integrations.protocol.spend_policy import SpendPolicy
+    from og_integrations.protocol.payment.policy import SpendPolicy
+    from og_integrations.protocol.payment.x402 import SettlementMode
+    from og_integrations.protocol.proof.enclave import EnclavePolicy
 
 __version__ = "0.1.0"
 
@@ -48,12 +48,12 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "og_integrations.client",
     "Client": "og_integrations.client",
-    "EnclavePolicy": "og_integrations.protocol.enclave",
+    "EnclavePolicy": "og_integrations.protocol.proof.enclave",
     "LocalSigner": "og_integrations.client",
     "OpenGradientError": "og_integrations.errors",
     "Receipt": "og_integrations.client",
-    "SettlementMode": "og_integrations.protocol.settlement_mode",
-    "SpendPolicy": "og_integrations.protocol.spend_policy",
+    "SettlementMode": "og_integrations.protocol.payment.x402",
+    "SpendPolicy": "og_integrations.protocol.payment.policy",
     "TEE_LLM": "og_integrations.models",
     "collect_receipts": "og_integrations.client",
 }

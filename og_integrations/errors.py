@@ -93,7 +93,7 @@ class AttestationError(EnclaveRejectedError):
     An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
 
     `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
-    steps (`protocol.checks.Check`).
+    steps (`protocol.proof.verification.Check`).
     """
 
     blames_enclave = True
@@ -265,9 +265,9 @@ class StreamFailedError(GatewayError):
 
 class VerificationError(OpenGradientError):
     """
-    The proof is missing or wrong. `step` names the check that failed (see `protocol.verification`).
+    The proof is missing or wrong. `step` names the check that failed (see `protocol.proof.verification`).
 
-    `checks` are the verdicts of all steps (`protocol.checks.Check`); `partial_text` is the text
+    `checks` are the verdicts of all steps (`protocol.proof.verification.Check`); `partial_text` is the text
     already shown when a stream failed its proof at the end.
     """
 

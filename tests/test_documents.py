@@ -15,7 +15,7 @@ import pytest
 
 from og_integrations import SpendPolicy, errors
 from og_integrations.client import ClientOptions
-from og_integrations.client.settings import PRIVATE_KEY_VARIABLES
+from og_integrations.client._settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
 
 ROOT = Path(__file__).parent.parent

@@ -5,10 +5,10 @@ import sys
 
 from og_integrations.cli.terminal import printable
 from og_integrations.client import ApprovalProgress, Client
-from og_integrations.client.approval_plan import ApprovalPlan, plan_approval, read_amounts
-from og_integrations.client.fetching import Reader
+from og_integrations.client.chain.approval import ApprovalPlan, plan_approval, read_amounts
+from og_integrations.client.chain.jsonrpc import Reader
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.amounts import format_opg
+from og_integrations.protocol.payment.policy import format_opg
 
 _UNLIMITED = 2**160
 

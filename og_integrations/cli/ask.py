@@ -9,8 +9,8 @@ from tempfile import TemporaryFile
 from og_integrations.cli.terminal import printable
 from og_integrations.client import Answer, Client, Receipts, collect_receipts
 from og_integrations.errors import ConfigurationError, OpenGradientError
-from og_integrations.protocol.amounts import format_opg
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.protocol.strict_json import JsonObject
 
 
 def run(arguments: argparse.Namespace) -> int:

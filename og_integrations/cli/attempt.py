@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from og_integrations.client.fetching import Reader
-from og_integrations.client.rpc import Fetching
+from og_integrations.client.chain.jsonrpc import Fetching, Reader
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.checks import Check
+from og_integrations.protocol.proof.verification import Check
 
 T = TypeVar("T")
 

@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from og_integrations.cli.trust import Vouch
-from og_integrations.protocol.canonical import not_hashed
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.checks import Check
-from og_integrations.protocol.enclave import Enclave
+from og_integrations.protocol.proof.canonical import not_hashed
+from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.proof.verification import Check, VerifiedReceipt
 from og_integrations.protocol.receipt import unsigned_fields
-from og_integrations.protocol.verification import VerifiedReceipt
+from og_integrations.protocol.strict_json import JsonObject
 
 _BY_RECEIPT = (
     "version",

@@ -15,11 +15,11 @@ from og_integrations.cli.gateway_checks import GatewayChecks
 from og_integrations.cli.terminal import check_marks, one_line
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
-from og_integrations.client.fetching import Reader
-from og_integrations.client.transport import server_of
+from og_integrations.client.chain.jsonrpc import Reader
+from og_integrations.client.channels.pool import server_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
-from og_integrations.protocol.checks import Check
+from og_integrations.protocol.proof.verification import Check
 
 _FRAMEWORKS = ("langchain-core", "llama-index-core")
 

@@ -5,16 +5,15 @@ from itertools import islice
 
 from og_integrations.cli.attempt import attempt
 from og_integrations.client import Engine
-from og_integrations.client.directory import accepted_enclaves, read_enclaves
-from og_integrations.client.fetching import Reader
-from og_integrations.client.handshake import handshake
-from og_integrations.client.price import price_of
-from og_integrations.client.rpc import Fetching
+from og_integrations.client._directory import accepted_enclaves, read_enclaves
+from og_integrations.client._wallet import price_of
+from og_integrations.client.chain.jsonrpc import Fetching, Reader
+from og_integrations.client.channels.tls import handshake
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.amounts import format_opg
-from og_integrations.protocol.checks import Check
-from og_integrations.protocol.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.x402 import Requirement
+from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.protocol.payment.x402 import Requirement
+from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
+from og_integrations.protocol.proof.verification import Check
 
 MOST_HANDSHAKES = 5
 

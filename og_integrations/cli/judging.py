@@ -1,5 +1,5 @@
 """
-The verdict on one saved exchange: the steps of `protocol.verification`, and what its receipt claims.
+The verdict on one saved exchange: the steps of `protocol.proof.verification`, and what its receipt claims.
 
 Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it
 recomputes from the receipt) and `not-covered`, which names what could be altered all the same. What
@@ -22,15 +22,13 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import wire_name
-from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.assembly import StreamAssembler
-from og_integrations.protocol.chat import Completion
-from og_integrations.protocol.checks import STEPS, Check
-from og_integrations.protocol.enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat.sse import SSEDecoder
+from og_integrations.protocol.chat.wire import Completion
+from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.proof.verification import STEPS, Check, Exchange, VerifiedReceipt, verify_receipt
 from og_integrations.protocol.receipt import RECEIPT_VERSION, unsigned_fields
-from og_integrations.protocol.sse import SSEDecoder
 from og_integrations.protocol.strict_json import parse_json_object
-from og_integrations.protocol.verification import Exchange, VerifiedReceipt, verify_receipt
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}

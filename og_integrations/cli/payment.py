@@ -1,10 +1,9 @@
-"""The check `payment-hash`: it recomputes from the receipt alone (`protocol.signed_payment`)."""
+"""The check `payment-hash`: it recomputes from the receipt alone (`protocol.receipt`)."""
 
 from og_integrations.errors import MalformedOfferError
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.checks import Check
-from og_integrations.protocol.receipt import HASH_SOURCES, OWN_HASH
-from og_integrations.protocol.signed_payment import rebuild_authorization
+from og_integrations.protocol.proof.verification import Check
+from og_integrations.protocol.receipt import HASH_SOURCES, OWN_HASH, rebuild_authorization
+from og_integrations.protocol.strict_json import JsonObject
 
 
 def payment_check(receipt: JsonObject) -> Check:

@@ -2,11 +2,10 @@
 
 from typing import Self
 
-from og_integrations.client.fetching import Reader
-from og_integrations.client.rpc import eth_call
-from og_integrations.client.settings import keyless_settings
-from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
+from og_integrations.client._settings import keyless_settings
+from og_integrations.client.chain.jsonrpc import Reader, eth_call
+from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
 
 
 class RegistryReader:

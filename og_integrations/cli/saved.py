@@ -16,8 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.strict_json import decode_json
+from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 MAX_FILE_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.enclave import Enclave, EnclavePolicy, normalize_hash
-from og_integrations.protocol.verification import Trust
+from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy, normalize_hash
+from og_integrations.protocol.proof.verification import Trust
 
 if TYPE_CHECKING:
     from og_integrations.cli.registry_reader import RegistryReader

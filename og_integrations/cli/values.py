@@ -21,7 +21,7 @@ def port(text: str) -> int:
 
 def seconds(text: str) -> float:
     """Return a time to wait."""
-    from og_integrations.client.settings import check_seconds
+    from og_integrations.client._settings import check_seconds
 
     try:
         return check_seconds("the time to wait", float(text))
@@ -38,7 +38,7 @@ def count(text: str) -> int:
 
 def opg(text: str) -> str:
     """Return an amount of OPG, as text, that is one."""
-    from og_integrations.protocol.amounts import parse_opg
+    from og_integrations.protocol.payment.policy import parse_opg
 
     try:
         base_units = parse_opg(text)
@@ -65,7 +65,7 @@ def folder(text: str) -> str:
 
 def url(text: str) -> str:
     """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
-    from og_integrations.client.settings import check_server
+    from og_integrations.client._settings import check_server
 
     try:
         return check_server("this", text)

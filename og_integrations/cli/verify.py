@@ -10,8 +10,8 @@ from og_integrations.cli.judging import judge
 from og_integrations.cli.saved import UnusableInputError, read_saved
 from og_integrations.cli.terminal import check_marks, one_line
 from og_integrations.cli.trust import TrustSource, trust_file_key, trust_ids, trust_nobody, trust_registry
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.checks import Check
+from og_integrations.protocol.proof.verification import Check
+from og_integrations.protocol.strict_json import JsonObject
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
 

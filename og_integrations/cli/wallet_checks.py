@@ -4,7 +4,10 @@ import time
 from collections.abc import Iterator
 
 from og_integrations.cli.attempt import NotEnoughError, attempt
-from og_integrations.client.chain_reads import (
+from og_integrations.client._settings import Settings
+from og_integrations.client.chain.jsonrpc import (
+    Fetching,
+    Reader,
     as_number,
     check_chain,
     quantity,
@@ -12,14 +15,11 @@ from og_integrations.client.chain_reads import (
     read_balance,
     read_block,
 )
-from og_integrations.client.fetching import Reader
-from og_integrations.client.rpc import Fetching
-from og_integrations.client.settings import Settings
-from og_integrations.client.transport import server_of
+from og_integrations.client.channels.pool import server_of
 from og_integrations.networks import OPG
-from og_integrations.protocol.amounts import format_opg
-from og_integrations.protocol.checks import Check
-from og_integrations.protocol.x402 import Requirement
+from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.protocol.payment.x402 import Requirement
+from og_integrations.protocol.proof.verification import Check
 
 USUALLY_NEEDED = OPG // 10
 """What gateways ask to authorize, in base units, where none could be asked."""

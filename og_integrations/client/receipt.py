@@ -9,16 +9,15 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from og_integrations.client.connections import AsyncConnections
-from og_integrations.client.fetching import Reader, aread
-from og_integrations.client.rpc import Fetching
-from og_integrations.client.settings import rpc_url_setting
-from og_integrations.client.settlement import default_node, find_settlement
+from og_integrations.client._settings import rpc_url_setting
+from og_integrations.client.chain.jsonrpc import Fetching, Reader, aread
+from og_integrations.client.chain.settlement import default_node, find_settlement
+from og_integrations.client.channels.connections import AsyncConnections
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.settlement import Settlement
-from og_integrations.protocol.signed_payment import read_authorization
+from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.reconcile import Settlement
+from og_integrations.protocol.receipt import read_authorization
+from og_integrations.protocol.strict_json import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.canonical import keccak
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.strict_json import decode_json
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")

@@ -11,44 +11,28 @@ A chain with OPG, Permit2 and the TEERegistry; gateways with TLS, a paywall and 
 scripted model. Everything that is signed is really signed, and every check of the real gateway is made
 (PROTOCOL.md); what it charges moves balances that nobody owns.
 
-| the network | |
+| room or file | what it holds |
 | --- | --- |
-| `local_network`, `site`, `serving` | `Devnet`; one enclave with all around it; a devnet as a program |
-| `server`, `connection`, `http`, `background` | an HTTP server for handlers, in a thread of its own |
-| `chain`, `payment_chain`, `rpc` | the chain in Python, which chain it is, and its node |
-| `evm`, `anvil`, `npm`, `contracts` | the chain as a real EVM, its node, and what is fetched for it |
-| `clock`, `wallet`, `stranger` | its time; its accounts; the host that a redirect leads to |
-
-| one gateway | |
-| --- | --- |
-| `gateway`, `request_schema`, `replies` | routes and order of checks; which requests pass; how answers are wrapped |
-| `paywall`, `offer`, `sessions`, `facilitator`, `pricing` | the 402, and what is paid |
-| `answering`, `forwarding`, `enclave` | the request on its way to the model, and its signed answer |
-| `output`, `stream_shapes`, `data_settlement` | how the answer travels, and what is published about it |
-| `model`, `upstream` | any model; an OpenAI-compatible server as one |
-| `script`, `message_text`, `schema_filler`, `attachments` | the scripted model |
-
-| lies and verdicts | |
-| --- | --- |
-| `fault`, `faults` | what a fault is; all by name |
-| `trust_faults`, `payment_faults`, `answer_faults`, `stream_faults`, `wire_faults` | the faults |
-| `journal`, `entries` | what was seen; a request as it is written there |
-| `watching`, `repeating`, `claims` | misbehaviour that a server sees; asking again; what the client says |
-| `judging`, `verdict`, `marking` | all of it -> the findings; what was before a moment |
+| `local_network` | `Devnet`, and a devnet as a program |
+| `gateway` | the gateway, from the socket to the signed answer |
+| `paywall` | the 402, sessions, the facilitator |
+| `model` | the scripted model, or any OpenAI-compatible server |
+| `chain` | the chain in Python or as a real EVM |
+| `faults` | every lie and breakdown, by name |
+| `verdict` | what the devnet thinks of its client |
 """
 
-from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.fault import Fault
-from og_integrations.devnet.faults import CATALOGUE
-from og_integrations.devnet.journal import Journal, Stats
-from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet
-from og_integrations.devnet.marking import Mark
-from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
-from og_integrations.devnet.script import Script
-from og_integrations.devnet.serving import serve
-from og_integrations.devnet.upstream import Upstream
-from og_integrations.devnet.verdict import MISBEHAVIOURS, Finding, Verdict
-from og_integrations.devnet.wallet import Wallet
+from og_integrations.devnet.chain.chain import Wallet
+from og_integrations.devnet.faults.catalogue import CATALOGUE
+from og_integrations.devnet.faults.fault import Fault
+from og_integrations.devnet.gateway.enclave import LocalEnclave
+from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet, serve
+from og_integrations.devnet.model.model import Answer, Model, ModelCall, ModelRequest
+from og_integrations.devnet.model.script import Script
+from og_integrations.devnet.model.upstream import Upstream
+from og_integrations.devnet.verdict.journal import Journal, Stats
+from og_integrations.devnet.verdict.judge import Mark
+from og_integrations.devnet.verdict.verdict import MISBEHAVIOURS, Finding, Verdict
 
 __all__ = [
     "Answer",

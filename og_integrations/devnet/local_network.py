@@ -1,35 +1,37 @@
-"""The devnet as a whole: one chain, some gateways, one funded wallet, on free ports of this machine."""
+"""
+The devnet as a whole: one chain, some gateways, one funded wallet, on free ports of this machine.
+
+The devnet as a program: start, say so, wait for Ctrl-C.
+"""
 
 import asyncio
 import dataclasses
 import functools
+import signal
+import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
-from og_integrations.devnet.background import BackgroundLoop
-from og_integrations.devnet.chain import UNLIMITED
-from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.fault import Fault, FaultBoard
-from og_integrations.devnet.faults import find_fault, refuse_without_node
-from og_integrations.devnet.journal import Journal, Settlement, Stats
-from og_integrations.devnet.judging import gathered, judge
-from og_integrations.devnet.marking import START, Mark
-from og_integrations.devnet.model import Model
-from og_integrations.devnet.payment_chain import Evm, open_chain
-from og_integrations.devnet.rpc import Node
-from og_integrations.devnet.script import Script
-from og_integrations.devnet.server import HttpServer, listen, url_of
-from og_integrations.devnet.site import Site, Terms, open_site
-from og_integrations.devnet.stranger import Stranger
-from og_integrations.devnet.upstream import Upstream
-from og_integrations.devnet.verdict import PATIENCE, Verdict
-from og_integrations.devnet.wallet import Wallet
+from og_integrations.devnet.chain.chain import UNLIMITED, Clock, Wallet
+from og_integrations.devnet.chain.evm import Evm, open_chain
+from og_integrations.devnet.chain.node import Node
+from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
+from og_integrations.devnet.faults.fault import Fault, FaultBoard
+from og_integrations.devnet.gateway.enclave import LocalEnclave
+from og_integrations.devnet.gateway.server import BackgroundLoop, HttpServer, listen, url_of
+from og_integrations.devnet.gateway.site import Site, Terms, open_site
+from og_integrations.devnet.gateway.stranger import Stranger
+from og_integrations.devnet.model.model import Model
+from og_integrations.devnet.model.script import Script
+from og_integrations.devnet.model.upstream import Upstream
+from og_integrations.devnet.verdict.journal import Journal, Settlement, Stats
+from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
+from og_integrations.devnet.verdict.verdict import PATIENCE, Verdict
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.canonical import APRIL, HASHINGS
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
+from og_integrations.protocol.strict_json import JsonObject
 
 _T = TypeVar("_T")
 DEFAULT_CAP = OPG // 10
@@ -294,3 +296,29 @@ class Devnet:
 
     def _call(self, function: Callable[[], _T]) -> _T:
         return self._background.call(function)
+
+
+_LOOK_SECONDS = 0.1
+
+
+def serve(net: Devnet, ready: Callable[[Devnet], None]) -> None:
+    """
+    Run `net` until SIGINT (Ctrl-C) or SIGTERM; call `ready` once it answers.
+
+    For the main thread of a program. What the signals did before is restored at the end.
+    """
+    asked_to_stop: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        # Nothing that takes a lock: the handler may run while this very thread holds it.
+        asked_to_stop.append(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with net:
+            ready(net)
+            while not asked_to_stop:
+                time.sleep(_LOOK_SECONDS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from og_integrations.forking import survive_forks
 from og_integrations.langchain.outputs import RECEIPT_KEY
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.strict_json import JsonObject
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
 
     They nest, and each gets everything. A stream has to be read to its end or closed inside.
     """
-    from og_integrations.client.collector import collect_receipts
+    from og_integrations.client._receipts import collect_receipts
 
     with collect_receipts() as collected:
         handler = ReceiptCallbackHandler().listening(collected, _handler.get())

@@ -15,7 +15,7 @@ from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client
-    from og_integrations.protocol.account import BudgetStore
+    from og_integrations.protocol.payment.budget import BudgetStore
 
 _SETTINGS = ("private_key", "signer", "network", "rpc_url", "registry_rpc_url", "registry_address", "gateway_url")
 
@@ -67,14 +67,14 @@ class Engines:
 
     def _connect(self, options: dict[str, Any], http_client: Any, http_async_client: Any) -> Clients:
         from og_integrations.client import AsyncClient, Client, Engine
-        from og_integrations.client.settings import resolve_settings
-        from og_integrations.protocol.account import MemoryStore
-        from og_integrations.protocol.spend_policy import SpendPolicy
+        from og_integrations.client._settings import resolve_settings
+        from og_integrations.protocol.payment.budget import MemoryStore
+        from og_integrations.protocol.payment.policy import SpendPolicy
 
         signer = resolve_settings(**{name: options[name] for name in _SETTINGS}).signer
         policy = SpendPolicy.of(options["spend_policy"])
         if signer is not None and policy.store is None:
-            # Re-entrant as the locks of `client.shared_books`, and for their reason.
+            # Re-entrant as the locks of `client._accounts`, and for their reason.
             store = self._stores.setdefault(signer.address.lower(), MemoryStore(threading.RLock()))
             policy = policy.model_copy(update={"store": store})
         engine = Engine(**{**options, "private_key": None, "signer": signer, "spend_policy": policy})

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.rate_limiters import BaseRateLimiter
 
-    from og_integrations.client.options import AsyncHttpClient, SyncHttpClient
+    from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
     from og_integrations.client.signer import Signer
     from og_integrations.langchain.engines import Engines
     from og_integrations.networks import Network
-    from og_integrations.protocol.enclave import EnclavePolicy
-    from og_integrations.protocol.spend_policy import SpendPolicy
+    from og_integrations.protocol.payment.policy import SpendPolicy
+    from og_integrations.protocol.proof.enclave import EnclavePolicy
 
 
 class OwnOptions(TypedDict, total=False):

@@ -18,14 +18,14 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from og_integrations.langchain.blocks import BROKEN_MARK, MODEL_PROVIDER
-from og_integrations.protocol.chat import image_data
+from og_integrations.protocol.chat.wire import image_data
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
     from langchain_core.messages import ToolCall as LangChainToolCall
 
     from og_integrations.client import Answer
-    from og_integrations.protocol.chat import ToolCall, Usage
+    from og_integrations.protocol.chat.wire import ToolCall, Usage
 
 RECEIPT_KEY = "opengradient"
 """As `protocol.receipt` has it; not imported, since that loads the cryptography."""

@@ -23,7 +23,7 @@ from og_integrations.langchain.errors import RETRYABLE
 from og_integrations.langchain.plain import plain_settings
 from og_integrations.models import model_name
 from og_integrations.networks import Network
-from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.payment.x402 import SettlementMode
 
 if TYPE_CHECKING:
     from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams
@@ -136,14 +136,14 @@ class ModelParams(Serializable):
     @field_validator("spend_policy", mode="after")
     @classmethod
     def _check_spend_policy(cls, value: Any) -> Any:
-        from og_integrations.protocol.spend_policy import SpendPolicy
+        from og_integrations.protocol.payment.policy import SpendPolicy
 
         return None if value is None else SpendPolicy.of(value)
 
     @field_validator("enclave_policy", mode="after")
     @classmethod
     def _check_enclave_policy(cls, value: Any) -> Any:
-        from og_integrations.protocol.enclave import EnclavePolicy
+        from og_integrations.protocol.proof.enclave import EnclavePolicy
 
         return None if value is None else EnclavePolicy.of(value)
 
@@ -234,7 +234,7 @@ class ModelParams(Serializable):
 
     def source(self) -> dict[str, str | None]:
         """Return where answers come from, as the environment has it: a cache must not mix them up."""
-        from og_integrations.client.settings import keyless_settings
+        from og_integrations.client._settings import keyless_settings
 
         names = ("network", "registry_rpc_url", "registry_address", "gateway_url")
         try:

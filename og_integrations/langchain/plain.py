@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from og_integrations.networks import Network
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.enclave import EnclavePolicy
-    from og_integrations.protocol.spend_policy import SpendPolicy
+    from og_integrations.protocol.payment.policy import SpendPolicy
+    from og_integrations.protocol.proof.enclave import EnclavePolicy
 
 
 def plain_settings(

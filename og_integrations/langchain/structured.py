@@ -100,7 +100,7 @@ def response_format(schema: Any, *, strict: bool | None = None) -> dict[str, Any
 
 def _well_named(wish: Mapping[str, Any]) -> dict[str, Any]:
     """Return a `response_format` under a name that providers take: agents name it after the class."""
-    from og_integrations.protocol.translation import schema_name
+    from og_integrations.protocol.chat.translation import schema_name
 
     described = wish.get("json_schema")
     if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
@@ -110,7 +110,7 @@ def _well_named(wish: Mapping[str, Any]) -> dict[str, Any]:
 
 def _already_strict(parameters: dict[str, Any]) -> dict[str, Any] | None:
     """Return the strict form of a schema whose properties are all required, None for others."""
-    from og_integrations.protocol.strict_schema import strict_schema
+    from og_integrations.protocol.chat.schemas import strict_schema
 
     strict = strict_schema(parameters)
     return strict if strict is not None and _requirements(strict) == _requirements(parameters) else None

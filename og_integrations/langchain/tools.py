@@ -48,7 +48,7 @@ def schema_function(schema: Any, *, strict: bool | None = None) -> dict[str, Any
     Its name is one that providers take, also of generic classes (`Page[City]`) and of titles with spaces.
     Raises `InvalidRequestError`.
     """
-    from og_integrations.protocol.translation import schema_name
+    from og_integrations.protocol.chat.translation import schema_name
 
     if isinstance(schema, Mapping) and not _NAMING & schema.keys():
         schema = {"title": "answer", **schema}

@@ -6,9 +6,8 @@ from og_integrations.langchain.errors import model_errors
 from og_integrations.langchain.params import ModelParams
 
 if TYPE_CHECKING:
-    from og_integrations.client.approval import Approval, ApprovalOptions
-    from og_integrations.client.approval_plan import Amount
-    from og_integrations.protocol.account import Account
+    from og_integrations.client.chain.approval import Amount, Approval, ApprovalOptions
+    from og_integrations.protocol.payment.budget import Account
 
 
 class WalletModel(ModelParams):

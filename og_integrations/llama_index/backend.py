@@ -13,7 +13,7 @@ from og_integrations.client import AsyncClient, Client, ClientOptions, Engine
 from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
-    from og_integrations.client.options import AsyncHttpClient, SyncHttpClient
+    from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
 
 
 class Backend:

@@ -15,7 +15,7 @@ from og_integrations.llama_index.messages import Receiver, to_wire
 from og_integrations.llama_index.params import ChatParams, chat_params, completion_options
 from og_integrations.llama_index.spans import CallSpan
 from og_integrations.llama_index.wallet import WalletLLM
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.strict_json import JsonObject
 
 _Response = TypeVar("_Response")
 _Respond = Callable[[str | Answer], _Response]

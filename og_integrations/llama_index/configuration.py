@@ -14,21 +14,21 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import Field, PrivateAttr, ValidationError
 
 from og_integrations.client import ClientOptions
-from og_integrations.client.engine import check_generation, check_verification
+from og_integrations.client._engine import check_generation, check_verification
 from og_integrations.errors import ConfigurationError
 from og_integrations.llama_index.backend import Backend
 from og_integrations.llama_index.fields import EnclavePolicyField, NetworkField, SpendPolicyField, StopField
 from og_integrations.llama_index.params import chat_params
 from og_integrations.models import model_info, model_name
 from og_integrations.networks import Network
-from og_integrations.protocol.canonical import APRIL
-from og_integrations.protocol.settlement_mode import SettlementMode
+from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.proof.canonical import APRIL
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.types import BaseOutputParser, PydanticProgramMode
 
-    from og_integrations.client.options import AsyncHttpClient, SyncHttpClient
+    from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
 
 DEFAULT_CONTEXT_WINDOW = 128_000
 """Assumed of models that the catalogue does not know; set `context_window` if it is wrong."""

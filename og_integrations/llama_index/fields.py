@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, SkipValidation
 
 from og_integrations.networks import Network
-from og_integrations.protocol.budget import SpendPolicy
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.enclave import EnclavePolicy
+from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.proof.enclave import EnclavePolicy
+from og_integrations.protocol.strict_json import JsonObject
 
 
 def _read_network(value: Any) -> Any:

@@ -52,7 +52,7 @@ from og_integrations.llama_index.tools import (
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
 
-    from og_integrations.client.options import AsyncHttpClient, SyncHttpClient
+    from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
 
 dispatcher = get_dispatcher(__name__)
 

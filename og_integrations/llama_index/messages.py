@@ -26,8 +26,8 @@ from llama_index.core.base.llms.types import (
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
-from og_integrations.protocol.canonical import APRIL
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.strict_json import JsonObject
 
 _ROLES = {
     MessageRole.SYSTEM: "system",

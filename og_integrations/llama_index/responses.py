@@ -23,8 +23,9 @@ from llama_index.core.base.llms.types import (
 )
 
 from og_integrations.client import Answer
-from og_integrations.protocol.chat import JsonObject, ToolCall, image_data
+from og_integrations.protocol.chat.wire import ToolCall, image_data
 from og_integrations.protocol.receipt import RECEIPT_KEY
+from og_integrations.protocol.strict_json import JsonObject
 
 
 def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:

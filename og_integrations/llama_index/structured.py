@@ -16,10 +16,9 @@ from pydantic_core import to_json
 from og_integrations.client import collect_receipts
 from og_integrations.errors import MalformedReplyError
 from og_integrations.llama_index.responses import receipt_of
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.strict_json import decode_answer
-from og_integrations.protocol.strict_schema import drop_added_nulls, strict_schema
-from og_integrations.protocol.translation import schema_name
+from og_integrations.protocol.chat.schemas import drop_added_nulls, strict_schema
+from og_integrations.protocol.chat.translation import schema_name
+from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 _FUNCTION_MODE_ONLY = ("tool_required", "tool_choice", "allow_parallel_tool_calls")
 _BREAKS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)

@@ -1,7 +1,7 @@
 """
 Tools, tool choices and tool calls, between LlamaIndex and the gateway's words.
 
-What the gateway does not enforce is dealt with below us (`protocol.translation`), for both adapters.
+What the gateway does not enforce is dealt with below us (`protocol.chat.translation`), for both adapters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index.messages import tool_calls_of
 from og_integrations.llama_index.responses import receipt_of
-from og_integrations.protocol.chat import JsonObject
+from og_integrations.protocol.strict_json import JsonObject
 
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 

@@ -2,10 +2,9 @@
 
 from typing import Unpack
 
-from og_integrations.client.approval import Approval, ApprovalOptions
-from og_integrations.client.approval_plan import Amount
+from og_integrations.client.chain.approval import Amount, Approval, ApprovalOptions
 from og_integrations.llama_index.configuration import ConfiguredLLM
-from og_integrations.protocol.account import Account
+from og_integrations.protocol.payment.budget import Account
 
 
 class WalletLLM(ConfiguredLLM):

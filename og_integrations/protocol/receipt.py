@@ -4,6 +4,11 @@ The receipt: one plain-JSON dict about one call, verified or not (DESIGN "Receip
 Only str, bool, None, int below 2^63, list and dict: it has to survive every serializer, checkpointer
 and trace of both frameworks. Amounts in base units are text for that reason. A session id never
 stands in it, only `session_ref`.
+
+What was signed, read back out of a receipt that a stranger may have written.
+
+The chain is then asked about exactly these words, so none of them may be one thing to us and another to
+whoever reads the receipt: each is taken only in the one spelling that `receipt` gives it.
 """
 
 import hashlib
@@ -12,24 +17,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.canonical import NEXT, has_attachments
-from og_integrations.protocol.chat import Completion, JsonObject
-from og_integrations.protocol.checks import Check
-from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.permit2 import Authorization
-from og_integrations.protocol.sessions import Grant
-from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.verification import VerifiedReceipt
-from og_integrations.protocol.x402 import (
+from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
+from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.protocol.chat.wire import Completion
+from og_integrations.protocol.payment.permit2 import Authorization, Permit2Authorization, checksum_address, parse_uint
+from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.x402 import (
     PAYMENT_RESPONSE,
     PROCESSING_HASH,
     ReplyHead,
+    SettlementMode,
     blob_id,
+    parse_chain_id,
     parse_settlement,
     session_ref,
     transaction_hash,
 )
+from og_integrations.protocol.proof.canonical import NEXT, has_attachments
+from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.proof.verification import Check, VerifiedReceipt
+from og_integrations.protocol.strict_json import JsonObject
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"
@@ -171,3 +178,63 @@ def _settlement(head: ReplyHead | None) -> JsonObject:
     except MalformedReplyError:
         # Nothing of it is signed, and a receipt is also made while another error is on its way.
         return {}
+
+
+def rebuild_authorization(payment: JsonObject) -> Permit2Authorization:
+    """
+    Return the authorization that the member `payment` of a receipt is about; its `digest` is the payment hash.
+
+    Raises `MalformedOfferError` if the fields are not those of a Permit2 payment.
+    """
+    try:
+        facilitator = payment["facilitator"]
+        return Permit2Authorization(
+            chain_id=parse_chain_id(payment["network"]),
+            payer=checksum_address(payment["payer"]),
+            token=checksum_address(payment["asset"]),
+            amount=parse_uint(payment["max_amount"]),
+            spender=checksum_address(payment["spender"]),
+            nonce=parse_uint(payment["nonce"]),
+            deadline=_seconds(payment["deadline"]),
+            pay_to=checksum_address(payment["pay_to"]),
+            facilitator=None if facilitator is None else checksum_address(facilitator),
+            valid_after=_seconds(payment["valid_after"]),
+        )
+    except (KeyError, TypeError) as exc:
+        raise MalformedOfferError(f"The payment lacks a signed field, or holds another type in it ({exc}).") from exc
+
+
+def read_authorization(payment: JsonObject) -> Permit2Authorization:
+    """
+    Return what the wallet signed, for asking the chain about it; `payment` is a receipt's member.
+
+    Raises `ConfigurationError` if it was no Permit2 payment through a known proxy, or if it is not the one
+    that `payment_hash` names.
+    """
+    try:
+        found = rebuild_authorization(payment)
+        named, source = payment["payment_hash"], payment["payment_hash_source"]
+    except (KeyError, MalformedOfferError) as exc:
+        raise ConfigurationError(
+            "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
+            f"writes it ({str(exc).rstrip('.')})."
+        ) from exc
+    if found.spender != (EXACT_PROXY_ADDRESS if found.facilitator is None else UPTO_PROXY_ADDRESS):
+        raise ConfigurationError(
+            f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS} with a facilitator or "
+            f"{EXACT_PROXY_ADDRESS} without. What another contract takes is no payment to a gateway."
+        )
+    digest = "0x" + found.digest().hex()
+    # Gateways may give a payment a name of their own, which nobody can recompute.
+    if source == OWN_HASH and str(named).lower() != digest:
+        raise ConfigurationError(
+            f"The receipt's payment_hash is not that of the fields beside it, which is {digest}. One of them was "
+            "changed: the chain cannot say anything about this receipt."
+        )
+    return found
+
+
+def _seconds(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise MalformedOfferError("A time is a whole number of seconds.")
+    return value

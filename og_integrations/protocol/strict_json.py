@@ -10,8 +10,9 @@ import re
 from typing import Any
 
 from og_integrations.errors import InvalidRequestError, MalformedReplyError
-from og_integrations.protocol.chat import JsonObject
 
+JsonObject = dict[str, Any]
+"""A decoded JSON object."""
 MAX_DEPTH = 200
 """
 Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursion limit to 100000

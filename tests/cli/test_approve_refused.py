@@ -6,8 +6,8 @@ import pytest
 
 from og_integrations.cli import approve, main
 from og_integrations.client import Client
-from og_integrations.client.approval_plan import ApprovalPlan
-from og_integrations.client.rpc import Fetching
+from og_integrations.client.chain.approval import ApprovalPlan
+from og_integrations.client.chain.jsonrpc import Fetching
 from og_integrations.networks import OPG
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -17,7 +17,7 @@ import pytest
 
 from og_integrations.cli import main
 from og_integrations.client import Client
-from og_integrations.client.settings import resolve_settings
+from og_integrations.client._settings import resolve_settings
 from og_integrations.devnet import CATALOGUE
 from og_integrations.errors import VerificationError
 

@@ -7,7 +7,7 @@ import pytest
 
 from og_integrations.cli.trust import trust_registry
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol.enclave import KNOWN_PCR_HASH, Enclave
+from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave
 from tests.protocol.captures import ENCLAVE
 from tests.protocol.own_enclave import enclave
 

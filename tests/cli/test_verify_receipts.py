@@ -16,7 +16,7 @@ from og_integrations.cli.payment import payment_check
 from og_integrations.cli.saved import parse_saved
 from og_integrations.cli.trust import trust_file_key
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.enclave import DEBUG_PCR_HASH
+from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH
 
 Saved = dict[str, Any]
 

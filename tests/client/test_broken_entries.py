@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
-from og_integrations.client.handshake import handshake
+from og_integrations.client.channels.tls import handshake
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet.gateway.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, VerificationError
-from og_integrations.protocol.enclave import tee_id_of
+from og_integrations.protocol.proof.enclave import tee_id_of
 from tests.client.asking import MODEL, user
 
 BROKEN: dict[str, dict[str, Any]] = {

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import call as call_module
-from og_integrations.client.call import Call, Progress, check_size, gateway_error
-from og_integrations.client.engine import Engine
+from og_integrations.client import _call as call_module
+from og_integrations.client._call import Call, Progress, check_size, gateway_error
+from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.x402 import ReplyHead
+from og_integrations.protocol.payment.x402 import ReplyHead
 from tests.protocol.flows import NOW, ROUTE, wallet, warm
 
 JSON = ("Content-Type", "application/json")

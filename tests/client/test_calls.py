@@ -9,8 +9,8 @@ from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, col
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
-from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.signed_payment import rebuild_authorization
+from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.receipt import rebuild_authorization
 from tests.client.asking import MODEL, WAYS, WEATHER, user
 
 ways = pytest.mark.parametrize("way", WAYS)

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import collect_receipts, recording
-from og_integrations.client.call import Progress
-from og_integrations.client.collector import Receipts
-from og_integrations.client.engine import Engine
-from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.x402 import ReplyHead
+from og_integrations.client import _receipts as recording
+from og_integrations.client import collect_receipts
+from og_integrations.client._call import Progress
+from og_integrations.client._engine import Engine
+from og_integrations.client._receipts import Receipts
+from og_integrations.devnet.gateway.enclave import EnclaveKeys
+from og_integrations.protocol.payment.x402 import ReplyHead
+from og_integrations.protocol.proof.enclave import Enclave
 
 KEYS = EnclaveKeys()
 ENCLAVE = Enclave(tee_id=KEYS.tee_id, endpoint="https://10.0.0.1", public_key=KEYS.public_key)

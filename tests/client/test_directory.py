@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.client.directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
-from og_integrations.client.rpc import Fetch
-from og_integrations.client.settings import resolve_settings
-from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
+from og_integrations.client._settings import resolve_settings
+from og_integrations.client.chain.jsonrpc import Fetch
+from og_integrations.devnet.gateway.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
-from og_integrations.protocol.enclave import (
+from og_integrations.protocol.proof.enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
     Enclave,
     EnclavePolicy,
     UnsafeAcceptAnyEnclave,
 )
-from og_integrations.protocol.registry import encode_enclaves
+from og_integrations.protocol.proof.registry import encode_enclaves
 
 T = TypeVar("T")
 

@@ -118,7 +118,7 @@ def test_gateway_error_is_not_charged_and_keeps_the_session(net: Devnet, client:
 
 def test_validation_error_never_quotes_the_prompt(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The 400 of a gateway that is stricter than our check quotes the whole message; ours must not."""
-    monkeypatch.setattr("og_integrations.client.engine.check_chat", lambda *_request, **_model: None)
+    monkeypatch.setattr("og_integrations.client._engine.check_chat", lambda *_request, **_model: None)
     message = {"role": "user", "content": "my medical history", "name": {"not": "text"}}
     with pytest.raises(errors.GatewayError, match="HTTP 400") as caught:
         client.chat(MODEL, [message])

@@ -15,7 +15,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.account import MemoryStore
+from og_integrations.protocol.payment.budget import MemoryStore
 from tests.client.asking import MODEL, user
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

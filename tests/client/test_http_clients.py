@@ -10,8 +10,7 @@ import httpx2
 import pytest
 
 from og_integrations.client import AsyncClient, Client, collect_receipts
-from og_integrations.client.chain_reads import read_block
-from og_integrations.client.fetching import Reader
+from og_integrations.client.chain.jsonrpc import Reader, read_block
 from og_integrations.devnet import Devnet
 from og_integrations.errors import (
     CertificateMismatchError,
@@ -221,7 +220,7 @@ def test_ready_client_that_is_closed_later_leaves_no_payment_in_doubt(monkeypatc
             client.chat(MODEL, user("hi"))
             ready.close()
             later = int(time.time()) + 86_400  # then the session is over, and the call signs its own payment
-            monkeypatch.setattr("og_integrations.client.engine.now", lambda: later)
+            monkeypatch.setattr("og_integrations.client._engine.now", lambda: later)
             with pytest.raises(ConfigurationError, match=r"closed\. Nothing was sent"):
                 client.chat(MODEL, user("hi"))
             assert client.spent().in_doubt == 0

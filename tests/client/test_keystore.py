@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from og_integrations.client import LocalSigner
-from og_integrations.client.settings import resolve_settings
+from og_integrations.client._settings import resolve_settings
 from og_integrations.errors import ConfigurationError
 
 KEY = "0x" + "11" * 32

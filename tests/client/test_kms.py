@@ -10,7 +10,7 @@ import pytest
 
 from og_integrations.client import LocalSigner, Signer, typed_data_digest
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.permit2 import Eip3009Authorization
+from og_integrations.protocol.payment.permit2 import Eip3009Authorization
 from tests.protocol.test_settlement import PERMIT
 
 COOKBOOK = Path(__file__).parent.parent.parent / "cookbook" / "10_kms_signer.py"

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import og_integrations
-from og_integrations.client.tls import pinned_context
-from og_integrations.client.transport import AsyncPool, Outgoing, Pool, TranslatedErrors
+from og_integrations.client.channels.pool import AsyncPool, Outgoing, Pool, TranslatedErrors
+from og_integrations.client.channels.tls import pinned_context
 from og_integrations.devnet import Devnet
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from og_integrations.client import replays
-from og_integrations.client.replays import Signatures
+from og_integrations.client import _receipts as replays
+from og_integrations.client._receipts import Signatures
 
 
 def test_oldest_signature_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:

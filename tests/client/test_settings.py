@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from og_integrations.client import AsyncClient, Client, LocalSigner
-from og_integrations.client.settings import keyless_settings, resolve_settings
+from og_integrations.client._settings import keyless_settings, resolve_settings
 from og_integrations.devnet import Devnet
 from og_integrations.errors import (
     ConfigurationError,

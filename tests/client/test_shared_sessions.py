@@ -9,7 +9,7 @@ from typing import Any
 
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.account import MemoryStore
+from og_integrations.protocol.payment.budget import MemoryStore
 from tests.client.asking import MODEL, user
 
 MakeClient = Callable[..., Client]

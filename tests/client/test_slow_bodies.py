@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from og_integrations.client import AsyncClient, Client, fetching
-from og_integrations.client.fetching import Reader
-from og_integrations.client.rpc import rpc
-from og_integrations.client.transport import Outgoing
+from og_integrations.client import AsyncClient, Client
+from og_integrations.client.chain import jsonrpc
+from og_integrations.client.chain.jsonrpc import Reader, rpc
+from og_integrations.client.channels.pool import Outgoing
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
 from tests.client.asking import MODEL, user
@@ -66,7 +66,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def test_node_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "FETCH_TIMEOUT", 0.4)
+    monkeypatch.setattr(jsonrpc, "FETCH_TIMEOUT", 0.4)
     with within(2), Reader() as reader, pytest.raises(DiscoveryError, match="did not send its whole answer in time"):
         reader.run(rpc(dripping(200), "eth_chainId", []))
 
@@ -86,7 +86,7 @@ def test_offer_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.Mo
         def elsewhere(**request: object) -> object:
             return real(**(request | {"url": url}))  # type: ignore[arg-type]
 
-        monkeypatch.setattr("og_integrations.client.drivers.Outgoing", elsewhere)
+        monkeypatch.setattr("og_integrations.client._runner.Outgoing", elsewhere)
         with within(3), pytest.raises(MalformedOfferError, match="without an offer"):
             asyncio.run(ask())
         with (

@@ -5,7 +5,7 @@ import ssl
 import httpcore
 import pytest
 
-from og_integrations.client.transport import CONNECT_TIMEOUT, Outgoing, TranslatedErrors
+from og_integrations.client.channels.pool import CONNECT_TIMEOUT, Outgoing, TranslatedErrors
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 
 

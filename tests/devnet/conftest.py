@@ -22,7 +22,7 @@ def enclaves_start_fast() -> Iterator[None]:
     """Making a key takes longer than most tests."""
     keys = spare_keys()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("og_integrations.devnet.enclave.rsa.generate_private_key", lambda **_: next(keys))
+        patch.setattr("og_integrations.devnet.gateway.enclave.rsa.generate_private_key", lambda **_: next(keys))
         yield
 
 

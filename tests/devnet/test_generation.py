@@ -9,8 +9,9 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.canonical import APRIL, NEXT, keccak, request_hash
-from og_integrations.protocol.chat import CHAT_PATH
+from og_integrations.protocol.chain.abi import keccak
+from og_integrations.protocol.chat.wire import CHAT_PATH
+from og_integrations.protocol.proof.canonical import APRIL, NEXT, request_hash
 from tests.devnet.raw import Raw, raw_caller
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"x" * 70).decode()

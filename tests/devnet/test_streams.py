@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.canonical import output_hash
-from og_integrations.protocol.chat import ToolCall
+from og_integrations.protocol.chat.wire import ToolCall
+from og_integrations.protocol.proof.canonical import output_hash
 from tests.devnet.raw import Raw, ask
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

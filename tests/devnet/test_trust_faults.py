@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.registry import decode_enclaves, encode_get_active_tees
+from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
 from tests.devnet.raw import CHAT, Raw, ask
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.server import listen
+from og_integrations.devnet.gateway.server import listen
 from tests.devnet.raw import CHAT, Raw, ask, raw_caller, tls_of
 
 QUESTION = ask("[[tokens=4]]")

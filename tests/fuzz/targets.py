@@ -16,32 +16,31 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from og_integrations.cli.judging import judge
 from og_integrations.cli.saved import UnusableInputError, parse_saved
 from og_integrations.cli.trust import trust_file_key
-from og_integrations.client.call import Call, Progress, gateway_error
-from og_integrations.client.directory import read_enclaves
-from og_integrations.client.driving import drive
-from og_integrations.client.engine import Engine
-from og_integrations.client.settings import resolve_settings
+from og_integrations.client._call import Call, Progress, gateway_error
+from og_integrations.client._directory import read_enclaves
+from og_integrations.client._effects import drive
+from og_integrations.client._engine import Engine
+from og_integrations.client._settings import resolve_settings
 from og_integrations.errors import OpenGradientError
-from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.assembly import StreamAssembler
-from og_integrations.protocol.canonical import HASHINGS, request_hash
-from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.receipt import CallRecord, build_receipt
-from og_integrations.protocol.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.sse import SSEDecoder
-from og_integrations.protocol.strict_json import parse_json_object
-from og_integrations.protocol.verification import verify_receipt
-from og_integrations.protocol.x402 import (
+from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat.sse import SSEDecoder
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
+    SettlementMode,
     build_authorization,
     parse_offer,
     parse_requirement,
     parse_session,
     parse_settlement,
 )
+from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
+from og_integrations.protocol.proof.verification import verify_receipt
+from og_integrations.protocol.receipt import CallRecord, build_receipt
+from og_integrations.protocol.strict_json import parse_json_object
 from tests.fuzz.mutation import in_base64, mutated
 from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from og_integrations.client.driving import drive
-from og_integrations.client.rpc import Fetch
+from og_integrations.client._effects import drive
+from og_integrations.client.chain.jsonrpc import Fetch
 from og_integrations.errors import ConnectionFailedError
 from tests.protocol.test_settlement import SETTLED, calldata, transfer
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from og_integrations import errors
 from og_integrations.devnet import Fault
-from og_integrations.devnet.http import Reply
-from og_integrations.protocol.chat import JsonObject
-from og_integrations.protocol.x402 import PAYMENT_REQUIRED
+from og_integrations.devnet.gateway.http import Reply
+from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED
+from og_integrations.protocol.strict_json import JsonObject
 
 STRANGER = "0x000000000000000000000000000000000baDC0DE"
 YEARS = 10 * 365 * 86_400

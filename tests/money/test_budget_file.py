@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import AsyncClient, Client, budget_file
-from og_integrations.client.budget_file import LOCK_TIMEOUT, BudgetFile
+from og_integrations.client import AsyncClient, Client
+from og_integrations.client.stores import sqlite
+from og_integrations.client.stores.sqlite import LOCK_TIMEOUT, BudgetFile
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
-from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.budget import Budget
-from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.payment.budget import Budget, HoldState
+from og_integrations.protocol.payment.policy import SpendPolicy
 from tests.money.paying import MODEL
 from tests.money.test_limits import NOW, PERMIT
 from tests.protocol.flows import new_budget
@@ -117,7 +117,7 @@ def test_older_file_is_read(tmp_path: Path) -> None:
 def test_file_that_is_locked_stops_a_loop_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped in the middle, say. It is said, nothing is sent, and the bound is a short one."""
     assert LOCK_TIMEOUT <= 2
-    monkeypatch.setattr(budget_file, "LOCK_TIMEOUT", 0.4)
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.4)
     gaps: list[float] = []
 
     async def beat() -> None:

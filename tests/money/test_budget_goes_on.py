@@ -13,7 +13,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, PaymentInDoubtError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.asking_turns import REST
+from og_integrations.protocol.payment.budget import REST
 from tests.money.paying import MODEL
 
 HI = [{"role": "user", "content": "hi"}]

@@ -16,13 +16,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from og_integrations.client.budget_file import BudgetFile, open_store
+from og_integrations.client.stores.sqlite import BudgetFile, open_store
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import OPG
-from og_integrations.protocol.account import DAY, FOLD_AFTER, HOUR, Account, BudgetStore, HoldState, MemoryStore
-from og_integrations.protocol.budget import Budget
-from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.payment.budget import (
+    DAY,
+    FOLD_AFTER,
+    HOUR,
+    Account,
+    Budget,
+    BudgetStore,
+    HoldState,
+    MemoryStore,
+)
+from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.policy import SpendPolicy
 from tests.protocol.flows import new_budget
 
 NOW = 1_795_000_000

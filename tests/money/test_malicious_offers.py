@@ -19,8 +19,8 @@ from og_integrations.client import Client, Engine, LocalSigner
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.account import MemoryStore
-from og_integrations.protocol.enclave import ZERO_ADDRESS, Enclave
+from og_integrations.protocol.payment.budget import MemoryStore
+from og_integrations.protocol.proof.enclave import ZERO_ADDRESS, Enclave
 from tests.client.asking import MODEL, WAYS, user
 from tests.money.offers import CASES, STRANGER, Case, offering
 
@@ -185,7 +185,7 @@ def test_payee_swapped_by_one_gateway_is_refused(purse: Purse) -> None:
 
 def test_moved_payee_of_the_registry_is_asked_for_again(purse: Purse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A remembered offer is forgotten when the registry names another payee, rather than refused for ever."""
-    monkeypatch.setattr("og_integrations.client.directory.REFRESH_AFTER", 0)
+    monkeypatch.setattr("og_integrations.client._directory.REFRESH_AFTER", 0)
     policy: Callable[[Enclave], Enclave] = lambda enclave: replace(enclave, payment_address=STRANGER)  # noqa: E731
     with Client(private_key=purse.private_key, network=purse.net.network) as client:
         client.chat(MODEL, user("hi"))

@@ -11,12 +11,11 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.client import Receipt, collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.evm import call_data
-from og_integrations.devnet.payment_chain import FACILITATOR_ADDRESS
+from og_integrations.devnet.chain.evm import FACILITATOR_ADDRESS, call_data
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
-from og_integrations.protocol.settlement import SettlementStatus
+from og_integrations.protocol.payment.reconcile import SettlementStatus
 from tests.money.paying import MODEL, Paid, chain_of, pay
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from og_integrations.client.budget_file import BudgetFile
-from og_integrations.client.reconciling import _permit
+from og_integrations.client.chain.settlement import _permit
+from og_integrations.client.stores.sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import BASE, BASE_SEPOLIA, Network
-from og_integrations.protocol.account import SKEW, Account, BudgetStore, Entry, HoldState, MemoryStore
-from og_integrations.protocol.permit2 import Eip3009Authorization
+from og_integrations.protocol.payment.budget import SKEW, Account, BudgetStore, Entry, HoldState, MemoryStore
+from og_integrations.protocol.payment.permit2 import Eip3009Authorization
 from tests.money.test_limits import NOW, PERMIT
 
 TRANSFER = Eip3009Authorization(

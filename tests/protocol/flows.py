@@ -11,14 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from og_integrations.networks import BASE
-from og_integrations.protocol.account import BudgetStore, Lock, MemoryStore
-from og_integrations.protocol.budget import Budget
-from og_integrations.protocol.effects import Effect, Pause, Send, Sign
-from og_integrations.protocol.payment_flow import Paid, Wallet, payment_flow
-from og_integrations.protocol.routes import Route
-from og_integrations.protocol.sessions import Grant, SessionBook
-from og_integrations.protocol.spend_policy import SpendPolicy
-from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
+from og_integrations.protocol.payment.budget import Budget, BudgetStore, Lock, MemoryStore
+from og_integrations.protocol.payment.effects import Effect, Pause, Send, Sign
+from og_integrations.protocol.payment.flow import Paid, Wallet, payment_flow
+from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment.session import Grant, SessionBook
+from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, Route
 
 NOW = 1_795_178_000
 AMOUNT = 10**17

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_hash.auto import keccak
 
-from og_integrations.protocol.chat import CHAT_PATH, Completion, TeeProof
-from og_integrations.protocol.enclave import Enclave
-from og_integrations.protocol.verification import Exchange
+from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, TeeProof
+from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.proof.verification import Exchange
 
 NOW = 1_795_178_000
 

@@ -5,10 +5,10 @@ import threading
 import pytest
 
 from og_integrations.networks import OPG
-from og_integrations.protocol import account
-from og_integrations.protocol.account import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
-from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.payment import budget as account
+from og_integrations.protocol.payment.budget import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
+from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.policy import SpendPolicy
 from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT
 

@@ -11,10 +11,9 @@ from og_integrations.errors import (
     StreamFailedError,
     VerificationError,
 )
-from og_integrations.protocol import assembly
-from og_integrations.protocol.answer import parse_completion
-from og_integrations.protocol.assembly import StreamAssembler
-from og_integrations.protocol.chat import CHAT_PATH, Completion, Delta, ToolCall, Usage
+from og_integrations.protocol.chat import answers as assembly
+from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, Delta, ToolCall, Usage
 from tests.protocol.captures import (
     CAPTURES,
     FAILED_STREAMS,

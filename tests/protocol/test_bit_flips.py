@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import OpenGradientError, VerificationError
-from og_integrations.protocol.chat import ToolCall
-from og_integrations.protocol.verification import Exchange, verify_receipt
+from og_integrations.protocol.chat.wire import ToolCall
+from og_integrations.protocol.proof.verification import Exchange, verify_receipt
 from tests.protocol.captures import SIGNED, TOOL_CALLS, Capture, exchange, proof_of, read
 
 FLIPS = settings(max_examples=60)

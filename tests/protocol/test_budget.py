@@ -19,11 +19,9 @@ from og_integrations.errors import (
     SchemeRefusedError,
 )
 from og_integrations.networks import BASE, BASE_SEPOLIA, OPG
-from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.amounts import format_opg, parse_opg
-from og_integrations.protocol.budget import Budget, Hold
-from og_integrations.protocol.spend_policy import SpendPolicy
-from og_integrations.protocol.x402 import parse_requirement
+from og_integrations.protocol.payment.budget import Budget, Hold, HoldState
+from og_integrations.protocol.payment.policy import SpendPolicy, format_opg, parse_opg
+from og_integrations.protocol.payment.x402 import parse_requirement
 from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 
 HOST = "enclave.example"

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.canonical import (
+from og_integrations.protocol.chain.abi import keccak
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, ToolCall
+from og_integrations.protocol.proof.canonical import (
     APRIL,
     NEXT,
     canonical_output,
     canonical_request,
     drops_attachments,
-    keccak,
     not_hashed,
     output_hash,
     request_hash,
     signed_digest,
 )
-from og_integrations.protocol.chat import CHAT_PATH, COMPLETION_PATH, ToolCall
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each, proof_of, read
 from tests.protocol.reference import Json, chat_requests, completion_requests, reference_chat, reference_completion
 

@@ -1,4 +1,4 @@
-"""Whom a wallet pays where its owner has named nobody: the rules of `protocol.payees`, one by one."""
+"""Whom a wallet pays where its owner has named nobody: the rules of `protocol.payment.policy`, one by one."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import PayeeRefusedError
-from og_integrations.protocol.payees import Payees
-from og_integrations.protocol.routes import Route
-from og_integrations.protocol.spend_policy import SpendPolicy
-from og_integrations.protocol.x402 import Requirement, parse_requirement
+from og_integrations.protocol.payment.policy import Payees, SpendPolicy
+from og_integrations.protocol.payment.x402 import Requirement, Route, parse_requirement
 from tests.protocol.flows import REQUIREMENT, ROUTE
 
 OFFERED = parse_requirement(REQUIREMENT)

@@ -13,11 +13,11 @@ from og_integrations.errors import (
     ReadTimeoutError,
     SigningError,
 )
-from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.effects import Send, Sign
-from og_integrations.protocol.payment_flow import in_doubt
-from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
+from og_integrations.protocol.payment.budget import HoldState
+from og_integrations.protocol.payment.effects import Send, Sign
+from og_integrations.protocol.payment.flow import in_doubt
+from og_integrations.protocol.payment.session import RENEW_BEFORE
+from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,

@@ -7,10 +7,10 @@ from eth_account import Account
 
 from og_integrations.errors import PayeeRefusedError, PaymentRefusedError
 from og_integrations.networks import BASE
-from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.effects import Send, Sign
-from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
+from og_integrations.protocol.payment.budget import HoldState
+from og_integrations.protocol.payment.effects import Send, Sign
+from og_integrations.protocol.payment.session import RENEW_BEFORE
+from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.flows import (
     AMOUNT,
     EXPIRED,

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.permit2 import (
+from og_integrations.protocol.payment.permit2 import (
     Authorization,
     Eip3009Authorization,
     Permit2Authorization,
     checksum_address,
     parse_uint,
 )
-from og_integrations.protocol.x402 import build_authorization, decode_header, encode_payment, parse_requirement
+from og_integrations.protocol.payment.x402 import build_authorization, decode_header, encode_payment, parse_requirement
 from tests.protocol.captures import PAYMENTS
 
 NONCE = int.from_bytes(bytes(range(32)), "big")

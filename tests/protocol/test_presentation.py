@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from og_integrations.protocol.presentation import StopCutter, cut_at_stop
-from og_integrations.protocol.translation import Shown
+from og_integrations.protocol.chat.translation import Shown, StopCutter, cut_at_stop
 
 
 def shown_of(stop: list[str], *pieces: str) -> tuple[str, str | None]:

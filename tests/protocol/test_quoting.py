@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from og_integrations.protocol.quoting import KNOWN, quotable, texts_of
+from og_integrations.protocol.redact import KNOWN, quotable, texts_of
 
 PROMPT = 'It\'s a "test":\nJohn Doe has HIV & <caf\u00e9>'
 SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"

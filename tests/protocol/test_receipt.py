@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import MalformedOfferError, VerificationError
-from og_integrations.protocol.chat import Completion
-from og_integrations.protocol.checks import STEPS
-from og_integrations.protocol.receipt import CallRecord, build_receipt, flat_fields
-from og_integrations.protocol.sessions import Grant
-from og_integrations.protocol.settlement_mode import SettlementMode
-from og_integrations.protocol.signed_payment import rebuild_authorization
-from og_integrations.protocol.verification import VerifiedReceipt, verify_receipt
-from og_integrations.protocol.x402 import SESSION, ReplyHead, encode_header, session_ref
+from og_integrations.protocol.chat.wire import Completion
+from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
+from og_integrations.protocol.proof.verification import STEPS, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.receipt import CallRecord, build_receipt, flat_fields, rebuild_authorization
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
 

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError, SpendingStoppedError
-from og_integrations.protocol.account import ABANDONED, HOUR, SKEW, Entry
-from og_integrations.protocol.asking_turns import LOST, REST
-from og_integrations.protocol.effects import Pause, Send, Sign
-from og_integrations.protocol.payment_flow import Wallet
-from og_integrations.protocol.reclaiming import Findings, claim
-from og_integrations.protocol.routes import Route
-from og_integrations.protocol.x402 import parse_requirement
+from og_integrations.protocol.payment.budget import ABANDONED, HOUR, LOST, REST, SKEW, Entry
+from og_integrations.protocol.payment.effects import Pause, Send, Sign
+from og_integrations.protocol.payment.flow import Wallet
+from og_integrations.protocol.payment.reconcile import Findings, claim
+from og_integrations.protocol.payment.x402 import Route, parse_requirement
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, Call, answer, offer, paying, wallet
 
 OVER = NOW + 300 + SKEW + 1

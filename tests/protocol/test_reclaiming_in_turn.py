@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from og_integrations.errors import BudgetExceededError
-from og_integrations.protocol.asking_turns import REST
-from og_integrations.protocol.effects import Pause
+from og_integrations.protocol.payment.budget import REST
+from og_integrations.protocol.payment.effects import Pause
 from tests.protocol.flows import AMOUNT, ROUTE, answer
 from tests.protocol.test_reclaiming import calling, go_on, two_overdue
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol import registry
-from og_integrations.protocol.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
-from og_integrations.protocol.registry import (
+from og_integrations.protocol.proof import registry
+from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
+from og_integrations.protocol.proof.registry import (
     SELECTORS,
     decode_bool,
     decode_enclave,

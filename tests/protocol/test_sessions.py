@@ -10,10 +10,10 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
-from og_integrations.protocol.account import HoldState
-from og_integrations.protocol.effects import Pause, Sign
-from og_integrations.protocol.sessions import RENEW_BEFORE
-from og_integrations.protocol.x402 import PAYMENT_SIGNATURE, SESSION
+from og_integrations.protocol.payment.budget import HoldState
+from og_integrations.protocol.payment.effects import Pause, Sign
+from og_integrations.protocol.payment.session import RENEW_BEFORE
+from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,

@@ -7,9 +7,9 @@ import pytest
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.networks import BASE, EXACT_PROXY_ADDRESS, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.canonical import keccak
-from og_integrations.protocol.permit2 import Permit2Authorization
-from og_integrations.protocol.settlement import (
+from og_integrations.protocol.chain.abi import keccak
+from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.reconcile import (
     cancellation_filter,
     encode_nonce_bitmap,
     is_cancellation,

@@ -6,8 +6,9 @@ import pytest
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info
-from og_integrations.protocol.chat import Completion, JsonObject, TeeProof, ToolCall
-from og_integrations.protocol.translation import Plan, plan_tools, schema_name
+from og_integrations.protocol.chat.translation import Plan, plan_tools, schema_name
+from og_integrations.protocol.chat.wire import Completion, TeeProof, ToolCall
+from og_integrations.protocol.strict_json import JsonObject
 
 OPENAI, ANTHROPIC, GEMINI = "openai/gpt-5", "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"
 PARAMETERS = {

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat import CHAT_PATH, ChatRequest, CompletionRequest
-from og_integrations.protocol.validation import check_chat, check_completion
+from og_integrations.protocol.chat.wire import CHAT_PATH, ChatRequest, CompletionRequest, check_chat, check_completion
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}

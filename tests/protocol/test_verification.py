@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.canonical import APRIL
-from og_integrations.protocol.chat import CHAT_PATH
-from og_integrations.protocol.checks import STEPS
-from og_integrations.protocol.verification import CLOCK_SKEW, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.chat.wire import CHAT_PATH
+from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.proof.verification import CLOCK_SKEW, STEPS, VerifiedReceipt, verify_receipt
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.own_enclave import NOW, signed_exchange
 from tests.protocol.verdicts import refused, results

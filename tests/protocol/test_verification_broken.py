@@ -9,10 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat import ToolCall
-from og_integrations.protocol.checks import STEPS
-from og_integrations.protocol.enclave import tee_id_of
-from og_integrations.protocol.verification import Exchange, verify_receipt
+from og_integrations.protocol.chat.wire import ToolCall
+from og_integrations.protocol.proof.enclave import tee_id_of
+from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_receipt
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
 from tests.protocol.verdicts import refused, results

@@ -8,8 +8,8 @@ import pytest
 
 from og_integrations.errors import MalformedOfferError, MalformedReplyError
 from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.permit2 import Eip3009Authorization
-from og_integrations.protocol.x402 import (
+from og_integrations.protocol.payment.permit2 import Eip3009Authorization
+from og_integrations.protocol.payment.x402 import (
     MAX_HEADER_CHARS,
     PAYMENT_REQUIRED,
     SESSION,

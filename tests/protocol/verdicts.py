@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.verification import Exchange, verify_receipt
+from og_integrations.protocol.proof.verification import Exchange, verify_receipt
 
 
 def refused(broken: Exchange, step: str, said: str) -> VerificationError:

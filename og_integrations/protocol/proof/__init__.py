@@ -1,3 +1,10 @@
 """
-What proves that an answer comes from the enclave it claims to come from.
+Proof of an answer: what is hashed, who signed it, and whether that is an enclave we accept (PROTOCOL §5, §6).
+
+| file | what it holds |
+| --- | --- |
+| `canonical` | the bytes of request and output that are hashed |
+| `verification` | the nine numbered steps; the only maker of a verified exchange |
+| `enclave`, `registry` | which enclaves are accepted; calls of the TEERegistry |
+| `attestation`, `cbor` | the ten steps from an enclave's own document to AWS's root; the encoding of documents |
 """

@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.utils import CryptographyDeprecationWarning
 
 from og_integrations.errors import AttestationError, ConfigurationError
-from og_integrations.protocol.canonical import keccak
-from og_integrations.protocol.checks import Check, CheckLog, StepError
-from og_integrations.protocol.enclave import normalize_hash
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.proof import cbor
-from og_integrations.protocol.quoting import shown
+from og_integrations.protocol.proof.enclave import normalize_hash
+from og_integrations.protocol.proof.verification import Check, CheckLog, StepError
+from og_integrations.protocol.redact import shown
 
 AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 """SHA-256 of the DER of AWS's root certificate for Nitro enclaves ("G1", valid until 2049)."""
@@ -184,9 +184,8 @@ def decode_body(body: bytes) -> bytes:
 
     Raises `AttestationError` (step `encoding`).
     """
-    with (log := _log()).step("encoding"):
+    with _log().step("encoding"):
         return _decoded(body)
-    raise AssertionError(log)
 
 
 def verify_document(
@@ -431,7 +430,9 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
     except x509.ExtensionNotFound as exc:
         raise StepError("lacks the extension basicConstraints or keyUsage") from exc
     except _UNREADABLE as exc:
-        raise StepError(f"cannot be read, or names another issuer than the one before it ({type(exc).__name__})") from exc
+        raise StepError(
+            f"cannot be read, or names another issuer than the one before it ({type(exc).__name__})"
+        ) from exc
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise StepError("has no key on the curve P-384")
     return _Certificate(
@@ -498,9 +499,7 @@ def _measurements(pcrs: tuple[bytes, bytes, bytes]) -> Measurements:
     return pcrs[0].hex(), pcrs[1].hex(), pcrs[2].hex()
 
 
-def _judge_measurements(
-    found: Measurements, policy: AttestationPolicy, listed: str | None, log: CheckLog
-) -> None:
+def _judge_measurements(found: Measurements, policy: AttestationPolicy, listed: str | None, log: CheckLog) -> None:
     pcr_hash = pcr_hash_of(found)
     if listed is not None and normalize_hash(listed) != pcr_hash:
         raise StepError(f"the build's pcr hash is {pcr_hash}, but the registry lists {shown(listed, 80)}")

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from og_integrations.devnet.answer_faults import ANSWER_FAULTS
-from og_integrations.devnet.fault import Fault
-from og_integrations.devnet.payment_faults import PAYMENT_FAULTS
-from og_integrations.devnet.stream_faults import STREAM_FAULTS
-from og_integrations.devnet.trust_faults import TRUST_FAULTS
-from og_integrations.devnet.wire_faults import WIRE_FAULTS
+from og_integrations.devnet.faults.answers import ANSWER_FAULTS
+from og_integrations.devnet.faults.fault import Fault
+from og_integrations.devnet.faults.payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults.streams import STREAM_FAULTS
+from og_integrations.devnet.faults.trust import TRUST_FAULTS
+from og_integrations.devnet.faults.wire import WIRE_FAULTS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "faults.md"
 SECTIONS = {

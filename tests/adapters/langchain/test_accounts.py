@@ -14,8 +14,8 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, register_with_langchain
 from og_integrations.langchain.options import OwnOptions
-from og_integrations.protocol.enclave import EnclavePolicy
-from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.proof.enclave import EnclavePolicy
 
 MakeModel = Callable[..., ChatOpenGradient]
 ONE = {"total": "0.1"}

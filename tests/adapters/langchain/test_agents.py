@@ -111,15 +111,14 @@ def test_id_that_the_gateway_repeats_replaces_nothing(
     """It is not signed, and LangGraph takes messages of one id for one message."""
     from dataclasses import replace as changed
 
-    from og_integrations.protocol import answer, assembly
+    from og_integrations.protocol.chat import answers
 
-    honest = answer.build_completion
+    honest = answers.build_completion
 
     def repeating(*args: Any, **kwargs: Any) -> Any:
         return changed(honest(*args, **kwargs), id="chatcmpl-same")
 
-    monkeypatch.setattr(answer, "build_completion", repeating)
-    monkeypatch.setattr(assembly, "build_completion", repeating)
+    monkeypatch.setattr(answers, "build_completion", repeating)
     agent: Any = create_agent(model, [get_weather, add_numbers], checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     run(agent, config)

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.canonical import HASHINGS
+from og_integrations.protocol.proof.canonical import HASHINGS
 from tests.adapters.langchain.asking import WAYS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")

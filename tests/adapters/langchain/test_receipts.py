@@ -9,8 +9,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.receipt import RECEIPT_KEY, flat_fields
-from og_integrations.protocol.signed_payment import rebuild_authorization
+from og_integrations.protocol.receipt import RECEIPT_KEY, flat_fields, rebuild_authorization
 from tests.adapters.langchain.asking import WAYS, get_weather, summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")

@@ -14,8 +14,8 @@ from langchain_core.tracers import LangChainTracer
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
-from og_integrations.protocol.enclave import EnclavePolicy
-from og_integrations.protocol.spend_policy import SpendPolicy
+from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.proof.enclave import EnclavePolicy
 from tests.adapters.langchain.asking import WAYS, get_weather
 from tests.adapters.langchain.capture import langsmith
 

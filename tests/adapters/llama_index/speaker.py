@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass, field
 
 from og_integrations.devnet import Answer, ModelRequest, Script
-from og_integrations.protocol.chat import JsonObject, Usage
+from og_integrations.protocol.chat.wire import Usage
+from og_integrations.protocol.strict_json import JsonObject
 
 _SUB_QUESTIONS = {
     "items": [

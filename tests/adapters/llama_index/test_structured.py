@@ -15,7 +15,7 @@ from og_integrations.devnet import Answer, ModelCall, ModelRequest
 from og_integrations.errors import InvalidRequestError, MalformedReplyError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
-from og_integrations.protocol.chat import Usage
+from og_integrations.protocol.chat.wire import Usage
 from tests.adapters.llama_index.auditing import Account, audited
 from tests.adapters.llama_index.speaker import said
 

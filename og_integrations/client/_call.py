@@ -1,0 +1,260 @@
+"""
+One call: what is asked (`Call`), and how far it got (`Progress`).
+"""
+
+import base64
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from og_integrations.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    GatewayError,
+    MalformedReplyError,
+    OpenGradientError,
+)
+from og_integrations.protocol.chat.translation import Plan
+from og_integrations.protocol.chat.wire import (
+    ChatRequest,
+    Completion,
+    CompletionRequest,
+    ToolCall,
+    Usage,
+)
+from og_integrations.protocol.payment.flow import in_doubt
+from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode
+from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.receipt import CallRecord
+from og_integrations.protocol.redact import quotable, texts_of
+from og_integrations.protocol.strict_json import JsonObject, parse_json_object
+
+MAX_ERROR_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_HINTS = {
+    400: "Check the model name and the parameters.",
+    401: "The gateway wants an Authorization header.",
+    404: "This gateway does not have the endpoint.",
+    413: "The request is too large.",
+    429: "Wait and try again.",
+}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "payment-signature",
+        "transfer-encoding",
+        "x-payment",
+        "x-settlement-type",
+        "x-upto-session",
+    }
+)
+"""What a user's header may not be: two settlement types in one request would be read either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    A verified answer as the caller sees it.
+
+    `text` is what to show: `completion` holds the signed original, of which it may be a part (see
+    the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
+    neither is signed. `receipt` is plain JSON (`protocol.receipt`).
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    model: str
+    usage: Usage | None
+    images: tuple[str, ...] = ()
+    reasoning: str = field(default="", repr=False)
+    id: str
+    receipt: JsonObject
+    completion: Completion = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """
+    A request, ready to send: `wire` is the exact body. `timeout` is in seconds, for each wait on
+    the network; `stop` holds the sequences that are cut here; `plan` says how to show the answer.
+    """
+
+    request: ChatRequest | CompletionRequest
+    wire: bytes = field(repr=False)
+    plan: Plan = field(repr=False)
+    model: str
+    settlement_mode: SettlementMode
+    stop: tuple[str, ...]
+    timeout: float
+    created: int
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def path(self) -> str:
+        """The endpoint's path."""
+        return self.request.path
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the request, without those of the payment."""
+        return {
+            **self.extra_headers,
+            # Any bearer will do, but without one the gateway answers 401 after payment.
+            "Authorization": "Bearer og-integrations",
+            "Content-Type": "application/json",
+            # With a browser's Accept the 402 is a 3 MB page.
+            "Accept": "text/event-stream" if self.request.stream else "application/json",
+            # A compressed body could be a bomb, and gains nothing on answers of this size.
+            "Accept-Encoding": "identity",
+            "X-SETTLEMENT-TYPE": self.settlement_mode.value,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """
+    How far one call got; what a receipt of it can tell.
+
+    The answer's bytes are kept only if someone collects exchanges: streams can be long.
+    """
+
+    call: Call
+    enclave: Enclave | None = None
+    grant: Grant | None = None
+    head: ReplyHead | None = None
+    sent_at: int = 0
+    keep_body: bool = False
+    body: bytearray = field(default_factory=bytearray)
+    presentation: JsonObject | None = None
+
+    def paid_with(self, grant: Grant) -> None:
+        """A request that `grant` pays for is about to leave."""
+        self.grant = grant
+
+    def took(self, data: bytes) -> None:
+        """Another part of the answer's body came."""
+        if self.keep_body:
+            self.body += data
+
+    def lost(self, exc: ConnectionLostError) -> OpenGradientError:
+        """Return what a connection lost inside the body means: in doubt if it was paid for."""
+        return in_doubt(exc) if self.grant is not None else exc
+
+    def quotable(self, reason: object) -> str:
+        """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
+        secrets = texts_of(json.loads(self.call.wire))
+        if self.grant is not None:
+            credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
+            secrets += [text for text in credentials if text]
+        return quotable(reason, secrets)
+
+    def record(self) -> CallRecord:
+        """Return what the receipt is built from."""
+        return CallRecord(
+            model=self.call.model,
+            created=self.call.created,
+            settlement_mode=self.call.settlement_mode,
+            enclave=self.enclave,
+            grant=self.grant,
+            head=self.head,
+            presentation=self.presentation,
+        )
+
+    def exchange(self) -> JsonObject | None:
+        """Return the exact request and answer, as `verify` reads them; None if no answer came."""
+        if self.head is None or self.enclave is None or not self.keep_body:
+            return None
+        return {
+            "path": self.call.path,
+            "request": self.call.wire.decode(),
+            "content_type": self.content_type(),
+            "response": self.body.decode("utf-8", "replace"),
+            "tee_id": self.enclave.tee_id,
+            "public_key_pem": _pem(self.enclave.public_key),
+        }
+
+    def content_type(self) -> str:
+        """Return the answer's content type without parameters; the last one if there are several."""
+        found = [value for name, value in (self.head.headers if self.head else ()) if name.lower() == "content-type"]
+        return found[-1].partition(";")[0].strip().lower() if found else ""
+
+    def check_head(self) -> None:
+        """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
+        assert self.head is not None  # noqa: S101 - called after the head came
+        encoding = [value for name, value in self.head.headers if name.lower() == "content-encoding"]
+        if any(value.strip().lower() not in ("", "identity") for value in encoding):
+            raise MalformedReplyError(
+                f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
+            )
+        expected = "text/event-stream" if self.call.request.stream else "application/json"
+        if self.content_type() != expected:
+            raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")
+
+
+def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a user's `default_headers`. Raises `ConfigurationError` for one that is ours or cannot be sent."""
+    if headers is not None and not isinstance(headers, Mapping):
+        raise ConfigurationError(f"default_headers is a {type(headers).__name__}, expected names and values.")
+    checked: dict[Any, Any] = dict(headers or {})
+    for name, value in checked.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(
+                f"default_headers holds {name!r:.60}, expected the name of a header that is not the client's own."
+            )
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"The value of {name} in default_headers is not text of printable ASCII characters."
+            )
+    return checked
+
+
+def check_size(body: bytearray) -> None:
+    """Raise `MalformedReplyError` once a body is larger than any honest answer."""
+    if len(body) > MAX_ANSWER_BYTES:
+        raise MalformedReplyError(f"The answer has more than {MAX_ANSWER_BYTES} bytes; it was given up.")
+
+
+def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
+    """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
+    reason = _reason(progress, body)
+    said = f": {reason}" if reason else ""
+    message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
+    return GatewayError(message, status=status)
+
+
+def _hint(status: int) -> str:
+    if 300 <= status < 400:
+        return "Redirects are never followed: prompt and payment would go to another host."
+    if status >= 500:
+        return "Try again later."
+    return _HINTS.get(status, "")
+
+
+def _reason(progress: Progress, body: bytes) -> str:
+    try:
+        reply = parse_json_object(body, "The error")
+    except MalformedReplyError:
+        return ""
+    # The handlers say `error`, problem+json says `detail` and `title` (PROTOCOL §2).
+    for name in ("error", "detail", "title"):
+        if reason := progress.quotable(reply.get(name)):
+            return reason
+    return ""
+
+
+def _pem(der: bytes) -> str:
+    # As it is: what a broken registry lists as a key is evidence, too.
+    lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
+    return "\n".join(("-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""))

@@ -1,0 +1,331 @@
+"""
+The options of clients and adapters, defined once: names, types and meaning are the same everywhere.
+
+The synchronous client. `async_client` is the same, awaited; a test keeps the two equal.
+
+The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from enum import Enum
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from og_integrations.client._call import Answer, Call
+from og_integrations.client._effects import adrive, drive
+from og_integrations.client._engine import Engine, now
+from og_integrations.client._runner import AsyncDriver, AsyncStream, Piece, SyncDriver, streamed, whole
+from og_integrations.client._wallet import Spending
+from og_integrations.client.chain.approval import (
+    RECEIPT_TIMEOUT,
+    Amount,
+    Approval,
+    AsyncApprover,
+    OnProgress,
+    SyncApprover,
+    ensure_approval,
+)
+from og_integrations.client.chain.jsonrpc import aread, read
+from og_integrations.client.chain.settlement import reconcile
+from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
+from og_integrations.client.signer import Signer
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import Network
+from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.proof.enclave import EnclavePolicy
+from og_integrations.protocol.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    _Sync = httpx.Client | httpx2.Client
+    _Async = httpx.AsyncClient | httpx2.AsyncClient
+    SyncHttpClient = _Sync | Callable[[SSLContext | None], _Sync]
+    AsyncHttpClient = _Async | Callable[[SSLContext | None], _Async]
+
+
+class ClientOptions(TypedDict, total=False):
+    """
+    What a client is made with. Everything is optional; see `client._settings` for the environment.
+
+    `private_key` or `signer`: the wallet. `network`: `"base"`, `"base-sepolia"`, `"devnet"` or a
+    `Network`; `rpc_url`, `registry_rpc_url`, `registry_address` override parts of a named one.
+    `gateway_url`: one gateway without registry, for development; its answers are not attested.
+    `spend_policy`: limits (a `SpendPolicy` or its fields as dict). `enclave_policy`: whom to accept (the same).
+    `settlement_mode` (also `x402_settlement_mode`): what is published about calls.
+    `verification`: `"end"` (text of a stream is shown before its proof, tool calls are not) or
+    `"buffer"` (nothing is). `timeout`: seconds for each wait. `max_retries`: how many other enclaves
+    to try when one cannot be connected to. `spread`: let calls take turns on all enclaves, for more of
+    them at once than one enclave likes; each has its own session, so the first round authorizes one
+    payment per enclave. `default_headers`: sent with every request.
+    `gateway_generation`: `"2026-04"`, which drops images before the model sees them (so they are
+    refused here), or `"next"`, which takes them; both kinds of hashing are always recognised.
+    """
+
+    private_key: str | None
+    signer: Signer | None
+    network: str | Network | None
+    rpc_url: str | None
+    registry_rpc_url: str | None
+    registry_address: str | None
+    gateway_url: str | None
+    spend_policy: SpendPolicy | dict[str, Any] | None
+    enclave_policy: EnclavePolicy | dict[str, Any] | None
+    settlement_mode: SettlementMode | Enum | str | None
+    x402_settlement_mode: SettlementMode | Enum | str | None
+    verification: str
+    timeout: float | None
+    max_retries: int
+    spread: bool
+    default_headers: Mapping[str, str] | None
+    gateway_generation: str
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of one call, of either endpoint; `stop` is applied here, not by the gateway."""
+
+    temperature: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    settlement_mode: SettlementMode | Enum | str | None
+    x402_settlement_mode: SettlementMode | Enum | str | None
+    timeout: float | None
+
+
+class ChatOptions(CallOptions, total=False):
+    """Options of one chat call. `tool_choice` is sent but not enforced by the gateway."""
+
+    tools: Sequence[JsonObject] | None
+    tool_choice: str | JsonObject | None
+    response_format: JsonObject | None
+
+
+def http_client_factory(
+    http_client: "HttpClient | Callable[[SSLContext | None], HttpClient] | None", *, gateway_url: str | None
+) -> "Callable[[SSLContext | None], HttpClient] | None":
+    """
+    Return how HTTP clients are made: None means our own way.
+
+    A ready client is accepted only with `gateway_url`: httpx cannot change a client's TLS afterwards,
+    so it could not be pinned to an enclave of the registry. Otherwise give a function that takes the
+    `ssl_context` (None for RPC nodes) and returns a client. Raises `ConfigurationError`.
+    """
+    if http_client is None or (callable(http_client) and not hasattr(http_client, "build_request")):
+        return http_client
+    if gateway_url is None:
+        raise ConfigurationError(
+            f"http_client is a ready {type(http_client).__name__}, which cannot be pinned to an enclave's "
+            "certificate. Give a function that takes ssl_context and returns one, or set gateway_url."
+        )
+    ready: HttpClient = http_client  # type: ignore[assignment]
+    return Borrowed(ready)
+
+
+class Client(Spending):
+    """
+    Verified, paid calls of models in enclaves.
+
+    ```python
+    with Client(private_key=key) as client:
+        answer = client.chat("openai/gpt-5", [{"role": "user", "content": "hi"}])
+    print(answer.text, answer.receipt["payment"]["payment_hash"])
+    ```
+
+    Safe to use from many threads. Options: see `ClientOptions`. `engine` shares the wallet, budget,
+    sessions and directory of another client (`AsyncClient(engine=client.engine)`).
+
+    Every method raises errors of `OpenGradientError` only, each of which says whether anything was
+    paid; nothing unverified is ever returned.
+    """
+
+    def __init__(
+        self,
+        *,
+        http_client: "SyncHttpClient | None" = None,
+        engine: Engine | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self.engine = engine if engine is not None else Engine(**options)
+        self._connections = SyncConnections(
+            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
+        )
+
+    def chat(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> Answer:
+        """Ask `model` (`provider/name` or a `TEE_LLM`) and return its verified answer."""
+        return self._whole(self.engine.prepare_chat(model, messages, **options))
+
+    def stream(
+        self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]
+    ) -> Generator[Piece, None, None]:
+        """
+        Yield the answer's text as it comes, and last the verified `Answer`.
+
+        Tool calls are in the `Answer` only. Without that last item nothing was verified: a stream
+        that cannot be proven ends in an exception, whose `partial_text` is what had come.
+        """
+        return self._stream(self.engine.prepare_chat(model, messages, stream=True, **options))
+
+    def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
+        """Continue `prompt` by the completions endpoint, which never streams."""
+        return self._whole(self.engine.prepare_completion(model, prompt, **options))
+
+    def ensure_opg_approval(
+        self,
+        min_allowance: Amount,
+        approve_amount: Amount | None = None,
+        *,
+        timeout: float = RECEIPT_TIMEOUT,
+        on_progress: OnProgress | None = None,
+        max_cost: int | None = None,
+    ) -> Approval:
+        """
+        Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
+
+        `approve_amount` (default: twice `min_allowance`; amounts in OPG, `min_allowance` at least 0.1)
+        is capped to the balance, with a warning. Returns when the transaction is mined and the node
+        shows it; `timeout` in seconds, `max_cost` of its gas in wei (default: 0.001 ETH). `on_progress` is
+        told meanwhile.
+
+        Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
+        was sent.
+        """
+        settings = self.engine.settings
+        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
+        return drive(flow, SyncApprover(settings, self._connections, on_progress).perform)
+
+    def reconcile_spending(self) -> Account:
+        """
+        Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
+
+        An authorization counts in full until half a minute after its deadline, and then until the chain shows
+        what became of it. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
+        """
+        read(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
+        return self.spent()
+
+    def close(self) -> None:
+        """Close all connections; the client can be used again and opens new ones."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _whole(self, call: Call) -> Answer:
+        with self._driver(call) as driver:
+            return driver.run(whole(self.engine, call))
+
+    def _stream(self, call: Call) -> Generator[Piece, None, None]:
+        with self._driver(call) as driver, closing(streamed(self.engine, call)) as flow:
+            while (piece := driver.next_piece(flow)) is not None:
+                yield piece
+
+    def _driver(self, call: Call) -> SyncDriver:
+        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)
+
+
+class AsyncClient(Spending):
+    """
+    Verified, paid calls of models in enclaves.
+
+    ```python
+    async with AsyncClient(private_key=key) as client:
+        answer = await client.chat("openai/gpt-5", [{"role": "user", "content": "hi"}])
+    print(answer.text, answer.receipt["payment"]["payment_hash"])
+    ```
+
+    Works on any number of event loops, one after the other or at once. Options: see `ClientOptions`.
+    `engine` shares the wallet, budget, sessions and directory of another client.
+
+    Every method raises errors of `OpenGradientError` only, each of which says whether anything was
+    paid; nothing unverified is ever returned.
+    """
+
+    def __init__(
+        self,
+        *,
+        http_client: "AsyncHttpClient | None" = None,
+        engine: Engine | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self.engine = engine if engine is not None else Engine(**options)
+        self._connections = AsyncConnections(
+            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
+        )
+
+    async def chat(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> Answer:
+        """Ask `model` (`provider/name` or a `TEE_LLM`) and return its verified answer."""
+        return await self._whole(self.engine.prepare_chat(model, messages, **options))
+
+    def stream(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> AsyncStream:
+        """
+        Yield the answer's text as it comes, and last the verified `Answer`.
+
+        Tool calls are in the `Answer` only. Without that last item nothing was verified: a stream
+        that cannot be proven ends in an exception, whose `partial_text` is what had come.
+        """
+        call = self.engine.prepare_chat(model, messages, stream=True, **options)
+        return AsyncStream(streamed(self.engine, call), self._driver(call))
+
+    async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
+        """Continue `prompt` by the completions endpoint, which never streams."""
+        return await self._whole(self.engine.prepare_completion(model, prompt, **options))
+
+    async def ensure_opg_approval(
+        self,
+        min_allowance: Amount,
+        approve_amount: Amount | None = None,
+        *,
+        timeout: float = RECEIPT_TIMEOUT,
+        on_progress: OnProgress | None = None,
+        max_cost: int | None = None,
+    ) -> Approval:
+        """
+        Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
+
+        `approve_amount` (default: twice `min_allowance`; amounts in OPG, `min_allowance` at least 0.1)
+        is capped to the balance, with a warning. Returns when the transaction is mined and the node
+        shows it; `timeout` in seconds, `max_cost` of its gas in wei (default: 0.001 ETH). `on_progress` is
+        told meanwhile, and awaited if it is asynchronous.
+
+        Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
+        was sent.
+        """
+        settings = self.engine.settings
+        flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
+        return await adrive(flow, AsyncApprover(settings, self._connections, on_progress).perform)
+
+    async def reconcile_spending(self) -> Account:
+        """
+        Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
+
+        An authorization counts in full until half a minute after its deadline, and then until the chain shows
+        what became of it. Calls ask by themselves, about what is overdue, before they raise
+        `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
+        """
+        await aread(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
+        return self.spent()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop; the client can be used again and opens new ones."""
+        await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def _whole(self, call: Call) -> Answer:
+        async with self._driver(call) as driver:
+            return await driver.run(whole(self.engine, call))
+
+    def _driver(self, call: Call) -> AsyncDriver:
+        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)

@@ -1,0 +1,287 @@
+"""
+Which enclave to talk to: found in the registry, accepted by the policy, remembered, left when bad.
+
+Reads are generators of `Fetch` effects, so that one text serves both clients. While one call
+refreshes, the others go on with what is known; only a cold start reads the registry before it can
+go on. The lock is never held across a yield.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+
+from og_integrations.client._settings import Settings
+from og_integrations.client.chain.jsonrpc import Fetching, eth_call, fetch_signing_key
+from og_integrations.client.channels.tls import pinned_context
+from og_integrations.errors import (
+    ConnectionFailedError,
+    DiscoveryError,
+    EnclaveRejectedError,
+    HostRefusedError,
+    OpenGradientError,
+)
+from og_integrations.forking import survive_forks
+from og_integrations.protocol.proof.enclave import (
+    LLM_PROXY,
+    ZERO_ADDRESS,
+    Enclave,
+    EnclavePolicy,
+    check_endpoint,
+    tee_id_of,
+)
+from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
+
+REFRESH_AFTER = 300
+"""Seconds after which the registry is read again."""
+COOL_DOWN = 60
+"""Seconds for which an enclave that could not be reached is not chosen."""
+MAX_AGE = 3600
+"""Seconds for which a list serves while the registry cannot be read: who blocks it must not undo a revocation."""
+
+
+class Directory:
+    """
+    The enclaves in use by one client.
+
+    One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
+    calls take turns. `hosts` are the only ones to choose from, in lower case; None: any. `pick` chooses among
+    equals; it is an argument so that tests can decide.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: EnclavePolicy,
+        pick: Callable[[list[Enclave]], Enclave] = random.choice,
+        *,
+        spread: bool = False,
+        hosts: Collection[str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._pick = pick
+        self._spread = spread
+        self._hosts = hosts
+        self._turn = 0
+        self._last_turns: dict[str, int] = {}
+        self._listed: dict[str, Enclave] = {}
+        self._known_payees = frozenset(address.lower() for address in settings.network.payees) - {ZERO_ADDRESS}
+        self._listed_payees = self._known_payees
+        self._seen: dict[str, Enclave] = {}
+        self._refresh_at = 0.0
+        self._read_at = 0.0
+        self._cooling: dict[str, float] = {}
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Choose anew, under a lock that nobody holds."""
+        self._lock = threading.Lock()
+        self._current: str | None = None
+
+    def choose(self, now: float, avoid: Collection[str] = ()) -> Fetching[Enclave]:
+        """
+        Return the enclave to use at unix time `now`, other than those whose ids are in `avoid`.
+
+        The same one as long as the registry lists it and it answers, or each in its turn. Raises
+        `DiscoveryError`.
+        """
+        with self._lock:
+            cold = not self._listed or now >= self._read_at + MAX_AGE
+            stale = now >= self._refresh_at
+            if stale:
+                # Set before reading, so that calls meanwhile do not all read it too.
+                self._refresh_at = now + REFRESH_AFTER
+        if cold or stale:
+            yield from self._refresh(now, cold)
+        with self._lock:
+            return self._choose(now, avoid)
+
+    def leave(self, enclave: Enclave, now: float) -> None:
+        """
+        `enclave` could not be reached: choose another one until its cool-down is over.
+
+        The registry is read again at the next choice: it may be retired, or have a new certificate.
+        """
+        if self._settings.gateway_url is not None:
+            # There is no other one, and whoever names it restarts it while developing.
+            return
+        with self._lock:
+            self._refresh_at = min(self._refresh_at, now)
+            self._cooling[enclave.tee_id] = now + COOL_DOWN
+            if self._current == enclave.tee_id:
+                self._current = None
+
+    def distrust(self, enclave: Enclave, now: float) -> None:
+        """`enclave` lied, or did not do its part: leave it like one that is away, if there is another."""
+        with self._lock:
+            others = (tee_id for tee_id in self._listed if tee_id != enclave.tee_id)
+            if all(self._cooling.get(tee_id, 0) > now for tee_id in others):
+                return
+        self.leave(enclave, now)
+
+    def has_other(self, tried: Collection[str]) -> bool:
+        """Whether an enclave is listed that was not tried."""
+        with self._lock:
+            return any(tee_id not in tried for tee_id in self._listed)
+
+    def get(self, tee_id: str) -> Enclave:
+        """Return an enclave that `choose` has returned."""
+        with self._lock:
+            return self._seen[tee_id]
+
+    def payees(self, enclave: Enclave) -> frozenset[str]:
+        """
+        Return whom an offer of `enclave` may ask to pay, in lower case; empty if nobody has said.
+
+        Any enclave of the registry, since their operators share wallets; but not without a word of its own.
+        """
+        own = enclave.payment_address.lower()
+        if enclave.source != "registry" or own == ZERO_ADDRESS:
+            return self._known_payees
+        with self._lock:
+            return self._listed_payees | {own}
+
+    def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
+        if not self._spread and self._current is not None and self._current not in avoid:
+            return self._listed[self._current]
+        candidates = [enclave for tee_id, enclave in self._listed.items() if tee_id not in avoid]
+        rested = [enclave for enclave in candidates if self._cooling.get(enclave.tee_id, 0) <= now]
+        if not rested:
+            raise DiscoveryError(
+                f"All {len(self._listed)} enclaves known were tried and could not be reached, or were left less "
+                f"than {COOL_DOWN} s ago. Nothing was sent; try again later."
+            )
+        chosen = self._pick(self._longest_unused(rested))
+        self._turn += 1
+        self._last_turns[chosen.tee_id] = self._turn
+        self._current = chosen.tee_id
+        return chosen
+
+    def _longest_unused(self, enclaves: list[Enclave]) -> list[Enclave]:
+        # By the last turn, not by the number of turns: one that is new would have to catch up alone.
+        oldest = min(self._last_turns.get(enclave.tee_id, 0) for enclave in enclaves)
+        return [enclave for enclave in enclaves if self._last_turns.get(enclave.tee_id, 0) == oldest]
+
+    def _refresh(self, now: float, cold: bool) -> Fetching[None]:
+        try:
+            found = yield from read_enclaves(self._settings)
+        except DiscoveryError:
+            if cold:
+                with self._lock:
+                    self._refresh_at = 0.0
+                raise
+            # The registry is away; the enclaves it listed before are still attested.
+            return
+        try:
+            accepted = accepted_enclaves(found, self._policy, self._hosts)
+        except (DiscoveryError, HostRefusedError):
+            # An answer as good as any other: those it listed before are revoked.
+            self._hold({}, now)
+            raise
+        self._hold(accepted, now)
+
+    def _hold(self, accepted: dict[str, Enclave], now: float) -> None:
+        with self._lock:
+            for tee_id, enclave in accepted.items():
+                before = self._listed.get(tee_id)
+                if before is not None and _where(before) != _where(enclave):
+                    # Renewed or moved, which may be why it could not be reached.
+                    self._cooling.pop(tee_id, None)
+            self._listed = accepted
+            self._read_at = now
+            # Asked for with every call, and changes only here.
+            addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
+            self._listed_payees = self._known_payees | (addresses - {ZERO_ADDRESS})
+            # Those gone from the list stay known by id, for calls that are under way.
+            self._seen |= accepted
+            if self._current not in accepted:
+                self._current = None
+
+
+def _where(enclave: Enclave) -> tuple[str, bytes]:
+    return enclave.endpoint, enclave.certificate
+
+
+def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:
+    """
+    Return what the registry lists, maybe nothing, or the one gateway that was named.
+
+    Raises `DiscoveryError` if it could not be read.
+    """
+    if settings.gateway_url is not None:
+        return [(yield from _read_endpoint(settings.gateway_url))]
+    network = settings.network
+    data = yield from eth_call(network.registry_rpc_url, network.registry_address, encode_get_active_tees(LLM_PROXY))
+    return decode_enclaves(data)
+
+
+def accepted_enclaves(
+    found: list[Enclave], policy: EnclavePolicy, hosts: Collection[str] | None = None
+) -> dict[str, Enclave]:
+    """
+    Return those that can be connected to safely, that `policy` accepts and that are on `hosts` (any, if None), by id.
+
+    Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted, `HostRefusedError` if
+    none of those is there.
+    """
+    if not found:
+        raise DiscoveryError(
+            f"The registry lists no usable enclave of type {LLM_PROXY}. Check OG_REGISTRY_ADDRESS, or wait until one "
+            "is registered."
+        )
+    accepted: dict[str, Enclave] = {}
+    rejections: list[OpenGradientError] = []
+    for enclave in found:
+        try:
+            check_endpoint(enclave)
+            policy.check(enclave)
+            if enclave.certificate:
+                pinned_context(enclave.certificate)
+        except (EnclaveRejectedError, ConnectionFailedError) as exc:
+            rejections.append(exc)
+        else:
+            accepted[enclave.tee_id] = enclave
+    if not accepted:
+        raise EnclaveRejectedError(
+            f"{len(found)} enclaves were found and the policy accepts none of them. The first: {rejections[0]}"
+        )
+    allowed = {tee_id: item for tee_id, item in accepted.items() if hosts is None or host_of(item.endpoint) in hosts}
+    if not allowed:
+        raise HostRefusedError(
+            f"None of the {len(accepted)} enclaves found is on a host of SpendPolicy.hosts, expected one of "
+            f"{sorted(hosts or ())}. Nothing was sent to them."
+        )
+    return allowed
+
+
+@lru_cache(maxsize=256)
+def host_of(endpoint: str) -> str:
+    """Return the host name of a gateway's URL, which `SpendPolicy.hosts` is about; of no URL, all of it."""
+    try:
+        return urlsplit(endpoint).hostname or endpoint
+    except ValueError:
+        return endpoint
+
+
+def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:
+    reply = yield from fetch_signing_key(gateway_url)
+    pem = reply.get("public_key")
+    try:
+        loaded = serialization.load_pem_public_key(pem.encode() if isinstance(pem, str) else b"")
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise DiscoveryError(f"{gateway_url}/signing-key holds no PEM public key.") from exc
+    key = loaded.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    address = reply.get("wallet_address")
+    return Enclave(
+        tee_id=tee_id_of(key),
+        endpoint=gateway_url.rstrip("/"),
+        public_key=key,
+        payment_address=address if isinstance(address, str) else "",
+        source="endpoint",
+    )

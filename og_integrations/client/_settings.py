@@ -1,0 +1,192 @@
+"""
+Settings, and the only reader of the environment.
+
+| variable | meaning |
+| --- | --- |
+| `OG_PRIVATE_KEY`, `OPENGRADIENT_PRIVATE_KEY` | the wallet's key, hex |
+| `OG_KEYSTORE`, `OG_KEYSTORE_PASSWORD` | a keystore file with that key, and its password |
+| `OG_NETWORK` | `base` (default), `base-sepolia` or `devnet` |
+| `OG_RPC_URL` | node of the payment chain |
+| `OG_REGISTRY_RPC_URL`, `OG_REGISTRY_ADDRESS` | where the TEERegistry is |
+| `OG_GATEWAY_URL` | talk to this gateway, without registry (development: not attested) |
+
+An argument wins over the environment, the environment over the network's own values.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from og_integrations.client.channels.pool import NO_SERVER, is_server
+from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import NETWORKS, Network
+
+PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
+MOST_SECONDS = 10**9
+"""No socket takes a longer time to wait, and none needs it."""
+_PLACE_VARIABLES = ("OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_REGISTRY_ADDRESS", "OG_GATEWAY_URL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """
+    Where to go and who pays, resolved. `signer` is None until something has to be paid.
+
+    `gateway_url` is None unless one gateway was named instead of the registry.
+    """
+
+    network: Network
+    gateway_url: str | None = None
+    signer: Signer | None = field(default=None, repr=False)
+
+    def require_signer(self) -> Signer:
+        """Return the signer. Raises `ConfigurationError` that says how to set one."""
+        if self.signer is None:
+            raise ConfigurationError(
+                "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
+                "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
+                "settings to copy."
+            )
+        return self.signer
+
+    @cached_property
+    def source(self) -> dict[str, str | None]:
+        """
+        What tells answers from here from answers from elsewhere, for caches and traces: no secret.
+
+        URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
+        """
+        node = hashlib.sha256(_origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
+        return {
+            "network": f"{self.network.name} {self.network.caip2}",
+            "registry": f"{self.network.registry_address.lower()} {node}",
+            "gateway": self.gateway_url and _origin(self.gateway_url),
+        }
+
+
+def resolve_settings(
+    *,
+    private_key: str | None = None,
+    signer: Signer | None = None,
+    network: str | Network | None = None,
+    rpc_url: str | None = None,
+    registry_rpc_url: str | None = None,
+    registry_address: str | None = None,
+    gateway_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """
+    Return the settings from arguments and environment.
+
+    Raises `ConfigurationError` for an unknown network, a malformed URL, key or keystore, or two wallets.
+    """
+    env = os.environ if environment is None else environment
+    if private_key is not None and signer is not None:
+        raise ConfigurationError("Both private_key and signer were given; give one.")
+    if signer is None:
+        signer = LocalSigner(private_key) if private_key else _signer(env)
+    elif not isinstance(signer, Signer):
+        raise ConfigurationError(
+            f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
+        )
+    return Settings(
+        network=_network(
+            network or env.get("OG_NETWORK") or "base",
+            env,
+            registry_address or env.get("OG_REGISTRY_ADDRESS"),
+            rpc_url=rpc_url,
+            registry_rpc_url=registry_rpc_url,
+        ),
+        gateway_url=_server("gateway_url", gateway_url, env),
+        signer=signer,
+    )
+
+
+def keyless_settings(**options: Any) -> Settings:
+    """
+    Return the settings from `options` and the environment without a wallet: who only reads needs none.
+
+    Raises `ConfigurationError` for an unknown network or a malformed URL.
+    """
+    # LangChain asks with every call, for its caches and traces.
+    places = tuple((name, value) for name in _PLACE_VARIABLES if (value := os.environ.get(name)) is not None)
+    return _keyless(tuple(options.items()), places)
+
+
+@lru_cache(maxsize=64)
+def _keyless(options: tuple[tuple[str, Any], ...], places: tuple[tuple[str, str], ...]) -> Settings:
+    return resolve_settings(**dict(options), environment=dict(places))
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` if it is a time to wait, positive and finite. Raises `ConfigurationError`."""
+    if type(value) not in (int, float) or not 0 < value < MOST_SECONDS:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a number of seconds above 0.")
+    return value
+
+
+def check_count(name: str, value: int) -> int:
+    """Return `value` if it can be counted to. Raises `ConfigurationError`."""
+    if type(value) is not int or value < 0:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, 0 or more.")
+    return value
+
+
+def check_server(name: str, url: Any) -> str:
+    """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
+    if not isinstance(url, str) or not is_server(url):
+        raise ConfigurationError(f"{name} is {NO_SERVER}.")
+    return url
+
+
+def rpc_url_setting(rpc_url: str | None) -> str | None:
+    """
+    Return `rpc_url`, or `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names.
+
+    Raises `ConfigurationError` for a malformed URL.
+    """
+    return _server("rpc_url", rpc_url, os.environ)
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "unreadable"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _signer(env: Mapping[str, str]) -> Signer | None:
+    key = next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
+    keystore = env.get("OG_KEYSTORE")
+    if key and keystore:
+        raise ConfigurationError("Both OG_KEYSTORE and a private key are in the environment; unset one.")
+    if keystore:
+        return LocalSigner.from_keystore(keystore, env.get("OG_KEYSTORE_PASSWORD", ""))
+    return LocalSigner(key) if key else None
+
+
+def _server(name: str, argument: str | None, env: Mapping[str, str]) -> str | None:
+    variable = f"OG_{name.upper()}"
+    url = argument or env.get(variable)
+    return check_server(name if argument else variable, url) if url else None
+
+
+def _network(value: str | Network, env: Mapping[str, str], registry: str | None, **nodes: str | None) -> Network:
+    if isinstance(value, Network):
+        # A value is complete by itself; the environment speaks about networks by name only.
+        for name in nodes:
+            check_server(f"network.{name}", getattr(value, name))
+        return value
+    if value not in NETWORKS:
+        raise ConfigurationError(
+            f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
+        )
+    given: dict[str, Any] = {name: _server(name, url, env) for name, url in nodes.items()}
+    given["registry_address"] = registry
+    return replace(NETWORKS[value], **{name: text for name, text in given.items() if text})

@@ -1,0 +1,9 @@
+"""
+Reading the chain and sending transactions to it.
+
+| file | what it holds |
+| --- | --- |
+| `jsonrpc` | JSON-RPC as generators of `Fetch`, and the two ways to run them |
+| `approval` | the one transaction of a wallet: the allowance for Permit2 |
+| `settlement` | what became of a payment, and what a budget gets back |
+"""

@@ -1,0 +1,8 @@
+"""
+The chain of the devnet.
+
+| file | what it holds |
+| --- | --- |
+| `chain`, `node` | balances, allowances and the TEERegistry in Python; its JSON-RPC node |
+| `evm`, `contracts` | the chain as a real EVM (anvil) with real contracts |
+"""

@@ -1,0 +1,326 @@
+"""
+The gateway's answers in their four wrappings: JSON, compact JSON, problem+json, and event streams.
+
+Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5).
+
+Two generations of gateways: `2026-04` answers as captured. `next` is uncaptured, made after what
+client 1.1.4 sends, hashes and reads: `protocol.proof.canonical`'s reduced content lists, and images as a
+list of `data:` URIs beside the message, in a stream on the final event. `reasoning_content` in messages
+and deltas is how providers of open models say it, and a guess even there. Nothing signs either.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from og_integrations.devnet.chain.chain import Clock
+from og_integrations.devnet.faults.fault import Events, Trouble
+from og_integrations.devnet.gateway.data_settlement import (
+    INDIVIDUAL,
+    NO_USAGE,
+    DataSettler,
+    Posting,
+    proof_headers,
+)
+from og_integrations.devnet.gateway.enclave import EnclaveKeys, Proof
+from og_integrations.devnet.gateway.http import Reply
+from og_integrations.devnet.gateway.output import END_OF_STREAM, Output, StreamEvent, tool_calls_json
+from og_integrations.devnet.model.model import (
+    Answer,
+    Family,
+    Model,
+    ModelCall,
+    ProviderFailedError,
+    StreamingModel,
+    told,
+)
+from og_integrations.devnet.model.upstream import call_deltas, cannot_be_asked, forwarded, merged_calls, reserialised
+from og_integrations.devnet.verdict.journal import Exchange
+from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
+from og_integrations.protocol.proof.canonical import NEXT, output_hash, request_hash
+from og_integrations.protocol.strict_json import JsonObject
+
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    415: "Unsupported Media Type",
+    500: "Internal Server Error",
+}
+_DETAILS = {
+    404: (
+        "The requested URL was not found on the server. If you entered the URL manually please check your "
+        "spelling and try again."
+    ),
+    405: "The method is not allowed for the requested URL.",
+    500: (
+        "The server encountered an internal error and was unable to complete your request. Either the server "
+        "is overloaded or there is an error in the application."
+    ),
+}
+
+
+def json_reply(body: JsonObject, status: int = 200) -> Reply:
+    """Return `body` as the API handlers write it: sorted, indented, with a newline at the end."""
+    text = json.dumps(body, sort_keys=True, indent=2) + "\n"
+    return Reply(status=status, headers=[("Content-Type", "application/json")], body=text.encode())
+
+
+def compact_reply(body: JsonObject, status: int = 200) -> Reply:
+    """Return `body` as the payment layer and the plain routes write it: without blanks."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":")) + "\n"
+    return Reply(status=status, headers=[("Content-Type", "application/json")], body=text.encode())
+
+
+def problem(status: int, detail: str | None = None) -> Reply:
+    """Return an application/problem+json answer."""
+    body = {
+        "detail": _DETAILS[status] if detail is None else detail,
+        "status": status,
+        "title": _TITLES[status],
+        "type": "about:blank",
+    }
+    reply = json_reply(body, status)
+    reply.headers = [("Content-Type", "application/problem+json")]
+    return reply
+
+
+def failed(message: str = "Request processing failed") -> Reply:
+    """Return the 500 that stands for anything that went wrong at the provider."""
+    return json_reply({"error": message}, 500)
+
+
+def stream_reply(events: Events) -> Reply:
+    """Return an event stream, one HTTP chunk per event."""
+    headers = [("Cache-Control", "no-cache"), ("Content-Type", "text/event-stream; charset=utf-8")]
+    return Reply(status=200, headers=headers, body=_encoded(events))
+
+
+async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
+    try:
+        async for event in events:
+            yield event.encode()
+    finally:
+        await events.aclose()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """
+    One paid and accepted request. `raw` is its body as text, `mode` how its data is settled.
+
+    `charge` takes the usage of an answer that costs something, once, before its last byte leaves.
+    """
+
+    path: str
+    body: JsonObject
+    raw: str
+    family: Family
+    mode: str
+    exchange: Exchange
+    trouble: Trouble
+    charge: Callable[[Usage], None]
+
+
+class Answerer:
+    """The part of a gateway that runs inside the enclave."""
+
+    def __init__(
+        self,
+        keys: EnclaveKeys,
+        model: Model,
+        clock: Clock,
+        settler: DataSettler,
+        *,
+        retry_seconds: float,
+        generation: str,
+    ) -> None:
+        self._keys = keys
+        self._model = model
+        self._clock = clock
+        self._settler = settler
+        self._retry_seconds = retry_seconds
+        self._generation = generation
+
+    async def answer(self, job: Job) -> Reply:
+        """Return the answer to `job`. Raises `InvalidRequestError` for what cannot be hashed."""
+        job.exchange.streamed = streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
+        if cannot_be_asked(job.body, job.family):
+            return failed("Stream setup failed") if streamed else failed()
+        request_hash(job.path, job.body, self._generation)  # what cannot be hashed fails before the model is asked
+        asked = forwarded(job.path, job.body, job.family, self._generation)
+        if streamed and isinstance(self._model, StreamingModel):
+            return stream_reply(job.trouble.events(self._events(job, self._model.stream(asked))))
+        answer = await self._model.answer(asked)
+        job.exchange.said = answer.text
+        return (
+            stream_reply(job.trouble.events(self._events(job, told(answer))))
+            if streamed
+            else await self._whole(job, answer)
+        )
+
+    async def _whole(self, job: Job, answer: Answer) -> Reply:
+        await asyncio.sleep(answer.delay * len(answer.pieces))
+        if answer.error_status is not None:
+            # A 4xx of the provider is final, all else is tried again before it is given up.
+            await asyncio.sleep(0 if answer.error_status == 400 else self._retry_seconds)
+            return failed()
+        if answer.fail_after is not None:
+            return failed()
+        calls = tuple(_tool_call(job.family, call, reserialised(call.arguments)) for call in answer.calls)
+        output = job.trouble.output(Output(text=answer.text, calls=calls))
+        proof = self._sign(job, output)
+        job.charge(answer.usage)
+        body = job.trouble.signed(
+            self._body(job, output, proof, self._images(answer) | self._reasoning(answer))
+            | _usage(answer.usage, sort=True)
+        )
+        reply = json_reply(body)
+        posted = self._post(job, proof, published=f"{job.raw}\n{reply.body!r}")
+        if job.mode == INDIVIDUAL:
+            reply.headers += proof_headers(proof)
+        if isinstance(posted, Posting):
+            reply.headers += posted.headers()
+        return reply
+
+    def _images(self, answer: Answer) -> JsonObject:
+        return {"images": list(answer.images)} if answer.images and self._generation == NEXT else {}
+
+    def _reasoning(self, answer: Answer) -> JsonObject:
+        return {"reasoning_content": answer.reasoning} if answer.reasoning and self._generation == NEXT else {}
+
+    def _body(self, job: Job, output: Output, proof: Proof, beside: JsonObject) -> JsonObject:
+        if job.path == COMPLETION_PATH:
+            choice: JsonObject = {"text": output.text, "index": 0, "finish_reason": "stop"}
+            kind, prefix = "text_completion", "cmpl"
+        else:
+            message: JsonObject = {"role": "assistant", "content": output.text, **beside}
+            if output.calls:
+                message["tool_calls"] = tool_calls_json(output.calls)
+            choice = {"message": message, "index": 0, "finish_reason": output.finish_reason}
+            kind, prefix = "chat.completion", "chatcmpl"
+        return {
+            "id": f"{prefix}-{uuid.uuid4()}",
+            "object": kind,
+            "created": self._clock.seconds(),
+            "model": job.body["model"],
+            "choices": [choice],
+            **proof.fields(),
+        }
+
+    async def _events(self, job: Job, source: AsyncGenerator[str | Answer, None]) -> Events:
+        answer: Answer | None = None
+        pieces: list[str] = []
+        try:
+            async with contextlib.aclosing(source):
+                async for item in source:
+                    if isinstance(item, Answer):
+                        answer = item
+                    else:
+                        pieces.append(item)
+                        yield _chunk(job, {"content": item, "role": "assistant"})
+        except ProviderFailedError:
+            answer = None
+        finally:
+            if job.exchange.said is None:
+                job.exchange.said = "".join(pieces)
+        if answer is None:
+            for event in _failure(job):
+                yield event
+            return
+        if thought := self._reasoning(answer):
+            yield _chunk(job, thought)
+        output = job.trouble.output(_streamed_output(job, answer))
+        for delta in call_deltas(job.family, output.calls, after_text=bool(output.text)):
+            yield _chunk(job, delta)
+        yield self._final(job, output, answer)
+        yield END_OF_STREAM
+
+    def _final(self, job: Job, output: Output, answer: Answer) -> StreamEvent:
+        proof = self._sign(job, output)
+        job.charge(answer.usage)
+        value = _chunk_value(job, {}, output.finish_reason) | proof.fields() | _usage(answer.usage, sort=False)
+        value |= self._images(answer)
+        if job.mode != INDIVIDUAL:
+            self._post(job, proof, published="")
+            return StreamEvent(value)
+        # Of a stream only this event is archived, without its text.
+        posted = self._post(job, proof, published=f"{job.raw}\n{value}")
+        if isinstance(posted, Posting):
+            value |= posted.event_members()
+        else:
+            value |= {"data_settlement_success": False, "data_settlement_error": posted}
+        return StreamEvent(value, compact=True)
+
+    def _sign(self, job: Job, output: Output) -> Proof:
+        calls = output.calls if output.signed_calls is None else output.signed_calls
+        proof = job.trouble.keys(self._keys).sign(
+            request_hash(job.path, job.trouble.hashed_request(job.body), self._generation),
+            output_hash(output.text, calls, output.finish_reason),
+            job.trouble.timestamp(self._clock.seconds()),
+        )
+        exchange = job.exchange
+        exchange.signature, exchange.said = proof.signature_text, output.text
+        exchange.request_hash, exchange.output_hash = proof.request_hash.hex(), proof.output_hash.hex()
+        return proof
+
+    def _post(self, job: Job, proof: Proof, *, published: str) -> Posting | str | None:
+        if job.mode == INDIVIDUAL and (error := job.trouble.settle_data_error()) is not None:
+            return error
+        return self._settler.post(job.mode, proof, exchange=job.exchange.number, published=published)
+
+
+def _tool_call(family: Family, call: ModelCall, arguments: str) -> ToolCall:
+    match family:
+        case Family.ANTHROPIC:
+            identity = f"toolu_{secrets.token_hex(10)}"
+        case Family.GOOGLE:
+            identity = str(uuid.uuid4())
+        case _:
+            identity = f"call_{secrets.token_hex(12)}"
+    return ToolCall(identity, call.name, arguments)
+
+
+def _streamed_output(job: Job, answer: Answer) -> Output:
+    # Only the OpenAI and xAI adapters keep the provider's bytes; the others have parsed them.
+    kept = job.family in {Family.OPENAI, Family.XAI}
+    calls = tuple(
+        _tool_call(job.family, call, call.arguments if kept else reserialised(call.arguments)) for call in answer.calls
+    )
+    signed = merged_calls(calls) if job.family is Family.GOOGLE else None
+    return Output(text=answer.text, calls=calls, signed_calls=signed)
+
+
+def _chunk_value(job: Job, delta: JsonObject, finish_reason: str | None) -> JsonObject:
+    return {
+        "choices": [{"delta": delta, "index": 0, "finish_reason": finish_reason}],
+        "model": job.body["model"],
+    }
+
+
+def _chunk(job: Job, delta: JsonObject) -> StreamEvent:
+    return StreamEvent(_chunk_value(job, delta, None))
+
+
+def _failure(job: Job) -> list[StreamEvent]:
+    events = [StreamEvent({"error": "Stream processing failed"})]
+    if job.mode == INDIVIDUAL:
+        unsettled = {
+            "choices": [],
+            "model": "unknown",
+            "data_settlement_success": False,
+            "data_settlement_error": NO_USAGE,
+        }
+        events += [StreamEvent(unsettled, compact=True), END_OF_STREAM]
+    return events
+
+
+def _usage(usage: Usage, *, sort: bool) -> JsonObject:
+    names = ("completion_tokens", "prompt_tokens") if sort else ("prompt_tokens", "completion_tokens")
+    counts = {name: getattr(usage, name) for name in names}
+    return {"usage": {**counts, "total_tokens": usage.total_tokens}}

@@ -1,0 +1,297 @@
+"""
+Amounts of OPG as people write them, and the base units in which everything is counted.
+
+What may be spent: the rules of the wallet's owner, as one frozen value.
+
+They are asked *before* the signer is touched, about exactly the fields that are then signed.
+
+Whom a wallet pays where its `SpendPolicy` names nobody (DESIGN "Payment").
+
+Rule 1: `payTo` must be a payment address of the registry's enclaves, or one that the network is known for.
+Rule 2: where neither says anything (a registry entry without address, one gateway without registry),
+the first one that an enclave was paid at stays; another one is refused.
+Rule 3: the same for the facilitator, whom no registry names: the first one of a network stays.
+
+Remembered is who was in a payment that a gateway took: a lie that came to nothing must not bar the truth.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from og_integrations.errors import (
+    AssetRefusedError,
+    BudgetExceededError,
+    ConfigurationError,
+    HostRefusedError,
+    NetworkRefusedError,
+    OfferRefusedError,
+    PayeeRefusedError,
+    SchemeRefusedError,
+)
+from og_integrations.networks import OPG, Network
+from og_integrations.protocol.payment.x402 import Requirement, Route
+from og_integrations.protocol.redact import shown
+from og_integrations.protocol.strict_json import JsonObject
+
+# Exact or an error, whatever the caller's own decimal context is; 100 digits hold a uint256.
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
+
+
+def parse_opg(value: object) -> int:
+    """
+    Read an amount of OPG (`Decimal`, `int` or text, never float) as base units.
+
+    Raises `ValueError` (for pydantic) if it is negative, finer than 18 decimals or no number.
+    """
+    if isinstance(value, bool | float) or not isinstance(value, Decimal | int | str):
+        raise ValueError(f"an amount of OPG is a Decimal, int or text, not {type(value).__name__}")
+    try:
+        base_units = _EXACT.multiply(Decimal(value), Decimal(OPG))
+    except (DecimalException, ValueError) as exc:
+        raise ValueError(f"{value!r} is not an amount of OPG") from exc
+    if not base_units.is_finite() or base_units < 0 or base_units != int(base_units):
+        raise ValueError(f"{value!r} OPG is negative, infinite or finer than 18 decimals")
+    return int(base_units)
+
+
+def format_opg(base_units: int) -> str:
+    """Return base units (not negative, however many) as OPG, exactly, without trailing zeros: `"0.1"`."""
+    whole, rest = divmod(base_units, OPG)
+    return f"{whole}.{rest:018}".rstrip("0").rstrip(".")
+
+
+def _lowered(values: object) -> object:
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError("give a list of texts")
+    return frozenset(str(value).lower() for value in values)
+
+
+def _amount(value: object) -> Decimal:
+    return Decimal(format_opg(parse_opg(value)))
+
+
+def _limit(value: object) -> Decimal | None:
+    return None if value is None else _amount(value)
+
+
+def _path_as_text(value: Any) -> Any:
+    # What `os.fspath` does, without `os` and `pathlib`, which are not for this package.
+    return value.__fspath__() if hasattr(value, "__fspath__") else value
+
+
+# What may be given, and what type checkers then accept; held as frozensets and Decimals.
+_Names = Annotated[frozenset[str] | set[str] | list[str] | tuple[str, ...] | None, BeforeValidator(_lowered)]
+_Opg = Annotated[Decimal | int | str, BeforeValidator(_amount)]
+_Limit = Annotated[Decimal | int | str | None, BeforeValidator(_limit)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequest:
+    """
+    What `on_payment` is asked about: one authorization, before it is signed.
+
+    At most `amount` base units of `asset` on `network` may go from `payer` to `pay_to` until `deadline`
+    (unix seconds). `authorized` is what the budget had authorized before, in base units.
+    """
+
+    amount: int
+    payer: str
+    pay_to: str
+    facilitator: str | None
+    asset: str
+    network: str
+    host: str
+    deadline: int
+    authorized: int
+
+    @property
+    def opg(self) -> str:
+        """The amount in OPG."""
+        return format_opg(self.amount)
+
+
+OnPayment = Callable[[PaymentRequest], object]
+"""
+Returns True to allow; whatever is false, None too, refuses, and so does an exception.
+
+It may be asynchronous with an asynchronous client.
+"""
+
+
+class SpendPolicy(BaseModel):
+    """
+    What the owner of the wallet allows. Every rule must hold; None means no rule.
+
+    Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (of all that one
+    budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). An authorization counts
+    with its cap, until its deadline is over and the chain says what was really taken; see `Budget`.
+    `networks` (`eip155:…`) and `assets` default to the network's own chain and token, `pay_to` and
+    `facilitators` to what `protocol.payment.policy` says: the registry's payment addresses, or the first one.
+    `max_validity_seconds` bounds the time in which an authorization can be settled. `on_payment` is asked
+    before anything is signed, and has to return True. `store` keeps the account: the path of a file that several
+    processes share, or a `BudgetStore`; by default it is kept in memory, for one client.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    max_per_authorization: _Opg = Decimal(1)
+    total: _Limit = None
+    per_hour: _Limit = None
+    per_day: _Limit = None
+    schemes: _Names = frozenset({"upto"})
+    networks: _Names = None
+    assets: _Names = None
+    pay_to: _Names = None
+    facilitators: _Names = None
+    hosts: _Names = None
+    max_validity_seconds: int = 3600
+    on_payment: OnPayment | None = Field(default=None, repr=False)
+    store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
+
+    @property
+    def cap_units(self) -> int:
+        """`max_per_authorization` in base units."""
+        return parse_opg(self.max_per_authorization)
+
+    @property
+    def total_units(self) -> int | None:
+        """`total` in base units."""
+        return None if self.total is None else parse_opg(self.total)
+
+    @property
+    def hour_units(self) -> int | None:
+        """`per_hour` in base units."""
+        return None if self.per_hour is None else parse_opg(self.per_hour)
+
+    @property
+    def day_units(self) -> int | None:
+        """`per_day` in base units."""
+        return None if self.per_day is None else parse_opg(self.per_day)
+
+    @classmethod
+    def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
+        """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
+        if isinstance(value, SpendPolicy):
+            return value
+        try:
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigurationError(
+                    f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
+                )
+            return cls.model_validate(value or {})
+        except ValidationError as exc:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+            raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc
+
+    def on(self, network: Network) -> "SpendPolicy":
+        """Return this policy with `network`'s chain and token where none were given."""
+        defaults: dict[str, Any] = {}
+        if self.networks is None:
+            defaults["networks"] = frozenset({network.caip2})
+        if self.assets is None:
+            defaults["assets"] = frozenset({network.token.lower()})
+        return self.model_copy(update=defaults)
+
+    def plain(self) -> JsonObject:
+        """
+        Return it as plain JSON, which `SpendPolicy.of` reads.
+
+        A callback or a store object cannot be written. The copy would be laxer without it, so it
+        authorizes nothing until it is given one again.
+        """
+        plain: JsonObject = {}
+        for name, value in self:
+            plain[name] = sorted(value) if isinstance(value, frozenset) else value
+            if isinstance(value, Decimal):
+                plain[name] = str(value)
+        del plain["on_payment"]
+        if self.on_payment is not None or not isinstance(plain["store"], str | None):
+            plain |= {"max_per_authorization": "0", "store": None}
+        return plain
+
+    def check(self, requirement: Requirement, host: str) -> None:
+        """
+        Raise the `OfferRefusedError` of the first rule that `requirement`, offered by `host`, breaks.
+
+        The limits on sums are the `Budget`'s.
+        """
+        rules = (
+            (self.schemes, requirement.scheme, "scheme", SchemeRefusedError),
+            (self.networks, requirement.network, "network", NetworkRefusedError),
+            (self.assets, requirement.asset, "asset", AssetRefusedError),
+            (self.pay_to, requirement.pay_to, "payTo", PayeeRefusedError),
+            (self.facilitators, requirement.facilitator or "", "facilitator", PayeeRefusedError),
+            (self.hosts, host, "host", HostRefusedError),
+        )
+        for allowed, offered, name, error in rules:
+            if allowed is not None and offered.lower() not in allowed:
+                raise error(
+                    f"The gateway {host} asks for {name} {shown(offered, 42)}, expected one of {sorted(allowed)}. "
+                    "Nothing was signed. If you trust it, allow it in SpendPolicy."
+                )
+        if requirement.max_timeout_seconds > self.max_validity_seconds:
+            raise OfferRefusedError(
+                f"The gateway {host} asks for an authorization that stays valid for "
+                f"{requirement.max_timeout_seconds} s, expected at most {self.max_validity_seconds} s "
+                "(SpendPolicy.max_validity_seconds). Nothing was signed."
+            )
+        if requirement.amount > self.cap_units:
+            too_much = BudgetExceededError(
+                f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
+                f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
+                "Nothing was signed."
+            )
+            too_much.blames_enclave = True
+            raise too_much
+
+
+class Payees:
+    """What one wallet and budget remember of whom they paid. Guarded by the lock of its `SessionBook`."""
+
+    def __init__(self) -> None:
+        self._paid: dict[str, str] = {}
+        self._settled_by: dict[str, str] = {}
+
+    def check(self, requirement: Requirement, route: Route, policy: SpendPolicy) -> None:
+        """Raise `PayeeRefusedError` if the offer `requirement` pays, or lets settle, somebody else."""
+        if policy.pay_to is None:
+            self._check_payee(requirement, route)
+        if policy.facilitators is None:
+            self._check_facilitator(requirement, route)
+
+    def remember(self, requirement: Requirement, route: Route) -> None:
+        """A gateway took a payment for `requirement`."""
+        self._paid.setdefault(route.tee_id, requirement.pay_to.lower())
+        if requirement.facilitator is not None:
+            self._settled_by.setdefault(route.network, requirement.facilitator.lower())
+
+    def _check_payee(self, requirement: Requirement, route: Route) -> None:
+        offered = requirement.pay_to.lower()
+        if route.payees:
+            if offered not in route.payees:
+                raise PayeeRefusedError(
+                    f"The gateway {route.host} asks for payTo {requirement.pay_to}, expected one of "
+                    f"{sorted(route.payees)}: the registry's payment addresses. Nothing was signed. If you trust it, "
+                    "allow it in SpendPolicy.pay_to."
+                )
+            return
+        known = self._paid.get(route.tee_id)
+        if known is not None and known != offered:
+            raise PayeeRefusedError(
+                f"The gateway {route.host} asks for payTo {requirement.pay_to}, but was paid at {known} before. "
+                "Nothing was signed. If both are right, allow both in SpendPolicy.pay_to."
+            )
+
+    def _check_facilitator(self, requirement: Requirement, route: Route) -> None:
+        offered, known = requirement.facilitator, self._settled_by.get(route.network)
+        if offered is not None and known is not None and known != offered.lower():
+            raise PayeeRefusedError(
+                f"The gateway {route.host} asks for facilitator {offered}, but earlier payments on {route.network} "
+                f"went through {known}. Nothing was signed. If both are right, allow both in SpendPolicy.facilitators."
+            )

@@ -1,0 +1,235 @@
+"""
+Reading settlement back: what logs and calldata say about one authorization (PROTOCOL §7).
+
+No log carries the permit's nonce. A settlement transaction emits the token's `Transfer(owner, payTo,
+amount)` and the proxy's `Settled()`; the nonce is in its calldata, among the other words that were
+signed. A used nonce alone proves nothing: its owner can use it up as well.
+
+Giving back to a budget, when it is exhausted, what the chain says was not taken.
+
+A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken. So before a call is
+refused, the chain is asked about the authorizations whose deadline is over, and the claim is made once
+more. No lock is held meanwhile, and nothing is signed before the claim stands.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
+from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.chain.abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
+from og_integrations.protocol.payment.budget import REST, Budget, Entry
+from og_integrations.protocol.payment.effects import Pause
+from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.strict_json import JsonObject
+
+_SETTLED_TOPICS = {topic("Settled()"), topic("SettledWithPermit()")}
+_CANCELLED_TOPIC = topic("UnorderedNonceInvalidation(address,uint256,uint256)")
+_BITMAP = selector("nonceBitmap(address,uint256)")
+
+
+class SettlementStatus(Enum):
+    """
+    What became of an authorization.
+
+    `pending`: not used, and it still may be. `unused`: not used, and it cannot be any more.
+    """
+
+    SETTLED = "settled"
+    CANCELLED = "cancelled"
+    UNUSED = "unused"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """
+    What the chain says. `amount` is what was taken, in base units; 0 unless settled.
+
+    `transaction_hash` and `block_number` are of the settlement or of the owner's cancellation.
+    """
+
+    status: SettlementStatus
+    amount: int = 0
+    transaction_hash: str | None = None
+    block_number: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON; the amount as text."""
+        return {
+            "status": self.status.value,
+            "amount": str(self.amount),
+            "transaction_hash": self.transaction_hash,
+            "block_number": self.block_number,
+        }
+
+
+def encode_nonce_bitmap(authorization: Permit2Authorization) -> str:
+    """Return the eth_call data that asks Permit2 for the word in which the nonce's bit is."""
+    return "0x" + (_BITMAP + address_word(authorization.payer) + uint_word(authorization.nonce >> 8)).hex()
+
+
+def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
+    """Read the nonce's bit from Permit2's answer. Raises `DiscoveryError` if it is none."""
+    if len(bitmap) != 32:
+        raise DiscoveryError("There is no Permit2 on this chain. Check the node's address.")
+    return bool(int.from_bytes(bitmap, "big") >> (authorization.nonce & 255) & 1)
+
+
+def transfer_filter(authorization: Permit2Authorization) -> JsonObject:
+    """Return the eth_getLogs filter, without blocks, of all transfers from payer to payee."""
+    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    return {"address": authorization.token, "topics": [TRANSFER_TOPIC, *parties]}
+
+
+def cancellation_filter(authorization: Permit2Authorization) -> JsonObject:
+    """Return the eth_getLogs filter, without blocks, of what the payer cancelled."""
+    return {"address": PERMIT2_ADDRESS, "topics": [_CANCELLED_TOPIC, "0x" + address_word(authorization.payer).hex()]}
+
+
+def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: Sequence[JsonObject]) -> int | None:
+    """
+    Return what a transaction with this `calldata` and these `logs` settled of `authorization`.
+
+    None if it did not. The calldata must hold, one after the other as `settle` takes them, all words
+    that were signed; the amount stands between them, is one that the contract takes, and a transfer of it
+    must have happened.
+    """
+    head = address_word(authorization.token) + b"".join(
+        map(uint_word, (authorization.amount, authorization.nonce, authorization.deadline))
+    )
+    tail = address_word(authorization.payer) + address_word(authorization.pay_to)
+    if authorization.facilitator is not None:
+        tail += address_word(authorization.facilitator)
+    tail += uint_word(authorization.valid_after)
+    if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
+        return None
+    moved = {_data(log) for log in logs if _is_transfer(log, authorization)}
+    at = calldata.find(head)
+    while at >= 0:
+        # A router may pass the call on, at any offset and several in one transaction.
+        word = calldata[at + len(head) : at + len(head) + 32]
+        amount = int.from_bytes(word, "big")
+        if calldata.startswith(tail, at + len(head) + 32) and word in moved and 0 < amount <= authorization.amount:
+            return amount
+        at = calldata.find(head, at + 1)
+    return None
+
+
+def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> bool:
+    """Whether `log` says that the payer used up the nonce without paying."""
+    data = _data(log)
+    return (
+        _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
+        and _topics(log)[1:] == ["0x" + address_word(authorization.payer).hex()]
+        and len(data) == 64
+        and int.from_bytes(data[:32], "big") == authorization.nonce >> 8
+        and bool(int.from_bytes(data[32:], "big") >> (authorization.nonce & 255) & 1)
+    )
+
+
+def _is_transfer(log: JsonObject, authorization: Permit2Authorization) -> bool:
+    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    return _is_from(log, authorization.token, {TRANSFER_TOPIC}) and _topics(log)[1:] == parties
+
+
+def _is_from(log: JsonObject, address: str, topics: set[str]) -> bool:
+    found = _topics(log)
+    return str(log.get("address")).lower() == address.lower() and bool(found) and found[0] in topics
+
+
+def _topics(log: JsonObject) -> list[str]:
+    topics = log.get("topics")
+    return [str(topic).lower() for topic in topics] if isinstance(topics, list) else []
+
+
+def _data(log: JsonObject) -> bytes:
+    try:
+        return bytes.fromhex(str(log.get("data")).removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
+T = TypeVar("T")
+ASKING_POLL = 0.02
+"""Seconds after which a call looks again whether another one has its answer."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What asking the chain brought: how many entries were corrected, and why others could not be."""
+
+    corrected: int = 0
+    in_vain: dict[str, str] = field(default_factory=dict)
+
+
+AskChain = Callable[[Sequence[Entry], Callable[[], bool], Findings], Generator[Any, Any, None]]
+"""
+Corrects, of these entries, those that the chain explains, until the function says that it is enough; notes
+its findings as it goes. A generator of its own effects, which raises `ConfigurationError` or `DiscoveryError`.
+"""
+
+
+def claim(
+    attempt: Callable[[], T], budget: Budget, amount: int, clock: Callable[[], int], ask_chain: AskChain | None
+) -> Generator[Any, Any, T]:
+    """
+    Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
+
+    Raises what `attempt` raises; a `BudgetExceededError` says if the chain could not be asked.
+    """
+    until, trouble = clock() + REST, None
+    while trouble is None:
+        try:
+            return attempt()
+        except BudgetExceededError as exc:
+            if not exc.limit or ask_chain is None:
+                raise
+            limit = exc.limit
+        trouble = yield from _reclaim(budget, amount, limit, until, clock, ask_chain)
+    try:
+        return attempt()
+    except BudgetExceededError as exc:
+        if not trouble or not exc.limit:
+            raise
+        error = BudgetExceededError(
+            f"{exc} Some of them are past their deadline, but go on counting, since the chain could not say what was "
+            f"taken: {trouble}"
+        )
+        error.limit = exc.limit
+        raise error from exc
+
+
+def _reclaim(
+    budget: Budget, amount: int, limit: str, until: int, clock: Callable[[], int], ask_chain: AskChain
+) -> Generator[Any, Any, str | None]:
+    """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
+    turns = budget.asking
+    ended = turns.ended()
+    if not budget.overdue(clock(), limit):
+        return ""
+    while (turn := turns.take(clock(), ended)) == "wait":
+        yield Pause(ASKING_POLL)
+    if turn == "again" and clock() < until:
+        # Whoever asked has stopped when it was enough for itself.
+        return None
+    if turn != "ask":
+        return turns.trouble
+    found, trouble = Findings(), ""
+    try:
+        # Looked up again: another call, or process, may just have corrected them.
+        entries = budget.overdue(clock(), limit)
+        if not entries:
+            turns.leave()
+            return ""
+        yield from ask_chain(entries, lambda: budget.fits(amount, clock()), found)
+        trouble = next(iter(found.in_vain.values()), "")
+    except (ConfigurationError, DiscoveryError) as exc:
+        trouble = str(exc)
+    except BaseException:
+        turns.leave()
+        raise
+    turns.end(clock(), gave_back=found.corrected > 0, in_vain=found.in_vain, trouble=trouble)
+    return trouble

@@ -1,0 +1,367 @@
+"""
+How the facilitator records a call: the X-SETTLEMENT-TYPE header (PROTOCOL §2).
+
+What a session is bound to.
+
+x402 v2 as the gateway speaks it: offers in, payments out, settlement back (PROTOCOL §3).
+
+An offer is read strictly: one header, canonical base64, plain decimal amounts, real addresses. What
+cannot be read exactly as it will be signed is refused.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
+from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.protocol.payment.permit2 import (
+    MAX_AMOUNT,
+    UPTO_VALID_BEFORE,
+    Authorization,
+    Eip3009Authorization,
+    Permit2Authorization,
+    checksum_address,
+    parse_uint,
+)
+from og_integrations.protocol.strict_json import JsonObject, decode_json
+
+
+class SettlementMode(StrEnum):
+    """
+    What is published about a call when it is settled.
+
+    `PRIVATE`: nothing. `BATCH_HASHED` (default): hashes, in a Merkle root with many others.
+    `INDIVIDUAL_FULL`: an event of its own, **and the request and response in clear** on Walrus; the
+    only mode that returns a transaction hash at once.
+
+    The names of older clients are accepted by `parse`. `SETTLE_INDIVIDUAL` was an alias of
+    `SETTLE` and means *private*: reading it as individual would publish plaintext.
+    """
+
+    PRIVATE = "private"
+    BATCH_HASHED = "batch"
+    INDIVIDUAL_FULL = "individual"
+
+    SETTLE = PRIVATE
+    SETTLE_INDIVIDUAL = PRIVATE
+    SETTLE_BATCH = BATCH_HASHED
+    SETTLE_METADATA = INDIVIDUAL_FULL
+    SETTLE_INDIVIDUAL_WITH_METADATA = INDIVIDUAL_FULL
+
+    @classmethod
+    def parse(cls, value: "str | Enum") -> "SettlementMode":
+        """
+        Read a mode from one of our members, a member of another client's enum, its name or value.
+
+        Case, spaces, `-` and `_` are ignored. Raises `ConfigurationError` for anything else: the
+        gateway takes an unknown value for "batch", so a typo in "private" would publish hashes.
+        """
+        if isinstance(value, cls):
+            return value
+        text = value.name if isinstance(value, Enum) else str(value)
+        wanted = _squash(text)
+        for name, member in cls.__members__.items():
+            if wanted in (_squash(name), _squash(member.value)):
+                return member
+        raise ConfigurationError(
+            f"Unknown settlement mode {text!r}; expected 'private', 'batch' or 'individual' (or a name of "
+            f"SettlementMode: {', '.join(cls.__members__)})."
+        )
+
+
+def chosen_mode(*given: "str | Enum | None") -> SettlementMode:
+    """
+    Return the first of `given` that is not None, read by `SettlementMode.parse`.
+
+    An empty text is a mistake, not an absence. Raises `ConfigurationError`.
+    """
+    return SettlementMode.parse(next((mode for mode in given if mode is not None), SettlementMode.BATCH_HASHED))
+
+
+def _squash(text: str) -> str:
+    return text.lower().replace(" ", "").replace("-", "").replace("_", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """
+    What a session is bound to: one payer (0x-hex), payment network (CAIP-2), enclave and path. `host` is the
+    gateway's host name, which the policy may restrict.
+
+    `payees` are the addresses (lower case) that may be paid here; empty if nobody has said.
+    """
+
+    payer: str
+    network: str
+    tee_id: str
+    path: str
+    host: str
+    # The registry may change it while a session lasts, which is no reason to pay again.
+    payees: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+
+PAYMENT_REQUIRED = "PAYMENT-REQUIRED"
+PAYMENT_SIGNATURE = "PAYMENT-SIGNATURE"
+PAYMENT_RESPONSE = "PAYMENT-RESPONSE"
+PROCESSING_HASH = "x-processing-hash"
+SESSION = "X-Upto-Session"
+MAX_HEADER_CHARS = 64 * 1024
+"""The real offer has about 2 kB, with all its extensions."""
+
+_NETWORK = re.compile(r"eip155:([1-9][0-9]{0,17})")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_BLOB_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+_SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyHead:
+    """Status and headers of an answer, before its body; names in any case, duplicates kept."""
+
+    status: int
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+
+    def header(self, name: str) -> str | None:
+        """Return the value of `name`. Raises `MalformedReplyError` if it is there more than once."""
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        if len(values) > 1:
+            raise MalformedReplyError(f"The answer has {len(values)} {name} headers, expected at most one.")
+        return values[0] if values else None
+
+    @property
+    def names_session(self) -> bool:
+        """Whether it names a session, as a gateway's own answers do after a payment, errors too (PROTOCOL §3.6)."""
+        return any(name.lower() == SESSION.lower() for name, _ in self.headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """
+    One way to pay, as offered (PROTOCOL §3.1): at most `amount` base units of `asset` on `network` (`eip155:…`).
+
+    Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, from when it is
+    made; `raw` is echoed verbatim in the payment.
+    """
+
+    scheme: str
+    network: str
+    asset: str
+    amount: int
+    pay_to: str
+    max_timeout_seconds: int
+    facilitator: str | None
+    raw: JsonObject = field(repr=False)
+
+    @property
+    def chain_id(self) -> int:
+        """The chain named by `network`."""
+        return parse_chain_id(self.network)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """The content of a 402: the gateway's `error` word and its ways to pay, not yet read."""
+
+    error: str
+    accepts: tuple[JsonObject, ...]
+
+
+def parse_chain_id(network: object) -> int:
+    """Read `eip155:<chain id>` (CAIP-2), without leading zeros. Raises `MalformedOfferError`."""
+    found = _NETWORK.fullmatch(network) if isinstance(network, str) else None
+    if found is None:
+        raise MalformedOfferError(f"The network is {network!r:.60}, expected eip155:<chain id>.")
+    return int(found[1])
+
+
+def encode_header(value: JsonObject) -> str:
+    """Return `value` as the base64 JSON of an x402 header."""
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def decode_header(text: str) -> JsonObject:
+    """Read the base64 JSON object of an x402 header, strictly. Raises `MalformedOfferError`."""
+    if len(text) > MAX_HEADER_CHARS:
+        raise MalformedOfferError(f"A payment header has {len(text)} characters, expected at most {MAX_HEADER_CHARS}.")
+    try:
+        value = decode_json(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError) as exc:
+        raise MalformedOfferError("A payment header is not base64 of JSON.") from exc
+    if not isinstance(value, dict):
+        raise MalformedOfferError(f"A payment header holds a JSON {type(value).__name__}, expected an object.")
+    return value
+
+
+def parse_offer(head: ReplyHead) -> Offer | None:
+    """
+    Read the offer of a 402 answer; None if it carries none ("Session expired or exhausted").
+
+    Raises `MalformedOfferError`.
+    """
+    values = [value for key, value in head.headers if key.lower() == PAYMENT_REQUIRED.lower()]
+    if not values:
+        return None
+    if len(values) > 1:
+        raise MalformedOfferError(f"The 402 answer has {len(values)} {PAYMENT_REQUIRED} headers, expected one.")
+    content = decode_header(values[0])
+    accepts = content.get("accepts")
+    if content.get("x402Version") != 2 or not isinstance(accepts, list) or not 0 < len(accepts) <= 32:
+        raise MalformedOfferError(
+            f"The offer has x402Version {content.get('x402Version')!r:.20} and "
+            f"{len(accepts) if isinstance(accepts, list) else 'no'} ways to pay; "
+            "expected version 2 and 1 to 32."
+        )
+    if not all(isinstance(item, dict) for item in accepts):
+        raise MalformedOfferError("The offer's `accepts` holds something else than objects.")
+    error = content.get("error")
+    return Offer(error=error if isinstance(error, str) else "", accepts=tuple(accepts))
+
+
+def parse_requirement(raw: JsonObject) -> Requirement:
+    """Read one way to pay. Raises `MalformedOfferError`."""
+    scheme, network, extra = raw.get("scheme"), raw.get("network"), raw.get("extra") or {}
+    timeout = raw.get("maxTimeoutSeconds")
+    if not isinstance(scheme, str) or not isinstance(network, str):
+        raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}, expected texts.")
+    parse_chain_id(network)
+    if type(timeout) is not int or not 0 < timeout < 2**40 or not isinstance(extra, dict):
+        raise MalformedOfferError(f"The offer's maxTimeoutSeconds is {timeout!r:.40}, expected seconds as a number.")
+    amount = parse_uint(raw.get("amount"))
+    if not 0 < amount <= MAX_AMOUNT:
+        raise MalformedOfferError(f"The offer's amount is {amount}, expected 1 to 2^160-1 base units.")
+    facilitator = extra.get("facilitatorAddress")
+    return Requirement(
+        scheme=scheme,
+        network=network,
+        asset=_offered_address(raw.get("asset"), "asset"),
+        amount=amount,
+        pay_to=_offered_address(raw.get("payTo"), "payTo"),
+        max_timeout_seconds=timeout,
+        facilitator=None if facilitator is None else _offered_address(facilitator, "facilitatorAddress"),
+        raw=raw,
+    )
+
+
+def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce: int) -> Authorization:
+    """
+    Return what the wallet has to sign for `requirement`.
+
+    `now` is in unix seconds, `nonce` a fresh random uint256. Raises `MalformedOfferError` for a
+    scheme we cannot sign or an `upto` offer without facilitator (anyone could settle it).
+    """
+    deadline = now + requirement.max_timeout_seconds
+    extra: dict[str, Any] = requirement.raw.get("extra") or {}
+    match requirement.scheme, extra.get("assetTransferMethod"):
+        case "upto", _:
+            if requirement.facilitator is None:
+                raise MalformedOfferError("The `upto` offer names no facilitatorAddress; anybody could settle it.")
+            spender, valid_after = UPTO_PROXY_ADDRESS, now - UPTO_VALID_BEFORE
+        case "exact", "permit2":
+            spender, valid_after = EXACT_PROXY_ADDRESS, 0
+        case "exact", _:
+            return _eip3009_authorization(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
+        case _:
+            raise MalformedOfferError(f"We cannot sign scheme {requirement.scheme!r:.40}; we know upto and exact.")
+    return Permit2Authorization(
+        chain_id=requirement.chain_id,
+        payer=checksum_address(payer),
+        token=requirement.asset,
+        amount=requirement.amount,
+        spender=spender,
+        nonce=nonce,
+        deadline=deadline,
+        pay_to=requirement.pay_to,
+        facilitator=requirement.facilitator if requirement.scheme == "upto" else None,
+        valid_after=valid_after,
+    )
+
+
+def _eip3009_authorization(
+    requirement: Requirement, extra: dict[str, Any], *, payer: str, deadline: int, nonce: int
+) -> Eip3009Authorization:
+    name, version = extra.get("name"), extra.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        raise MalformedOfferError("The `exact` offer names no token name and version, which EIP-3009 signs.")
+    if any("\ud800" <= character <= "\udfff" for character in name + version):
+        raise MalformedOfferError("The `exact` offer's token name or version holds a lone surrogate.")
+    return Eip3009Authorization(
+        chain_id=requirement.chain_id,
+        payer=checksum_address(payer),
+        token=requirement.asset,
+        token_name=name,
+        token_version=version,
+        amount=requirement.amount,
+        nonce=nonce,
+        deadline=deadline,
+        pay_to=requirement.pay_to,
+    )
+
+
+def encode_payment(requirement: Requirement, authorization: Authorization, signature: str) -> str:
+    """
+    Return the PAYMENT-SIGNATURE header.
+
+    The gateway joins identical texts into one session, so this is built once per authorization and
+    shared. `resource` and `extensions` are left out: they may be, and the real ones have 2 kB.
+    """
+    return encode_header({"x402Version": 2, "payload": authorization.payload(signature), "accepted": requirement.raw})
+
+
+def parse_session(head: ReplyHead) -> str | None:
+    """Return the session id of an answer, None if it has none. Raises `MalformedReplyError`."""
+    session = head.header(SESSION)
+    if session is not None and not _SESSION_ID.fullmatch(session):
+        raise MalformedReplyError(f"The answer's {SESSION} header is malformed.")
+    return session
+
+
+def session_ref(session_id: str) -> str:
+    """Return what may be shown of a session id, which itself is a bearer credential."""
+    return hashlib.sha256(session_id.encode()).hexdigest()[:16]
+
+
+def parse_settlement(head: ReplyHead) -> JsonObject:
+    """
+    Return what the headers say about settlement: `payment_hash`, `payment_hash_source`,
+    `transaction_hash`, `blob_id`, each only if it was sent and is one.
+
+    Raises `MalformedReplyError`.
+    """
+    found: JsonObject = {}
+    if processing := transaction_hash(head.header(PROCESSING_HASH)):
+        found |= {"payment_hash": processing, "payment_hash_source": PROCESSING_HASH}
+    if response := head.header(PAYMENT_RESPONSE):
+        try:
+            transaction = transaction_hash(decode_header(response).get("transaction"))
+        except MalformedOfferError as exc:
+            raise MalformedReplyError(f"The answer's {PAYMENT_RESPONSE} header is not base64 of JSON.") from exc
+        if transaction:
+            found |= {"payment_hash": transaction, "payment_hash_source": PAYMENT_RESPONSE}
+    if settled := transaction_hash(head.header("X-Settlement-Tx-Hash")):
+        found["transaction_hash"] = settled
+    if blob := blob_id(head.header("X-Settlement-Walrus-Blob-ID")):
+        found["blob_id"] = blob
+    return found
+
+
+def transaction_hash(value: object) -> str | None:
+    """Return `value` if it is a hash, 0x and 64 hex digits. Anything else could be a secret that is sent back."""
+    return value if isinstance(value, str) and _HASH.fullmatch(value) else None
+
+
+def blob_id(value: object) -> str | None:
+    """Return `value` if it is the id of a Walrus blob, 32 bytes in URL-safe base64."""
+    return value if isinstance(value, str) and _BLOB_ID.fullmatch(value) else None
+
+
+def _offered_address(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise MalformedOfferError(f"The offer's {name} is a {type(value).__name__}, expected an address.")
+    return checksum_address(value)

@@ -1,0 +1,149 @@
+"""
+TEERegistry contract: eth_call data <-> `Enclave` values (PROTOCOL §1).
+
+The struct's last member (the OHTTP key) has grown over time and may grow again: none, six, seven or
+eight fields have been seen. It is not needed to talk to an enclave, so only the members in front of
+it are decoded; whatever follows them is left alone. Text is decoded by us, so that one operator's
+broken entry cannot hide all others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from og_integrations.errors import DiscoveryError
+from og_integrations.protocol.chain.abi import selector
+from og_integrations.protocol.proof.enclave import Enclave, tee_id_of
+
+_SIGNATURES = (
+    "getActiveTEEs(uint8)",
+    "getEnabledTEEs(uint8)",
+    "getTEEsByType(uint8)",
+    "getTEE(bytes32)",
+    "isTEEActive(bytes32)",
+    "isTEEEnabled(bytes32)",
+)
+SELECTORS = {text.partition("(")[0]: "0x" + selector(text).hex() for text in _SIGNATURES}
+"""Function name -> its four-byte selector, 0x-hex."""
+
+MAX_REPLY_BYTES = 8 * 1024 * 1024
+MAX_ENTRIES = 1000
+"""No honest registry answer is larger (one entry is about 4 kB); pointers to one entry could be many."""
+
+# `endpoint` is declared as bytes, which has the same encoding as string: see the module docstring.
+_FIELDS = "address,address,bytes,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
+_OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
+
+
+def encode_get_active_tees(tee_type: int) -> str:
+    """Return the eth_call data of `getActiveTEEs(tee_type)`, 0x-hex."""
+    return SELECTORS["getActiveTEEs"] + f"{tee_type:064x}"
+
+
+def encode_get_tee(tee_id: str) -> str:
+    """Return the eth_call data of `getTEE(tee_id)`, 0x-hex."""
+    return SELECTORS["getTEE"] + tee_id.removeprefix("0x").rjust(64, "0")
+
+
+def encode_is_active(tee_id: str) -> str:
+    """Return the eth_call data of `isTEEActive(tee_id)`, 0x-hex."""
+    return SELECTORS["isTEEActive"] + tee_id.removeprefix("0x").rjust(64, "0")
+
+
+def decode_enclaves(data: bytes) -> list[Enclave]:
+    """
+    Decode the answer of `getActiveTEEs` or `getEnabledTEEs`.
+
+    Entries that cannot be used (no endpoint, no certificate, no key, text that is not UTF-8) are
+    left out. Raises `DiscoveryError` if the answer as a whole is not of that form.
+    """
+    # The first word points to the array, whose first word is its length; elsewhere it would not be counted.
+    if int.from_bytes(data[:32], "big") != 32:
+        raise _other_form(data)
+    if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
+        raise DiscoveryError(f"The registry lists more than {MAX_ENTRIES} enclaves; its answer was not read.")
+    (entries,) = _decode(f"({_FIELDS})[]", data)
+    return [enclave for entry in entries if (enclave := _enclave(entry)) is not None]
+
+
+def decode_enclave(data: bytes) -> Enclave | None:
+    """Decode the answer of `getTEE`; None if the entry cannot be used. Raises `DiscoveryError`."""
+    (entry,) = _decode(f"({_FIELDS})", data)
+    return _enclave(entry)
+
+
+def decode_bool(data: bytes) -> bool:
+    """Decode the answer of `isTEEActive` or `isTEEEnabled`. Raises `DiscoveryError`."""
+    (value,) = _decode("bool", data)
+    return bool(value)
+
+
+def encode_enclaves(enclaves: Sequence[Enclave]) -> bytes:
+    """Return the answer of `getActiveTEEs` for `enclaves`, with an empty seven-field OHTTP member."""
+    from eth_abi.abi import encode
+
+    empty_ohttp = (0, 0, 0, 0, b"", b"", 0)
+    return encode([f"({_FIELDS},{_OHTTP})[]"], [[(*_entry(enclave), empty_ohttp) for enclave in enclaves]])
+
+
+def encode_enclave(enclave: Enclave) -> bytes:
+    """Return the answer of `getTEE` for `enclave`."""
+    from eth_abi.abi import encode
+
+    return encode([f"({_FIELDS},{_OHTTP})"], [(*_entry(enclave), (0, 0, 0, 0, b"", b"", 0))])
+
+
+def _decode(kind: str, data: bytes) -> tuple[Any, ...]:
+    from eth_abi.abi import decode
+    from eth_abi.exceptions import DecodingError
+
+    if len(data) > MAX_REPLY_BYTES:
+        raise DiscoveryError(f"The registry answered {len(data)} bytes, expected at most {MAX_REPLY_BYTES}.")
+    try:
+        return decode([kind], data)
+    except (DecodingError, OverflowError, ValueError, MemoryError, RecursionError) as exc:
+        raise _other_form(data) from exc
+
+
+def _other_form(data: bytes) -> DiscoveryError:
+    return DiscoveryError(
+        f"The registry's answer ({len(data)} bytes) is not of the form that TEERegistry returns. "
+        "Check OG_REGISTRY_ADDRESS and OG_REGISTRY_RPC_URL."
+    )
+
+
+def _enclave(entry: tuple[Any, ...]) -> Enclave | None:
+    owner, payment, endpoint, key, certificate, pcr, kind, enabled, registered, heartbeat = entry
+    if not (endpoint and key and certificate):
+        return None
+    try:
+        url = endpoint.decode()
+    except UnicodeDecodeError:
+        return None
+    return Enclave(
+        tee_id=tee_id_of(key),
+        endpoint=url,
+        public_key=key,
+        certificate=certificate,
+        pcr_hash="0x" + pcr.hex(),
+        payment_address=payment,
+        owner=owner,
+        tee_type=kind,
+        enabled=enabled,
+        registered_at=registered,
+        last_heartbeat_at=heartbeat,
+    )
+
+
+def _entry(enclave: Enclave) -> tuple[object, ...]:
+    return (
+        enclave.owner,
+        enclave.payment_address,
+        enclave.endpoint.encode(),
+        enclave.public_key,
+        enclave.certificate,
+        bytes.fromhex(enclave.pcr_hash.removeprefix("0x").rjust(64, "0")),
+        enclave.tee_type,
+        enclave.enabled,
+        enclave.registered_at,
+        enclave.last_heartbeat_at,
+    )

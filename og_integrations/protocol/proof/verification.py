@@ -1,0 +1,365 @@
+"""
+Verdicts: the ids of all checks, and the log that collects them (see `verification`).
+
+Verification of one answer, step by step (PROTOCOL §4).
+
+`verify_receipt` is the only maker of `VerifiedReceipt`; adapters accept nothing else. It raises
+`VerificationError` at the first step that fails. A step that cannot be judged (freshness of a saved
+exchange, the channel it came through) is a `skip`, and a skip is never a pass.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
+from og_integrations.protocol.chat.wire import Completion, TeeProof
+from og_integrations.protocol.proof import canonical
+from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.redact import shown
+from og_integrations.protocol.strict_json import JsonObject, parse_json_object
+
+STEPS = (
+    "proof",
+    "shape",
+    "enclave",
+    "request-hash",
+    "output-hash",
+    "signature",
+    "enclave-trusted",
+    "freshness",
+    "channel",
+)
+"""The ids of all checks of an answer, in the order in which they are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step's verdict: `result` is pass, fail or skip, `detail` says why in one line."""
+
+    id: str
+    result: Literal["pass", "fail", "skip"]
+    detail: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check as it stands in a receipt."""
+        return {"id": self.id, "result": self.result, "detail": self.detail}
+
+
+class StepError(Exception):
+    """A step's own verdict, before it becomes a public error with all checks."""
+
+
+def _unproven(step: str, detail: str) -> VerificationError:
+    return VerificationError(
+        f"The answer is not proven: {step}: {detail}. It was discarded; do not use it, and report "
+        "the receipt if it came from an enclave of the registry.",
+        step=step,
+    )
+
+
+class CheckLog:
+    """
+    Collects the verdicts of `steps`, in their order.
+
+    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = STEPS,
+        failed: Callable[[str, str], VerificationError | AttestationError] = _unproven,
+    ) -> None:
+        self.checks: list[Check] = []
+        self._steps = steps
+        self._failed = failed
+        self._step = ""
+
+    def step(self, name: str) -> "CheckLog":
+        self._step = name
+        return self
+
+    def passed(self, detail: str) -> None:
+        self.checks.append(Check(self._step, "pass", detail))
+
+    def skipped(self, detail: str) -> None:
+        self.checks.append(Check(self._step, "skip", detail))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if not isinstance(exc, StepError):
+            return
+        self.checks.append(Check(self._step, "fail", str(exc)))
+        rest = self._steps[self._steps.index(self._step) + 1 :]
+        self.checks += [Check(name, "skip", f"not reached: {self._step} failed") for name in rest]
+        error = self._failed(self._step, str(exc))
+        error.checks = tuple(self.checks)
+        raise error from None
+
+
+CLOCK_SKEW = 300
+"""Seconds that the enclave's clock may be off: it is not synchronised from outside."""
+
+Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
+"""Who says that the enclave's key is genuine."""
+
+Channel = Literal["pinned", "unpinned"]
+"""How the answer came: through TLS pinned to the enclave's certificate, or not."""
+
+_TRUST_DETAILS: Mapping[Trust, str] = {
+    "registry": "the TEERegistry lists this enclave",
+    "tee-id": "the enclave's id is the one that was asked for",
+    "file-key": "the key in the file is believed, as asked for",
+}
+_HASH = re.compile(r"[0-9a-f]{64}")
+_PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+_SEAL = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """
+    One request and its answer, as far as the proof is about them.
+
+    `wire` is the request body exactly as sent; one that is not ours must have been read as unique
+    before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
+    signature came before in another answer.
+    """
+
+    path: str
+    wire: bytes = field(repr=False)
+    completion: Completion
+    enclave: Enclave
+    trust: Trust | None
+    window: tuple[int, int] | None = None
+    channel: Channel | None = None
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedReceipt:
+    """
+    Proof that `enclave` answered exactly this request with exactly this output.
+
+    Made by `verify_receipt` only. `hashing` names the gateway generation whose rules matched.
+    """
+
+    exchange: Exchange
+    request: JsonObject = field(repr=False)
+    proof: TeeProof
+    hashing: str
+    checks: tuple[Check, ...]
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise VerificationError("A VerifiedReceipt is made by verify_receipt only.", step="proof")
+
+
+def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
+    """
+    Check that `exchange.enclave` produced `exchange.completion` for exactly `exchange.wire`.
+
+    Raises `VerificationError`; its `step` is one of `checks.STEPS` and its `checks` hold all verdicts.
+    """
+    log = CheckLog()
+    proof, request = exchange.completion.proof, _request(exchange)
+    with log.step("proof"):
+        # (1): the answer carries the enclave's statement at all.
+        if proof is None:
+            raise StepError("the answer carries no tee_signature")
+        log.passed("signature, hashes, time and id are there")
+    with log.step("shape"):
+        # (2): what the signature leaves open is closed by rules (PROTOCOL §4, "Not covered").
+        signature = _check_shape(exchange.completion, proof, request)
+        log.passed("one choice, the requested model, only tools that were sent, strict encodings")
+    with log.step("enclave"):
+        # (3): the statement names the enclave whose key we are about to use.
+        _check_enclave(exchange.enclave, proof)
+        log.passed(f"{exchange.enclave.tee_id}")
+    with log.step("request-hash"):
+        # (4): the enclave hashed what we sent, under the rules of a gateway generation we know.
+        hashing = _matching_hashing(exchange.path, request, proof)
+        dropped = _dropped(exchange, request, hashing)
+        log.passed(f"keccak256 of the request, as gateway {hashing} rebuilds it{dropped}")
+    with log.step("output-hash"):
+        # (5): the enclave hashed what we received.
+        _check_output(exchange.completion, proof)
+        log.passed("keccak256 of the " + ("tool calls" if exchange.completion.tool_calls else "text"))
+    with log.step("signature"):
+        # (6): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) over keccak(request ‖ output ‖ time).
+        _check_signature(exchange.enclave, proof, signature)
+        log.passed("RSA-PSS over keccak256(request ‖ output ‖ time)")
+    with log.step("enclave-trusted"):
+        # (7): somebody vouches for that key.
+        _judge_trust(exchange.trust, log)
+    with log.step("freshness"):
+        # (8): the statement was made for this call, and not for an earlier one.
+        _judge_freshness(exchange, proof, log)
+    with log.step("channel"):
+        # (9): nobody in between could read or change the answer.
+        _judge_channel(exchange.channel, log)
+    return VerifiedReceipt(
+        exchange=exchange, request=request, proof=proof, hashing=hashing, checks=tuple(log.checks), seal=_SEAL
+    )
+
+
+def _request(exchange: Exchange) -> JsonObject:
+    try:
+        # What we encode names nothing twice, and looking for it costs more than reading (long histories, tools).
+        return parse_json_object(exchange.wire, "The request", unique=False)
+    except MalformedReplyError as exc:
+        raise InvalidRequestError(str(exc)) from exc
+
+
+def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
+    if completion.model != request.get("model"):
+        raise StepError(f"the answer is from model {completion.model!r:.100}, expected {request.get('model')!r:.100}")
+    if bool(completion.tool_calls) != (completion.finish_reason == "tool_calls"):
+        raise StepError(
+            f"finish_reason {completion.finish_reason!r:.40} with {len(completion.tool_calls)} tool calls: the "
+            "signature covers either text or tool calls, and this does not say which"
+        )
+    sent = _tool_names(request)
+    for call in completion.tool_calls:
+        if call.name not in sent:
+            raise StepError(f"the answer calls a tool that was not sent; expected one of {sorted(sent)}")
+    for name in ("request_hash", "output_hash"):
+        _hash_bytes(getattr(proof, name), name)
+    if not 0 <= proof.timestamp < 2**53:
+        raise StepError(f"tee_timestamp {proof.timestamp} is no time, expected unix seconds")
+    try:
+        signature = base64.b64decode(proof.signature, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise StepError("tee_signature is not strict base64") from exc
+    if len(signature) not in (256, 512) or base64.b64encode(signature).decode() != proof.signature:
+        raise StepError(f"tee_signature has {len(signature)} bytes, expected 256 (RSA-2048) in canonical base64")
+    return signature
+
+
+def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
+    key_id = _key_id(enclave.public_key)
+    if key_id != enclave.tee_id:
+        raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
+    if normalize_hash(proof.tee_id) != enclave.tee_id:
+        raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
+
+
+def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
+    expected = _hash_bytes(proof.request_hash, "request_hash")
+    refused: InvalidRequestError | None = None
+    for hashing, asked in _readings(request):
+        try:
+            if canonical.request_hash(path, asked, hashing) == expected:
+                return hashing
+        except InvalidRequestError as exc:
+            refused = exc
+    if refused is not None:
+        raise StepError(f"the request has no hash: {refused}")
+    got = canonical.request_hash(path, request).hex()
+    raise StepError(f"the enclave signed another request: hash {proof.request_hash}, expected {got}")
+
+
+def _readings(request: JsonObject) -> Iterator[tuple[str, JsonObject]]:
+    yield from ((hashing, request) for hashing in canonical.HASHINGS)
+    yield canonical.APRIL, canonical.for_newer_python(request)
+
+
+def _dropped(exchange: Exchange, request: JsonObject, hashing: str) -> str:
+    if not canonical.drops_attachments(request, hashing):
+        return ""
+    said = f"; gateways of generation {hashing} drop its images and files: the model has not seen them"
+    # What is saved is judged for what was signed; who calls wants an answer to all that was sent.
+    if exchange.window is not None and exchange.trust in ("registry", "endpoint"):
+        raise StepError(f"the request was signed for{said}")
+    return said
+
+
+def _check_output(completion: Completion, proof: TeeProof) -> None:
+    try:
+        got = canonical.output_hash(completion.text, completion.tool_calls, completion.finish_reason)
+    except InvalidRequestError as exc:
+        raise StepError(str(exc)) from exc
+    if got != _hash_bytes(proof.output_hash, "output_hash"):
+        raise StepError(f"the enclave signed another answer: hash {proof.output_hash}, expected {got.hex()}")
+
+
+def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:
+    request_hash, output_hash = bytes.fromhex(proof.request_hash), bytes.fromhex(proof.output_hash)
+    digest = canonical.signed_digest(request_hash, output_hash, proof.timestamp)
+    try:
+        _load_key(enclave.public_key).verify(signature, digest, _PSS, hashes.SHA256())
+    except InvalidSignature as exc:
+        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
+
+
+def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
+    if trust is None:
+        raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
+    if trust == "endpoint":
+        log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
+    else:
+        log.passed(_TRUST_DETAILS[trust])
+
+
+def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+    if exchange.seen:
+        raise StepError("this very signature came with an earlier answer: it is replayed")
+    if exchange.window is None:
+        log.skipped("when the request was sent is not known")
+        return
+    sent, received = exchange.window
+    if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
+        raise StepError(
+            f"signed at {proof.timestamp}, expected between {sent} and {received} "
+            f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
+        )
+    log.passed("signed while the call was under way")
+
+
+def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
+    if channel == "pinned":
+        log.passed("TLS pinned to the enclave's certificate")
+    else:
+        log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+
+
+_key_id = lru_cache(maxsize=64)(tee_id_of)
+
+
+@lru_cache(maxsize=64)
+def _load_key(der: bytes) -> rsa.RSAPublicKey:
+    try:
+        key = serialization.load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise StepError("the enclave's key is not a DER public key") from exc
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise StepError("the enclave's key is not an RSA key")
+    return key
+
+
+def _hash_bytes(text: str, name: str) -> bytes:
+    if not _HASH.fullmatch(text):
+        raise StepError(f"tee_{name} is not 64 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+def _tool_names(request: JsonObject) -> set[str]:
+    """Return the names of the tools that were sent; of a saved request that a stranger wrote, whatever there is."""
+    names: set[str] = set()
+    tools = request.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(name, str):
+            names.add(name)
+    return names
