@@ -127,7 +127,7 @@ class AttestationPolicy:
         return self._roots
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Attestation:
     """
     What a document says that passed every check, or that no check refused. Made by `verify_document` only.
@@ -237,22 +237,14 @@ def verify_document(
         _judge_nonce(claims.nonce, nonce, log)
     with log.step("debug"):
         # (8): nobody can look into the enclave.
-        _check_debug(claims.pcrs)
-        log.passed("not in debug mode")
+        _judge_debug(claims.measurements, log)
     with log.step("measurements"):
         # (9): it runs a build that the owner pinned.
-        measurements = _measurements(claims.pcrs)
-        _judge_measurements(measurements, policy, pcr_hash, log)
+        _judge_measurements(claims.measurements, policy, pcr_hash, log)
     with log.step("binding"):
         # (10): it holds the key behind the connection, and the key that signs answers.
         _judge_binding(claims.user_data, tls_certificate, signing_key, log)
-    return Attestation(
-        checks=tuple(log.checks),
-        measurements=measurements,
-        timestamp=claims.timestamp,
-        module_id=claims.module_id,
-        seal=_SEAL,
-    )
+    return Attestation(tuple(log.checks), claims.measurements, claims.timestamp, claims.module_id, seal=_SEAL)
 
 
 class _Message(NamedTuple):
@@ -265,7 +257,7 @@ class _Message(NamedTuple):
 class _Claims(NamedTuple):
     module_id: str
     timestamp: int
-    pcrs: tuple[bytes, bytes, bytes]
+    measurements: Measurements
     certificate: bytes
     cabundle: list[bytes]
     user_data: bytes | None
@@ -355,7 +347,7 @@ def _claims(payload: bytes) -> _Claims:
     return _Claims(
         module_id=module_id,
         timestamp=timestamp,
-        pcrs=_pcrs(members.get("pcrs")),
+        measurements=_measurements(members.get("pcrs")),
         certificate=_string(members.get("certificate"), "certificate", least=1),
         cabundle=[_string(entry, "cabundle", least=1) for entry in bundle],
         user_data=_optional(members, "user_data"),
@@ -363,7 +355,7 @@ def _claims(payload: bytes) -> _Claims:
     )
 
 
-def _pcrs(value: object) -> tuple[bytes, bytes, bytes]:
+def _measurements(value: object) -> Measurements:
     if not isinstance(value, dict):
         raise StepError("'pcrs' is no map")
     for index, pcr in value.items():
@@ -374,7 +366,7 @@ def _pcrs(value: object) -> tuple[bytes, bytes, bytes]:
             raise StepError(f"PCR{index} has not {_PCR_BYTES} bytes")
     if not {0, 1, 2} <= value.keys():
         raise StepError("one of PCR0, PCR1 and PCR2 is missing")
-    return value[0], value[1], value[2]
+    return value[0].hex(), value[1].hex(), value[2].hex()
 
 
 def _optional(members: Mapping[Any, object], name: str) -> bytes | None:
@@ -417,7 +409,10 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
         if issuer is not None:
             if certificate.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA384:
                 raise StepError("is not signed with ECDSA and SHA-384")
-            certificate.verify_directly_issued_by(x509.load_der_x509_certificate(issuer))
+            authority = x509.load_der_x509_certificate(issuer)
+            if certificate.issuer != authority.subject:
+                raise StepError("names another issuer than the certificate before it")
+            certificate.verify_directly_issued_by(authority)
         key, extensions = certificate.public_key(), certificate.extensions
         for extension in extensions:
             if extension.critical and extension.oid not in _PROCESSED:
@@ -430,9 +425,7 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
     except x509.ExtensionNotFound as exc:
         raise StepError("lacks the extension basicConstraints or keyUsage") from exc
     except _UNREADABLE as exc:
-        raise StepError(
-            f"cannot be read, or names another issuer than the one before it ({type(exc).__name__})"
-        ) from exc
+        raise StepError(f"cannot be read ({type(exc).__name__})") from exc
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise StepError("has no key on the curve P-384")
     return _Certificate(
@@ -448,10 +441,12 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
 def _check_role(certificate: _Certificate, name: str, below: int) -> None:
     """Check what `certificate` may do, with so many authorities `below` it; -1 for the leaf (RFC 5280 §4.2.1.9)."""
     if below < 0:
-        # Otherwise any enclave could issue certificates to others.
-        if certificate.is_authority or not certificate.signs_data:
-            raise StepError(f"{name} may issue certificates, or may not sign data")
+        if certificate.is_authority:
+            raise StepError(f"{name} belongs to an authority, expected an enclave's")
+        if not certificate.signs_data:
+            raise StepError(f"{name} may not sign data")
         return
+    # Otherwise any enclave could issue certificates to others.
     if not certificate.is_authority or not certificate.signs_certificates:
         raise StepError(f"{name} may not issue certificates")
     if certificate.path_length is not None and certificate.path_length < below:
@@ -476,7 +471,9 @@ def _judge_time(timestamp: int, now: int, policy: AttestationPolicy) -> str:
         raise StepError(f"{made}, {age} s ago, expected at most {policy.max_age}")
     if timestamp > (now + policy.max_future) * 1000:
         raise StepError(f"{made}, which is {-age} s ahead of the clock here, expected at most {policy.max_future}")
-    return f"{made}, {age} s before it was judged"
+    return (
+        f"{made}, {age} s before it was judged" if age >= 0 else f"{made}, {-age} s ahead of the clock that judged it"
+    )
 
 
 def _judge_nonce(found: bytes | None, asked: bytes | None, log: CheckLog) -> None:
@@ -484,19 +481,16 @@ def _judge_nonce(found: bytes | None, asked: bytes | None, log: CheckLog) -> Non
         log.skipped("no nonce was given: the document may be a recorded one")
         return
     if not asked or found is None or not hmac.compare_digest(found, asked):
-        got = "none" if found is None else f"{len(found)} bytes {found[:32].hex()}"
-        raise StepError(f"the document answers another question: nonce {got}, expected {asked[:32].hex()!r}")
+        got = "none" if not found else found[:32].hex()
+        raise StepError(f"the document answers another question: nonce {got}, expected {asked[:32].hex() or 'one'}")
     log.passed("the nonce that was asked for")
 
 
-def _check_debug(pcrs: tuple[bytes, bytes, bytes]) -> None:
-    for index, pcr in enumerate(pcrs):
-        if not any(pcr):
+def _judge_debug(measurements: Measurements, log: CheckLog) -> None:
+    for index, pcr in enumerate(measurements):
+        if not pcr.strip("0"):
             raise StepError(f"PCR{index} is all zero: the enclave runs in debug mode, and its operator can read it")
-
-
-def _measurements(pcrs: tuple[bytes, bytes, bytes]) -> Measurements:
-    return pcrs[0].hex(), pcrs[1].hex(), pcrs[2].hex()
+    log.passed("not in debug mode")
 
 
 def _judge_measurements(found: Measurements, policy: AttestationPolicy, listed: str | None, log: CheckLog) -> None:
