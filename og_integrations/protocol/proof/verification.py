@@ -282,10 +282,8 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
 def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:
     request_hash, output_hash = bytes.fromhex(proof.request_hash), bytes.fromhex(proof.output_hash)
     digest = canonical.signed_digest(request_hash, output_hash, proof.timestamp)
-    try:
-        _load_key(enclave.public_key).verify(signature, digest, _PSS, hashes.SHA256())
-    except InvalidSignature as exc:
-        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
+    if not is_signed_by(enclave.public_key, digest, signature):
+        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}")
 
 
 def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
@@ -317,6 +315,19 @@ def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
         log.passed("TLS pinned to the enclave's certificate")
     else:
         log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+
+
+def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
+    """
+    Return whether an enclave's RSA key (DER) made the RSA-PSS `signature` of `digest`, as enclaves sign everything.
+
+    Raises `StepError` if `public_key` is no RSA key.
+    """
+    try:
+        _load_key(public_key).verify(signature, digest, _PSS, hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
 
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
