@@ -29,6 +29,7 @@ OpenGradientError
     GatewayError
         MalformedReplyError
         StreamFailedError
+    OnchainError
     VerificationError
     SealedChannelError
     ToolChoiceNotHonoredError
@@ -69,7 +70,7 @@ class ConfigurationError(OpenGradientError):
 
 
 class InvalidRequestError(OpenGradientError):
-    """The gateway would refuse this request, or drop part of it silently; nothing was sent."""
+    """The gateway, or a model on chain, would refuse this request or drop part of it silently; nothing was sent."""
 
 
 class DiscoveryError(OpenGradientError):
@@ -245,6 +246,15 @@ class StreamFailedError(GatewayError):
 
     is_retryable = True
     partial_text: str = ""
+
+
+class OnchainError(OpenGradientError):
+    """
+    A model or workflow on chain gave no usable result.
+
+    What the chain, a contract or a node's API answered is not of the form that OpenGradient's contracts have, or is
+    not the answer to our request. Whether gas was spent stands in the message.
+    """
 
 
 class VerificationError(OpenGradientError):

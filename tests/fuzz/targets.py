@@ -4,11 +4,13 @@ What strangers' bytes reach, as one table: where good bytes come from, and who r
 `make fuzz` runs a million cases over it, `tests/protocol/test_hostile_bytes.py` a few hundred.
 """
 
+import base64
 import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -22,6 +24,14 @@ from og_integrations.client._effects import drive
 from og_integrations.client._engine import Engine
 from og_integrations.client._settings import resolve_settings
 from og_integrations.errors import OpenGradientError
+from og_integrations.protocol.chain.inference import (
+    InferenceMode,
+    decode_event,
+    decode_node_result,
+    decode_output,
+    decode_run,
+)
+from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
@@ -38,7 +48,7 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.proof.verification import verify_receipt
+from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
@@ -100,12 +110,12 @@ def _stream(data: bytes) -> None:
     for piece in (data[:half], data[half:], b"\n"):
         for event in decoder.feed(piece):
             assembler.feed(event)
-    verify_receipt(exchange(completion=assembler.finish()))
+    verify_exchange(exchange(completion=assembler.finish()))
 
 
 def _body(data: bytes) -> None:
     for path in (COMPLETION_PATH, CHAT_PATH):
-        only_ours(lambda path=path: verify_receipt(exchange(path=path, completion=parse_completion(path, data))))
+        only_ours(lambda path=path: verify_exchange(exchange(path=path, completion=parse_completion(path, data))))
 
 
 def _error_body(data: bytes) -> None:
@@ -169,6 +179,26 @@ def _node(data: bytes) -> None:
         only_ours(drive, reading, lambda effect: data)
 
 
+def _onchain(data: bytes) -> None:
+    """What contracts write, and what the node's API says of deferred results."""
+    for decode in (decode_output, decode_event, decode_history, decode_run):
+        only_ours(decode, data)
+    if data.startswith(b"{"):
+        body = {"inference_results": [base64.b64encode(data).decode()]}
+        for mode in InferenceMode:
+            only_ours(decode_node_result, mode, body)
+
+
+def _onchain_seeds() -> list[bytes]:
+    vectors = json.loads((Path(__file__).parents[1] / "vectors" / "onchain" / "tensors.json").read_text())
+    seeds = [bytes.fromhex(case["run_calldata"][2:]) for case in vectors["encode_input"][:10]]
+    for case in vectors["decode_output"]:
+        events = {"inference_result_event", "model_inference_event"} & case.keys()
+        seeds += [bytes.fromhex(case[event]["data"][2:]) for event in sorted(events)]
+    seeds += [bytes.fromhex(case["returndata"][2:]) for case in vectors["workflow_history"]]
+    return seeds + [base64.b64decode(case["response"]["inference_results"][0]) for case in vectors["node_result"]]
+
+
 def _saved(data: bytes) -> None:
     for check in judge(parse_saved(data), trust_file_key).checks:
         check_message(check.detail)
@@ -198,7 +228,7 @@ def _saved_exchanges() -> list[bytes]:
 def _receipt(name: str) -> dict[str, Any]:
     paid = paying(wallet()).reply(answer()).paid
     assert paid is not None
-    verified = verify_receipt(exchange(name))
+    verified = verify_exchange(exchange(name))
     record = CallRecord(
         model=f"openai/{verified.exchange.completion.model}",
         created=NOW,
@@ -260,6 +290,7 @@ TARGETS: dict[str, Target] = {
         ],
         _node,
     ),
+    "onchain": Target(_onchain_seeds(), _onchain),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }
 """Name -> target."""
