@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol.chain.abi import selector
+from og_integrations.protocol.chain.abi import decode_values, selector
 from og_integrations.protocol.proof.enclave import Enclave, tee_id_of
 
 _SIGNATURES = (
@@ -93,14 +93,11 @@ def encode_enclave(enclave: Enclave) -> bytes:
 
 
 def _decode(kind: str, data: bytes) -> tuple[Any, ...]:
-    from eth_abi.abi import decode
-    from eth_abi.exceptions import DecodingError
-
     if len(data) > MAX_REPLY_BYTES:
         raise DiscoveryError(f"The registry answered {len(data)} bytes, expected at most {MAX_REPLY_BYTES}.")
     try:
-        return decode([kind], data)
-    except (DecodingError, OverflowError, ValueError, MemoryError, RecursionError) as exc:
+        return decode_values([kind], data)
+    except ValueError as exc:
         raise _other_form(data) from exc
 
 
