@@ -35,6 +35,7 @@ OpenGradientError
         TransactionInDoubtError
     OnchainError
     VerificationError
+    SealedChannelError
     ToolChoiceNotHonoredError
 ```
 
@@ -42,7 +43,8 @@ OpenGradientError
 `CertificateMismatchError` not a byte of the prompt has left. `PaymentInDoubtError` means a signed
 authorization (or a session that stands for one) left this machine and no complete answer came back:
 it may have been charged, and is not repeated. `ApprovalError` is not about a call but about the wallet's
-one transaction. A `VerificationError` means that an answer came and is not what the enclave signed.
+one transaction. A `VerificationError` means that an answer came and is not what the enclave signed, a
+`SealedChannelError` that nothing came through a relay which the enclave sealed for this request.
 
 None of these is a `ValueError` or `TypeError`: LlamaIndex swallows those and answers
 "Empty Response". No message holds a private key, a payment header, a session id or a prompt.
@@ -297,6 +299,18 @@ class VerificationError(OpenGradientError):
     def __init__(self, message: str = "", *, step: str = "") -> None:
         super().__init__(message)
         self.step = step
+
+
+class SealedChannelError(OpenGradientError):
+    """
+    A sealed request could not be made, or its answer not opened (OHTTP, through a relay).
+
+    Raised for a key config that is malformed or not signed by the enclave, before anything is sent; for an answer
+    that is not the enclave's answer to this request, or was cut; and for any reply in clear, which anybody on the
+    way can write: such a reply is never paid, quoted, or a reason to send the request again.
+    """
+
+    blames_enclave = True
 
 
 class ToolChoiceNotHonoredError(OpenGradientError):

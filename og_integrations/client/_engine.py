@@ -3,7 +3,7 @@ What both clients share: everything about a call except doing the I/O.
 
 A call goes one way: `prepare_…` (settings and arguments -> `Call`), then what `answering` puts together:
 `open` (find an enclave, pay, until an answer begins), `conclude_body` for a whole answer, a `StreamReader`
-for a stream; both end in `verify_receipt`, and only what it returns becomes an `Answer`.
+for a stream; both end in `verify_exchange`, and only what it returns becomes an `Answer`.
 """
 
 import secrets
@@ -37,7 +37,7 @@ from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.proof.verification import Exchange, Trust, verify_receipt
+from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
 
 DEFAULT_TIMEOUT = 120.0
@@ -233,7 +233,7 @@ class Engine:
         not do what was asked.
         """
         assert progress.enclave is not None  # noqa: S101 - open() has returned
-        verified = verify_receipt(
+        verified = verify_exchange(
             Exchange(
                 path=progress.call.path,
                 wire=progress.call.wire,

@@ -48,12 +48,22 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.proof.verification import verify_receipt
+from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt
+from og_integrations.protocol.sealing.ohttp import (
+    ANSWER_TYPE,
+    BILLING_MAGIC,
+    STREAM_TYPE,
+    Exchange,
+    KeyConfig,
+    check_signed_config,
+    read_reply,
+)
 from og_integrations.protocol.strict_json import parse_json_object
 from tests.fuzz.mutation import in_base64, mutated
 from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
+from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
 OURS = (OpenGradientError, UnusableInputError)
 """What may come out; `UnusableInputError` is what `verify` says of files that are no exchange."""
@@ -100,12 +110,12 @@ def _stream(data: bytes) -> None:
     for piece in (data[:half], data[half:], b"\n"):
         for event in decoder.feed(piece):
             assembler.feed(event)
-    verify_receipt(exchange(completion=assembler.finish()))
+    verify_exchange(exchange(completion=assembler.finish()))
 
 
 def _body(data: bytes) -> None:
     for path in (COMPLETION_PATH, CHAT_PATH):
-        only_ours(lambda path=path: verify_receipt(exchange(path=path, completion=parse_completion(path, data))))
+        only_ours(lambda path=path: verify_exchange(exchange(path=path, completion=parse_completion(path, data))))
 
 
 def _error_body(data: bytes) -> None:
@@ -138,6 +148,23 @@ def _paid_headers(data: bytes) -> None:
     head = ReplyHead(200, [("PAYMENT-RESPONSE", text), ("x-processing-hash", text), (SESSION, text)])
     for read in (parse_settlement, parse_session):
         only_ours(read, head)
+
+
+def _key_config(data: bytes) -> None:
+    only_ours(KeyConfig.parse, data)
+    check_signed_config(parse_json_object(data, "The key config"), ENCLAVE.public_key)
+
+
+def _sealed(data: bytes) -> None:
+    for stream, kind in ((False, ANSWER_TYPE), (True, STREAM_TYPE), (True, ANSWER_TYPE)):
+        reply = read_reply(SEALED, stream=stream, status=200, content_type=kind, body=data)
+        check_message(str(reply.error))
+        assert reply.outcome == "refused" or reply.plaintext in ANSWERS
+
+
+def _sealed_plaintext(data: bytes) -> None:
+    reply = read_reply(SEALED, stream=False, status=200, content_type=ANSWER_TYPE, body=sealed(SEALED.wire, data))
+    check_message(str(reply.error))
 
 
 def _registry(data: bytes) -> None:
@@ -201,7 +228,7 @@ def _saved_exchanges() -> list[bytes]:
 def _receipt(name: str) -> dict[str, Any]:
     paid = paying(wallet()).reply(answer()).paid
     assert paid is not None
-    verified = verify_receipt(exchange(name))
+    verified = verify_exchange(exchange(name))
     record = CallRecord(
         model=f"openai/{verified.exchange.completion.model}",
         created=NOW,
@@ -219,6 +246,12 @@ def _offers() -> list[bytes]:
     return [json.dumps(offer).encode() for offer in offers]
 
 
+SEALED = Exchange(CONFIG, b'{"model":"m"}', bytes(range(32)))
+_EVENTS = [b'data: {"choices":[]}\n\n', b"data: [DONE]\n\n"]
+_ENVELOPE = b'{"status": 413, "body": {"error": "too large"}}'
+ANSWERS = (b"".join(_EVENTS), b'{"id":"x"}', b'{"error": "too large"}')
+"""All that was ever sealed for `SEALED`: damage opens as one of these (a price in clear changed), or not at all."""
+
 _BODIES = [capture.body for capture in CAPTURES.values() if capture.content_type != "text/event-stream"]
 _STREAMS = [capture.body for capture in CAPTURES.values() if capture.content_type == "text/event-stream"]
 _LISTED = replace(ENCLAVE, certificate=b"certificate" * 80, owner="0x" + "11" * 20, payment_address="0x" + "22" * 20)
@@ -235,6 +268,19 @@ TARGETS: dict[str, Target] = {
         _paid_headers,
         in_base64,
     ),
+    "key-config": Target(
+        [CONFIG.header[:3] + CONFIG.public_key + b"\0\4" + CONFIG.header[3:], json.dumps(SIGNED_CONFIG).encode()],
+        _key_config,
+    ),
+    "sealed": Target(
+        [
+            sealed(SEALED.wire, ANSWERS[1]),
+            sealed(SEALED.wire, _ENVELOPE),
+            sealed_stream(SEALED.wire, _EVENTS, billing=BILLING_MAGIC + b"\0\0\0\2{}"),
+        ],
+        _sealed,
+    ),
+    "sealed-plaintext": Target([_ENVELOPE, ANSWERS[1]], _sealed_plaintext),
     "registry": Target([_LISTING, encode_enclaves([]), (1).to_bytes(32, "big")], _registry),
     "node": Target(
         [

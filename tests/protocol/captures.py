@@ -84,7 +84,7 @@ def read(capture: Capture) -> Completion:
 
 
 def exchange(capture: Capture | str = "plain", **changes: Any) -> Exchange:
-    """Return what `verify_receipt` takes of `capture`, with `changes` to it; all in order by default."""
+    """Return what `verify_exchange` takes of `capture`, with `changes` to it; all in order by default."""
     found = CAPTURES[capture] if isinstance(capture, str) else capture
     completion = read(found)
     at = proof_of(completion).timestamp
