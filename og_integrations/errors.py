@@ -7,6 +7,7 @@ OpenGradientError
     InvalidRequestError
     DiscoveryError
         EnclaveRejectedError
+            AttestationError
     ConnectionFailedError
         CertificateMismatchError
     ConnectionLostError
@@ -92,6 +93,23 @@ class EnclaveRejectedError(DiscoveryError):
     """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
 
     is_retryable = False
+
+
+class AttestationError(EnclaveRejectedError):
+    """
+    An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
+
+    `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
+    steps (`protocol.proof.verification.Check`).
+    """
+
+    blames_enclave = True
+    step: str = ""
+    checks: tuple[Any, ...] = ()
+
+    def __init__(self, message: str = "", *, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class ConnectionFailedError(OpenGradientError):
