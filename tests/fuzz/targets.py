@@ -48,6 +48,7 @@ from og_integrations.protocol.payment.x402 import (
     parse_settlement,
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt
@@ -61,8 +62,11 @@ from og_integrations.protocol.sealing.ohttp import (
     read_reply,
 )
 from og_integrations.protocol.strict_json import parse_json_object
-from tests.fuzz.mutation import in_base64, mutated
+from tests.fuzz.mutation import in_base64, in_document, mutated
+from tests.protocol.batches import CASES as BATCHES
+from tests.protocol.batches import find_damaged
 from tests.protocol.captures import BATCH, CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.protocol.documents import SOUND, attest_damaged
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
 from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
@@ -134,6 +138,8 @@ def _request(data: bytes) -> None:
     for path in (CHAT_PATH, COMPLETION_PATH):
         for hashing in HASHINGS:
             only_ours(request_hash, path, request, hashing)
+        only_ours(with_nonce, path, request, "ab" * 16)
+        nonce_place(path, request, "ab" * 16)
 
 
 def _offer(data: bytes) -> None:
@@ -310,6 +316,8 @@ TARGETS: dict[str, Target] = {
         ],
         _node,
     ),
+    "attestation": Target(SOUND, attest_damaged, in_document),
+    "batch": Target([case["blob"].encode() for case in BATCHES.values()], find_damaged),
     "onchain": Target(_onchain_seeds(), _onchain),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }
