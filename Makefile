@@ -23,6 +23,7 @@ check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest tests/test_documents.py -q
 

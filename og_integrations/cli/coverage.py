@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from og_integrations.cli.trust import Vouch
 from og_integrations.protocol.proof.canonical import not_hashed
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Check, VerifiedReceipt
+from og_integrations.protocol.proof.verification import Check, VerifiedExchange
 from og_integrations.protocol.receipt import unsigned_fields
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -60,7 +60,7 @@ _BY_NOBODY = (
 
 
 def coverage_check(
-    verified: VerifiedReceipt, receipt: JsonObject | None, vouch: Vouch, checks: Sequence[Check]
+    verified: VerifiedExchange, receipt: JsonObject | None, vouch: Vouch, checks: Sequence[Check]
 ) -> Check:
     """Return the skip that names it, given the `checks` made before: of the receipt, the answer, the request."""
     passed = {check.id for check in checks if check.result == "pass"}

@@ -26,7 +26,7 @@ from og_integrations.protocol.chat.answers import StreamAssembler, parse_complet
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import Completion
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
-from og_integrations.protocol.proof.verification import STEPS, Check, Exchange, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.proof.verification import STEPS, Check, Exchange, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import RECEIPT_VERSION, unsigned_fields
 from og_integrations.protocol.strict_json import parse_json_object
 
@@ -47,7 +47,7 @@ class Verdict:
 def judge(saved: SavedExchange, trust: TrustSource) -> Verdict:
     """Check everything that can be checked about `saved`; never raises for what the file holds."""
     completion: Completion | None = None
-    verified: VerifiedReceipt | None = None
+    verified: VerifiedExchange | None = None
     vouch = trust(tee_id_of(saved.public_key))
     try:
         completion = read_answer(saved)
@@ -92,13 +92,13 @@ def read_answer(saved: SavedExchange) -> Completion:
 
 def _proof_checks(
     saved: SavedExchange, completion: Completion, vouch: Vouch
-) -> tuple[VerifiedReceipt | None, list[Check]]:
-    verified: VerifiedReceipt | None = None
+) -> tuple[VerifiedExchange | None, list[Check]]:
+    verified: VerifiedExchange | None = None
     enclave = Enclave(tee_id=normalize_hash(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
     exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=vouch.trust)
     try:
         parse_json_object(saved.wire, "The request")
-        verified = verify_receipt(exchange)
+        verified = verify_exchange(exchange)
         checks = verified.checks
     except VerificationError as exc:
         checks = exc.checks
@@ -124,7 +124,7 @@ def _failed_at(step: str, detail: str) -> list[Check]:
 
 
 def _receipt_check(
-    saved: SavedExchange, completion: Completion | None, verified: VerifiedReceipt | None, vouch: Vouch
+    saved: SavedExchange, completion: Completion | None, verified: VerifiedExchange | None, vouch: Vouch
 ) -> Check:
     receipt = saved.receipt or {}
     proof = completion.proof if completion is not None else None

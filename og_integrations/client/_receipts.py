@@ -33,7 +33,7 @@ from og_integrations.errors import (
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
-from og_integrations.protocol.proof.verification import Check, VerifiedReceipt
+from og_integrations.protocol.proof.verification import Check, VerifiedExchange
 from og_integrations.protocol.receipt import build_receipt
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -129,7 +129,7 @@ def wants_exchange() -> bool:
     return any(receipts.keep_exchanges for receipts in active_collectors())
 
 
-def collect_verified(progress: Progress, verified: VerifiedReceipt) -> JsonObject:
+def collect_verified(progress: Progress, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
     receipt = build_receipt(progress.record(), verified=verified)
     collect(progress, receipt)

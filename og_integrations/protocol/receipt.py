@@ -35,7 +35,7 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.proof.canonical import NEXT, has_attachments
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Check, VerifiedReceipt
+from og_integrations.protocol.proof.verification import Check, VerifiedExchange
 from og_integrations.protocol.strict_json import JsonObject
 
 RECEIPT_VERSION = 1
@@ -66,9 +66,9 @@ class CallRecord:
 
 
 def build_receipt(
-    record: CallRecord, *, verified: VerifiedReceipt | None = None, checks: Sequence[Check] = ()
+    record: CallRecord, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
 ) -> JsonObject:
-    """Return the receipt of a call; its status is "verified" only with a `VerifiedReceipt`."""
+    """Return the receipt of a call; its status is "verified" only with a `VerifiedExchange`."""
     proof = verified.proof if verified is not None else None
     payment = None
     if record.grant is not None:
@@ -92,7 +92,7 @@ def build_receipt(
     }
 
 
-def unsigned_fields(verified: VerifiedReceipt, payment: JsonObject | None) -> list[str]:
+def unsigned_fields(verified: VerifiedExchange, payment: JsonObject | None) -> list[str]:
     """Return what of a verified call the signature leaves out: parts of request, answer and `payment`."""
     completion, reported = verified.exchange.completion, payment or {}
     present = {

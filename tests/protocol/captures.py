@@ -18,6 +18,7 @@ from og_integrations.protocol.proof.verification import Exchange
 VECTORS = Path(__file__).parent.parent / "vectors"
 _GATEWAY = json.loads((VECTORS / "gateway.json").read_text())
 PAYMENTS: list[dict[str, Any]] = json.loads((VECTORS / "payments.json").read_text())["vectors"]
+BATCH: dict[str, Any] = json.loads((VECTORS / "batch_settlement.json").read_text())
 
 _KEY = load_pem_public_key(_GATEWAY["public_key_pem"].encode())
 ENCLAVE = Enclave(
@@ -84,7 +85,7 @@ def read(capture: Capture) -> Completion:
 
 
 def exchange(capture: Capture | str = "plain", **changes: Any) -> Exchange:
-    """Return what `verify_receipt` takes of `capture`, with `changes` to it; all in order by default."""
+    """Return what `verify_exchange` takes of `capture`, with `changes` to it; all in order by default."""
     found = CAPTURES[capture] if isinstance(capture, str) else capture
     completion = read(found)
     at = proof_of(completion).timestamp

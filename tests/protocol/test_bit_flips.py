@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import OpenGradientError, VerificationError
 from og_integrations.protocol.chat.wire import ToolCall
-from og_integrations.protocol.proof.verification import Exchange, verify_receipt
+from og_integrations.protocol.proof.verification import Exchange, verify_exchange
 from tests.protocol.captures import SIGNED, TOOL_CALLS, Capture, exchange, proof_of, read
 from tests.sizes import examples
 
@@ -42,7 +42,7 @@ def test_flipped_bit_in_the_proof_is_refused(member: str, capture: Capture, posi
     changes: dict[str, Any] = {member: flipped(getattr(proof, member), position)}
     broken = replace(proof, **changes)
     with pytest.raises(VerificationError):
-        verify_receipt(replace(whole, completion=replace(whole.completion, proof=broken)))
+        verify_exchange(replace(whole, completion=replace(whole.completion, proof=broken)))
 
 
 @FLIPS
@@ -52,7 +52,7 @@ def test_flipped_bit_in_the_time_is_refused(capture: Capture, bit: int) -> None:
     proof = proof_of(whole.completion)
     broken = replace(proof, timestamp=proof.timestamp ^ 1 << bit)
     with pytest.raises(VerificationError, match="not by the key of enclave"):
-        verify_receipt(replace(whole, completion=replace(whole.completion, proof=broken)))
+        verify_exchange(replace(whole, completion=replace(whole.completion, proof=broken)))
 
 
 @FLIPS
@@ -61,7 +61,7 @@ def test_flipped_bit_in_the_text_is_refused(capture: Capture, position: int) -> 
     whole = exchange(capture)
     text = flipped(whole.completion.text, position)
     with pytest.raises(VerificationError):
-        verify_receipt(replace(whole, completion=replace(whole.completion, text=text)))
+        verify_exchange(replace(whole, completion=replace(whole.completion, text=text)))
 
 
 @pytest.mark.parametrize("member", ["arguments", "name", "id"])
@@ -71,7 +71,7 @@ def test_flipped_bit_in_a_tool_call_is_refused(member: str, capture: Capture, po
     call = exchange(capture).completion.tool_calls[0]
     broken = replace(call, **{member: flipped(getattr(call, member), position)})
     with pytest.raises(VerificationError):
-        verify_receipt(with_call(capture, broken))
+        verify_exchange(with_call(capture, broken))
 
 
 @FLIPS
@@ -83,7 +83,7 @@ def test_flipped_bit_in_the_body_never_changes_what_is_signed(capture: Capture, 
     original = exchange(capture)
     try:
         completion = read(replace(capture, body=bytes(data)))
-        verify_receipt(replace(original, completion=completion))
+        verify_exchange(replace(original, completion=completion))
     except OpenGradientError:
         return
     assert completion.tool_calls == original.completion.tool_calls
@@ -97,7 +97,7 @@ def test_flipped_bit_in_the_request_never_changes_what_is_signed(capture: Captur
     data = bytearray(capture.wire)
     data[position % len(data)] ^= 1 << position % 8
     try:
-        verified = verify_receipt(exchange(capture, wire=bytes(data)))
+        verified = verify_exchange(exchange(capture, wire=bytes(data)))
     except OpenGradientError:
         return
     assert verified.proof == proof_of(exchange(capture).completion)

@@ -28,7 +28,7 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.proof.enclave import tee_id_of
 from og_integrations.protocol.proof.registry import decode_enclaves
-from og_integrations.protocol.proof.verification import verify_receipt
+from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.strict_json import parse_json_object
 from tests.fuzz.targets import TARGETS
 from tests.protocol.captures import CAPTURES, SIGNED, exchange, proof_of, read_stream
@@ -113,7 +113,7 @@ def test_damaged_capture(capture: Any, how: tuple[int, bytes, int]) -> None:
     def run() -> None:
         stream = capture.content_type == "text/event-stream"
         completion = read_stream([body, b"\n"]) if stream else parse_completion(capture.path, body)
-        verify_receipt(exchange(capture, completion=completion))
+        verify_exchange(exchange(capture, completion=completion))
 
     only_ours(run)
 
@@ -170,7 +170,7 @@ def test_any_registry_answer(data: bytes) -> None:
 @given(bodies | shaped_objects.map(lambda value: json.dumps({"model": "gpt-5-mini", "messages": []} | value).encode()))
 def test_any_request_to_verify(wire: bytes) -> None:
     """A saved exchange comes from anybody, so its request may be anything."""
-    only_ours(lambda: verify_receipt(exchange(wire=wire)))
+    only_ours(lambda: verify_exchange(exchange(wire=wire)))
 
 
 @HOSTILE
@@ -178,7 +178,7 @@ def test_any_request_to_verify(wire: bytes) -> None:
 def test_any_request_to_hash(members: dict[str, Any]) -> None:
     """Signed by an enclave, so that it gets as far as the hash; called with tools, so that those are read."""
     whole = signed_exchange({"model": "m", "messages": [{"role": "user", "content": "hi"}]} | members, {})
-    only_ours(lambda: verify_receipt(whole))
+    only_ours(lambda: verify_exchange(whole))
 
 
 @HOSTILE
@@ -194,7 +194,7 @@ def test_any_proof(request_hash: str, signature: str, tee_id: str, timestamp: in
         replace(proof, timestamp=timestamp),
     ):
         completion = Completion(text=str(answer), finish_reason="stop", model="gpt-5-mini", proof=broken)
-        only_ours(lambda completion=completion: verify_receipt(exchange(completion=completion)))  # type: ignore[misc]
+        only_ours(lambda completion=completion: verify_exchange(exchange(completion=completion)))  # type: ignore[misc]
 
 
 @HOSTILE
@@ -207,7 +207,7 @@ def test_damaged_key(how: tuple[int, bytes, int]) -> None:
     proof = replace(proof_of(whole.completion), tee_id=tee_id_of(broken))
     enclave = replace(whole.enclave, tee_id=tee_id_of(broken), public_key=broken)
     completion = replace(whole.completion, proof=proof)
-    only_ours(lambda: verify_receipt(replace(whole, completion=completion, enclave=enclave)))
+    only_ours(lambda: verify_exchange(replace(whole, completion=completion, enclave=enclave)))
 
 
 @pytest.mark.parametrize("depth", [300, 5_000, 100_000, 1_000_000])
@@ -218,8 +218,8 @@ def test_deeply_nested_bytes(depth: int) -> None:
     only_ours(lambda: parse_completion(CHAT_PATH, deep))
     only_ours(lambda: StreamAssembler().feed('{"error":' * depth))
     only_ours(lambda: parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, header)])))
-    only_ours(lambda: verify_receipt(exchange(wire=deep)))
-    only_ours(lambda: verify_receipt(exchange(wire=b'{"tools":' + deep + b"]" * depth + b"}")))
+    only_ours(lambda: verify_exchange(exchange(wire=deep)))
+    only_ours(lambda: verify_exchange(exchange(wire=b'{"tools":' + deep + b"]" * depth + b"}")))
     assert CAPTURES
 
 

@@ -11,7 +11,7 @@ from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat.wire import Completion
 from og_integrations.protocol.payment.session import Grant
 from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
-from og_integrations.protocol.proof.verification import STEPS, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt, flat_fields, rebuild_authorization
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
@@ -43,9 +43,9 @@ def record(*headers: tuple[str, str], **members: Any) -> CallRecord:
     return CallRecord(**(known | members))
 
 
-def with_settlement(**settlement: Any) -> VerifiedReceipt:
+def with_settlement(**settlement: Any) -> VerifiedExchange:
     completion = replace(exchange().completion, settlement=settlement)
-    return verify_receipt(exchange(completion=completion))
+    return verify_exchange(exchange(completion=completion))
 
 
 def assert_plain(value: object) -> None:
@@ -66,14 +66,14 @@ def assert_plain(value: object) -> None:
 def test_receipt_of_a_captured_call_is_plain(capture: Capture) -> None:
     """Plain JSON with the same members always, whatever was answered."""
     made = record(*capture.headers)
-    receipt = build_receipt(made, verified=verify_receipt(exchange(capture)))
+    receipt = build_receipt(made, verified=verify_exchange(exchange(capture)))
     assert list(receipt) == MEMBERS
     assert_plain(receipt)
     assert json.loads(json.dumps(receipt)) == receipt
 
 
 def test_verified_receipt_holds_the_proof() -> None:
-    receipt = build_receipt(record(), verified=verify_receipt(exchange()))
+    receipt = build_receipt(record(), verified=verify_exchange(exchange()))
     proof = proof_of(exchange().completion)
     assert receipt["status"] == "verified"
     assert (receipt["request_hash"], receipt["output_hash"]) == (proof.request_hash, proof.output_hash)
@@ -85,7 +85,7 @@ def test_verified_receipt_holds_the_proof() -> None:
 def test_failed_call_leaves_an_unverified_receipt() -> None:
     """With the checks as far as they went, and without anything that was not proven."""
     with pytest.raises(VerificationError) as caught:
-        verify_receipt(altered(text="forged"))
+        verify_exchange(altered(text="forged"))
     receipt = build_receipt(record(), checks=caught.value.checks)
     assert (receipt["status"], receipt["tee_signature"], receipt["unsigned"]) == ("unverified", None, [])
     assert receipt["tee_id"] == ENCLAVE.tee_id
@@ -146,13 +146,13 @@ def test_receipt_without_payment_has_no_authorization(payment: dict[str, Any]) -
 
 
 def test_transaction_hash_of_an_individual_call() -> None:
-    receipt = build_receipt(record(*CAPTURES["individual"].headers), verified=verify_receipt(exchange("individual")))
+    receipt = build_receipt(record(*CAPTURES["individual"].headers), verified=verify_exchange(exchange("individual")))
     assert receipt["payment"]["transaction_hash"].startswith("0x4ec8fabf")
     assert receipt["payment"]["blob_id"] == "RGNzpvL8Yp1VGW3O8aXinsYnwaEr7BBgQu7SWxANsL0"
 
 
 def test_transaction_hash_of_a_streamed_individual_call() -> None:
-    receipt = build_receipt(record(), verified=verify_receipt(exchange("individual-stream")))
+    receipt = build_receipt(record(), verified=verify_exchange(exchange("individual-stream")))
     assert receipt["payment"]["transaction_hash"].startswith("0xc9feae03")
     assert "settlement" in receipt["unsigned"]
 
@@ -186,7 +186,7 @@ def test_header_that_is_no_hash_does_not_get_into_a_receipt(secret: str) -> None
     streamed = {"data_settlement_transaction_hash": secret, "data_settlement_blob_id": secret}
     whole = exchange()
     completion = replace(whole.completion, settlement=streamed)
-    receipt = build_receipt(record(*headers), verified=verify_receipt(replace(whole, completion=completion)))
+    receipt = build_receipt(record(*headers), verified=verify_exchange(replace(whole, completion=completion)))
     assert secret not in json.dumps(receipt)
     payment = receipt["payment"]
     assert (payment["payment_hash_source"], payment["transaction_hash"], payment["blob_id"]) == ("eip712", None, None)
@@ -211,16 +211,16 @@ def test_settlement_that_is_no_text_is_left_out(value: object) -> None:
 
 def test_unsigned_fields_are_named() -> None:
     """What the signature does not cover, as far as this answer holds it."""
-    streamed = build_receipt(record(), verified=verify_receipt(exchange("stream-text")))
+    streamed = build_receipt(record(), verified=verify_exchange(exchange("stream-text")))
     assert streamed["unsigned"] == ["finish_reason", "model", "usage"]
-    whole = build_receipt(record(), verified=verify_receipt(exchange("tool-call-with-text")))
+    whole = build_receipt(record(), verified=verify_exchange(exchange("tool-call-with-text")))
     assert whole["unsigned"] == ["content", "created", "finish_reason", "id", "model", "usage"]
 
 
 @each(TOOL_CALLS)
 def test_text_beside_tool_calls_is_unsigned(capture: Capture) -> None:
     completion: Completion = exchange(capture).completion
-    receipt = build_receipt(record(), verified=verify_receipt(exchange(capture)))
+    receipt = build_receipt(record(), verified=verify_exchange(exchange(capture)))
     assert ("content" in receipt["unsigned"]) == bool(completion.text)
 
 
@@ -228,7 +228,7 @@ def test_session_and_payment_are_in_no_receipt() -> None:
     """The id spends the payer's money; its hash tells sessions apart."""
     made = record()
     assert made.grant is not None
-    receipt = build_receipt(made, verified=verify_receipt(exchange()))
+    receipt = build_receipt(made, verified=verify_exchange(exchange()))
     assert receipt["payment"]["session_ref"] == session_ref(SESSION_ID)
     shown = json.dumps(receipt) + repr(made) + repr(made.grant)
     for secret in (SESSION_ID, SIGNATURE, str(made.grant.header)):
@@ -236,7 +236,7 @@ def test_session_and_payment_are_in_no_receipt() -> None:
 
 
 def test_flat_fields_are_those_of_the_published_adapter() -> None:
-    receipt = build_receipt(record(), verified=verify_receipt(exchange()))
+    receipt = build_receipt(record(), verified=verify_exchange(exchange()))
     flat = flat_fields(receipt)
     assert set(flat) == {"payment_hash", "transaction_hash", "tee_signature", "tee_id", "tee_timestamp"}
     assert flat["payment_hash"] == receipt["payment"]["payment_hash"]

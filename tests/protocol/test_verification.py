@@ -10,7 +10,7 @@ import pytest
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import APRIL
-from og_integrations.protocol.proof.verification import CLOCK_SKEW, STEPS, VerifiedReceipt, verify_receipt
+from og_integrations.protocol.proof.verification import CLOCK_SKEW, STEPS, VerifiedExchange, verify_exchange
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.own_enclave import NOW, signed_exchange
 from tests.protocol.verdicts import refused, results
@@ -21,7 +21,7 @@ NEWER = "[{'type': 'text', 'text': 'new \u0378, escaped \\\\u0378 and \\\\\\\\u0
 @each(SIGNED)
 def test_captured_exchange_is_verified(capture: Capture) -> None:
     """All 43 signed answers of the published gateway, streams included."""
-    verified = verify_receipt(exchange(capture))
+    verified = verify_exchange(exchange(capture))
     assert results(verified.checks) == dict.fromkeys(STEPS, "pass")
     assert verified.hashing == "2026-04"
 
@@ -33,10 +33,10 @@ def test_there_are_43_of_51() -> None:
 def test_request_whose_image_was_dropped() -> None:
     """The signature is genuine, and a file is told what it is worth; a call ends there."""
     said = "drop its images and files: the model has not seen them"
-    (check,) = (check for check in verify_receipt(exchange("user-image-part")).checks if check.id == "request-hash")
+    (check,) = (check for check in verify_exchange(exchange("user-image-part")).checks if check.id == "request-hash")
     assert (check.result, said in check.detail) == ("pass", True)
     refused(exchange("user-image-part", trust="registry"), "request-hash", said)
-    assert verify_receipt(exchange("user-image-part", trust="registry", window=None)).hashing == "2026-04"
+    assert verify_exchange(exchange("user-image-part", trust="registry", window=None)).hashing == "2026-04"
     refused(exchange("user-image-part", trust="endpoint"), "request-hash", said)
 
 
@@ -45,7 +45,7 @@ def test_messages_beside_a_prompt_are_nobodys(messages: object) -> None:
     """No gateway hashes them with a text completion, so anybody can write them into a file."""
     captured = CAPTURES["completion"]
     wire = json.dumps(json.loads(captured.wire) | {"messages": messages}).encode()
-    assert results(verify_receipt(exchange(captured, wire=wire)).checks) == dict.fromkeys(STEPS, "pass")
+    assert results(verify_exchange(exchange(captured, wire=wire)).checks) == dict.fromkeys(STEPS, "pass")
 
 
 def test_enclave_that_nobody_vouches_for() -> None:
@@ -58,7 +58,7 @@ def test_enclave_that_nobody_vouches_for() -> None:
 )
 def test_trust(trust: str, result: str) -> None:
     """A key that came from the endpoint itself is never counted as a pass."""
-    assert results(verify_receipt(exchange(trust=trust)).checks)["enclave-trusted"] == result
+    assert results(verify_exchange(exchange(trust=trust)).checks)["enclave-trusted"] == result
 
 
 def test_replayed_answer() -> None:
@@ -75,21 +75,21 @@ def test_freshness(before: int, after: int, fresh: bool) -> None:
     at = proof_of(exchange().completion).timestamp
     whole = exchange(window=(at + before, at + max(before, after) if fresh else at + after))
     if fresh:
-        assert results(verify_receipt(whole).checks)["freshness"] == "pass"
+        assert results(verify_exchange(whole).checks)["freshness"] == "pass"
     else:
         refused(whole, "freshness", f"signed at {at}, expected between .* an old answer, or a wrong clock")
 
 
 def test_what_cannot_be_judged_is_skipped() -> None:
     """A saved exchange has no time and no channel; both are named, neither is a pass."""
-    found = results(verify_receipt(exchange(window=None, channel=None)).checks)
+    found = results(verify_exchange(exchange(window=None, channel=None)).checks)
     assert (found["freshness"], found["channel"]) == ("skip", "skip")
     assert set(found) == set(STEPS)
 
 
 @pytest.mark.parametrize(("channel", "result"), [("pinned", "pass"), ("unpinned", "skip"), (None, "skip")])
 def test_channel(channel: str | None, result: str) -> None:
-    assert results(verify_receipt(exchange(channel=channel)).checks)["channel"] == result
+    assert results(verify_exchange(exchange(channel=channel)).checks)["channel"] == result
 
 
 def test_answer_of_the_newer_gateway() -> None:
@@ -97,7 +97,7 @@ def test_answer_of_the_newer_gateway() -> None:
     messages = [{"role": "developer", "content": "d"}, {"role": "user", "content": [{"type": "text", "text": "t"}]}]
     hashed = {"model": "m", "temperature": 0.0, "messages": [{"role": "system", "content": "d"}, messages[1]]}
     whole = signed_exchange({"model": "m", "messages": messages}, hashed)
-    assert verify_receipt(whole).hashing == "next"
+    assert verify_exchange(whole).hashing == "next"
     hashed["messages"] = messages
     refused(signed_exchange({"model": "m", "messages": messages}, hashed), "request-hash", "the role 'developer'")
 
@@ -109,27 +109,27 @@ def test_character_that_only_the_gateways_python_knows() -> None:
     request = {"model": "m", "messages": [{"role": "user", "content": content}]}
     for written in (str(content), NEWER):
         hashed = request | {"messages": [{"role": "user", "content": written}], "temperature": 0.0}
-        assert verify_receipt(signed_exchange(request, hashed)).hashing == APRIL
+        assert verify_exchange(signed_exchange(request, hashed)).hashing == APRIL
     other = request | {"messages": [{"role": "user", "content": NEWER + " "}], "temperature": 0.0}
     with pytest.raises(VerificationError, match="the enclave signed another request"):
-        verify_receipt(signed_exchange(request, other))
+        verify_exchange(signed_exchange(request, other))
 
 
 def test_verified_receipt_cannot_be_made_by_hand() -> None:
     """Not by its constructor, and not out of another one: that would prove something else."""
-    verified = verify_receipt(exchange())
+    verified = verify_exchange(exchange())
     members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hashing", "checks")}
-    with pytest.raises(VerificationError, match="A VerifiedReceipt is made by verify_receipt only"):
-        VerifiedReceipt(**members, seal=object())
+    with pytest.raises(VerificationError, match="A VerifiedExchange is made by verify_exchange only"):
+        VerifiedExchange(**members, seal=object())
     with pytest.raises((TypeError, ValueError), match="seal"):
         replace(verified, exchange=altered(text="forged"))  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="seal"):
-        VerifiedReceipt(**members)
+        VerifiedExchange(**members)
     assert not hasattr(verified, "seal")
 
 
 def test_copies_of_a_verified_receipt_say_the_same() -> None:
-    verified = verify_receipt(exchange())
+    verified = verify_exchange(exchange())
     assert copy.deepcopy(verified) == pickle.loads(pickle.dumps(verified)) == verified
 
 
@@ -139,5 +139,5 @@ def test_prompt_is_in_no_repr() -> None:
         {"model": "m", "temperature": 0.0, "messages": [{"role": "user", "content": "canary"}]},
     )
     assert b"canary" in whole.wire
-    assert "canary" not in repr(whole) + repr(verify_receipt(whole))
+    assert "canary" not in repr(whole) + repr(verify_exchange(whole))
     assert (whole.path, whole.window) == (CHAT_PATH, (NOW, NOW))

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import ToolCall
 from og_integrations.protocol.proof.enclave import tee_id_of
-from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_receipt
+from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_exchange
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
 from tests.protocol.verdicts import refused, results
@@ -105,7 +105,7 @@ def test_tools_that_are_none_allow_no_call(tools: object) -> None:
 def test_request_that_is_not_json() -> None:
     """That is our own mistake (or that of a saved file), not the enclave's."""
     with pytest.raises(InvalidRequestError, match="The request is not JSON"):
-        verify_receipt(exchange(wire=b"{"))
+        verify_exchange(exchange(wire=b"{"))
 
 
 def test_proof_of_another_enclave() -> None:
@@ -121,7 +121,7 @@ def test_key_that_does_not_belong_to_the_id() -> None:
 
 @pytest.mark.parametrize("spell", [str.upper, lambda text: text.removeprefix("0x")])
 def test_tee_id_is_compared_whatever_its_spelling(spell: Any) -> None:
-    verify_receipt(altered(proof={"tee_id": spell(ENCLAVE.tee_id)}))
+    verify_exchange(altered(proof={"tee_id": spell(ENCLAVE.tee_id)}))
 
 
 @pytest.mark.parametrize("name", ["plain", "stream-text", "tool-call", "completion"])
@@ -188,7 +188,7 @@ def test_other_time() -> None:
 def test_signature_with_another_salt_length() -> None:
     """Exactly the enclave's parameters, not whatever verifies somehow."""
     whole = signed_exchange({"model": "m", "messages": []}, {"model": "m", "messages": [], "temperature": 0.0})
-    verify_receipt(whole)
+    verify_exchange(whole)
     loose = sign(b'{"messages": [], "model": "m", "temperature": 0.0}', b"hello", salt_length=20)
     broken = replace(whole, completion=replace(whole.completion, proof=loose))
     refused(broken, "signature", "not by the key of enclave")

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.proof.verification import Exchange, verify_receipt
+from og_integrations.protocol.proof.verification import Exchange, verify_exchange
 
 
 def refused(broken: Exchange, step: str, said: str) -> VerificationError:
     """Check that `broken` fails at `step` with a message for the user, and return the error."""
     with pytest.raises(VerificationError, match=said) as caught:
-        verify_receipt(broken)
+        verify_exchange(broken)
     assert str(caught.value).startswith(f"The answer is not proven: {step}: ")
     assert "It was discarded; do not use it" in str(caught.value)
     assert caught.value.step == step

@@ -1,12 +1,23 @@
 """
-Ethereum's contract ABI, as far as fixed-size values go: 32-byte words, and the hashes that name functions and events.
+Ethereum's contract ABI: 32-byte words, the hashes that name functions and events, and values of any type.
 
-eth-abi does more, and takes 0.16 s to load: only the registry's answers need it.
+Values of any type go through eth-abi, which takes 0.16 s to load and is therefore imported where it is used:
+paying needs fixed-size words only.
 
 The three functions of an ERC-20 token that paying needs, as eth_call or transaction data (0x-hex).
 """
 
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
 from eth_hash.auto import keccak as _keccak
+
+if TYPE_CHECKING:
+    from eth_abi.codec import ABIDecoder
+
+MAX_DATA_BYTES = 8 * 1024 * 1024
+"""No honest answer of a contract is larger."""
 
 
 def keccak(data: bytes) -> bytes:
@@ -32,6 +43,57 @@ def uint_word(value: int) -> bytes:
 def address_word(address: str) -> bytes:
     """Return an address (0x-hex) as one word."""
     return bytes(12) + bytes.fromhex(address[2:])
+
+
+def encode_values(kinds: Sequence[str], values: Sequence[object]) -> bytes:
+    """Return `values` of the ABI types `kinds`, encoded. That they fit is for the caller to check."""
+    from eth_abi.abi import encode
+
+    return encode(kinds, values)
+
+
+def decode_values(kinds: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    """
+    Decode values of the ABI types `kinds` that a contract, and so anybody, wrote.
+
+    Raises `ValueError` for data that is too large, of another form, or read many times over.
+    """
+    from eth_abi.exceptions import DecodingError
+
+    if len(data) > MAX_DATA_BYTES:
+        raise ValueError(f"{len(data)} bytes, expected at most {MAX_DATA_BYTES}")
+    try:
+        return _decoder().decode(kinds, data)
+    except (DecodingError, OverflowError, MemoryError, RecursionError) as exc:
+        raise ValueError("the data is not of this form") from exc
+
+
+@cache
+def _decoder() -> "ABIDecoder":
+    from eth_abi.codec import ABIDecoder
+    from eth_abi.decoding import ContextFramesBytesIO
+    from eth_abi.exceptions import DecodingError
+    from eth_abi.registry import registry
+
+    class Metered(ContextFramesBytesIO):
+        """A stream ends after each byte was read thrice: pointers to one place would be copies without end."""
+
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)  # type: ignore[no-untyped-call]
+            # Honest data is read once to check where its pointers lead, and once for its values.
+            self._left = 3 * len(data) + 1024
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            piece = super().read(size)
+            self._left -= len(piece)
+            if self._left < 0:
+                raise DecodingError("the same bytes are read again and again")
+            return piece
+
+    class Decoder(ABIDecoder):
+        stream_class = Metered
+
+    return Decoder(registry)
 
 
 TRANSFER_TOPIC = topic("Transfer(address,address,uint256)")

@@ -1,9 +1,7 @@
 """
-Verdicts: the ids of all checks, and the log that collects them (see `verification`).
-
 Verification of one answer, step by step (PROTOCOL §4).
 
-`verify_receipt` is the only maker of `VerifiedReceipt`; adapters accept nothing else. It raises
+`verify_exchange` is the only maker of `VerifiedExchange`; adapters accept nothing else. It raises
 `VerificationError` at the first step that fails. A step that cannot be judged (freshness of a saved
 exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 """
@@ -11,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -20,7 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
+from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
@@ -38,7 +36,7 @@ STEPS = (
     "freshness",
     "channel",
 )
-"""The ids of all checks, in the order in which they are made."""
+"""The ids of all checks of an answer, in the order in which they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,32 @@ class Check:
 
 
 class StepError(Exception):
-    """A step's own verdict, before it becomes a `VerificationError` with all checks."""
+    """A step's own verdict, before it becomes a public error with all checks."""
+
+
+def _unproven(step: str, detail: str) -> VerificationError:
+    return VerificationError(
+        f"The answer is not proven: {step}: {detail}. It was discarded; do not use it, and report "
+        "the receipt if it came from an enclave of the registry.",
+        step=step,
+    )
 
 
 class CheckLog:
-    """Collects verdicts; its `step` context turns `StepError` into the public error."""
+    """
+    Collects the verdicts of `steps`, in their order.
 
-    def __init__(self) -> None:
+    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = STEPS,
+        failed: Callable[[str, str], VerificationError | AttestationError] = _unproven,
+    ) -> None:
         self.checks: list[Check] = []
+        self._steps = steps
+        self._failed = failed
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
@@ -81,13 +97,9 @@ class CheckLog:
         if not isinstance(exc, StepError):
             return
         self.checks.append(Check(self._step, "fail", str(exc)))
-        rest = STEPS[STEPS.index(self._step) + 1 :]
+        rest = self._steps[self._steps.index(self._step) + 1 :]
         self.checks += [Check(name, "skip", f"not reached: {self._step} failed") for name in rest]
-        error = VerificationError(
-            f"The answer is not proven: {self._step}: {exc}. It was discarded; do not use it, and report "
-            "the receipt if it came from an enclave of the registry.",
-            step=self._step,
-        )
+        error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
         raise error from None
 
@@ -132,11 +144,11 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerifiedReceipt:
+class VerifiedExchange:
     """
     Proof that `enclave` answered exactly this request with exactly this output.
 
-    Made by `verify_receipt` only. `hashing` names the gateway generation whose rules matched.
+    Made by `verify_exchange` only. `hashing` names the gateway generation whose rules matched.
     """
 
     exchange: Exchange
@@ -148,14 +160,14 @@ class VerifiedReceipt:
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
-            raise VerificationError("A VerifiedReceipt is made by verify_receipt only.", step="proof")
+            raise VerificationError("A VerifiedExchange is made by verify_exchange only.", step="proof")
 
 
-def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
+def verify_exchange(exchange: Exchange) -> VerifiedExchange:
     """
     Check that `exchange.enclave` produced `exchange.completion` for exactly `exchange.wire`.
 
-    Raises `VerificationError`; its `step` is one of `checks.STEPS` and its `checks` hold all verdicts.
+    Raises `VerificationError`; its `step` is one of `STEPS` and its `checks` hold all verdicts.
     """
     log = CheckLog()
     proof, request = exchange.completion.proof, _request(exchange)
@@ -194,7 +206,7 @@ def verify_receipt(exchange: Exchange) -> VerifiedReceipt:
     with log.step("channel"):
         # (9): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
-    return VerifiedReceipt(
+    return VerifiedExchange(
         exchange=exchange, request=request, proof=proof, hashing=hashing, checks=tuple(log.checks), seal=_SEAL
     )
 
@@ -204,7 +216,8 @@ def _request(exchange: Exchange) -> JsonObject:
         # What we encode names nothing twice, and looking for it costs more than reading (long histories, tools).
         return parse_json_object(exchange.wire, "The request", unique=False)
     except MalformedReplyError as exc:
-        raise InvalidRequestError(str(exc)) from exc
+        # Its text says everything: chained in, it would stand in the traceback twice.
+        raise InvalidRequestError(str(exc)) from None
 
 
 def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
@@ -282,10 +295,8 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
 def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:
     request_hash, output_hash = bytes.fromhex(proof.request_hash), bytes.fromhex(proof.output_hash)
     digest = canonical.signed_digest(request_hash, output_hash, proof.timestamp)
-    try:
-        _load_key(enclave.public_key).verify(signature, digest, _PSS, hashes.SHA256())
-    except InvalidSignature as exc:
-        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
+    if not is_signed_by(enclave.public_key, digest, signature):
+        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}")
 
 
 def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
@@ -317,6 +328,19 @@ def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
         log.passed("TLS pinned to the enclave's certificate")
     else:
         log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+
+
+def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
+    """
+    Return whether an enclave's RSA key (DER) made the RSA-PSS `signature` of `digest`, as enclaves sign everything.
+
+    Raises `StepError` if `public_key` is no RSA key.
+    """
+    try:
+        _load_key(public_key).verify(signature, digest, _PSS, hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
 
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
