@@ -7,6 +7,7 @@ OpenGradientError
     InvalidRequestError
     DiscoveryError
         EnclaveRejectedError
+            AttestationError
     ConnectionFailedError
         CertificateMismatchError
     ConnectionLostError
@@ -29,8 +30,13 @@ OpenGradientError
     GatewayError
         MalformedReplyError
         StreamFailedError
+    TransactionError
+        TransactionRefusedError
+        TransactionRevertedError
+        TransactionInDoubtError
     OnchainError
     VerificationError
+    SealedChannelError
     ToolChoiceNotHonoredError
 ```
 
@@ -38,7 +44,8 @@ OpenGradientError
 `CertificateMismatchError` not a byte of the prompt has left. `PaymentInDoubtError` means a signed
 authorization (or a session that stands for one) left this machine and no complete answer came back:
 it may have been charged, and is not repeated. `ApprovalError` is not about a call but about the wallet's
-one transaction. A `VerificationError` means that an answer came and is not what the enclave signed.
+one transaction. A `VerificationError` means that an answer came and is not what the enclave signed, a
+`SealedChannelError` that nothing came through a relay which the enclave sealed for this request.
 
 None of these is a `ValueError` or `TypeError`: LlamaIndex swallows those and answers
 "Empty Response". No message holds a private key, a payment header, a session id or a prompt.
@@ -86,6 +93,23 @@ class EnclaveRejectedError(DiscoveryError):
     """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
 
     is_retryable = False
+
+
+class AttestationError(EnclaveRejectedError):
+    """
+    An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
+
+    `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
+    steps (`protocol.proof.verification.Check`).
+    """
+
+    blames_enclave = True
+    step: str = ""
+    checks: tuple[Any, ...] = ()
+
+    def __init__(self, message: str = "", *, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class ConnectionFailedError(OpenGradientError):
@@ -246,6 +270,28 @@ class StreamFailedError(GatewayError):
     partial_text: str = ""
 
 
+class TransactionError(OpenGradientError):
+    """
+    A transaction of the wallet did not succeed.
+
+    `transaction_hash` (0x-hex) is None if none was sent.
+    """
+
+    transaction_hash: str | None = None
+
+
+class TransactionRefusedError(TransactionError):
+    """The transaction would fail or cost too much, or no node took it: nothing was sent."""
+
+
+class TransactionRevertedError(TransactionError):
+    """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
+
+
+class TransactionInDoubtError(TransactionError):
+    """The transaction left and was not seen mined: it may still be. Never repeated by us; look its hash up."""
+
+
 class OnchainError(OpenGradientError):
     """
     A model or workflow on chain gave no usable result.
@@ -271,6 +317,18 @@ class VerificationError(OpenGradientError):
     def __init__(self, message: str = "", *, step: str = "") -> None:
         super().__init__(message)
         self.step = step
+
+
+class SealedChannelError(OpenGradientError):
+    """
+    A sealed request could not be made, or its answer not opened (OHTTP, through a relay).
+
+    Raised for a key config that is malformed or not signed by the enclave, before anything is sent; for an answer
+    that is not the enclave's answer to this request, or was cut; and for any reply in clear, which anybody on the
+    way can write: such a reply is never paid, quoted, or a reason to send the request again.
+    """
+
+    blames_enclave = True
 
 
 class ToolChoiceNotHonoredError(OpenGradientError):

@@ -1,5 +1,5 @@
 """
-The command line: `doctor`, `approve`, `ask`, `verify`, `settlement`, `devnet`.
+The command line: `doctor`, `approve`, `ask`, `verify`, `verify-attestation`, `settlement`, `devnet`.
 
 ```sh
 og-integrations verify --registry receipts/*.json
@@ -13,6 +13,7 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `terminal` | what the values of flags may be; text that is safe to print |
 | `doctor` | what stands between you and an answer |
 | `verify`, `settlement` | what a saved receipt proves; what became of its payment |
+| `attestation` | `verify-attestation`: an enclave's own document |
 | `ask`, `approve`, `devnet` | one verified answer; the wallet's one transaction; the network on this machine |
 """
 

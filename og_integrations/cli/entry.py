@@ -19,14 +19,15 @@ from og_integrations.errors import ConfigurationError, OpenGradientError
 
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 COMMANDS = {
-    "devnet": "run the whole network on this machine",
-    "ask": "ask a model once, and show the answer with its receipt",
-    "verify": "check saved receipts or exchanges",
-    "approve": "allow Permit2 to take OPG from the wallet, once",
-    "settlement": "find out on the chain what became of a receipt's payment",
-    "doctor": "check settings, wallet, registry, enclaves and price, and say what to fix",
+    "devnet": ("devnet", "run the whole network on this machine"),
+    "ask": ("ask", "ask a model once, and show the answer with its receipt"),
+    "verify": ("verify", "check saved receipts or exchanges"),
+    "verify-attestation": ("attestation", "check an enclave's attestation document"),
+    "approve": ("approve", "allow Permit2 to take OPG from the wallet, once"),
+    "settlement": ("settlement", "find out on the chain what became of a receipt's payment"),
+    "doctor": ("doctor", "check settings, wallet, registry, enclaves and price, and say what to fix"),
 }
-"""Command -> its line in the list of all; the command's file has the same name."""
+"""Command -> its file here, and its line in the list of all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def _exit_code(argv: Sequence[str]) -> int:
     try:
         # Parsed without the file of any command but the one that is asked for: each loads what it needs.
         command = next((word for word in argv if not word.startswith("-")), None)
-        module = import_module(f"og_integrations.cli.{command}") if command in COMMANDS else None
+        module = import_module(f"og_integrations.cli.{COMMANDS[command][0]}") if command in COMMANDS else None
         arguments = _parser(command, module).parse_args(argv)
         code: int = arguments.run(arguments)
         return code
@@ -82,7 +83,7 @@ def _parser(chosen: str | None, module: ModuleType | None) -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"og-integrations {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, about in COMMANDS.items():
+    for name, (_, about) in COMMANDS.items():
         command = commands.add_parser(name, help=about)
         if name == chosen and module is not None:
             module.add_arguments(command)

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import sys
 
-from og_integrations.cli.terminal import printable, url
+from og_integrations.cli.terminal import printable, read_input, url
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.reconcile import Settlement, SettlementStatus
-from og_integrations.verify.bundle import parse_receipt, read_file, read_stream
+from og_integrations.verify.bundle import parse_receipt
 
 _MEANING = {
     SettlementStatus.SETTLED: "the facilitator took what the calls had cost",
@@ -36,8 +35,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what the chain says. Raises `ConfigurationError` for a file that is no receipt of a payment."""
     try:
-        data = read_stream(sys.stdin.buffer) if arguments.file == "-" else read_file(arguments.file)
-        seen = Receipt(parse_receipt(data))
+        seen = Receipt(parse_receipt(read_input(arguments.file)))
     except ConfigurationError as exc:
         raise ConfigurationError(f"{arguments.file}: {str(exc).rstrip('.')}.") from None
     found = seen.settlement(arguments.rpc_url)

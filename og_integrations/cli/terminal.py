@@ -36,6 +36,13 @@ def check_marks() -> Mapping[str, str]:
     return _MARKS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_MARKS
 
 
+def read_input(name: str) -> bytes:
+    """Return what the file `name` holds, or standard input for "-". Raises `ConfigurationError`."""
+    from og_integrations.verify.bundle import read_file, read_stream
+
+    return read_stream(sys.stdin.buffer) if name == "-" else read_file(name)
+
+
 def whole(text: str) -> int:
     """Return a number of at most nine digits, -1 for anything else."""
     return int(text) if text.isdecimal() and len(text) <= 9 else -1

@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 
-from og_integrations.cli.terminal import check_marks, one_line
+from og_integrations.cli.terminal import check_marks, one_line, read_input
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.proof.verification import TrustDecision
 from og_integrations.protocol.strict_json import JsonObject
-from og_integrations.verify.bundle import read_stream
 from og_integrations.verify.verifier import Verdict, Verifier, malformed
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
@@ -49,38 +47,37 @@ def run(arguments: argparse.Namespace) -> int:
     """Check each file, print its verdict, and return the worst one's exit code."""
     verifier, statuses = _verifier(arguments), Counter[str]()
     for file in arguments.files:
-        report = report_of(file, verifier)
+        report = report_of(file, _verdict(file, verifier))
         statuses[report["status"]] += 1
         if arguments.json:
             print(json.dumps(report), flush=True)
         else:
-            _print_report(report)
+            print_report(report)
     if not arguments.json and statuses.total() > 1:
         print(f"{statuses.total()} files: " + ", ".join(f"{n} {status}" for status, n in sorted(statuses.items())))
     return max(EXIT_CODES[status] for status in statuses)
 
 
-def report_of(file: str, verifier: Verifier) -> JsonObject:
-    """Return the verdict on `file` ("-" is standard input) as plain JSON that is safe to print."""
-    found = _verdict(file, verifier).to_json()
+def report_of(file: str, verdict: Verdict) -> JsonObject:
+    """Return the verdict on `file` as plain JSON that is safe to print."""
+    found = verdict.to_json()
     shown = [check | {"detail": one_line(check["detail"])} for check in found["checks"]]
     return {"file": file} | found | {"checks": shown}
 
 
-def _verdict(file: str, verifier: Verifier) -> Verdict:
-    if file != "-":
-        return verifier.verify(file)
-    try:
-        return verifier.verify(read_stream(sys.stdin.buffer))
-    except ConfigurationError as exc:
-        return malformed(exc)
-
-
-def _print_report(report: JsonObject) -> None:
+def print_report(report: JsonObject) -> None:
+    """Print the verdict on one file, a line for each check."""
     marks = check_marks()
     print(f"{one_line(report['file'])}: {report['status']}" + (f" ({report['step']})" if report["step"] else ""))
     for check in report["checks"]:
         print(f"  {marks[check['result']]} {check['result']:5}{check['id']:16}{check['detail']}")
+
+
+def _verdict(file: str, verifier: Verifier) -> Verdict:
+    try:
+        return verifier.verify(read_input(file))
+    except ConfigurationError as exc:
+        return malformed(exc)
 
 
 def _verifier(arguments: argparse.Namespace) -> Verifier:

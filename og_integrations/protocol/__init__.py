@@ -6,6 +6,7 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 | `chat` | requests and answers: wire types, validation, schemas, translation, streams |
 | `proof` | canonical hashes, the numbered checks, enclaves and their registry |
 | `payment` | x402 offers and headers, what is signed, policy, budget, sessions, the payment flow |
+| `sealing` | requests sealed to an enclave, so that a relay cannot read them (OHTTP) |
 | `chain` | contract calls in bytes |
 | `strict_json`, `redact` | JSON that has one meaning; what of a gateway's text may stand in an error |
 | `receipt`, `tracing` | the plain-JSON receipt of a call; the receipt on an OpenTelemetry span |

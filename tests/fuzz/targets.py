@@ -33,6 +33,7 @@ from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
@@ -44,13 +45,27 @@ from og_integrations.protocol.payment.x402 import (
     parse_settlement,
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
+from og_integrations.protocol.sealing.ohttp import (
+    ANSWER_TYPE,
+    BILLING_MAGIC,
+    STREAM_TYPE,
+    Exchange,
+    KeyConfig,
+    check_signed_config,
+    read_reply,
+)
 from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.verify import Verifier
-from tests.fuzz.mutation import in_base64, mutated
-from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.fuzz.mutation import in_base64, in_document, mutated
+from tests.protocol.batches import CASES as BATCHES
+from tests.protocol.batches import find_damaged
+from tests.protocol.captures import BATCH, CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.protocol.documents import SOUND, attest_damaged
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
+from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
 OURS = (OpenGradientError,)
 """What may come out."""
@@ -120,6 +135,8 @@ def _request(data: bytes) -> None:
     for path in (CHAT_PATH, COMPLETION_PATH):
         for hashing in HASHINGS:
             only_ours(request_hash, path, request, hashing)
+        only_ours(with_nonce, path, request, "ab" * 16)
+        nonce_place(path, request, "ab" * 16)
 
 
 def _offer(data: bytes) -> None:
@@ -130,11 +147,43 @@ def _offer(data: bytes) -> None:
         json.dumps(authorization.payload("0x"))
 
 
+def _channel_offer(data: bytes) -> None:
+    offer = parse_json_object(data, "The offer")
+    only_ours(lambda: read_terms(parse_requirement(offer)))
+    extra: Any = offer.get("extra")
+    step = BATCH["recoveries"][7]["steps"][0]
+    read_correction(
+        extra if isinstance(extra, dict) else {},
+        config=step["channelConfig"],
+        chain_id=8453,
+        signer=step["channelConfig"]["payerAuthorizer"],
+        highest_signed=None,
+        claimed_on_chain=0,
+    )
+
+
 def _paid_headers(data: bytes) -> None:
     text = data.decode("latin-1")
     head = ReplyHead(200, [("PAYMENT-RESPONSE", text), ("x-processing-hash", text), (SESSION, text)])
     for read in (parse_settlement, parse_session):
         only_ours(read, head)
+
+
+def _key_config(data: bytes) -> None:
+    only_ours(KeyConfig.parse, data)
+    check_signed_config(parse_json_object(data, "The key config"), ENCLAVE.public_key)
+
+
+def _sealed(data: bytes) -> None:
+    for stream, kind in ((False, ANSWER_TYPE), (True, STREAM_TYPE), (True, ANSWER_TYPE)):
+        reply = read_reply(SEALED, stream=stream, status=200, content_type=kind, body=data)
+        check_message(str(reply.error))
+        assert reply.outcome == "refused" or reply.plaintext in ANSWERS
+
+
+def _sealed_plaintext(data: bytes) -> None:
+    reply = read_reply(SEALED, stream=False, status=200, content_type=ANSWER_TYPE, body=sealed(SEALED.wire, data))
+    check_message(str(reply.error))
 
 
 def _registry(data: bytes) -> None:
@@ -209,6 +258,12 @@ def _offers() -> list[bytes]:
     return [json.dumps(offer).encode() for offer in offers]
 
 
+SEALED = Exchange(CONFIG, b'{"model":"m"}', bytes(range(32)))
+_EVENTS = [b'data: {"choices":[]}\n\n', b"data: [DONE]\n\n"]
+_ENVELOPE = b'{"status": 413, "body": {"error": "too large"}}'
+ANSWERS = (b"".join(_EVENTS), b'{"id":"x"}', b'{"error": "too large"}')
+"""All that was ever sealed for `SEALED`: damage opens as one of these (a price in clear changed), or not at all."""
+
 _BODIES = [capture.body for capture in CAPTURES.values() if capture.content_type != "text/event-stream"]
 _STREAMS = [capture.body for capture in CAPTURES.values() if capture.content_type == "text/event-stream"]
 _LISTED = replace(ENCLAVE, certificate=b"certificate" * 80, owner="0x" + "11" * 20, payment_address="0x" + "22" * 20)
@@ -220,11 +275,28 @@ TARGETS: dict[str, Target] = {
     "error-body": Target(_BODIES, _error_body),
     "request": Target([capture.wire for capture in CAPTURES.values()], _request),
     "offer": Target(_offers(), _offer, in_base64),
+    "channel-offer": Target(
+        [json.dumps(run["steps"][0]["corrective"]["offer"]).encode() for run in BATCH["recoveries"][7:]],
+        _channel_offer,
+    ),
     "paid-headers": Target(
         [json.dumps({"success": True, "transaction": "0x" + "ab" * 32, "network": "eip155:8453"}).encode()],
         _paid_headers,
         in_base64,
     ),
+    "key-config": Target(
+        [CONFIG.header[:3] + CONFIG.public_key + b"\0\4" + CONFIG.header[3:], json.dumps(SIGNED_CONFIG).encode()],
+        _key_config,
+    ),
+    "sealed": Target(
+        [
+            sealed(SEALED.wire, ANSWERS[1]),
+            sealed(SEALED.wire, _ENVELOPE),
+            sealed_stream(SEALED.wire, _EVENTS, billing=BILLING_MAGIC + b"\0\0\0\2{}"),
+        ],
+        _sealed,
+    ),
+    "sealed-plaintext": Target([_ENVELOPE, ANSWERS[1]], _sealed_plaintext),
     "registry": Target([_LISTING, encode_enclaves([]), (1).to_bytes(32, "big")], _registry),
     "node": Target(
         [
@@ -234,6 +306,8 @@ TARGETS: dict[str, Target] = {
         ],
         _node,
     ),
+    "attestation": Target(SOUND, attest_damaged, in_document),
+    "batch": Target([case["blob"].encode() for case in BATCHES.values()], find_damaged),
     "onchain": Target(_onchain_seeds(), _onchain),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }

@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
+from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
@@ -37,22 +37,40 @@ STEPS = (
     "freshness",
     "channel",
 )
-"""The ids of all checks, in the order in which they are made."""
+"""The ids of all checks of an answer, in the order in which they are made."""
 
 
 class StepError(Exception):
-    """A step failed; `CheckLog` turns it into a `VerificationError` with all checks."""
+    """A step failed; `CheckLog` turns it into a public error with all checks."""
 
 
 class UndecidedStepError(StepError):
     """A step could not be judged, which is not a failure; nothing after it is judged either."""
 
 
-class CheckLog:
-    """Collects verdicts; its `step` context turns `StepError` into the public error."""
+def _unproven(step: str, detail: str) -> VerificationError:
+    return VerificationError(
+        f"The answer is not proven: {step}: {detail}. It was discarded; do not use it, and report "
+        "the receipt if it came from an enclave of the registry.",
+        step=step,
+    )
 
-    def __init__(self) -> None:
+
+class CheckLog:
+    """
+    Collects the verdicts of `steps`, in their order.
+
+    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = STEPS,
+        failed: Callable[[str, str], VerificationError | AttestationError] = _unproven,
+    ) -> None:
         self.checks: list[Check] = []
+        self._steps = steps
+        self._failed = failed
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
@@ -72,20 +90,16 @@ class CheckLog:
             return
         undecided = isinstance(exc, UndecidedStepError)
         self.checks.append(Check(self._step, "skip" if undecided else "fail", str(exc)))
-        self.checks += not_reached(self._step, undecided=undecided)
-        error = VerificationError(
-            f"The answer is not proven: {self._step}: {exc}. It was discarded; do not use it, and report "
-            "the receipt if it came from an enclave of the registry.",
-            step=self._step,
-        )
+        self.checks += not_reached(self._step, self._steps, undecided=undecided)
+        error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
         raise error from None
 
 
-def not_reached(step: str, *, undecided: bool = False) -> list[Check]:
-    """Return the verdicts of all steps after `step`, which failed or (`undecided`) could not be judged."""
+def not_reached(step: str, steps: Sequence[str] = STEPS, *, undecided: bool = False) -> list[Check]:
+    """Return the verdicts of all `steps` after `step`, which failed or (`undecided`) could not be judged."""
     detail = f"not reached: {step} " + ("could not be judged" if undecided else "failed")
-    return [Check(name, "skip", detail) for name in STEPS[STEPS.index(step) + 1 :]]
+    return [Check(name, "skip", detail) for name in steps[steps.index(step) + 1 :]]
 
 
 CLOCK_SKEW = 300
@@ -322,10 +336,8 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
 def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:
     request_hash, output_hash = bytes.fromhex(proof.request_hash), bytes.fromhex(proof.output_hash)
     digest = canonical.signed_digest(request_hash, output_hash, proof.timestamp)
-    try:
-        _load_key(enclave.public_key).verify(signature, digest, _PSS, hashes.SHA256())
-    except InvalidSignature as exc:
-        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}") from exc
+    if not is_signed_by(enclave.public_key, digest, signature):
+        raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}")
 
 
 def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
@@ -361,6 +373,19 @@ def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
         log.passed("TLS pinned to the enclave's certificate")
     else:
         log.skipped("not known to have come through TLS pinned to the enclave's certificate")
+
+
+def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
+    """
+    Return whether an enclave's RSA key (DER) made the RSA-PSS `signature` of `digest`, as enclaves sign everything.
+
+    Raises `StepError` if `public_key` is no RSA key.
+    """
+    try:
+        _load_key(public_key).verify(signature, digest, _PSS, hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
 
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
