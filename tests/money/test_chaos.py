@@ -17,7 +17,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import AsyncClient, Client, Engine, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
-from og_integrations.devnet.gateway.http import Channel, Piece, PieceKind, Pieces
+from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.strict_json import JsonObject
 from tests.client.asking import MODEL, WAYS, user
