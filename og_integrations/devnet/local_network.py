@@ -74,24 +74,20 @@ class Devnet:
     ) -> None:
         if generation not in HASHINGS:
             raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
-        ports = [*gateway_ports, *[0] * enclaves][:enclaves]
-        sockets = listen(rpc_port, *ports, 0)
+        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
         self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
         url = url_of(rpc_socket)
-        self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain = open_chain(self.network, self.clock, evm, sockets)
-        self.network = self.chain.network
+        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        self.chain = open_chain(network, self.clock, evm, sockets)
+        self.network: Network = self.chain.network
         self.chain.listed = self._faults.listed
-        node, redirected = (
-            Node(self.chain, self.journal, self._faults.at_node),
-            RedirectTarget(self.journal, self.clock),
-        )
+        node = Node(self.chain, self.journal, self._faults.at_node)
+        redirected = RedirectTarget(self.journal, self.clock)
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
@@ -101,7 +97,7 @@ class Devnet:
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=generation,
             cap=cap,
             retry_seconds=retry_seconds,
