@@ -103,7 +103,7 @@ class ReceiptEnclave:
 
     def to_json(self) -> dict[str, Any]:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ class ReceiptPayment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -425,16 +425,22 @@ def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
-def _plain(model: "Receipt | ReceiptEnclave | ReceiptPayment") -> dict[str, Any]:
+def _plain(receipt: Receipt) -> dict[str, Any]:
+    names, values = _getter(Receipt)
+    document = dict(zip(names, values(receipt), strict=True))
+    document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
+    document["payment"] = receipt.payment.to_json() if receipt.payment else None
+    document["checks"] = [check.to_json() for check in receipt.checks]
+    document["unsigned"] = list(receipt.unsigned)
+    return document
+
+
+@lru_cache(maxsize=256)
+def _shared(model: ReceiptEnclave | ReceiptPayment) -> dict[str, Any]:
+    # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = _getter(kind)
-    document = dict(zip(names, values(model), strict=True))
-    if isinstance(model, Receipt):
-        document["enclave"] = model.enclave.to_json() if model.enclave else None
-        document["payment"] = model.payment.to_json() if model.payment else None
-        document["checks"] = [check.to_json() for check in model.checks]
-        document["unsigned"] = list(model.unsigned)
-    return document
+    return dict(zip(names, values(model), strict=True))
 
 
 @lru_cache(maxsize=8)

@@ -194,14 +194,33 @@ def build_receipt(
 
 
 def _payment(progress: Progress, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
-    authorization, session = grant.authorization, grant.session_id
-    told = _told_settlement(progress.head)
-    streamed = verified.exchange.completion.settlement if verified is not None else {}
+    told, session = _told_settlement(progress.head), grant.session_id
+    if verified is not None and (streamed := verified.exchange.completion.settlement):
+        told = told._replace(
+            transaction_hash=told.transaction_hash
+            or transaction_hash(streamed.get("data_settlement_transaction_hash")),
+            blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+        )
+    return _paid(
+        grant.authorization,
+        grant.requirement.scheme,
+        grant.requirement.network,
+        session_ref(session) if session else None,
+        progress.call.settlement_mode.value,
+        told,
+    )
+
+
+@lru_cache(maxsize=256)
+def _paid(
+    authorization: Authorization, scheme: str, network: str, ref: str | None, mode: str, told: ToldSettlement
+) -> ReceiptPayment:
+    # Cached: the digest takes ten hashes, and all calls of a session have the same payment.
     return ReceiptPayment(
-        payment_hash=told.payment_hash or _digest(authorization),
+        payment_hash=told.payment_hash or "0x" + authorization.digest().hex(),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
-        scheme=grant.requirement.scheme,
-        network=grant.requirement.network,
+        scheme=scheme,
+        network=network,
         asset=authorization.token,
         payer=authorization.payer,
         pay_to=authorization.pay_to,
@@ -211,17 +230,11 @@ def _payment(progress: Progress, grant: Grant, verified: VerifiedExchange | None
         nonce=str(authorization.nonce),
         valid_after=authorization.valid_after,
         deadline=authorization.deadline,
-        session_ref=session_ref(session) if session else None,
-        settlement_mode=progress.call.settlement_mode.value,
-        transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
-        blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+        session_ref=ref,
+        settlement_mode=mode,
+        transaction_hash=told.transaction_hash,
+        blob_id=told.blob_id,
     )
-
-
-@lru_cache(maxsize=256)
-def _digest(authorization: Authorization) -> str:
-    # Cached: it takes ten hashes, and every call of a session asks for the same one.
-    return "0x" + authorization.digest().hex()
 
 
 def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
