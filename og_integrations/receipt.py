@@ -356,12 +356,13 @@ class Member:
 
 def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
+    nested = _nested()
     for name, value in document.items():
-        inner = _members_of(Receipt).get(name)
-        if isinstance(value, dict) and inner is not None and is_dataclass(_without_none(inner.declared)):
+        if isinstance(value, dict) and name in nested:
             yield from ((f"{name}.{part}", held) for part, held in value.items())
         else:
-            yield name, value
+            # A stranger's member called "payment.payer" is not the payer of the payment.
+            yield (f"[{name}]" if "." in name else name), value
 
 
 @lru_cache(maxsize=1)
@@ -370,10 +371,16 @@ def members() -> Mapping[str, Member]:
     found: dict[str, Member] = {}
     for name, member in _members_of(Receipt).items():
         found[name] = member
-        nested = _without_none(member.declared)
-        if isinstance(nested, type) and is_dataclass(nested):
+        if (nested := _nested().get(name)) is not None:
             found |= {inner.path: inner for inner in _members_of(nested, f"{name}.").values()}
     return found
+
+
+@lru_cache(maxsize=1)
+def _nested() -> Mapping[str, type]:
+    """Return the members that have members of their own, and the class of each."""
+    kinds = {name: _without_none(member.declared) for name, member in _members_of(Receipt).items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
 _RULE_NAMES = {"2026-04": "april", "next": "reduced"}
@@ -459,8 +466,9 @@ def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") ->
 def _read(declared: Any, value: Any, path: str) -> Any:
     """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
     kind = _without_none(declared)
-    if value is None and kind is not declared:
-        return None
+    # Most members are plain. `type`, since a bool would be an int.
+    if type(value) is kind or (value is None and kind is not declared):
+        return value
     origin = get_origin(kind)
     if origin is Literal and value in get_args(kind):
         return value
@@ -468,9 +476,6 @@ def _read(declared: Any, value: Any, path: str) -> Any:
         return tuple(_read(get_args(kind)[0], item, path) for item in value)
     if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
         return deepcopy(value) if origin is dict else _made(kind, value, path)
-    # `type`, since a bool would be an int.
-    if type(value) is kind:
-        return value
     raise ConfigurationError(
         f"This is no receipt that can be read: its member {path} is {_kind_of(value)}, expected {_words(kind)}."
     )
@@ -483,6 +488,7 @@ def _made(model: Any, document: Mapping[str, Any], path: str) -> Any:
         raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
 
 
+@lru_cache(maxsize=64)
 def _without_none(declared: Any) -> Any:
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)
