@@ -16,7 +16,7 @@ from og_integrations.cli.terminal import check_marks, one_line
 from og_integrations.cli.wallet_checks import WalletChecks
 from og_integrations.client import Engine
 from og_integrations.client.chain.jsonrpc import Reader
-from og_integrations.client.channels.pool import server_of
+from og_integrations.client.channels.channel import server_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
 from og_integrations.protocol.proof.verification import Check

@@ -15,7 +15,7 @@ from og_integrations.client.chain.jsonrpc import (
     read_balance,
     read_block,
 )
-from og_integrations.client.channels.pool import server_of
+from og_integrations.client.channels.channel import server_of
 from og_integrations.networks import OPG
 from og_integrations.protocol.payment.policy import format_opg
 from og_integrations.protocol.payment.x402 import Requirement

@@ -8,7 +8,7 @@ an `Answer` that was verified, with its receipt.
 | --- | --- |
 | `_clients` | the two clients, the same methods awaited or not, and the types of their options |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call and how far it got |
-| `_runner`, `_effects` | a call run from its request to the verified answer; generators of effects run |
+| `_runner` | how generators of effects are run, synchronously or not |
 | `_receipts`, `receipt` | receipts of all calls, failed ones too; a receipt with names and types |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `signer` | arguments and environment; who signs |

@@ -1,5 +1,5 @@
 """
-One call: what is asked (`Call`), and how far it got (`Progress`).
+One call: what is asked (`Call`), how far it got (`CallState`), and what came of it (`Answer`).
 """
 
 import base64
@@ -7,15 +7,19 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import cast
 
+from og_integrations.client.channels.channel import Destination
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
     GatewayError,
+    InvalidRequestError,
     MalformedReplyError,
     OpenGradientError,
+    VerificationError,
 )
 from og_integrations.protocol.chat.translation import Plan
 from og_integrations.protocol.chat.wire import (
@@ -27,9 +31,11 @@ from og_integrations.protocol.chat.wire import (
 )
 from og_integrations.protocol.payment.flow import in_doubt
 from og_integrations.protocol.payment.session import Grant
-from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode
+from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode
+from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.receipt import CallRecord
+from og_integrations.protocol.proof.verification import Check, VerifiedExchange
+from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.redact import quotable, texts_of
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
@@ -122,16 +128,36 @@ class Call:
         }
 
 
+Piece = str | Answer
+"""What a stream shows: text as it comes, and last the verified answer."""
+PIECES = (str, Answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    One endpoint of one enclave, with all that calls of it have in common.
+
+    `route` is what a session is bound to, `url` where requests go, and `destination` by which channel.
+    """
+
+    enclave: Enclave
+    route: Route
+    url: str
+    destination: Destination
+
+
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class CallState:
     """
     How far one call got; what a receipt of it can tell.
 
-    The answer's bytes are kept only if someone collects exchanges: streams can be long.
+    `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
+    bytes are kept only if someone collects exchanges: streams can be long.
     """
 
     call: Call
-    enclave: Enclave | None = None
+    target: Target | None = None
     grant: Grant | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
@@ -139,16 +165,16 @@ class Progress:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
 
-    def paid_with(self, grant: Grant) -> None:
-        """A request that `grant` pays for is about to leave."""
+    def on_payment(self, grant: Grant) -> None:
+        """Remember that a request that `grant` pays for is about to leave."""
         self.grant = grant
 
-    def took(self, data: bytes) -> None:
-        """Another part of the answer's body came."""
+    def on_data(self, data: bytes) -> None:
+        """Take another part of the answer's body."""
         if self.keep_body:
             self.body += data
 
-    def lost(self, exc: ConnectionLostError) -> OpenGradientError:
+    def on_loss(self, exc: ConnectionLostError) -> OpenGradientError:
         """Return what a connection lost inside the body means: in doubt if it was paid for."""
         return in_doubt(exc) if self.grant is not None else exc
 
@@ -160,13 +186,21 @@ class Progress:
             secrets += [text for text in credentials if text]
         return quotable(reason, secrets)
 
-    def record(self) -> CallRecord:
-        """Return what the receipt is built from."""
+    def verified_receipt(self, verified: VerifiedExchange) -> JsonObject:
+        """Return the receipt of this call, whose answer is proven."""
+        return build_receipt(self._record(), verified=verified)
+
+    def failed_receipt(self, exc: BaseException) -> JsonObject:
+        """Return the receipt of this call, which `exc` stopped; its status is "unverified"."""
+        record = replace(self._record(), request_hash=_hash_of(self.call))
+        return build_receipt(record, checks=_failed_checks(exc))
+
+    def _record(self) -> CallRecord:
         return CallRecord(
             model=self.call.model,
             created=self.call.created,
             settlement_mode=self.call.settlement_mode,
-            enclave=self.enclave,
+            enclave=self.target.enclave if self.target is not None else None,
             grant=self.grant,
             head=self.head,
             presentation=self.presentation,
@@ -174,15 +208,16 @@ class Progress:
 
     def exchange(self) -> JsonObject | None:
         """Return the exact request and answer, as `verify` reads them; None if no answer came."""
-        if self.head is None or self.enclave is None or not self.keep_body:
+        if self.head is None or self.target is None or not self.keep_body:
             return None
+        enclave = self.target.enclave
         return {
             "path": self.call.path,
             "request": self.call.wire.decode(),
             "content_type": self.content_type(),
             "response": self.body.decode("utf-8", "replace"),
-            "tee_id": self.enclave.tee_id,
-            "public_key_pem": _pem(self.enclave.public_key),
+            "tee_id": enclave.tee_id,
+            "public_key_pem": _pem(enclave.public_key),
         }
 
     def content_type(self) -> str:
@@ -207,16 +242,17 @@ def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a user's `default_headers`. Raises `ConfigurationError` for one that is ours or cannot be sent."""
     if headers is not None and not isinstance(headers, Mapping):
         raise ConfigurationError(f"default_headers is a {type(headers).__name__}, expected names and values.")
-    checked: dict[Any, Any] = dict(headers or {})
-    for name, value in checked.items():
+    checked: dict[str, str] = {}
+    for name, given in cast("Mapping[object, object]", headers or {}).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
             raise ConfigurationError(
                 f"default_headers holds {name!r:.60}, expected the name of a header that is not the client's own."
             )
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(given, str) or not _HEADER_VALUE.fullmatch(given):
             raise ConfigurationError(
                 f"The value of {name} in default_headers is not text of printable ASCII characters."
             )
+        checked[name] = given
     return checked
 
 
@@ -226,9 +262,9 @@ def check_size(body: bytearray) -> None:
         raise MalformedReplyError(f"The answer has more than {MAX_ANSWER_BYTES} bytes; it was given up.")
 
 
-def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
+def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
-    reason = _reason(progress, body)
+    reason = _reason(state, body)
     said = f": {reason}" if reason else ""
     message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
     return GatewayError(message, status=status)
@@ -242,16 +278,31 @@ def _hint(status: int) -> str:
     return _HINTS.get(status, "")
 
 
-def _reason(progress: Progress, body: bytes) -> str:
+def _reason(state: CallState, body: bytes) -> str:
     try:
         reply = parse_json_object(body, "The error")
     except MalformedReplyError:
         return ""
     # The handlers say `error`, problem+json says `detail` and `title` (PROTOCOL §2).
     for name in ("error", "detail", "title"):
-        if reason := progress.quotable(reply.get(name)):
+        if reason := state.quotable(reply.get(name)):
             return reason
     return ""
+
+
+def _hash_of(call: Call) -> str | None:
+    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
+    for hashing in HASHINGS:
+        with suppress(InvalidRequestError):
+            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+    return None
+
+
+def _failed_checks(exc: BaseException) -> list[Check]:
+    if isinstance(exc, VerificationError) and exc.step:
+        return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
+    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
+    return [Check("answer", "fail", detail)]
 
 
 def _pem(der: bytes) -> str:

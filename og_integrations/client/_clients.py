@@ -1,9 +1,5 @@
 """
-The options of clients and adapters, defined once: names, types and meaning are the same everywhere.
-
-The synchronous client. `async_client` is the same, awaited; a test keeps the two equal.
-
-The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal.
+The two clients: the same methods, awaited or not, which a test holds equal; and the types of their options.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,10 +8,9 @@ from enum import Enum
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
-from og_integrations.client._call import Answer, Call
-from og_integrations.client._effects import adrive, drive
+from og_integrations.client._call import Answer, Call, CallState, Piece
 from og_integrations.client._engine import Engine, now
-from og_integrations.client._runner import AsyncDriver, AsyncStream, Piece, SyncDriver, streamed, whole
+from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain.approval import (
     RECEIPT_TIMEOUT,
@@ -219,16 +214,18 @@ class Client(Spending):
         self.close()
 
     def _whole(self, call: Call) -> Answer:
-        with self._driver(call) as driver:
-            return driver.run(whole(self.engine, call))
+        state = CallState(call=call)
+        with self._driver(state) as driver:
+            return driver.run(self.engine.whole(state))
 
     def _stream(self, call: Call) -> Generator[Piece, None, None]:
-        with self._driver(call) as driver, closing(streamed(self.engine, call)) as flow:
+        state = CallState(call=call)
+        with self._driver(state) as driver, closing(self.engine.streamed(state)) as flow:
             while (piece := driver.next_piece(flow)) is not None:
                 yield piece
 
-    def _driver(self, call: Call) -> SyncDriver:
-        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)
+    def _driver(self, state: CallState) -> SyncDriver:
+        return SyncDriver(state, self._connections, self.engine.settings.require_signer)
 
 
 class AsyncClient(Spending):
@@ -272,7 +269,8 @@ class AsyncClient(Spending):
         that cannot be proven ends in an exception, whose `partial_text` is what had come.
         """
         call = self.engine.prepare_chat(model, messages, stream=True, **options)
-        return AsyncStream(streamed(self.engine, call), self._driver(call))
+        state = CallState(call=call)
+        return AsyncStream(self.engine.streamed(state), self._driver(state))
 
     async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
@@ -324,8 +322,9 @@ class AsyncClient(Spending):
         await self.aclose()
 
     async def _whole(self, call: Call) -> Answer:
-        async with self._driver(call) as driver:
-            return await driver.run(whole(self.engine, call))
+        state = CallState(call=call)
+        async with self._driver(state) as driver:
+            return await driver.run(self.engine.whole(state))
 
-    def _driver(self, call: Call) -> AsyncDriver:
-        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)
+    def _driver(self, state: CallState) -> AsyncDriver:
+        return AsyncDriver(state, self._connections, self.engine.settings.require_signer)

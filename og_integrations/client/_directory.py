@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from og_integrations.client._call import Target
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain.jsonrpc import Fetching, eth_call, fetch_signing_key
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.client.channels.tls import pinned_context
 from og_integrations.errors import (
     ConnectionFailedError,
@@ -26,6 +28,7 @@ from og_integrations.errors import (
     OpenGradientError,
 )
 from og_integrations.forking import survive_forks
+from og_integrations.protocol.payment.x402 import Route
 from og_integrations.protocol.proof.enclave import (
     LLM_PROXY,
     ZERO_ADDRESS,
@@ -72,7 +75,7 @@ class Directory:
         self._listed: dict[str, Enclave] = {}
         self._known_payees = frozenset(address.lower() for address in settings.network.payees) - {ZERO_ADDRESS}
         self._listed_payees = self._known_payees
-        self._seen: dict[str, Enclave] = {}
+        self._targets: dict[tuple[str, str], Target] = {}
         self._refresh_at = 0.0
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
@@ -102,6 +105,14 @@ class Directory:
         with self._lock:
             return self._choose(now, avoid)
 
+    def target(self, enclave: Enclave, path: str) -> Target:
+        """Return the endpoint `path` of `enclave`, made once for all calls until the registry is read again."""
+        with self._lock:
+            known = self._targets.get((enclave.tee_id, path))
+            if known is None or known.enclave is not enclave:
+                known = self._targets[enclave.tee_id, path] = self._new_target(enclave, path)
+            return known
+
     def leave(self, enclave: Enclave, now: float) -> None:
         """
         `enclave` could not be reached: choose another one until its cool-down is over.
@@ -130,11 +141,6 @@ class Directory:
         with self._lock:
             return any(tee_id not in tried for tee_id in self._listed)
 
-    def get(self, tee_id: str) -> Enclave:
-        """Return an enclave that `choose` has returned."""
-        with self._lock:
-            return self._seen[tee_id]
-
     def payees(self, enclave: Enclave) -> frozenset[str]:
         """
         Return whom an offer of `enclave` may ask to pay, in lower case; empty if nobody has said.
@@ -144,8 +150,23 @@ class Directory:
         own = enclave.payment_address.lower()
         if enclave.source != "registry" or own == ZERO_ADDRESS:
             return self._known_payees
-        with self._lock:
-            return self._listed_payees | {own}
+        return self._listed_payees | {own}
+
+    def _new_target(self, enclave: Enclave, path: str) -> Target:
+        signer = self._settings.signer
+        return Target(
+            enclave=enclave,
+            route=Route(
+                payer=signer.address if signer is not None else "",
+                network=self._settings.network.caip2,
+                tee_id=enclave.tee_id,
+                path=path,
+                host=host_of(enclave.endpoint),
+                payees=self.payees(enclave),
+            ),
+            url=enclave.endpoint.rstrip("/") + path,
+            destination=destination_of(enclave),
+        )
 
     def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
         if not self._spread and self._current is not None and self._current not in avoid:
@@ -195,11 +216,9 @@ class Directory:
                     self._cooling.pop(tee_id, None)
             self._listed = accepted
             self._read_at = now
-            # Asked for with every call, and changes only here.
             addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
             self._listed_payees = self._known_payees | (addresses - {ZERO_ADDRESS})
-            # Those gone from the list stay known by id, for calls that are under way.
-            self._seen |= accepted
+            self._targets.clear()
             if self._current not in accepted:
                 self._current = None
 

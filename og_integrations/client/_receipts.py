@@ -3,41 +3,20 @@
 
 A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
-
-Every call leaves its receipt with the open collectors, whatever stopped it.
-
-Which answers this client has seen already: PSS is randomised, so an honest enclave repeats no signature.
 """
 
 import json
-import threading
-import time
-from asyncio import CancelledError
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from og_integrations.client._call import Call, Progress
-from og_integrations.client._directory import Directory
-from og_integrations.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    OpenGradientError,
-    ToolChoiceNotHonoredError,
-    VerificationError,
-)
-from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.x402 import ReplyHead
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
-from og_integrations.protocol.proof.verification import Check, VerifiedExchange
-from og_integrations.protocol.receipt import build_receipt
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.strict_json import JsonObject
 
-_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
+open_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
+"""The collectors open in this context, outermost first."""
 
 
 class Receipts(list[JsonObject]):
@@ -112,105 +91,8 @@ def collect_receipts(*, keep_exchanges: bool = False) -> Iterator[Receipts]:
     Streams have to be read to their end inside it. Collectors nest; each gets every receipt.
     """
     receipts = Receipts(keep_exchanges=keep_exchanges)
-    token = _collectors.set((*_collectors.get(), receipts))
+    token = open_collectors.set((*open_collectors.get(), receipts))
     try:
         yield receipts
     finally:
-        _collectors.reset(token)
-
-
-def active_collectors() -> tuple[Receipts, ...]:
-    """Return the collectors open in this context, outermost first."""
-    return _collectors.get()
-
-
-def wants_exchange() -> bool:
-    """Return whether a collector in this context keeps the bytes of requests and answers."""
-    return any(receipts.keep_exchanges for receipts in active_collectors())
-
-
-def collect_verified(progress: Progress, verified: VerifiedExchange) -> JsonObject:
-    """Return the receipt of a call whose answer is proven, and hand it to every collector."""
-    receipt = build_receipt(progress.record(), verified=verified)
-    collect(progress, receipt)
-    return receipt
-
-
-@contextmanager
-def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
-    """
-    Whatever stops the call inside leaves a receipt with status "unverified".
-
-    An enclave that is to blame for it is left for another one of `directory`; this call is not repeated.
-    """
-    try:
-        yield
-    except ToolChoiceNotHonoredError:
-        # The answer itself was verified, and its receipt collected.
-        raise
-    except BaseException as exc:
-        record = replace(progress.record(), request_hash=_hash_of(progress.call))
-        receipt = build_receipt(record, checks=_failed_checks(exc))
-        if isinstance(exc, OpenGradientError | CancelledError):
-            exc.receipt = receipt  # type: ignore[union-attr]
-        if isinstance(exc, OpenGradientError):
-            if _came_from_elsewhere(progress.head):
-                exc.blames_enclave = True
-            if exc.blames_enclave and progress.enclave is not None:
-                directory.distrust(progress.enclave, time.time())
-        collect(progress, receipt)
-        raise
-
-
-def collect(progress: Progress, receipt: JsonObject) -> None:
-    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    exchange = progress.exchange()
-    for receipts in active_collectors():
-        receipts.add(receipt, exchange)
-
-
-def _came_from_elsewhere(head: ReplyHead | None) -> bool:
-    """Whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
-    if head is None:
-        return False
-    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
-
-
-def _hash_of(call: Call) -> str | None:
-    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
-    for hashing in HASHINGS:
-        with suppress(InvalidRequestError):
-            return request_hash(call.path, json.loads(call.wire), hashing).hex()
-    return None
-
-
-def _failed_checks(exc: BaseException) -> list[Check]:
-    if isinstance(exc, VerificationError) and exc.step:
-        return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
-    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
-    return [Check("answer", "fail", detail)]
-
-
-REMEMBERED_SIGNATURES = 4096
-
-
-class Signatures:
-    """The last signatures of one client. Safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self.begin_again()
-        survive_forks(self)
-
-    def begin_again(self) -> None:
-        """Have a lock that nobody holds; what was seen stays seen."""
-        self._lock = threading.Lock()
-
-    def seen(self, signature: str) -> bool:
-        """Remember `signature`, and return whether it was there."""
-        with self._lock:
-            seen = signature in self._seen
-            self._seen[signature] = None
-            if len(self._seen) > REMEMBERED_SIGNATURES:
-                self._seen.popitem(last=False)
-        return seen
+        open_collectors.reset(token)

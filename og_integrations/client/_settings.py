@@ -21,7 +21,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from og_integrations.client.channels.pool import NO_SERVER, is_server
+from og_integrations.client.channels.channel import NO_SERVER, is_server
 from og_integrations.client.signer import LocalSigner, Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
@@ -47,11 +47,7 @@ class Settings:
     def require_signer(self) -> Signer:
         """Return the signer. Raises `ConfigurationError` that says how to set one."""
         if self.signer is None:
-            raise ConfigurationError(
-                "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
-                "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
-                "settings to copy."
-            )
+            raise no_wallet()
         return self.signer
 
     @cached_property
@@ -67,6 +63,15 @@ class Settings:
             "registry": f"{self.network.registry_address.lower()} {node}",
             "gateway": self.gateway_url and _origin(self.gateway_url),
         }
+
+
+def no_wallet() -> ConfigurationError:
+    """Return the error of who has nothing to pay with."""
+    return ConfigurationError(
+        "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
+        "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
+        "settings to copy."
+    )
 
 
 def resolve_settings(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Generator
 from typing import Any
 
+from og_integrations.client._call import CallState
 from og_integrations.client._engine import Engine, now
 from og_integrations.client._runner import SyncDriver
 from og_integrations.client.channels.connections import SyncConnections
@@ -44,17 +45,19 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Require
     call = engine.prepare_chat(model, [{"role": "user", "content": PROMPT}], timeout=TIMEOUT)
     connections = SyncConnections()
     try:
-        with SyncDriver(call, connections, engine.directory, NobodySigner) as driver:
-            return driver.run(_asking(engine, call.path, avoid))
+        state = CallState(call=call)
+        with SyncDriver(state, connections, NobodySigner) as driver:
+            return driver.run(_asking(engine, state, avoid))
     finally:
         connections.close()
 
 
-def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any, Any, Requirement]:
+def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Generator[Any, Any, Requirement]:
     enclave = yield from engine.directory.choose(time.time(), avoid)
+    target = state.target = engine.directory.target(enclave, state.call.path)
     if not enclave.certificate:
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
-    answer = yield from ask_price(engine.route(enclave, path), engine.book)
+    answer = yield from ask_price(target.route, engine.book)
     if isinstance(answer, ReplyHead):
         raise GatewayError(
             f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "

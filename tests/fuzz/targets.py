@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from og_integrations.cli.judging import judge
 from og_integrations.cli.saved import UnusableInputError, parse_saved
 from og_integrations.cli.trust import trust_file_key
-from og_integrations.client._call import Call, Progress, gateway_error
+from og_integrations.client._call import Call, CallState, gateway_error
 from og_integrations.client._directory import read_enclaves
-from og_integrations.client._effects import drive
 from og_integrations.client._engine import Engine
+from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chain.inference import (
@@ -119,7 +119,7 @@ def _body(data: bytes) -> None:
 
 
 def _error_body(data: bytes) -> None:
-    check_message(str(gateway_error(Progress(call=_call()), 400, data)))
+    check_message(str(gateway_error(CallState(call=_call()), 400, data)))
 
 
 @cache

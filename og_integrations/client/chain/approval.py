@@ -16,23 +16,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, TypeVar
 
-from og_integrations.client._effects import awaited, not_awaitable
+from og_integrations.client._runner import afetch, awaited, fetch, not_awaitable
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client.chain.jsonrpc import (
-    Fetch,
     Fetching,
-    afetch,
     as_number,
     check_chain,
-    fetch,
     quantity,
     read_allowance,
     read_balance,
     read_block,
     rpc,
 )
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.channels.pool import server_of
 from og_integrations.client.signer import TransactionSigner
 from og_integrations.errors import (
     ApprovalError,
@@ -43,7 +40,7 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
 from og_integrations.protocol.chain.abi import encode_approve, keccak
-from og_integrations.protocol.payment.effects import Pause
+from og_integrations.protocol.payment.effects import Fetch, Pause
 from og_integrations.protocol.payment.policy import format_opg, parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 

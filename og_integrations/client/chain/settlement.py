@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from og_integrations.client.chain.jsonrpc import Fetching, as_number, check_chain, decode_hex, quantity, read_block, rpc
-from og_integrations.client.channels.pool import server_of
+from og_integrations.client.channels.channel import server_of
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
 from og_integrations.protocol.payment.budget import SKEW, Budget, BudgetStore, Entry

@@ -2,12 +2,12 @@
 What a call asks the outside to do: the effects that its generators yield.
 
 Whoever drives one performs each effect and sends the outcome back in, failures by `throw`. `client._runner`
-does; reading a chain has one more effect, `client.chain.jsonrpc.Fetch`, and approving Permit2 its own
-(`client.chain.approval`).
+does; approving Permit2 has effects of its own (`client.chain.approval`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from og_integrations.protocol.payment.policy import OnPayment, PaymentRequest
 from og_integrations.protocol.payment.x402 import Route
@@ -52,4 +52,16 @@ class Pause:
     seconds: float
 
 
-Effect = Send | Approve | Sign | Pause
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+
+    url: str
+    body: bytes | None = None
+
+
+Effect = Send | Receive | Approve | Sign | Pause | Fetch
+
+T = TypeVar("T")
+Effects = Generator[Effect, Any, T]
+"""A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
