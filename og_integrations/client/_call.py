@@ -1,15 +1,15 @@
 """
-One call: what is asked (`Call`), how far it got (`CallState`), and what came of it (`Answer`).
+One call has three parts: what is asked (`Call`), how far it got (`CallState`), what came of it (`Answer`).
 """
 
 import base64
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 from og_integrations.client.channels.channel import Destination
 from og_integrations.errors import (
@@ -29,6 +29,7 @@ from og_integrations.protocol.chat.wire import (
     ToolCall,
     Usage,
 )
+from og_integrations.protocol.payment.effects import Effect
 from og_integrations.protocol.payment.flow import in_doubt
 from og_integrations.protocol.payment.session import Grant
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode
@@ -66,13 +67,13 @@ _OWN_HEADERS = frozenset(
         "x-upto-session",
     }
 )
-"""What a user's header may not be: two settlement types in one request would be read either way."""
+"""A user's header may be none of these: a gateway might honour either of two X-SETTLEMENT-TYPE headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    A verified answer as the caller sees it.
+    An answer is what the caller sees, and was verified.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
@@ -94,8 +95,10 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """
-    A request, ready to send: `wire` is the exact body. `timeout` is in seconds, for each wait on
-    the network; `stop` holds the sequences that are cut here; `plan` says how to show the answer.
+    A call is a request that is ready to be sent; `wire` is its exact body.
+
+    `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
+    how to show the answer.
     """
 
     request: ChatRequest | CompletionRequest
@@ -110,7 +113,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The endpoint's path."""
+        """Return the path of the endpoint."""
         return self.request.path
 
     def headers(self) -> dict[str, str]:
@@ -129,14 +132,16 @@ class Call:
 
 
 Piece = str | Answer
-"""What a stream shows: text as it comes, and last the verified answer."""
+"""A stream yields text as it comes, and last the verified answer."""
 PIECES = (str, Answer)
+Pieces = Generator[Effect | Piece, Any, None]
+"""A call that yields, between effects, the pieces of its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """
-    One endpoint of one enclave, with all that calls of it have in common.
+    A target is one endpoint of one enclave, with all that calls of it have in common.
 
     `route` is what a session is bound to, `url` where requests go, and `destination` by which channel.
     """
@@ -150,7 +155,7 @@ class Target:
 @dataclass(slots=True, kw_only=True)
 class CallState:
     """
-    How far one call got; what a receipt of it can tell.
+    The state says how far one call got, which is what a receipt of it can tell.
 
     `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
     bytes are kept only if someone collects exchanges: streams can be long.

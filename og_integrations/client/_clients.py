@@ -1,16 +1,17 @@
 """
-The two clients: the same methods, awaited or not, which a test holds equal; and the types of their options.
+The two clients have the same methods, awaited or not (a test holds them equal), and typed options.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from enum import Enum
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from og_integrations.client._call import Answer, Call, CallState, Piece
-from og_integrations.client._engine import Engine, now
+from og_integrations.client._engine import Engine, SendOptions, now
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
+from og_integrations.client._settings import PlaceOptions
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain.approval import (
     RECEIPT_TIMEOUT,
@@ -24,9 +25,7 @@ from og_integrations.client.chain.approval import (
 from og_integrations.client.chain.jsonrpc import aread, read
 from og_integrations.client.chain.settlement import reconcile
 from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
-from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
-from og_integrations.networks import Network
 from og_integrations.protocol.payment.budget import Account
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.x402 import SettlementMode
@@ -43,9 +42,9 @@ if TYPE_CHECKING:
     AsyncHttpClient = _Async | Callable[[SSLContext | None], _Async]
 
 
-class ClientOptions(TypedDict, total=False):
+class ClientOptions(PlaceOptions, total=False):
     """
-    What a client is made with. Everything is optional; see `client._settings` for the environment.
+    These options make a client. Everything is optional; see `client._settings` for the environment.
 
     `private_key` or `signer`: the wallet. `network`: `"base"`, `"base-sepolia"`, `"devnet"` or a
     `Network`; `rpc_url`, `registry_rpc_url`, `registry_address` override parts of a named one.
@@ -61,15 +60,8 @@ class ClientOptions(TypedDict, total=False):
     refused here), or `"next"`, which takes them; both kinds of hashing are always recognised.
     """
 
-    private_key: str | None
-    signer: Signer | None
-    network: str | Network | None
-    rpc_url: str | None
-    registry_rpc_url: str | None
-    registry_address: str | None
-    gateway_url: str | None
-    spend_policy: SpendPolicy | dict[str, Any] | None
-    enclave_policy: EnclavePolicy | dict[str, Any] | None
+    spend_policy: SpendPolicy | JsonObject | None
+    enclave_policy: EnclavePolicy | JsonObject | None
     settlement_mode: SettlementMode | Enum | str | None
     x402_settlement_mode: SettlementMode | Enum | str | None
     verification: str
@@ -80,19 +72,16 @@ class ClientOptions(TypedDict, total=False):
     gateway_generation: str
 
 
-class CallOptions(TypedDict, total=False):
-    """Options of one call, of either endpoint; `stop` is applied here, not by the gateway."""
+class CallOptions(SendOptions, total=False):
+    """These options shape one call of either endpoint; `stop` is applied here, not by the gateway."""
 
     temperature: float | None
     max_tokens: int | None
     stop: str | Sequence[str] | None
-    settlement_mode: SettlementMode | Enum | str | None
-    x402_settlement_mode: SettlementMode | Enum | str | None
-    timeout: float | None
 
 
 class ChatOptions(CallOptions, total=False):
-    """Options of one chat call. `tool_choice` is sent but not enforced by the gateway."""
+    """These options shape one chat call. `tool_choice` is sent but not enforced by the gateway."""
 
     tools: Sequence[JsonObject] | None
     tool_choice: str | JsonObject | None
@@ -122,7 +111,7 @@ def http_client_factory(
 
 class Client(Spending):
     """
-    Verified, paid calls of models in enclaves.
+    A client makes verified, paid calls of models in enclaves.
 
     ```python
     with Client(private_key=key) as client:
@@ -230,7 +219,7 @@ class Client(Spending):
 
 class AsyncClient(Spending):
     """
-    Verified, paid calls of models in enclaves.
+    A client makes verified, paid calls of models in enclaves.
 
     ```python
     async with AsyncClient(private_key=key) as client:

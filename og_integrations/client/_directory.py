@@ -1,5 +1,5 @@
 """
-Which enclave to talk to: found in the registry, accepted by the policy, remembered, left when bad.
+The directory says which enclave to talk to: found in the registry, accepted by the policy, left when bad.
 
 Reads are generators of `Fetch` effects, so that one text serves both clients. While one call
 refreshes, the others go on with what is known; only a cold start reads the registry before it can
@@ -49,7 +49,7 @@ MAX_AGE = 3600
 
 class Directory:
     """
-    The enclaves in use by one client.
+    A directory knows the enclaves in use by one client.
 
     One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
     calls take turns. `hosts` are the only ones to choose from, in lower case; None: any. `pick` chooses among
@@ -115,7 +115,7 @@ class Directory:
 
     def leave(self, enclave: Enclave, now: float) -> None:
         """
-        `enclave` could not be reached: choose another one until its cool-down is over.
+        Choose another one than `enclave`, which could not be reached, until its cool-down is over.
 
         The registry is read again at the next choice: it may be retired, or have a new certificate.
         """
@@ -129,7 +129,7 @@ class Directory:
                 self._current = None
 
     def distrust(self, enclave: Enclave, now: float) -> None:
-        """`enclave` lied, or did not do its part: leave it like one that is away, if there is another."""
+        """Leave `enclave`, which lied or did not do its part, like one that is away, if there is another."""
         with self._lock:
             others = (tee_id for tee_id in self._listed if tee_id != enclave.tee_id)
             if all(self._cooling.get(tee_id, 0) > now for tee_id in others):
@@ -137,7 +137,7 @@ class Directory:
         self.leave(enclave, now)
 
     def has_other(self, tried: Collection[str]) -> bool:
-        """Whether an enclave is listed that was not tried."""
+        """Return whether an enclave is listed that was not tried."""
         with self._lock:
             return any(tee_id not in tried for tee_id in self._listed)
 
@@ -202,7 +202,7 @@ class Directory:
         try:
             accepted = accepted_enclaves(found, self._policy, self._hosts)
         except (DiscoveryError, HostRefusedError):
-            # An answer as good as any other: those it listed before are revoked.
+            # The registry did answer, so enclaves missing from it are revoked: drop the old list.
             self._hold({}, now)
             raise
         self._hold(accepted, now)

@@ -1,5 +1,5 @@
 """
-What both clients share: everything about a call except doing the I/O.
+The engine is what both clients share: everything about a call except doing the I/O.
 
 A call goes one way. `prepare_…` makes a `Call` of settings and arguments. `whole` and `streamed` are generators of
 effects, which a driver of `client._runner` performs: find an enclave, pay, until an answer begins (`open`), then read
@@ -11,10 +11,10 @@ import threading
 import time
 from asyncio import CancelledError
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TypedDict, Unpack
 
 from og_integrations.client._accounts import OwnBook
 from og_integrations.client._call import (
@@ -22,13 +22,14 @@ from og_integrations.client._call import (
     Call,
     CallState,
     Piece,
+    Pieces,
     check_headers,
     check_size,
     gateway_error,
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._receipts import open_collectors
-from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.client._settings import PlaceOptions, check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import (
     ConfigurationError,
@@ -52,7 +53,7 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.effects import RECEIVE
+from og_integrations.protocol.payment.effects import RECEIVE, Effects
 from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionBook
@@ -68,9 +69,17 @@ _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
 """`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
 
 
+class SendOptions(TypedDict, total=False):
+    """These options may be given with any one call, besides what is asked."""
+
+    settlement_mode: SettlementMode | Enum | str | None
+    x402_settlement_mode: SettlementMode | Enum | str | None
+    timeout: float | None
+
+
 class Engine:
     """
-    The state of one client: settings, budget, sessions, directory. Safe to share between threads.
+    An engine holds the state of one client: settings, budget, sessions, directory. Threads may share it.
 
     The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
     """
@@ -78,17 +87,17 @@ class Engine:
     def __init__(
         self,
         *,
-        spend_policy: "SpendPolicy | dict[str, Any] | None" = None,
-        enclave_policy: EnclavePolicy | dict[str, Any] | None = None,
-        settlement_mode: "SettlementMode | Enum | str | None" = None,
-        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
+        spend_policy: SpendPolicy | JsonObject | None = None,
+        enclave_policy: EnclavePolicy | JsonObject | None = None,
+        settlement_mode: SettlementMode | Enum | str | None = None,
+        x402_settlement_mode: SettlementMode | Enum | str | None = None,
         verification: str = "end",
         timeout: float | None = None,
         max_retries: int = 2,
         spread: bool = False,
         default_headers: Mapping[str, str] | None = None,
         gateway_generation: str = APRIL,
-        **settings: Any,
+        **settings: Unpack[PlaceOptions],
     ) -> None:
         self.settings = resolve_settings(**settings)
         self.settlement_mode = chosen_mode(settlement_mode, x402_settlement_mode)
@@ -110,7 +119,7 @@ class Engine:
 
     @property
     def wallet(self) -> Wallet:
-        """What calls are paid with. Raises `ConfigurationError` after some forks."""
+        """Return what calls are paid with. Raises `ConfigurationError` after some forks."""
         if self._wallet is None:
             book = self._own.book()
             ask_chain = OverdueAsker(book.budget.store, self.settings.network, now)
@@ -119,28 +128,28 @@ class Engine:
 
     @property
     def book(self) -> SessionBook:
-        """What this process remembers of its payments. Raises `ConfigurationError` after some forks."""
+        """Return what this process remembers of its payments. Raises `ConfigurationError` after some forks."""
         return self.wallet.book
 
     @property
     def budget(self) -> Budget:
-        """The account that the calls are paid from."""
+        """Return the account that the calls are paid from."""
         return self.book.budget
 
     def prepare_chat(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         messages: Sequence[JsonObject],
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        stop: "str | Sequence[str] | None" = None,
+        stop: str | Sequence[str] | None = None,
         tools: Sequence[JsonObject] | None = None,
-        tool_choice: "str | JsonObject | None" = None,
+        tool_choice: str | JsonObject | None = None,
         response_format: JsonObject | None = None,
         stream: bool = False,
         extra: JsonObject | None = None,
-        **options: Any,
+        **options: Unpack[SendOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
@@ -165,13 +174,13 @@ class Engine:
 
     def prepare_completion(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         prompt: str,
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        stop: "str | Sequence[str] | None" = None,
-        **options: Any,
+        stop: str | Sequence[str] | None = None,
+        **options: Unpack[SendOptions],
     ) -> Call:
         """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
         request = CompletionRequest(
@@ -186,12 +195,12 @@ class Engine:
 
     def _prepare(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         request: ChatRequest | CompletionRequest,
         plan: Plan,
         *,
-        settlement_mode: "SettlementMode | Enum | str | None" = None,
-        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
+        settlement_mode: SettlementMode | Enum | str | None = None,
+        x402_settlement_mode: SettlementMode | Enum | str | None = None,
         timeout: float | None = None,
     ) -> Call:
         stop = request.stop
@@ -207,7 +216,7 @@ class Engine:
             extra_headers=self.default_headers,
         )
 
-    def whole(self, state: CallState) -> Generator[Any, Any, Answer]:
+    def whole(self, state: CallState) -> Effects[Answer]:
         """Make the call of `state` and return its verified answer."""
         state.keep_body = _keeps_exchanges()
         try:
@@ -217,7 +226,7 @@ class Engine:
             self._on_failure(state, exc)
             raise
 
-    def streamed(self, state: CallState) -> Generator[Any, Any, None]:
+    def streamed(self, state: CallState) -> Pieces:
         """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
         state.keep_body = _keeps_exchanges()
         try:
@@ -236,7 +245,7 @@ class Engine:
             raise
         yield from pieces
 
-    def open(self, state: CallState) -> Generator[Any, Any, ReplyHead]:
+    def open(self, state: CallState) -> Effects[ReplyHead]:
         """
         Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
@@ -341,7 +350,7 @@ class Engine:
 
 class StreamReader:
     """
-    Reads the body of one streamed call: bytes in, shown text out, the verified `Answer` at the end.
+    A reader takes the bytes of one streamed answer, and returns the text to show and last the verified `Answer`.
 
     Text is handed on as it comes (`verification="end"`) or held until the proof (`"buffer"`, and always
     where the channel is not pinned). Tool calls are never handed on before the proof: an agent would
@@ -405,9 +414,9 @@ REMEMBERED_SIGNATURES = 4096
 
 class ReplayCache:
     """
-    The last signatures that one client was shown: PSS is randomised, so an honest enclave repeats none.
+    A replay cache knows the last signatures that one client was shown. Threads may share it.
 
-    Safe to share between threads.
+    PSS is randomised, so an honest enclave repeats none.
     """
 
     def __init__(self) -> None:
@@ -429,7 +438,7 @@ class ReplayCache:
         return seen
 
 
-def _body(state: CallState) -> Generator[Any, Any, bytes]:
+def _body(state: CallState) -> Effects[bytes]:
     body = bytearray()
     try:
         while (data := (yield RECEIVE)) is not None:

@@ -1,5 +1,5 @@
 """
-`collect_receipts`: every call's receipt, through engines, agents, tasks and the threads they start.
+`collect_receipts` catches the receipt of every call, through engines, agents, tasks and the threads they start.
 
 A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
@@ -21,7 +21,7 @@ open_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integration
 
 class Receipts(list[JsonObject]):
     """
-    The receipts of all calls inside one `collect_receipts`, failed ones included, in order of ending.
+    This list holds the receipts of all calls inside one `collect_receipts`, failed ones too, in order of ending.
 
     `exchanges` holds, at the same positions, the exact request and answer of each (None unless
     `keep_exchanges=True`, or if no answer came), in the form that `og-integrations verify` reads.
@@ -35,12 +35,12 @@ class Receipts(list[JsonObject]):
 
     @property
     def exchanges(self) -> list[JsonObject | None]:
-        """The exchanges of the receipts, as they stand in this list now."""
+        """Return the exchanges of the receipts, as they stand in this list now."""
         return [exchange for _, exchange in self._pairs()]
 
     @property
     def verified(self) -> bool:
-        """Whether there is at least one receipt, and every one is verified."""
+        """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(receipt["status"] == "verified" for receipt in self)
 
     def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:

@@ -1,5 +1,5 @@
 """
-How generators of effects are run, synchronously or not: the loops, and what performs the effects.
+Generators of effects are run here, synchronously or not: the loops, and what performs the effects.
 
 A driver makes no decision. It performs what is yielded (`Send`, `Receive`, `Sign`, …) and hands every
 outcome back, failures by `throw`: also cancellation, so that the flow can mark a payment in doubt
@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Self, TypeVar
 
-from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece
+from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
 from og_integrations.client.channels.channel import (
     UNPINNED,
     AsyncReply,
@@ -25,7 +25,7 @@ from og_integrations.client.channels.channel import (
 from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.payment.effects import Approve, Fetch, Pause, Receive, Send, Sign
+from og_integrations.protocol.payment.effects import Approve, Effect, Effects, Fetch, Pause, Receive, Send, Sign
 from og_integrations.protocol.payment.x402 import ReplyHead
 
 T = TypeVar("T")
@@ -35,7 +35,11 @@ FETCH_TIMEOUT = 15.0
 _FETCH_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
+Flow = Generator[E, Any, T]
+"""A generator that yields effects `E` and returns a `T`."""
+
+
+def drive(flow: Flow[E, T], perform: Callable[[E], object]) -> T:
     """
     Run `flow` to its end and return its result: `perform` each effect, hand every outcome back.
 
@@ -45,13 +49,13 @@ def drive(flow: Generator[Any, Any, T], perform: Callable[[Any], Any]) -> T:
     return result
 
 
-async def adrive(flow: Generator[Any, Any, T], perform: Callable[[Any], Awaitable[Any]]) -> T:
+async def adrive(flow: Flow[E, T], perform: Callable[[E], Awaitable[object]]) -> T:
     """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
     result: T = await adrive_to(flow, perform, ())
     return result
 
 
-def drive_to(flow: Generator[Any, Any, Any], perform: Callable[[Any], Any], kinds: tuple[type, ...]) -> Any:
+def drive_to(flow: Flow[object, object], perform: Callable[[Any], object], kinds: tuple[type, ...]) -> Any:
     """Run `flow` like `drive`, but only to the next thing of `kinds` that it yields, and return that."""
     try:
         effect = next(flow)
@@ -68,7 +72,7 @@ def drive_to(flow: Generator[Any, Any, Any], perform: Callable[[Any], Any], kind
 
 
 async def adrive_to(
-    flow: Generator[Any, Any, Any], perform: Callable[[Any], Awaitable[Any]], kinds: tuple[type, ...]
+    flow: Flow[object, object], perform: Callable[[Any], Awaitable[object]], kinds: tuple[type, ...]
 ) -> Any:
     """Run `flow` like `drive_to`, awaiting each effect."""
     try:
@@ -164,11 +168,11 @@ def unanswered(message: str) -> DiscoveryError:
 
 
 GetSigner = Callable[[], Signer]
-"""Asked for when something is to be signed."""
+"""It is called when something is to be signed."""
 
 
 class SyncDriver:
-    """Runs one call, and lets go of its connection at the end of the `with`."""
+    """A driver runs one call, and lets go of its connection at the end of the `with`."""
 
     def __init__(self, state: CallState, connections: SyncConnections, signer: GetSigner) -> None:
         self._state = state
@@ -176,16 +180,16 @@ class SyncDriver:
         self._signer = signer
         self._reply: Reply | None = None
 
-    def run(self, flow: Generator[Any, Any, T]) -> T:
+    def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
         return drive(flow, self._perform)
 
-    def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+    def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
         piece: Piece | None = drive_to(flow, self._perform, PIECES)
         return piece
 
-    def _perform(self, effect: object) -> Any:
+    def _perform(self, effect: Effect) -> object:
         match effect:
             case Receive():
                 return self._receive()
@@ -198,8 +202,8 @@ class SyncDriver:
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
             case Pause():
-                return time.sleep(effect.seconds)
-        raise TypeError(effect)
+                time.sleep(effect.seconds)
+        return None
 
     def _send(self, effect: Send) -> ReplyHead:
         self._let_go()
@@ -233,7 +237,7 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
+    """A driver runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
 
     def __init__(self, state: CallState, connections: AsyncConnections, signer: GetSigner) -> None:
         self._state = state
@@ -241,16 +245,16 @@ class AsyncDriver:
         self._signer = signer
         self._reply: AsyncReply | None = None
 
-    async def run(self, flow: Generator[Any, Any, T]) -> T:
+    async def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
         return await adrive(flow, self._perform)
 
-    async def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+    async def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
         piece: Piece | None = await adrive_to(flow, self._perform, PIECES)
         return piece
 
-    async def _perform(self, effect: object) -> Any:
+    async def _perform(self, effect: Effect) -> object:
         match effect:
             case Receive():
                 return await self._receive()
@@ -263,8 +267,8 @@ class AsyncDriver:
             case Approve():
                 return await awaited(effect.on_payment(effect.request))
             case Pause():
-                return await asyncio.sleep(effect.seconds)
-        raise TypeError(effect)
+                await asyncio.sleep(effect.seconds)
+        return None
 
     async def _send(self, effect: Send) -> ReplyHead:
         await self.let_go()
@@ -299,16 +303,16 @@ class AsyncDriver:
 
 class AsyncStream:
     """
-    The pieces of one streamed answer: its text as it comes, and last the verified `Answer`.
+    A stream yields the pieces of one answer: its text as it comes, and last the verified `Answer`.
 
-    Who leaves it before its end closes it (`contextlib.aclosing`); if it is dropped, its receipt is made all the same.
+    Whoever leaves it before its end closes it (`contextlib.aclosing`); a dropped one leaves its receipt all the same.
     One task reads it at a time, any other gets a `RuntimeError`.
     """
 
     # No async generator: a loop ends by closing all of these at once, also what another one of them is closing,
     # and then reports "aclose(): asynchronous generator is already running".
 
-    def __init__(self, flow: Generator[Any, Any, None], driver: AsyncDriver) -> None:
+    def __init__(self, flow: Pieces, driver: AsyncDriver) -> None:
         self._flow = flow
         self._driver = driver
         self._busy = False

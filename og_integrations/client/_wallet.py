@@ -8,8 +8,7 @@ What the owner of a wallet can ask and say about its spending, in the words of b
 """
 
 import time
-from collections.abc import Collection, Generator
-from typing import Any
+from collections.abc import Collection
 
 from og_integrations.client._call import CallState
 from og_integrations.client._engine import Engine, now
@@ -17,8 +16,10 @@ from og_integrations.client._runner import SyncDriver
 from og_integrations.client.channels.connections import SyncConnections
 from og_integrations.errors import DiscoveryError, GatewayError, SigningError
 from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.effects import Effects
 from og_integrations.protocol.payment.flow import ask_price
 from og_integrations.protocol.payment.x402 import ReplyHead, Requirement
+from og_integrations.protocol.strict_json import JsonObject
 
 PROMPT = "ping"
 TIMEOUT = 15.0
@@ -30,7 +31,7 @@ class NobodySigner:
 
     address = ""
 
-    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+    def sign_typed_data(self, typed_data: JsonObject) -> str:
         """Raise `SigningError`."""
         raise SigningError("A price was asked for, and nothing is to be signed.")
 
@@ -52,7 +53,7 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Require
         connections.close()
 
 
-def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Generator[Any, Any, Requirement]:
+def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Effects[Requirement]:
     enclave = yield from engine.directory.choose(time.time(), avoid)
     target = state.target = engine.directory.target(enclave, state.call.path)
     if not enclave.certificate:

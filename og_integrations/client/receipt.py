@@ -7,7 +7,6 @@ one. It says what stands in the dict, and checks nothing of it: that is what `og
 
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 from og_integrations.client._settings import rpc_url_setting
 from og_integrations.client.chain.jsonrpc import Fetching, Reader, aread
@@ -108,6 +107,6 @@ class Receipt:
         return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
     @property
-    def _payment(self) -> dict[str, Any]:
+    def _payment(self) -> JsonObject:
         payment = self.data.get("payment")
         return payment if isinstance(payment, dict) else {}

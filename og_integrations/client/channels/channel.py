@@ -1,5 +1,5 @@
 """
-What a channel is: a way for HTTP requests to one peer, whatever carries them.
+A channel is a way for HTTP requests to one peer, whatever carries them.
 
 Every channel raises errors of our own tree only. `ConnectionFailedError` says that nothing of the request was sent,
 `ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so the
@@ -23,21 +23,21 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for connecting: a server that is away is given up sooner than one that thinks."""
 NO_SERVER = "no address of a server, expected http(s)://host[:port]"
 _PATH = "/%:@!$&'()*+,;=-._~?"
-"""What a path and a query may hold as it is (RFC 3986)."""
+"""A path and a query may hold these as they are (RFC 3986)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The holder of one certificate (DER), with whom TLS ends; nobody else is talked to."""
+    """This destination is the holder of one certificate (DER), with whom TLS ends; nobody else is talked to."""
 
     certificate: bytes = field(repr=False)
     channel: Literal["pinned"] = field(default="pinned", init=False)
-    """How a receipt calls it."""
+    """A receipt calls it so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unpinned:
-    """Whoever answers at a URL, over http or with a certificate of a public CA: nodes, and gateways given by URL."""
+    """This destination is whoever answers at a URL, over http or by a public CA's word: nodes, or a given gateway."""
 
     channel: Literal["unpinned"] = field(default="unpinned", init=False)
 
@@ -54,7 +54,7 @@ def destination_of(enclave: Enclave) -> Destination:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """
-    A POST of `body` to `url`, a GET if there is none. `whom` is what messages call the peer.
+    A request is a POST of `body` to `url`, or a GET if there is none; messages call the peer `whom`.
 
     `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`.
     """
@@ -67,16 +67,16 @@ class HttpRequest:
 
 
 class Reply(Protocol):
-    """An answer: its head, duplicates of headers kept, and its body as it is read."""
+    """A reply has the head of an answer, duplicates of headers kept, and gives out its body as it is read."""
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
-        """Names and values, as they came."""
+        """Return names and values, as they came."""
         ...
 
     def read(self) -> bytes | None:
@@ -89,16 +89,16 @@ class Reply(Protocol):
 
 
 class AsyncReply(Protocol):
-    """A `Reply` that is awaited."""
+    """An asynchronous reply is a `Reply` that is awaited."""
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
-        """Names and values, as they came."""
+        """Return names and values, as they came."""
         ...
 
     async def read(self) -> bytes | None:
@@ -111,11 +111,11 @@ class AsyncReply(Protocol):
 
 
 class Channel(Protocol):
-    """Carries requests to one destination; safe to use from many threads."""
+    """A channel carries requests to one destination; threads may share it."""
 
     @property
     def is_closed(self) -> bool:
-        """Whether it can carry nothing any more: then a new one is made."""
+        """Return whether it can carry nothing any more: then a new one is made."""
         ...
 
     def send(self, request: HttpRequest) -> Reply:
@@ -132,11 +132,11 @@ class Channel(Protocol):
 
 
 class AsyncChannel(Protocol):
-    """A `Channel` of one event loop."""
+    """An asynchronous channel is a `Channel` of one event loop."""
 
     @property
     def is_closed(self) -> bool:
-        """Whether it can carry nothing any more."""
+        """Return whether it can carry nothing any more."""
         ...
 
     async def send(self, request: HttpRequest) -> AsyncReply:
@@ -201,7 +201,7 @@ def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a URL leads to, ready for an HTTP request: `target` is path and query, `host_header` the Host header."""
+    """An address is where a URL leads to; `target` is path and query, `host_header` what requests have as Host."""
 
     scheme: str
     host: str

@@ -1,5 +1,5 @@
 """
-The channels of one client: one per destination, and for asyncio one per running loop and destination.
+A client has one channel per destination, and for asyncio one per running loop and destination.
 
 Async connections that are shared across loops fail every second call *after* the server got it, which
 here would mean paying for nothing. Each loop's channels are anchored in an async generator started on
@@ -35,7 +35,7 @@ redact_logs()
 
 
 class Borrowed(Generic[HttpClient]):
-    """A factory that hands out the user's own client, which is used and never closed by us."""
+    """This factory hands out the user's own client, which is used and never closed by us."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class Borrowed(Generic[HttpClient]):
 
 
 class SyncConnections:
-    """The channels of one `Client`, made on first use; safe to use from many threads."""
+    """This holds the channels of one `Client`, made on first use; threads may share it."""
 
     def __init__(self, factory: "SyncClientFactory | None" = None) -> None:
         self._factory = factory
@@ -84,7 +84,7 @@ class SyncConnections:
 
 
 class AsyncConnections:
-    """The channels of one `AsyncClient`, for every loop that uses it."""
+    """This holds the channels of one `AsyncClient`, for every loop that uses it."""
 
     def __init__(self, factory: "AsyncClientFactory | None" = None) -> None:
         self._factory = factory
@@ -140,7 +140,7 @@ class AsyncConnections:
 
 
 class _LoopChannels:
-    """One loop's channels, and the generator whose end closes them."""
+    """This holds one loop's channels, and the generator whose end closes them."""
 
     def __init__(self) -> None:
         self.channels: dict[Destination, AsyncChannel] = {}

@@ -1,5 +1,5 @@
 """
-A user's own httpx client as a channel: event hooks, proxies, metrics; same rules as our own connections.
+A user's own httpx client can be a channel (event hooks, proxies, metrics); the rules are those of our own.
 
 Clients of httpx2, its successor, which comes with langsmith, are as good: what is used of it is the same.
 
@@ -35,7 +35,7 @@ _HOW = "make it with the ssl_context that the function is given (`httpx.Client(v
 
 
 class HttpxChannel:
-    """A user's `Client` of httpx or httpx2, which must be pinned if `destination` is."""
+    """This channel is a user's `Client` of httpx or httpx2, which must be pinned if `destination` is."""
 
     def __init__(self, client: "SyncClient", destination: Destination) -> None:
         self._library = _library_of(client, "Client")
@@ -44,7 +44,7 @@ class HttpxChannel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether its owner has closed it: then it is asked for anew."""
+        """Return whether its owner has closed it: then it is asked for anew."""
         return bool(self._client.is_closed)
 
     def send(self, request: HttpRequest) -> "HttpxReply":
@@ -77,7 +77,7 @@ class HttpxChannel:
 
 
 class AsyncHttpxChannel:
-    """A user's `AsyncClient` of httpx or httpx2, which must be pinned if `destination` is."""
+    """This channel is a user's `AsyncClient` of httpx or httpx2, which must be pinned if `destination` is."""
 
     def __init__(self, client: "AsyncClient", destination: Destination) -> None:
         self._library = _library_of(client, "AsyncClient")
@@ -86,7 +86,7 @@ class AsyncHttpxChannel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether its owner has closed it: then it is asked for anew."""
+        """Return whether its owner has closed it: then it is asked for anew."""
         return bool(self._client.is_closed)
 
     async def send(self, request: HttpRequest) -> "AsyncHttpxReply":
@@ -112,8 +112,8 @@ class AsyncHttpxChannel:
         await self._client.aclose()
 
 
-class _Answer:
-    """What both kinds of replies have."""
+class _HttpxHead:
+    """Both kinds of replies have this."""
 
     def __init__(self, library: Any, request: HttpRequest, destination: Destination, response: "Response") -> None:
         self.status: int = response.status_code
@@ -125,8 +125,8 @@ class _Answer:
         return failure(exc, self._library, self._request.whom, self._destination)
 
 
-class HttpxReply(_Answer):
-    """An answer over a user's client."""
+class HttpxReply(_HttpxHead):
+    """This reply comes over a user's client."""
 
     _parts: Iterator[bytes] | None = None
 
@@ -144,8 +144,8 @@ class HttpxReply(_Answer):
         self._response.close()
 
 
-class AsyncHttpxReply(_Answer):
-    """An answer over a user's asynchronous client."""
+class AsyncHttpxReply(_HttpxHead):
+    """This reply comes over a user's asynchronous client."""
 
     _parts: AsyncIterator[bytes] | None = None
 

@@ -1,5 +1,5 @@
 """
-What the libraries below us may write into logs at DEBUG: no payment, and no session.
+The libraries below us may write neither payments nor sessions into logs at DEBUG.
 
 httpcore and httpcore2 log the headers of answers, hpack (HTTP/2, which only a user's own client speaks) all.
 """
@@ -17,7 +17,7 @@ _SECRET = re.compile(r"0x[0-9a-f]{130}|eyJ4NDAyVmVyc2lvbiI6IDIsICJwYXlsb2Fk[A-Za
 
 
 class _Redacting(logging.Filter):
-    """Replaces secrets in the finished text of a record."""
+    """This filter replaces secrets in the finished text of a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -28,7 +28,7 @@ class _Redacting(logging.Filter):
 
 
 class _Silent(logging.Filter):
-    """Lets nothing through: hpack also logs headers as the compressed bytes that they become."""
+    """This filter lets nothing through: hpack also logs headers as the compressed bytes that they become."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return False

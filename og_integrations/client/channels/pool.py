@@ -1,5 +1,5 @@
 """
-Our own connections to one destination, kept and used again.
+A pool keeps our own connections to one destination, and uses them again.
 
 They are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which would let gateways
 recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less (docs/decisions).
@@ -31,7 +31,7 @@ _USER_AGENT = f"og-integrations/{og_integrations.__version__}"
 
 
 class Pool:
-    """Our own connections to `destination`, for threads."""
+    """A pool keeps connections to `destination`; threads may share it."""
 
     is_closed = False
     """A pool that was closed opens new connections when it is used again."""
@@ -57,7 +57,7 @@ class Pool:
 
 
 class PoolReply:
-    """An answer over one of a `Pool`'s connections."""
+    """This reply comes over one of a `Pool`'s connections."""
 
     __slots__ = ("_destination", "_parts", "_request", "_response", "headers", "status")
 
@@ -80,7 +80,7 @@ class PoolReply:
 
 
 class AsyncPool:
-    """Our own connections to `destination`, on one event loop."""
+    """This pool keeps connections to `destination` on one event loop."""
 
     is_closed = False
 
@@ -105,7 +105,7 @@ class AsyncPool:
 
 
 class AsyncPoolReply:
-    """An answer over one of an `AsyncPool`'s connections."""
+    """This reply comes over one of an `AsyncPool`'s connections."""
 
     __slots__ = ("_destination", "_parts", "_request", "_response", "headers", "status")
 
