@@ -18,16 +18,18 @@ The adapters are `og_integrations.langchain` and `og_integrations.llama_index`. 
 loaded on first use, so that importing this package costs next to nothing.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from og_integrations._lazy import lazy_names
+
 if TYPE_CHECKING:
-    from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
+    from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
     from og_integrations.protocol.payment.policy import SpendPolicy
     from og_integrations.protocol.payment.x402 import SettlementMode
     from og_integrations.protocol.proof.enclave import EnclavePolicy
+    from og_integrations.receipt import Receipt
 
 __version__ = "0.1.0"
 
@@ -51,7 +53,7 @@ _HOMES = {
     "EnclavePolicy": "og_integrations.protocol.proof.enclave",
     "LocalSigner": "og_integrations.client",
     "OpenGradientError": "og_integrations.errors",
-    "Receipt": "og_integrations.client",
+    "Receipt": "og_integrations.receipt",
     "SettlementMode": "og_integrations.protocol.payment.x402",
     "SpendPolicy": "og_integrations.protocol.payment.policy",
     "TEE_LLM": "og_integrations.models",
@@ -59,15 +61,5 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Load `name` from its home (PEP 562). Raises `AttributeError` for names that have none."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next lookup does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    """Show the lazy names to `dir()` and to completion."""
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -94,6 +94,34 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not heading or heading in headings_of(file), f"{target}#{heading} is not there"
 
 
+CITED_SECTION = re.compile(r"(?:PROTOCOL(?:\.md)?|docs/protocol\.md)((?:,? §[\d.]*\d)+)")
+CITED_TITLE = re.compile(r"(?:DESIGN|docs/design\.md) \"(.+?)\"")
+SOURCES = [*sorted((ROOT / "og_integrations").rglob("*.py")), *sorted((ROOT / "tests").rglob("*.py"))]
+
+
+def cited(pattern: re.Pattern[str]) -> dict[str, str]:
+    """Return what the code cites by `pattern`, each with a file that does."""
+    found = {}
+    for source in SOURCES:
+        for match in pattern.finditer(source.read_text()):
+            found[match[1]] = str(source.relative_to(ROOT))
+    return found
+
+
+def test_every_cited_section_of_the_protocol_exists() -> None:
+    """Whoever reads "§3.1" beside a constant can look it up in `docs/protocol.md`."""
+    numbers = set(re.findall(r"^#+ ([\d.]*\d)\.? ", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE))
+    sections = {number for text in cited(CITED_SECTION) for number in re.findall(r"[\d.]*\d", text)}
+    assert len(sections) > 5, "the pattern finds nothing"
+    assert sections - numbers == set()
+
+
+def test_every_cited_section_of_the_design_exists() -> None:
+    """Whoever reads a reason's title can look it up in `docs/design.md`."""
+    titles = set(re.findall(r"^#+ (.+)$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE))
+    assert set(cited(CITED_TITLE)) - titles == set()
+
+
 def test_every_option_is_named() -> None:
     """What a client, a policy and the environment take is in the README or in `docs/`."""
     pages = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "docs" / "spending.md"))

@@ -7,8 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Generator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from og_integrations.client.channels.channel import Destination
@@ -16,10 +15,8 @@ from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
     GatewayError,
-    InvalidRequestError,
     MalformedReplyError,
     OpenGradientError,
-    VerificationError,
 )
 from og_integrations.protocol.chat.translation import Plan
 from og_integrations.protocol.chat.wire import (
@@ -33,10 +30,7 @@ from og_integrations.protocol.payment.effects import Effect
 from og_integrations.protocol.payment.flow import in_doubt
 from og_integrations.protocol.payment.session import Grant
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Check, VerifiedExchange
-from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.redact import quotable, texts_of
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
@@ -77,13 +71,16 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `receipt` is plain JSON (`protocol.receipt`).
+    neither is signed. `model` is the name that the gateway knows, `asked_model` the one that was asked for;
+    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
     """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: str
     model: str
+    asked_model: str
+    created: int
     usage: Usage | None
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
@@ -191,26 +188,6 @@ class CallState:
             secrets += [text for text in credentials if text]
         return quotable(reason, secrets)
 
-    def verified_receipt(self, verified: VerifiedExchange) -> JsonObject:
-        """Return the receipt of this call, whose answer is proven."""
-        return build_receipt(self._record(), verified=verified)
-
-    def failed_receipt(self, exc: BaseException) -> JsonObject:
-        """Return the receipt of this call, which `exc` stopped; its status is "unverified"."""
-        record = replace(self._record(), request_hash=_hash_of(self.call))
-        return build_receipt(record, checks=_failed_checks(exc))
-
-    def _record(self) -> CallRecord:
-        return CallRecord(
-            model=self.call.model,
-            created=self.call.created,
-            settlement_mode=self.call.settlement_mode,
-            enclave=self.target.enclave if self.target is not None else None,
-            grant=self.grant,
-            head=self.head,
-            presentation=self.presentation,
-        )
-
     def exchange(self) -> JsonObject | None:
         """Return the exact request and answer, as `verify` reads them; None if no answer came."""
         if self.head is None or self.target is None or not self.keep_body:
@@ -293,21 +270,6 @@ def _reason(state: CallState, body: bytes) -> str:
         if reason := state.quotable(reply.get(name)):
             return reason
     return ""
-
-
-def _hash_of(call: Call) -> str | None:
-    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
-    for hashing in HASHINGS:
-        with suppress(InvalidRequestError):
-            return request_hash(call.path, json.loads(call.wire), hashing).hex()
-    return None
-
-
-def _failed_checks(exc: BaseException) -> list[Check]:
-    if isinstance(exc, VerificationError) and exc.step:
-        return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
-    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
-    return [Check("answer", "fail", detail)]
 
 
 def _pem(der: bytes) -> str:

@@ -7,14 +7,11 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 """
 
 import secrets
-import threading
 import time
-from asyncio import CancelledError
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from og_integrations.client._accounts import OwnBook
 from og_integrations.client._call import (
@@ -28,8 +25,9 @@ from og_integrations.client._call import (
     gateway_error,
 )
 from og_integrations.client._directory import Directory
-from og_integrations.client._receipts import open_collectors
-from og_integrations.client._settings import PlaceOptions, check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.client._options import ClientOptions, SharedOptions, complete, seal
+from og_integrations.client._receipts import ReplayCache, collect_failed, collect_verified, wants_exchange
+from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import (
     ConfigurationError,
@@ -60,21 +58,8 @@ from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.proof.enclave import EnclavePolicy
-from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
+from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
-
-DEFAULT_TIMEOUT = 120.0
-"""Seconds to wait for each piece of an answer: no header comes before a model's first token."""
-_TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
-"""`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
-
-
-class SendOptions(TypedDict, total=False):
-    """These options may be given with any one call, besides what is asked."""
-
-    settlement_mode: SettlementMode | Enum | str | None
-    x402_settlement_mode: SettlementMode | Enum | str | None
-    timeout: float | None
 
 
 class Engine:
@@ -84,31 +69,32 @@ class Engine:
     The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
     """
 
-    def __init__(
-        self,
-        *,
-        spend_policy: SpendPolicy | JsonObject | None = None,
-        enclave_policy: EnclavePolicy | JsonObject | None = None,
-        settlement_mode: SettlementMode | Enum | str | None = None,
-        x402_settlement_mode: SettlementMode | Enum | str | None = None,
-        verification: str = "end",
-        timeout: float | None = None,
-        max_retries: int = 2,
-        spread: bool = False,
-        default_headers: Mapping[str, str] | None = None,
-        gateway_generation: str = APRIL,
-        **settings: Unpack[PlaceOptions],
-    ) -> None:
-        self.settings = resolve_settings(**settings)
-        self.settlement_mode = chosen_mode(settlement_mode, x402_settlement_mode)
-        self.buffered = check_verification(verification) == "buffer"
-        self.timeout = DEFAULT_TIMEOUT if timeout is None else check_seconds("timeout", timeout)
-        self.max_retries = check_count("max_retries", max_retries)
-        self.default_headers = check_headers(default_headers)
-        self.takes_images = check_generation(gateway_generation) != APRIL
-        policy = SpendPolicy.of(spend_policy).on(self.settings.network)
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        seal(options)
+        given = complete(options)
+        self.settings = resolve_settings(
+            private_key=given["private_key"],
+            signer=given["signer"],
+            network=given["network"],
+            rpc_url=given["rpc_url"],
+            registry_rpc_url=given["registry_rpc_url"],
+            registry_address=given["registry_address"],
+            gateway_url=given["gateway_url"],
+        )
+        self.settlement_mode = chosen_mode(given["settlement_mode"])
+        self.buffered = check_verification(given["verification"]) == "buffer"
+        self.timeout = check_seconds("timeout", given["timeout"])
+        self.max_retries = check_count("max_retries", given["max_retries"])
+        self.default_headers = check_headers(given["default_headers"])
+        self.takes_images = check_generation(given["gateway_generation"]) != APRIL
+        policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._own = OwnBook(self.settings, policy)
-        self.directory = Directory(self.settings, EnclavePolicy.of(enclave_policy), spread=spread, hosts=policy.hosts)
+        self.directory = Directory(
+            self.settings,
+            EnclavePolicy.of(given["enclave_policy"]),
+            spread=given["spread"],
+            hosts=policy.hosts,
+        )
         self._replays = ReplayCache()
         self.begin_again()
         survive_forks(self)
@@ -149,7 +135,7 @@ class Engine:
         response_format: JsonObject | None = None,
         stream: bool = False,
         extra: JsonObject | None = None,
-        **options: Unpack[SendOptions],
+        **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
@@ -180,7 +166,7 @@ class Engine:
         temperature: float | None = None,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
-        **options: Unpack[SendOptions],
+        **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
         request = CompletionRequest(
@@ -218,7 +204,7 @@ class Engine:
 
     def whole(self, state: CallState) -> Effects[Answer]:
         """Make the call of `state` and return its verified answer."""
-        state.keep_body = _keeps_exchanges()
+        state.keep_body = wants_exchange()
         try:
             yield from self.open(state)
             return self.conclude_body(state, (yield from _body(state)))
@@ -228,7 +214,7 @@ class Engine:
 
     def streamed(self, state: CallState) -> Pieces:
         """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
-        state.keep_body = _keeps_exchanges()
+        state.keep_body = wants_exchange()
         try:
             head = yield from self.open(state)
             if head.status != 200:
@@ -299,7 +285,7 @@ class Engine:
                 wire=state.call.wire,
                 completion=completion,
                 enclave=enclave,
-                trust=_TRUST[enclave.source],
+                trust=TRUST_OF_SOURCE[enclave.source],
                 window=(state.sent_at, now()),
                 channel=state.target.destination.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
@@ -308,17 +294,17 @@ class Engine:
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
-            exc.receipt = state.verified_receipt(verified)
-            _collect(state, exc.receipt)
+            exc.receipt = collect_verified(state, verified)
             raise
         state.presentation = shown.presentation
-        receipt = state.verified_receipt(verified)
-        _collect(state, receipt)
+        receipt = collect_verified(state, verified)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
             finish_reason=shown.finish_reason,
             model=completion.model,
+            asked_model=state.call.model,
+            created=state.call.created,
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
@@ -337,15 +323,12 @@ class Engine:
         if isinstance(exc, ToolChoiceNotHonoredError):
             # The answer itself was verified, and its receipt collected.
             return
-        receipt = state.failed_receipt(exc)
-        if isinstance(exc, OpenGradientError | CancelledError):
-            exc.receipt = receipt  # type: ignore[union-attr]
+        collect_failed(state, exc)
         if isinstance(exc, OpenGradientError):
             if _came_from_elsewhere(state.head):
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
                 self.directory.distrust(state.target.enclave, time.time())
-        _collect(state, receipt)
 
 
 class StreamReader:
@@ -409,35 +392,6 @@ class StreamReader:
         return exc
 
 
-REMEMBERED_SIGNATURES = 4096
-
-
-class ReplayCache:
-    """
-    A replay cache knows the last signatures that one client was shown. Threads may share it.
-
-    PSS is randomised, so an honest enclave repeats none.
-    """
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self.begin_again()
-        survive_forks(self)
-
-    def begin_again(self) -> None:
-        """Have a lock that nobody holds; what was seen stays seen."""
-        self._lock = threading.Lock()
-
-    def seen(self, signature: str) -> bool:
-        """Remember `signature`, and return whether it was there."""
-        with self._lock:
-            seen = signature in self._seen
-            self._seen[signature] = None
-            if len(self._seen) > REMEMBERED_SIGNATURES:
-                self._seen.popitem(last=False)
-        return seen
-
-
 def _body(state: CallState) -> Effects[bytes]:
     body = bytearray()
     try:
@@ -447,19 +401,6 @@ def _body(state: CallState) -> Effects[bytes]:
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
     return bytes(body)
-
-
-def _keeps_exchanges() -> bool:
-    """Return whether a collector in this context keeps the bytes of requests and answers."""
-    return any(receipts.keep_exchanges for receipts in open_collectors.get())
-
-
-def _collect(state: CallState, receipt: JsonObject) -> None:
-    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    if collectors := open_collectors.get():
-        exchange = state.exchange()
-        for receipts in collectors:
-            receipts.add(receipt, exchange)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

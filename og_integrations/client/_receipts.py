@@ -3,20 +3,50 @@
 
 A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
+
+Every call leaves its receipt with the open collectors, whatever stopped it: `build_receipt` makes it.
+
+`ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
+signature.
 """
 
 import json
-from collections.abc import Iterator
+import threading
+from asyncio import CancelledError
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
-from og_integrations.errors import ConfigurationError
+from og_integrations.client._call import Call, CallState
+from og_integrations.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    MalformedReplyError,
+    OpenGradientError,
+    VerificationError,
+)
+from og_integrations.forking import survive_forks
+from og_integrations.protocol.payment.permit2 import Authorization
+from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.x402 import (
+    ReplyHead,
+    ToldSettlement,
+    blob_id,
+    parse_settlement,
+    session_ref,
+    transaction_hash,
+)
+from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.verification import VerifiedExchange
+from og_integrations.protocol.receipt import KINDS, described
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified, rule_name
 
-open_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
-"""The collectors open in this context, outermost first."""
+_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
 
 
 class Receipts(list[JsonObject]):
@@ -41,7 +71,7 @@ class Receipts(list[JsonObject]):
     @property
     def verified(self) -> bool:
         """Return whether there is at least one receipt, and every one is verified."""
-        return bool(self) and all(receipt["status"] == "verified" for receipt in self)
+        return bool(self) and all(map(is_verified, self))
 
     def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
         """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
@@ -91,8 +121,164 @@ def collect_receipts(*, keep_exchanges: bool = False) -> Iterator[Receipts]:
     Streams have to be read to their end inside it. Collectors nest; each gets every receipt.
     """
     receipts = Receipts(keep_exchanges=keep_exchanges)
-    token = open_collectors.set((*open_collectors.get(), receipts))
+    token = _collectors.set((*_collectors.get(), receipts))
     try:
         yield receipts
     finally:
-        open_collectors.reset(token)
+        _collectors.reset(token)
+
+
+def active_collectors() -> tuple[Receipts, ...]:
+    """Return the collectors open in this context, outermost first."""
+    return _collectors.get()
+
+
+def wants_exchange() -> bool:
+    """Return whether a collector in this context keeps the bytes of requests and answers."""
+    return any(receipts.keep_exchanges for receipts in active_collectors())
+
+
+def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
+    """Return the receipt of a call whose answer is proven, and hand it to every collector."""
+    receipt = build_receipt(state, verified=verified).to_json()
+    collect(state, receipt)
+    return receipt
+
+
+def build_receipt(
+    state: CallState, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+) -> Receipt:
+    """
+    Return the receipt of a call; its status is "verified" only with a `VerifiedExchange`.
+
+    `checks` are the verdicts of a call without one.
+    """
+    call, enclave = state.call, state.target.enclave if state.target is not None else None
+    payment = _payment(state, state.grant, verified) if state.grant is not None else None
+    if verified is None:
+        return Receipt(
+            kind=KINDS.get(call.path),
+            model=call.model,
+            created=call.created,
+            presentation=state.presentation,
+            # Says which request a call without proof was about.
+            request_hash=_hash_of(call),
+            tee_id=enclave.tee_id if enclave else None,
+            enclave=described(enclave) if enclave else None,
+            payment=payment,
+            checks=tuple(checks),
+        )
+    proof, exchange = verified.proof, verified.exchange
+    return Receipt(
+        kind=KINDS.get(call.path),
+        status="verified",
+        trust=exchange.trust.level if exchange.trust else None,
+        hash_rule=rule_name(verified.hashing),
+        channel=exchange.channel,
+        model=call.model,
+        created=call.created,
+        presentation=state.presentation,
+        request_hash=proof.request_hash,
+        output_hash=proof.output_hash,
+        tee_timestamp=proof.timestamp,
+        tee_signature=proof.signature,
+        tee_id=proof.tee_id,
+        enclave=described(enclave) if enclave else None,
+        payment=payment,
+        checks=verified.checks,
+        unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
+    )
+
+
+def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
+    authorization, session = grant.authorization, grant.session_id
+    told = _told_settlement(state.head)
+    streamed = verified.exchange.completion.settlement if verified is not None else {}
+    return ReceiptPayment(
+        payment_hash=told.payment_hash or _digest(authorization),
+        payment_hash_source=told.payment_hash_source or OWN_HASH,
+        scheme=grant.requirement.scheme,
+        network=grant.requirement.network,
+        asset=authorization.token,
+        payer=authorization.payer,
+        pay_to=authorization.pay_to,
+        facilitator=authorization.facilitator,
+        spender=authorization.spender,
+        max_amount=str(authorization.amount),
+        nonce=str(authorization.nonce),
+        valid_after=authorization.valid_after,
+        deadline=authorization.deadline,
+        session_ref=session_ref(session) if session else None,
+        settlement_mode=state.call.settlement_mode.value,
+        transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
+        blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+    )
+
+
+@lru_cache(maxsize=256)
+def _digest(authorization: Authorization) -> str:
+    # Cached: it takes ten hashes, and every call of a session asks for the same one.
+    return "0x" + authorization.digest().hex()
+
+
+def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
+    try:
+        return parse_settlement(head) if head else ToldSettlement()
+    except MalformedReplyError:
+        # Nothing of it is signed, and a receipt is also made while another error is on its way.
+        return ToldSettlement()
+
+
+def collect_failed(state: CallState, exc: BaseException) -> None:
+    """Hand the receipt of a call that `exc` stopped to `exc` and to every collector; its status is "unverified"."""
+    receipt = build_receipt(state, checks=_failed_checks(exc)).to_json()
+    if isinstance(exc, OpenGradientError | CancelledError):
+        exc.receipt = receipt  # type: ignore[union-attr]
+    collect(state, receipt)
+
+
+def collect(state: CallState, receipt: JsonObject) -> None:
+    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
+    exchange = state.exchange()
+    for receipts in active_collectors():
+        receipts.add(receipt, exchange)
+
+
+def _hash_of(call: Call) -> str | None:
+    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
+    for hashing in HASHINGS:
+        with suppress(InvalidRequestError):
+            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+    return None
+
+
+def _failed_checks(exc: BaseException) -> list[Check]:
+    if isinstance(exc, VerificationError) and exc.step:
+        return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
+    detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
+    return [Check("answer", "fail", detail)]
+
+
+REMEMBERED_SIGNATURES = 4096
+
+
+class ReplayCache:
+    """A replay cache knows the last signatures that one client was shown. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Have a lock that nobody holds; what was seen stays seen."""
+        self._lock = threading.Lock()
+
+    def seen(self, signature: str) -> bool:
+        """Remember `signature`, and return whether it was there."""
+        with self._lock:
+            seen = signature in self._seen
+            self._seen[signature] = None
+            if len(self._seen) > REMEMBERED_SIGNATURES:
+                self._seen.popitem(last=False)
+        return seen

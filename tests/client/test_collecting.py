@@ -11,9 +11,9 @@ import pytest
 
 from og_integrations.client import collect_receipts
 from og_integrations.client._call import CallState
-from og_integrations.client._engine import Engine, _collect, _keeps_exchanges
-from og_integrations.client._receipts import Receipts
-from og_integrations.devnet.gateway.enclave import EnclaveKeys
+from og_integrations.client._engine import Engine
+from og_integrations.client._receipts import Receipts, collect, wants_exchange
+from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.enclave import Enclave
 
@@ -29,7 +29,7 @@ def engine() -> Engine:
 def ended(engine: Engine, answer: str) -> CallState:
     """Return a call whose answer was `answer`."""
     call = engine.prepare_chat("openai/gpt-5", [{"role": "user", "content": "x"}])
-    state = CallState(call=call, keep_body=_keeps_exchanges())
+    state = CallState(call=call, keep_body=wants_exchange())
     state.target, state.head = engine.directory.target(ENCLAVE, call.path), ReplyHead(200, [])
     state.on_data(answer.encode())
     return state
@@ -45,7 +45,7 @@ def paired(receipts: Receipts) -> list[str]:
 def test_threads_do_not_mix_exchanges(engine: Engine) -> None:
     def work(name: int) -> None:
         for number in range(200):
-            _collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
+            collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
 
     with collect_receipts(keep_exchanges=True) as receipts:
         threads = [threading.Thread(target=contextvars.copy_context().run, args=(work, name)) for name in range(4)]
@@ -60,7 +60,7 @@ def test_exchanges_follow_their_receipts(engine: Engine) -> None:
     """A user sorts or shortens the list; one without exchange has none."""
     with collect_receipts(keep_exchanges=True) as receipts:
         for name in ("b", "c", "a"):
-            _collect(ended(engine, name), {"id": name})
+            collect(ended(engine, name), {"id": name})
         receipts.append({"id": "by hand"})
     for copied in (copy.deepcopy(receipts), pickle.loads(pickle.dumps(receipts))):
         assert paired(copied) == ["b", "c", "a"]
@@ -76,6 +76,6 @@ def test_saving_never_overwrites(engine: Engine, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "exists", lambda self, **options: False if self.suffix == ".json" else exists(self))
     (tmp_path / "receipt-001.json").write_text("another's")
     with collect_receipts(keep_exchanges=True) as receipts:
-        _collect(ended(engine, "x"), {"id": "x"})
+        collect(ended(engine, "x"), {"id": "x"})
     assert [file.name for file in receipts.save(tmp_path)] == ["receipt-002.json"]
     assert (tmp_path / "receipt-001.json").read_text() == "another's"

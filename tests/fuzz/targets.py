@@ -15,14 +15,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.cli.judging import judge
-from og_integrations.cli.saved import UnusableInputError, parse_saved
-from og_integrations.cli.trust import trust_file_key
 from og_integrations.client._call import Call, CallState, gateway_error
+from og_integrations.client._call import Target as CallTarget
 from og_integrations.client._directory import read_enclaves
 from og_integrations.client._engine import Engine
+from og_integrations.client._receipts import build_receipt
 from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chain.inference import (
     InferenceMode,
@@ -35,11 +35,11 @@ from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
-    SettlementMode,
     build_authorization,
     parse_offer,
     parse_requirement,
@@ -47,9 +47,9 @@ from og_integrations.protocol.payment.x402 import (
     parse_settlement,
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
-from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
     BILLING_MAGIC,
@@ -60,13 +60,17 @@ from og_integrations.protocol.sealing.ohttp import (
     read_reply,
 )
 from og_integrations.protocol.strict_json import parse_json_object
-from tests.fuzz.mutation import in_base64, mutated
-from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from og_integrations.verify import Verifier
+from tests.fuzz.mutation import in_base64, in_document, mutated
+from tests.protocol.batches import CASES as BATCHES
+from tests.protocol.batches import find_damaged
+from tests.protocol.captures import BATCH, CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.protocol.documents import SOUND, attest_damaged
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
 from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
-OURS = (OpenGradientError, UnusableInputError)
-"""What may come out; `UnusableInputError` is what `verify` says of files that are no exchange."""
+OURS = (OpenGradientError,)
+"""What may come out."""
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
@@ -133,6 +137,8 @@ def _request(data: bytes) -> None:
     for path in (CHAT_PATH, COMPLETION_PATH):
         for hashing in HASHINGS:
             only_ours(request_hash, path, request, hashing)
+        only_ours(with_nonce, path, request, "ab" * 16)
+        nonce_place(path, request, "ab" * 16)
 
 
 def _offer(data: bytes) -> None:
@@ -141,6 +147,21 @@ def _offer(data: bytes) -> None:
         authorization = build_authorization(parse_requirement(way), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
+
+
+def _channel_offer(data: bytes) -> None:
+    offer = parse_json_object(data, "The offer")
+    only_ours(lambda: read_terms(parse_requirement(offer)))
+    extra: Any = offer.get("extra")
+    step = BATCH["recoveries"][7]["steps"][0]
+    read_correction(
+        extra if isinstance(extra, dict) else {},
+        config=step["channelConfig"],
+        chain_id=8453,
+        signer=step["channelConfig"]["payerAuthorizer"],
+        highest_signed=None,
+        claimed_on_chain=0,
+    )
 
 
 def _paid_headers(data: bytes) -> None:
@@ -200,7 +221,7 @@ def _onchain_seeds() -> list[bytes]:
 
 
 def _saved(data: bytes) -> None:
-    for check in judge(parse_saved(data), trust_file_key).checks:
+    for check in Verifier.unsafe_file_key().verify(data).checks:
         check_message(check.detail)
 
 
@@ -229,16 +250,10 @@ def _receipt(name: str) -> dict[str, Any]:
     paid = paying(wallet()).reply(answer()).paid
     assert paid is not None
     verified = verify_exchange(exchange(name))
-    record = CallRecord(
-        model=f"openai/{verified.exchange.completion.model}",
-        created=NOW,
-        settlement_mode=SettlementMode.BATCH_HASHED,
-        enclave=ENCLAVE,
-        grant=paid.grant,
-        head=paid.head,
-        presentation=None,
-    )
-    return build_receipt(record, verified=verified)
+    call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
+    target = CallTarget(enclave=ENCLAVE, route=ROUTE, url=ENCLAVE.endpoint, destination=destination_of(ENCLAVE))
+    state = CallState(call=call, target=target, grant=paid.grant, head=paid.head)
+    return build_receipt(state, verified=verified).to_json()
 
 
 def _offers() -> list[bytes]:
@@ -263,6 +278,10 @@ TARGETS: dict[str, Target] = {
     "error-body": Target(_BODIES, _error_body),
     "request": Target([capture.wire for capture in CAPTURES.values()], _request),
     "offer": Target(_offers(), _offer, in_base64),
+    "channel-offer": Target(
+        [json.dumps(run["steps"][0]["corrective"]["offer"]).encode() for run in BATCH["recoveries"][7:]],
+        _channel_offer,
+    ),
     "paid-headers": Target(
         [json.dumps({"success": True, "transaction": "0x" + "ab" * 32, "network": "eip155:8453"}).encode()],
         _paid_headers,
@@ -290,6 +309,8 @@ TARGETS: dict[str, Target] = {
         ],
         _node,
     ),
+    "attestation": Target(SOUND, attest_damaged, in_document),
+    "batch": Target([case["blob"].encode() for case in BATCHES.values()], find_damaged),
     "onchain": Target(_onchain_seeds(), _onchain),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }
