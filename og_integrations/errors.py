@@ -30,6 +30,10 @@ OpenGradientError
     GatewayError
         MalformedReplyError
         StreamFailedError
+    TransactionError
+        TransactionRefusedError
+        TransactionRevertedError
+        TransactionInDoubtError
     OnchainError
     VerificationError
     SealedChannelError
@@ -264,6 +268,28 @@ class StreamFailedError(GatewayError):
 
     is_retryable = True
     partial_text: str = ""
+
+
+class TransactionError(OpenGradientError):
+    """
+    A transaction of the wallet did not succeed.
+
+    `transaction_hash` (0x-hex) is None if none was sent.
+    """
+
+    transaction_hash: str | None = None
+
+
+class TransactionRefusedError(TransactionError):
+    """The transaction would fail or cost too much, or no node took it: nothing was sent."""
+
+
+class TransactionRevertedError(TransactionError):
+    """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
+
+
+class TransactionInDoubtError(TransactionError):
+    """The transaction left and was not seen mined: it may still be. Never repeated by us; look its hash up."""
 
 
 class OnchainError(OpenGradientError):

@@ -5,14 +5,12 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
-from og_integrations.client._options import ALIASES, CONSTRUCTOR_ONLY, CallOptions, hint, own_name, under_own_names
+from og_integrations.client._options import ALIASES, CONSTRUCTOR_ONLY, hint, own_name, under_own_names
 from og_integrations.errors import ConfigurationError, InvalidRequestError
-from og_integrations.models import model_info, model_name
+from og_integrations.models import model_name
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from og_integrations.chat.model import OpenGradientModel
 
 IGNORED: Mapping[str, tuple[object, ...]] = {
     "effort": (),
@@ -36,8 +34,6 @@ IGNORED: Mapping[str, tuple[object, ...]] = {
     "verbosity": (),
 }
 """What gateways hash but hand on to no model (PROTOCOL §2), and the values of it that ask for what happens anyway."""
-SAMPLING = ("temperature", "max_tokens", "timeout", "settlement_mode")
-"""Options of a call whose default is the model's field."""
 _PASSED_THROUGH = frozenset(
     {
         "asyncio",
@@ -87,28 +83,6 @@ def call_arguments(given: Mapping[str, object], known: Collection[str]) -> dict[
     return arguments
 
 
-def call_options(
-    model: "OpenGradientModel", name: str, arguments: Mapping[str, object], stop: object = None
-) -> CallOptions:
-    """
-    Return the options that every call of `model`, asking the one of this `name`, has: its own `arguments` win.
-
-    Raises `InvalidRequestError` for a `timeout` that is no number.
-    """
-    options = {key: found for key in SAMPLING if (found := _chosen(model, key, arguments)) is not None}
-    if found := stop or arguments.get("stop") or model.stop:
-        options["stop"] = found
-    if not isinstance(options.get("timeout"), int | float | None):
-        raise InvalidRequestError(
-            f"timeout is a {type(options['timeout']).__name__}, expected seconds as one number: the longest wait for "
-            "each piece of an answer."
-        )
-    temperature = options.get("temperature")
-    if not model_info(name).temperature and temperature != type(model).model_fields["temperature"].default:
-        warn_ignored("temperature", temperature, f" for {name}")
-    return cast("CallOptions", options)
-
-
 def named_model(arguments: Mapping[str, object], default: str) -> str:
     """Return the model that a call asks, by whichever name its `arguments` have it. Raises `ConfigurationError`."""
     named = arguments.get("model") or arguments.get("model_name")
@@ -154,11 +128,6 @@ _OF_REQUEST = frozenset(
         "tools",
     }
 )
-
-
-def _chosen(model: "OpenGradientModel", name: str, arguments: Mapping[str, object]) -> object:
-    own = arguments.get(name)
-    return getattr(model, name) if own is None else own
 
 
 def _call_hint(name: str, known: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack, cast
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from og_integrations.chat.arguments import constructor_arguments
+from og_integrations.chat.arguments import constructor_arguments, warn_ignored
 from og_integrations.chat.policies import plain_enclave_policy, plain_network, plain_spend_policy, portable
 from og_integrations.client._options import (
     ALIASES,
@@ -45,8 +45,9 @@ from og_integrations.client._options import (
     options_of,
     seal,
 )
-from og_integrations.errors import ConfigurationError
+from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.forking import survive_forks
+from og_integrations.models import model_info
 from og_integrations.networks import Network
 from og_integrations.protocol.payment.x402 import SettlementMode
 
@@ -224,6 +225,7 @@ ENGINE_OPTIONS = (
     "http_async_client",
 )
 """What an engine is made with; the other options are those of each call."""
+_OF_EACH_CALL = ("temperature", "max_tokens", "timeout", "settlement_mode")
 _wanted = attrgetter(*ENGINE_OPTIONS)
 _STAYS_HERE = ("private_key", "signer", "http_client", "http_async_client", "default_headers")
 """What no pickle takes along: secrets, and what is open."""
@@ -352,6 +354,27 @@ class OpenGradientModel(BaseModel):
     def clients(self) -> Clients:
         """The clients that ask for this model. Raises `ConfigurationError`."""
         return self.engines.clients(_wanted(self))
+
+    def call_options(self, name: str, arguments: Mapping[str, object], stop: object = None) -> CallOptions:
+        """
+        Return the options that any call has, here one that asks the model `name`; its own `arguments` win.
+
+        Raises `InvalidRequestError` for a `timeout` that is no number.
+        """
+        given = ((key, arguments.get(key)) for key in _OF_EACH_CALL)
+        options = {key: getattr(self, key) if value is None else value for key, value in given}
+        if wanted := stop or arguments.get("stop") or self.stop:
+            options["stop"] = wanted
+        options = {key: value for key, value in options.items() if value is not None}
+        timeout, temperature = options.get("timeout"), options.get("temperature")
+        if not isinstance(timeout, int | float | None):
+            raise InvalidRequestError(
+                f"timeout is a {type(timeout).__name__}, expected seconds as one number: the longest wait for each "
+                "piece of an answer."
+            )
+        if not model_info(name).temperature and temperature != type(self).model_fields["temperature"].default:
+            warn_ignored("temperature", temperature, f" for {name}")
+        return cast("CallOptions", options)
 
     def source(self) -> dict[str, str | None]:
         """Return where answers come from, as the environment has it: a cache must not mix them up."""

@@ -9,6 +9,8 @@ import sys
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, cast
 
+from og_integrations.receipt import span_attributes
+
 _T = TypeVar("_T")
 
 
@@ -46,9 +48,6 @@ class ReceiptSpan:
             return answer
         receipt = getattr(answer, "receipt", None)
         if receipt is not None and self._span.is_recording():
-            # Here, since it loads the cryptography, and few trace.
-            from og_integrations.protocol.receipt import span_attributes
-
             for name, value in span_attributes(receipt).items():
                 self._span.set_attribute(name, value)
         return answer

@@ -13,16 +13,16 @@ from og_integrations.client._options import CallOptions, ChatOptions, ClientOpti
 from og_integrations.client._runner import AsyncDriver, AsyncStream, Piece, SyncDriver, streamed, whole
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain.approval import (
-    RECEIPT_TIMEOUT,
     Amount,
     Approval,
-    AsyncApprover,
     OnProgress,
-    SyncApprover,
     ensure_approval,
+    progress_teller,
+    signer_of,
 )
 from og_integrations.client.chain.jsonrpc import aread, read
 from og_integrations.client.chain.settlement import reconcile
+from og_integrations.client.chain.transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
 from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.payment.budget import Account
@@ -130,7 +130,8 @@ class Client(Spending):
         """
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        return drive(flow, SyncApprover(settings, self._connections, on_progress).perform)
+        tell = progress_teller(on_progress)
+        return drive(flow, SyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
     def reconcile_spending(self) -> Account:
         """
@@ -236,7 +237,8 @@ class AsyncClient(Spending):
         """
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        return await adrive(flow, AsyncApprover(settings, self._connections, on_progress).perform)
+        tell = progress_teller(on_progress)
+        return await adrive(flow, AsyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
     async def reconcile_spending(self) -> Account:
         """

@@ -23,14 +23,16 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from typing_extensions import override
 
 import og_integrations
-from og_integrations.chat.arguments import call_arguments, call_options, check_extra, named_model
+from og_integrations.chat.arguments import call_arguments, check_extra, named_model
 from og_integrations.chat.model import Engines, ModelOptions, OpenGradientModel, declared
+from og_integrations.chat.requests import wire_tool_choice
 from og_integrations.chat.tracing import ReceiptSpan, Span, current_span
 from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain.errors import RETRYABLE, ModelErrors, as_model_error
 from og_integrations.langchain.messages import (
     Tool,
+    build_profile,
     count_message_tokens,
     count_text_tokens,
     to_wire,
@@ -45,7 +47,7 @@ from og_integrations.langchain.outputs import (
     register_blocks,
 )
 from og_integrations.langchain.structured import Method, Schema, Wish, response_format, structured_output
-from og_integrations.models import model_info, model_name
+from og_integrations.models import model_name
 from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -432,13 +434,11 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         """Return model, messages and options of one call. Raises `InvalidRequestError` for what is not known."""
         given = call_arguments(arguments, _OF_A_CHAT)
         name = named_model(given, self.model_name)
-        options = cast("ChatOptions", call_options(self, name, given, stop))
+        options = cast("ChatOptions", self.call_options(name, given, stop))
         strict = cast("bool | None", given.get("strict"))
         if given.get("tools"):
             options["tools"] = wire_tools(cast("Sequence[Tool]", given["tools"]), strict=strict)
         if given.get("tool_choice") is not None:
-            from og_integrations.chat.requests import wire_tool_choice
-
             options["tool_choice"] = wire_tool_choice(given["tool_choice"], options.get("tools") or ())
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
@@ -480,8 +480,6 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         Raises:
             InvalidRequestError: If `tool_choice` is none of these, or names no bound tool.
         """
-        from og_integrations.chat.requests import wire_tool_choice
-
         with ModelErrors():
             schemas = wire_tools(tools, strict=strict)
             choice = wire_tool_choice(tool_choice, schemas)
@@ -559,37 +557,6 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     @override
     def _combine_llm_outputs(self, llm_outputs: list[JsonObject | None], /) -> JsonObject:
         return combined_llm_output(llm_outputs)
-
-
-def build_profile(model: str, generation: str) -> "ModelProfile":
-    """Return what is known of `model`, as reached through gateways of `generation` (not at its provider)."""
-    from og_integrations.chat.requests import attachments_taken
-
-    info = model_info(model)
-    taken, from_tools = (attachments_taken(model, generation, role) for role in ("user", "tool"))
-    profile: ModelProfile = {
-        "name": info.name,
-        "text_inputs": True,
-        "image_inputs": "image_url" in taken,
-        "image_url_inputs": "image_url" in taken,
-        "pdf_inputs": "file" in taken,
-        "audio_inputs": False,
-        "video_inputs": False,
-        "image_tool_message": "image_url" in from_tools,
-        "pdf_tool_message": "file" in from_tools,
-        "text_outputs": True,
-        "image_outputs": info.image_outputs,
-        "audio_outputs": False,
-        "video_outputs": False,
-        "reasoning_output": False,
-        "tool_calling": True,
-        "tool_choice": True,
-        "structured_output": True,
-        "temperature": info.temperature,
-    }
-    if info.context_window is not None:
-        profile["max_input_tokens"] = info.context_window
-    return profile
 
 
 def register_with_langchain() -> None:

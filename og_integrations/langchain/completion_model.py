@@ -9,7 +9,7 @@ from langchain_core.outputs import Generation, LLMResult
 from langchain_core.runnables import Runnable
 from typing_extensions import override
 
-from og_integrations.chat.arguments import call_arguments, call_options, named_model
+from og_integrations.chat.arguments import call_arguments, named_model
 from og_integrations.langchain.chat_model import OF_A_CALL, LangChainModel, Run
 from og_integrations.langchain.messages import count_text_tokens
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
@@ -79,7 +79,7 @@ class OpenGradientCompletion(LangChainModel, BaseLLM):
         """Return model and options of one call. Raises `InvalidRequestError` for what is not known."""
         given = call_arguments(arguments, OF_A_CALL)
         name = named_model(given, self.model_name)
-        return name, call_options(self, name, given, stop)
+        return name, self.call_options(name, given, stop)
 
     # LangChain's own for texts asks for all in one run, one after the other, and loses all with one.
     batch = Runnable.batch

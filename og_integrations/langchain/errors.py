@@ -32,9 +32,7 @@ from langchain_core.exceptions import (
 
 from og_integrations import errors
 from og_integrations.protocol.strict_json import JsonObject
-
-RECEIPT_KEY = "opengradient"
-"""As `protocol.receipt` has it; not imported, since that loads the cryptography."""
+from og_integrations.receipt import RECEIPT_KEY
 
 
 class OpenGradientError(errors.OpenGradientError, ModelError):

@@ -1,5 +1,5 @@
 """
-LangChain's messages and tools to the wire, and how long they are.
+LangChain's messages and tools to the wire, how long they are, and which kinds of them a model takes.
 
 What the model itself produced on its way (reasoning, tool-use blocks of other providers) is left out
 of the history: tool calls travel in `tool_calls`. What the user put in and cannot be sent is refused,
@@ -8,7 +8,7 @@ never dropped: an image that silently vanishes would be paid for all the same.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -24,10 +24,14 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from og_integrations.chat.requests import attachments_taken, check_attachment, wire_call
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain.outputs import unmarked
 from og_integrations.models import model_info
 from og_integrations.protocol.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.model_profile import ModelProfile
 
 Tool = Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]
 """What a tool or schema may be given as; a `BaseTool` is a `Runnable`, and importing its module takes 46 ms."""
@@ -151,8 +155,6 @@ def _part(part: object, where: str, role: str, model: str, generation: str) -> J
     media = _media(dict(part), where)
     if media is None:
         raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
-    from og_integrations.chat.requests import check_attachment
-
     check_attachment(str(media["type"]), where, role, model, generation, said=f"a block of type {kind!r}")
     return media
 
@@ -174,8 +176,6 @@ def _media(part: JsonObject, where: str) -> JsonObject | None:
 
 
 def _calls(message: AIMessage, where: str) -> list[JsonObject]:
-    from og_integrations.chat.requests import wire_call
-
     calls = [wire_call(str(call["id"]), call["name"], call["args"], where) for call in message.tool_calls]
     return calls + [
         wire_call(str(call["id"]), call["name"] or "", unmarked(call["args"]), where)
@@ -247,6 +247,35 @@ def _as_function(tool: Mapping[str, Any]) -> JsonObject:
             f"A tool is of type {kind!r}, expected a function: tools of a provider do not run here."
         )
     return {key: value for key, value in tool.items() if key != "type" or value == "object"}
+
+
+def build_profile(model: str, generation: str) -> "ModelProfile":
+    """Return what is known of `model`, as reached through gateways of `generation` (not at its provider)."""
+    info = model_info(model)
+    taken, from_tools = (attachments_taken(model, generation, role) for role in ("user", "tool"))
+    profile: ModelProfile = {
+        "name": info.name,
+        "text_inputs": True,
+        "image_inputs": "image_url" in taken,
+        "image_url_inputs": "image_url" in taken,
+        "pdf_inputs": "file" in taken,
+        "audio_inputs": False,
+        "video_inputs": False,
+        "image_tool_message": "image_url" in from_tools,
+        "pdf_tool_message": "file" in from_tools,
+        "text_outputs": True,
+        "image_outputs": info.image_outputs,
+        "audio_outputs": False,
+        "video_outputs": False,
+        "reasoning_output": False,
+        "tool_calling": True,
+        "tool_choice": True,
+        "structured_output": True,
+        "temperature": info.temperature,
+    }
+    if info.context_window is not None:
+        profile["max_input_tokens"] = info.context_window
+    return profile
 
 
 def count_text_tokens(text: str) -> int:

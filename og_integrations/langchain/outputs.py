@@ -22,9 +22,9 @@ from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from og_integrations.langchain.errors import RECEIPT_KEY
 from og_integrations.protocol.chat.wire import image_data
 from og_integrations.protocol.strict_json import JsonObject, decode_arguments
+from og_integrations.receipt import RECEIPT_KEY, flat_fields
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
@@ -92,11 +92,9 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
 
 def response_metadata(answer: "Answer") -> JsonObject:
     """Return the metadata of an answer, with its receipt."""
-    from og_integrations.protocol.receipt import flat_fields
-
     return {
         "model_provider": MODEL_PROVIDER,
-        "model_name": answer.receipt["model"],
+        "model_name": answer.asked_model,
         "finish_reason": answer.finish_reason,
         "id": answer.id,
         RECEIPT_KEY: answer.receipt,
@@ -125,7 +123,7 @@ def llm_output(answer: "Answer") -> JsonObject:
         if usage
         else {}
     )
-    return {"token_usage": counts, "model_name": answer.receipt["model"]}
+    return {"token_usage": counts, "model_name": answer.asked_model}
 
 
 def combined_llm_output(outputs: list[JsonObject | None]) -> JsonObject:
