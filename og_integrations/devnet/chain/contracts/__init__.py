@@ -1,5 +1,6 @@
 """
-The devnet's own contracts, in Vyper: the OPG token, the x402 `upto` proxy and the TEERegistry.
+The devnet's own contracts, in Vyper: the OPG token, the x402 `upto` proxy, the TEERegistry, and for models on chain
+the precompiles, the hub and the scheduler.
 
 They stand in for the real ones at the real addresses. Permit2 is not among them: it is the real one
 (`devnet.chain.evm`).
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from og_integrations.errors import ConfigurationError
 
-NAMES = ("OPG", "UptoProxy", "TEERegistry")
+NAMES = ("OPG", "UptoProxy", "TEERegistry", "Inference", "InferenceHub", "Scheduler")
 _HERE = Path(__file__).parent
 
 
