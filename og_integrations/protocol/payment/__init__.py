@@ -4,7 +4,9 @@ Payment of a call by x402 (PROTOCOL §3).
 | file | what it holds |
 | --- | --- |
 | `x402` | the offer of a 402, payment headers, settlement modes |
-| `permit2` | the typed data that a wallet signs |
+| `permit2` | what a wallet signs for the schemes `upto` and `exact` |
+| `eip712` | typed data, and the digest of it that is signed |
+| `schemes` | other ways to pay, as bytes |
 | `policy` | what the owner allows: `SpendPolicy`, and the rule about who may be paid |
 | `budget` | what was authorized so far, held against the limits |
 | `session` | signed authorizations and the sessions that they opened |

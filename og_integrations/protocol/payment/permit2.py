@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.chain.abi import address_word, keccak, uint_word
+from og_integrations.protocol.chain.abi import keccak, uint_word
+from og_integrations.protocol.payment import eip712
 from og_integrations.protocol.strict_json import JsonObject
 
 MAX_AMOUNT = 2**160 - 1
@@ -23,26 +24,28 @@ UPTO_VALID_BEFORE = 600
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _UINT = re.compile(r"0|[1-9][0-9]{0,77}")
 
-_DOMAIN_FIELDS = ("string name", "uint256 chainId", "address verifyingContract")
-_PERMISSIONS_FIELDS = ("address token", "uint256 amount")
-_PERMIT_FIELDS = (
-    "TokenPermissions permitted",
-    "address spender",
-    "uint256 nonce",
-    "uint256 deadline",
-    "Witness witness",
-)
-_UPTO_WITNESS_FIELDS = ("address to", "address facilitator", "uint256 validAfter")
-_EXACT_WITNESS_FIELDS = ("address to", "uint256 validAfter")
-_VERSIONED_DOMAIN_FIELDS = ("string name", "string version", "uint256 chainId", "address verifyingContract")
-_TRANSFER_FIELDS = (
-    "address from",
-    "address to",
-    "uint256 value",
-    "uint256 validAfter",
-    "uint256 validBefore",
-    "bytes32 nonce",
-)
+_PERMIT_TYPES = {
+    "PermitWitnessTransferFrom": (
+        "TokenPermissions permitted",
+        "address spender",
+        "uint256 nonce",
+        "uint256 deadline",
+        "Witness witness",
+    ),
+    "TokenPermissions": ("address token", "uint256 amount"),
+}
+_UPTO_TYPES = _PERMIT_TYPES | {"Witness": ("address to", "address facilitator", "uint256 validAfter")}
+_EXACT_TYPES = _PERMIT_TYPES | {"Witness": ("address to", "uint256 validAfter")}
+_TRANSFER_TYPES = {
+    "TransferWithAuthorization": (
+        "address from",
+        "address to",
+        "uint256 value",
+        "uint256 validAfter",
+        "uint256 validBefore",
+        "bytes32 nonce",
+    )
+}
 
 
 def checksum_address(address: str) -> str:
@@ -76,46 +79,21 @@ class Permit2Authorization:
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message, as wallets and `eth_account` take it."""
-        return {
-            "types": {
-                "EIP712Domain": _named(_DOMAIN_FIELDS),
-                "PermitWitnessTransferFrom": _named(_PERMIT_FIELDS),
-                "TokenPermissions": _named(_PERMISSIONS_FIELDS),
-                "Witness": _named(self._witness_fields),
-            },
-            "primaryType": "PermitWitnessTransferFrom",
-            "domain": {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
-            "message": {
+        return eip712.typed_data(
+            _EXACT_TYPES if self.facilitator is None else _UPTO_TYPES,
+            {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
+            {
                 "permitted": {"token": self.token, "amount": self.amount},
                 "spender": self.spender,
                 "nonce": self.nonce,
                 "deadline": self.deadline,
                 "witness": self._witness() | {"validAfter": self.valid_after},
             },
-        }
+        )
 
     def digest(self) -> bytes:
         """Return the 32 bytes that are signed."""
-        permissions_type = _type("TokenPermissions", _PERMISSIONS_FIELDS)
-        witness_type = _type("Witness", self._witness_fields)
-        facilitator = () if self.facilitator is None else (address_word(self.facilitator),)
-        witness = (address_word(self.pay_to), *facilitator, uint_word(self.valid_after))
-        permit_type = _type("PermitWitnessTransferFrom", _PERMIT_FIELDS) + permissions_type + witness_type
-        permit = _struct(
-            permit_type,
-            _struct(permissions_type, address_word(self.token), uint_word(self.amount)),
-            address_word(self.spender),
-            uint_word(self.nonce),
-            uint_word(self.deadline),
-            _struct(witness_type, *witness),
-        )
-        domain = _struct(
-            _type("EIP712Domain", _DOMAIN_FIELDS),
-            keccak(b"Permit2"),
-            uint_word(self.chain_id),
-            address_word(PERMIT2_ADDRESS),
-        )
-        return keccak(b"\x19\x01" + domain + permit)
+        return eip712.digest(self.typed_data())
 
     def payload(self, signature: str) -> JsonObject:
         """Return the `payload` of a PAYMENT-SIGNATURE header: all numbers as decimal text."""
@@ -130,10 +108,6 @@ class Permit2Authorization:
             },
             "signature": signature,
         }
-
-    @property
-    def _witness_fields(self) -> tuple[str, ...]:
-        return _EXACT_WITNESS_FIELDS if self.facilitator is None else _UPTO_WITNESS_FIELDS
 
     def _witness(self) -> JsonObject:
         """Return the addresses of the witness, in the order in which they are signed and sent."""
@@ -182,19 +156,15 @@ class Eip3009Authorization:
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message."""
-        return {
-            "types": {
-                "EIP712Domain": _named(_VERSIONED_DOMAIN_FIELDS),
-                "TransferWithAuthorization": _named(_TRANSFER_FIELDS),
-            },
-            "primaryType": "TransferWithAuthorization",
-            "domain": {
+        return eip712.typed_data(
+            _TRANSFER_TYPES,
+            {
                 "name": self.token_name,
                 "version": self.token_version,
                 "chainId": self.chain_id,
                 "verifyingContract": self.token,
             },
-            "message": {
+            {
                 "from": self.payer,
                 "to": self.pay_to,
                 "value": self.amount,
@@ -202,27 +172,11 @@ class Eip3009Authorization:
                 "validBefore": self.deadline,
                 "nonce": uint_word(self.nonce),
             },
-        }
+        )
 
     def digest(self) -> bytes:
         """Return the 32 bytes that are signed."""
-        transfer = _struct(
-            _type("TransferWithAuthorization", _TRANSFER_FIELDS),
-            address_word(self.payer),
-            address_word(self.pay_to),
-            uint_word(self.amount),
-            uint_word(self.valid_after),
-            uint_word(self.deadline),
-            uint_word(self.nonce),
-        )
-        domain = _struct(
-            _type("EIP712Domain", _VERSIONED_DOMAIN_FIELDS),
-            keccak(self.token_name.encode()),
-            keccak(self.token_version.encode()),
-            uint_word(self.chain_id),
-            address_word(self.token),
-        )
-        return keccak(b"\x19\x01" + domain + transfer)
+        return eip712.digest(self.typed_data())
 
     def payload(self, signature: str) -> JsonObject:
         """Return the `payload` of a PAYMENT-SIGNATURE header."""
@@ -247,15 +201,3 @@ def parse_uint(text: object) -> int:
     if not isinstance(text, str) or not _UINT.fullmatch(text) or int(text) >= 2**256:
         raise MalformedOfferError(f"{str(text)[:80]!r} is no uint256; expected plain decimal digits as text.")
     return int(text)
-
-
-def _named(fields: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"name": name, "type": kind} for kind, name in (field.split() for field in fields)]
-
-
-def _type(name: str, fields: tuple[str, ...]) -> bytes:
-    return f"{name}({','.join(fields)})".encode()
-
-
-def _struct(type_text: bytes, *words: bytes) -> bytes:
-    return keccak(keccak(type_text) + b"".join(words))

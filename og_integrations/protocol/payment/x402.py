@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
@@ -286,11 +286,7 @@ def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce
 def _eip3009_authorization(
     requirement: Requirement, extra: dict[str, Any], *, payer: str, deadline: int, nonce: int
 ) -> Eip3009Authorization:
-    name, version = extra.get("name"), extra.get("version")
-    if not isinstance(name, str) or not isinstance(version, str):
-        raise MalformedOfferError("The `exact` offer names no token name and version, which EIP-3009 signs.")
-    if any("\ud800" <= character <= "\udfff" for character in name + version):
-        raise MalformedOfferError("The `exact` offer's token name or version holds a lone surrogate.")
+    name, version = token_domain(extra)
     return Eip3009Authorization(
         chain_id=requirement.chain_id,
         payer=checksum_address(payer),
@@ -302,6 +298,16 @@ def _eip3009_authorization(
         deadline=deadline,
         pay_to=requirement.pay_to,
     )
+
+
+def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
+    """Return an offer's name and version of its token, which EIP-3009 signs. Raises `MalformedOfferError`."""
+    name, version = extra.get("name"), extra.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        raise MalformedOfferError("The offer names no token name and version, which EIP-3009 signs.")
+    if any("\ud800" <= character <= "\udfff" for character in name + version):
+        raise MalformedOfferError("The offer's token name or version holds a lone surrogate.")
+    return name, version
 
 
 def encode_payment(requirement: Requirement, authorization: Authorization, signature: str) -> str:

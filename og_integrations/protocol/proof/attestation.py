@@ -1,5 +1,5 @@
 """
-Verification of an AWS Nitro attestation document, step by step.
+Verification of an AWS Nitro attestation document, step by step (PROTOCOL §9).
 
 The document is a COSE_Sign1 message (RFC 9052 §4.4) about a CBOR map, signed by the hypervisor's key, whose
 certificate leads to AWS's root in the order in which the document lists it. `verify_document` is the only maker

@@ -1,5 +1,5 @@
 """
-A receipt's place in a published batch: a Merkle proof against the root that a contract keeps.
+A receipt's place in a published batch: a Merkle proof against the root that a contract keeps (PROTOCOL §7.2).
 
 Batches are OpenZeppelin's `StandardMerkleTree` over (teeId, inputHash, outputHash, signature, timestamp): leaves
 are hashed twice and sorted, each node is the hash of its two children in ascending order. The dump of the whole
