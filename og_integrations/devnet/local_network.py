@@ -11,10 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from og_integrations.devnet.chain.chain import UNLIMITED, Clock, Wallet
-from og_integrations.devnet.chain.evm import Evm, open_chain
+from og_integrations.devnet.chain.evm import Evm, EvmChain, open_chain
 from og_integrations.devnet.chain.node import Node
 from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
 from og_integrations.devnet.faults.fault import Fault, FaultBoard
@@ -32,6 +32,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from og_integrations.devnet.chain.inference import ModelNode
 
 _T = TypeVar("_T")
 DEFAULT_CAP = OPG // 10
@@ -89,6 +92,7 @@ class Devnet:
         self.chain.listed = self._faults.listed
         node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
+        self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = cap
@@ -106,6 +110,20 @@ class Devnet:
         self._sites: list[Site] = [open_site(sock, terms) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [site.enclave for site in self._sites]
         self._owner = self.new_wallet()
+
+    def _open_models(self) -> "ModelNode | None":
+        """Put the node that runs models in front of a real EVM; the registry is read through it as well."""
+        if not isinstance(self.chain, EvmChain):
+            return None
+        from og_integrations.devnet.chain.inference import ModelNode
+
+        (sock,) = listen(0)
+        models = ModelNode(self.chain.node, self.clock)
+        self._plain_servers.append(HttpServer(models.handle, sock))
+        url = url_of(sock)
+        self.network = dataclasses.replace(self.network, registry_rpc_url=url, node_api_url=url)
+        self.chain.network = self.network
+        return models
 
     def start(self) -> None:
         """Start the servers. Raises `RuntimeError` if that fails."""
@@ -179,7 +197,7 @@ class Devnet:
             "OG_PRIVATE_KEY": self.private_key,
             "OG_NETWORK": self.network.name,
             "OG_RPC_URL": self.rpc_url,
-            "OG_REGISTRY_RPC_URL": self.rpc_url,
+            "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
             "OG_REGISTRY_ADDRESS": self.registry_address,
         }
 
@@ -224,6 +242,8 @@ class Devnet:
         def pass_time() -> None:
             self.clock.advance(seconds)
             self.chain.passed(seconds)
+            if self.models is not None:
+                self.models.tick()
             for site in self._sites:
                 site.paywall.reap()
 

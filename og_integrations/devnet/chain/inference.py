@@ -11,9 +11,8 @@ import asyncio
 import base64
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ from og_integrations.errors import OnchainError
 from og_integrations.protocol.chain.abi import decode_values, encode_values, keccak, selector
 from og_integrations.protocol.chain.inference import (
     PRECOMPILE_ADDRESS,
+    PRECOMPILE_SELECTOR,
     InferenceEvent,
     InferenceMode,
     ModelOutput,
@@ -34,7 +34,7 @@ from og_integrations.protocol.chain.inference import (
     encode_event,
     encode_output,
 )
-from og_integrations.protocol.chain.tensors import ModelInput, NumberTensor, output_number
+from og_integrations.protocol.chain.tensors import ModelInput, encode_input
 from og_integrations.protocol.chain.workflow import (
     ALL_TASKS_CALLDATA,
     RUN_CALLDATA,
@@ -84,8 +84,8 @@ class ModelNode:
     Answers the JSON-RPC of the OpenGradient chain and the API of deferred results.
 
     `models` are found by id. `deferred` makes results come late: the events are empty, and the API has the result
-    after it was asked `deferred` times. `faults` are armed until they are removed; `ignored` contracts are never
-    called by the scheduler.
+    after it was asked `deferred` times. `faults` are armed by `inject` until `clear_faults`; the scheduler never calls
+    `ignored` contracts.
     """
 
     def __init__(self, anvil: Anvil, clock: Clock, models: Models | None = None) -> None:
@@ -99,6 +99,7 @@ class ModelNode:
         """The hashes of transactions whose results no client may take."""
         self._late: dict[str, tuple[int, str]] = {}
         self._asked: dict[str, int] = {}
+        self._answers: set[str] = set()
         self._prices: set[str] = set()
         self._ran: dict[tuple[str, str], int] = {}
 
@@ -121,9 +122,22 @@ class ModelNode:
             return 200, self._anvil.forward(body)
         return 200, self._passed_on(asked, body)
 
+    def inject(self, fault: "ChainFault | str") -> None:
+        """Let a fault (or one of that name in `devnet.faults.chain`) happen from now on."""
+        from og_integrations.devnet.faults.chain import CHAIN_FAULTS
+
+        self.faults.append(CHAIN_FAULTS[fault] if isinstance(fault, str) else fault)
+        self._forget(self._answers)
+
+    def clear_faults(self) -> None:
+        """Go back to the truth."""
+        self.faults.clear()
+        self.deferred = None
+        self._forget(self._answers)
+
     def tick(self) -> list[str]:
         """Call the workflows whose time has come, by the node's clock, and return their addresses."""
-        self._forget_prices()
+        self._forget(self._prices)
         now = int(self._anvil.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
         called = []
         for task in decode_tasks(self._anvil.read(SCHEDULER_ADDRESS, ALL_TASKS_CALLDATA)):
@@ -185,7 +199,7 @@ class ModelNode:
         if len(data) < 100:
             return
         # The hub's double asks the precompile with the same words in another order.
-        asked = selector_of_precompile() + (32).to_bytes(32, "big") + data[36:68] + data[4:36] + data[68:]
+        asked = PRECOMPILE_SELECTOR + (32).to_bytes(32, "big") + data[36:68] + data[4:36] + data[68:]
         yield _place(PRECOMPILE_ADDRESS, asked)
 
     def _after_sending(self, reply: dict[str, Any]) -> None:
@@ -208,6 +222,7 @@ class ModelNode:
     def _answer_question(self, precompile: str, asked: bytes) -> None:
         ok, event, output = self._inferred(precompile, asked)
         place = _place(precompile, asked)
+        self._answers.add(place)
         if precompile.lower() != PRECOMPILE_ADDRESS.lower():
             self._prices.add(place)
         self._anvil.rpc("anvil_setCode", place, _holding(ok, event, output))
@@ -256,17 +271,11 @@ class ModelNode:
     def _now(self) -> int:
         return int(self._clock.now())
 
-    def _forget_prices(self) -> None:
-        for place in self._prices:
+    def _forget(self, places: set[str]) -> None:
+        """Have the models run again where they are asked the same."""
+        for place in places:
             self._anvil.rpc("anvil_setCode", place, "0x")
-        self._prices.clear()
-
-
-def selector_of_precompile() -> bytes:
-    """Return the selector of `runModelInference`."""
-    from og_integrations.protocol.chain.inference import PRECOMPILE_SELECTOR
-
-    return PRECOMPILE_SELECTOR
+        places.clear()
 
 
 def _place(precompile: str, asked: bytes) -> str:
@@ -303,8 +312,7 @@ def _candles(name: str, query: Query, now: int) -> ModelInput:
     rows = [_candle(query, (newest - index) * length, length) for index in range(query.total_candles)]
     if query.order == CandleOrder.ASCENDING:
         rows.reverse()
-    values = tuple(output_number(row[CandleType(kind)]) for row in rows for kind in query.candle_types)
-    return ModelInput((NumberTensor(name, values, (len(rows), len(query.candle_types))),), ())
+    return encode_input({name: [[row[CandleType(kind)] for kind in query.candle_types] for row in rows]})
 
 
 def _candle(query: Query, begins: int, length: int) -> dict[CandleType, float]:

@@ -54,7 +54,11 @@ class TensorSpec:
 
 
 class ModelFile:
-    """An ONNX model, ready to run. Raises `ConfigurationError` without the extra `onnx`, `OnchainError` if it is none."""
+    """
+    An ONNX model, ready to run.
+
+    Raises `ConfigurationError` without the extra `onnx`, `OnchainError` for a file that is no model.
+    """
 
     def __init__(self, content: bytes) -> None:
         if len(content) > MAX_MODEL_BYTES:
@@ -111,12 +115,13 @@ def differences(
 
     Numbers may differ by `absolute`, or by `relative` of the larger one: other machines round differently.
     """
-    found = []
     mine: Mapping[str, object] = {t.name: t.shape for t in ours.numbers} | {t.name: t.values for t in ours.strings}
     other: Mapping[str, object] = {t.name: t.shape for t in theirs.numbers} | {t.name: t.values for t in theirs.strings}
-    for name in sorted(mine.keys() | other.keys()):
-        if mine.get(name) != other.get(name):
-            found.append(f"the output {shown(name, 60)!r} is another one, or has another shape or text")
+    found = [
+        f"the output {shown(name, 60)!r} is another one, or has another shape or text"
+        for name in sorted(mine.keys() | other.keys())
+        if mine.get(name) != other.get(name)
+    ]
     numbers = {tensor.name: tensor.values for tensor in theirs.numbers}
     for tensor in ours.numbers:
         pairs = zip(tensor.values, numbers.get(tensor.name, ()), strict=False)
@@ -161,13 +166,13 @@ def _spec(argument: Any) -> TensorSpec:
 
 
 def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray[Any, Any]":
-    import numpy
+    import numpy as np
 
     name = shown(spec.name, 60)
     if isinstance(tensor, StringTensor):
         if not spec.is_text:
             raise OnchainError(f"Input {name!r} is {spec.kind}, and texts were given.")
-        flat = numpy.array(tensor.values, dtype=object)
+        flat = np.array(tensor.values, dtype=object)
         # The contract carries no shape of texts: they take the model's own, if it has one free size at most.
         sizes = [-1 if size is None else size for size in spec.shape]
         try:
@@ -183,7 +188,7 @@ def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray[Any
     try:
         # Integers are always int64 to the node, whatever the model's type.
         converted = [float(value) if kind else _whole(value) for value in values]
-        return numpy.array(nested(converted, tensor.shape), dtype=kind or "int64").reshape(tensor.shape)
+        return np.array(nested(converted, tensor.shape), dtype=kind or "int64").reshape(tensor.shape)
     except (ValueError, OverflowError) as exc:
         raise OnchainError(f"Input {name!r} cannot be made a {spec.kind}: {shown(str(exc), 120)}.") from exc
 
@@ -195,9 +200,9 @@ def _whole(value: int | Decimal) -> int:
 
 
 def _take(spec: TensorSpec, result: Any, numbers: list[NumberTensor], strings: list[StringTensor]) -> None:
-    import numpy
+    import numpy as np
 
-    array = numpy.asarray(result)
+    array = np.asarray(result)
     if spec.is_text:
         strings.append(StringTensor(spec.name, tuple(map(str, array.ravel()))))
         return
