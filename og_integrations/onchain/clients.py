@@ -178,6 +178,14 @@ class OnchainClient:
         """Return the result of an inference that was in doubt. Raises as `infer` does."""
         return self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
 
+    def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
+        """
+        Read from the chain what a saved receipt claims; needs no wallet.
+
+        Raises `VerificationError` if the chain has something else, and what `resume` raises.
+        """
+        return self._run(inference.verify(self.setup, receipt, _recomputing(options)))
+
     def deploy_workflow(self, model_cid: str, input_name: str, query: Query) -> str:
         """Deploy a workflow and return its address. Raises `InvalidRequestError` or `TransactionError`."""
         return self._run(workflows.deploy(self.setup, model_cid, input_name, query))
@@ -259,6 +267,14 @@ class AsyncOnchainClient:
     async def resume(self, transaction_hash: str, **options: Unpack[InferOptions]) -> Inference:
         """Return the result of an inference that was in doubt. Raises as `infer` does."""
         return await self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
+
+    async def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
+        """
+        Read from the chain what a saved receipt claims; needs no wallet.
+
+        Raises `VerificationError` if the chain has something else, and what `resume` raises.
+        """
+        return await self._run(inference.verify(self.setup, receipt, _recomputing(options)))
 
     async def deploy_workflow(self, model_cid: str, input_name: str, query: Query) -> str:
         """Deploy a workflow and return its address. Raises `InvalidRequestError` or `TransactionError`."""

@@ -5,7 +5,7 @@ The generator yields effects, so that it exists once for both clients. Whatever 
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from og_integrations.client.chain.jsonrpc import Fetch, decode_hex, rpc
 from og_integrations.client.chain.transactions import GasLimits, Sending, Waiting, resume
 from og_integrations.errors import (
+    ConfigurationError,
     DiscoveryError,
     OnchainError,
     OpenGradientError,
@@ -114,6 +115,33 @@ def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputi
         receipt = yield from resume(setup.place, transaction_hash, Waiting(_WHAT, setup.timeout))
         record.passed("transaction", "read from the chain: a call of the hub with this model, mode and input")
         return (yield from _concluded(record, receipt, recomputing))
+
+
+def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing | None = None) -> Sending[Inference]:
+    """
+    Read again from the chain what a saved receipt claims, and return the inference with a receipt of its own.
+
+    Raises `VerificationError` if the chain has something else, and what `resume_inference` raises; `ConfigurationError`
+    if it is no receipt of an inference on chain.
+    """
+    facts = receipt.get("onchain")
+    if (
+        receipt.get("kind") != "onchain"
+        or not isinstance(facts, dict)
+        or not isinstance(facts.get("transaction_hash"), str)
+    ):
+        raise ConfigurationError("This is no receipt of an inference that was sent: it names no transaction.")
+    found = yield from resume_inference(setup, facts["transaction_hash"], recomputing)
+    of_chain: Mapping[str, object] = found.receipt["onchain"]
+    pairs = [(name, receipt.get(name), found.receipt[name]) for name in ("model", "request_hash", "output_hash")]
+    pairs += [(name, facts.get(name), of_chain[name]) for name in ("mode", "chain_id", "block_hash", "inference_id")]
+    others = [name for name, claimed, read in pairs if claimed != read]
+    if others:
+        raise VerificationError(
+            f"The receipt is not of the transaction that it names: {', '.join(others)} differ on the chain.",
+            step="transaction",
+        )
+    return found
 
 
 def _concluded(record: Record, receipt: JsonObject, recomputing: Recomputing | None) -> Sending[Inference]:

@@ -1,11 +1,9 @@
 """
-Receipts of kind `onchain`: plain JSON, beside those of LLM calls in the same collectors.
+Receipts of kind `onchain`: plain JSON, beside those of LLM calls in the same collectors, with one more member.
 
 ```text
-version, kind "onchain", status ("verified" | "unverified"), model, created, request_hash, output_hash, nonce (null)
 onchain  {mode, chain_id, hub, precompile, sender, transaction_hash, block_number, block_hash, gas_used, cost,
           inference_id, result_source ("event" | "node-api" | null)}
-checks   [{id, result: "pass" | "fail" | "skip", detail}]     a skip is never a pass
 ```
 
 `request_hash` is the keccak of the precompile's call, `output_hash` that of the output in the contract's ABI; `cost`
@@ -19,8 +17,8 @@ from og_integrations.errors import OpenGradientError
 from og_integrations.onchain.setup import Setup
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput, Request, encode_output
-from og_integrations.protocol.proof.verification import Check
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import Check, Receipt
 
 STEPS = (
     "transaction",
@@ -77,17 +75,16 @@ class Record:
         for step, what in (("tee_attestation", "an attestation"), ("zk_proof", "a proof")):
             self.checks.setdefault(step, Check(step, "skip", _unproven(self.request.mode, step, what)))
         made = [self.checks.get(step) or Check(step, "skip", "not reached") for step in STEPS]
-        receipt: JsonObject = {
-            "version": 1,
-            "kind": "onchain",
-            "status": "verified" if verified else "unverified",
-            "model": self.request.model_cid,
-            "created": self.created,
-            "request_hash": self.request.digest()[2:],
-            "output_hash": None if self.output is None else keccak(encode_output(self.output)).hex(),
-            "onchain": self._facts(),
-            "checks": [check.to_json() for check in made],
-        }
+        standard = Receipt(
+            kind="onchain",
+            status="verified" if verified else "unverified",
+            model=self.request.model_cid,
+            created=self.created,
+            request_hash=self.request.digest()[2:],
+            output_hash=None if self.output is None else keccak(encode_output(self.output)).hex(),
+            checks=tuple(made),
+        )
+        receipt: JsonObject = standard.to_json() | {"onchain": self._facts()}
         exchange = self._exchange()
         for collector in active_collectors():
             collector.add(receipt, exchange)

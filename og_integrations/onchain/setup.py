@@ -32,9 +32,9 @@ from og_integrations.errors import (
     TransactionRevertedError,
 )
 from og_integrations.forking import survive_forks
+from og_integrations.networks import format_opg
 from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, check_address
-from og_integrations.protocol.payment.policy import format_opg
 from og_integrations.protocol.strict_json import JsonObject
 
 MOST_COST = 10**16

@@ -1,6 +1,7 @@
 """Models on chain, on a real EVM whose node really runs them."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -26,6 +27,7 @@ from og_integrations.errors import (
 )
 from og_integrations.onchain import AsyncOnchainClient, GasBudget, Inference, InferenceMode, ModelFile, OnchainClient
 from og_integrations.onchain.receipts import STEPS
+from og_integrations.receipt import Receipt
 from tests.money.paying import chain_of
 from tests.onchain.onnx_file import INT32, INT64, SHIPPED, STRING, identity
 from tests.test_house_rules import interface_of
@@ -303,6 +305,21 @@ def test_resume_of_something_else(evm: Devnet, chain: OnchainClient) -> None:
     other = chain_of(evm).node.rpc("eth_sendTransaction", {"from": evm.wallet, "to": evm.wallet})
     with pytest.raises(OnchainError, match="is no call of the hub"):
         chain.resume(other)
+
+
+def test_saved_receipt_is_verified_on_the_chain(evm: Devnet, chain: OnchainClient) -> None:
+    """By whoever has it, without a key."""
+    result = chain.infer(VOLATILITY, CANDLES)
+    saved = json.loads(json.dumps(result.receipt))
+    with OnchainClient(network=evm.network) as stranger:
+        found = stranger.verify(saved, model_file=SHIPPED)
+        assert (found.output, found.verified) == (result.output, True)
+        assert Receipt(saved).verified
+        for name in ("model", "request_hash", "output_hash"):
+            with pytest.raises(VerificationError, match=f"is not of the transaction that it names: {name} differ"):
+                stranger.verify(saved | {name: "other"})
+        with pytest.raises(ConfigurationError, match="it names no transaction"):
+            stranger.verify(saved | {"kind": "chat"})
 
 
 def test_clients_agree() -> None:
