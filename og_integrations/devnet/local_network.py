@@ -88,7 +88,6 @@ class Devnet:
         self._faults = FaultBoard(stranger=url_of(stranger_socket))
         self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
         self.chain, facilitator = open_chain(self.network, self.clock, evm, sockets)
-        self.network = self.chain.network
         self.chain.listed = self._faults.listed
         node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
@@ -112,7 +111,8 @@ class Devnet:
         self._owner = self.new_wallet()
 
     def _open_models(self) -> "ModelNode | None":
-        """Put the node that runs models in front of a real EVM; the registry is read through it as well."""
+        """Put the node that runs models in front of a real EVM, if there is one; the registry is read through it, too."""
+        self.network = self.chain.network
         if not isinstance(self.chain, EvmChain):
             return None
         from og_integrations.devnet.chain.inference import ModelNode
