@@ -1,7 +1,7 @@
 """
-The devnet as a whole: one chain, some gateways, one funded wallet, on free ports of this machine.
+A `Devnet` is one chain, some gateways and one funded wallet, on free ports of this machine.
 
-The devnet as a program: start, say so, wait for Ctrl-C.
+`serve` runs one as a program: it starts, says so, and waits for Ctrl-C.
 """
 
 import asyncio
@@ -11,23 +11,25 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
-from og_integrations.devnet.chain.chain import UNLIMITED, Clock, Wallet
+from og_integrations.devnet.chain import UNLIMITED, Wallet
 from og_integrations.devnet.chain.evm import Evm, EvmChain, open_chain
 from og_integrations.devnet.chain.node import Node
-from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
-from og_integrations.devnet.faults.fault import Fault, FaultBoard
-from og_integrations.devnet.gateway.enclave import LocalEnclave
-from og_integrations.devnet.gateway.server import BackgroundLoop, HttpServer, listen, url_of
-from og_integrations.devnet.gateway.site import Site, Terms, open_site
-from og_integrations.devnet.gateway.stranger import Stranger
-from og_integrations.devnet.model.model import Model
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.enclave import LocalEnclave
+from og_integrations.devnet.fault import ChainFault, Fault, FaultInjector
+from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.devnet.faults.chain import CHAIN_FAULTS
+from og_integrations.devnet.gateway.gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.http import BackgroundLoop, HttpServer, listen, url_of
+from og_integrations.devnet.journal import Journal, Settlement, Stats
+from og_integrations.devnet.model import Model
 from og_integrations.devnet.model.script import Script
 from og_integrations.devnet.model.upstream import Upstream
-from og_integrations.devnet.verdict.journal import Journal, Settlement, Stats
+from og_integrations.devnet.paywall.facilitator import facilitator_of
+from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
-from og_integrations.devnet.verdict.verdict import PATIENCE, Verdict
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
@@ -76,43 +78,42 @@ class Devnet:
     ) -> None:
         if generation not in HASHINGS:
             raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
-        ports = [*gateway_ports, *[0] * enclaves][:enclaves]
-        sockets = listen(rpc_port, *ports, 0)
-        rpc_socket, *gateway_sockets, stranger_socket = sockets
+        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
+        rpc_socket, *gateway_sockets, redirect_socket = sockets
+        self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
         url = url_of(rpc_socket)
-        self._faults = FaultBoard(stranger=url_of(stranger_socket))
-        self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain, facilitator = open_chain(self.network, self.clock, evm, sockets)
+        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        self.chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
-        node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
-        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
-        self.models: ModelNode | None = self._open_models()
+        node = Node(self.chain, self.journal, self._faults.at_node)
+        redirected = RedirectTarget(self.journal, self.clock)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
+        self.models = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = cap
-        terms = Terms(
+        options = GatewayOptions(
             chain=self.chain,
-            facilitator=facilitator,
+            facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=generation,
             cap=cap,
             retry_seconds=retry_seconds,
             tls=tls,
         )
-        self._sites: list[Site] = [open_site(sock, terms) for sock in gateway_sockets]
-        self.enclaves: list[LocalEnclave] = [site.enclave for site in self._sites]
+        self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
+        self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._owner = self.new_wallet()
 
     def _open_models(self) -> "ModelNode | None":
-        """Put the node that runs models in front of a real EVM, if there is one; the registry is read through it, too."""
-        self.network = self.chain.network
+        """Put the node that runs models in front of a real EVM; the registry is read through it, too."""
+        self.network: Network = self.chain.network
         if not isinstance(self.chain, EvmChain):
             return None
         from og_integrations.devnet.chain.inference import ModelNode
@@ -158,8 +159,8 @@ class Devnet:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(_REAP_SECONDS)
-            for site in self._sites:
-                site.paywall.reap()
+            for gateway in self._gateways:
+                gateway.paywall.reap()
 
     async def _close(self) -> None:
         if self._reaper is not None:
@@ -169,7 +170,7 @@ class Devnet:
             await server.close()
 
     def _servers(self) -> list[HttpServer]:
-        return [*(site.server for site in self._sites), *self._plain_servers]
+        return [*(gateway.server for gateway in self._gateways), *self._plain_servers]
 
     @property
     def private_key(self) -> str:
@@ -208,14 +209,22 @@ class Devnet:
         self._call(lambda: self.chain.fund(wallet.address, opg=opg, allowance=allowance, native=native))
         return wallet
 
-    def inject(self, fault: str | Fault, *, times: int | None = None, enclave: LocalEnclave | None = None) -> None:
+    def inject(
+        self, fault: str | Fault | ChainFault, *, times: int | None = None, enclave: LocalEnclave | None = None
+    ) -> None:
         """
         Let `fault` (a name of the catalogue) happen `times` times (default: until `clear_faults`).
 
         With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
-        fault of the node or the registry, which a real node would not show.
+        fault of the node or the registry, which a real node would not show. Faults of models on chain need `evm`.
         """
-        found = find_fault(fault) if isinstance(fault, str) else fault
+        of_chain = CHAIN_FAULTS.get(fault) if isinstance(fault, str) else fault
+        if isinstance(of_chain, ChainFault):
+            if self.models is None:
+                raise ConfigurationError(f'Fault {of_chain.name!r} is of models on chain: they need evm="anvil".')
+            self.models.inject(of_chain)
+            return
+        found = find_fault(fault) if isinstance(fault, str) else cast(Fault, fault)
         if not self.chain.answered_by_us:
             refuse_without_node(found)
         where = None if enclave is None else enclave.tee_id
@@ -224,6 +233,8 @@ class Devnet:
     def clear_faults(self) -> None:
         """Disarm every fault."""
         self._call(self._faults.armed.clear)
+        if self.models is not None:
+            self.models.clear_faults()
 
     def retire(self, enclave: LocalEnclave) -> None:
         """Take `enclave` off the registry's active list; its gateway goes on answering."""
@@ -231,10 +242,10 @@ class Devnet:
 
     def kill(self, enclave: LocalEnclave) -> None:
         """End the gateway of `enclave`: connections are cut, then refused; the registry goes on listing it."""
-        for site in self._sites:
-            if site.enclave is enclave:
-                self._background.run(site.server.close)
-                site.server.release()
+        for gateway in self._gateways:
+            if gateway.enclave is enclave:
+                self._background.run(gateway.server.close)
+                gateway.server.release()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once, for the whole devnet; idle sessions are settled."""
@@ -244,8 +255,8 @@ class Devnet:
             self.chain.passed(seconds)
             if self.models is not None:
                 self.models.tick()
-            for site in self._sites:
-                site.paywall.reap()
+            for gateway in self._gateways:
+                gateway.paywall.reap()
 
         self._call(pass_time)
 
@@ -254,9 +265,9 @@ class Devnet:
 
         def settle() -> list[Settlement]:
             before = len(self.journal.settlements)
-            for site in self._sites:
-                for session in site.paywall.sessions.open_sessions():
-                    site.paywall.close(session)
+            for gateway in self._gateways:
+                for session in gateway.paywall.sessions.open_sessions():
+                    gateway.paywall.close(session)
             return self.journal.settlements[before:]
 
         return self._call(settle)
@@ -266,8 +277,8 @@ class Devnet:
 
         def count() -> Stats:
             return self.journal.stats(
-                handshakes=sum(site.server.handshakes for site in self._sites),
-                connections=sum(site.server.connections for site in self._sites),
+                handshakes=sum(gateway.server.handshakes for gateway in self._gateways),
+                connections=sum(gateway.server.connections for gateway in self._gateways),
             )
 
         return self._call(count)
@@ -297,7 +308,7 @@ class Devnet:
         logs: Sequence[str] = (),
         patience: float = PATIENCE,
         since: Mark = START,
-    ) -> Verdict:
+    ) -> Judgement:
         """
         Return what the client did wrong so far (`since` a mark); false (and `clean`) if it behaved.
 

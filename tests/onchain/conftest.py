@@ -28,6 +28,6 @@ def chain(evm: Devnet) -> Iterator[OnchainClient]:
 
 
 @pytest.fixture
-def arm(models: ModelNode) -> Callable[[str], None]:
+def arm(evm: Devnet, models: ModelNode) -> Callable[[str], None]:
     """Return what arms a fault by name."""
-    return models.inject
+    return evm.inject

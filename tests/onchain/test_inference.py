@@ -160,7 +160,7 @@ def test_dropped_transaction_is_sent_again(own_evm: Devnet) -> None:
     assert own_evm.models is not None
     node = chain_of(own_evm).node
     node.rpc("evm_setIntervalMining", 1)
-    own_evm.models.inject("dropped")
+    own_evm.inject("dropped")
     with OnchainClient(private_key=own_evm.private_key, network=own_evm.network) as client:
         assert client.infer(VOLATILITY, CANDLES).values == {"Y": [SHARE]}
 

@@ -11,16 +11,16 @@ import asyncio
 import base64
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from og_integrations.devnet.chain.chain import Clock
 from og_integrations.devnet.chain.evm import Anvil, NodeRefusedError
 from og_integrations.devnet.chain.models import Models
-from og_integrations.devnet.gateway.http import Reply
-from og_integrations.devnet.gateway.http import Request as HttpRequest
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.fault import ChainFault
+from og_integrations.devnet.http import Reply
+from og_integrations.devnet.http import Request as HttpRequest
 from og_integrations.errors import OnchainError
 from og_integrations.protocol.chain.abi import decode_values, encode_values, keccak, selector
 from og_integrations.protocol.chain.inference import (
@@ -55,28 +55,6 @@ _TAIL_RETURNER = bytes.fromhex("600b380380600b5f395ff3")
 """A program of 11 bytes that returns what stands behind it."""
 _MOST_MODELS = 16
 """Inferences in one transaction."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainFault:
-    """
-    One way in which the chain or its node lies or breaks.
-
-    `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
-    JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
-    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
-    """
-
-    name: str
-    about: str
-    spoils: bool = True
-    output: Callable[[ModelOutput], ModelOutput] | None = None
-    event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    call: Callable[[str], object] | None = None
-    drops: bool = False
-    reverts: bool = False
-    api: Callable[[list[str]], list[str]] | None = None
 
 
 class ModelNode:
@@ -122,11 +100,9 @@ class ModelNode:
             return 200, self._anvil.forward(body)
         return 200, self._passed_on(asked, body)
 
-    def inject(self, fault: "ChainFault | str") -> None:
-        """Let a fault (or one of that name in `devnet.faults.chain`) happen from now on."""
-        from og_integrations.devnet.faults.chain import CHAIN_FAULTS
-
-        self.faults.append(CHAIN_FAULTS[fault] if isinstance(fault, str) else fault)
+    def inject(self, fault: ChainFault) -> None:
+        """Let a fault happen from now on."""
+        self.faults.append(fault)
         self._forget(self._answers)
 
     def clear_faults(self) -> None:

@@ -1,5 +1,5 @@
 """
-Faults of the chain, its node and its models, by name: `net.models.inject("forged_result")`.
+Faults of the chain, its node and its models, by name: `net.inject("forged_result")`.
 
 A result that one of them has spoiled must not be shown as verified: `net.models.unsafe(receipts)` lists those.
 """
@@ -7,7 +7,7 @@ A result that one of them has spoiled must not be shown as verified: `net.models
 from dataclasses import replace
 from typing import Any
 
-from og_integrations.devnet.chain.inference import ChainFault
+from og_integrations.devnet.fault import ChainFault
 from og_integrations.protocol.chain.inference import (
     INFERENCE_TOPIC,
     RESULT_TOPIC,
