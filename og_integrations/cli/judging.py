@@ -25,10 +25,11 @@ from og_integrations.models import wire_name
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import Completion
+from og_integrations.protocol.proof.canonical import rule_name, unsigned_members
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.proof.verification import STEPS, Check, Exchange, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import RECEIPT_VERSION, unsigned_fields
-from og_integrations.protocol.strict_json import parse_json_object
+from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
@@ -148,9 +149,13 @@ def _receipt_check(
     }
     if verified is not None:
         unsigned = unsigned_fields(verified, payment if isinstance(payment, dict) else None)
+        if _rule_of(receipt) != receipt.get("hashing"):
+            # Of the request, receipts of that time named attachments only.
+            later = {*unsigned_members(saved.path, verified.request, verified.hashing)} - {"attachments"}
+            unsigned = [name for name in unsigned if name not in later]
         expected |= {
             "unsigned": (receipt.get("unsigned"), unsigned),
-            "hashing": (receipt.get("hashing"), verified.hashing),
+            "hashing": (_rule_of(receipt), verified.hashing),
         }
     if vouch.enclave is not None:
         # Bound to the key when it was registered; where an enclave is reached and paid may change.
@@ -164,6 +169,11 @@ def _receipt_check(
     if wrong:
         return Check("receipt", "fail", f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ")
     return Check("receipt", "pass", "its hashes, signature, time, key and model are those of the exchange")
+
+
+def _rule_of(receipt: JsonObject | None) -> str | None:
+    named = receipt.get("hashing") if receipt is not None else None
+    return rule_name(named) if isinstance(named, str) else None
 
 
 def _lowered(tee_id: object) -> object:

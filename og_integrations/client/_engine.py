@@ -36,7 +36,7 @@ from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
-from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
+from og_integrations.protocol.proof.canonical import APRIL, EARLIER_NAMES, RULES, rule_name
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
@@ -69,8 +69,9 @@ class Engine:
         self.timeout = check_seconds("timeout", given["timeout"])
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = check_generation(given["gateway_generation"]) != APRIL
+        self.takes_images = rule_name(check_generation(given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
+        self._rules: dict[str, str] = {}
         self._own = OwnBook(self.settings, policy)
         self.directory = Directory(
             self.settings,
@@ -233,18 +234,22 @@ class Engine:
         not do what was asked.
         """
         assert progress.enclave is not None  # noqa: S101 - open() has returned
+        build = progress.enclave.pcr_hash or progress.enclave.tee_id
         verified = verify_exchange(
             Exchange(
                 path=progress.call.path,
                 wire=progress.call.wire,
                 completion=completion,
                 enclave=progress.enclave,
+                usual_rule=self._rules.get(build),
                 trust=_TRUST[progress.enclave.source],
                 window=(progress.sent_at, now()),
                 channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
             )
         )
+        # A build hashes by one rule, and requests that show less of it are proven by the others, too.
+        self._rules[build] = max(self._rules.get(build, APRIL), verified.hashing, key=RULES.index)
         try:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -276,8 +281,8 @@ def check_verification(value: str) -> str:
 
 def check_generation(value: str) -> str:
     """Return `value` if it names a generation of gateways. Raises `ConfigurationError`."""
-    if value not in HASHINGS:
-        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(HASHINGS)}.")
+    if value not in EARLIER_NAMES:
+        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(EARLIER_NAMES)}.")
     return value
 
 

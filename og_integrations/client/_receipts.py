@@ -32,7 +32,7 @@ from og_integrations.errors import (
 )
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.payment.x402 import ReplyHead
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.protocol.proof.verification import Check, VerifiedExchange
 from og_integrations.protocol.receipt import build_receipt
 from og_integrations.protocol.strict_json import JsonObject
@@ -177,10 +177,10 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
 
 
 def _hash_of(call: Call) -> str | None:
-    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
-    for hashing in HASHINGS:
+    """Return the hash of what was asked, by the first rule that has one for it."""
+    for rule in RULES:
         with suppress(InvalidRequestError):
-            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+            return request_hash(call.path, json.loads(call.wire), rule).hex()
     return None
 
 

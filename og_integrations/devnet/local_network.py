@@ -30,7 +30,7 @@ from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
 from og_integrations.devnet.verdict.verdict import PATIENCE, Verdict
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
+from og_integrations.protocol.proof.canonical import APRIL, EARLIER_NAMES, RULES, rule_name
 from og_integrations.protocol.strict_json import JsonObject
 
 _T = TypeVar("_T")
@@ -51,8 +51,8 @@ class Devnet:
     the gateways ask to authorize, in base units. `model` answers instead of the script, or the
     OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
     hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
-    `generation` is `"2026-04"` (as captured) or `"next"`: reduced hashing of content parts, images in
-    and out, `web_search`, role developer; made after client 1.1.4, without captures of a gateway.
+    `generation` is `"2026-04"` (as captured), `"next"` or a hash rule: any but `"april"` takes images in
+    and out and `web_search`; made after client 1.1.4 and public sources, without captures of a gateway.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -71,8 +71,9 @@ class Devnet:
         generation: str = APRIL,
         evm: Evm | None = None,
     ) -> None:
-        if generation not in HASHINGS:
-            raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
+        if rule_name(generation) not in RULES:
+            known = ", ".join([*EARLIER_NAMES, *RULES])
+            raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {known}.")
         answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
@@ -98,7 +99,7 @@ class Devnet:
             faults=self._faults,
             journal=self.journal,
             model=answering,
-            generation=generation,
+            rule=rule_name(generation),
             cap=cap,
             retry_seconds=retry_seconds,
             tls=tls,

@@ -33,7 +33,7 @@ from og_integrations.protocol.payment.x402 import (
     session_ref,
     transaction_hash,
 )
-from og_integrations.protocol.proof.canonical import NEXT, has_attachments
+from og_integrations.protocol.proof.canonical import unsigned_members
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.proof.verification import Check, VerifiedExchange
 from og_integrations.protocol.strict_json import JsonObject
@@ -96,8 +96,6 @@ def unsigned_fields(verified: VerifiedExchange, payment: JsonObject | None) -> l
     """Return what of a verified call the signature leaves out: parts of request, answer and `payment`."""
     completion, reported = verified.exchange.completion, payment or {}
     present = {
-        # The newer gateways hash that there is an image or file, and not its bytes.
-        "attachments": verified.hashing == NEXT and has_attachments(verified.request),
         "content": bool(completion.tool_calls and completion.text),
         "created": completion.created is not None,
         "finish_reason": True,
@@ -110,7 +108,8 @@ def unsigned_fields(verified: VerifiedExchange, payment: JsonObject | None) -> l
         or reported.get("payment_hash_source", OWN_HASH) != OWN_HASH,
         "usage": completion.usage is not None,
     }
-    return [name for name, there in present.items() if there]
+    asked = unsigned_members(verified.exchange.path, verified.request, verified.hashing)
+    return sorted([*asked, *(name for name, there in present.items() if there)])
 
 
 def span_attributes(receipt: JsonObject) -> dict[str, str | bool | int]:

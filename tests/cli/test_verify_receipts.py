@@ -46,7 +46,7 @@ def test_saved_receipt_is_verified(saved: Saved) -> None:
         ("model", 5),
         ("version", 2),
         ("unsigned", []),
-        ("hashing", "next"),
+        ("hashing", "reduced"),
         ("enclave", None),
         ("enclave", {"public_key": "00"}),
     ],

@@ -9,7 +9,9 @@ from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, col
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.proof import verification
 from og_integrations.protocol.receipt import rebuild_authorization
 from tests.client.asking import MODEL, WAYS, WEATHER, user
 
@@ -159,8 +161,8 @@ IMAGE = [
 def test_answer_of_a_gateway_that_dropped_the_image_is_none(net: Devnet) -> None:
     """It is signed for the whole request, though the model has seen only half of it."""
     with Client(gateway_generation="next", private_key=net.private_key, network=net.network) as client:
-        assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hashing"] == "2026-04"
-        with pytest.raises(VerificationError, match="2026-04 drop its images and files") as caught:
+        assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hashing"] == "april"
+        with pytest.raises(VerificationError, match="the rule april drop its images and files") as caught:
             client.chat(MODEL, [{"role": "user", "content": IMAGE}])
     assert caught.value.step == "request-hash"
 
@@ -182,4 +184,24 @@ def test_image_is_sent_only_where_the_model_sees_it() -> None:
             with pytest.raises(InvalidRequestError, match="drops before the model sees it"):
                 client.chat("nous/hermes-4-70b", [{"role": "user", "content": IMAGE}])
     assert "image_url" in answer.text
-    assert answer.receipt["hashing"] == "next"
+    assert answer.receipt["hashing"] == "reduced"
+
+
+def test_rule_of_a_build_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first answer that shows it, a request of that build costs one hash again, as one of April's does."""
+    hashed: list[bytes] = []
+
+    def counted(text: bytes) -> bytes:
+        hashed.append(text)
+        return keccak(text)
+
+    monkeypatch.setattr(verification, "keccak", counted)
+    found = []
+    with Devnet(generation="verbatim") as net:
+        options: dict[str, Any] = {"private_key": net.private_key, "network": net.network}
+        with Client(gateway_generation="next", **options) as client:
+            for content in ("hi", IMAGE, IMAGE, "hi"):
+                answer = client.chat(MODEL, [{"role": "user", "content": content}])
+                found.append((answer.receipt["hashing"], len(hashed)))
+                hashed.clear()
+    assert found == [("april", 1), ("verbatim", 3), ("verbatim", 1), ("april", 1)]

@@ -79,7 +79,7 @@ def test_verified_receipt_holds_the_proof() -> None:
     assert (receipt["request_hash"], receipt["output_hash"]) == (proof.request_hash, proof.output_hash)
     assert (receipt["tee_signature"], receipt["tee_timestamp"]) == (proof.signature, proof.timestamp)
     assert [check["id"] for check in receipt["checks"]] == list(STEPS)
-    assert receipt["hashing"] == "2026-04"
+    assert receipt["hashing"] == "april"
 
 
 def test_failed_call_leaves_an_unverified_receipt() -> None:

@@ -18,7 +18,6 @@ from og_integrations.devnet.verdict.journal import Exchange, Journal
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Usage
 from og_integrations.protocol.payment.x402 import SESSION, session_ref
-from og_integrations.protocol.proof.canonical import APRIL
 
 _PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
 
@@ -37,12 +36,10 @@ class Gateway:
         clock: Clock,
         listed: Callable[[], bool | None] = lambda: None,
         family_of: Callable[[str], Family | None] = family_of,
-        generation: str = APRIL,
     ) -> None:
         self._listed = listed
         self._family_of = family_of
         self._enclave = enclave
-        self._generation = generation
         self._paywall = paywall
         self._answerer = answerer
         self._faults = faults
@@ -138,10 +135,8 @@ class Gateway:
         return await self._handled(job)
 
     async def _handled(self, job: Job) -> Reply:
-        # The April gateway's handler breaks on this role, though its schema knows it.
-        if self._generation == APRIL and any(
-            message.get("role") == "developer" for message in job.body.get("messages", ())
-        ):
+        # The gateway's handler breaks on this role, though its schema knows it.
+        if any(message.get("role") == "developer" for message in job.body.get("messages", ())):
             return problem(500)
         return await self._answerer.answer(job)
 

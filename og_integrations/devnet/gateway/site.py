@@ -26,7 +26,7 @@ class Terms:
     What all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
-    take `retry_seconds`; `generation` is `"2026-04"` or `"next"`.
+    take `retry_seconds`; `rule` is the hash rule of their generation.
     """
 
     chain: Chain
@@ -34,7 +34,7 @@ class Terms:
     faults: FaultBoard
     journal: Journal
     model: Model
-    generation: str
+    rule: str
     cap: int
     retry_seconds: float
     tls: bool
@@ -77,7 +77,7 @@ def open_site(sock: socket.socket, terms: Terms) -> Site:
         clock,
         DataSettler(terms.journal),
         retry_seconds=terms.retry_seconds,
-        generation=terms.generation,
+        rule=terms.rule,
     )
     gateway = Gateway(
         enclave=enclave,
@@ -88,7 +88,6 @@ def open_site(sock: socket.socket, terms: Terms) -> Site:
         clock=clock,
         family_of=any_family if isinstance(terms.model, Upstream) else family_of,
         listed=lambda: terms.chain.vouches_for(keys.certificate),
-        generation=terms.generation,
     )
 
     server = HttpServer(
