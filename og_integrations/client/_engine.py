@@ -8,7 +8,7 @@ for a stream; both end in `verify_exchange`, and only what it returns becomes an
 
 import secrets
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Unpack
@@ -17,7 +17,7 @@ from og_integrations.client._accounts import OwnBook
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
 from og_integrations.client._options import ClientOptions, complete, seal
-from og_integrations.client._receipts import Signatures, collect_verified, wants_exchange
+from og_integrations.client._receipts import ReplayCache, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
 from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
@@ -36,13 +36,11 @@ from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
-from og_integrations.protocol.proof.canonical import APRIL, EARLIER_NAMES, RULES, rule_name
+from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
+from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
-
-_TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
-"""`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
+from og_integrations.receipt import EARLIER_RULES, rule_name
 
 
 class Engine:
@@ -79,7 +77,7 @@ class Engine:
             spread=given["spread"],
             hosts=policy.hosts,
         )
-        self._signatures = Signatures()
+        self._signatures = ReplayCache()
 
     @property
     def book(self) -> SessionBook:
@@ -242,14 +240,14 @@ class Engine:
                 completion=completion,
                 enclave=progress.enclave,
                 usual_rule=self._rules.get(build),
-                trust=_TRUST[progress.enclave.source],
+                trust=TRUST_OF_SOURCE[progress.enclave.source],
                 window=(progress.sent_at, now()),
                 channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
             )
         )
         # A build hashes by one rule, and requests that show less of it are proven by the others, too.
-        self._rules[build] = max(self._rules.get(build, APRIL), verified.hashing, key=RULES.index)
+        self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
         try:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -262,6 +260,8 @@ class Engine:
             tool_calls=shown.tool_calls,
             finish_reason=shown.finish_reason,
             model=completion.model,
+            asked_model=progress.call.model,
+            created=progress.call.created,
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
@@ -281,8 +281,8 @@ def check_verification(value: str) -> str:
 
 def check_generation(value: str) -> str:
     """Return `value` if it names a generation of gateways. Raises `ConfigurationError`."""
-    if value not in EARLIER_NAMES:
-        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(EARLIER_NAMES)}.")
+    if value not in EARLIER_RULES:
+        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(EARLIER_RULES)}.")
     return value
 
 

@@ -30,8 +30,9 @@ from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
 from og_integrations.devnet.verdict.verdict import PATIENCE, Verdict
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.proof.canonical import APRIL, EARLIER_NAMES, RULES, rule_name
+from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import EARLIER_RULES, rule_name
 
 _T = TypeVar("_T")
 DEFAULT_CAP = OPG // 10
@@ -72,7 +73,7 @@ class Devnet:
         evm: Evm | None = None,
     ) -> None:
         if rule_name(generation) not in RULES:
-            known = ", ".join([*EARLIER_NAMES, *RULES])
+            known = ", ".join([*EARLIER_RULES, *RULES])
             raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {known}.")
         answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)

@@ -26,8 +26,9 @@ from llama_index.core.base.llms.types import (
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
-from og_integrations.protocol.proof.canonical import APRIL, rule_name
+from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import rule_name
 
 _ROLES = {
     MessageRole.SYSTEM: "system",

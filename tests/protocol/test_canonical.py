@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chain.abi import keccak
@@ -13,7 +13,6 @@ from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARC
 from og_integrations.protocol.proof.canonical import (
     APRIL,
     DIGEST,
-    EARLIER_NAMES,
     EFFORT,
     REDUCED,
     RULES,
@@ -25,13 +24,14 @@ from og_integrations.protocol.proof.canonical import (
     output_hash,
     plainest_rule,
     request_hash,
-    rule_name,
     signed_digest,
     unsigned_members,
 )
+from og_integrations.receipt import EARLIER_RULES, rule_name
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each, proof_of, read
 from tests.protocol.captures import VECTORS as FOLDER
 from tests.protocol.reference import Json, chat_requests, completion_requests, reference_chat, reference_completion
+from tests.sizes import examples
 
 USER = {"role": "user", "content": "hi"}
 
@@ -246,7 +246,7 @@ def test_unknown_path_and_rule_are_refused() -> None:
 
 
 def test_rules_are_known_by_their_earlier_names() -> None:
-    assert {name: rule_name(name) for name in (*EARLIER_NAMES, *RULES)} == {
+    assert {name: rule_name(name) for name in (*EARLIER_RULES, *RULES)} == {
         "2026-04": "april",
         "next": "reduced",
     } | dict(zip(RULES, RULES, strict=True))
@@ -386,7 +386,7 @@ def test_wire_blanks_and_encoding_do_not_change_the_hash() -> None:
 
 
 @given(chat_requests)
-@settings(max_examples=70)
+@examples(70)
 def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
     """Any JSON request canonicalises like PROTOCOL §4 rebuilt from the wire bytes alone, by every rule."""
     wire = json.dumps(request).encode()
@@ -397,7 +397,7 @@ def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
 
 
 @given(completion_requests)
-@settings(max_examples=60)
+@examples(60)
 def test_any_completion_request_is_hashed_like_the_reference(request: Json) -> None:
     wire = json.dumps(request).encode()
     assert canonical_request(COMPLETION_PATH, json.loads(wire)) == reference_completion(wire)

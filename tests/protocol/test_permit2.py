@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError
@@ -19,6 +19,7 @@ from og_integrations.protocol.payment.permit2 import (
 )
 from og_integrations.protocol.payment.x402 import build_authorization, decode_header, encode_payment, parse_requirement
 from tests.protocol.captures import PAYMENTS
+from tests.sizes import examples
 
 NONCE = int.from_bytes(bytes(range(32)), "big")
 each_payment = pytest.mark.parametrize("vector", PAYMENTS, ids=lambda vector: vector["name"])
@@ -149,7 +150,7 @@ addresses = st.binary(min_size=20, max_size=20).map(lambda data: checksum_addres
         pay_to=addresses,
     )
 )
-@settings(max_examples=25)
+@examples(25)
 def test_any_digest_is_the_one_that_wallets_sign(authorization: Authorization) -> None:
     """Our digest, written by hand, agrees with eth-account's encoding of the typed data."""
     signed = Account.sign_typed_data(PAYMENTS[0]["private_key"], full_message=authorization.typed_data())

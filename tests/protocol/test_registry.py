@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_utils.abi import function_signature_to_4byte_selector
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
@@ -25,6 +25,7 @@ from og_integrations.protocol.proof.registry import (
     encode_is_active,
 )
 from tests.protocol.captures import VECTORS
+from tests.sizes import examples
 
 FIELDS = "address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
 OWNER, PAYMENT = "0x" + "0a" * 20, "0x" + "0b" * 20
@@ -165,7 +166,7 @@ def test_list_that_claims_to_be_endless() -> None:
 
 
 @given(st.binary(max_size=400), st.sampled_from([decode_enclaves, decode_enclave, decode_bool]))
-@settings(max_examples=60)
+@examples(60)
 def test_garbage_is_a_discovery_error(data: bytes, decode: Any) -> None:
     try:
         decode(data)
@@ -176,7 +177,7 @@ def test_garbage_is_a_discovery_error(data: bytes, decode: Any) -> None:
 @given(
     position=st.integers(0, 10**6), value=st.integers(0, 255), end=st.integers(0, 10**6), cut=st.booleans()
 )  # fmt: skip
-@settings(max_examples=120)
+@examples(120)
 def test_damaged_answer_is_a_discovery_error_or_other_enclaves(position: int, value: int, end: int, cut: bool) -> None:
     """One byte changed, perhaps cut short: an error of ours or a list of well-formed entries."""
     data = bytearray(encode_enclaves([FIRST, SECOND]))

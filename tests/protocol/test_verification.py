@@ -11,7 +11,16 @@ import pytest
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
-from og_integrations.protocol.proof.verification import CLOCK_SKEW, STEPS, Exchange, VerifiedExchange, verify_exchange
+from og_integrations.protocol.proof.verification import (
+    CLOCK_SKEW,
+    STEPS,
+    TRUST_OF_SOURCE,
+    Exchange,
+    Trust,
+    TrustDecision,
+    VerifiedExchange,
+    verify_exchange,
+)
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.own_enclave import NOW, signed_exchange
 from tests.protocol.verdicts import refused, results
@@ -24,7 +33,7 @@ def test_captured_exchange_is_verified(capture: Capture) -> None:
     """All 43 signed answers of the published gateway, streams included."""
     verified = verify_exchange(exchange(capture))
     assert results(verified.checks) == dict.fromkeys(STEPS, "pass")
-    assert verified.hashing == "april"
+    assert verified.hash_rule == "april"
 
 
 def test_there_are_43_of_51() -> None:
@@ -36,9 +45,12 @@ def test_request_whose_image_was_dropped() -> None:
     said = "drop its images and files: the model has not seen them"
     (check,) = (check for check in verify_exchange(exchange("user-image-part")).checks if check.id == "request-hash")
     assert (check.result, said in check.detail) == ("pass", True)
-    refused(exchange("user-image-part", trust="registry"), "request-hash", said)
-    assert verify_exchange(exchange("user-image-part", trust="registry", window=None)).hashing == "april"
-    refused(exchange("user-image-part", trust="endpoint"), "request-hash", said)
+    refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"]), "request-hash", said)
+    assert (
+        verify_exchange(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"], window=None)).hash_rule
+        == "april"
+    )
+    refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["endpoint"]), "request-hash", said)
 
 
 @pytest.mark.parametrize("messages", [5, ["text"], [{"role": "user", "content": [{"type": "file"}]}]])
@@ -50,16 +62,27 @@ def test_messages_beside_a_prompt_are_nobodys(messages: object) -> None:
 
 
 def test_enclave_that_nobody_vouches_for() -> None:
-    said = "nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key"
-    refused(exchange(trust=None), "enclave-trusted", said)
+    error = refused(exchange(trust=None), "enclave-trusted", "nobody vouches for this enclave")
+    assert "--" not in str(error)
+    refused(exchange(trust=TrustDecision(None, "it is disabled")), "enclave-trusted", "it is disabled")
+
+
+def test_enclave_that_nobody_could_be_asked_about() -> None:
+    """Nothing is known, which is no rejection: the step is a skip, and so is what comes after it."""
+    away = TrustDecision(None, "no connection", answered=False)
+    error = refused(exchange(trust=away), "enclave-trusted", "no connection")
+    found = results(error.checks)
+    assert [found[name] for name in STEPS[6:]] == ["skip"] * 3
+    assert {found[name] for name in STEPS[:6]} == {"pass"}
+    assert error.checks[-1].detail == "not reached: enclave-trusted could not be judged"
 
 
 @pytest.mark.parametrize(
     ("trust", "result"), [("registry", "pass"), ("tee-id", "pass"), ("file-key", "pass"), ("endpoint", "skip")]
 )
-def test_trust(trust: str, result: str) -> None:
+def test_trust(trust: Trust, result: str) -> None:
     """A key that came from the endpoint itself is never counted as a pass."""
-    assert results(verify_exchange(exchange(trust=trust)).checks)["enclave-trusted"] == result
+    assert results(verify_exchange(exchange(trust=TrustDecision(trust, "why"))).checks)["enclave-trusted"] == result
 
 
 def test_replayed_answer() -> None:
@@ -109,14 +132,14 @@ def signed_by_rule(rule: str, request: dict[str, Any] = LISTED, **changes: Any) 
 @pytest.mark.parametrize("usual_rule", [None, *RULES, "2030"])
 def test_every_rule_is_tried(rule: str, usual_rule: str | None) -> None:
     """What is expected only comes first; the rule that made the hash is found, and named."""
-    assert verify_exchange(signed_by_rule(rule, usual_rule=usual_rule)).hashing == rule
+    assert verify_exchange(signed_by_rule(rule, usual_rule=usual_rule)).hash_rule == rule
 
 
 @pytest.mark.parametrize("usual_rule", [None, *RULES])
 def test_rule_is_named_by_the_first_that_hashes_the_same(usual_rule: str | None) -> None:
     """A receipt of one request always says the same, whatever the client had met before."""
     text = LISTED | {"messages": [{"role": "user", "content": "t"}], "reasoning_effort": None}
-    assert verify_exchange(signed_by_rule("verbatim", text, usual_rule=usual_rule)).hashing == "april"
+    assert verify_exchange(signed_by_rule("verbatim", text, usual_rule=usual_rule)).hash_rule == "april"
 
 
 def test_request_signed_by_no_rule() -> None:
@@ -151,7 +174,7 @@ def test_character_that_only_the_gateways_python_knows() -> None:
     request = {"model": "m", "messages": [{"role": "user", "content": content}]}
     for written in (str(content), NEWER):
         hashed = request | {"messages": [{"role": "user", "content": written}], "temperature": 0.0}
-        assert verify_exchange(signed_exchange(request, hashed)).hashing == APRIL
+        assert verify_exchange(signed_exchange(request, hashed)).hash_rule == APRIL
     other = request | {"messages": [{"role": "user", "content": NEWER + " "}], "temperature": 0.0}
     with pytest.raises(VerificationError, match="the enclave signed another request"):
         verify_exchange(signed_exchange(request, other))
@@ -160,7 +183,7 @@ def test_character_that_only_the_gateways_python_knows() -> None:
 def test_verified_receipt_cannot_be_made_by_hand() -> None:
     """Not by its constructor, and not out of another one: that would prove something else."""
     verified = verify_exchange(exchange())
-    members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hashing", "checks")}
+    members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hash_rule", "checks")}
     with pytest.raises(VerificationError, match="A VerifiedExchange is made by verify_exchange only"):
         VerifiedExchange(**members, seal=object())
     with pytest.raises((TypeError, ValueError), match="seal"):

@@ -24,6 +24,7 @@ from og_integrations.devnet.verdict.journal import AuthorizationSeen, Encounter,
 from og_integrations.devnet.verdict.verdict import Finding, Verdict
 from og_integrations.networks import OPG, Network
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import Receipt
 
 _UNANSWERED_PER_CALL = 4
 """An honest call makes four requests at most: session expired, offer, payment, and a failover."""
@@ -42,11 +43,10 @@ class Calls:
         self.total = len(receipts or ())
         self._asking: Counter[object] = Counter()
         self._paying: Counter[tuple[object, str]] = Counter()
-        for receipt in receipts or ():
-            asked, payment = receipt.get("request_hash"), receipt.get("payment")
-            self._asking[asked] += 1
-            if payment:
-                self._paying[asked, str(payment.get("payer")).lower()] += 1
+        for receipt in map(Receipt, receipts or ()):
+            self._asking[receipt.request_hash] += 1
+            if receipt.payment:
+                self._paying[receipt.request_hash, str(receipt.payment.payer).lower()] += 1
 
     def asking(self, same: Iterable[Exchange]) -> int:
         """Return how many calls asked what `same` ask."""

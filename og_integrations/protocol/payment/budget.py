@@ -33,8 +33,9 @@ from enum import Enum
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from og_integrations.errors import BudgetExceededError, SpendingStoppedError
+from og_integrations.networks import format_opg
 from og_integrations.protocol.payment.permit2 import Authorization
-from og_integrations.protocol.payment.policy import SpendPolicy, format_opg
+from og_integrations.protocol.payment.policy import SpendPolicy
 
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""

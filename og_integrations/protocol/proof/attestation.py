@@ -1,7 +1,7 @@
 """
-Verification of an AWS Nitro attestation document, step by step (PROTOCOL §9).
+This module verifies AWS Nitro attestation documents, step by step (PROTOCOL §9).
 
-The document is a COSE_Sign1 message (RFC 9052 §4.4) about a CBOR map, signed by the hypervisor's key, whose
+A document is a COSE_Sign1 message (RFC 9052 §4.4) about a CBOR map, signed by the hypervisor's key, whose
 certificate leads to AWS's root in the order in which the document lists it. `verify_document` is the only maker
 of an `Attestation`. It raises `AttestationError` at the first step that fails. A step that cannot be judged
 because its argument is missing is a `skip`, and a skip is never a pass.
@@ -32,8 +32,9 @@ from og_integrations.errors import AttestationError, ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.proof import cbor
 from og_integrations.protocol.proof.enclave import normalize_hash
-from og_integrations.protocol.proof.verification import Check, CheckLog, StepError
+from og_integrations.protocol.proof.verification import CheckLog, StepError
 from og_integrations.protocol.redact import shown
+from og_integrations.receipt import Check
 
 AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 """SHA-256 of the DER of AWS's root certificate for Nitro enclaves ("G1", valid until 2049)."""
@@ -86,7 +87,7 @@ _UNREADABLE = (
 @dataclass(frozen=True, slots=True)
 class AttestationPolicy:
     """
-    What a document has to show.
+    A policy says what a document has to show.
 
     `measurements` are the builds that may run, as (PCR0, PCR1, PCR2) in hex; None: the owner has pinned none, and
     no document is fully verified. `root_sha256` are the SHA-256 fingerprints (hex, of the DER) of the roots that may
@@ -130,7 +131,7 @@ class AttestationPolicy:
 @dataclass(frozen=True, slots=True)
 class Attestation:
     """
-    What a document says that passed every check, or that no check refused. Made by `verify_document` only.
+    An attestation holds what a document says that no check refused. Only `verify_document` makes one.
 
     `timestamp` is the document's own time in unix milliseconds, `module_id` AWS's name of the enclave. `verified`
     is true only if each of `checks` is a pass.
@@ -265,7 +266,7 @@ class _Claims(NamedTuple):
 
 
 class _Certificate(NamedTuple):
-    """One certificate; `valid` is (first, last) in unix milliseconds."""
+    """A certificate was signed by the one before it; `valid` is (first, last) in unix milliseconds."""
 
     key: ec.EllipticCurvePublicKey
     valid: tuple[int, int]

@@ -33,19 +33,11 @@ DIGEST = "digest"
 """Like `reduced`, and of attached data also the media type and the SHA-256 of its base64 text."""
 RULES = (APRIL, REDUCED, EFFORT, VERBATIM, DIGEST)
 
-EARLIER_NAMES = {"2026-04": APRIL, "next": REDUCED}
-"""What older receipts, and the option `gateway_generation`, call rules."""
-
 _ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 _DATA_URI = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _OPTIONS = ("aspect_ratio", "reasoning_effort", "resolution", "web_search")
 """Options that change the answer or its price, and that not every rule hashes, if any does. `n` is one, too."""
 _T = TypeVar("_T")
-
-
-def rule_name(name: str) -> str:
-    """Return the name of a hash rule, given also by one of `EARLIER_NAMES`."""
-    return EARLIER_NAMES.get(name, name)
 
 
 def request_hash(path: str, request: JsonObject, rule: str = APRIL) -> bytes:

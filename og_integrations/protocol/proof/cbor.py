@@ -1,5 +1,5 @@
 """
-CBOR (RFC 8949), as far as attestation documents use it.
+This module decodes CBOR (RFC 8949), as far as attestation documents use it.
 
 Known are integers, byte strings, texts, arrays, maps and null. Whatever two readers could understand
 differently is refused: keys that stand twice, strings in pieces, tags, numbers with a point, bytes behind the end.

@@ -57,7 +57,7 @@ def normalize_hash(text: str) -> str:
 
 class OhttpKey(NamedTuple):
     """
-    The X25519 key to which requests for an enclave are sealed: its id (0 to 255) and 32 bytes.
+    An OHTTP key is the X25519 key to which requests for an enclave are sealed: its id (0 to 255) and 32 bytes.
 
     `signed` says whether the entry holds a signature of it by the enclave's own key. Without one, it is the word of
     whoever answered for the registry.

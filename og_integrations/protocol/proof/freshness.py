@@ -1,5 +1,5 @@
 """
-A nonce in the request, so that the enclave's signature answers this very call and no other.
+A nonce in the request makes the enclave's signature answer this very call and no other.
 
 The gateway hashes some members that it hands to no model (PROTOCOL §4.6): a `response_format` of type text, and
 `stop`. A random nonce there makes the hash of each request unlike any other. A recorded answer does not fit it,
@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
 from og_integrations.protocol.strict_json import JsonObject
-
-NONCE_BYTES = 16
-"""Random bytes of a nonce, which travel as twice as many lower-case hex digits."""
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _STOP_PREFIX = "og-nonce:"

@@ -1,5 +1,5 @@
 """
-A receipt's place in a published batch: a Merkle proof against the root that a contract keeps (PROTOCOL §7.2).
+This module finds a receipt in a published batch, and proves it against the root on the chain (PROTOCOL §7.2).
 
 Batches are OpenZeppelin's `StandardMerkleTree` over (teeId, inputHash, outputHash, signature, timestamp): leaves
 are hashed twice and sorted, each node is the hash of its two children in ascending order. The dump of the whole
@@ -32,7 +32,7 @@ _TIME = re.compile(r"[0-9]{1,20}")
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """A `leaf` (32 bytes) and the siblings on its way to the root, lowest first (`proof`, 32 bytes each)."""
+    """An inclusion is a `leaf` (32 bytes) and the siblings on its way to the root, lowest first (32 bytes each)."""
 
     leaf: bytes
     proof: tuple[bytes, ...]
