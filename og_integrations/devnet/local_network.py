@@ -32,8 +32,9 @@ from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
+from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import EARLIER_RULES, rule_name
 
 if TYPE_CHECKING:
     from og_integrations.devnet.chain.inference import ModelNode
@@ -56,8 +57,8 @@ class Devnet:
     the gateways ask to authorize, in base units. `model` answers instead of the script, or the
     OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
     hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
-    `generation` is `"2026-04"` (as captured) or `"next"`: reduced hashing of content parts, images in
-    and out, `web_search`, role developer; made after client 1.1.4, without captures of a gateway.
+    `generation` is `"2026-04"` (as captured), `"next"` or a hash rule: any but `"april"` takes images in
+    and out and `web_search`; made after client 1.1.4 and public sources, without captures of a gateway.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -76,8 +77,7 @@ class Devnet:
         generation: str = APRIL,
         evm: Evm | None = None,
     ) -> None:
-        if generation not in HASHINGS:
-            raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
+        rule = _rule_of(generation)
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -102,7 +102,7 @@ class Devnet:
             faults=self._faults,
             journal=self.journal,
             model=model or (Upstream(upstream) if upstream else Script()),
-            generation=generation,
+            rule=rule,
             cap=cap,
             retry_seconds=retry_seconds,
             tls=tls,
@@ -353,3 +353,10 @@ def serve(net: Devnet, ready: Callable[[Devnet], None]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _rule_of(generation: str) -> str:
+    if rule_name(generation) not in RULES:
+        known = ", ".join([*EARLIER_RULES, *RULES])
+        raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {known}.")
+    return rule_name(generation)
