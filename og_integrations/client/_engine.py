@@ -55,10 +55,11 @@ from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
-from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.proof.enclave import EnclavePolicy
 from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
+from og_integrations.receipt import rule_name
 
 
 class Engine:
@@ -85,8 +86,9 @@ class Engine:
         self.timeout = check_seconds("timeout", given["timeout"])
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = check_choice("gateway_generation", given["gateway_generation"]) != APRIL
+        self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
+        self._rules: dict[str, str] = {}
         self._own = OwnBook(self.settings, policy)
         self.directory = Directory(
             self.settings,
@@ -281,18 +283,22 @@ class Engine:
         """
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
+        build = enclave.pcr_hash or enclave.tee_id
         verified = verify_exchange(
             Exchange(
                 path=state.call.path,
                 wire=state.call.wire,
                 completion=completion,
                 enclave=enclave,
+                usual_rule=self._rules.get(build),
                 trust=TRUST_OF_SOURCE[enclave.source],
                 window=(state.sent_at, now()),
                 channel=state.target.destination.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
             )
         )
+        # A build hashes by one rule, and requests that show less of it are proven by the others, too.
+        self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
