@@ -11,7 +11,7 @@ from og_integrations.client.chain.jsonrpc import Fetching, Reader
 from og_integrations.client.channels.tls import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.payment.policy import format_opg
-from og_integrations.protocol.payment.x402 import Requirement
+from og_integrations.protocol.payment.x402 import PaymentRequirements
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof.verification import Check
 
@@ -22,7 +22,7 @@ class GatewayChecks:
     """The checks in their order. `offer` is then what a gateway asks for a call, if it may be asked for."""
 
     def __init__(self, reader: Reader, engine: Engine, model: str) -> None:
-        self.offer: Requirement | None = None
+        self.offer: PaymentRequirements | None = None
         self._reader = reader
         self._engine = engine
         self._model = model

@@ -8,9 +8,9 @@ from og_integrations.cli.terminal import printable
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.policy import format_opg
 from og_integrations.protocol.payment.reconcile import Settlement, SettlementStatus
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 _MEANING = {
     SettlementStatus.SETTLED: "the facilitator took what the calls had cost",

@@ -18,7 +18,7 @@ from og_integrations.client.chain.jsonrpc import (
 from og_integrations.client.channels.pool import server_of
 from og_integrations.networks import OPG
 from og_integrations.protocol.payment.policy import format_opg
-from og_integrations.protocol.payment.x402 import Requirement
+from og_integrations.protocol.payment.x402 import PaymentRequirements
 from og_integrations.protocol.proof.verification import Check
 
 USUALLY_NEEDED = OPG // 10
@@ -31,7 +31,7 @@ _NAMES = ("clock", "opg", "allowance", "gas")
 class WalletChecks:
     """The checks in their order; gateways refuse a wallet that owns or allows less than the cap of their `offer`."""
 
-    def __init__(self, reader: Reader, settings: Settings, offer: Requirement | None) -> None:
+    def __init__(self, reader: Reader, settings: Settings, offer: PaymentRequirements | None) -> None:
         self._reader = reader
         self._settings = settings
         self._needed = USUALLY_NEEDED if offer is None else offer.amount

@@ -32,7 +32,7 @@ from og_integrations.client.channels.connections import AsyncConnections, Borrow
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import Network
-from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.budget import BudgetTotals
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.x402 import SettlementMode
 from og_integrations.protocol.proof.enclave import EnclavePolicy
@@ -197,7 +197,7 @@ class Client(Spending):
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
         return drive(flow, SyncApprover(settings, self._connections, on_progress).perform)
 
-    def reconcile_spending(self) -> Account:
+    def reconcile_spending(self) -> BudgetTotals:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
@@ -302,7 +302,7 @@ class AsyncClient(Spending):
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
         return await adrive(flow, AsyncApprover(settings, self._connections, on_progress).perform)
 
-    async def reconcile_spending(self) -> Account:
+    async def reconcile_spending(self) -> BudgetTotals:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 

@@ -13,12 +13,11 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from og_integrations.client._accounts import OwnBook
+from og_integrations.client._accounts import Account
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
 from og_integrations.client._receipts import Signatures, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
-from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.chat.answers import parse_completion
@@ -31,9 +30,9 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_flow
+from og_integrations.protocol.payment.flow import NOTHING_SENT, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import SessionBook
+from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
@@ -76,19 +75,19 @@ class Engine:
         self.default_headers = check_headers(default_headers)
         self.takes_images = check_generation(gateway_generation) != APRIL
         policy = SpendPolicy.of(spend_policy).on(self.settings.network)
-        self._own = OwnBook(self.settings, policy)
+        self._account = Account(self.settings, policy)
         self.directory = Directory(self.settings, EnclavePolicy.of(enclave_policy), spread=spread, hosts=policy.hosts)
         self._signatures = Signatures()
 
     @property
-    def book(self) -> SessionBook:
+    def sessions(self) -> SessionCache:
         """What this process remembers of its payments. Raises `ConfigurationError` after some forks."""
-        return self._own.book()
+        return self._account.context().sessions
 
     @property
     def budget(self) -> Budget:
         """The account that the calls are paid from."""
-        return self.book.budget
+        return self.sessions.budget
 
     def prepare_chat(
         self,
@@ -182,8 +181,7 @@ class Engine:
         Raises `ConfigurationError` if there is nothing to pay with.
         """
         self.settings.require_signer()
-        ask_chain = OverdueAsker(self.budget.store, self.settings.network, now)
-        wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
+        context = self._account.context()
         tried: list[str] = []
         while True:
             enclave: Enclave = yield from self.directory.choose(time.time(), tried)
@@ -191,7 +189,7 @@ class Engine:
             route = self.route(enclave, progress.call.path)
             progress.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
+                paid = yield from payment_flow(context, route, progress.paid_with, progress.quotable)
             except NOTHING_SENT as exc:
                 # Its receipt tells of no payment.
                 progress.grant = None
@@ -284,7 +282,3 @@ def check_generation(value: str) -> str:
 def now() -> int:
     """Return the unix time in whole seconds."""
     return int(time.time())
-
-
-def _nonce() -> int:
-    return secrets.randbits(256)

@@ -14,8 +14,8 @@ from og_integrations.client.chain.jsonrpc import Fetching, Reader, aread
 from og_integrations.client.chain.settlement import default_node, find_settlement
 from og_integrations.client.channels.connections import AsyncConnections
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.reconcile import Settlement
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.receipt import read_authorization
 from og_integrations.protocol.strict_json import JsonObject
 

@@ -7,7 +7,7 @@ from og_integrations.langchain.params import ModelParams
 
 if TYPE_CHECKING:
     from og_integrations.client.chain.approval import Amount, Approval, ApprovalOptions
-    from og_integrations.protocol.payment.budget import Account
+    from og_integrations.protocol.payment.budget import BudgetTotals
 
 
 class WalletModel(ModelParams):
@@ -31,7 +31,7 @@ class WalletModel(ModelParams):
         with model_errors():
             return await self.clients.asynchronous.ensure_opg_approval(min_allowance, approve_amount, **options)
 
-    def spent(self) -> "Account":
+    def spent(self) -> "BudgetTotals":
         """Return what the budget has authorized; printed, it is a report. See `Client.spent`."""
         with model_errors():
             return self.clients.sync.spent()
@@ -46,12 +46,12 @@ class WalletModel(ModelParams):
         with model_errors():
             self.clients.sync.resume_spending()
 
-    def reconcile_spending(self) -> "Account":
+    def reconcile_spending(self) -> "BudgetTotals":
         """Ask the chain what was really taken. See `Client.reconcile_spending`. Raises `DiscoveryError`."""
         with model_errors():
             return self.clients.sync.reconcile_spending()
 
-    async def areconcile_spending(self) -> "Account":
+    async def areconcile_spending(self) -> "BudgetTotals":
         """Do what `reconcile_spending` does."""
         with model_errors():
             return await self.clients.asynchronous.reconcile_spending()

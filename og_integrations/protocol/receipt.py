@@ -18,18 +18,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
-from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chat.wire import Completion
-from og_integrations.protocol.payment.permit2 import Authorization, Permit2Authorization, checksum_address, parse_uint
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_RESPONSE,
     PROCESSING_HASH,
     ReplyHead,
     SettlementMode,
     blob_id,
+    checksum_address,
     parse_chain_id,
     parse_settlement,
+    parse_uint,
     session_ref,
     transaction_hash,
 )
@@ -59,7 +62,7 @@ class CallRecord:
     created: int
     settlement_mode: SettlementMode
     enclave: Enclave | None = None
-    grant: Grant | None = None
+    grant: PaymentSession | None = None
     head: ReplyHead | None = None
     presentation: JsonObject | None = None
     request_hash: str | None = None
@@ -139,7 +142,7 @@ def _enclave(enclave: Enclave) -> JsonObject:
     }
 
 
-def _payment(record: CallRecord, grant: Grant, completion: Completion | None) -> JsonObject:
+def _payment(record: CallRecord, grant: PaymentSession, completion: Completion | None) -> JsonObject:
     authorization = grant.authorization
     settlement = _settlement(record.head)
     streamed = completion.settlement if completion else {}
@@ -147,8 +150,8 @@ def _payment(record: CallRecord, grant: Grant, completion: Completion | None) ->
     return {
         "payment_hash": settlement.get("payment_hash") or _digest(authorization),
         "payment_hash_source": settlement.get("payment_hash_source") or OWN_HASH,
-        "scheme": grant.requirement.scheme,
-        "network": grant.requirement.network,
+        "scheme": grant.requirements.scheme,
+        "network": grant.requirements.network,
         "asset": authorization.token,
         "payer": authorization.payer,
         "pay_to": authorization.pay_to,
@@ -158,7 +161,7 @@ def _payment(record: CallRecord, grant: Grant, completion: Completion | None) ->
         "nonce": str(authorization.nonce),
         "valid_after": authorization.valid_after,
         "deadline": authorization.deadline,
-        "session_ref": session_ref(session) if session else None,
+        "session_ref": session_ref(session.reveal()) if session else None,
         "settlement_mode": record.settlement_mode.value,
         "transaction_hash": settlement.get("transaction_hash")
         or transaction_hash(streamed.get("data_settlement_transaction_hash")),
@@ -197,7 +200,7 @@ def rebuild_authorization(payment: JsonObject) -> Permit2Authorization:
             nonce=parse_uint(payment["nonce"]),
             deadline=_seconds(payment["deadline"]),
             pay_to=checksum_address(payment["pay_to"]),
-            facilitator=None if facilitator is None else checksum_address(facilitator),
+            facilitator=checksum_address(facilitator),
             valid_after=_seconds(payment["valid_after"]),
         )
     except (KeyError, TypeError) as exc:
@@ -219,10 +222,10 @@ def read_authorization(payment: JsonObject) -> Permit2Authorization:
             "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
             f"writes it ({str(exc).rstrip('.')})."
         ) from exc
-    if found.spender != (EXACT_PROXY_ADDRESS if found.facilitator is None else UPTO_PROXY_ADDRESS):
+    if found.spender != UPTO_PROXY_ADDRESS:
         raise ConfigurationError(
-            f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS} with a facilitator or "
-            f"{EXACT_PROXY_ADDRESS} without. What another contract takes is no payment to a gateway."
+            f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS}. What another contract "
+            "takes is no payment to a gateway."
         )
     digest = "0x" + found.digest().hex()
     # Gateways may give a payment a name of their own, which nobody can recompute.

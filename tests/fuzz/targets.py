@@ -35,14 +35,14 @@ from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
     SettlementMode,
-    build_authorization,
-    parse_offer,
-    parse_requirement,
+    parse_payment_required,
+    parse_requirements,
     parse_session,
     parse_settlement,
 )
@@ -136,9 +136,9 @@ def _request(data: bytes) -> None:
 
 
 def _offer(data: bytes) -> None:
-    offer = parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
+    offer = parse_payment_required(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
     for way in offer.accepts if offer else ():
-        authorization = build_authorization(parse_requirement(way), payer=ROUTE.payer, now=NOW, nonce=1)
+        authorization = authorize(parse_requirements(way), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
 
@@ -234,7 +234,7 @@ def _receipt(name: str) -> dict[str, Any]:
         created=NOW,
         settlement_mode=SettlementMode.BATCH_HASHED,
         enclave=ENCLAVE,
-        grant=paid.grant,
+        grant=paid.session,
         head=paid.head,
         presentation=None,
     )

@@ -43,7 +43,7 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
 from og_integrations.protocol.chain.abi import encode_approve, keccak
-from og_integrations.protocol.payment.effects import Pause
+from og_integrations.protocol.payment.flow import Pause
 from og_integrations.protocol.payment.policy import format_opg, parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 

@@ -20,7 +20,7 @@ from eth_account import Account
 from og_integrations.devnet.verdict.journal import Settlement
 from og_integrations.networks import Network
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH, Enclave
 
 

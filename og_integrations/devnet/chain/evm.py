@@ -42,7 +42,7 @@ from og_integrations.devnet.verdict.journal import Settlement
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol.chain.abi import keccak, selector
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.strict_json import JsonObject
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from og_integrations.devnet.chain.chain import Clock
-from og_integrations.protocol.payment.permit2 import checksum_address
+from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
 from og_integrations.protocol.strict_json import JsonObject

@@ -13,7 +13,7 @@ from eth_account.messages import encode_typed_data
 from og_integrations.devnet.chain.chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.verdict.journal import Settlement
 from og_integrations.networks import UPTO_PROXY_ADDRESS
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.strict_json import JsonObject
 
 DEADLINE_BUFFER_SECONDS = 6
@@ -44,8 +44,6 @@ class Facilitator:
 
     def _check_terms(self, permit: Permit2Authorization, requirement: JsonObject) -> str | None:
         now = self._chain.clock.seconds()
-        if permit.facilitator is None:
-            return "invalid_upto_evm_payload"
         if not _same(permit.spender, UPTO_PROXY_ADDRESS):
             return "invalid_permit2_spender"
         if not _same(permit.pay_to, requirement["payTo"]):
