@@ -1,19 +1,23 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz
+.PHONY: help demo test test-all check bench fuzz
 export UV_LINK_MODE = copy
 
 BIN := .venv/bin
 READY := .venv/.installed
+PARALLEL := --numprocesses=auto --dist=worksteal
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## a paid, verified agent on a local network, receipts and all
 	@$(BIN)/python cookbook/demo.py
 
-test: $(READY) ## the whole test suite
-	@$(BIN)/pytest
+test: $(READY) ## the whole test suite, in one process per core
+	@$(BIN)/pytest $(PARALLEL)
+
+test-all: $(READY) ## the same, and what is sized in tests/sizes.py at its full size too
+	@$(BIN)/pytest $(PARALLEL) -m "not live" --hypothesis-profile=full
 
 check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/ruff format --check .

@@ -18,8 +18,9 @@ The adapters are `og_integrations.langchain` and `og_integrations.llama_index`. 
 loaded on first use, so that importing this package costs next to nothing.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
@@ -59,15 +60,5 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Load `name` from its home (PEP 562). Raises `AttributeError` for names that have none."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next lookup does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    """Show the lazy names to `dir()` and to completion."""
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -7,6 +7,7 @@ OpenGradientError
     InvalidRequestError
     DiscoveryError
         EnclaveRejectedError
+            AttestationError
     ConnectionFailedError
         CertificateMismatchError
     ConnectionLostError
@@ -29,6 +30,10 @@ OpenGradientError
     GatewayError
         MalformedReplyError
         StreamFailedError
+    TransactionError
+        TransactionRefusedError
+        TransactionRevertedError
+        TransactionInDoubtError
     OnchainError
     VerificationError
     SealedChannelError
@@ -88,6 +93,23 @@ class EnclaveRejectedError(DiscoveryError):
     """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
 
     is_retryable = False
+
+
+class AttestationError(EnclaveRejectedError):
+    """
+    An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
+
+    `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
+    steps (`protocol.proof.verification.Check`).
+    """
+
+    blames_enclave = True
+    step: str = ""
+    checks: tuple[Any, ...] = ()
+
+    def __init__(self, message: str = "", *, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class ConnectionFailedError(OpenGradientError):
@@ -246,6 +268,28 @@ class StreamFailedError(GatewayError):
 
     is_retryable = True
     partial_text: str = ""
+
+
+class TransactionError(OpenGradientError):
+    """
+    A transaction of the wallet did not succeed.
+
+    `transaction_hash` (0x-hex) is None if none was sent.
+    """
+
+    transaction_hash: str | None = None
+
+
+class TransactionRefusedError(TransactionError):
+    """The transaction would fail or cost too much, or no node took it: nothing was sent."""
+
+
+class TransactionRevertedError(TransactionError):
+    """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
+
+
+class TransactionInDoubtError(TransactionError):
+    """The transaction left and was not seen mined: it may still be. Never repeated by us; look its hash up."""
 
 
 class OnchainError(OpenGradientError):

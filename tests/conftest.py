@@ -1,16 +1,30 @@
-"""What every test starts from: an environment in which nothing of the developer's is set."""
+"""What every test starts from: an environment in which nothing of the developer's is set, and keys that are ready."""
 
+import functools
+import itertools
 import os
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-# A busy machine is slow now and then; how long a test may take is pytest-timeout's business.
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
+from og_integrations.devnet.gateway import enclave
+from tests.sizes import load_profiles
+
+load_profiles()
 
 FOREIGN = ("OG_", "OPENGRADIENT_", "LANGSMITH_", "LANGCHAIN_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
+SPARE_KEYS = 16
+"""More than any test has enclaves at once, so that no two of one devnet share a key."""
+MOST_WORKERS = 8
+"""Each worker imports both frameworks and has devnets of its own: more of them cost memory and save little."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `--numprocesses=auto` starts: one per core, and two on a single one."""
+    return min(max(2, os.cpu_count() or 2), MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +33,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name.lower() in PROXIES:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def enclaves_start_fast() -> Iterator[None]:
+    """Let all enclaves of this process go round in a few RSA keys: making one takes longer than most tests."""
+    new_key, turns = enclave.new_signing_key, itertools.cycle(range(SPARE_KEYS))
+
+    @functools.cache
+    def key_of(turn: int) -> rsa.RSAPrivateKey:
+        return new_key()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enclave, "new_signing_key", lambda: key_of(next(turns)))
+        yield

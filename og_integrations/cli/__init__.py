@@ -1,5 +1,5 @@
 """
-The command line: `doctor`, `approve`, `ask`, `verify`, `settlement`, `devnet`.
+The command line: `doctor`, `approve`, `ask`, `verify`, `verify-attestation`, `settlement`, `devnet`.
 
 ```sh
 og-integrations verify --registry receipts/*.json
@@ -12,6 +12,7 @@ og-integrations verify --registry receipts/*.json
 | `entry`, `values`, `terminal` | arguments, what they may be, and exit codes; text that is safe to print |
 | `doctor`, `gateway_checks`, `wallet_checks`, `attempt` | what stands between you and an answer |
 | `verify`, `saved`, `judging` | files, what is in them, and the verdict on it |
+| `attestation` | `verify-attestation`: an enclave's own document |
 | `trust`, `registry_reader` | who vouches for the enclave of a file |
 | `payment`, `coverage` | the checks `payment-hash` and `not-covered` |
 | `ask`, `approve`, `settlement`, `devnet` | one command each |

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from og_integrations import __version__
-from og_integrations.cli import values
+from og_integrations.cli import attestation, values
 from og_integrations.cli.terminal import printable
 from og_integrations.errors import ConfigurationError, OpenGradientError
 
@@ -77,6 +77,8 @@ def _run(arguments: argparse.Namespace) -> int:
             from og_integrations.cli.doctor import run
 
             return run(arguments)
+        case attestation.NAME:
+            return attestation.run(arguments)
         case _:
             from og_integrations.cli.verify import run
 
@@ -102,6 +104,7 @@ def _parser() -> _Parser:
     _add_devnet(commands)
     _add_ask(commands)
     _add_verify(commands)
+    attestation.add_arguments(commands)
     _add_approve(commands)
     _add_settlement(commands)
     _add_doctor(commands)

@@ -47,7 +47,7 @@ class SavedExchange:
 
 def read_saved(name: str) -> SavedExchange:
     """Read the file `name`, or standard input for "-". Raises `UnusableInputError`."""
-    return parse_saved(_read(name))
+    return parse_saved(read_file(name))
 
 
 def parse_saved(data: bytes) -> SavedExchange:
@@ -87,13 +87,14 @@ def read_receipt(name: str) -> JsonObject:
     Raises `UnusableInputError`.
     """
     try:
-        document = _object(decode_json(_read(name)), "the file")
+        document = _object(decode_json(read_file(name)), "the file")
     except ValueError as exc:
         raise UnusableInputError(f"not JSON ({type(exc).__name__})") from exc
     return _object(document["receipt"], "receipt") if "receipt" in document else document
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> bytes:
+    """Return the bytes of the file `name` ("-": standard input). Raises `UnusableInputError`."""
     try:
         if name == "-":
             data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(json.dumps(report), flush=True)
             else:
-                _print_report(report)
+                print_report(report)
     if not arguments.json and statuses.total() > 1:
         print(f"{statuses.total()} files: " + ", ".join(f"{n} {status}" for status, n in sorted(statuses.items())))
     return max(EXIT_CODES[status] for status in statuses)
@@ -37,16 +37,18 @@ def verify_file(file: str, trust: TrustSource) -> JsonObject:
     try:
         verdict = judge(read_saved(file), trust)
     except UnusableInputError as exc:
-        return _report(file, "malformed", "input", [Check("input", "fail", str(exc))])
-    return _report(file, verdict.status, verdict.step, verdict.checks)
+        return report_of(file, "malformed", "input", [Check("input", "fail", str(exc))])
+    return report_of(file, verdict.status, verdict.step, verdict.checks)
 
 
-def _report(file: str, status: str, step: str | None, checks: "list[Check] | tuple[Check, ...]") -> JsonObject:
+def report_of(file: str, status: str, step: str | None, checks: "list[Check] | tuple[Check, ...]") -> JsonObject:
+    """Return the verdict on one file as plain JSON, safe to print."""
     shown = [check.to_json() | {"detail": one_line(check.detail)} for check in checks]
     return {"file": file, "status": status, "step": step, "checks": shown}
 
 
-def _print_report(report: JsonObject) -> None:
+def print_report(report: JsonObject) -> None:
+    """Print the verdict on one file, a line for each check."""
     marks = check_marks()
     print(f"{one_line(report['file'])}: {report['status']}" + (f" ({report['step']})" if report["step"] else ""))
     for check in report["checks"]:

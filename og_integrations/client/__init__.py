@@ -6,7 +6,8 @@ an `Answer` that was verified, with its receipt.
 
 | room or file | what it holds |
 | --- | --- |
-| `_clients` | the two clients, the same methods awaited or not, and the types of their options |
+| `_options` | every option, declared once: type, default, variable and meaning |
+| `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call and how far it got |
 | `_runner`, `_effects` | a call run from its request to the verified answer; generators of effects run |
 | `_receipts`, `receipt` | receipts of all calls, failed ones too; a receipt with names and types |
@@ -18,14 +19,20 @@ an `Answer` that was verified, with its receipt.
 | `chain` | JSON-RPC, the approval, settlements |
 """
 
-from og_integrations.client._call import Answer
-from og_integrations.client._clients import AsyncClient, CallOptions, ChatOptions, Client, ClientOptions
-from og_integrations.client._engine import Engine
-from og_integrations.client._receipts import Receipts, collect_receipts
-from og_integrations.client._runner import AsyncStream
-from og_integrations.client.chain.approval import Approval, ApprovalProgress
-from og_integrations.client.receipt import Receipt
-from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from og_integrations.client._call import Answer
+    from og_integrations.client._clients import AsyncClient, Client
+    from og_integrations.client._engine import Engine
+    from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions
+    from og_integrations.client._receipts import Receipts, collect_receipts
+    from og_integrations.client._runner import AsyncStream
+    from og_integrations.client.chain.approval import Approval, ApprovalProgress
+    from og_integrations.client.receipt import Receipt
+    from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
 
 __all__ = [
     "Answer",
@@ -46,3 +53,26 @@ __all__ = [
     "collect_receipts",
     "typed_data_digest",
 ]
+
+_HOMES = {
+    "Answer": "og_integrations.client._call",
+    "Approval": "og_integrations.client.chain.approval",
+    "ApprovalProgress": "og_integrations.client.chain.approval",
+    "AsyncClient": "og_integrations.client._clients",
+    "AsyncStream": "og_integrations.client._runner",
+    "CallOptions": "og_integrations.client._options",
+    "ChatOptions": "og_integrations.client._options",
+    "Client": "og_integrations.client._clients",
+    "ClientOptions": "og_integrations.client._options",
+    "Engine": "og_integrations.client._engine",
+    "LocalSigner": "og_integrations.client.signer",
+    "Receipt": "og_integrations.client.receipt",
+    "Receipts": "og_integrations.client._receipts",
+    "Signer": "og_integrations.client.signer",
+    "TransactionSigner": "og_integrations.client.signer",
+    "collect_receipts": "og_integrations.client._receipts",
+    "typed_data_digest": "og_integrations.client.signer",
+}
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,41 +1,31 @@
-"""
-The options of clients and adapters, defined once: names, types and meaning are the same everywhere.
+"""The two clients, synchronous and asynchronous: the same methods, awaited or not, which a test holds equal."""
 
-The synchronous client. `async_client` is the same, awaited; a test keeps the two equal.
-
-The asynchronous client. `sync_client` is the same without awaiting; a test keeps the two equal.
-"""
-
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from enum import Enum
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from og_integrations.client._call import Answer, Call
 from og_integrations.client._effects import adrive, drive
 from og_integrations.client._engine import Engine, now
+from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, seal
 from og_integrations.client._runner import AsyncDriver, AsyncStream, Piece, SyncDriver, streamed, whole
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain.approval import (
-    RECEIPT_TIMEOUT,
     Amount,
     Approval,
-    AsyncApprover,
     OnProgress,
-    SyncApprover,
     ensure_approval,
+    progress_teller,
+    signer_of,
 )
 from og_integrations.client.chain.jsonrpc import aread, read
 from og_integrations.client.chain.settlement import reconcile
+from og_integrations.client.chain.transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
 from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
-from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError
-from og_integrations.networks import Network
 from og_integrations.protocol.payment.budget import BudgetTotals
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.x402 import SettlementMode
-from og_integrations.protocol.proof.enclave import EnclavePolicy
 from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -46,62 +36,6 @@ if TYPE_CHECKING:
     _Async = httpx.AsyncClient | httpx2.AsyncClient
     SyncHttpClient = _Sync | Callable[[SSLContext | None], _Sync]
     AsyncHttpClient = _Async | Callable[[SSLContext | None], _Async]
-
-
-class ClientOptions(TypedDict, total=False):
-    """
-    What a client is made with. Everything is optional; see `client._settings` for the environment.
-
-    `private_key` or `signer`: the wallet. `network`: `"base"`, `"base-sepolia"`, `"devnet"` or a
-    `Network`; `rpc_url`, `registry_rpc_url`, `registry_address` override parts of a named one.
-    `gateway_url`: one gateway without registry, for development; its answers are not attested.
-    `spend_policy`: limits (a `SpendPolicy` or its fields as dict). `enclave_policy`: whom to accept (the same).
-    `settlement_mode` (also `x402_settlement_mode`): what is published about calls.
-    `verification`: `"end"` (text of a stream is shown before its proof, tool calls are not) or
-    `"buffer"` (nothing is). `timeout`: seconds for each wait. `max_retries`: how many other enclaves
-    to try when one cannot be connected to. `spread`: let calls take turns on all enclaves, for more of
-    them at once than one enclave likes; each has its own session, so the first round authorizes one
-    payment per enclave. `default_headers`: sent with every request.
-    `gateway_generation`: `"2026-04"`, which drops images before the model sees them (so they are
-    refused here), or `"next"`, which takes them; both kinds of hashing are always recognised.
-    """
-
-    private_key: str | None
-    signer: Signer | None
-    network: str | Network | None
-    rpc_url: str | None
-    registry_rpc_url: str | None
-    registry_address: str | None
-    gateway_url: str | None
-    spend_policy: SpendPolicy | dict[str, Any] | None
-    enclave_policy: EnclavePolicy | dict[str, Any] | None
-    settlement_mode: SettlementMode | Enum | str | None
-    x402_settlement_mode: SettlementMode | Enum | str | None
-    verification: str
-    timeout: float | None
-    max_retries: int
-    spread: bool
-    default_headers: Mapping[str, str] | None
-    gateway_generation: str
-
-
-class CallOptions(TypedDict, total=False):
-    """Options of one call, of either endpoint; `stop` is applied here, not by the gateway."""
-
-    temperature: float | None
-    max_tokens: int | None
-    stop: str | Sequence[str] | None
-    settlement_mode: SettlementMode | Enum | str | None
-    x402_settlement_mode: SettlementMode | Enum | str | None
-    timeout: float | None
-
-
-class ChatOptions(CallOptions, total=False):
-    """Options of one chat call. `tool_choice` is sent but not enforced by the gateway."""
-
-    tools: Sequence[JsonObject] | None
-    tool_choice: str | JsonObject | None
-    response_format: JsonObject | None
 
 
 def http_client_factory(
@@ -149,6 +83,7 @@ class Client(Spending):
         engine: Engine | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
+        seal(options)
         self.engine = engine if engine is not None else Engine(**options)
         self._connections = SyncConnections(
             http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
@@ -195,7 +130,8 @@ class Client(Spending):
         """
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        return drive(flow, SyncApprover(settings, self._connections, on_progress).perform)
+        tell = progress_teller(on_progress)
+        return drive(flow, SyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
     def reconcile_spending(self) -> BudgetTotals:
         """
@@ -255,6 +191,7 @@ class AsyncClient(Spending):
         engine: Engine | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
+        seal(options)
         self.engine = engine if engine is not None else Engine(**options)
         self._connections = AsyncConnections(
             http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
@@ -300,7 +237,8 @@ class AsyncClient(Spending):
         """
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
-        return await adrive(flow, AsyncApprover(settings, self._connections, on_progress).perform)
+        tell = progress_teller(on_progress)
+        return await adrive(flow, AsyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
     async def reconcile_spending(self) -> BudgetTotals:
         """

@@ -11,11 +11,12 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, Unpack
 
 from og_integrations.client._accounts import Account
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
+from og_integrations.client._options import ClientOptions, complete, seal
 from og_integrations.client._receipts import Signatures, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
 from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
@@ -39,8 +40,6 @@ from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
 
-DEFAULT_TIMEOUT = 120.0
-"""Seconds to wait for each piece of an answer: no header comes before a model's first token."""
 _TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
 """`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
 
@@ -52,31 +51,32 @@ class Engine:
     The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
     """
 
-    def __init__(
-        self,
-        *,
-        spend_policy: "SpendPolicy | dict[str, Any] | None" = None,
-        enclave_policy: EnclavePolicy | dict[str, Any] | None = None,
-        settlement_mode: "SettlementMode | Enum | str | None" = None,
-        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
-        verification: str = "end",
-        timeout: float | None = None,
-        max_retries: int = 2,
-        spread: bool = False,
-        default_headers: Mapping[str, str] | None = None,
-        gateway_generation: str = APRIL,
-        **settings: Any,
-    ) -> None:
-        self.settings = resolve_settings(**settings)
-        self.settlement_mode = chosen_mode(settlement_mode, x402_settlement_mode)
-        self.buffered = check_verification(verification) == "buffer"
-        self.timeout = DEFAULT_TIMEOUT if timeout is None else check_seconds("timeout", timeout)
-        self.max_retries = check_count("max_retries", max_retries)
-        self.default_headers = check_headers(default_headers)
-        self.takes_images = check_generation(gateway_generation) != APRIL
-        policy = SpendPolicy.of(spend_policy).on(self.settings.network)
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        seal(options)
+        given = complete(options)
+        self.settings = resolve_settings(
+            private_key=given["private_key"],
+            signer=given["signer"],
+            network=given["network"],
+            rpc_url=given["rpc_url"],
+            registry_rpc_url=given["registry_rpc_url"],
+            registry_address=given["registry_address"],
+            gateway_url=given["gateway_url"],
+        )
+        self.settlement_mode = chosen_mode(given["settlement_mode"])
+        self.buffered = check_verification(given["verification"]) == "buffer"
+        self.timeout = check_seconds("timeout", given["timeout"])
+        self.max_retries = check_count("max_retries", given["max_retries"])
+        self.default_headers = check_headers(given["default_headers"])
+        self.takes_images = check_generation(given["gateway_generation"]) != APRIL
+        policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._account = Account(self.settings, policy)
-        self.directory = Directory(self.settings, EnclavePolicy.of(enclave_policy), spread=spread, hosts=policy.hosts)
+        self.directory = Directory(
+            self.settings,
+            EnclavePolicy.of(given["enclave_policy"]),
+            spread=given["spread"],
+            hosts=policy.hosts,
+        )
         self._signatures = Signatures()
 
     @property

@@ -1,16 +1,8 @@
 """
-Settings, and the only reader of the environment.
+Settings, and the only reader of the environment; `_options` says which variable stands for which argument.
 
-| variable | meaning |
-| --- | --- |
-| `OG_PRIVATE_KEY`, `OPENGRADIENT_PRIVATE_KEY` | the wallet's key, hex |
-| `OG_KEYSTORE`, `OG_KEYSTORE_PASSWORD` | a keystore file with that key, and its password |
-| `OG_NETWORK` | `base` (default), `base-sepolia` or `devnet` |
-| `OG_RPC_URL` | node of the payment chain |
-| `OG_REGISTRY_RPC_URL`, `OG_REGISTRY_ADDRESS` | where the TEERegistry is |
-| `OG_GATEWAY_URL` | talk to this gateway, without registry (development: not attested) |
-
-An argument wins over the environment, the environment over the network's own values.
+An argument wins over the environment, the environment over the network's own values. Both names of the key's
+variable mean the same, and `OG_KEYSTORE_PASSWORD` belongs to `OG_KEYSTORE`.
 """
 
 import hashlib
@@ -18,18 +10,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from og_integrations.client._options import OPTIONS
 from og_integrations.client.channels.pool import NO_SERVER, is_server
 from og_integrations.client.signer import LocalSigner, Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 
-PRIVATE_KEY_VARIABLES = ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY")
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
-_PLACE_VARIABLES = ("OG_NETWORK", "OG_RPC_URL", "OG_REGISTRY_RPC_URL", "OG_REGISTRY_ADDRESS", "OG_GATEWAY_URL")
+_PLACE_VARIABLES = tuple(
+    variable
+    for name in ("network", "rpc_url", "registry_rpc_url", "registry_address", "gateway_url")
+    for variable in OPTIONS[name].variables
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Settings:
 
 def resolve_settings(
     *,
-    private_key: str | None = None,
+    private_key: "str | SecretStr | None" = None,
     signer: Signer | None = None,
     network: str | Network | None = None,
     rpc_url: str | None = None,
@@ -89,7 +89,7 @@ def resolve_settings(
     if private_key is not None and signer is not None:
         raise ConfigurationError("Both private_key and signer were given; give one.")
     if signer is None:
-        signer = LocalSigner(private_key) if private_key else _signer(env)
+        signer = _signer(env) if private_key is None else LocalSigner(_text_of(private_key))
     elif not isinstance(signer, Signer):
         raise ConfigurationError(
             f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
@@ -123,16 +123,16 @@ def _keyless(options: tuple[tuple[str, Any], ...], places: tuple[tuple[str, str]
     return resolve_settings(**dict(options), environment=dict(places))
 
 
-def check_seconds(name: str, value: float) -> float:
+def check_seconds(name: str, value: float | None) -> float:
     """Return `value` if it is a time to wait, positive and finite. Raises `ConfigurationError`."""
-    if type(value) not in (int, float) or not 0 < value < MOST_SECONDS:
+    if value is None or type(value) not in (int, float) or not 0 < value < MOST_SECONDS:
         raise ConfigurationError(f"{name} is {value!r:.40}, expected a number of seconds above 0.")
     return value
 
 
-def check_count(name: str, value: int) -> int:
+def check_count(name: str, value: int | None) -> int:
     """Return `value` if it can be counted to. Raises `ConfigurationError`."""
-    if type(value) is not int or value < 0:
+    if value is None or type(value) is not int or value < 0:
         raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, 0 or more.")
     return value
 
@@ -161,6 +161,13 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def _text_of(key: "str | SecretStr") -> str:
+    value: object = key if isinstance(key, str) else getattr(key, "get_secret_value", lambda: key)()
+    if not isinstance(value, str):
+        raise ConfigurationError(f"private_key is of type {type(value).__name__}, expected 64 hex digits as text.")
+    return value
+
+
 def _signer(env: Mapping[str, str]) -> Signer | None:
     key = next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
     keystore = env.get("OG_KEYSTORE")
@@ -172,7 +179,7 @@ def _signer(env: Mapping[str, str]) -> Signer | None:
 
 
 def _server(name: str, argument: str | None, env: Mapping[str, str]) -> str | None:
-    variable = f"OG_{name.upper()}"
+    (variable,) = OPTIONS[name].variables
     url = argument or env.get(variable)
     return check_server(name if argument else variable, url) if url else None
 

@@ -36,14 +36,15 @@ class Signer(Protocol):
 
 @runtime_checkable
 class TransactionSigner(Signer, Protocol):
-    """A wallet that can also sign transactions; needed for `ensure_opg_approval` only."""
+    """A wallet that can also sign transactions; needed for `ensure_opg_approval` and models on chain only."""
 
     def sign_transaction(self, transaction: dict[str, Any]) -> str | Awaitable[str]:
         """
         Sign an EIP-1559 transaction and return it ready to send, 0x-hex.
 
         Its members are those of JSON-RPC (`chainId`, `nonce`, `to`, `data`, `value`, `gas`,
-        `maxFeePerGas`, `maxPriorityFeePerGas`), numbers as int.
+        `maxFeePerGas`, `maxPriorityFeePerGas`), numbers as int. On a chain whose blocks have no base fee there is a
+        `gasPrice` instead of the last two and of `type`; where a contract is deployed, no `to`.
         """
         ...
 

@@ -17,6 +17,7 @@ from og_integrations.client._receipts import Receipts
 from og_integrations.devnet.gateway.enclave import EnclaveKeys
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.enclave import Enclave
+from tests.sizes import sized
 
 KEYS = EnclaveKeys()
 ENCLAVE = Enclave(tee_id=KEYS.tee_id, endpoint="https://10.0.0.1", public_key=KEYS.public_key)
@@ -42,9 +43,10 @@ def paired(receipts: Receipts) -> list[str]:
     ]
 
 
-def test_threads_do_not_mix_exchanges(engine: Engine) -> None:
+@sized("calls", small=200, full=5_000)
+def test_threads_do_not_mix_exchanges(engine: Engine, calls: int) -> None:
     def work(name: int) -> None:
-        for number in range(200):
+        for number in range(calls):
             recording.collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
 
     with collect_receipts(keep_exchanges=True) as receipts:
@@ -53,7 +55,7 @@ def test_threads_do_not_mix_exchanges(engine: Engine) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(paired(receipts)) == 800
+    assert len(paired(receipts)) == 4 * calls
 
 
 def test_exchanges_follow_their_receipts(engine: Engine) -> None:

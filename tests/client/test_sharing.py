@@ -11,6 +11,7 @@ from typing import Any
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
 from tests.client.asking import MODEL, user
+from tests.sizes import sized
 
 
 class CountingSigner(LocalSigner):
@@ -68,22 +69,24 @@ async def test_cancelling_who_signs_hands_the_turn_over(net: Devnet) -> None:
     assert (signer.signed, net.stats().payments) == (2, 1)
 
 
-def test_threads_share_one_authorization_and_send_once(net: Devnet) -> None:
+@sized("calls", small=64, full=1_000)
+def test_threads_share_one_authorization_and_send_once(net: Devnet, calls: int) -> None:
     signer = CountingSigner(net.private_key)
     with Client(signer=signer, network=net.network) as client, ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda n: client.chat(MODEL, user(f"q{n}")), range(64)))
-    assert [f"q{n}" in answer.text for n, answer in enumerate(answers)] == [True] * 64
+        answers = list(pool.map(lambda n: client.chat(MODEL, user(f"q{n}")), range(calls)))
+    assert [f"q{n}" in answer.text for n, answer in enumerate(answers)] == [True] * calls
     assert (signer.signed, net.stats().payments) == (1, 1)
     assert sorted(e.prompt or "" for e in net.journal.exchanges if e.status == 200) == sorted(
-        f"q{n}" for n in range(64)
+        f"q{n}" for n in range(calls)
     )
 
 
-def test_sequential_calls_use_one_handshake_and_one_payment(net: Devnet, client: Client) -> None:
-    for number in range(100):
+@sized("calls", small=100, full=1_000)
+def test_sequential_calls_use_one_handshake_and_one_payment(net: Devnet, client: Client, calls: int) -> None:
+    for number in range(calls):
         assert client.chat(MODEL, user(f"q{number}")).receipt["status"] == "verified"
     stats = net.stats()
-    assert (stats.handshakes, stats.payments, stats.statuses) == (1, 1, {402: 1, 200: 100})
+    assert (stats.handshakes, stats.payments, stats.statuses) == (1, 1, {402: 1, 200: calls})
 
 
 def test_streams_leave_the_connection_usable(net: Devnet, client: Client) -> None:
@@ -101,7 +104,10 @@ def test_successive_loops_cost_no_request_more(net: Devnet, make_async_client: C
     assert (stats.requests, stats.payments) == (6, 1)
 
 
-def test_many_loops_leave_nothing_behind(net: Devnet, make_async_client: Callable[..., AsyncClient]) -> None:
+@sized("count", small=20, full=300)
+def test_many_loops_leave_nothing_behind(
+    net: Devnet, make_async_client: Callable[..., AsyncClient], count: int
+) -> None:
     """`filterwarnings = error` would show an open socket or a loop that was never closed."""
     client = make_async_client()
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
@@ -112,10 +118,10 @@ def test_many_loops_leave_nothing_behind(net: Devnet, make_async_client: Callabl
         assert isinstance(answer, Answer)
         return answer
 
-    for _ in range(20):
+    for _ in range(count):
         asyncio.run(ask())
     gc.collect()
-    assert [loop() for loop in loops] == [None] * 20
+    assert [loop() for loop in loops] == [None] * count
     assert client._connections._loops == {}
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.devnet import Devnet
 from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.sizes import examples
 
 NO_TOKEN = "No authorization token provided"
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -257,7 +258,7 @@ JSON = st.recursive(
 MEMBERS = ("messages", "temperature", "max_tokens", "stop", "tools", "tool_choice", "response_format", "stream", "n")
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(changes=st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=3))
 def test_no_body_breaks_the_connection(paid: tuple[Raw, str], changes: dict[str, Any]) -> None:
     """Whatever a member holds, there is an answer, and the next request finds the same connection."""

@@ -1,5 +1,5 @@
 """
-Damage to what was captured: some bytes of it, or, if it is JSON, some values anywhere inside.
+Damage to what was captured: some bytes of it, or, if it is JSON or CBOR, some values anywhere inside.
 
 Plain seeded chance, a hundred times faster per case than a property library; a case is known by its
 number, so that it can be had again.
@@ -9,6 +9,8 @@ import base64
 import json
 import random
 from typing import Any
+
+from og_integrations.protocol.proof import cbor
 
 PIECES = (
     b"", b"\0", b"\n", b"\n\n", b"\r\n", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"-1", b"0",
@@ -39,6 +41,44 @@ def in_base64(mutate_json: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.8:
         return base64.b64encode(mutated(mutate_json, rng))
     return _cut(base64.b64encode(mutate_json), rng)
+
+
+def in_document(document: bytes, rng: random.Random) -> bytes:
+    """Return an attestation document with some bytes or some values damaged; now and then as an HTTP body."""
+    how = rng.random()
+    if how < 0.4:
+        data = document
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            at = rng.randrange(len(data))
+            data = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+    elif how < 0.7:
+        parts: Any = cbor.decode(document.removeprefix(b"\xd2"))
+        parts[2] = _cbor(_changed(cbor.decode(parts[2]), rng))
+        data = _cbor(_changed(parts, rng) if rng.random() < 0.1 else parts)
+    else:
+        data = mutated(document, rng)
+    return data if rng.random() < 0.9 else base64.b64encode(data) + rng.choice((b"", b"\n", b"\n", b"\r\n", b" "))
+
+
+def _cbor(value: Any) -> bytes:
+    """Return CBOR of `value`, also of what attestation documents may not hold."""
+    if isinstance(value, dict):
+        return _head(5, len(value)) + b"".join(_cbor(key) + _cbor(item) for key, item in value.items())
+    if isinstance(value, list):
+        return _head(4, len(value)) + b"".join(map(_cbor, value))
+    if isinstance(value, str | bytes):
+        data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        return _head(3 if isinstance(value, str) else 2, len(data)) + data
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _head(1, ~value % 2**64) if value < 0 else _head(0, value % 2**64)
+    simple = {None: b"\xf6", False: b"\xf4", True: b"\xf5"}
+    return simple[value] if value is None or isinstance(value, bool) else b"\xfb" + bytes(8)
+
+
+def _head(major: int, size: int) -> bytes:
+    width = 0 if size < 24 else 1 if size < 2**8 else 2 if size < 2**16 else 4 if size < 2**32 else 8
+    info = 23 + width.bit_length() if width else size
+    return bytes([major << 5 | info]) + size.to_bytes(width, "big") if width else bytes([major << 5 | info])
 
 
 def _cut(data: bytes, rng: random.Random) -> bytes:
@@ -92,6 +132,8 @@ def _changed(value: Any, rng: random.Random) -> Any:
         if rng.random() < 0.2:
             return value[:at] + value[at:] * rng.randrange(3)
         return [*value[:at], _changed(value[at], rng), *value[at + 1 :]]
+    if isinstance(value, bytes) and rng.random() < 0.8:
+        return _cut(value, rng)
     if isinstance(value, str) and rng.random() < 0.5:
         # Text may hold a document of its own: a tool's arguments, a saved body.
         return mutated(value.encode("utf-8", "surrogatepass"), rng).decode("utf-8", "replace")

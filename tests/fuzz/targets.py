@@ -36,6 +36,7 @@ from og_integrations.protocol.chat.answers import StreamAssembler, parse_complet
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
 from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
@@ -47,6 +48,7 @@ from og_integrations.protocol.payment.x402 import (
     parse_settlement,
 )
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.receipt import CallRecord, build_receipt
@@ -60,8 +62,11 @@ from og_integrations.protocol.sealing.ohttp import (
     read_reply,
 )
 from og_integrations.protocol.strict_json import parse_json_object
-from tests.fuzz.mutation import in_base64, mutated
-from tests.protocol.captures import CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.fuzz.mutation import in_base64, in_document, mutated
+from tests.protocol.batches import CASES as BATCHES
+from tests.protocol.batches import find_damaged
+from tests.protocol.captures import BATCH, CAPTURES, ENCLAVE, PAYMENTS, SIGNED, exchange
+from tests.protocol.documents import SOUND, attest_damaged
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
 from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
@@ -133,6 +138,8 @@ def _request(data: bytes) -> None:
     for path in (CHAT_PATH, COMPLETION_PATH):
         for hashing in HASHINGS:
             only_ours(request_hash, path, request, hashing)
+        only_ours(with_nonce, path, request, "ab" * 16)
+        nonce_place(path, request, "ab" * 16)
 
 
 def _offer(data: bytes) -> None:
@@ -141,6 +148,21 @@ def _offer(data: bytes) -> None:
         authorization = authorize(parse_requirements(way), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
+
+
+def _channel_offer(data: bytes) -> None:
+    offer = parse_json_object(data, "The offer")
+    only_ours(lambda: read_terms(parse_requirements(offer)))
+    extra: Any = offer.get("extra")
+    step = BATCH["recoveries"][7]["steps"][0]
+    read_correction(
+        extra if isinstance(extra, dict) else {},
+        config=step["channelConfig"],
+        chain_id=8453,
+        signer=step["channelConfig"]["payerAuthorizer"],
+        highest_signed=None,
+        claimed_on_chain=0,
+    )
 
 
 def _paid_headers(data: bytes) -> None:
@@ -263,6 +285,10 @@ TARGETS: dict[str, Target] = {
     "error-body": Target(_BODIES, _error_body),
     "request": Target([capture.wire for capture in CAPTURES.values()], _request),
     "offer": Target(_offers(), _offer, in_base64),
+    "channel-offer": Target(
+        [json.dumps(run["steps"][0]["corrective"]["offer"]).encode() for run in BATCH["recoveries"][7:]],
+        _channel_offer,
+    ),
     "paid-headers": Target(
         [json.dumps({"success": True, "transaction": "0x" + "ab" * 32, "network": "eip155:8453"}).encode()],
         _paid_headers,
@@ -290,6 +316,8 @@ TARGETS: dict[str, Target] = {
         ],
         _node,
     ),
+    "attestation": Target(SOUND, attest_damaged, in_document),
+    "batch": Target([case["blob"].encode() for case in BATCHES.values()], find_damaged),
     "onchain": Target(_onchain_seeds(), _onchain),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }

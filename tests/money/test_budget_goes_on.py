@@ -15,6 +15,7 @@ from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol.payment.reconcile import REST, Reclaimer
 from tests.money.paying import MODEL
+from tests.sizes import sized
 
 HI = [{"role": "user", "content": "hi"}]
 SETTLED_AFTER, OVERDUE_AFTER = 120, 240
@@ -48,15 +49,18 @@ def leave_in_doubt(net: Devnet, payer: Client) -> None:
     assert payer.spent().in_doubt == DEFAULT_CAP
 
 
+@sized("sessions", small=10, full=100)
 @pytest.mark.parametrize("kept", ["memory", "file"])
-def test_agent_goes_on_for_many_sessions(own_evm: Devnet, pass_time: PassTime, kept: str, tmp_path: Path) -> None:
-    """Two authorizations fit into its total; ten sessions, in every way to ask, are paid from it."""
+def test_agent_goes_on_for_many_sessions(
+    own_evm: Devnet, pass_time: PassTime, kept: str, tmp_path: Path, sessions: int
+) -> None:
+    """Two authorizations fit into its total; many sessions, in every way to ask, are paid from it."""
     net, wallet = own_evm, own_evm.new_wallet()
     policy = {"total": "0.25", "store": str(tmp_path / "budget.sqlite") if kept == "file" else None}
     options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network, "spend_policy": policy}
     before = net.chain.balance(wallet.address)
     with Client(**options) as payer:
-        for session in range(10):
+        for session in range(sessions):
             if session % 2:
                 payer.chat(MODEL, HI)
             else:
@@ -65,7 +69,7 @@ def test_agent_goes_on_for_many_sessions(own_evm: Devnet, pass_time: PassTime, k
             end_session(net, pass_time)
         taken = before - net.chain.balance(wallet.address)
         assert payer.reconcile_spending().authorized == taken == net.stats().charged > 0
-    assert (net.stats().signatures, net.stats().payments) == (10, 10)
+    assert (net.stats().signatures, net.stats().payments) == (sessions, sessions)
 
 
 @pytest.mark.parametrize("adapter", ["langchain", "llama_index"])

@@ -21,6 +21,7 @@ from og_integrations.devnet.gateway.http import Channel, Piece, PieceKind, Piece
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.strict_json import JsonObject
 from tests.client.asking import MODEL, WAYS, user
+from tests.sizes import sized
 
 PROMPT = "[[tokens=8]]"
 CLASSES: dict[str, Callable[[int], int]] = {
@@ -152,9 +153,10 @@ def test_offer_is_cut(ledger: Ledger, position: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["chat", "astream"])
-def test_any_byte(shared_net: Devnet, way: str) -> None:
-    """Every 97th byte of an answer, of all its kinds."""
-    for count in range(0, 1_600, 97):
+@sized("cuts", small=17, full=1_600)
+def test_any_byte(shared_net: Devnet, way: str, cuts: int) -> None:
+    """An answer of at most 1,600 bytes is cut after so many of them, evenly spread."""
+    for count in range(0, 1_600, 1_600 // cuts):
         ledger = Ledger(shared_net)
         cut = Cut(lambda _, count=count: count)  # type: ignore[misc]
         shared_net.inject(Fault(name="cut", about="", wire=cut.wire), times=1)
@@ -173,8 +175,9 @@ def test_gateway_is_gone_before_anything_is_sent(way: str) -> None:
         assert ledger.check() == (0, 0)
 
 
-def test_many_at_once_on_a_bad_line(shared_net: Devnet) -> None:
-    """Thirty-two calls, eight of them cut somewhere: one authorization, and both books agree."""
+@sized("count", small=32, full=500)
+def test_many_at_once_on_a_bad_line(shared_net: Devnet, count: int) -> None:
+    """Of so many calls at once eight are cut somewhere: one authorization, and both books agree."""
     ledger = Ledger(shared_net)
     for number in range(8):
         cut = Cut(lambda head, number=number: head * number // 4)  # type: ignore[misc]
@@ -182,7 +185,7 @@ def test_many_at_once_on_a_bad_line(shared_net: Devnet) -> None:
 
     async def ask_all() -> list[Any]:
         async with AsyncClient(engine=ledger.engine) as client:
-            calls = (client.chat(MODEL, user(f"{PROMPT} {number}")) for number in range(32))
+            calls = (client.chat(MODEL, user(f"{PROMPT} {number}")) for number in range(count))
             return await asyncio.gather(*calls, return_exceptions=True)
 
     with collect_receipts() as receipts:
@@ -191,7 +194,7 @@ def test_many_at_once_on_a_bad_line(shared_net: Devnet) -> None:
     ledger.receipts += receipts
     failed = [result for result in results if isinstance(result, BaseException)]
     assert all(isinstance(error, errors.PaymentInDoubtError) for error in failed)
-    assert (len(receipts), bool(failed)) == (32, True)
+    assert (len(receipts), bool(failed)) == (count, True)
     assert ledger.check() == (1, 0)
 
 

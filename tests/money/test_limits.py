@@ -32,6 +32,7 @@ from og_integrations.protocol.payment.budget import (
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from tests.protocol.flows import new_budget
+from tests.sizes import examples
 
 NOW = 1_795_000_000
 MakeStore = Callable[[], BudgetStore]
@@ -211,7 +212,7 @@ def test_any_order_of_events_keeps_every_limit(kind: str, tmp_path: Path) -> Non
             return MemoryStore(threading.RLock()) if kind == "memory" else BudgetFile(tmp_path / f"{next(names)}.db")
 
     test = Kept.TestCase
-    test.settings = settings(max_examples=15 if kind == "memory" else 4, stateful_step_count=20)
+    test.settings = settings(examples(15 if kind == "memory" else 4), stateful_step_count=20)
     test().runTest()
 
 

@@ -20,6 +20,7 @@ _GATEWAY = json.loads((VECTORS / "gateway.json").read_text())
 _PAYMENTS: list[dict[str, Any]] = json.loads((VECTORS / "payments.json").read_text())["vectors"]
 PAYMENTS = [vector for vector in _PAYMENTS if vector["requirements"]["scheme"] == "upto"]
 """What published clients signed for offers as gateways make them; the file has others, of a scheme that none offers."""
+BATCH: dict[str, Any] = json.loads((VECTORS / "batch_settlement.json").read_text())
 
 _KEY = load_pem_public_key(_GATEWAY["public_key_pem"].encode())
 ENCLAVE = Enclave(

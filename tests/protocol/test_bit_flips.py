@@ -4,15 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import OpenGradientError, VerificationError
 from og_integrations.protocol.chat.wire import ToolCall
 from og_integrations.protocol.proof.verification import Exchange, verify_exchange
 from tests.protocol.captures import SIGNED, TOOL_CALLS, Capture, exchange, proof_of, read
+from tests.sizes import examples
 
-FLIPS = settings(max_examples=60)
+FLIPS = examples(60)
 positions = st.integers(0, 10**6)
 captures = st.sampled_from(SIGNED)
 calling = st.sampled_from(TOOL_CALLS)

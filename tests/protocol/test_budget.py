@@ -23,6 +23,7 @@ from og_integrations.protocol.payment.budget import Budget, Hold, HoldState
 from og_integrations.protocol.payment.policy import SpendPolicy, format_opg, parse_opg
 from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
+from tests.sizes import examples
 
 HOST = "enclave.example"
 
@@ -70,7 +71,7 @@ def test_amount_is_shown_exactly(base_units: int, text: str) -> None:
 
 
 @given(st.integers(0, 2**256 - 1), st.integers(1, 40))
-@settings(max_examples=50)
+@examples(50)
 def test_amount_survives_any_decimal_context(base_units: int, precision: int) -> None:
     """What the program around us does with `decimal` must not change money."""
     with localcontext() as context:
@@ -245,4 +246,4 @@ class Account(RuleBasedStateMachine):
 
 
 TestAccount = Account.TestCase
-TestAccount.settings = settings(max_examples=25, stateful_step_count=25)
+TestAccount.settings = settings(examples(25), stateful_step_count=25)

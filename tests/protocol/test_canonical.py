@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chain.abi import keccak
@@ -22,6 +22,7 @@ from og_integrations.protocol.proof.canonical import (
 )
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each, proof_of, read
 from tests.protocol.reference import Json, chat_requests, completion_requests, reference_chat, reference_completion
+from tests.sizes import examples
 
 USER = {"role": "user", "content": "hi"}
 
@@ -225,7 +226,7 @@ def test_wire_blanks_and_encoding_do_not_change_the_hash() -> None:
 
 
 @given(chat_requests)
-@settings(max_examples=70)
+@examples(70)
 def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
     """Any JSON request canonicalises like PROTOCOL §4 rebuilt from the wire bytes alone."""
     wire = json.dumps(request).encode()
@@ -233,7 +234,7 @@ def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
 
 
 @given(completion_requests)
-@settings(max_examples=60)
+@examples(60)
 def test_any_completion_request_is_hashed_like_the_reference(request: Json) -> None:
     wire = json.dumps(request).encode()
     assert canonical_request(COMPLETION_PATH, json.loads(wire)) == reference_completion(wire)

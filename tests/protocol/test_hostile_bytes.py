@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError, OpenGradientError
@@ -35,8 +35,9 @@ from tests.protocol.captures import CAPTURES, SIGNED, exchange, proof_of, read_s
 from tests.protocol.flows import NOW, REQUIREMENT, ROUTE
 from tests.protocol.own_enclave import key, signed_exchange
 from tests.protocol.reference import json_values
+from tests.sizes import examples, sized
 
-HOSTILE = settings(max_examples=80)
+HOSTILE = examples(80)
 WORDS = [
     "choices", "delta", "content", "tool_calls", "index", "id", "function", "name", "arguments", "finish_reason",
     "model", "message", "text", "usage", "prompt_tokens", "completion_tokens", "total_tokens", "error", "tee_id",
@@ -71,11 +72,12 @@ def damaged(data: bytes, position: int, piece: bytes, drop: int) -> bytes:
     return data[:position] + piece + data[position + drop :]
 
 
+@sized("cases", small=300, full=10_000)
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_seeds(name: str) -> None:
+def test_damaged_seeds(name: str, cases: int) -> None:
     """A few cases of `make fuzz`, always the same ones."""
     rng = random.Random(name)
-    for _ in range(300):
+    for _ in range(cases):
         TARGETS[name].survives(TARGETS[name].case(rng))
 
 

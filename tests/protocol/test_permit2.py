@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError
@@ -21,6 +21,7 @@ from og_integrations.protocol.payment.x402 import (
     parse_uint,
 )
 from tests.protocol.captures import PAYMENTS
+from tests.sizes import examples
 
 NONCE = int.from_bytes(bytes(range(32)), "big")
 each_payment = pytest.mark.parametrize("vector", PAYMENTS, ids=lambda vector: vector["name"])
@@ -134,7 +135,7 @@ addresses = st.binary(min_size=20, max_size=20).map(lambda data: checksum_addres
         valid_after=st.integers(0, 2**40),
     )
 )
-@settings(max_examples=25)
+@examples(25)
 def test_any_digest_is_the_one_that_wallets_sign(authorization: Authorization) -> None:
     """Our digest, written by hand, agrees with eth-account's encoding of the typed data."""
     signed = Account.sign_typed_data(PAYMENTS[0]["private_key"], full_message=authorization.typed_data())

@@ -1,10 +1,11 @@
 """Where what is shown differs from what was signed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.protocol.chat.translation import Shown, StopCutter, cut_at_stop
+from tests.sizes import examples
 
 
 def shown_of(stop: list[str], *pieces: str) -> tuple[str, str | None]:
@@ -56,7 +57,7 @@ _texts = st.text("abc\n", max_size=16)
 
 
 @given(st.lists(st.text("abc\n", min_size=1, max_size=4), max_size=4), st.lists(_texts, max_size=6))
-@settings(max_examples=250)
+@examples(250)
 def test_any_split_of_the_text_is_cut_alike(stop: list[str], pieces: list[str]) -> None:
     """A stream shows the same as a whole answer, and no stop sequence is in it."""
     text, cut_at = shown_of(stop, *pieces)

@@ -1,17 +1,18 @@
 """TEERegistry calls and answers, of every generation of the contract."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from eth_abi.abi import encode
 from eth_utils.abi import function_signature_to_4byte_selector
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.proof import registry
-from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
+from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
 from og_integrations.protocol.proof.registry import (
     SELECTORS,
     decode_bool,
@@ -23,6 +24,8 @@ from og_integrations.protocol.proof.registry import (
     encode_get_tee,
     encode_is_active,
 )
+from tests.protocol.captures import VECTORS
+from tests.sizes import examples
 
 FIELDS = "address,address,string,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
 OWNER, PAYMENT = "0x" + "0a" * 20, "0x" + "0b" * 20
@@ -41,6 +44,9 @@ SECOND = replace(
     FIRST, tee_id=tee_id_of(b"key 2"), public_key=b"key 2", endpoint="https://zażółć.example", enabled=False
 )
 OHTTP = (1, 32, 1, 2, b"hpke", b"config", 1_700_000_000)
+LISTINGS: dict[str, dict[str, Any]] = {
+    case["id"]: case for case in json.loads((VECTORS / "attestation" / "registry_ohttp.json").read_text())["cases"]
+}
 OHTTP_TYPES = ["uint8", "uint16", "uint16", "uint16", "bytes", "bytes", "uint256"]
 
 
@@ -160,7 +166,7 @@ def test_list_that_claims_to_be_endless() -> None:
 
 
 @given(st.binary(max_size=400), st.sampled_from([decode_enclaves, decode_enclave, decode_bool]))
-@settings(max_examples=60)
+@examples(60)
 def test_garbage_is_a_discovery_error(data: bytes, decode: Any) -> None:
     try:
         decode(data)
@@ -171,7 +177,7 @@ def test_garbage_is_a_discovery_error(data: bytes, decode: Any) -> None:
 @given(
     position=st.integers(0, 10**6), value=st.integers(0, 255), end=st.integers(0, 10**6), cut=st.booleans()
 )  # fmt: skip
-@settings(max_examples=120)
+@examples(120)
 def test_damaged_answer_is_a_discovery_error_or_other_enclaves(position: int, value: int, end: int, cut: bool) -> None:
     """One byte changed, perhaps cut short: an error of ours or a list of well-formed entries."""
     data = bytearray(encode_enclaves([FIRST, SECOND]))
@@ -190,3 +196,62 @@ def test_list_elsewhere_is_not_read() -> None:
     word = encode(["uint256"], [64])
     with pytest.raises(DiscoveryError, match="is not of the form"):
         decode_enclaves(word + bytes(32) + encode_enclaves([FIRST])[32:])
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+def test_ohttp_key_of_every_generation(name: str) -> None:
+    """A key counts as signed only by the entry's own enclave, wherever it stands and whoever repeats it."""
+    expect = LISTINGS[name]["expect"]
+    found = decode_enclaves(bytes.fromhex(LISTINGS[name]["reply"][2:]))
+    assert len(found) == expect["entries"]
+    for enclave, key, signed in zip(found, expect["ohttp"], expect["signed"], strict=True):
+        listed = key and OhttpKey(key["key_id"], bytes.fromhex(key["public_key"]), signed == "yes")
+        assert enclave.ohttp == listed
+
+
+KEY = b"k" * 32
+BLOB = b"\x01\x00\x20" + KEY + bytes.fromhex("000400010003")
+SEALING = (1, 32, 1, 3, KEY, BLOB, 1_700_000_000)
+
+
+def listed(member: tuple[object, ...], types: str = ",".join(OHTTP_TYPES)) -> Enclave:
+    """Return an entry whose last member is `member`, alone and in a list decoded alike."""
+    row = entry(FIRST, member)
+    (found,) = decode_enclaves(encode([f"({FIELDS},({types}))[]"], [[row]]))
+    assert found == decode_enclave(encode([f"({FIELDS},({types}))"], [row]))
+    assert replace(found, ohttp=None) == FIRST
+    return found
+
+
+def test_ohttp_key_without_a_signature() -> None:
+    assert listed(SEALING).ohttp == (1, KEY, False)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param((1, 33, *SEALING[2:]), id="other-kem"),
+        pytest.param((1, 32, 1, 2, *SEALING[4:]), id="other-cipher"),
+        pytest.param((*SEALING[:4], KEY[:31], *SEALING[5:]), id="short-key"),
+        pytest.param((*SEALING[:4], bytes(32), *SEALING[5:]), id="zero-key"),
+        pytest.param((*SEALING[:4], b"k" * 2000, *SEALING[5:]), id="endless-key"),
+    ],
+)
+def test_ohttp_key_that_cannot_be_used(member: tuple[object, ...]) -> None:
+    """The enclave stays listed: pinned TLS needs no such key."""
+    assert listed(member).ohttp is None
+
+
+def test_times_instead_of_a_signature() -> None:
+    """Another contract of eight fields ends with two times, where the newest has a signature."""
+    types = ",".join([*OHTTP_TYPES, "uint256"])
+    assert listed((*SEALING, 1_700_000_001), types).ohttp == (1, KEY, False)
+
+
+@pytest.mark.parametrize("word", [10, 11 + 4])
+def test_pointer_out_of_the_answer_hides_the_ohttp_key_only(word: int) -> None:
+    data = encode([f"({FIELDS},({','.join(OHTTP_TYPES)}))"], [entry(FIRST, SEALING)])
+    assert decode_enclave(data) != FIRST
+    at = 32 + (word * 32 if word == 10 else int.from_bytes(data[32 + 320 : 32 + 352], "big") + 4 * 32)
+    broken = data[:at] + b"\xff" * 32 + data[at + 32 :]
+    assert decode_enclave(broken) == FIRST

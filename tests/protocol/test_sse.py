@@ -3,13 +3,14 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.chat import sse
 from og_integrations.protocol.chat.sse import SSEDecoder, encode_event
 from tests.protocol.captures import STREAMS, Capture, each, read_stream
+from tests.sizes import examples
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -25,7 +26,7 @@ def events_of(pieces: list[bytes]) -> list[str]:
 
 @each(STREAMS)
 @given(cuts=st.lists(st.integers(0, 10**6), max_size=12))
-@settings(max_examples=15)
+@examples(15)
 def test_any_split_of_a_captured_stream_gives_the_same_answer(capture: Capture, cuts: list[int]) -> None:
     """Cuts in the middle of an event, an escape or a UTF-8 character change nothing."""
     pieces = split(capture.body, cuts)
@@ -41,7 +42,7 @@ def test_captured_stream_byte_by_byte(capture: Capture) -> None:
 
 @given(texts=st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), cuts=st.lists(
     st.integers(0, 10**6), max_size=6))  # fmt: skip
-@settings(max_examples=60)
+@examples(60)
 def test_any_text_survives(texts: list[str], cuts: list[int]) -> None:
     """Only `\\n` ends a line: U+2028, U+0085 and lone `\\r` are text like any other."""
     body = b"".join(map(encode_event, texts))

@@ -8,12 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.strict_json import MAX_DEPTH, decode_answer, decode_json, encode_json
 from tests.protocol.reference import json_values
+from tests.sizes import examples
 
 
 class Name(StrEnum):
@@ -21,7 +22,7 @@ class Name(StrEnum):
 
 
 @given(json_values)
-@settings(max_examples=60)
+@examples(60)
 def test_any_json_value_survives(value: object) -> None:
     """What the gateway parses is what was given: the hash is made of nothing else."""
     assert json.loads(encode_json(value)) == value
@@ -103,7 +104,7 @@ def decoded(decode: Callable[[str], object], text: str) -> object:
 
 
 @given(json_values, st.integers(0, 10**6), st.sampled_from('[]{}",\\ 1'))
-@settings(max_examples=60)
+@examples(60)
 def test_decoding_is_pythons_own(value: object, position: int, character: str) -> None:
     text = json.dumps([value] * 40)
     position %= len(text)

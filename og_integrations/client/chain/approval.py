@@ -3,50 +3,40 @@ What an approval would do: read from the chain, nothing signed and nothing sent 
 
 The wallet's one transaction: allowing Permit2 to take OPG (PROTOCOL §6).
 
-Both clients run the generator `ensure_approval`. web3 is not needed: a node is asked by `client.chain.jsonrpc`,
-the signer signs, and the logic exists once for sync and async.
+Both clients run the generator `ensure_approval`; `client.chain.transactions` sends.
 """
 
-import asyncio
 import inspect
-import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import TypedDict
 
-from og_integrations.client._effects import awaited, not_awaitable
 from og_integrations.client._settings import Settings, check_seconds
-from og_integrations.client.chain.jsonrpc import (
-    Fetch,
-    Fetching,
-    afetch,
-    as_number,
-    check_chain,
-    fetch,
-    quantity,
-    read_allowance,
-    read_balance,
-    read_block,
-    rpc,
+from og_integrations.client.chain.jsonrpc import Fetching, check_chain, quantity, read_allowance, read_balance
+from og_integrations.client.chain.transactions import (
+    RECEIPT_TIMEOUT,
+    GasLimits,
+    Place,
+    Sending,
+    Step,
+    Tell,
+    Waiting,
+    draft,
+    most_cost,
+    or_nothing,
+    transact,
+    transaction_signer,
 )
-from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.channels.pool import server_of
 from og_integrations.client.signer import TransactionSigner
-from og_integrations.errors import (
-    ApprovalError,
-    ConfigurationError,
-    DiscoveryError,
-    OpenGradientError,
-    SigningError,
-)
+from og_integrations.errors import ApprovalError, ConfigurationError, TransactionError, TransactionRefusedError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
-from og_integrations.protocol.chain.abi import encode_approve, keccak
-from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.chain.abi import encode_approve
 from og_integrations.protocol.payment.policy import format_opg, parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 
+_WHAT = "The approval"
 LEAST_ALLOWANCE = OPG // 10
 """What a gateway asks to authorize at least, in base units; a smaller allowance is never enough."""
 MOST_GAS_COST = 10**15
@@ -60,7 +50,8 @@ class ApprovalPlan:
     """
     What `ensure_opg_approval` would do. `allowance`, `balance` and `amount` are base units of OPG.
 
-    `transaction` is what would be signed: None if enough is allowed, and then nothing else was looked at.
+    `transaction` is what would be signed, without its nonce: None if enough is allowed, and then nothing else was
+    looked at.
     `max_cost` is the most it can cost and `native` what the wallet has, both in wei. Base adds the price of
     publishing the transaction on Ethereum, which no transaction can limit and is usually less.
     """
@@ -99,9 +90,14 @@ def plan_approval(
         )
     amount = min(wanted, balance)
     most = MOST_GAS_COST if max_cost is None else min(max_cost, MOST_GAS_COST)
-    transaction = yield from _transaction(settings, owner, encode_approve(PERMIT2_ADDRESS, amount), most)
+    place = _place(settings)
+    data = encode_approve(PERMIT2_ADDRESS, amount)
+    try:
+        transaction = yield from draft(place, owner, network.token, data, GasLimits(cost=most), _WHAT)
+    except TransactionRefusedError as exc:
+        raise _approval_error(exc) from exc
     native = yield from quantity(url, "eth_getBalance", owner, "latest")
-    cost = transaction["gas"] * transaction["maxFeePerGas"]
+    cost = most_cost(transaction)
     if native < cost:
         raise ApprovalError(
             f"The wallet {owner} has {format_opg(native)} ETH for gas on {network.name}, expected {format_opg(cost)} "
@@ -147,41 +143,6 @@ def read_amounts(
     return least, wanted
 
 
-def _transaction(settings: Settings, owner: str, data: str, most: int) -> Fetching[JsonObject]:
-    network = settings.network
-    url = network.rpc_url
-    call = {"from": owner, "to": network.token, "data": data}
-    try:
-        estimate = yield from quantity(url, "eth_estimateGas", call)
-    except DiscoveryError as exc:
-        raise ApprovalError(f"The approval would fail: {exc} Nothing was sent.") from exc
-    block = yield from read_block(url, "latest")
-    base_fee = as_number(block.get("baseFeePerGas"), url)
-    tip = yield from quantity(url, "eth_maxPriorityFeePerGas")
-    gas = estimate + estimate // 4
-    if gas * (base_fee + tip) > most:
-        raise ApprovalError(
-            f"The node {server_of(url)} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
-            f"{format_opg(most)} ETH. Nothing was sent. Try again later, or another node (OG_RPC_URL)."
-        )
-    return {
-        "type": 2,
-        "chainId": network.chain_id,
-        "nonce": (yield from quantity(url, "eth_getTransactionCount", owner, "pending")),
-        "to": network.token,
-        "value": 0,
-        "data": data,
-        "gas": gas,
-        # The fee of a block rises by an eighth at most: doubled, it is enough for the next five.
-        "maxFeePerGas": min(2 * base_fee + tip, most // max(gas, 1)),
-        "maxPriorityFeePerGas": tip,
-    }
-
-
-T = TypeVar("T")
-RECEIPT_TIMEOUT = 120.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """
@@ -200,26 +161,11 @@ class ApprovalProgress:
     node's answers follow it. `seconds` since it was sent.
     """
 
-    step: Literal["sent", "waiting", "mined", "visible"]
+    step: Step
     transaction_hash: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class SignTransaction:
-    """Have the wallet sign `transaction`; answer with the raw transaction, 0x-hex."""
-
-    transaction: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Tell the caller's progress callback."""
-
-    progress: ApprovalProgress
-
-
-Approving = Generator[Fetch | SignTransaction | Pause | Tell, Any, T]
 OnProgress = Callable[[ApprovalProgress], object]
 
 
@@ -238,7 +184,7 @@ def ensure_approval(
     *,
     timeout: float = RECEIPT_TIMEOUT,
     max_cost: int | None = None,
-) -> Approving[Approval]:
+) -> Sending[Approval]:
     """
     Allow Permit2 to take OPG if less than `min_allowance` is allowed; see `Client.ensure_opg_approval`.
 
@@ -253,44 +199,32 @@ def ensure_approval(
             f"Only {format_opg(plan.amount)} OPG are approved: that is all the wallet {plan.owner} has.",
             stacklevel=_level_of_caller(),
         )
-    raw = yield from _signed(settings, plan.transaction)
-    url = settings.network.rpc_url
-    # Our own hash: what the node says could be of another transaction, and it may say nothing.
-    clock = _Waiting("0x" + keccak(raw).hex(), timeout)
+    signer_of(settings)
+    waiting = Waiting(_WHAT, timeout)
     try:
-        yield from rpc(url, "eth_sendRawTransaction", ["0x" + raw.hex()])
-    except DiscoveryError as exc:
-        # "Already known", "nonce too low": somebody who approves at the same time has sent this very transaction.
-        if not isinstance((yield from _or_nothing(rpc(url, "eth_getTransactionByHash", [clock.tx_hash]))), dict):
-            raise clock.error(f"{exc} Whether the transaction was sent is not known.") from exc
-    yield from clock.tell("sent")
-    yield from _mined(url, clock)
-    yield from clock.tell("mined")
-    while True:
-        allowance = yield from _or_nothing(read_allowance(settings.network, plan.owner))
-        if allowance is not None and allowance > plan.allowance:
-            break
-        # Public nodes are many behind one name, and some are a block late.
-        yield from clock.wait("its allowance is not visible yet")
-    yield from clock.tell("visible")
-    return Approval(allowance_before=plan.allowance, allowance_after=allowance, tx_hash=clock.tx_hash)
+        yield from transact(_place(settings), plan.owner, plan.transaction, waiting)
+        while True:
+            allowance = yield from or_nothing(read_allowance(settings.network, plan.owner))
+            if allowance is not None and allowance > plan.allowance:
+                break
+            # Public nodes are many behind one name, and some are a block late.
+            yield from waiting.wait("its allowance is not visible yet")
+        yield from waiting.tell("visible")
+    except TransactionError as exc:
+        raise _approval_error(exc) from exc
+    tx_hash = waiting.transaction_hash
+    return Approval(allowance_before=plan.allowance, allowance_after=allowance, tx_hash=tx_hash)
 
 
-def _signed(settings: Settings, transaction: JsonObject) -> Approving[bytes]:
-    owner = signer_of(settings).address
-    try:
-        raw = yield SignTransaction(transaction)
-    except BaseException as exc:
-        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
-            raise SigningError(f"The signer of {owner} failed with {type(exc).__name__}. Nothing was sent.") from exc
-        raise
-    try:
-        return bytes.fromhex(raw.removeprefix("0x"))
-    except (AttributeError, TypeError, ValueError) as exc:
-        raise SigningError(
-            f"The signer of {owner} returned a {type(raw).__name__}, expected the transaction as 0x-hex. Nothing was "
-            "sent."
-        ) from exc
+def _place(settings: Settings) -> Place:
+    network = settings.network
+    return Place(url=network.rpc_url, chain_id=network.chain_id, name=network.name)
+
+
+def _approval_error(exc: TransactionError) -> ApprovalError:
+    error = ApprovalError(str(exc))
+    error.transaction_hash = exc.transaction_hash
+    return error
 
 
 def _level_of_caller() -> int:
@@ -303,107 +237,13 @@ def _level_of_caller() -> int:
 
 def signer_of(settings: Settings) -> TransactionSigner:
     """Return the wallet, if it can sign transactions. Raises `ConfigurationError`."""
-    signer = settings.require_signer()
-    if not isinstance(signer, TransactionSigner):
-        raise ConfigurationError(
-            f"The signer ({type(signer).__name__}) cannot sign transactions: it has no `sign_transaction`. "
-            "Nothing was sent. Approve once with a local key (`og-integrations approve`)."
-        )
-    return signer
+    return transaction_signer(settings.require_signer())
 
 
-class _Waiting:
-    """The time since a transaction left, and what to say when it is over."""
-
-    def __init__(self, tx_hash: str, timeout: float) -> None:
-        self.tx_hash = tx_hash
-        self._timeout = timeout
-        self._started = time.monotonic()
-        self._pause = 0.05
-
-    def progress(self, step: Literal["sent", "waiting", "mined", "visible"]) -> ApprovalProgress:
-        return ApprovalProgress(step=step, transaction_hash=self.tx_hash, seconds=time.monotonic() - self._started)
-
-    def tell(self, step: Literal["sent", "waiting", "mined", "visible"]) -> Approving[None]:
-        try:
-            yield Tell(self.progress(step))
-        except BaseException as exc:
-            if isinstance(exc, Exception):
-                raise self.error(
-                    f"The approval was sent (it is {step}), but on_progress failed with {type(exc).__name__}."
-                ) from exc
-            raise
-
-    def wait(self, what: str) -> Approving[None]:
-        seconds = self.progress("waiting").seconds
-        if seconds >= self._timeout:
-            raise self.error(
-                f"The approval was sent {seconds:.0f} s ago and {what}. It may still come: look it up before "
-                "approving again."
-            )
-        yield from self.tell("waiting")
-        yield Pause(self._pause)
-        self._pause = min(2.0, 2 * self._pause)
-
-    def error(self, message: str) -> ApprovalError:
-        error = ApprovalError(f"{message} Transaction: {self.tx_hash}.")
-        error.transaction_hash = self.tx_hash
-        return error
-
-
-def _mined(url: str, clock: _Waiting) -> Approving[None]:
-    while True:
-        # A node that is busy for a moment does not make the transaction uncertain: ask again.
-        receipt = yield from _or_nothing(rpc(url, "eth_getTransactionReceipt", [clock.tx_hash]))
-        if isinstance(receipt, dict):
-            if receipt.get("status") != "0x1":
-                raise clock.error("The approval was mined and reverted: only its gas was spent.")
-            return
-        yield from clock.wait("is not mined yet")
-
-
-def _or_nothing(reading: Fetching[T]) -> Fetching[T | None]:
-    try:
-        return (yield from reading)
-    except DiscoveryError:
+def progress_teller(on_progress: OnProgress | None) -> Callable[[Tell], object] | None:
+    """Return what a sender tells its steps to, so that `on_progress` gets them as an `ApprovalProgress`."""
+    if on_progress is None:
         return None
-
-
-class SyncApprover:
-    """Performs the effects of `ensure_approval` for a synchronous client."""
-
-    def __init__(self, settings: Settings, connections: SyncConnections, on_progress: OnProgress | None) -> None:
-        self._settings, self._connections, self._on_progress = settings, connections, on_progress
-
-    def perform(self, effect: object) -> object:
-        """Perform one effect."""
-        match effect:
-            case Fetch():
-                return fetch(self._connections, effect)
-            case SignTransaction():
-                return not_awaitable(signer_of(self._settings).sign_transaction(effect.transaction), "The signer")
-            case Pause():
-                time.sleep(effect.seconds)
-            case Tell() if self._on_progress is not None:
-                self._on_progress(effect.progress)
-        return None
-
-
-class AsyncApprover:
-    """Performs the effects of `ensure_approval` for an asynchronous client; its callback may be either."""
-
-    def __init__(self, settings: Settings, connections: AsyncConnections, on_progress: OnProgress | None) -> None:
-        self._settings, self._connections, self._on_progress = settings, connections, on_progress
-
-    async def perform(self, effect: object) -> object:
-        """Perform one effect."""
-        match effect:
-            case Fetch():
-                return await afetch(self._connections, effect)
-            case SignTransaction():
-                return await awaited(signer_of(self._settings).sign_transaction(effect.transaction))
-            case Pause():
-                await asyncio.sleep(effect.seconds)
-            case Tell() if self._on_progress is not None:
-                await awaited(self._on_progress(effect.progress))
-        return None
+    return lambda told: on_progress(
+        ApprovalProgress(step=told.step, transaction_hash=told.transaction_hash, seconds=told.seconds)
+    )

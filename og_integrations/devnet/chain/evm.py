@@ -14,6 +14,7 @@ check; wallets send their approvals themselves.
 Which chain a devnet has, and the facilitator that settles on it.
 """
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -140,8 +141,13 @@ def _npm(*arguments: str) -> None:
         raise ConfigurationError(f"npm {arguments[0]} {arguments[-1]} failed ({said.strip()[:200]}).")
 
 
+_PORTS_TO_TRY = 3
 _READY_SECONDS = 20.0
 _MINED_SECONDS = 10.0
+
+
+class _EndedAtOnceError(ConfigurationError):
+    """The node ended before it answered, as it does when its port is taken."""
 
 
 class NodeRefusedError(Exception):
@@ -229,7 +235,9 @@ class Anvil:
                 return
             except httpx.TransportError:
                 time.sleep(0.01)
-        raise ConfigurationError(f"anvil did not start on {self.url} (exit code {self._process.poll()}).")
+        code = self._process.poll()
+        error = ConfigurationError if code is None else _EndedAtOnceError
+        raise error(f"anvil did not start on {self.url} (exit code {code}).")
 
 
 def _end(process: "subprocess.Popen[bytes]", http: httpx.Client) -> None:
@@ -256,6 +264,18 @@ _ERRORS = (
 )
 
 
+def start_anvil(binary: Path, *, chain_id: int) -> Anvil:
+    """
+    Return a node on a free port of 127.0.0.1. Raises `ConfigurationError` if none starts.
+
+    anvil takes the port only after we gave it back, and another program may have been given it meanwhile.
+    """
+    for _ in range(_PORTS_TO_TRY - 1):
+        with contextlib.suppress(_EndedAtOnceError):
+            return Anvil(binary, chain_id=chain_id)
+    return Anvil(binary, chain_id=chain_id)
+
+
 def call_data(function: str, *arguments: object) -> bytes:
     """Return the calldata of `function`, written with its types: `"approve(address,uint256)"`."""
     types = _types(function[function.index("(") + 1 : -1])
@@ -271,7 +291,7 @@ def open_evm(network: Network, clock: Clock, folder: Path | None = None) -> "Evm
     folder = folder or default_folder()
     permit2, binary = fetch_permit2(folder), fetch_anvil(folder)
     codes = runtime_codes(folder)
-    node = Anvil(binary, chain_id=network.chain_id)
+    node = start_anvil(binary, chain_id=network.chain_id)
     node.put_code(
         [
             (PERMIT2_ADDRESS, permit2),

@@ -50,13 +50,18 @@ class Proof:
         }
 
 
+def new_signing_key() -> rsa.RSAPrivateKey:
+    """Return a new RSA-2048 key, as real enclaves have. It takes about 100 ms, so tests may replace this function."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class EnclaveKeys:
     """An RSA-2048 signing key and a P-256 TLS key with its self-signed certificate, made when used."""
 
     @cached_property
     def signing_key(self) -> rsa.RSAPrivateKey:
         """The key that is "born in the enclave"."""
-        return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return new_signing_key()
 
     @cached_property
     def public_key(self) -> bytes:

@@ -1,5 +1,5 @@
 """
-Where what the user sees differs from what the enclave signed (DESIGN "Shown is not always signed").
+Where what the user sees differs from what the enclave signed (DESIGN "Trust").
 
 The gateway hashes `stop` but never passes it to the model (PROTOCOL §2), so stop sequences are cut
 here. Verification always runs on the whole signed text; the receipt's `presentation` tells of the cut.

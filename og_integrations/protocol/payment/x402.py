@@ -13,9 +13,10 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import Any
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
 from og_integrations.protocol.chain.abi import keccak
@@ -267,6 +268,16 @@ def encode_payment(requirements: PaymentRequirements, payload: JsonObject) -> st
     it. `resource` and `extensions` are left out: they may be, and the real ones have 2 kB.
     """
     return encode_header({"x402Version": 2, "payload": payload, "accepted": requirements.raw})
+
+
+def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
+    """Return an offer's name and version of its token, which EIP-3009 signs. Raises `MalformedOfferError`."""
+    name, version = extra.get("name"), extra.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        raise MalformedOfferError("The offer names no token name and version, which EIP-3009 signs.")
+    if any("\ud800" <= character <= "\udfff" for character in name + version):
+        raise MalformedOfferError("The offer's token name or version holds a lone surrogate.")
+    return name, version
 
 
 def parse_session(head: ReplyHead) -> str | None:

@@ -6,4 +6,7 @@ Proof of an answer: what is hashed, who signed it, and whether that is an enclav
 | `canonical` | the bytes of request and output that are hashed |
 | `verification` | the nine numbered steps; the only maker of a verified exchange |
 | `enclave`, `registry` | which enclaves are accepted; calls of the TEERegistry |
+| `attestation`, `cbor` | the ten steps from an enclave's own document to AWS's root; the encoding of documents |
+| `freshness` | a nonce in what is hashed, so that an answer belongs to one call |
+| `inclusion` | a receipt's place in a published batch |
 """

@@ -8,13 +8,13 @@ operator and are not attested by anything.
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, NamedTuple
 
 from og_integrations.errors import ConfigurationError, EnclaveRejectedError
-from og_integrations.protocol.chain.abi import keccak
+from og_integrations.protocol.chain.abi import keccak, uint_word
 from og_integrations.protocol.redact import shown
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -25,6 +25,7 @@ KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f7
 LLM_PROXY = 0
 """The registry's `teeType` of LLM gateways."""
 
+_KEY_CONFIG = keccak(b"OPENGRADIENT_TEE_OHTTP_CONFIG_V1")
 # No user, query or fragment: the path of a call is put behind it. Labels as DNS and Python's codec take them.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _ENDPOINT = re.compile(
@@ -38,10 +39,33 @@ def tee_id_of(public_key: bytes) -> str:
     return "0x" + keccak(public_key).hex()
 
 
+def key_config_digest(signing_key: bytes, ids: Sequence[int], public_key: bytes, key_config: bytes) -> bytes:
+    """
+    Return the 32 bytes that an enclave's `signing_key` (DER) signs about its OHTTP key (PROTOCOL §1.2).
+
+    `ids` are those of the key, of KEM, KDF and AEAD; `key_config` is the blob that names them again.
+    """
+    words = [bytes.fromhex(tee_id_of(signing_key)[2:]), *map(uint_word, ids)]
+    return keccak(b"".join([_KEY_CONFIG, *words, keccak(public_key), keccak(key_config)]))
+
+
 def normalize_hash(text: str) -> str:
     """Return an enclave id or PCR hash in lower case with 0x: registry, web3 and gateway spell them differently."""
     lowered = text.lower()
     return lowered if lowered.startswith("0x") else "0x" + lowered
+
+
+class OhttpKey(NamedTuple):
+    """
+    An OHTTP key is the X25519 key to which requests for an enclave are sealed: its id (0 to 255) and 32 bytes.
+
+    `signed` says whether the entry holds a signature of it by the enclave's own key. Without one, it is the word of
+    whoever answered for the registry.
+    """
+
+    key_id: int
+    public_key: bytes
+    signed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +75,8 @@ class Enclave:
 
     `source` says who vouches for it: `"registry"` (the chain), `"endpoint"` (the gateway itself: a
     development setting, no attestation at all) or `"file"` (the key in a saved exchange).
-    Times are unix seconds. A certificate may be empty where `source` is not the registry.
+    Times are unix seconds. A certificate may be empty where `source` is not the registry. `ohttp` is the key that
+    the registry lists for sealed requests, None if there is none that can be used.
     """
 
     tee_id: str
@@ -66,6 +91,7 @@ class Enclave:
     registered_at: int = 0
     last_heartbeat_at: int = 0
     source: str = "registry"
+    ohttp: OhttpKey | None = None
 
     @property
     def pinned(self) -> bool:

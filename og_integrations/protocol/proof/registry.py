@@ -2,9 +2,9 @@
 TEERegistry contract: eth_call data <-> `Enclave` values (PROTOCOL §1).
 
 The struct's last member (the OHTTP key) has grown over time and may grow again: none, six, seven or
-eight fields have been seen. It is not needed to talk to an enclave, so only the members in front of
-it are decoded; whatever follows them is left alone. Text is decoded by us, so that one operator's
-broken entry cannot hide all others.
+eight fields have been seen. It is not needed to talk to an enclave, so it is read by us, apart from the
+others, and what cannot be read is no key; whatever follows it is left alone. Text is decoded by us, too, so
+that one operator's broken entry cannot hide all others.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from typing import Any
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.chain.abi import decode_values, selector
-from og_integrations.protocol.proof.enclave import Enclave, tee_id_of
+from og_integrations.protocol.proof.enclave import Enclave, OhttpKey, key_config_digest, tee_id_of
+from og_integrations.protocol.proof.verification import StepError, is_signed_by
 
 _SIGNATURES = (
     "getActiveTEEs(uint8)",
@@ -32,6 +33,11 @@ MAX_ENTRIES = 1000
 # `endpoint` is declared as bytes, which has the same encoding as string: see the module docstring.
 _FIELDS = "address,address,bytes,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
 _OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
+_WORD = 32
+_HEAD = 10  # words of an entry without that member
+_SUITE = (0x0020, 0x0001, 0x0003)  # X25519, HKDF-SHA256, ChaCha20-Poly1305: the only one that we seal with
+_KEY_BYTES = 32
+_MAX_BYTES = 1024  # of a key config (41) or a signature (256 or 512)
 
 
 def encode_get_active_tees(tee_type: int) -> str:
@@ -62,13 +68,15 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         raise DiscoveryError(f"The registry lists more than {MAX_ENTRIES} enclaves; its answer was not read.")
     (entries,) = _decode(f"({_FIELDS})[]", data)
-    return [enclave for entry in entries if (enclave := _enclave(entry)) is not None]
+    starts = [2 * _WORD + _word(data, 2 * _WORD, position) for position in range(len(entries))]
+    found = (_enclave(entry, data, start) for entry, start in zip(entries, starts, strict=True))
+    return [enclave for enclave in found if enclave is not None]
 
 
 def decode_enclave(data: bytes) -> Enclave | None:
     """Decode the answer of `getTEE`; None if the entry cannot be used. Raises `DiscoveryError`."""
     (entry,) = _decode(f"({_FIELDS})", data)
-    return _enclave(entry)
+    return _enclave(entry, data, _word(data, 0, 0))
 
 
 def decode_bool(data: bytes) -> bool:
@@ -108,7 +116,8 @@ def _other_form(data: bytes) -> DiscoveryError:
     )
 
 
-def _enclave(entry: tuple[Any, ...]) -> Enclave | None:
+def _enclave(entry: tuple[Any, ...], data: bytes, start: int) -> Enclave | None:
+    """Return the enclave of an entry that begins at `start` of `data`; None if it cannot be used."""
     owner, payment, endpoint, key, certificate, pcr, kind, enabled, registered, heartbeat = entry
     if not (endpoint and key and certificate):
         return None
@@ -128,7 +137,56 @@ def _enclave(entry: tuple[Any, ...]) -> Enclave | None:
         enabled=enabled,
         registered_at=registered,
         last_heartbeat_at=heartbeat,
+        ohttp=_ohttp_key(data, start, key),
     )
+
+
+def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
+    """Return the OHTTP key of the entry at `start`, of whichever generation; None if there is none we can use."""
+    try:
+        # The third word points behind the head of the entry, and so says how many words the head has.
+        if _word(data, start, 2) <= _HEAD * _WORD:
+            return None
+        member = start + _word(data, start, _HEAD)
+        key_id, *suite = (_word(data, member, position) for position in range(4))
+        fields = _word(data, member, 4) // _WORD
+        public_key = _bytes(data, member, 4)
+        if tuple(suite) != _SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
+            return None
+    except ValueError:
+        return None
+    return OhttpKey(key_id, public_key, fields == 8 and _is_signed(data, member, key_id, public_key, signing_key))
+
+
+def _is_signed(data: bytes, member: int, key_id: int, public_key: bytes, signing_key: bytes) -> bool:
+    """Return whether an eight-field member holds a signature; its seventh field may be a time instead."""
+    try:
+        key_config, signature = _bytes(data, member, 5), _bytes(data, member, 6)
+        # What is signed twice must be the same twice: readers could take either.
+        if not key_config.startswith(bytes([key_id]) + _SUITE[0].to_bytes(2, "big") + public_key):
+            return False
+        return is_signed_by(
+            signing_key, key_config_digest(signing_key, (key_id, *_SUITE), public_key, key_config), signature
+        )
+    except (StepError, ValueError):
+        return False
+
+
+def _word(data: bytes, start: int, position: int) -> int:
+    """Return the word at a `position` of what begins at `start`. Raises `ValueError` if it is not in `data`."""
+    at = start + position * _WORD
+    if at + _WORD > len(data):
+        raise ValueError("a pointer leads out of the answer")
+    return int.from_bytes(data[at : at + _WORD], "big")
+
+
+def _bytes(data: bytes, start: int, position: int) -> bytes:
+    """Return the bytes to which the word at `position` points. Raises `ValueError` if they are not in `data`."""
+    at = start + _word(data, start, position)
+    size = _word(data, at, 0)
+    if size > min(_MAX_BYTES, len(data) - at - _WORD):
+        raise ValueError("bytes are longer than what is left")
+    return data[at + _WORD : at + _WORD + size]
 
 
 def _entry(enclave: Enclave) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from og_integrations.errors import InvalidRequestError, MalformedReplyError, VerificationError
+from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
@@ -36,7 +36,7 @@ STEPS = (
     "freshness",
     "channel",
 )
-"""The ids of all checks, in the order in which they are made."""
+"""The ids of all checks of an answer, in the order in which they are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,32 @@ class Check:
 
 
 class StepError(Exception):
-    """A step's own verdict, before it becomes a `VerificationError` with all checks."""
+    """A step's own verdict, before it becomes a public error with all checks."""
+
+
+def _unproven(step: str, detail: str) -> VerificationError:
+    return VerificationError(
+        f"The answer is not proven: {step}: {detail}. It was discarded; do not use it, and report "
+        "the receipt if it came from an enclave of the registry.",
+        step=step,
+    )
 
 
 class CheckLog:
-    """Collects verdicts; its `step` context turns `StepError` into the public error."""
+    """
+    Collects the verdicts of `steps`, in their order.
 
-    def __init__(self) -> None:
+    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[str] = STEPS,
+        failed: Callable[[str, str], VerificationError | AttestationError] = _unproven,
+    ) -> None:
         self.checks: list[Check] = []
+        self._steps = steps
+        self._failed = failed
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
@@ -79,13 +97,9 @@ class CheckLog:
         if not isinstance(exc, StepError):
             return
         self.checks.append(Check(self._step, "fail", str(exc)))
-        rest = STEPS[STEPS.index(self._step) + 1 :]
+        rest = self._steps[self._steps.index(self._step) + 1 :]
         self.checks += [Check(name, "skip", f"not reached: {self._step} failed") for name in rest]
-        error = VerificationError(
-            f"The answer is not proven: {self._step}: {exc}. It was discarded; do not use it, and report "
-            "the receipt if it came from an enclave of the registry.",
-            step=self._step,
-        )
+        error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
         raise error from None
 

@@ -19,8 +19,7 @@ from typing import Any, Literal, Self
 from cryptography.exceptions import InvalidTag
 
 from og_integrations.errors import SealedChannelError
-from og_integrations.protocol.chain.abi import keccak, uint_word
-from og_integrations.protocol.proof.enclave import tee_id_of
+from og_integrations.protocol.proof.enclave import key_config_digest
 from og_integrations.protocol.proof.verification import StepError, is_signed_by
 from og_integrations.protocol.sealing import hpke
 from og_integrations.protocol.strict_json import decode_json
@@ -42,8 +41,6 @@ MAX_BILLING = 64 * 1024
 _ANSWER_LABEL = b"message/bhttp response"
 _STREAM_LABEL = b"message/bhttp chunked response"
 _SUITE = struct.pack(">HH", hpke.KDF_ID, hpke.CHACHA20_POLY1305.aead_id)
-_SIGNED_PREFIX = bytes.fromhex("ff122683e0feb4f7d9e972e601b45f228210d60754c0f594e28eff64ca7bde9b")
-"""What the enclave puts in front of a key config before it hashes and signs it."""
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _SPOILED = " Nothing of it is used. If a payment went with the request, it may have been charged."
 
@@ -98,9 +95,8 @@ def check_signed_config(fields: Mapping[str, Any], signing_key: bytes) -> KeyCon
         raise _unusable(f"is signed for other ids than {config.ids}, which its blob holds")
     if not isinstance(key, str) or not _HEX_KEY.fullmatch(key) or bytes.fromhex(key) != config.public_key:
         raise _unusable("is signed for another public key than its blob holds")
-    words = [bytes.fromhex(tee_id_of(signing_key)[2:]), *map(uint_word, config.ids)]
-    digest = keccak(b"".join([_SIGNED_PREFIX, *words, keccak(config.public_key), keccak(blob)]))
     try:
+        digest = key_config_digest(signing_key, config.ids, config.public_key, blob)
         signed = is_signed_by(signing_key, digest, signature)
     except StepError as exc:
         raise _unusable(f"cannot be checked: {exc}") from None

@@ -7,6 +7,7 @@ They stand in for the real ones at the real addresses. Permit2 is not among them
 
 import hashlib
 import importlib.util
+import os
 import subprocess
 import sys
 from functools import lru_cache
@@ -31,7 +32,7 @@ def runtime_codes(cache: Path) -> dict[str, bytes]:
     if not kept.exists():
         text = _compile(sources)
         cache.mkdir(parents=True, exist_ok=True)
-        made = cache / f"{kept.name}.{id(text)}"
+        made = cache / f"{kept.name}.{os.getpid()}"  # several processes may be at it
         made.write_text(text)
         made.replace(kept)
     codes = [bytes.fromhex(line.removeprefix("0x")) for line in kept.read_text().split()]

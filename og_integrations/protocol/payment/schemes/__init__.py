@@ -4,6 +4,7 @@ How an offer is paid: one module per x402 scheme, and all that the flow knows of
 | file | what it holds |
 | --- | --- |
 | `upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
+| `batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
 
 A scheme turns an offer into an `Authorization`: what the wallet signs (`typed_data`, `digest`), what is sent with the
 signature (`payload`) and what a receipt shows. To add one, write its module and name it in `SCHEMES`; a class of its

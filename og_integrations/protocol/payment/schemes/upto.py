@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chain.abi import address_word, keccak, uint_word
+from og_integrations.protocol.chain import eip712
 from og_integrations.protocol.payment.x402 import PaymentRequirements, checksum_address, parse_uint
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -18,16 +18,17 @@ NAME = "upto"
 VALID_BEFORE = 600
 """Seconds by which `validAfter` lies in the past, or a clock that is ahead would sign a permit of the future."""
 
-_DOMAIN_FIELDS = ("string name", "uint256 chainId", "address verifyingContract")
-_PERMISSIONS_FIELDS = ("address token", "uint256 amount")
-_PERMIT_FIELDS = (
-    "TokenPermissions permitted",
-    "address spender",
-    "uint256 nonce",
-    "uint256 deadline",
-    "Witness witness",
-)
-_WITNESS_FIELDS = ("address to", "address facilitator", "uint256 validAfter")
+_TYPES = {
+    "PermitWitnessTransferFrom": (
+        "TokenPermissions permitted",
+        "address spender",
+        "uint256 nonce",
+        "uint256 deadline",
+        "Witness witness",
+    ),
+    "TokenPermissions": ("address token", "uint256 amount"),
+    "Witness": ("address to", "address facilitator", "uint256 validAfter"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,48 +53,22 @@ class Permit2Authorization:
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message, as wallets and `eth_account` take it."""
-        return {
-            "types": {
-                "EIP712Domain": _named(_DOMAIN_FIELDS),
-                "PermitWitnessTransferFrom": _named(_PERMIT_FIELDS),
-                "TokenPermissions": _named(_PERMISSIONS_FIELDS),
-                "Witness": _named(_WITNESS_FIELDS),
-            },
-            "primaryType": "PermitWitnessTransferFrom",
+        return eip712.typed_data(
+            _TYPES,
             # Permit2's domain has no version: a wallet that adds one signs another digest.
-            "domain": {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
-            "message": {
+            {"name": "Permit2", "chainId": self.chain_id, "verifyingContract": PERMIT2_ADDRESS},
+            {
                 "permitted": {"token": self.token, "amount": self.amount},
                 "spender": self.spender,
                 "nonce": self.nonce,
                 "deadline": self.deadline,
                 "witness": {"to": self.pay_to, "facilitator": self.facilitator, "validAfter": self.valid_after},
             },
-        }
+        )
 
     def digest(self) -> bytes:
         """Return the 32 bytes that are signed."""
-        permissions_type = _type("TokenPermissions", _PERMISSIONS_FIELDS)
-        witness_type = _type("Witness", _WITNESS_FIELDS)
-        # EIP-712 wants the types that are referred to in alphabetical order behind the main one.
-        permit_type = _type("PermitWitnessTransferFrom", _PERMIT_FIELDS) + permissions_type + witness_type
-        permit = _struct(
-            permit_type,
-            _struct(permissions_type, address_word(self.token), uint_word(self.amount)),
-            address_word(self.spender),
-            uint_word(self.nonce),
-            uint_word(self.deadline),
-            _struct(
-                witness_type, address_word(self.pay_to), address_word(self.facilitator), uint_word(self.valid_after)
-            ),
-        )
-        domain = _struct(
-            _type("EIP712Domain", _DOMAIN_FIELDS),
-            keccak(b"Permit2"),
-            uint_word(self.chain_id),
-            address_word(PERMIT2_ADDRESS),
-        )
-        return keccak(b"\x19\x01" + domain + permit)
+        return eip712.digest(self.typed_data())
 
     def payload(self, signature: str) -> JsonObject:
         """Return the `payload` of a PAYMENT-SIGNATURE header: all numbers as decimal text."""
@@ -152,15 +127,3 @@ def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce:
         facilitator=requirements.facilitator,
         valid_after=now - VALID_BEFORE,
     )
-
-
-def _named(fields: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"name": name, "type": kind} for kind, name in (field.split() for field in fields)]
-
-
-def _type(name: str, fields: tuple[str, ...]) -> bytes:
-    return f"{name}({','.join(fields)})".encode()
-
-
-def _struct(type_text: bytes, *words: bytes) -> bytes:
-    return keccak(keccak(type_text) + b"".join(words))

@@ -1,0 +1,58 @@
+"""
+A nonce in the request makes the enclave's signature answer this very call and no other.
+
+The gateway hashes some members that it hands to no model (PROTOCOL §4.6): a `response_format` of type text, and
+`stop`. A random nonce there makes the hash of each request unlike any other. A recorded answer does not fit it,
+and nobody who knows a published hash can find out the request by trying.
+"""
+
+import re
+from collections.abc import Mapping
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.strict_json import JsonObject
+
+_NONCE = re.compile(r"[0-9a-f]{32}")
+_STOP_PREFIX = "og-nonce:"
+_MAX_STOP = 4
+
+
+def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
+    """
+    Return a copy of `request`, a body to be sent to `path`, that carries `nonce` (32 lower-case hex digits).
+
+    It stands in `response_format` where that asks for plain text, else as one more entry of `stop`. Raises
+    `InvalidRequestError` if there is no place: four stop sequences are all that a gateway takes.
+    """
+    if not _NONCE.fullmatch(nonce):
+        raise InvalidRequestError("A nonce has 32 lower-case hex digits; this one has not. Nothing was sent.")
+    if path not in (CHAT_PATH, COMPLETION_PATH):
+        raise InvalidRequestError(f"A request to {path!r:.80} has no place for a nonce: its hash is not known.")
+    if path == CHAT_PATH and request.get("response_format") in (None, {"type": "text"}):
+        return request | {"response_format": {"type": "text", "og_nonce": nonce}}
+    stop = request.get("stop") or []
+    entries = [stop] if isinstance(stop, str) else stop
+    if not isinstance(entries, list) or len(entries) >= _MAX_STOP:
+        raise InvalidRequestError(
+            f"The request has no place for a nonce: its response_format is in use, and of stop sequences at most "
+            f"{_MAX_STOP - 1} leave room for it. Send fewer, or call without a nonce. Nothing was sent."
+        )
+    return request | {"stop": [*entries, _STOP_PREFIX + nonce]}
+
+
+def nonce_place(path: str, request: JsonObject, nonce: str) -> str | None:
+    """
+    Return the member of a parsed `request` in which exactly `nonce` is hashed and handed to no model.
+
+    It is "response_format" or "stop"; None if the request does not carry the nonce, or only where it proves nothing.
+    """
+    if path not in (CHAT_PATH, COMPLETION_PATH) or not _NONCE.fullmatch(nonce):
+        return None
+    wanted = request.get("response_format") if path == CHAT_PATH else None  # text completions do not hash it
+    # Of any other type, it goes to the provider.
+    if isinstance(wanted, Mapping) and wanted.get("type") == "text" and wanted.get("og_nonce") == nonce:
+        return "response_format"
+    stop = request.get("stop")
+    entries = stop if isinstance(stop, list) else [stop]
+    return "stop" if _STOP_PREFIX + nonce in entries else None
