@@ -1,6 +1,6 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench fuzz
+.PHONY: help demo test test-all check bench fuzz schema
 export UV_LINK_MODE = copy
 
 BIN := .venv/bin
@@ -29,6 +29,9 @@ check: $(READY) ## format, lint, types, architecture, documents
 
 bench: $(READY) ## what a verified, paid call costs, next to others
 	@$(BIN)/python -m benchmarks
+
+schema: $(READY) ## write docs/receipt.schema.json from the model
+	@$(BIN)/python -c 'import json; from og_integrations.receipt import receipt_schema; print(json.dumps(receipt_schema(), indent=2, ensure_ascii=False))' > docs/receipt.schema.json
 
 fuzz: $(READY) ## a million damaged inputs; nothing but our own errors may come out
 	@$(BIN)/python -m tests.fuzz

@@ -10,7 +10,7 @@ from langchain.agents import create_agent
 
 from og_integrations.errors import BudgetExceededError
 from og_integrations.langchain import ChatOpenGradient, get_receipt_callback
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import format_opg
 
 
 def get_price(token: str) -> str:

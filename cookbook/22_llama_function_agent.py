@@ -8,7 +8,7 @@ from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCall
 
 from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import format_opg
 
 
 def get_price(token: str) -> str:

@@ -12,7 +12,7 @@ from llama_index.core.evaluation import BatchEvalRunner, FaithfulnessEvaluator, 
 
 from og_integrations import collect_receipts
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import format_opg
 
 QUESTIONS = ["What is the capital of France?", "Where does Rome lie?"]
 TEXTS = ["Paris is the capital of France.", "Rome lies on the Tiber."]

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import format_opg
 
 COMMAND = [sys.executable, "-m", "og_integrations"]
 MODEL, OTHER_MODEL = "anthropic/claude-sonnet-4-6", "openai/gpt-5-mini"

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from og_integrations.client import AsyncClient, Client, LocalSigner, Receipt, collect_receipts
+    from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
     from og_integrations.protocol.payment.policy import SpendPolicy
     from og_integrations.protocol.payment.x402 import SettlementMode
     from og_integrations.protocol.proof.enclave import EnclavePolicy
+    from og_integrations.receipt import Receipt
 
 __version__ = "0.1.0"
 
@@ -52,7 +53,7 @@ _HOMES = {
     "EnclavePolicy": "og_integrations.protocol.proof.enclave",
     "LocalSigner": "og_integrations.client",
     "OpenGradientError": "og_integrations.errors",
-    "Receipt": "og_integrations.client",
+    "Receipt": "og_integrations.receipt",
     "SettlementMode": "og_integrations.protocol.payment.x402",
     "SpendPolicy": "og_integrations.protocol.payment.policy",
     "TEE_LLM": "og_integrations.models",

@@ -15,6 +15,12 @@ OPG = 10**18
 """Base units of one OPG (18 decimals)."""
 
 
+def format_opg(base_units: int) -> str:
+    """Return base units (not negative, however many) as OPG, exactly, without trailing zeros: `"0.1"`."""
+    whole, rest = divmod(base_units, OPG)
+    return f"{whole}.{rest:018}".rstrip("0").rstrip(".")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """

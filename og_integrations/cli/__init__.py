@@ -5,17 +5,16 @@ The command line: `doctor`, `approve`, `ask`, `verify`, `verify-attestation`, `s
 og-integrations verify --registry receipts/*.json
 ```
 
-`main` in `entry` parses and dispatches; each command is a file, loaded only when it is the one that was asked for.
+Each command is a file with its own `add_arguments` and `run`, loaded only when it is the one that was asked for.
 
 | file | what is in it |
 | --- | --- |
-| `entry`, `values`, `terminal` | arguments, what they may be, and exit codes; text that is safe to print |
-| `doctor`, `gateway_checks`, `wallet_checks`, `attempt` | what stands between you and an answer |
-| `verify`, `saved`, `judging` | files, what is in them, and the verdict on it |
+| `entry` | which command it is, and what errors become: messages and exit codes |
+| `terminal` | what the values of flags may be; text that is safe to print |
+| `doctor` | what stands between you and an answer |
+| `verify`, `settlement` | what a saved receipt proves; what became of its payment |
 | `attestation` | `verify-attestation`: an enclave's own document |
-| `trust`, `registry_reader` | who vouches for the enclave of a file |
-| `payment`, `coverage` | the checks `payment-hash` and `not-covered` |
-| `ask`, `approve`, `settlement`, `devnet` | one command each |
+| `ask`, `approve`, `devnet` | one verified answer; the wallet's one transaction; the network on this machine |
 """
 
 from og_integrations.cli.entry import main

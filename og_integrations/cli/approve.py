@@ -3,14 +3,32 @@
 import argparse
 import sys
 
-from og_integrations.cli.terminal import printable
+from og_integrations.cli.terminal import opg, printable, seconds
 from og_integrations.client import ApprovalProgress, Client
 from og_integrations.client.chain.approval import ApprovalPlan, plan_approval, read_amounts
 from og_integrations.client.chain.jsonrpc import Reader
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import format_opg
 
 _UNLIMITED = 2**160
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `approve`."""
+    command.description = (
+        "Show what allowing would do and cost, ask, and send the one transaction that needs gas. Exit code: 0 it is "
+        "allowed, 1 it is not, 2 it could not be tried, as without a terminal to ask in."
+    )
+    command.add_argument(
+        "--allowance",
+        type=opg,
+        default="1",
+        metavar="OPG",
+        help="do nothing if this much is allowed (default: %(default)s)",
+    )
+    command.add_argument("--amount", type=opg, metavar="OPG", help="to approve (default: twice the allowance)")
+    command.add_argument("--yes", action="store_true", help="send it without asking")
+    command.add_argument("--timeout", type=seconds, default=120.0, metavar="SECONDS", help="wait for it (default: 120)")
 
 
 def run(arguments: argparse.Namespace) -> int:

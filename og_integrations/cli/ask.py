@@ -6,11 +6,27 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from og_integrations.cli.terminal import printable
-from og_integrations.client import Answer, Client, Receipts, collect_receipts
+from og_integrations.cli.terminal import DEFAULT_MODEL, folder, model, printable
+from og_integrations.client import Answer, Client, Receipt, Receipts, collect_receipts
 from og_integrations.errors import ConfigurationError, OpenGradientError
-from og_integrations.protocol.payment.policy import format_opg
 from og_integrations.protocol.strict_json import JsonObject
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `ask`."""
+    command.description = "Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README)."
+    command.add_argument("prompt", help="what to ask, in quotes; - reads it from standard input")
+    command.add_argument("--model", type=model, default=DEFAULT_MODEL, help="provider/name (default: %(default)s)")
+    command.add_argument(
+        "--settlement-mode",
+        metavar="MODE",
+        help="what is published about the call: private (nothing), batch (hashes; the default), "
+        "individual (prompt and answer in clear)",
+    )
+    command.add_argument("--stream", action="store_true", help="show the text as it comes, before it is proven")
+    command.add_argument(
+        "--save", type=folder, metavar="FOLDER", help="keep the receipt with its exchange there, for verify"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,11 +67,10 @@ def _asked(client: Client, arguments: argparse.Namespace, messages: list[JsonObj
 
 def _paid(receipts: Receipts) -> str:
     """Return what an interrupted call may have cost."""
-    payment = receipts[-1]["payment"] if receipts else None
+    payment = Receipt(receipts[-1]).payment if receipts else None
     if payment is None:
         return "Nothing was paid."
-    most = format_opg(int(payment["max_amount"]))
-    return f"It may have been charged, at most {most} OPG, by the authorization {payment['payment_hash']}."
+    return f"It may have been charged, at most {payment.most}, by the authorization {payment.payment_hash}."
 
 
 def _check_folder(folder: str) -> None:
@@ -101,31 +116,9 @@ def _stream(client: Client, arguments: argparse.Namespace, messages: list[JsonOb
             print()
 
 
-def receipt_lines(receipt: JsonObject) -> list[tuple[str, str]]:
-    """Return what a person wants to know of a receipt, as (name, value); values have at most 66 characters."""
-    payment = receipt["payment"] or {}
-    enclave = receipt["enclave"] or {}
-    skipped = [check["id"] for check in receipt["checks"] if check["result"] == "skip"]
-    lines = [
-        ("status", receipt["status"] + (f" (not judged: {', '.join(skipped)})" if skipped else "")),
-        ("model", receipt["model"]),
-        ("enclave", receipt["tee_id"]),
-        ("vouched by", enclave.get("source")),
-    ]
-    if payment:
-        lines += [
-            ("authorized", f"{format_opg(int(payment['max_amount']))} OPG at most, by {payment['payer']}"),
-            ("payment", payment["payment_hash"]),
-            ("settlement", payment["settlement_mode"]),
-            ("transaction", payment["transaction_hash"]),
-        ]
-    lines.append(("not signed", ", ".join(receipt["unsigned"])))
-    return [(name, printable(str(value))) for name, value in lines if value]
-
-
 def show_receipt(receipt: JsonObject) -> None:
     """Print a receipt within 80 columns; in colour where rich is installed."""
-    lines = receipt_lines(receipt)
+    lines = Receipt(receipt).summary()
     try:
         from rich.console import Console
         from rich.text import Text

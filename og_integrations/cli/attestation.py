@@ -5,30 +5,36 @@ import json
 import re
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
+from og_integrations.cli.terminal import read_input
+from og_integrations.cli.verify import EXIT_CODES, print_report, report_of
 from og_integrations.errors import AttestationError, ConfigurationError
+from og_integrations.protocol.proof.attestation import (
+    AWS_ROOT_G1_SHA256,
+    Attestation,
+    AttestationPolicy,
+    Measurements,
+    decode_body,
+    read_measurements,
+    verify_document,
+)
+from og_integrations.protocol.strict_json import decode_json
+from og_integrations.receipt import Check
+from og_integrations.verify import Verdict
+from og_integrations.verify.verifier import malformed
 
-if TYPE_CHECKING:
-    # Loaded by the command only: the others need not wait for a verifier of certificates.
-    from og_integrations.protocol.proof.attestation import Attestation, Measurements
-    from og_integrations.protocol.proof.verification import Check
-
-NAME = "verify-attestation"
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _FINGERPRINT = re.compile(r"(?:[0-9a-fA-F]{64})?")
 _NOT_FRESH = "; that is the time given by --at, and says nothing about how fresh it is today"
 
 
-def add_arguments(commands: Any) -> None:
-    """Add the command and its flags to `commands`, which is what `add_subparsers` returns."""
-    command = commands.add_parser(
-        NAME,
-        help="check an enclave's attestation document",
-        description="Check what an enclave says about itself, offline, from AWS's root down. Exit code: 0 verified, "
-        "1 refused, 2 it could not be read, or not everything was given that it has to be compared with.",
-        epilog="Without --measurements no document is verified: any AWS customer can make a genuine one.",
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `verify-attestation`."""
+    command.description = (
+        "Check what an enclave says about itself, offline, from AWS's root down. Exit code: 0 verified, 1 refused, 2 "
+        "it could not be read, or not everything was given that it has to be compared with."
     )
+    command.epilog = "Without --measurements no document is verified: any AWS customer can make a genuine one."
     command.add_argument(
         "file", metavar="FILE", help="the document, raw or as one line of base64; - for standard input"
     )
@@ -60,39 +66,28 @@ def add_arguments(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the verdict on a document and return its exit code. Raises `ConfigurationError` for unusable flags."""
-    from og_integrations.cli.verify import EXIT_CODES, print_report, report_of
-
-    status, step, checks, found = _judge(arguments)
+    verdict, found = _judge(arguments)
     if arguments.at is not None:
-        checks = [_at(check) for check in checks]
-    report = report_of(arguments.file, status, step, checks)
+        verdict = replace(verdict, checks=tuple(map(_at, verdict.checks)))
+    report = report_of(arguments.file, verdict)
     if arguments.json:
         print(json.dumps(report))
     else:
         print_report(report)
         if found is not None:
             _print_measurements(found)
-    return EXIT_CODES[status]
+    return EXIT_CODES[verdict.status]
 
 
-def _judge(arguments: argparse.Namespace) -> "tuple[str, str | None, list[Check], Attestation | None]":
-    from og_integrations.cli.saved import UnusableInputError, read_file
-    from og_integrations.protocol.proof.attestation import (
-        AWS_ROOT_G1_SHA256,
-        AttestationPolicy,
-        decode_body,
-        verify_document,
-    )
-    from og_integrations.protocol.proof.verification import Check
-
+def _judge(arguments: argparse.Namespace) -> tuple[Verdict, Attestation | None]:
     roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
     policy = AttestationPolicy(_builds(arguments.measurements), roots, arguments.max_age, arguments.max_future)
     certificate = _der("--tls-certificate", arguments.tls_certificate)
     key = _der("--signing-key", arguments.signing_key)
     try:
-        data = read_file(arguments.file)
-    except UnusableInputError as exc:
-        return "malformed", "input", [Check("input", "fail", str(exc))], None
+        data = read_input(arguments.file)
+    except ConfigurationError as exc:
+        return malformed(exc), None
     try:
         found = verify_document(
             # No text of base64 begins like this, and every raw document does.
@@ -104,24 +99,21 @@ def _judge(arguments: argparse.Namespace) -> "tuple[str, str | None, list[Check]
             signing_key=key,
         )
     except AttestationError as exc:
-        return "malformed" if exc.step == "encoding" else "failed", exc.step, [*exc.checks], None
-    return "verified" if found.verified else "undecided", None, [*found.checks], found
+        return Verdict("malformed" if exc.step == "encoding" else "failed", exc.step, tuple(exc.checks)), None
+    return Verdict("verified" if found.verified else "undecided", None, tuple(found.checks)), found
 
 
-def _at(check: "Check") -> "Check":
+def _at(check: Check) -> Check:
     return replace(check, detail=check.detail + _NOT_FRESH) if check.id == "time" and check.result == "pass" else check
 
 
-def _print_measurements(found: "Attestation") -> None:
+def _print_measurements(found: Attestation) -> None:
     for index, pcr in enumerate(found.measurements):
         print(f"  PCR{index}      {pcr}")
     print(f"  pcr hash  {found.pcr_hash}")
 
 
-def _builds(name: str | None) -> "list[Measurements] | None":
-    from og_integrations.protocol.proof.attestation import read_measurements
-    from og_integrations.protocol.strict_json import decode_json
-
+def _builds(name: str | None) -> list[Measurements] | None:
     if name is None:
         return None
     try:
@@ -145,12 +137,10 @@ def _der(flag: str, name: str | None) -> bytes | None:
 
 
 def _read(flag: str, name: str) -> bytes:
-    from og_integrations.cli.saved import UnusableInputError, read_file
-
     try:
-        return read_file(name)
-    except UnusableInputError as exc:
-        raise ConfigurationError(f"{flag} {name}: {exc}.") from exc
+        return read_input(name)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"{flag} {name}: {exc}.") from None
 
 
 def _hex(text: str) -> bytes:

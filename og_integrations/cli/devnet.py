@@ -8,16 +8,62 @@ import time
 from dataclasses import asdict, dataclass
 from types import FrameType
 
-from og_integrations.cli.values import whole
+from og_integrations.cli.terminal import count, opg, port, url, whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
-from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
+from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.policy import format_opg, parse_opg
+from og_integrations.networks import format_opg
+from og_integrations.protocol.payment.policy import parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 
+DEFAULT_PORT = 8545
 _READ_BYTES = 65_536
 _WAIT_SECONDS = 0.5
 """How long a wait that cannot be interrupted (on Windows) lasts."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `devnet`."""
+    command.description = (
+        "Run chain, registry, gateways and a scripted model on 127.0.0.1 until Ctrl-C. Costs nothing. Exit code 1: a "
+        "client misbehaved as far as its requests show, e.g. paid twice; the last lines say how."
+    )
+    command.add_argument(
+        "--port",
+        type=port,
+        default=DEFAULT_PORT,
+        help="of the chain's node; 0 is any free one (default: %(default)s)",
+    )
+    command.add_argument("--enclaves", type=count, default=1, metavar="N", help="gateways to run (default: 1)")
+    command.add_argument(
+        "--opg", type=opg, default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)"
+    )
+    command.add_argument(
+        "--json", action="store_true", help="one JSON line when ready, one with the account at the end"
+    )
+    command.add_argument(
+        "--until-eof", action="store_true", help="end when standard input closes, for programs that start a devnet"
+    )
+    command.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[:TIMES]",
+        help="lie or break in this way (may be repeated; 'list' names them all)",
+    )
+    command.add_argument(
+        "--generation", default="2026-04", help="of the gateways: 2026-04 (captured) or next (default: %(default)s)"
+    )
+    command.add_argument(
+        "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
+    )
+    command.add_argument(
+        "--evm",
+        choices=["anvil"],
+        nargs="?",
+        const="anvil",
+        help="a real EVM node (on a port of its own) with the real Permit2 as chain; needs npm and the extra evm",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         for fault in CATALOGUE.values():
             print(f"{fault.name:28} {fault.about}")
         return 0
-    opg = parse_opg(arguments.opg)
+    amount = parse_opg(arguments.opg)
     faults = [_fault(text, evm=arguments.evm) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
@@ -50,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     with network:
         for name, times in faults:
             network.inject(name, times=times)
-        running = RunningDevnet(network, network.new_wallet(opg=opg), opg)
+        running = RunningDevnet(network, network.new_wallet(opg=amount), amount)
         try:
             running.announce(as_json=arguments.json)
             _wait(until_eof=arguments.until_eof)

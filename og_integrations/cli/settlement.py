@@ -3,14 +3,13 @@
 import argparse
 import json
 
-from og_integrations.cli.saved import UnusableInputError, read_receipt
-from og_integrations.cli.terminal import printable
+from og_integrations.cli.terminal import printable, read_input, url
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
-from og_integrations.networks import NETWORKS
-from og_integrations.protocol.payment.policy import format_opg
+from og_integrations.networks import NETWORKS, format_opg
 from og_integrations.protocol.payment.reconcile import Settlement, SettlementStatus
 from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.verify.bundle import parse_receipt
 
 _MEANING = {
     SettlementStatus.SETTLED: "the facilitator took what the calls had cost",
@@ -20,14 +19,25 @@ _MEANING = {
 }
 
 
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `settlement`."""
+    command.description = (
+        "Find the settlement of a receipt's payment: settled, cancelled by its owner, unused or pending. Exit code: 0 "
+        "it was found out, 1 it was not, 2 no receipt of a payment."
+    )
+    command.add_argument("file", metavar="FILE", help="a receipt as JSON, - for standard input")
+    command.add_argument(
+        "--rpc-url", type=url, metavar="URL", help="node of the payment chain (default: OG_RPC_URL, or a public one)"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON line")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print what the chain says. Raises `ConfigurationError` for a file that is no receipt of a payment."""
     try:
-        seen = Receipt(read_receipt(arguments.file))
-    except UnusableInputError as exc:
-        raise ConfigurationError(f"{arguments.file}: {exc}.") from exc
+        seen = Receipt(parse_receipt(read_input(arguments.file)))
     except ConfigurationError as exc:
-        raise ConfigurationError(f"{arguments.file}: {exc}") from exc
+        raise ConfigurationError(f"{arguments.file}: {str(exc).rstrip('.')}.") from None
     found = seen.settlement(arguments.rpc_url)
     if arguments.json:
         print(json.dumps(found.to_json()))

@@ -10,7 +10,7 @@ an `Answer` that was verified, with its receipt.
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call and how far it got |
 | `_runner`, `_effects` | a call run from its request to the verified answer; generators of effects run |
-| `_receipts`, `receipt` | receipts of all calls, failed ones too; a receipt with names and types |
+| `_receipts` | receipts of all calls, failed ones too |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `signer` | arguments and environment; who signs |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from og_integrations.client._receipts import Receipts, collect_receipts
     from og_integrations.client._runner import AsyncStream
     from og_integrations.client.chain.approval import Approval, ApprovalProgress
-    from og_integrations.client.receipt import Receipt
     from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
+    from og_integrations.receipt import Receipt
 
 __all__ = [
     "Answer",
@@ -66,7 +66,7 @@ _HOMES = {
     "ClientOptions": "og_integrations.client._options",
     "Engine": "og_integrations.client._engine",
     "LocalSigner": "og_integrations.client.signer",
-    "Receipt": "og_integrations.client.receipt",
+    "Receipt": "og_integrations.receipt",
     "Receipts": "og_integrations.client._receipts",
     "Signer": "og_integrations.client.signer",
     "TransactionSigner": "og_integrations.client.signer",

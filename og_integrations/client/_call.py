@@ -29,7 +29,6 @@ from og_integrations.protocol.payment.flow import in_doubt
 from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.receipt import CallRecord
 from og_integrations.protocol.redact import quotable, texts_of
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
@@ -70,13 +69,16 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `receipt` is plain JSON (`protocol.receipt`).
+    neither is signed. `model` is the name that the gateway knows, `asked_model` the one that was asked for;
+    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
     """
 
     text: str
     tool_calls: tuple[ToolCall, ...]
     finish_reason: str
     model: str
+    asked_model: str
+    created: int
     usage: Usage | None
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
@@ -159,18 +161,6 @@ class Progress:
             credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
             secrets += [secret.reveal() for secret in credentials if secret]
         return quotable(reason, secrets)
-
-    def record(self) -> CallRecord:
-        """Return what the receipt is built from."""
-        return CallRecord(
-            model=self.call.model,
-            created=self.call.created,
-            settlement_mode=self.call.settlement_mode,
-            enclave=self.enclave,
-            grant=self.grant,
-            head=self.head,
-            presentation=self.presentation,
-        )
 
     def exchange(self) -> JsonObject | None:
         """Return the exact request and answer, as `verify` reads them; None if no answer came."""

@@ -8,7 +8,7 @@ for a stream; both end in `verify_exchange`, and only what it returns becomes an
 
 import secrets
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Unpack
@@ -17,7 +17,7 @@ from og_integrations.client._accounts import Account
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
 from og_integrations.client._options import ClientOptions, complete, seal
-from og_integrations.client._receipts import Signatures, collect_verified, wants_exchange
+from og_integrations.client._receipts import ReplayCache, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
 from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info, model_name, wire_name
@@ -37,11 +37,8 @@ from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.proof.verification import Exchange, Trust, verify_exchange
+from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
-
-_TRUST: Mapping[str, Trust] = {"registry": "registry", "endpoint": "endpoint"}
-"""`Enclave.source` -> who vouches for a live answer; a key out of a file never does."""
 
 
 class Engine:
@@ -77,7 +74,7 @@ class Engine:
             spread=given["spread"],
             hosts=policy.hosts,
         )
-        self._signatures = Signatures()
+        self._signatures = ReplayCache()
 
     @property
     def sessions(self) -> SessionCache:
@@ -237,7 +234,7 @@ class Engine:
                 wire=progress.call.wire,
                 completion=completion,
                 enclave=progress.enclave,
-                trust=_TRUST[progress.enclave.source],
+                trust=TRUST_OF_SOURCE[progress.enclave.source],
                 window=(progress.sent_at, now()),
                 channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
@@ -255,6 +252,8 @@ class Engine:
             tool_calls=shown.tool_calls,
             finish_reason=shown.finish_reason,
             model=completion.model,
+            asked_model=progress.call.model,
+            created=progress.call.created,
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,

@@ -4,9 +4,10 @@
 A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
 
-Every call leaves its receipt with the open collectors, whatever stopped it.
+Every call leaves its receipt with the open collectors, whatever stopped it: `build_receipt` makes it.
 
-Which answers this client has seen already: PSS is randomised, so an honest enclave repeats no signature.
+`ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
+signature.
 """
 
 import json
@@ -14,10 +15,10 @@ import threading
 import time
 from asyncio import CancelledError
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import replace
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
@@ -26,16 +27,27 @@ from og_integrations.client._directory import Directory
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
+    MalformedReplyError,
     OpenGradientError,
     ToolChoiceNotHonoredError,
     VerificationError,
 )
 from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.x402 import ReplyHead
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.session import PaymentSession
+from og_integrations.protocol.payment.x402 import (
+    ReplyHead,
+    ToldSettlement,
+    blob_id,
+    parse_settlement,
+    session_ref,
+    transaction_hash,
+)
 from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
-from og_integrations.protocol.proof.verification import Check, VerifiedExchange
-from og_integrations.protocol.receipt import build_receipt
+from og_integrations.protocol.proof.verification import VerifiedExchange
+from og_integrations.protocol.receipt import KINDS, described
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified, rule_name
 
 _collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
 
@@ -62,7 +74,7 @@ class Receipts(list[JsonObject]):
     @property
     def verified(self) -> bool:
         """Whether there is at least one receipt, and every one is verified."""
-        return bool(self) and all(receipt["status"] == "verified" for receipt in self)
+        return bool(self) and all(map(is_verified, self))
 
     def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
         """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
@@ -131,9 +143,93 @@ def wants_exchange() -> bool:
 
 def collect_verified(progress: Progress, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
-    receipt = build_receipt(progress.record(), verified=verified)
+    receipt = build_receipt(progress, verified=verified).to_json()
     collect(progress, receipt)
     return receipt
+
+
+def build_receipt(
+    progress: Progress, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+) -> Receipt:
+    """
+    Return the receipt of a call; its status is "verified" only with a `VerifiedExchange`.
+
+    `checks` are the verdicts of a call without one.
+    """
+    call, enclave = progress.call, progress.enclave
+    payment = _payment(progress, progress.grant, verified) if progress.grant is not None else None
+    if verified is None:
+        return Receipt(
+            kind=KINDS.get(call.path),
+            model=call.model,
+            created=call.created,
+            presentation=progress.presentation,
+            # Says which request a call without proof was about.
+            request_hash=_hash_of(call),
+            tee_id=enclave.tee_id if enclave else None,
+            enclave=described(enclave) if enclave else None,
+            payment=payment,
+            checks=tuple(checks),
+        )
+    proof, exchange = verified.proof, verified.exchange
+    return Receipt(
+        kind=KINDS.get(call.path),
+        status="verified",
+        trust=exchange.trust.level if exchange.trust else None,
+        hash_rule=rule_name(verified.hashing),
+        channel=exchange.channel,
+        model=call.model,
+        created=call.created,
+        presentation=progress.presentation,
+        request_hash=proof.request_hash,
+        output_hash=proof.output_hash,
+        tee_timestamp=proof.timestamp,
+        tee_signature=proof.signature,
+        tee_id=proof.tee_id,
+        enclave=described(enclave) if enclave else None,
+        payment=payment,
+        checks=verified.checks,
+        unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
+    )
+
+
+def _payment(progress: Progress, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
+    authorization, session = grant.authorization, grant.session_id
+    told = _told_settlement(progress.head)
+    streamed = verified.exchange.completion.settlement if verified is not None else {}
+    return ReceiptPayment(
+        payment_hash=told.payment_hash or _digest(authorization),
+        payment_hash_source=told.payment_hash_source or OWN_HASH,
+        scheme=grant.requirements.scheme,
+        network=grant.requirements.network,
+        asset=authorization.token,
+        payer=authorization.payer,
+        pay_to=authorization.pay_to,
+        facilitator=authorization.facilitator,
+        spender=authorization.spender,
+        max_amount=str(authorization.amount),
+        nonce=str(authorization.nonce),
+        valid_after=authorization.valid_after,
+        deadline=authorization.deadline,
+        session_ref=session_ref(session.reveal()) if session else None,
+        settlement_mode=progress.call.settlement_mode.value,
+        transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
+        blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+    )
+
+
+@lru_cache(maxsize=256)
+def _digest(authorization: Authorization) -> str:
+    # Cached: it takes ten hashes, and every call of a session asks for the same one.
+    return "0x" + authorization.digest().hex()
+
+
+def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
+    try:
+        return parse_settlement(head) if head else ToldSettlement()
+    except MalformedReplyError:
+        # Nothing of it is signed, and a receipt is also made while another error is on its way.
+        return ToldSettlement()
 
 
 @contextmanager
@@ -149,8 +245,7 @@ def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
         # The answer itself was verified, and its receipt collected.
         raise
     except BaseException as exc:
-        record = replace(progress.record(), request_hash=_hash_of(progress.call))
-        receipt = build_receipt(record, checks=_failed_checks(exc))
+        receipt = build_receipt(progress, checks=_failed_checks(exc)).to_json()
         if isinstance(exc, OpenGradientError | CancelledError):
             exc.receipt = receipt  # type: ignore[union-attr]
         if isinstance(exc, OpenGradientError):
@@ -194,7 +289,7 @@ def _failed_checks(exc: BaseException) -> list[Check]:
 REMEMBERED_SIGNATURES = 4096
 
 
-class Signatures:
+class ReplayCache:
     """The last signatures of one client. Safe to share between threads."""
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from og_integrations.forking import survive_forks
-from og_integrations.langchain.outputs import RECEIPT_KEY
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import RECEIPT_KEY, Receipt, is_verified, signature_of
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
     def verified(self) -> bool:
         """Whether there is at least one receipt, and every one is verified."""
         found = [*self.receipts, *self.replays]
-        return bool(found) and all(receipt["status"] == "verified" for receipt in found)
+        return bool(found) and all(map(is_verified, found))
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -111,15 +111,16 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     def totals(self) -> ReceiptTotals:
         """Return the sums over all receipts so far."""
-        receipts, replays = self.receipts, self.replays
+        receipts, replays = list(map(Receipt, self.receipts)), list(map(Receipt, self.replays))
         by_model: dict[str, ModelTotals] = {}
         for receipt in receipts:
-            totals = by_model.setdefault(str(receipt["model"]), ModelTotals())
+            totals = by_model.setdefault(str(receipt.model), ModelTotals())
             totals.calls += 1
-            totals.verified += receipt["status"] == "verified"
+            totals.verified += receipt.verified
         for receipt in replays:
-            by_model.setdefault(str(receipt["model"]), ModelTotals()).replayed += 1
-        payments = {p["payment_hash"]: int(p["max_amount"]) for r in receipts if (p := r.get("payment"))}
+            by_model.setdefault(str(receipt.model), ModelTotals()).replayed += 1
+        paid = filter(None, (receipt.payment for receipt in receipts))
+        payments = {payment.payment_hash: int(payment.max_amount or 0) for payment in paid}
         return ReceiptTotals(
             calls=len(receipts),
             verified=sum(totals.verified for totals in by_model.values()),
@@ -156,7 +157,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
 def _identity(receipt: JsonObject) -> object:
     """Return what two receipts have in common only if they are of one call: signatures are randomised."""
-    return receipt.get("tee_signature") or id(receipt)
+    return signature_of(receipt) or id(receipt)
 
 
 _handler: ContextVar[ReceiptCallbackHandler | None] = ContextVar("og_integrations_receipts", default=None)

@@ -30,7 +30,7 @@ from langchain_core.exceptions import (
 )
 
 from og_integrations import errors
-from og_integrations.langchain.outputs import RECEIPT_KEY
+from og_integrations.receipt import RECEIPT_KEY
 
 _KINDS: dict[type[errors.OpenGradientError], type[ModelError]] = {
     errors.OpenGradientError: ModelError,

@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from og_integrations.langchain.blocks import BROKEN_MARK, MODEL_PROVIDER
 from og_integrations.protocol.chat.wire import image_data
+from og_integrations.receipt import RECEIPT_KEY, flat_fields
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from og_integrations.client import Answer
     from og_integrations.protocol.chat.wire import ToolCall, Usage
-
-RECEIPT_KEY = "opengradient"
-"""As `protocol.receipt` has it; not imported, since that loads the cryptography."""
 
 
 def chat_result(answer: "Answer") -> ChatResult:
@@ -84,11 +82,9 @@ def chunks_of(item: "str | Answer", *, usage: bool) -> list[ChatGenerationChunk]
 
 def response_metadata(answer: "Answer") -> dict[str, Any]:
     """Return the metadata of an answer, with its receipt."""
-    from og_integrations.protocol.receipt import flat_fields
-
     return {
         "model_provider": MODEL_PROVIDER,
-        "model_name": answer.receipt["model"],
+        "model_name": answer.asked_model,
         "finish_reason": answer.finish_reason,
         "id": answer.id,
         RECEIPT_KEY: answer.receipt,
@@ -134,7 +130,7 @@ def llm_output(answer: "Answer") -> dict[str, Any]:
         if usage
         else {}
     )
-    return {"token_usage": counts, "model_name": answer.receipt["model"]}
+    return {"token_usage": counts, "model_name": answer.asked_model}
 
 
 def combined_llm_output(outputs: "list[dict[str, Any] | None]") -> dict[str, Any]:

@@ -24,8 +24,8 @@ from llama_index.core.base.llms.types import (
 
 from og_integrations.client import Answer
 from og_integrations.protocol.chat.wire import ToolCall, image_data
-from og_integrations.protocol.receipt import RECEIPT_KEY
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import RECEIPT_KEY
 
 
 def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:
@@ -123,7 +123,7 @@ def _raw(answer: Answer) -> JsonObject:
     return {
         "id": answer.id,
         "object": "chat.completion",
-        "created": answer.receipt["created"],
+        "created": answer.created,
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": _usage(answer) or None,

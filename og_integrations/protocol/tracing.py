@@ -5,6 +5,8 @@ Receipts on the spans of a tracer, whichever framework's: the adapters find the 
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from og_integrations.receipt import span_attributes
+
 _T = TypeVar("_T")
 
 
@@ -28,9 +30,6 @@ class ReceiptSpan:
         """Write the receipt of an answer or error, and return it; a piece of text has none."""
         receipt = getattr(answer, "receipt", None)
         if receipt is not None and self._span is not None and self._span.is_recording():
-            # Here, since it loads the cryptography, and few trace.
-            from og_integrations.protocol.receipt import span_attributes
-
             for name, value in span_attributes(receipt).items():
                 self._span.set_attribute(name, value)
         return answer

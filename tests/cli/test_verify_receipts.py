@@ -11,18 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from og_integrations.cli import main
-from og_integrations.cli.judging import judge
-from og_integrations.cli.payment import payment_check
-from og_integrations.cli.saved import parse_saved
-from og_integrations.cli.trust import trust_file_key
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH
+from og_integrations.verify import Verifier
+from og_integrations.verify.coverage import payment_check
 
 Saved = dict[str, Any]
 
 
 def judged(saved: Saved) -> tuple[str, str | None, dict[str, str]]:
-    verdict = judge(parse_saved(json.dumps(saved).encode()), trust_file_key)
+    verdict = Verifier.unsafe_file_key().verify(json.dumps(saved).encode())
     return verdict.status, verdict.step, {check.id: check.result for check in verdict.checks}
 
 
@@ -46,7 +44,8 @@ def test_saved_receipt_is_verified(saved: Saved) -> None:
         ("model", 5),
         ("version", 2),
         ("unsigned", []),
-        ("hashing", "next"),
+        ("hash_rule", "reduced"),
+        ("hash_rule", None),
         ("enclave", None),
         ("enclave", {"public_key": "00"}),
     ],
@@ -141,7 +140,7 @@ def test_any_receipt_has_a_verdict(value: object, data: st.DataObject, saved_tex
     saved = json.loads(saved_text)
     where = saved["receipt"] if data.draw(st.booleans()) else saved["receipt"]["payment"]
     where[data.draw(st.sampled_from(sorted(where)))] = value
-    judge(parse_saved(json.dumps(saved).encode()), trust_file_key)
+    Verifier.unsafe_file_key().verify(json.dumps(saved).encode())
     payment_check({"payment": value})
 
 

@@ -159,7 +159,7 @@ IMAGE = [
 def test_answer_of_a_gateway_that_dropped_the_image_is_none(net: Devnet) -> None:
     """It is signed for the whole request, though the model has seen only half of it."""
     with Client(gateway_generation="next", private_key=net.private_key, network=net.network) as client:
-        assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hashing"] == "2026-04"
+        assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hash_rule"] == "april"
         with pytest.raises(VerificationError, match="2026-04 drop its images and files") as caught:
             client.chat(MODEL, [{"role": "user", "content": IMAGE}])
     assert caught.value.step == "request-hash"
@@ -182,4 +182,4 @@ def test_image_is_sent_only_where_the_model_sees_it() -> None:
             with pytest.raises(InvalidRequestError, match="drops before the model sees it"):
                 client.chat("nous/hermes-4-70b", [{"role": "user", "content": IMAGE}])
     assert "image_url" in answer.text
-    assert answer.receipt["hashing"] == "next"
+    assert answer.receipt["hash_rule"] == "reduced"

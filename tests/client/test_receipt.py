@@ -40,9 +40,9 @@ def test_view_does_not_change(receipt: dict[str, Any]) -> None:
     receipt["payment"]["payer"] = "somebody else"
     assert seen.authorization.payer != "somebody else"
     with pytest.raises(FrozenInstanceError):
-        seen.data = {}  # type: ignore[misc]
+        seen.status = "unverified"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(seen)) == copy.deepcopy(seen) == seen
-    assert str(seen) == "Receipt()"
+    assert hash(seen) == hash(copy.deepcopy(seen))
 
 
 def test_receipt_without_payment_says_so(net: Devnet) -> None:

@@ -3,12 +3,12 @@
 import pytest
 
 from og_integrations.client import _receipts as replays
-from og_integrations.client._receipts import Signatures
+from og_integrations.client._receipts import ReplayCache
 
 
 def test_oldest_signature_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replays, "REMEMBERED_SIGNATURES", 2)
-    signatures = Signatures()
+    signatures = ReplayCache()
     assert [signatures.seen(text) for text in ("a", "b", "a", "c")] == [False, False, True, False]
     assert list(signatures._seen) == ["b", "c"]
     assert [signatures.seen(text) for text in ("c", "b", "a")] == [True, True, False]

@@ -15,13 +15,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.cli.judging import judge
-from og_integrations.cli.saved import UnusableInputError, parse_saved
-from og_integrations.cli.trust import trust_file_key
 from og_integrations.client._call import Call, Progress, gateway_error
 from og_integrations.client._directory import read_enclaves
 from og_integrations.client._effects import drive
 from og_integrations.client._engine import Engine
+from og_integrations.client._receipts import build_receipt
 from og_integrations.client._settings import resolve_settings
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chain.inference import (
@@ -41,7 +39,6 @@ from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
-    SettlementMode,
     parse_payment_required,
     parse_requirements,
     parse_session,
@@ -51,7 +48,6 @@ from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
 from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
-from og_integrations.protocol.receipt import CallRecord, build_receipt
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
     BILLING_MAGIC,
@@ -62,6 +58,7 @@ from og_integrations.protocol.sealing.ohttp import (
     read_reply,
 )
 from og_integrations.protocol.strict_json import parse_json_object
+from og_integrations.verify import Verifier
 from tests.fuzz.mutation import in_base64, in_document, mutated
 from tests.protocol.batches import CASES as BATCHES
 from tests.protocol.batches import find_damaged
@@ -70,8 +67,8 @@ from tests.protocol.documents import SOUND, attest_damaged
 from tests.protocol.flows import NOW, ROUTE, answer, paying, wallet
 from tests.protocol.sealed_gateway import CONFIG, SIGNED_CONFIG, sealed, sealed_stream
 
-OURS = (OpenGradientError, UnusableInputError)
-"""What may come out; `UnusableInputError` is what `verify` says of files that are no exchange."""
+OURS = (OpenGradientError,)
+"""What may come out."""
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
@@ -222,7 +219,7 @@ def _onchain_seeds() -> list[bytes]:
 
 
 def _saved(data: bytes) -> None:
-    for check in judge(parse_saved(data), trust_file_key).checks:
+    for check in Verifier.unsafe_file_key().verify(data).checks:
         check_message(check.detail)
 
 
@@ -251,16 +248,9 @@ def _receipt(name: str) -> dict[str, Any]:
     paid = paying(wallet()).reply(answer()).paid
     assert paid is not None
     verified = verify_exchange(exchange(name))
-    record = CallRecord(
-        model=f"openai/{verified.exchange.completion.model}",
-        created=NOW,
-        settlement_mode=SettlementMode.BATCH_HASHED,
-        enclave=ENCLAVE,
-        grant=paid.session,
-        head=paid.head,
-        presentation=None,
-    )
-    return build_receipt(record, verified=verified)
+    call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
+    progress = Progress(call=call, enclave=ENCLAVE, grant=paid.session, head=paid.head)
+    return build_receipt(progress, verified=verified).to_json()
 
 
 def _offers() -> list[bytes]:

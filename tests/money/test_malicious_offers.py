@@ -1,7 +1,7 @@
 """
 Gateways that ask for what they must not get: each is refused with its own words, nothing is signed twice.
 
-By each method of the client, and through both adapters. Signatures are counted at the signer.
+By each method of the client, and through both adapters. ReplayCache are counted at the signer.
 """
 
 import threading

@@ -13,7 +13,7 @@ from og_integrations.protocol.chat.answers import StreamAssembler, parse_complet
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Exchange
+from og_integrations.protocol.proof.verification import Exchange, TrustDecision
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _GATEWAY = json.loads((VECTORS / "gateway.json").read_text())
@@ -96,7 +96,7 @@ def exchange(capture: Capture | str = "plain", **changes: Any) -> Exchange:
         wire=found.wire,
         completion=completion,
         enclave=ENCLAVE,
-        trust="tee-id",
+        trust=TrustDecision("tee-id", "the enclave's id is the one that was asked for"),
         window=(at - 1, at + 1),
         channel="pinned",
     )

@@ -12,7 +12,7 @@ from eth_hash.auto import keccak
 
 from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, TeeProof
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Exchange
+from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange
 
 NOW = 1_795_178_000
 
@@ -56,7 +56,7 @@ def signed_exchange(request: dict[str, Any], hashed: dict[str, Any], answer: str
         "wire": json.dumps(request).encode(),
         "completion": completion,
         "enclave": enclave(),
-        "trust": "registry",
+        "trust": TRUST_OF_SOURCE["registry"],
         "window": (NOW, NOW),
         "channel": "pinned",
     }

@@ -18,9 +18,9 @@ from og_integrations.errors import (
     PayeeRefusedError,
     SchemeRefusedError,
 )
-from og_integrations.networks import BASE, BASE_SEPOLIA, OPG
+from og_integrations.networks import BASE, BASE_SEPOLIA, OPG, format_opg
 from og_integrations.protocol.payment.budget import Budget, Hold, HoldState
-from og_integrations.protocol.payment.policy import SpendPolicy, format_opg, parse_opg
+from og_integrations.protocol.payment.policy import SpendPolicy, parse_opg
 from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 from tests.sizes import examples

@@ -10,7 +10,15 @@ import pytest
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import APRIL
-from og_integrations.protocol.proof.verification import CLOCK_SKEW, STEPS, VerifiedExchange, verify_exchange
+from og_integrations.protocol.proof.verification import (
+    CLOCK_SKEW,
+    STEPS,
+    TRUST_OF_SOURCE,
+    Trust,
+    TrustDecision,
+    VerifiedExchange,
+    verify_exchange,
+)
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.own_enclave import NOW, signed_exchange
 from tests.protocol.verdicts import refused, results
@@ -35,9 +43,12 @@ def test_request_whose_image_was_dropped() -> None:
     said = "drop its images and files: the model has not seen them"
     (check,) = (check for check in verify_exchange(exchange("user-image-part")).checks if check.id == "request-hash")
     assert (check.result, said in check.detail) == ("pass", True)
-    refused(exchange("user-image-part", trust="registry"), "request-hash", said)
-    assert verify_exchange(exchange("user-image-part", trust="registry", window=None)).hashing == "2026-04"
-    refused(exchange("user-image-part", trust="endpoint"), "request-hash", said)
+    refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"]), "request-hash", said)
+    assert (
+        verify_exchange(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"], window=None)).hashing
+        == "2026-04"
+    )
+    refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["endpoint"]), "request-hash", said)
 
 
 @pytest.mark.parametrize("messages", [5, ["text"], [{"role": "user", "content": [{"type": "file"}]}]])
@@ -49,16 +60,27 @@ def test_messages_beside_a_prompt_are_nobodys(messages: object) -> None:
 
 
 def test_enclave_that_nobody_vouches_for() -> None:
-    said = "nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key"
-    refused(exchange(trust=None), "enclave-trusted", said)
+    error = refused(exchange(trust=None), "enclave-trusted", "nobody vouches for this enclave")
+    assert "--" not in str(error)
+    refused(exchange(trust=TrustDecision(None, "it is disabled")), "enclave-trusted", "it is disabled")
+
+
+def test_enclave_that_nobody_could_be_asked_about() -> None:
+    """Nothing is known, which is no rejection: the step is a skip, and so is what comes after it."""
+    away = TrustDecision(None, "no connection", answered=False)
+    error = refused(exchange(trust=away), "enclave-trusted", "no connection")
+    found = results(error.checks)
+    assert [found[name] for name in STEPS[6:]] == ["skip"] * 3
+    assert {found[name] for name in STEPS[:6]} == {"pass"}
+    assert error.checks[-1].detail == "not reached: enclave-trusted could not be judged"
 
 
 @pytest.mark.parametrize(
     ("trust", "result"), [("registry", "pass"), ("tee-id", "pass"), ("file-key", "pass"), ("endpoint", "skip")]
 )
-def test_trust(trust: str, result: str) -> None:
+def test_trust(trust: Trust, result: str) -> None:
     """A key that came from the endpoint itself is never counted as a pass."""
-    assert results(verify_exchange(exchange(trust=trust)).checks)["enclave-trusted"] == result
+    assert results(verify_exchange(exchange(trust=TrustDecision(trust, "why"))).checks)["enclave-trusted"] == result
 
 
 def test_replayed_answer() -> None:

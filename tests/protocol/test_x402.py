@@ -15,6 +15,7 @@ from og_integrations.protocol.payment.x402 import (
     SESSION,
     PaymentRequirements,
     ReplyHead,
+    ToldSettlement,
     decode_header,
     encode_header,
     encode_payment,
@@ -224,15 +225,15 @@ def test_session_ref_tells_sessions_apart_and_nothing_else() -> None:
 
 
 def test_settlement_of_a_captured_individual_call() -> None:
-    assert parse_settlement(ReplyHead(200, CAPTURES["individual"].headers)) == {
-        "transaction_hash": "0x4ec8fabfd94fedaec9c9787eb535c4d20933e8227fc5f2cae23f8cee3eb509c1",
-        "blob_id": "RGNzpvL8Yp1VGW3O8aXinsYnwaEr7BBgQu7SWxANsL0",
-    }
+    assert parse_settlement(ReplyHead(200, CAPTURES["individual"].headers)) == ToldSettlement(
+        transaction_hash="0x4ec8fabfd94fedaec9c9787eb535c4d20933e8227fc5f2cae23f8cee3eb509c1",
+        blob_id="RGNzpvL8Yp1VGW3O8aXinsYnwaEr7BBgQu7SWxANsL0",
+    )
 
 
 @pytest.mark.parametrize("name", ["plain", "private"])
 def test_settlement_of_other_modes_is_not_told(name: str) -> None:
-    assert parse_settlement(ReplyHead(200, CAPTURES[name].headers)) == {}
+    assert parse_settlement(ReplyHead(200, CAPTURES[name].headers)) == ToldSettlement()
 
 
 HASH = "0x" + "aB" * 32
@@ -253,7 +254,7 @@ HASH = "0x" + "aB" * 32
     ],
 )
 def test_payment_hash_that_a_gateway_sends(headers: list[tuple[str, str]], expected: dict[str, str]) -> None:
-    assert parse_settlement(ReplyHead(200, headers)) == expected
+    assert parse_settlement(ReplyHead(200, headers)) == ToldSettlement(**expected)
 
 
 def test_payment_response_that_is_none() -> None:

@@ -31,9 +31,9 @@ from og_integrations.client.chain.transactions import (
 )
 from og_integrations.client.signer import TransactionSigner
 from og_integrations.errors import ApprovalError, ConfigurationError, TransactionError, TransactionRefusedError
-from og_integrations.networks import OPG, PERMIT2_ADDRESS
+from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol.chain.abi import encode_approve
-from og_integrations.protocol.payment.policy import format_opg, parse_opg
+from og_integrations.protocol.payment.policy import parse_opg
 from og_integrations.protocol.strict_json import JsonObject
 
 _WHAT = "The approval"

@@ -14,7 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from og_integrations.client.chain.jsonrpc import Fetching, as_number, check_chain, decode_hex, quantity, read_block, rpc
+from og_integrations.client._settings import rpc_url_setting
+from og_integrations.client.chain.jsonrpc import (
+    Fetching,
+    Reader,
+    aread,
+    as_number,
+    check_chain,
+    decode_hex,
+    quantity,
+    read_block,
+    rpc,
+)
+from og_integrations.client.channels.connections import AsyncConnections
 from og_integrations.client.channels.pool import server_of
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
@@ -43,6 +55,27 @@ def default_node(chain_id: int) -> str:
         if network.chain_id == chain_id:
             return network.rpc_url
     raise ConfigurationError(f"No node is known for chain {chain_id} of the receipt; give rpc_url (--rpc-url).")
+
+
+def ask_settlement(authorization: Permit2Authorization, rpc_url: str | None) -> Settlement:
+    """Return what the chain says of `authorization`; see `Receipt.settlement`."""
+    flow = _asked(authorization, rpc_url)
+    with Reader() as reader:
+        return reader.run(flow)
+
+
+async def aask_settlement(authorization: Permit2Authorization, rpc_url: str | None) -> Settlement:
+    """Return what `ask_settlement` returns."""
+    flow = _asked(authorization, rpc_url)
+    connections = AsyncConnections()
+    try:
+        return await aread(connections, flow)
+    finally:
+        await connections.aclose()
+
+
+def _asked(authorization: Permit2Authorization, rpc_url: str | None) -> Fetching[Settlement]:
+    return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
 
 def find_settlement(authorization: Permit2Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:

@@ -48,9 +48,9 @@ from og_integrations.errors import (
     TransactionRevertedError,
 )
 from og_integrations.forking import survive_forks
+from og_integrations.networks import format_opg
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.payment.flow import Pause
-from og_integrations.protocol.payment.policy import format_opg
 from og_integrations.protocol.strict_json import JsonObject
 
 T = TypeVar("T")

@@ -25,7 +25,8 @@ from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
-from og_integrations.protocol.payment.policy import SpendPolicy, format_opg
+from og_integrations.networks import format_opg
+from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
 from og_integrations.protocol.strict_json import JsonObject
 

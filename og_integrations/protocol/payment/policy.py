@@ -31,7 +31,7 @@ from og_integrations.errors import (
     PayeeRefusedError,
     SchemeRefusedError,
 )
-from og_integrations.networks import OPG, Network
+from og_integrations.networks import OPG, Network, format_opg
 from og_integrations.protocol.payment.schemes import SCHEMES
 from og_integrations.protocol.payment.x402 import PaymentRequirements, Route
 from og_integrations.protocol.redact import shown
@@ -56,12 +56,6 @@ def parse_opg(value: object) -> int:
     if not base_units.is_finite() or base_units < 0 or base_units != int(base_units):
         raise ValueError(f"{value!r} OPG is negative, infinite or finer than 18 decimals")
     return int(base_units)
-
-
-def format_opg(base_units: int) -> str:
-    """Return base units (not negative, however many) as OPG, exactly, without trailing zeros: `"0.1"`."""
-    whole, rest = divmod(base_units, OPG)
-    return f"{whole}.{rest:018}".rstrip("0").rstrip(".")
 
 
 def _lowered(values: object) -> object:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
 from og_integrations.protocol.chain.abi import keccak
@@ -293,28 +293,31 @@ def session_ref(session_id: str) -> str:
     return hashlib.sha256(session_id.encode()).hexdigest()[:16]
 
 
-def parse_settlement(head: ReplyHead) -> JsonObject:
-    """
-    Return what the headers say about settlement: `payment_hash`, `payment_hash_source`,
-    `transaction_hash`, `blob_id`, each only if it was sent and is one.
+class ToldSettlement(NamedTuple):
+    """What an answer's headers tell about settlement. Nothing of it is signed; None is what they do not tell."""
 
-    Raises `MalformedReplyError`.
-    """
-    found: JsonObject = {}
-    if processing := transaction_hash(head.header(PROCESSING_HASH)):
-        found |= {"payment_hash": processing, "payment_hash_source": PROCESSING_HASH}
+    payment_hash: str | None = None
+    payment_hash_source: str | None = None
+    transaction_hash: str | None = None
+    blob_id: str | None = None
+
+
+def parse_settlement(head: ReplyHead) -> ToldSettlement:
+    """Return what the headers tell about settlement, as far as it has the right form. Raises `MalformedReplyError`."""
+    payment_hash, source = transaction_hash(head.header(PROCESSING_HASH)), PROCESSING_HASH
     if response := head.header(PAYMENT_RESPONSE):
         try:
             transaction = transaction_hash(decode_header(response).get("transaction"))
         except MalformedOfferError as exc:
             raise MalformedReplyError(f"The answer's {PAYMENT_RESPONSE} header is not base64 of JSON.") from exc
         if transaction:
-            found |= {"payment_hash": transaction, "payment_hash_source": PAYMENT_RESPONSE}
-    if settled := transaction_hash(head.header("X-Settlement-Tx-Hash")):
-        found["transaction_hash"] = settled
-    if blob := blob_id(head.header("X-Settlement-Walrus-Blob-ID")):
-        found["blob_id"] = blob
-    return found
+            payment_hash, source = transaction, PAYMENT_RESPONSE
+    return ToldSettlement(
+        payment_hash=payment_hash,
+        payment_hash_source=source if payment_hash else None,
+        transaction_hash=transaction_hash(head.header("X-Settlement-Tx-Hash")),
+        blob_id=blob_id(head.header("X-Settlement-Walrus-Blob-ID")),
+    )
 
 
 def transaction_hash(value: object) -> str | None:

@@ -32,8 +32,9 @@ from og_integrations.errors import AttestationError, ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.proof import cbor
 from og_integrations.protocol.proof.enclave import normalize_hash
-from og_integrations.protocol.proof.verification import Check, CheckLog, StepError
+from og_integrations.protocol.proof.verification import CheckLog, StepError
 from og_integrations.protocol.redact import shown
+from og_integrations.receipt import Check
 
 AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 """SHA-256 of the DER of AWS's root certificate for Nitro enclaves ("G1", valid until 2049)."""

@@ -24,6 +24,7 @@ from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.redact import shown
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
+from og_integrations.receipt import Check
 
 STEPS = (
     "proof",
@@ -39,21 +40,12 @@ STEPS = (
 """The ids of all checks of an answer, in the order in which they are made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One step's verdict: `result` is pass, fail or skip, `detail` says why in one line."""
-
-    id: str
-    result: Literal["pass", "fail", "skip"]
-    detail: str
-
-    def to_json(self) -> dict[str, str]:
-        """Return the check as it stands in a receipt."""
-        return {"id": self.id, "result": self.result, "detail": self.detail}
-
-
 class StepError(Exception):
-    """A step's own verdict, before it becomes a public error with all checks."""
+    """A step failed; `CheckLog` turns it into a public error with all checks."""
+
+
+class UndecidedStepError(StepError):
+    """A step could not be judged, which is not a failure; nothing after it is judged either."""
 
 
 def _unproven(step: str, detail: str) -> VerificationError:
@@ -96,31 +88,58 @@ class CheckLog:
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if not isinstance(exc, StepError):
             return
-        self.checks.append(Check(self._step, "fail", str(exc)))
-        rest = self._steps[self._steps.index(self._step) + 1 :]
-        self.checks += [Check(name, "skip", f"not reached: {self._step} failed") for name in rest]
+        undecided = isinstance(exc, UndecidedStepError)
+        self.checks.append(Check(self._step, "skip" if undecided else "fail", str(exc)))
+        self.checks += not_reached(self._step, self._steps, undecided=undecided)
         error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
         raise error from None
 
 
+def not_reached(step: str, steps: Sequence[str] = STEPS, *, undecided: bool = False) -> list[Check]:
+    """Return the verdicts of all `steps` after `step`, which failed or (`undecided`) could not be judged."""
+    detail = f"not reached: {step} " + ("could not be judged" if undecided else "failed")
+    return [Check(name, "skip", detail) for name in steps[steps.index(step) + 1 :]]
+
+
 CLOCK_SKEW = 300
 """Seconds that the enclave's clock may be off: it is not synchronised from outside."""
-
-Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
-"""Who says that the enclave's key is genuine."""
 
 Channel = Literal["pinned", "unpinned"]
 """How the answer came: through TLS pinned to the enclave's certificate, or not."""
 
-_TRUST_DETAILS: Mapping[Trust, str] = {
-    "registry": "the TEERegistry lists this enclave",
-    "tee-id": "the enclave's id is the one that was asked for",
-    "file-key": "the key in the file is believed, as asked for",
+Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
+"""Who says that the enclave's key is genuine."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDecision:
+    """
+    A trust decision says whether an enclave's key is believed, and why or why not.
+
+    `level` is None if nobody vouches for the key, and `detail` says the reason in one line. `enclave` is the
+    registry's entry, if the registry was asked. `answered` is False if whoever was to say could not be asked: then
+    nothing is known, which is not a rejection.
+    """
+
+    level: Trust | None
+    detail: str
+    enclave: Enclave | None = None
+    answered: bool = True
+
+
+TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
+    "registry": TrustDecision("registry", "the TEERegistry lists this enclave"),
+    "endpoint": TrustDecision(
+        "endpoint", "the key came from the endpoint itself: nothing attests it (development only)"
+    ),
 }
+"""`Enclave.source` -> the decision about a live answer. A key out of a file is not among them."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 _SEAL = object()
+_LIVE = ("registry", "endpoint")
+"""The levels of trust that a call has which is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +156,7 @@ class Exchange:
     wire: bytes = field(repr=False)
     completion: Completion
     enclave: Enclave
-    trust: Trust | None
+    trust: TrustDecision | None
     window: tuple[int, int] | None = None
     channel: Channel | None = None
     seen: bool = False
@@ -161,6 +180,28 @@ class VerifiedExchange:
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
             raise VerificationError("A VerifiedExchange is made by verify_exchange only.", step="proof")
+
+    def unsigned(self, *, settlement_told: bool) -> tuple[str, ...]:
+        """
+        Return which parts of request and answer the signature leaves out, as far as they are there.
+
+        `settlement_told` says whether headers of the answer told what became of the payment.
+        """
+        completion = self.exchange.completion
+        present = {
+            # The newer gateways hash that there is an image or file, and not its bytes.
+            "attachments": self.hashing == canonical.NEXT and canonical.has_attachments(self.request),
+            "content": bool(completion.tool_calls and completion.text),
+            "created": completion.created is not None,
+            "finish_reason": True,
+            "id": completion.id is not None,
+            "images": bool(completion.images),
+            "model": True,
+            "reasoning_content": bool(completion.reasoning),
+            "settlement": settlement_told or bool(completion.settlement),
+            "usage": completion.usage is not None,
+        }
+        return tuple(name for name, there in present.items() if there)
 
 
 def verify_exchange(exchange: Exchange) -> VerifiedExchange:
@@ -232,8 +273,8 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
     for call in completion.tool_calls:
         if call.name not in sent:
             raise StepError(f"the answer calls a tool that was not sent; expected one of {sorted(sent)}")
-    for name in ("request_hash", "output_hash"):
-        _hash_bytes(getattr(proof, name), name)
+    _hash_bytes(proof.request_hash, "tee_request_hash")
+    _hash_bytes(proof.output_hash, "tee_output_hash")
     if not 0 <= proof.timestamp < 2**53:
         raise StepError(f"tee_timestamp {proof.timestamp} is no time, expected unix seconds")
     try:
@@ -254,7 +295,7 @@ def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
 
 
 def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
-    expected = _hash_bytes(proof.request_hash, "request_hash")
+    expected = _hash_bytes(proof.request_hash, "tee_request_hash")
     refused: InvalidRequestError | None = None
     for hashing, asked in _readings(request):
         try:
@@ -278,7 +319,7 @@ def _dropped(exchange: Exchange, request: JsonObject, hashing: str) -> str:
         return ""
     said = f"; gateways of generation {hashing} drop its images and files: the model has not seen them"
     # What is saved is judged for what was signed; who calls wants an answer to all that was sent.
-    if exchange.window is not None and exchange.trust in ("registry", "endpoint"):
+    if exchange.window is not None and exchange.trust is not None and exchange.trust.level in _LIVE:
         raise StepError(f"the request was signed for{said}")
     return said
 
@@ -288,7 +329,7 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
         got = canonical.output_hash(completion.text, completion.tool_calls, completion.finish_reason)
     except InvalidRequestError as exc:
         raise StepError(str(exc)) from exc
-    if got != _hash_bytes(proof.output_hash, "output_hash"):
+    if got != _hash_bytes(proof.output_hash, "tee_output_hash"):
         raise StepError(f"the enclave signed another answer: hash {proof.output_hash}, expected {got.hex()}")
 
 
@@ -299,13 +340,17 @@ def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> Non
         raise StepError(f"the signature is not by the key of enclave {enclave.tee_id}")
 
 
-def _judge_trust(trust: Trust | None, log: CheckLog) -> None:
+def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
     if trust is None:
-        raise StepError("nobody vouches for this enclave; say --tee-id, --registry or --trust-file-key")
-    if trust == "endpoint":
-        log.skipped("the key came from the endpoint itself: nothing attests it (development only)")
+        raise StepError("nobody vouches for this enclave")
+    if not trust.answered:
+        raise UndecidedStepError(trust.detail)
+    if trust.level is None:
+        raise StepError(trust.detail)
+    if trust.level == "endpoint":
+        log.skipped(trust.detail)
     else:
-        log.passed(_TRUST_DETAILS[trust])
+        log.passed(trust.detail)
 
 
 def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
@@ -359,7 +404,7 @@ def _load_key(der: bytes) -> rsa.RSAPublicKey:
 
 def _hash_bytes(text: str, name: str) -> bytes:
     if not _HASH.fullmatch(text):
-        raise StepError(f"tee_{name} is not 64 lower-case hex digits")
+        raise StepError(f"{name} is not 64 lower-case hex digits")
     return bytes.fromhex(text)
 
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.receipt import RECEIPT_KEY, flat_fields, rebuild_authorization
+from og_integrations.receipt import RECEIPT_KEY, Receipt, flat_fields
 from tests.adapters.langchain.asking import WAYS, get_weather, summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
@@ -28,7 +28,7 @@ def test_receipt_is_in_response_metadata(make_model: MakeModel, way: str, output
     assert collected.verified
     flat = flat_fields(collected[0])
     assert {key: metadata[key] for key in flat} == flat
-    assert "0x" + rebuild_authorization(metadata[RECEIPT_KEY]["payment"]).digest().hex() == metadata["payment_hash"]
+    assert "0x" + Receipt.of(message).authorization.digest().hex() == metadata["payment_hash"]
     assert (metadata["model_name"], metadata["finish_reason"]) == ("openai/gpt-5-mini", "stop")
     assert metadata["model_provider"] == "opengradient"
     assert message.usage_metadata is not None

@@ -136,9 +136,11 @@ def test_broken_arguments_never_become_a_call(model: ChatOpenGradient, arguments
         tool_calls=(ToolCall("c1", "add", arguments),),
         finish_reason="tool_calls",
         model="gpt-5",
+        asked_model="openai/gpt-5",
+        created=1,
         usage=None,
         id="x",
-        receipt={"model": "openai/gpt-5"},
+        receipt={"status": "verified"},
         completion=completion,
     )
     whole: Any = chat_result(answer).generations[0].message

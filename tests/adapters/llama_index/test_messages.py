@@ -245,7 +245,7 @@ def test_images_reach_the_model_of_a_newer_gateway() -> None:
         options: dict[str, Any] = {"network": net.network, "private_key": net.private_key}
         with OpenGradientLLM("openai/gpt-4.1", gateway_generation="next", **options) as llm:
             response = llm.chat([LOOK])
-            assert response.additional_kwargs["opengradient"]["hashing"] == "next"
+            assert response.additional_kwargs["opengradient"]["hash_rule"] == "reduced"
             streamed = list(llm.stream_chat([LOOK]))[-1]
     expected = (
         "You said: What is this? (with image_url: image/png of 70 bytes; file: paper.pdf, application/pdf of 10 bytes)"

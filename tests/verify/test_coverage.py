@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 
-from og_integrations.cli.judging import Verdict, judge
-from og_integrations.cli.registry_reader import RegistryReader
-from og_integrations.cli.saved import parse_saved
-from og_integrations.cli.trust import TrustSource, trust_file_key, trust_registry
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
+from og_integrations.verify import Verdict, Verifier
 
 Saved = dict[str, Any]
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -21,14 +18,19 @@ OF_REGISTRY = {
 }  # fmt: skip
 
 
-def judged(saved: Saved, trust: TrustSource = trust_file_key) -> Verdict:
-    return judge(parse_saved(json.dumps(saved).encode()), trust)
+BY_FILE_KEY = Verifier.unsafe_file_key()
+
+
+def judged(saved: Saved, verifier: Verifier = BY_FILE_KEY) -> Verdict:
+    return verifier.verify(json.dumps(saved).encode())
 
 
 def not_covered(verdict: Verdict) -> dict[str, list[str]]:
-    """Read the check as a person would: group -> names."""
+    """Read the check as a person would, group -> names; the verdict's member says the same."""
     (detail,) = [check.detail for check in verdict.checks if check.id == "not-covered"]
-    return {group: names.split(", ") for group, _, names in (part.partition(": ") for part in detail.split("; "))}
+    named = {group: names.split(", ") for group, _, names in (part.partition(": ") for part in detail.split("; "))}
+    assert {group: list(names) for group, names in verdict.not_covered.items()} == named
+    return named
 
 
 def save(net: Devnet, content: object = "hi", **options: Any) -> Saved:
@@ -61,7 +63,7 @@ LIES: tuple[object, ...] = (
 )
 
 
-def edited_and_verified(saved: Saved, trust: TrustSource) -> set[str]:
+def edited_and_verified(saved: Saved, verifier: Verifier) -> set[str]:
     """Alter each leaf in many ways; return those with which the file is verified, though it does not name them."""
     free = set()
     for _, _, name in list(leaves(saved["receipt"])):
@@ -71,28 +73,27 @@ def edited_and_verified(saved: Saved, trust: TrustSource) -> set[str]:
             if owner[member] == lie:
                 continue
             owner[member] = lie
-            verdict = judged(altered, trust)
+            verdict = judged(altered, verifier)
             if verdict.status == "verified" and name not in not_covered(verdict)["receipt"]:
                 free.add(name)
     return free
 
 
 def test_whatever_is_altered_is_found_or_named(saved: Saved) -> None:
-    assert edited_and_verified(saved, trust_file_key) == set()
+    assert edited_and_verified(saved, BY_FILE_KEY) == set()
     named = set(not_covered(judged(saved))["receipt"])
     assert named >= {"created", "checks", "payment.payer", "payment.session_ref", "enclave.source"} | OF_REGISTRY
-    assert not named & {"unsigned", "hashing", "payment.max_amount", "payment.scheme", "version"}
+    assert not named & {"unsigned", "hash_rule", "kind", "payment.max_amount", "payment.scheme", "version"}
 
 
 @pytest.mark.usefixtures("environment")
 def test_registry_covers_what_it_knows(saved: Saved) -> None:
     """What it says otherwise is named again; another measurement of the same key is a lie."""
-    with RegistryReader() as reader:
-        trust = trust_registry(reader)
-        assert not OF_REGISTRY & set(not_covered(judged(saved, trust))["receipt"])
-        assert edited_and_verified(saved, trust) == set()
-        saved["receipt"]["enclave"]["pcr_hash"] = "0x" + "11" * 32
-        verdict = judged(saved, trust)
+    verifier = Verifier.registry()
+    assert not OF_REGISTRY & set(not_covered(judged(saved, verifier))["receipt"])
+    assert edited_and_verified(saved, verifier) == set()
+    saved["receipt"]["enclave"]["pcr_hash"] = "0x" + "11" * 32
+    verdict = judged(saved, verifier)
     assert (verdict.status, verdict.step) == ("failed", "receipt")
 
 
@@ -144,7 +145,7 @@ def test_settlement_of_headers_is_named_as_unsigned(network: Devnet) -> None:
     assert saved["receipt"]["payment"]["transaction_hash"]
     assert "settlement" in saved["receipt"]["unsigned"]
     assert judged(saved).status == "verified"
-    assert edited_and_verified(saved, trust_file_key) == set()
+    assert edited_and_verified(saved, BY_FILE_KEY) == set()
 
 
 def test_bytes_of_images_are_named_as_unsigned() -> None:
@@ -153,7 +154,7 @@ def test_bytes_of_images_are_named_as_unsigned() -> None:
     with Devnet(generation="next") as net:
         saved = save(net, content)
         plain = save(net, content[:1])
-    assert (saved["receipt"]["hashing"], saved["receipt"]["unsigned"][0]) == ("next", "attachments")
+    assert (saved["receipt"]["hash_rule"], saved["receipt"]["unsigned"][0]) == ("reduced", "attachments")
     assert "attachments" not in plain["receipt"]["unsigned"]
     saved["exchange"]["request"] = saved["exchange"]["request"].replace("AAAA", "EVIL")
     verdict = judged(saved)

@@ -2,24 +2,33 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from og_integrations.client import _receipts as recording
+from og_integrations.client._call import Progress
+from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat.wire import Completion
 from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
 from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
-from og_integrations.protocol.receipt import CallRecord, build_receipt, flat_fields, rebuild_authorization
+from og_integrations.protocol.receipt import rebuild_authorization
+from og_integrations.receipt import Check, Receipt, ReceiptPayment, flat_fields
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, SESSION_ID, SIGNATURE, paying, wallet
 
 MEMBERS = [
-    "version", "status", "model", "created", "presentation", "request_hash", "output_hash", "tee_timestamp",
-    "tee_signature", "tee_id", "enclave", "payment", "checks", "unsigned", "hashing",
+    "version", "kind", "status", "trust", "hash_rule", "nonce", "channel", "model", "created", "presentation",
+    "request_hash", "output_hash", "tee_timestamp", "tee_signature", "tee_id", "enclave", "payment", "cost", "checks",
+    "unsigned",
 ]  # fmt: skip
+CALL = Engine(network="devnet", private_key="0x" + "11" * 32).prepare_chat(
+    "openai/gpt-5-mini", [{"role": "user", "content": "hi"}]
+)
 
 
 def session_of(head: ReplyHead) -> PaymentSession:
@@ -30,17 +39,22 @@ def session_of(head: ReplyHead) -> PaymentSession:
     return paid.session
 
 
-def record(*headers: tuple[str, str], **members: Any) -> CallRecord:
+def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> Progress:
     head = ReplyHead(200, [(SESSION, SESSION_ID), *headers])
     known: dict[str, Any] = {
-        "model": "openai/gpt-5-mini",
-        "created": NOW,
-        "settlement_mode": SettlementMode.BATCH_HASHED,
+        "call": replace(CALL, created=NOW, settlement_mode=mode),
         "enclave": replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab"),
         "grant": session_of(head),
         "head": head,
     }
-    return CallRecord(**(known | members))
+    return Progress(**(known | members))
+
+
+def build_receipt(
+    made: Progress, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+) -> dict[str, Any]:
+    """Return the receipt in the form in which it is handed out."""
+    return recording.build_receipt(made, verified=verified, checks=checks).to_json()
 
 
 def with_settlement(**settlement: Any) -> VerifiedExchange:
@@ -79,7 +93,9 @@ def test_verified_receipt_holds_the_proof() -> None:
     assert (receipt["request_hash"], receipt["output_hash"]) == (proof.request_hash, proof.output_hash)
     assert (receipt["tee_signature"], receipt["tee_timestamp"]) == (proof.signature, proof.timestamp)
     assert [check["id"] for check in receipt["checks"]] == list(STEPS)
-    assert receipt["hashing"] == "2026-04"
+    assert (receipt["hash_rule"], receipt["kind"], receipt["trust"], receipt["channel"]) == (
+        "april", "chat", "tee-id", "pinned",
+    )  # fmt: skip
 
 
 def test_failed_call_leaves_an_unverified_receipt() -> None:
@@ -116,28 +132,30 @@ def test_payment_hash_is_recomputed_from_the_receipt_alone() -> None:
     made = record()
     receipt = json.loads(json.dumps(build_receipt(made)))
     assert made.grant is not None
-    assert rebuild_authorization(receipt["payment"]) == made.grant.authorization
-    assert "0x" + rebuild_authorization(receipt["payment"]).digest().hex() == receipt["payment"]["payment_hash"]
+    assert Receipt(receipt).authorization == made.grant.authorization
+    assert "0x" + Receipt(receipt).authorization.digest().hex() == receipt["payment"]["payment_hash"]
     assert receipt["payment"]["payment_hash_source"] == "eip712"
 
 
 def test_payment_is_described() -> None:
-    payment = build_receipt(record(settlement_mode=SettlementMode.PRIVATE))["payment"]
+    payment = build_receipt(record(mode=SettlementMode.PRIVATE))["payment"]
     assert (payment["max_amount"], payment["scheme"], payment["network"]) == (str(AMOUNT), "upto", "eip155:8453")
     assert (payment["valid_after"], payment["deadline"]) == (NOW - 600, NOW + 300)
     assert (payment["settlement_mode"], payment["transaction_hash"], payment["blob_id"]) == ("private", None, None)
 
 
-@pytest.mark.parametrize("facilitator", [None, "", 7])
-def test_payment_without_facilitator_is_no_authorization_to_rebuild(facilitator: object) -> None:
+@pytest.mark.parametrize("facilitator", [None, "", "0x12"])
+def test_payment_without_facilitator_is_no_authorization_to_rebuild(facilitator: str | None) -> None:
     """Another scheme signs other fields; nothing wrong is computed from them."""
-    payment = build_receipt(record())["payment"] | {"facilitator": facilitator}
-    with pytest.raises(MalformedOfferError, match=r"is no address|holds another type"):
+    receipt = build_receipt(record())
+    payment = Receipt(receipt | {"payment": receipt["payment"] | {"facilitator": facilitator}}).payment
+    assert payment is not None
+    with pytest.raises(MalformedOfferError, match=r"is no address|lacks a signed field"):
         rebuild_authorization(payment)
 
 
-@pytest.mark.parametrize("payment", [{}, {"network": 7}, {"network": "eip155:1"}])
-def test_receipt_without_payment_has_no_authorization(payment: dict[str, Any]) -> None:
+@pytest.mark.parametrize("payment", [ReceiptPayment(), ReceiptPayment(network="eip155:1", deadline=1, valid_after=0)])
+def test_receipt_without_payment_has_no_authorization(payment: ReceiptPayment) -> None:
     with pytest.raises(MalformedOfferError, match="lacks a signed field"):
         rebuild_authorization(payment)
 

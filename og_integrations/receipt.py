@@ -1,0 +1,552 @@
+"""
+The receipt of one call: what was asked, which enclave answered, and what was authorized to pay for it.
+
+A receipt travels as one plain-JSON dict under the key "opengradient". It holds only str, bool, None, int below 2^63,
+list and dict, because it has to survive every serializer, checkpointer and trace of both frameworks; amounts are
+base units as text for that reason. A session id never stands in it. `Receipt` is the same document with names and
+types. Members are only added; `version` is raised when one of them changes its meaning.
+
+Each member says how far it can be believed in a receipt that a stranger hands over:
+
+| standing | who vouches for the member |
+| --- | --- |
+| `signed` | the enclave: the bytes that its signature covers give this value |
+| `checked` | the verifier: it recomputes the value, or looks it up |
+| `claimed` | nobody: whoever wrote the file may have written anything |
+
+What `verify` compares, what it names as not covered, and `docs/receipt.schema.json` are derived from these words.
+"""
+
+import html
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import KW_ONLY, InitVar, dataclass, field, fields, is_dataclass
+from functools import lru_cache
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import NETWORKS, format_opg
+
+if TYPE_CHECKING:
+    from og_integrations.protocol.payment.reconcile import Settlement
+    from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+
+RECEIPT_VERSION = 1
+RECEIPT_KEY = "opengradient"
+"""The key under which both adapters hand the receipt out."""
+SPAN_RECEIPT = f"{RECEIPT_KEY}.receipt"
+"""The attribute of a span that holds the whole receipt as JSON text."""
+OWN_HASH = "eip712"
+"""The `payment_hash_source` of a hash that anybody can recompute from the other members of `payment`."""
+
+_MADE_HERE: dict[str, Any] = {}
+"""Stands for no document: the members are given by name. None would be what `get` returns where no receipt is."""
+_MOST_SHOWN = 300
+"""Characters of a member that are shown to a person; a stranger's file may hold any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    A standing says how far a member of a saved receipt can be believed.
+
+    `by` names who compares it: a check of `verify`, or the registry. `apart` names the part that stays open even then.
+    A member that is `lasting` never changes in the registry, so that another value is a lie; one that is `later` was
+    added after the first receipts, so that its absence is none.
+    """
+
+    word: Literal["signed", "checked", "claimed"]
+    by: str | None = None
+    apart: str | None = None
+    lasting: bool = False
+    later: bool = False
+
+
+BY_EXCHANGE, BY_DIGEST, BY_REGISTRY = "receipt", "payment-hash", "registry"
+"""Who compares a member: the two checks of `verify` that go by these ids, and the registry."""
+SIGNED = Standing("signed", by=BY_EXCHANGE)
+RECOMPUTED = Standing("checked", by=BY_EXCHANGE)
+SINCE_KINDS = Standing("checked", by=BY_EXCHANGE, later=True)
+OF_PAYMENT = Standing("checked", by=BY_DIGEST)
+OF_REGISTRY = Standing("checked", by=BY_REGISTRY)
+MEASURED = Standing("checked", by=BY_REGISTRY, lasting=True)
+BUT_PROVIDER = Standing("checked", by=BY_EXCHANGE, apart="the provider in model")
+CLAIMED = Standing("claimed")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step's verdict: `result` is pass, fail or skip, and a skip is never a pass; `detail` says why in one line."""
+
+    id: Annotated[str, CLAIMED, "The step, such as signature or enclave-trusted."]
+    result: Annotated[Literal["pass", "fail", "skip"], CLAIMED, "A skip is never a pass."]
+    detail: Annotated[str, CLAIMED, "Why, in one line."]
+
+    def to_json(self) -> dict[str, str]:
+        """Return the check as it stands in a receipt."""
+        return {"id": self.id, "result": self.result, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptEnclave:
+    """The member `enclave` describes the enclave that was asked."""
+
+    endpoint: Annotated[str | None, OF_REGISTRY, "Its URL."] = None
+    public_key: Annotated[str | None, RECOMPUTED, "Its RSA key: DER SubjectPublicKeyInfo, hex."] = None
+    certificate_sha256: Annotated[str | None, OF_REGISTRY, "SHA-256 of the pinned TLS certificate, hex."] = None
+    pcr_hash: Annotated[str | None, MEASURED, "Its code: keccak256(PCR0‖PCR1‖PCR2), 0x-hex."] = None
+    payment_address: Annotated[str | None, OF_REGISTRY, "The address that its operator is paid at."] = None
+    source: Annotated[str | None, CLAIMED, "Where its key came from: registry or endpoint."] = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the member as plain JSON."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptPayment:
+    """
+    The member `payment` describes the authorization that paid; the calls of a session share it.
+
+    Every signed field stands in it, so that `payment_hash` can be recomputed from the receipt alone.
+    """
+
+    payment_hash: Annotated[str | None, OF_PAYMENT, "What names the authorization; no transaction hash."] = None
+    payment_hash_source: Annotated[str | None, OF_PAYMENT, "eip712 (our digest), or a gateway's header."] = None
+    scheme: Annotated[str | None, OF_PAYMENT, "The x402 scheme."] = None
+    network: Annotated[str | None, OF_PAYMENT, "The payment chain, as eip155:<chain id>."] = None
+    asset: Annotated[str | None, OF_PAYMENT, "The token's contract."] = None
+    payer: Annotated[str | None, CLAIMED, "The wallet that signed; Permit2 takes it from the signature."] = None
+    pay_to: Annotated[str | None, OF_PAYMENT, "Who is paid."] = None
+    facilitator: Annotated[str | None, OF_PAYMENT, "Who alone may settle; null under the scheme exact."] = None
+    spender: Annotated[str | None, OF_PAYMENT, "The contract that takes the token."] = None
+    max_amount: Annotated[str | None, OF_PAYMENT, "The most that may be taken, in base units of the token."] = None
+    nonce: Annotated[str | None, OF_PAYMENT, "Permit2's nonce, decimal."] = None
+    valid_after: Annotated[int | None, OF_PAYMENT, "Unix seconds."] = None
+    deadline: Annotated[int | None, OF_PAYMENT, "Unix seconds."] = None
+    session_ref: Annotated[str | None, CLAIMED, "The first 16 hex digits of the session id's SHA-256."] = None
+    settlement_mode: Annotated[str | None, CLAIMED, "What is published of the call, as X-SETTLEMENT-TYPE."] = None
+    transaction_hash: Annotated[str | None, CLAIMED, "The transaction that posted the answer's hashes, if told."] = None
+    blob_id: Annotated[str | None, CLAIMED, "The Walrus blob of a published call, if told."] = None
+
+    @property
+    def tells_settlement(self) -> bool:
+        """Whether words of the gateway stand in it about what became of the payment; they are not signed."""
+        return bool(self.transaction_hash or self.blob_id or self.payment_hash_source not in (None, OWN_HASH))
+
+    @property
+    def most(self) -> str:
+        """The most that may be taken, in OPG for a person; anybody can make a token, so others are not called that."""
+        amount = self.max_amount or ""
+        if not (amount.isascii() and amount.isdecimal()) or len(amount) > 78:
+            return "an amount that is no number"
+        known = {(network.caip2, network.token.lower()) for network in NETWORKS.values()}
+        if (self.network, (self.asset or "").lower()) in known:
+            return f"{format_opg(int(amount))} OPG"
+        return f"{amount} base units of the unknown token {self.asset}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the member as plain JSON."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Receipt:
+    """
+    A receipt with names and types: `Receipt(dict)` reads one, `Receipt.of(answer)` finds it in an answer first.
+
+    It says what stands in the document, and checks nothing of it: that is what `og_integrations.verify` does. A member
+    that an older receipt has not is None, or empty; unknown members stay in `to_json()`. Raises `ConfigurationError`
+    for what is no receipt, or holds a member of another type.
+
+    ```python
+    Receipt.of(answer).settlement().status
+    ```
+    """
+
+    given: InitVar[Mapping[str, Any]] = _MADE_HERE
+    _: KW_ONLY
+    version: Annotated[int, RECOMPUTED, "Raised when a member changes its meaning."] = RECEIPT_VERSION
+    kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search or onchain."] = None
+    status: Annotated[Literal["verified", "unverified"], RECOMPUTED, "Whether the answer was proven."] = "unverified"
+    trust: Annotated[str | None, CLAIMED, "The level: endpoint < registry < attested < measured."] = None
+    hash_rule: Annotated[str | None, RECOMPUTED, "How the gateway hashed: april, reduced, verbatim, …"] = None
+    nonce: Annotated[str | None, CLAIMED, "What made the request fresh, hex."] = None
+    channel: Annotated[str | None, CLAIMED, "How the request reached the enclave: pinned, unpinned, sealed."] = None
+    model: Annotated[str | None, BUT_PROVIDER, "What was asked for; gateways are not told the provider."] = None
+    created: Annotated[int | None, CLAIMED, "When the call began, unix seconds."] = None
+    presentation: Annotated[dict[str, Any] | None, CLAIMED, "How what was shown differs from what was signed."] = None
+    request_hash: Annotated[str | None, SIGNED, "keccak256 of the request as the enclave rebuilt it, hex."] = None
+    output_hash: Annotated[str | None, SIGNED, "keccak256 of the text, or of the tool calls, hex."] = None
+    tee_timestamp: Annotated[int | None, SIGNED, "When the enclave signed, unix seconds by its clock."] = None
+    tee_signature: Annotated[str | None, SIGNED, "RSA-PSS over keccak256(request ‖ output ‖ time), base64."] = None
+    tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
+    enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
+    payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
+    cost: Annotated[dict[str, Any] | None, CLAIMED, "What the gateway says the call cost."] = None
+    checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
+    unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
+    _document: dict[str, Any] | None = field(init=False, default=None)
+
+    def __post_init__(self, given: Mapping[str, Any]) -> None:
+        if given is _MADE_HERE:
+            return
+        document: object = given
+        if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+            raise ConfigurationError(
+                'This is no receipt: expected the dict under "opengradient" of an answer, or one of collect_receipts.'
+            )
+        for name, value in _read_members(Receipt, upgraded(document)).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_document", deepcopy(document))
+
+    @classmethod
+    def of(cls, answer: object) -> Self:
+        """
+        Return the receipt of `answer`.
+
+        That is a LangChain message or generation, a LlamaIndex response, an `Answer`, an error of a call, a span, or
+        the receipt itself as a dict. Raises `ConfigurationError` if none is in it: a stream has it on its last chunk.
+        """
+        found = _receipt_in(answer)
+        if isinstance(found, cls):
+            return found
+        if not isinstance(found, Mapping):
+            raise ConfigurationError(
+                f"There is no receipt in this {type(answer).__name__}: expected an answer of a model of this package, "
+                "of a stream the last chunk or what all chunks add up to."
+            )
+        return cls(dict(found))
+
+    @staticmethod
+    def payment_of(document: Mapping[str, Any]) -> ReceiptPayment | None:
+        """Return the member `payment` of plain JSON; the others may be anything. Raises `ConfigurationError`."""
+        payment: ReceiptPayment | None = _read(ReceiptPayment | None, document.get("payment"), "payment")
+        return payment
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as plain JSON: exactly what was read, or all members of one that was made here."""
+        return _plain(self) if self._document is None else deepcopy(self._document)
+
+    @property
+    def verified(self) -> bool:
+        """Whether the answer was proven when it came."""
+        return self.status == "verified"
+
+    @property
+    def payment_hash(self) -> str | None:
+        """What names the authorization that paid; None if nothing was signed."""
+        return self.payment.payment_hash if self.payment else None
+
+    @property
+    def transaction_hash(self) -> str | None:
+        """The transaction that posted the answer's hashes, where the gateway told it at once."""
+        return self.payment.transaction_hash if self.payment else None
+
+    @property
+    def authorization(self) -> "Permit2Authorization":
+        """
+        What the wallet signed, rebuilt.
+
+        Raises `ConfigurationError` if that was no Permit2 payment, or not the one that the receipt names.
+        """
+        from og_integrations.protocol.receipt import read_authorization
+
+        return read_authorization(self.payment)
+
+    def settlement(self, rpc_url: str | None = None) -> "Settlement":
+        """
+        Return what became of the payment that the receipt names; only the chain is asked.
+
+        `rpc_url` is a node of the payment chain (default: `OG_RPC_URL`, or a public one of the receipt's network).
+        What is pending can still be settled until the permit's deadline; everything else is final, as far as the
+        node's newest block is.
+
+        Raises `ConfigurationError` (no Permit2 payment in the receipt, no or a wrong node) or `DiscoveryError`.
+        """
+        from og_integrations.client.chain.settlement import ask_settlement
+
+        return ask_settlement(self.authorization, rpc_url)
+
+    async def asettlement(self, rpc_url: str | None = None) -> "Settlement":
+        """Return what `settlement` returns."""
+        from og_integrations.client.chain.settlement import aask_settlement
+
+        return await aask_settlement(self.authorization, rpc_url)
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return what a person wants to know, as (name, value) without what is unknown; safe to print."""
+        skipped = ", ".join(check.id for check in self.checks if check.result == "skip")
+        payment = self.payment
+        lines: list[tuple[str, str | None]] = [
+            ("status", self.status + (f" (not judged: {skipped})" if skipped else "")),
+            ("model", self.model),
+            ("enclave", self.tee_id),
+            ("vouched by", self.enclave.source if self.enclave else None),
+        ]
+        if payment is not None:
+            lines += [
+                ("authorized", f"{payment.most} at most, by {payment.payer}"),
+                ("payment", payment.payment_hash),
+                ("settlement", payment.settlement_mode),
+                ("transaction", payment.transaction_hash),
+            ]
+        lines.append(("not signed", ", ".join(self.unsigned)))
+        return [(name, _visible(value)) for name, value in lines if value]
+
+    def __repr__(self) -> str:
+        shown = dict(self.summary())
+        parts = [self.status, shown.get("model"), f"enclave {shown['enclave']}" if "enclave" in shown else None]
+        if self.payment is not None:
+            parts.append(f"at most {_visible(self.payment.most)}")
+        return f"<Receipt {', '.join(part for part in parts if part)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table, for notebooks; everything in it is escaped."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self.summary()
+        )
+        return f"<table>{rows}</table>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_json() == other.to_json() if isinstance(other, Receipt) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.tee_signature)
+
+
+def flat_fields(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the few members of `receipt` that users of the published adapter read at top level."""
+    payment = receipt.get("payment") or {}
+    flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
+    return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
+
+
+def span_attributes(receipt: Mapping[str, Any]) -> dict[str, str | bool | int]:
+    """Return `receipt` as a span's attributes: flat, to search for, and as a whole, to verify."""
+    found = {name: receipt.get(name) for name in ("status", "request_hash", "output_hash")} | flat_fields(receipt)
+    found |= {"verified": is_verified(receipt)}
+    named = {f"{RECEIPT_KEY}.{name}": value for name, value in found.items() if value is not None}
+    return named | {SPAN_RECEIPT: json.dumps(receipt)}
+
+
+def is_verified(receipt: Mapping[str, Any]) -> bool:
+    """Return whether `receipt`, as plain JSON, says that its answer was proven when it came."""
+    return bool(receipt.get("status") == "verified")
+
+
+def signature_of(receipt: Mapping[str, Any]) -> str | None:
+    """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
+    return receipt.get("tee_signature")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""
+
+    path: str
+    declared: Any
+    standing: Standing
+    about: str
+
+
+def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
+    for name, value in document.items():
+        inner = _members_of(Receipt).get(name)
+        if isinstance(value, dict) and inner is not None and is_dataclass(_without_none(inner.declared)):
+            yield from ((f"{name}.{part}", held) for part, held in value.items())
+        else:
+            yield name, value
+
+
+@lru_cache(maxsize=1)
+def members() -> Mapping[str, Member]:
+    """Return every member of a receipt by its full name, those of `enclave` and `payment` behind their own."""
+    found: dict[str, Member] = {}
+    for name, member in _members_of(Receipt).items():
+        found[name] = member
+        nested = _without_none(member.declared)
+        if isinstance(nested, type) and is_dataclass(nested):
+            found |= {inner.path: inner for inner in _members_of(nested, f"{name}.").values()}
+    return found
+
+
+_RULE_NAMES = {"2026-04": "april", "next": "reduced"}
+_RENAMED = {"hashing": ("hash_rule", _RULE_NAMES)}
+"""Members that older receipts have under another name: old name -> (new name, its old values -> the new ones)."""
+
+
+def rule_name(rule: str) -> str:
+    """Return the name of a hash rule, given also by one of those that older receipts have."""
+    return _RULE_NAMES.get(rule, rule)
+
+
+def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain JSON of any age with the names and values of today; what is not known stays as it is."""
+    document = dict(receipt)
+    for old, (new, values) in _RENAMED.items():
+        if old in document and new not in document:
+            value = document.pop(old)
+            document[new] = values.get(value, value) if isinstance(value, str) else value
+    return document
+
+
+def receipt_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a receipt, which `docs/receipt.schema.json` holds for readers without Python."""
+    schema = _schema_of(Receipt)
+    for old, (new, _) in _RENAMED.items():
+        note = f"Older receipts have {new} under this name."
+        schema["properties"][old] = schema["properties"][new] | {"deprecated": True, "description": note}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Receipt of an OpenGradient call",
+        "description": 'The dict under "opengradient". Members are only added. x-standing says how far a member of a '
+        "receipt that a stranger hands over can be believed: signed by the enclave, checked by a verifier (x-by says "
+        "by which check), or merely claimed.",
+        **schema,
+        "required": ["version", "status"],
+    }
+
+
+@lru_cache(maxsize=8)
+def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
+    """Return the members of one class by their names there."""
+    hints = get_type_hints(model, include_extras=True)
+    found = {}
+    for declared in fields(model):
+        if get_origin(hints[declared.name]) is Annotated:
+            kind, standing, about = get_args(hints[declared.name])
+            found[declared.name] = Member(prefix + declared.name, kind, standing, about)
+    return found
+
+
+def _plain(model: "Receipt | ReceiptEnclave | ReceiptPayment") -> dict[str, Any]:
+    kind: type = type(model)
+    names, values = _getter(kind)
+    document = dict(zip(names, values(model), strict=True))
+    if isinstance(model, Receipt):
+        document["enclave"] = model.enclave.to_json() if model.enclave else None
+        document["payment"] = model.payment.to_json() if model.payment else None
+        document["checks"] = [check.to_json() for check in model.checks]
+        document["unsigned"] = list(model.unsigned)
+    return document
+
+
+@lru_cache(maxsize=8)
+def _getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
+    names = tuple(_members_of(model))
+    return names, attrgetter(*names)
+
+
+def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    known = _members_of(model, prefix)
+    return {
+        name: _read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known
+    }
+
+
+def _read(declared: Any, value: Any, path: str) -> Any:
+    """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
+    kind = _without_none(declared)
+    if value is None and kind is not declared:
+        return None
+    origin = get_origin(kind)
+    if origin is Literal and value in get_args(kind):
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_read(get_args(kind)[0], item, path) for item in value)
+    if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
+        return deepcopy(value) if origin is dict else _made(kind, value, path)
+    # `type`, since a bool would be an int.
+    if type(value) is kind:
+        return value
+    raise ConfigurationError(
+        f"This is no receipt that can be read: its member {path} is {_kind_of(value)}, expected {_words(kind)}."
+    )
+
+
+def _made(model: Any, document: Mapping[str, Any], path: str) -> Any:
+    try:
+        return model(**_read_members(model, document, f"{path}."))
+    except TypeError:
+        raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
+
+
+def _without_none(declared: Any) -> Any:
+    if get_origin(declared) is UnionType or NoneType in get_args(declared):
+        return next(kind for kind in get_args(declared) if kind is not NoneType)
+    return declared
+
+
+def _kind_of(value: object) -> str:
+    return "null" if value is None else f"a JSON {type(value).__name__}"
+
+
+def _words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    return {str: "text", int: "a whole number", tuple: "a list"}.get(get_origin(kind) or kind, "an object")
+
+
+def _schema_of(model: type) -> dict[str, Any]:
+    properties = {}
+    for name, member in _members_of(model).items():
+        kind = _without_none(member.declared)
+        described = _schema(kind)
+        if kind is not member.declared:
+            described["type"] = [described["type"], "null"]
+        described |= {"description": member.about, "x-standing": member.standing.word}
+        properties[name] = described | ({"x-by": member.standing.by} if member.standing.by else {})
+    return {"type": "object", "properties": properties}
+
+
+def _schema(kind: Any) -> dict[str, Any]:
+    if get_origin(kind) is Literal:
+        return {"type": "string", "enum": list(get_args(kind))}
+    if get_origin(kind) is tuple:
+        return {"type": "array", "items": _schema(get_args(kind)[0])}
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _schema_of(kind)
+    return {"type": {str: "string", int: "integer"}.get(kind, "object")}
+
+
+def _receipt_in(answer: object) -> object:
+    """Return the receipt of an answer of whatever framework, found by names alone; None if there is none."""
+    if isinstance(answer, Receipt):
+        return answer
+    if isinstance(answer, Mapping):
+        if isinstance(text := answer.get(SPAN_RECEIPT), str):
+            return _parsed(text)
+        for key in (RECEIPT_KEY, "receipt"):
+            if isinstance(answer.get(key), Mapping):
+                return answer[key]
+        return answer if isinstance(answer.get("status"), str) else None
+    return next(filter(None, map(_receipt_in, _places_in(answer))), None)
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _places_in(answer: object) -> Iterator[object]:
+    """Yield where an answer may keep its receipt: ours and errors, LangChain, LlamaIndex, spans."""
+    for name in ("receipt", "response_metadata", "additional_kwargs", "raw", "generation_info", "attributes"):
+        place = getattr(answer, name, None)
+        if isinstance(place, Mapping | Receipt):
+            yield place
+    if (message := getattr(answer, "message", None)) is not None:
+        yield from _places_in(message)
+
+
+def _visible(text: str) -> str:
+    """Return `text` without what could rewrite a screen: a receipt must not print its own verdict."""
+    short = text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)

@@ -1,0 +1,25 @@
+"""
+The judge of saved receipts and their exchanges, as a library: no printing, no arguments of a command line.
+
+```python
+from og_integrations.verify import Verifier
+
+verdict = Verifier.registry().verify("receipts/receipt-001.json")
+print(verdict.status, verdict.step, verdict.not_covered)
+```
+
+| file | what it holds |
+| --- | --- |
+| `verifier` | `Verifier` and its `Verdict`: the steps, one after the other |
+| `trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
+| `bundle` | the file format and its limits |
+| `coverage` | the receipt compared with its exchange; what nothing vouches for |
+"""
+
+from og_integrations.protocol.proof.verification import TrustDecision
+from og_integrations.receipt import Check
+from og_integrations.verify.bundle import SavedExchange
+from og_integrations.verify.trust import TrustSource
+from og_integrations.verify.verifier import Verdict, Verifier
+
+__all__ = ["Check", "SavedExchange", "TrustDecision", "TrustSource", "Verdict", "Verifier"]
