@@ -22,6 +22,7 @@ from og_integrations.networks import NETWORKS, Network
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+ONCHAIN_KEY_VARIABLE = "OG_ONCHAIN_PRIVATE_KEY"
 PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
@@ -61,11 +62,11 @@ class Settings:
 
         URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
         """
-        node = hashlib.sha256(_origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
+        node = hashlib.sha256(origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
         return {
             "network": f"{self.network.name} {self.network.caip2}",
             "registry": f"{self.network.registry_address.lower()} {node}",
-            "gateway": self.gateway_url and _origin(self.gateway_url),
+            "gateway": self.gateway_url and origin(self.gateway_url),
         }
 
 
@@ -105,6 +106,19 @@ def resolve_settings(
         gateway_url=_server("gateway_url", gateway_url, env),
         signer=signer,
     )
+
+
+def onchain_settings(
+    *, private_key: "str | SecretStr | None" = None, signer: Signer | None = None, **options: Any
+) -> Settings:
+    """
+    Return the settings for models on chain, whose wallet may be another one (`OG_ONCHAIN_PRIVATE_KEY`).
+
+    Raises `ConfigurationError` as `resolve_settings` does.
+    """
+    if private_key is None and signer is None:
+        private_key = os.environ.get(ONCHAIN_KEY_VARIABLE) or None
+    return resolve_settings(private_key=private_key, signer=signer, **options)
 
 
 def keyless_settings(**options: Any) -> Settings:
@@ -153,12 +167,24 @@ def rpc_url_setting(rpc_url: str | None) -> str | None:
     return _server("rpc_url", rpc_url, os.environ)
 
 
-def _origin(url: str) -> str:
+def origin(url: str) -> str:
+    """Return scheme, host and port of `url`: its path, query and user may hold keys."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "unreadable"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user and query, which may hold keys; the same text if it has none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if not parts.query and "@" not in parts.netloc:
+        return url
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _text_of(key: "str | SecretStr") -> str:

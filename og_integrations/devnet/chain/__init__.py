@@ -8,6 +8,7 @@ keyed in lower case; amounts are base units.
 | --- | --- |
 | `node` | the JSON-RPC node of the chain in Python |
 | `evm` | the chain as a real EVM (anvil), with the real Permit2 and our own contracts (`contracts/*.vy`) |
+| `inference`, `models` | the node that runs models for the chain, the scheduler's clock; the models it knows |
 """
 
 import secrets

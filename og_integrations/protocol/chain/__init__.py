@@ -8,5 +8,6 @@ Contract calls in bytes.
 | `ecrecover` | whose key made a signature |
 | `tensors` | numbers and texts of a model <-> the contract's exact decimals |
 | `inference` | calls of models; results in events, return data and the node's API |
+| `execution` | running a model's file on a request, and comparing the outputs |
 | `workflow` | models on price feeds: deployment, results, schedules |
 """
