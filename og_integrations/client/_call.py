@@ -26,9 +26,8 @@ from og_integrations.protocol.chat.wire import (
     ToolCall,
     Usage,
 )
-from og_integrations.protocol.payment.effects import Effect
-from og_integrations.protocol.payment.flow import in_doubt
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.flow import Effect, in_doubt
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.redact import quotable, texts_of
@@ -160,14 +159,14 @@ class CallState:
 
     call: Call
     target: Target | None = None
-    grant: Grant | None = None
+    grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
     keep_body: bool = False
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
 
-    def on_payment(self, grant: Grant) -> None:
+    def on_payment(self, grant: PaymentSession) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
         self.grant = grant
 
@@ -185,7 +184,7 @@ class CallState:
         secrets = texts_of(json.loads(self.call.wire))
         if self.grant is not None:
             credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
-            secrets += [text for text in credentials if text]
+            secrets += [secret.reveal() for secret in credentials if secret]
         return quotable(reason, secrets)
 
     def exchange(self) -> JsonObject | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Unpack
 
-from og_integrations.client._accounts import OwnBook
+from og_integrations.client._accounts import Account
 from og_integrations.client._call import (
     Answer,
     Call,
@@ -28,7 +28,6 @@ from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._receipts import ReplayCache, collect_failed, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
-from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
@@ -50,10 +49,9 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.effects import RECEIVE, Effects
-from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_flow
+from og_integrations.protocol.payment.flow import NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import SessionBook
+from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.proof.enclave import EnclavePolicy
@@ -89,7 +87,7 @@ class Engine:
         self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._rules: dict[str, str] = {}
-        self._own = OwnBook(self.settings, policy)
+        self._account = Account(self.settings, policy)
         self.directory = Directory(
             self.settings,
             EnclavePolicy.of(given["enclave_policy"]),
@@ -102,26 +100,24 @@ class Engine:
 
     def begin_again(self) -> None:
         """Pay from the account of this process; after a fork that may be another one."""
-        self._wallet: Wallet | None = None
+        self._context: PaymentContext | None = None
 
     @property
-    def wallet(self) -> Wallet:
+    def context(self) -> PaymentContext:
         """Return what calls are paid with. Raises `ConfigurationError` after some forks."""
-        if self._wallet is None:
-            book = self._own.book()
-            ask_chain = OverdueAsker(book.budget.store, self.settings.network, now)
-            self._wallet = Wallet(book=book, clock=now, nonce=_nonce, ask_chain=ask_chain)
-        return self._wallet
+        if self._context is None:
+            self._context = self._account.context()
+        return self._context
 
     @property
-    def book(self) -> SessionBook:
+    def sessions(self) -> SessionCache:
         """Return what this process remembers of its payments. Raises `ConfigurationError` after some forks."""
-        return self.wallet.book
+        return self.context.sessions
 
     @property
     def budget(self) -> Budget:
         """Return the account that the calls are paid from."""
-        return self.book.budget
+        return self.sessions.budget
 
     def prepare_chat(
         self,
@@ -244,14 +240,14 @@ class Engine:
         """
         if self.settings.signer is None:
             raise no_wallet()
-        wallet = self.wallet
+        context = self.context
         tried: list[str] = []
         while True:
             enclave = yield from self.directory.choose(time.time(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
             state.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, target.route, state.on_payment, state.quotable)
+                paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
             except NOTHING_SENT as exc:
                 # Its receipt tells of no payment.
                 state.grant = None
@@ -421,7 +417,3 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
 def now() -> int:
     """Return the unix time in whole seconds."""
     return int(time.time())
-
-
-def _nonce() -> int:
-    return secrets.randbits(256)

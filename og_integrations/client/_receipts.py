@@ -30,8 +30,8 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.permit2 import Authorization
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import (
     ReplyHead,
     ToldSettlement,
@@ -190,15 +190,15 @@ def build_receipt(
     )
 
 
-def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
+def _payment(state: CallState, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
     authorization, session = grant.authorization, grant.session_id
     told = _told_settlement(state.head)
     streamed = verified.exchange.completion.settlement if verified is not None else {}
     return ReceiptPayment(
         payment_hash=told.payment_hash or _digest(authorization),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
-        scheme=grant.requirement.scheme,
-        network=grant.requirement.network,
+        scheme=grant.requirements.scheme,
+        network=grant.requirements.network,
         asset=authorization.token,
         payer=authorization.payer,
         pay_to=authorization.pay_to,
@@ -208,7 +208,7 @@ def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) 
         nonce=str(authorization.nonce),
         valid_after=authorization.valid_after,
         deadline=authorization.deadline,
-        session_ref=session_ref(session) if session else None,
+        session_ref=session_ref(session.reveal()) if session else None,
         settlement_mode=state.call.settlement_mode.value,
         transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
         blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),

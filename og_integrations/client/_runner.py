@@ -25,7 +25,7 @@ from og_integrations.client.channels.channel import (
 from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.payment.effects import Approve, Effect, Effects, Fetch, Pause, Receive, Send, Sign
+from og_integrations.protocol.payment.flow import Approve, Effect, Effects, Fetch, Pause, Receive, Send, Sign
 from og_integrations.protocol.payment.x402 import ReplyHead
 
 T = TypeVar("T")
@@ -352,7 +352,7 @@ def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
     request = HttpRequest(
         url=target.url,
         whom=f"the gateway {target.enclave.endpoint}",
-        headers=state.call.headers() | dict(effect.headers),
+        headers=state.call.headers() | {name: secret.reveal() for name, secret in effect.headers.items()},
         body=state.call.wire,
         timeout=state.call.timeout,
     )

@@ -36,7 +36,7 @@ from og_integrations.protocol.chain.inference import (
     has_node_result,
     run_calldata,
 )
-from og_integrations.protocol.payment.effects import Fetch, Pause
+from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
 _WHAT = "The inference"

@@ -30,7 +30,7 @@ from og_integrations.protocol.chain.workflow import (
     stop_task_calldata,
     update_task_calldata,
 )
-from og_integrations.protocol.payment.permit2 import checksum_address
+from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.strict_json import JsonObject
 
 _WINDOW = 10_000

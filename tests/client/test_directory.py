@@ -12,7 +12,7 @@ from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER,
 from og_integrations.client._settings import resolve_settings
 from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
-from og_integrations.protocol.payment.effects import Fetch
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.proof.enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,

@@ -18,7 +18,7 @@ from og_integrations.client.chain.jsonrpc import Reader, rpc
 from og_integrations.client.channels.channel import Destination, HttpRequest
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
-from og_integrations.protocol.payment.effects import Send
+from og_integrations.protocol.payment.flow import Send
 from tests.client.asking import MODEL, user
 
 HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"

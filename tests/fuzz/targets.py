@@ -35,14 +35,14 @@ from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
-    build_authorization,
-    parse_offer,
-    parse_requirement,
+    parse_payment_required,
+    parse_requirements,
     parse_session,
     parse_settlement,
 )
@@ -144,16 +144,16 @@ def _request(data: bytes) -> None:
 
 
 def _offer(data: bytes) -> None:
-    offer = parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
+    offer = parse_payment_required(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
     for way in offer.accepts if offer else ():
-        authorization = build_authorization(parse_requirement(way), payer=ROUTE.payer, now=NOW, nonce=1)
+        authorization = authorize(parse_requirements(way), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
 
 
 def _channel_offer(data: bytes) -> None:
     offer = parse_json_object(data, "The offer")
-    only_ours(lambda: read_terms(parse_requirement(offer)))
+    only_ours(lambda: read_terms(parse_requirements(offer)))
     extra: Any = offer.get("extra")
     step = BATCH["recoveries"][7]["steps"][0]
     read_correction(
@@ -254,7 +254,7 @@ def _receipt(name: str) -> dict[str, Any]:
     verified = verify_exchange(exchange(name))
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
     target = CallTarget(enclave=ENCLAVE, route=ROUTE, url=ENCLAVE.endpoint, destination=destination_of(ENCLAVE))
-    state = CallState(call=call, target=target, grant=paid.grant, head=paid.head)
+    state = CallState(call=call, target=target, grant=paid.session, head=paid.head)
     return build_receipt(state, verified=verified).to_json()
 
 

@@ -15,7 +15,7 @@ from og_integrations.client.chain.settlement import OverdueAsker, reconcile
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.payment.budget import SKEW, Budget, HoldState
-from og_integrations.protocol.payment.effects import Fetch
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.reconcile import Findings
 from tests.money.nodes import Node, receipt_of

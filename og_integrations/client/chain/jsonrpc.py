@@ -22,7 +22,7 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import PERMIT2_ADDRESS, Network
 from og_integrations.protocol.chain.abi import encode_allowance, encode_balance_of
-from og_integrations.protocol.payment.effects import Fetch
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.redact import shown
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 

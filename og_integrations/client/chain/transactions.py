@@ -47,8 +47,8 @@ from og_integrations.errors import (
 from og_integrations.forking import survive_forks
 from og_integrations.networks import format_opg
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.effects import Fetch, Pause
-from og_integrations.protocol.payment.permit2 import checksum_address
+from og_integrations.protocol.payment.flow import Fetch, Pause
+from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.strict_json import JsonObject
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.journal import Settlement
 from og_integrations.networks import Network
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH, Enclave
 
 

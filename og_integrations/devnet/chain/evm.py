@@ -40,7 +40,7 @@ from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Networ
 from og_integrations.protocol.chain.abi import keccak, selector
 from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain.workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import Enclave
 
 ANVIL = "@foundry-rs/anvil@1.7.1"

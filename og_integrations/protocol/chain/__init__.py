@@ -4,6 +4,7 @@ Contract calls in bytes.
 | file | what it holds |
 | --- | --- |
 | `abi` | calls and answers of contracts, ERC-20 among them |
+| `eip712` | typed data, and the digest of it that is signed |
 | `ecrecover` | whose key made a signature |
 | `tensors` | numbers and texts of a model <-> the contract's exact decimals |
 | `inference` | calls of models; results in events, return data and the node's API |
