@@ -31,8 +31,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.payment.permit2 import Permit2Authorization
     from og_integrations.protocol.payment.reconcile import Settlement
+    from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"
@@ -88,6 +88,10 @@ class Check:
     def to_json(self) -> dict[str, str]:
         """Return the check as it stands in a receipt."""
         return {"id": self.id, "result": self.result, "detail": self.detail}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
+        # Verdicts travel between processes by the thousand, and the default takes ten times as long.
+        return type(self), (self.id, self.result, self.detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,6 +348,16 @@ def signature_of(receipt: Mapping[str, Any]) -> str | None:
     return receipt.get("tee_signature")
 
 
+def kind_of(receipt: Mapping[str, Any]) -> object:
+    """Return what `receipt`, as plain JSON that may hold anything, says was called: chat, completion, …."""
+    return receipt.get("kind")
+
+
+def names_of_proven() -> tuple[str, ...]:
+    """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
+    return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""
@@ -383,14 +397,20 @@ def _nested() -> Mapping[str, type]:
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
-_RULE_NAMES = {"2026-04": "april", "next": "reduced"}
-_RENAMED = {"hashing": ("hash_rule", _RULE_NAMES)}
+EARLIER_RULES = {"2026-04": "april", "next": "reduced"}
+"""Names of hash rules in older receipts, and of gateways in settings -> those of today."""
+_RENAMED = {"hashing": ("hash_rule", EARLIER_RULES)}
 """Members that older receipts have under another name: old name -> (new name, its old values -> the new ones)."""
 
 
 def rule_name(rule: str) -> str:
     """Return the name of a hash rule, given also by one of those that older receipts have."""
-    return _RULE_NAMES.get(rule, rule)
+    return EARLIER_RULES.get(rule, rule)
+
+
+def is_older(receipt: Mapping[str, Any]) -> bool:
+    """Return whether `receipt`, as plain JSON, was written before its members had all of their names of today."""
+    return any(old in receipt and new not in receipt for old, (new, _) in _RENAMED.items())
 
 
 def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
