@@ -21,6 +21,7 @@ from og_integrations.devnet.enclave import LocalEnclave
 from og_integrations.devnet.fault import Fault, FaultInjector
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.gateway.gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.generations import Generation, find_generation
 from og_integrations.devnet.http import BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet.journal import Journal, Settlement, Stats
 from og_integrations.devnet.model import Model
@@ -29,9 +30,7 @@ from og_integrations.devnet.model.upstream import Upstream
 from og_integrations.devnet.paywall.facilitator import facilitator_of
 from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
-from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
 from og_integrations.protocol.strict_json import JsonObject
 
 _T = TypeVar("_T")
@@ -49,11 +48,11 @@ class Devnet:
 
     `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
     fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
-    the gateways ask to authorize, in base units. `model` answers instead of the script, or the
+    the gateways ask to authorize, in base units (default: what those of the generation ask). `model` answers instead of the script, or the
     OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
     hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
-    `generation` is `"2026-04"` (as captured) or `"next"`: reduced hashing of content parts, images in
-    and out, `web_search`, role developer; made after client 1.1.4, without captures of a gateway.
+    `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
+    or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -65,15 +64,14 @@ class Devnet:
         tls: bool = True,
         rpc_port: int = 0,
         gateway_ports: Sequence[int] = (),
-        cap: int = DEFAULT_CAP,
+        cap: int | None = None,
         model: Model | None = None,
         upstream: str | None = None,
         retry_seconds: float = 0.0,
-        generation: str = APRIL,
+        generation: str | Generation = "april",
         evm: Evm | None = None,
     ) -> None:
-        if generation not in HASHINGS:
-            raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
+        self.generation = find_generation(generation)
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -91,15 +89,15 @@ class Devnet:
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
-        self._cap = cap
+        self._cap = self.generation.cap if cap is None else cap
         options = GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
             model=model or (Upstream(upstream) if upstream else Script()),
-            generation=generation,
-            cap=cap,
+            generation=self.generation,
+            cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
         )
