@@ -376,14 +376,15 @@ def members() -> Mapping[str, Member]:
     return found
 
 
-_RULE_NAMES = {"2026-04": "april", "next": "reduced"}
-_RENAMED = {"hashing": ("hash_rule", _RULE_NAMES)}
+EARLIER_RULES = {"2026-04": "april", "next": "reduced"}
+"""Names of hash rules in older receipts, and of gateways in settings -> those of today."""
+_RENAMED = {"hashing": ("hash_rule", EARLIER_RULES)}
 """Members that older receipts have under another name: old name -> (new name, its old values -> the new ones)."""
 
 
 def rule_name(rule: str) -> str:
     """Return the name of a hash rule, given also by one of those that older receipts have."""
-    return _RULE_NAMES.get(rule, rule)
+    return EARLIER_RULES.get(rule, rule)
 
 
 def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:

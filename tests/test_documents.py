@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from og_integrations import SpendPolicy, errors
+from og_integrations.chat.model import ModelOptions
 from og_integrations.client import ClientOptions
+from og_integrations.client._options import options_table
 from og_integrations.client._settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
 
@@ -120,6 +122,11 @@ def test_every_cited_section_of_the_design_exists() -> None:
     """Whoever reads a reason's title can look it up in `docs/design.md`."""
     titles = set(re.findall(r"^#+ (.+)$", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE))
     assert set(cited(CITED_TITLE)) - titles == set()
+
+
+def test_table_of_settings_is_that_of_the_code() -> None:
+    """Types, defaults and variables of options stand in `client._options` only; the README shows them."""
+    assert options_table(ModelOptions) in (ROOT / "README.md").read_text()
 
 
 def test_every_option_is_named() -> None:

@@ -43,11 +43,11 @@ from og_integrations.protocol.payment.x402 import (
     session_ref,
     transaction_hash,
 )
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.protocol.proof.verification import VerifiedExchange
 from og_integrations.protocol.receipt import KINDS, described
 from og_integrations.protocol.strict_json import JsonObject
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified, rule_name
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
 
 _collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
 
@@ -176,7 +176,7 @@ def build_receipt(
         kind=KINDS.get(call.path),
         status="verified",
         trust=exchange.trust.level if exchange.trust else None,
-        hash_rule=rule_name(verified.hashing),
+        hash_rule=verified.hash_rule,
         channel=exchange.channel,
         model=call.model,
         created=call.created,
@@ -272,10 +272,10 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
 
 
 def _hash_of(call: Call) -> str | None:
-    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
-    for hashing in HASHINGS:
+    """Return the hash of what was asked, by the first rule that has one for it."""
+    for rule in RULES:
         with suppress(InvalidRequestError):
-            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+            return request_hash(call.path, json.loads(call.wire), rule).hex()
     return None
 
 

@@ -20,8 +20,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.models import TEE_LLM, wire_name
 from og_integrations.networks import OPG
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
-from og_integrations.protocol.proof.canonical import APRIL, EFFORT, REDUCED, VERBATIM
+from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import EARLIER_RULES
 
 
 class ErrorStyle(Enum):
@@ -146,14 +147,22 @@ GENERATIONS: Mapping[str, Generation] = MappingProxyType(
     }
 )
 """All that can be played, oldest first."""
-_OLD_NAMES = {"2026-04": "april", "next": "reduced"}
+_HASH_RULES = {DIGEST: dataclasses.replace(_REDUCED, name=DIGEST, hash_rule=DIGEST)} | {
+    known.hash_rule: known for known in reversed(list(GENERATIONS.values()))
+}
+"""The oldest generation with each hash rule; `digest` was on a side branch and is not listed."""
 
 
 def find_generation(name: str | Generation) -> Generation:
-    """Return the generation called `name`, also by the two names of older releases. Raises `ConfigurationError`."""
+    """
+    Return the generation called `name`, or the oldest with the hash rule `name`. Raises `ConfigurationError`.
+
+    The two names of earlier releases, `2026-04` and `next`, go on meaning april and reduced.
+    """
     if isinstance(name, Generation):
         return name
-    found = GENERATIONS.get(_OLD_NAMES.get(name, name))
+    name = EARLIER_RULES.get(name, name)
+    found = GENERATIONS.get(name) or _HASH_RULES.get(name)
     if found is None:
         raise ConfigurationError(f"Unknown generation {name!r}; expected one of {', '.join(GENERATIONS)}.")
     return found

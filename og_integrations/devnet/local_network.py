@@ -48,9 +48,9 @@ class Devnet:
 
     `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
     fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
-    the gateways ask to authorize, in base units (default: what those of the generation ask). `model` answers instead of the script, or the
-    OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
-    hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
+    the gateways ask to authorize, in base units (default: what those of the generation ask). `model` answers instead
+    of the script, or the OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The
+    provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
     `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
     or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
@@ -72,6 +72,7 @@ class Devnet:
         evm: Evm | None = None,
     ) -> None:
         self.generation = find_generation(generation)
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -95,7 +96,7 @@ class Devnet:
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=model or (Upstream(upstream) if upstream else Script()),
+            model=answering,
             generation=self.generation,
             cap=self._cap,
             retry_seconds=retry_seconds,

@@ -10,7 +10,7 @@ from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.payment.x402 import PAYMENT_RESPONSE, PROCESSING_HASH
-from og_integrations.protocol.proof.canonical import not_hashed
+from og_integrations.protocol.proof.canonical import may_be_another_content, not_hashed, unsigned_members
 from og_integrations.protocol.proof.verification import TrustDecision, VerifiedExchange
 from og_integrations.protocol.receipt import KINDS, described, rebuild_authorization
 from og_integrations.protocol.strict_json import JsonObject
@@ -27,13 +27,16 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
-    rule_name,
     upgraded,
 )
 from og_integrations.verify.bundle import SavedExchange
 
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
+
+ANSWER_KIND = "whether it is a tool call or a text that spells one"
+CONTENT_KIND = "whether messages[].content is a list or its text"
+"""What two things that share one hash leave open, where neither was refused (`protocol.proof.verification`)."""
 
 
 def receipt_check(
@@ -83,10 +86,16 @@ def not_covered(
     Whoever wrote the file could say something else there.
     """
     passed = {check.id for check in checks if check.result == "pass"}
+    request = tuple(not_hashed(saved.path, verified.request, verified.hash_rule))
+    if may_be_another_content(verified.request, verified.hash_rule):
+        request = (CONTENT_KIND, *request)
+    answer = verified.unsigned(settlement_told=_tells_settlement(saved.receipt))
+    if verified.exchange.completion.tool_calls:
+        answer = (ANSWER_KIND, *answer)
     groups = {
         "receipt": () if saved.receipt is None else tuple(_of_receipt(saved.receipt, decision, passed)),
-        "answer": verified.unsigned(settlement_told=_tells_settlement(saved.receipt)),
-        "request": tuple(not_hashed(saved.path, verified.request, verified.hashing)),
+        "answer": answer,
+        "request": request,
     }
     return {group: names for group, names in groups.items() if names}
 
@@ -100,10 +109,14 @@ def _expected(
 ) -> Receipt:
     """Return what a receipt of this exchange says; None and empty stand for what is not known."""
     unsigned = () if verified is None else verified.unsigned(settlement_told=_tells_settlement(saved.receipt))
+    if verified is not None and "hash_rule" not in (saved.receipt or {}):
+        # Receipts of that time named attachments, and nothing else of the request.
+        later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
+        unsigned = tuple(name for name in unsigned if name not in later)
     return Receipt(
         kind=KINDS.get(saved.path),
         status="verified",
-        hash_rule=rule_name(verified.hashing) if verified is not None else None,
+        hash_rule=verified.hash_rule if verified is not None else None,
         model=completion.model,
         request_hash=proof.request_hash,
         output_hash=proof.output_hash,

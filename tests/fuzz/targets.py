@@ -44,7 +44,7 @@ from og_integrations.protocol.payment.x402 import (
     parse_session,
     parse_settlement,
 )
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.canonical import RULES, not_hashed, request_hash, unsigned_members
 from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof.verification import verify_exchange
@@ -133,8 +133,10 @@ def _call() -> Call:
 def _request(data: bytes) -> None:
     request = parse_json_object(data, "The request")
     for path in (CHAT_PATH, COMPLETION_PATH):
-        for hashing in HASHINGS:
-            only_ours(request_hash, path, request, hashing)
+        for rule in RULES:
+            only_ours(request_hash, path, request, rule)
+            only_ours(unsigned_members, path, request, rule)
+            only_ours(not_hashed, path, request, rule)
         only_ours(with_nonce, path, request, "ab" * 16)
         nonce_place(path, request, "ab" * 16)
 

@@ -195,9 +195,8 @@ class Answerer:
         job.exchange.streamed = streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
         if cannot_be_asked(job.body, job.family):
             return self._not_asked(streamed=streamed)
-        request_hash(
-            job.path, job.body, self._generation.hash_rule
-        )  # what cannot be hashed fails before the model is asked
+        # What cannot be hashed fails before the model is asked.
+        request_hash(job.path, job.body, self._generation.hash_rule)
         asked = forwarded(
             job.path,
             job.body,

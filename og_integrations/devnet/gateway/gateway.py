@@ -48,6 +48,7 @@ from og_integrations.devnet.paywall.facilitator import Facilitator
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, session_ref
+from og_integrations.protocol.strict_json import JsonObject
 
 
 class Gateway:
@@ -325,7 +326,6 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         listed=lambda: options.chain.vouches_for(keys.certificate),
         generation=options.generation,
     )
-
     server = HttpServer(
         gateway.handle,
         sock,

@@ -105,8 +105,8 @@ class Model(Protocol):
 class ProviderFailedError(Exception):
     """The provider answered the HTTP `status`, or (None) it did not answer, or stopped in the middle."""
 
-    def __init__(self, status: int | None = None) -> None:
-        super().__init__(status)
+    def __init__(self, *said: str, status: int | None = None) -> None:
+        super().__init__(*said)
         self.status = status
 
 
@@ -122,7 +122,7 @@ class StreamingModel(Model, Protocol):
 async def spoken(answer: Answer) -> AsyncGenerator[str | Answer, None]:
     """Yield the pieces of a ready answer in its own time, then itself. Raises `ProviderFailedError`."""
     if answer.error_status is not None:
-        raise ProviderFailedError(answer.error_status)
+        raise ProviderFailedError(status=answer.error_status)
     for count, piece in enumerate(answer.pieces):
         if count == answer.fail_after:
             raise ProviderFailedError

@@ -208,7 +208,9 @@ class Upstream:
         heard, decoder = _Heard(), SSEDecoder()
         async with self._opened(self._body(request, stream=True)) as reply:
             if reply.status_code != 200:
-                raise ProviderFailedError(f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}")
+                raise ProviderFailedError(
+                    f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}", status=reply.status_code
+                )
             async for data in reply.aiter_bytes():
                 with _understood():
                     events = decoder.feed(data)

@@ -70,7 +70,7 @@ EXTENSIONS: JsonObject = {
 }
 
 
-def requirement(network: Network, *, cap: int, timeout: int, pay_to: str, facilitator: str) -> JsonObject:
+def requirement(network: Network, *, cap: int, timeout: int = 300, pay_to: str, facilitator: str) -> JsonObject:
     """Return the one way to pay that the gateway offers; `cap` in base units of OPG, `timeout` in seconds."""
     return {
         "scheme": "upto",
