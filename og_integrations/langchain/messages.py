@@ -155,7 +155,7 @@ def _part(part: object, where: str, role: str, model: str, generation: str) -> J
     media = _media(dict(part), where)
     if media is None:
         raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
-    check_attachment(str(media["type"]), where, role, model, generation, said=f"a block of type {kind!r}")
+    check_attachment(str(media["type"]), where, role, model, generation, said=f"is a block of type {kind!r}")
     return media
 
 
