@@ -26,7 +26,7 @@ from og_integrations.protocol.chat.wire import (
     Usage,
 )
 from og_integrations.protocol.payment.flow import in_doubt
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.redact import quotable, texts_of
@@ -134,14 +134,14 @@ class Progress:
 
     call: Call
     enclave: Enclave | None = None
-    grant: Grant | None = None
+    grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
     keep_body: bool = False
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
 
-    def paid_with(self, grant: Grant) -> None:
+    def paid_with(self, grant: PaymentSession) -> None:
         """A request that `grant` pays for is about to leave."""
         self.grant = grant
 
@@ -159,7 +159,7 @@ class Progress:
         secrets = texts_of(json.loads(self.call.wire))
         if self.grant is not None:
             credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
-            secrets += [text for text in credentials if text]
+            secrets += [secret.reveal() for secret in credentials if secret]
         return quotable(reason, secrets)
 
     def exchange(self) -> JsonObject | None:

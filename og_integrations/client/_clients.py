@@ -25,7 +25,7 @@ from og_integrations.client.chain.settlement import reconcile
 from og_integrations.client.chain.transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
 from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.budget import BudgetTotals
 from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Client(Spending):
         tell = progress_teller(on_progress)
         return drive(flow, SyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
-    def reconcile_spending(self) -> Account:
+    def reconcile_spending(self) -> BudgetTotals:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 
@@ -240,7 +240,7 @@ class AsyncClient(Spending):
         tell = progress_teller(on_progress)
         return await adrive(flow, AsyncSender(lambda: signer_of(settings), self._connections, tell=tell).perform)
 
-    async def reconcile_spending(self) -> Account:
+    async def reconcile_spending(self) -> BudgetTotals:
         """
         Ask the chain what was really taken, give the rest back to the budget, and return `spent()`.
 

@@ -13,13 +13,12 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Unpack
 
-from og_integrations.client._accounts import OwnBook
+from og_integrations.client._accounts import Account
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
 from og_integrations.client._options import ClientOptions, check_choice, complete, seal
 from og_integrations.client._receipts import ReplayCache, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
-from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.chat.answers import parse_completion
@@ -32,14 +31,15 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_flow
+from og_integrations.protocol.payment.flow import NOTHING_SENT, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import SessionBook
+from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
-from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
+from og_integrations.receipt import rule_name
 
 
 class Engine:
@@ -66,9 +66,10 @@ class Engine:
         self.timeout = check_seconds("timeout", given["timeout"])
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = check_choice("gateway_generation", given["gateway_generation"]) != APRIL
+        self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
-        self._own = OwnBook(self.settings, policy)
+        self._rules: dict[str, str] = {}
+        self._account = Account(self.settings, policy)
         self.directory = Directory(
             self.settings,
             EnclavePolicy.of(given["enclave_policy"]),
@@ -78,14 +79,14 @@ class Engine:
         self._signatures = ReplayCache()
 
     @property
-    def book(self) -> SessionBook:
+    def sessions(self) -> SessionCache:
         """What this process remembers of its payments. Raises `ConfigurationError` after some forks."""
-        return self._own.book()
+        return self._account.context().sessions
 
     @property
     def budget(self) -> Budget:
         """The account that the calls are paid from."""
-        return self.book.budget
+        return self.sessions.budget
 
     def prepare_chat(
         self,
@@ -182,8 +183,7 @@ class Engine:
         Raises `ConfigurationError` if there is nothing to pay with.
         """
         self.settings.require_signer()
-        ask_chain = OverdueAsker(self.budget.store, self.settings.network, now)
-        wallet = Wallet(book=self.book, clock=now, nonce=_nonce, ask_chain=ask_chain)
+        context = self._account.context()
         tried: list[str] = []
         while True:
             enclave: Enclave = yield from self.directory.choose(time.time(), tried)
@@ -191,7 +191,7 @@ class Engine:
             route = self.route(enclave, progress.call.path)
             progress.sent_at = now()
             try:
-                paid = yield from payment_flow(wallet, route, progress.paid_with, progress.quotable)
+                paid = yield from payment_flow(context, route, progress.paid_with, progress.quotable)
             except NOTHING_SENT as exc:
                 # Its receipt tells of no payment.
                 progress.grant = None
@@ -233,18 +233,22 @@ class Engine:
         not do what was asked.
         """
         assert progress.enclave is not None  # noqa: S101 - open() has returned
+        build = progress.enclave.pcr_hash or progress.enclave.tee_id
         verified = verify_exchange(
             Exchange(
                 path=progress.call.path,
                 wire=progress.call.wire,
                 completion=completion,
                 enclave=progress.enclave,
+                usual_rule=self._rules.get(build),
                 trust=TRUST_OF_SOURCE[progress.enclave.source],
                 window=(progress.sent_at, now()),
                 channel="pinned" if progress.enclave.pinned else "unpinned",
                 seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
             )
         )
+        # A build hashes by one rule, and requests that show less of it are proven by the others, too.
+        self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
         try:
             shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -272,7 +276,3 @@ class Engine:
 def now() -> int:
     """Return the unix time in whole seconds."""
     return int(time.time())
-
-
-def _nonce() -> int:
-    return secrets.randbits(256)

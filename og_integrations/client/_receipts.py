@@ -33,8 +33,8 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.permit2 import Authorization
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import (
     ReplyHead,
     ToldSettlement,
@@ -43,11 +43,11 @@ from og_integrations.protocol.payment.x402 import (
     session_ref,
     transaction_hash,
 )
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.protocol.proof.verification import VerifiedExchange
 from og_integrations.protocol.receipt import KINDS, described
 from og_integrations.protocol.strict_json import JsonObject
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified, rule_name
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
 
 _collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
 
@@ -176,7 +176,7 @@ def build_receipt(
         kind=KINDS.get(call.path),
         status="verified",
         trust=exchange.trust.level if exchange.trust else None,
-        hash_rule=rule_name(verified.hashing),
+        hash_rule=verified.hash_rule,
         channel=exchange.channel,
         model=call.model,
         created=call.created,
@@ -193,15 +193,15 @@ def build_receipt(
     )
 
 
-def _payment(progress: Progress, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
+def _payment(progress: Progress, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
     authorization, session = grant.authorization, grant.session_id
     told = _told_settlement(progress.head)
     streamed = verified.exchange.completion.settlement if verified is not None else {}
     return ReceiptPayment(
         payment_hash=told.payment_hash or _digest(authorization),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
-        scheme=grant.requirement.scheme,
-        network=grant.requirement.network,
+        scheme=grant.requirements.scheme,
+        network=grant.requirements.network,
         asset=authorization.token,
         payer=authorization.payer,
         pay_to=authorization.pay_to,
@@ -211,7 +211,7 @@ def _payment(progress: Progress, grant: Grant, verified: VerifiedExchange | None
         nonce=str(authorization.nonce),
         valid_after=authorization.valid_after,
         deadline=authorization.deadline,
-        session_ref=session_ref(session) if session else None,
+        session_ref=session_ref(session.reveal()) if session else None,
         settlement_mode=progress.call.settlement_mode.value,
         transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
         blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
@@ -272,10 +272,10 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
 
 
 def _hash_of(call: Call) -> str | None:
-    """Return the hash of what was asked, as the first generation of gateways that takes it makes it."""
-    for hashing in HASHINGS:
+    """Return the hash of what was asked, by the first rule that has one for it."""
+    for rule in RULES:
         with suppress(InvalidRequestError):
-            return request_hash(call.path, json.loads(call.wire), hashing).hex()
+            return request_hash(call.path, json.loads(call.wire), rule).hex()
     return None
 
 

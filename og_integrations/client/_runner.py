@@ -38,7 +38,7 @@ from og_integrations.errors import (
 from og_integrations.protocol.chat.answers import StreamAssembler
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.translation import StopCutter
-from og_integrations.protocol.payment.effects import RECEIVE, Approve, Pause, Receive, Send, Sign
+from og_integrations.protocol.payment.flow import RECEIVE, Approve, Pause, Receive, Send, Sign
 from og_integrations.protocol.payment.x402 import ReplyHead
 
 
@@ -334,7 +334,7 @@ def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
     """Return the HTTP request of a call: exactly its wire bytes, and the payment's headers."""
     return Outgoing(
         url=endpoint.rstrip("/") + call.path,
-        headers=call.headers() | dict(effect.headers),
+        headers=call.headers() | {name: secret.reveal() for name, secret in effect.headers.items()},
         body=call.wire,
         timeout=call.timeout,
     )

@@ -22,6 +22,7 @@ from og_integrations.networks import NETWORKS, Network
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+ONCHAIN_KEY_VARIABLE = "OG_ONCHAIN_PRIVATE_KEY"
 PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
@@ -105,6 +106,19 @@ def resolve_settings(
         gateway_url=_server("gateway_url", gateway_url, env),
         signer=signer,
     )
+
+
+def onchain_settings(
+    *, private_key: "str | SecretStr | None" = None, signer: Signer | None = None, **options: Any
+) -> Settings:
+    """
+    Return the settings for models on chain, whose wallet may be another one (`OG_ONCHAIN_PRIVATE_KEY`).
+
+    Raises `ConfigurationError` as `resolve_settings` does.
+    """
+    if private_key is None and signer is None:
+        private_key = os.environ.get(ONCHAIN_KEY_VARIABLE) or None
+    return resolve_settings(private_key=private_key, signer=signer, **options)
 
 
 def keyless_settings(**options: Any) -> Settings:

@@ -15,9 +15,9 @@ from og_integrations.client._engine import Engine, now
 from og_integrations.client._runner import SyncDriver
 from og_integrations.client.channels.connections import SyncConnections
 from og_integrations.errors import DiscoveryError, GatewayError, SigningError
-from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.budget import BudgetTotals
 from og_integrations.protocol.payment.flow import ask_price
-from og_integrations.protocol.payment.x402 import ReplyHead, Requirement
+from og_integrations.protocol.payment.x402 import PaymentRequirements, ReplyHead
 
 PROMPT = "ping"
 TIMEOUT = 15.0
@@ -34,7 +34,7 @@ class NobodySigner:
         raise SigningError("A price was asked for, and nothing is to be signed.")
 
 
-def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Requirement:
+def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> PaymentRequirements:
     """
     Return what an enclave, none of those whose ids are in `avoid`, asks for a call of `model`.
 
@@ -50,11 +50,11 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Require
         connections.close()
 
 
-def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any, Any, Requirement]:
+def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any, Any, PaymentRequirements]:
     enclave = yield from engine.directory.choose(time.time(), avoid)
     if not enclave.certificate:
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
-    answer = yield from ask_price(engine.route(enclave, path), engine.book)
+    answer = yield from ask_price(engine.route(enclave, path), engine.sessions)
     if isinstance(answer, ReplyHead):
         raise GatewayError(
             f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "
@@ -69,7 +69,7 @@ class Spending:
 
     engine: Engine
 
-    def spent(self) -> Account:
+    def spent(self) -> BudgetTotals:
         """
         Return what the budget has authorized, in base units: sums that bound what can be taken; `settled` was.
 

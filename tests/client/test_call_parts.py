@@ -9,6 +9,7 @@ from og_integrations.client._call import Call, Progress, check_size, gateway_err
 from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.payment.x402 import ReplyHead
+from og_integrations.protocol.redact import Secret
 from tests.protocol.flows import NOW, ROUTE, wallet, warm
 
 JSON = ("Content-Type", "application/json")
@@ -66,10 +67,10 @@ def test_bodies_are_kept_for_who_collects_them_only() -> None:
 @pytest.mark.parametrize("name", ["session_id", "signature", "header"])
 def test_reason_that_repeats_what_was_paid_with(name: str) -> None:
     """However short a gateway makes it."""
-    grant = warm(wallet()).book.join(ROUTE, NOW)
-    assert grant is not None
-    setattr(grant, name, "abcd-short")
-    progress = Progress(call=prepared(), grant=grant)
+    session = warm(wallet()).sessions.join(ROUTE, NOW)
+    assert session is not None
+    setattr(session, name, Secret("abcd-short"))
+    progress = Progress(call=prepared(), grant=session)
     assert progress.quotable("you paid with abcd-short") == ""
     assert progress.quotable("the session is over") == "the session is over"
 

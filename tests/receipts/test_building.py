@@ -13,13 +13,13 @@ from og_integrations.client._call import Progress
 from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat.wire import Completion
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
 from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.receipt import Check, Receipt, ReceiptPayment, flat_fields
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
-from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
+from tests.protocol.flows import AMOUNT, NOW, SESSION_ID, SIGNATURE, paying, wallet
 
 MEMBERS = [
     "version", "kind", "status", "trust", "hash_rule", "nonce", "channel", "model", "created", "presentation",
@@ -31,12 +31,12 @@ CALL = Engine(network="devnet", private_key="0x" + "11" * 32).prepare_chat(
 )
 
 
-def grant_of(head: ReplyHead) -> Grant:
-    """Return the grant of a call that was answered with `head`."""
+def session_of(head: ReplyHead) -> PaymentSession:
+    """Return the session of a call that was answered with `head`."""
     paid = paying(wallet()).reply(head).paid
     assert paid is not None
-    assert paid.grant is not None
-    return paid.grant
+    assert paid.session is not None
+    return paid.session
 
 
 def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> Progress:
@@ -44,7 +44,7 @@ def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATC
     known: dict[str, Any] = {
         "call": replace(CALL, created=NOW, settlement_mode=mode),
         "enclave": replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab"),
-        "grant": grant_of(head),
+        "grant": session_of(head),
         "head": head,
     }
     return Progress(**(known | members))
@@ -144,16 +144,13 @@ def test_payment_is_described() -> None:
     assert (payment["settlement_mode"], payment["transaction_hash"], payment["blob_id"]) == ("private", None, None)
 
 
-def test_payment_under_exact_is_no_permit2_authorization_to_rebuild() -> None:
-    """EIP-3009 signs other fields; nothing wrong is computed from them."""
-    usdc = REQUIREMENT | {"scheme": "exact", "extra": {"name": "USD Coin", "version": "2"}}
-    paid = Call(wallet(schemes=["exact"])).reply(offer(usdc)).sign().reply(answer()).paid
-    assert paid is not None
-    receipt = build_receipt(record(grant=paid.grant))
-    assert_plain(receipt)
-    payment = Receipt(receipt).payment
+@pytest.mark.parametrize("facilitator", [None, "", "0x12"])
+def test_payment_without_facilitator_is_no_authorization_to_rebuild(facilitator: str | None) -> None:
+    """Another scheme signs other fields; nothing wrong is computed from them."""
+    receipt = build_receipt(record())
+    payment = Receipt(receipt | {"payment": receipt["payment"] | {"facilitator": facilitator}}).payment
     assert payment is not None
-    with pytest.raises(MalformedOfferError, match="is no address"):
+    with pytest.raises(MalformedOfferError, match=r"is no address|lacks a signed field"):
         rebuild_authorization(payment)
 
 
@@ -246,10 +243,11 @@ def test_session_and_payment_are_in_no_receipt() -> None:
     """The id spends the payer's money; its hash tells sessions apart."""
     made = record()
     assert made.grant is not None
+    assert made.grant.header is not None
     receipt = build_receipt(made, verified=verify_exchange(exchange()))
     assert receipt["payment"]["session_ref"] == session_ref(SESSION_ID)
     shown = json.dumps(receipt) + repr(made) + repr(made.grant)
-    for secret in (SESSION_ID, SIGNATURE, str(made.grant.header)):
+    for secret in (SESSION_ID, SIGNATURE, made.grant.header.reveal()):
         assert secret not in shown
 
 

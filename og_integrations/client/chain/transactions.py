@@ -50,7 +50,8 @@ from og_integrations.errors import (
 from og_integrations.forking import survive_forks
 from og_integrations.networks import format_opg
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.effects import Pause
+from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.strict_json import JsonObject
 
 T = TypeVar("T")
@@ -237,7 +238,7 @@ def draft(place: Place, sender: str, to: str | None, data: str, limits: GasLimit
     fees = {"type": 2, "maxFeePerGas": price, "maxPriorityFeePerGas": tip}
     if "baseFeePerGas" not in block:
         fees = {"gasPrice": base_fee}
-    target = {} if to is None else {"to": to}
+    target = {} if to is None else {"to": checksum_address(to)}
     return {"chainId": place.chain_id, "value": 0, "data": data, "gas": gas} | target | fees
 
 
