@@ -122,6 +122,15 @@ def test_every_cited_section_of_the_design_exists() -> None:
     assert set(cited(CITED_TITLE)) - titles == set()
 
 
+def test_contributing_names_files_that_exist() -> None:
+    """Whoever looks a change up finds the file, under the name that it has today."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:[\w.]+/)+[\w.]*|\w+\.(?:py|md))`", page))
+    places = (ROOT, ROOT / "og_integrations")
+    assert len(named) > 30, "the pattern finds nothing"
+    assert {name for name in named if not any((place / name).exists() for place in places)} == {"utils.py"}
+
+
 def test_every_option_is_named() -> None:
     """What a client, a policy and the environment take is in the README or in `docs/`."""
     pages = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "docs" / "spending.md"))
