@@ -11,8 +11,7 @@ from collections import defaultdict
 from itertools import count
 
 from benchmarks.question import CHUNKS
-from og_integrations.devnet.gateway.enclave import EnclaveKeys, Proof
-from og_integrations.devnet.gateway.output import END_OF_STREAM, StreamEvent
+from og_integrations.devnet.enclave import END_OF_STREAM, EnclaveKeys, Proof, StreamEvent
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import output_hash, request_hash
 from og_integrations.protocol.strict_json import JsonObject

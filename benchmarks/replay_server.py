@@ -14,14 +14,14 @@ from dataclasses import replace
 
 from benchmarks.answers import Answers
 from benchmarks.question import FREE
-from og_integrations.devnet.chain.chain import UNLIMITED, Chain, Clock
-from og_integrations.devnet.chain.evm import FACILITATOR_ADDRESS
+from og_integrations.devnet.chain import UNLIMITED, Chain
 from og_integrations.devnet.chain.node import Node
-from og_integrations.devnet.gateway.enclave import EnclaveKeys, LocalEnclave, random_address
-from og_integrations.devnet.gateway.http import Request
-from og_integrations.devnet.gateway.server import HttpServer, listen
-from og_integrations.devnet.paywall.paywall import offer, requirement
-from og_integrations.devnet.verdict.journal import Journal
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
+from og_integrations.devnet.http import HttpServer, Request, listen
+from og_integrations.devnet.journal import Journal
+from og_integrations.devnet.paywall import offer, requirement
+from og_integrations.devnet.paywall.facilitator import FACILITATOR_ADDRESS
 from og_integrations.networks import DEVNET, OPG
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.payment.x402 import encode_header

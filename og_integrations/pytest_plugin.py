@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from og_integrations.devnet import Devnet, Mark, Verdict
+    from og_integrations.devnet import Devnet, Judgement, Mark
 
 MARKER = "opengradient"
 _JUDGED = pytest.StashKey["tuple[Devnet, Mark, Callable[[], list[str]]]"]()
@@ -116,7 +116,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _judged(item: pytest.Item, net: "Devnet", since: "Mark", logs: Callable[[], list[str]]) -> "Verdict":
+def _judged(item: pytest.Item, net: "Devnet", since: "Mark", logs: Callable[[], list[str]]) -> "Judgement":
     verdict = net.verdict(logs=logs(), since=since)
     if verdict:
         item.add_report_section("call", "opengradient verdict", str(verdict))

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from og_integrations import SpendPolicy, errors
+from og_integrations.chat.model import ModelOptions
 from og_integrations.client import ClientOptions
+from og_integrations.client._options import options_table
 from og_integrations.client._settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
 
@@ -129,6 +131,11 @@ def test_contributing_names_files_that_exist() -> None:
     places = (ROOT, ROOT / "og_integrations")
     assert len(named) > 30, "the pattern finds nothing"
     assert {name for name in named if not any((place / name).exists() for place in places)} == {"utils.py"}
+
+
+def test_table_of_settings_is_that_of_the_code() -> None:
+    """Types, defaults and variables of options stand in `client._options` only; the README shows them."""
+    assert options_table(ModelOptions) in (ROOT / "README.md").read_text()
 
 
 def test_every_option_is_named() -> None:

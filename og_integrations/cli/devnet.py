@@ -10,7 +10,7 @@ from types import FrameType
 
 from og_integrations.cli.terminal import count, opg, port, url, whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
-from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
+from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import format_opg
 from og_integrations.protocol.payment.policy import parse_opg

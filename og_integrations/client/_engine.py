@@ -16,11 +16,11 @@ from typing import Any, Unpack
 from og_integrations.client._accounts import OwnBook
 from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
 from og_integrations.client._directory import Directory, host_of
-from og_integrations.client._options import ClientOptions, complete, seal
+from og_integrations.client._options import ClientOptions, check_choice, complete, seal
 from og_integrations.client._receipts import ReplayCache, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, resolve_settings
 from og_integrations.client.chain.settlement import OverdueAsker
-from og_integrations.errors import ConfigurationError, ToolChoiceNotHonoredError
+from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.chat.answers import parse_completion
 from og_integrations.protocol.chat.translation import Plan, cut_at_stop, plan_tools
@@ -36,7 +36,7 @@ from og_integrations.protocol.payment.flow import NOTHING_SENT, Wallet, payment_
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionBook
 from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
-from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
+from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
@@ -62,11 +62,11 @@ class Engine:
             gateway_url=given["gateway_url"],
         )
         self.settlement_mode = chosen_mode(given["settlement_mode"])
-        self.buffered = check_verification(given["verification"]) == "buffer"
+        self.buffered = check_choice("verification", given["verification"]) == "buffer"
         self.timeout = check_seconds("timeout", given["timeout"])
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = check_generation(given["gateway_generation"]) != APRIL
+        self.takes_images = check_choice("gateway_generation", given["gateway_generation"]) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._own = OwnBook(self.settings, policy)
         self.directory = Directory(
@@ -98,6 +98,7 @@ class Engine:
         tools: Sequence[JsonObject] | None = None,
         tool_choice: "str | JsonObject | None" = None,
         response_format: JsonObject | None = None,
+        parallel_tool_calls: bool | None = None,
         stream: bool = False,
         extra: JsonObject | None = None,
         **options: Any,
@@ -121,6 +122,8 @@ class Engine:
         request = replace(
             wish, tools=plan.tools or None, tool_choice=plan.tool_choice, response_format=plan.response_format
         )
+        if parallel_tool_calls is False:
+            plan = replace(plan, one_call=True)
         return self._prepare(model, request, plan, **options)
 
     def prepare_completion(
@@ -264,20 +267,6 @@ class Engine:
             receipt=receipt,
             completion=completion,
         )
-
-
-def check_verification(value: str) -> str:
-    """Return `value` if it is "end" or "buffer". Raises `ConfigurationError`."""
-    if value not in ("end", "buffer"):
-        raise ConfigurationError(f"verification is {value!r}, expected 'end' or 'buffer'. It cannot be turned off.")
-    return value
-
-
-def check_generation(value: str) -> str:
-    """Return `value` if it names a generation of gateways. Raises `ConfigurationError`."""
-    if value not in HASHINGS:
-        raise ConfigurationError(f"gateway_generation is {value!r}, expected one of {', '.join(HASHINGS)}.")
-    return value
 
 
 def now() -> int:

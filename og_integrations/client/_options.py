@@ -6,6 +6,7 @@ each type is read at run time: the engine takes its defaults from here, `client.
 adapters their fields (`chat.model`), and a test holds the table in the README equal to `options_table`.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from og_integrations.protocol.payment.x402 import SettlementMode
     from og_integrations.protocol.proof.enclave import EnclavePolicy
 
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 GatewayGeneration = Literal["2026-04", "next"]
 Verification = Literal["end", "buffer"]
 
@@ -158,6 +160,9 @@ class ChatOptions(CallOptions, total=False):
     tools: Annotated["Sequence[JsonObject] | None", Option("functions that the model may call")]
     tool_choice: Annotated["str | JsonObject | None", Option("which of them it has to call")]
     response_format: Annotated["JsonObject | None", Option("the form of the answer")]
+    parallel_tool_calls: Annotated[
+        bool | None, Option("False shows the first tool call only; kept here, since gateways ignore it")
+    ]
     extra: Annotated["JsonObject | None", Option("further members of the request, sent as they are")]
 
 
@@ -233,6 +238,30 @@ def complete(options: ClientOptions) -> ClientOptions:
     for name in given.keys() - known.keys():
         raise ConfigurationError(f"There is no option {name!r}.{hint(name, known)}")
     return cast("ClientOptions", {name: given.get(name, option.default) for name, option in known.items()})
+
+
+def check_key(key: "SecretStr") -> "SecretStr":
+    """Return `key` if it has the form of a private key. Raises `ConfigurationError`, which does not show it."""
+    text: object = key.get_secret_value()  # deleted before anything is raised: tracebacks are reported with locals
+    expected = "expected 64 hex digits, with or without 0x"
+    if isinstance(text, str):
+        found = "" if _KEY.fullmatch(text.strip()) else f"it has {len(text)} characters"
+        if text.startswith("sk-"):
+            found = "it is the API key of a model provider (sk-…), and no wallet"
+    else:
+        found = f"it is of type {type(text).__name__}"
+    del text
+    if found:
+        raise ConfigurationError(f"private_key is not a key: {expected}; {found}. It is not shown here.")
+    return key
+
+
+def check_choice(name: str, value: str) -> str:
+    """Return `value` if the option `name`, which has a few words, has this one. Raises `ConfigurationError`."""
+    words = get_args(get_args(ClientOptions.__annotations__[name])[0])
+    if value not in words:
+        raise ConfigurationError(f"{name} is {value!r:.80}, expected one of {', '.join(words)}.")
+    return value
 
 
 def under_own_names(given: Mapping[str, object]) -> dict[str, object]:

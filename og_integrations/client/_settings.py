@@ -61,11 +61,11 @@ class Settings:
 
         URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
         """
-        node = hashlib.sha256(_origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
+        node = hashlib.sha256(origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
         return {
             "network": f"{self.network.name} {self.network.caip2}",
             "registry": f"{self.network.registry_address.lower()} {node}",
-            "gateway": self.gateway_url and _origin(self.gateway_url),
+            "gateway": self.gateway_url and origin(self.gateway_url),
         }
 
 
@@ -153,12 +153,24 @@ def rpc_url_setting(rpc_url: str | None) -> str | None:
     return _server("rpc_url", rpc_url, os.environ)
 
 
-def _origin(url: str) -> str:
+def origin(url: str) -> str:
+    """Return scheme, host and port of `url`: its path, query and user may hold keys."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "unreadable"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user and query, which may hold keys; the same text if it has none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if not parts.query and "@" not in parts.netloc:
+        return url
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _text_of(key: "str | SecretStr") -> str:

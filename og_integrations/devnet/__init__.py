@@ -1,5 +1,5 @@
 """
-The whole network on one machine: the other side of each file of `protocol`.
+The devnet is the whole network on one machine: the other side of each room of `protocol`.
 
 ```python
 with Devnet() as net:
@@ -7,32 +7,40 @@ with Devnet() as net:
     assert net.verdict().clean  # or its lines: what the client did wrong
 ```
 
-A chain with OPG, Permit2 and the TEERegistry; gateways with TLS, a paywall and a signing enclave; a
+It has a chain with OPG, Permit2 and the TEERegistry, gateways with TLS, a paywall and a signing enclave, and a
 scripted model. Everything that is signed is really signed, and every check of the real gateway is made
-(PROTOCOL.md); what it charges moves balances that nobody owns.
+(PROTOCOL.md). What it charges moves balances that nobody owns.
 
 | room or file | what it holds |
 | --- | --- |
 | `local_network` | `Devnet`, and a devnet as a program |
-| `gateway` | the gateway, from the socket to the signed answer |
+| `gateway` | one gateway: routes, answers, request schema, what is published |
 | `paywall` | the 402, sessions, the facilitator |
 | `model` | the scripted model, or any OpenAI-compatible server |
-| `chain` | the chain in Python or as a real EVM |
+| `chain` | the chain in Python or as a real EVM, and its node |
 | `faults` | every lie and breakdown, by name |
-| `verdict` | what the devnet thinks of its client |
+| `verdict` | the judgement on the client |
+| `fault` | what a fault is, where it acts, and the faults of one request |
+| `journal` | everything that was seen and done |
+| `enclave` | an enclave's keys, outputs, proofs |
+| `http`, `clock` | the HTTP server with its requests and replies; the devnet's time |
+
+Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
+`enclave`, `journal` -> `model`, `http`, `clock`.
 """
 
-from og_integrations.devnet.chain.chain import Wallet
-from og_integrations.devnet.faults.catalogue import CATALOGUE
-from og_integrations.devnet.faults.fault import Fault
-from og_integrations.devnet.gateway.enclave import LocalEnclave
+from og_integrations.devnet.chain import Wallet
+from og_integrations.devnet.enclave import LocalEnclave
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.faults import CATALOGUE
+from og_integrations.devnet.journal import Journal, Stats
 from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet, serve
-from og_integrations.devnet.model.model import Answer, Model, ModelCall, ModelRequest
+from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
 from og_integrations.devnet.model.script import Script
 from og_integrations.devnet.model.upstream import Upstream
-from og_integrations.devnet.verdict.journal import Journal, Stats
+from og_integrations.devnet.verdict import MISBEHAVIOURS, Finding, Judgement
 from og_integrations.devnet.verdict.judge import Mark
-from og_integrations.devnet.verdict.verdict import MISBEHAVIOURS, Finding, Verdict
+from og_integrations.protocol.chat.wire import Usage
 
 __all__ = [
     "Answer",
@@ -42,6 +50,7 @@ __all__ = [
     "Fault",
     "Finding",
     "Journal",
+    "Judgement",
     "LocalEnclave",
     "MISBEHAVIOURS",
     "Mark",
@@ -51,7 +60,7 @@ __all__ = [
     "Script",
     "Stats",
     "Upstream",
-    "Verdict",
+    "Usage",
     "Wallet",
     "serve",
 ]

@@ -1,7 +1,7 @@
 """
-The devnet as a whole: one chain, some gateways, one funded wallet, on free ports of this machine.
+A `Devnet` is one chain, some gateways and one funded wallet, on free ports of this machine.
 
-The devnet as a program: start, say so, wait for Ctrl-C.
+`serve` runs one as a program: it starts, says so, and waits for Ctrl-C.
 """
 
 import asyncio
@@ -13,21 +13,22 @@ from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
-from og_integrations.devnet.chain.chain import UNLIMITED, Clock, Wallet
+from og_integrations.devnet.chain import UNLIMITED, Wallet
 from og_integrations.devnet.chain.evm import Evm, open_chain
 from og_integrations.devnet.chain.node import Node
-from og_integrations.devnet.faults.catalogue import find_fault, refuse_without_node
-from og_integrations.devnet.faults.fault import Fault, FaultBoard
-from og_integrations.devnet.gateway.enclave import LocalEnclave
-from og_integrations.devnet.gateway.server import BackgroundLoop, HttpServer, listen, url_of
-from og_integrations.devnet.gateway.site import Site, Terms, open_site
-from og_integrations.devnet.gateway.stranger import Stranger
-from og_integrations.devnet.model.model import Model
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.enclave import LocalEnclave
+from og_integrations.devnet.fault import Fault, FaultInjector
+from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.devnet.gateway.gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.http import BackgroundLoop, HttpServer, listen, url_of
+from og_integrations.devnet.journal import Journal, Settlement, Stats
+from og_integrations.devnet.model import Model
 from og_integrations.devnet.model.script import Script
 from og_integrations.devnet.model.upstream import Upstream
-from og_integrations.devnet.verdict.journal import Journal, Settlement, Stats
+from og_integrations.devnet.paywall.facilitator import facilitator_of
+from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
-from og_integrations.devnet.verdict.verdict import PATIENCE, Verdict
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol.proof.canonical import APRIL, HASHINGS
@@ -73,38 +74,37 @@ class Devnet:
     ) -> None:
         if generation not in HASHINGS:
             raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {', '.join(HASHINGS)}.")
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
-        ports = [*gateway_ports, *[0] * enclaves][:enclaves]
-        sockets = listen(rpc_port, *ports, 0)
-        rpc_socket, *gateway_sockets, stranger_socket = sockets
+        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
+        rpc_socket, *gateway_sockets, redirect_socket = sockets
+        self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
         url = url_of(rpc_socket)
-        self._faults = FaultBoard(stranger=url_of(stranger_socket))
-        self.network: Network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain, facilitator = open_chain(self.network, self.clock, evm, sockets)
-        self.network = self.chain.network
+        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        self.chain = open_chain(network, self.clock, evm, sockets)
+        self.network: Network = self.chain.network
         self.chain.listed = self._faults.listed
-        node, stranger = Node(self.chain, self.journal, self._faults.at_node), Stranger(self.journal, self.clock)
-        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(stranger.handle, stranger_socket)]
+        node = Node(self.chain, self.journal, self._faults.at_node)
+        redirected = RedirectTarget(self.journal, self.clock)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = cap
-        terms = Terms(
+        options = GatewayOptions(
             chain=self.chain,
-            facilitator=facilitator,
+            facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=generation,
             cap=cap,
             retry_seconds=retry_seconds,
             tls=tls,
         )
-        self._sites: list[Site] = [open_site(sock, terms) for sock in gateway_sockets]
-        self.enclaves: list[LocalEnclave] = [site.enclave for site in self._sites]
+        self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
+        self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._owner = self.new_wallet()
 
     def start(self) -> None:
@@ -140,8 +140,8 @@ class Devnet:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(_REAP_SECONDS)
-            for site in self._sites:
-                site.paywall.reap()
+            for gateway in self._gateways:
+                gateway.paywall.reap()
 
     async def _close(self) -> None:
         if self._reaper is not None:
@@ -151,7 +151,7 @@ class Devnet:
             await server.close()
 
     def _servers(self) -> list[HttpServer]:
-        return [*(site.server for site in self._sites), *self._plain_servers]
+        return [*(gateway.server for gateway in self._gateways), *self._plain_servers]
 
     @property
     def private_key(self) -> str:
@@ -213,10 +213,10 @@ class Devnet:
 
     def kill(self, enclave: LocalEnclave) -> None:
         """End the gateway of `enclave`: connections are cut, then refused; the registry goes on listing it."""
-        for site in self._sites:
-            if site.enclave is enclave:
-                self._background.run(site.server.close)
-                site.server.release()
+        for gateway in self._gateways:
+            if gateway.enclave is enclave:
+                self._background.run(gateway.server.close)
+                gateway.server.release()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass at once, for the whole devnet; idle sessions are settled."""
@@ -224,8 +224,8 @@ class Devnet:
         def pass_time() -> None:
             self.clock.advance(seconds)
             self.chain.passed(seconds)
-            for site in self._sites:
-                site.paywall.reap()
+            for gateway in self._gateways:
+                gateway.paywall.reap()
 
         self._call(pass_time)
 
@@ -234,9 +234,9 @@ class Devnet:
 
         def settle() -> list[Settlement]:
             before = len(self.journal.settlements)
-            for site in self._sites:
-                for session in site.paywall.sessions.open_sessions():
-                    site.paywall.close(session)
+            for gateway in self._gateways:
+                for session in gateway.paywall.sessions.open_sessions():
+                    gateway.paywall.close(session)
             return self.journal.settlements[before:]
 
         return self._call(settle)
@@ -246,8 +246,8 @@ class Devnet:
 
         def count() -> Stats:
             return self.journal.stats(
-                handshakes=sum(site.server.handshakes for site in self._sites),
-                connections=sum(site.server.connections for site in self._sites),
+                handshakes=sum(gateway.server.handshakes for gateway in self._gateways),
+                connections=sum(gateway.server.connections for gateway in self._gateways),
             )
 
         return self._call(count)
@@ -277,7 +277,7 @@ class Devnet:
         logs: Sequence[str] = (),
         patience: float = PATIENCE,
         since: Mark = START,
-    ) -> Verdict:
+    ) -> Judgement:
         """
         Return what the client did wrong so far (`since` a mark); false (and `clean`) if it behaved.
 

@@ -14,23 +14,18 @@ Needs `pip install "og-integrations[langchain]"`.
 
 | file | what is in it |
 | --- | --- |
-| `chat_model`, `completion_model` | the two models |
-| `params`, `options`, `wallet` | their fields, the same for type checkers, and what the wallet's owner can ask |
-| `engines` | wallet, budget and connections, which all copies of a model share |
-| `arguments`, `calls` | names of arguments, ours and others'; what one call asks for |
-| `messages`, `tools` | LangChain -> the wire |
-| `outputs`, `blocks` | answers -> LangChain: messages, and their standard content blocks |
-| `structured`, `parsing` | `with_structured_output`, and reading what comes |
-| `errors` | each error also as a `ModelError`, with what may be retried |
-| `callbacks`, `spans` | receipts for people; receipts for traces |
-| `profile`, `plain`, `registration` | what a model can do; settings as plain JSON; `init_chat_model` |
+| `chat_model`, `completion_model` | the two models; what they have in common stands with the first |
+| `messages` | messages and tools of LangChain to the wire |
+| `outputs` | answers to LangChain's messages and content blocks |
+| `structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
+| `errors` | the double of each error that is a `ModelError`, and what may be repeated |
+| `callbacks` | receipts, collected through chains and agents |
 """
 
 try:
     from og_integrations.langchain.callbacks import ReceiptCallbackHandler, get_receipt_callback
-    from og_integrations.langchain.chat_model import ChatOpenGradient
+    from og_integrations.langchain.chat_model import ChatOpenGradient, register_with_langchain
     from og_integrations.langchain.completion_model import OpenGradientCompletion
-    from og_integrations.langchain.registration import register_with_langchain
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] != "langchain_core":
         raise

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
@@ -92,7 +92,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         return bool(found) and all(map(is_verified, found))
 
     @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         if self._outer is not None:
             self._outer.on_llm_end(response, run_id=run_id)
         for generations in response.generations:
@@ -102,7 +102,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
                     self._keep(receipt, run_id, cached=cached)
 
     @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         if self._outer is not None:
             self._outer.on_llm_error(error, run_id=run_id)
         receipt = getattr(error, "receipt", None)
@@ -135,7 +135,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         self._collected, self._outer = collected, outer
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """Stay the same."""
         return self
 
@@ -188,7 +188,7 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
             _handler.reset(token)
 
 
-def _receipt_of(generation: Any) -> tuple[dict[str, Any] | None, bool]:
+def _receipt_of(generation: Generation) -> tuple[JsonObject | None, bool]:
     """Return the receipt of a generation, and whether LangChain took it from a cache."""
     if not isinstance(generation, ChatGeneration):
         return (generation.generation_info or {}).get(RECEIPT_KEY), False

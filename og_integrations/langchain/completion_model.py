@@ -1,30 +1,25 @@
 """`OpenGradientCompletion`: LangChain's text model on the completions endpoint."""
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.llms import BaseLLM
-from langchain_core.messages import HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 from langchain_core.runnables import Runnable
-from pydantic import model_validator
 from typing_extensions import override
 
-import og_integrations
-from og_integrations.langchain.calls import completion_options
-from og_integrations.langchain.errors import model_errors
+from og_integrations.chat.arguments import call_arguments, named_model
+from og_integrations.langchain.chat_model import OF_A_CALL, LangChainModel, Run
+from og_integrations.langchain.messages import count_text_tokens
 from og_integrations.langchain.outputs import combined_llm_output, llm_output, response_metadata
-from og_integrations.langchain.profile import count_text_tokens, overflow_check
-from og_integrations.langchain.spans import CallSpan
-from og_integrations.langchain.wallet import WalletModel
 
 if TYPE_CHECKING:
-    from og_integrations.client import Answer
-    from og_integrations.langchain.options import ModelOptions
+    from og_integrations.client import Answer, CallOptions
+    from og_integrations.langchain.chat_model import LangChainOptions
 
 
-class OpenGradientCompletion(WalletModel, BaseLLM):
+class OpenGradientCompletion(LangChainModel, BaseLLM):
     """
     Models in attested enclaves that continue a text, each answer with a receipt.
 
@@ -48,12 +43,7 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
 
     if TYPE_CHECKING:
 
-        def __init__(self, **options: Unpack[ModelOptions]) -> None: ...
-
-    @model_validator(mode="after")
-    def _set_og_integrations_version(self) -> Self:
-        self._add_version("og-integrations", og_integrations.__version__)
-        return self
+        def __init__(self, **options: Unpack[LangChainOptions]) -> None: ...
 
     @override
     def _generate(
@@ -61,13 +51,13 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
         prompts: list[str],
         stop: list[str] | None = None,
         run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> LLMResult:
         answers = []
         for prompt in prompts:
-            with self._errors(prompt, kwargs), CallSpan(run_manager) as span:
-                name, options = completion_options(self, stop, kwargs)
-                answers.append(span.note(self.clients.sync.complete(name, prompt, **options)))
+            with Run(self, run_manager, prompt, kwargs) as run:
+                name, options = self._call(stop, kwargs)
+                answers.append(run.note(self.clients.sync.complete(name, prompt, **options)))
         return _result(answers)
 
     @override
@@ -76,14 +66,20 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
         prompts: list[str],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> LLMResult:
         answers = []
         for prompt in prompts:
-            with self._errors(prompt, kwargs), CallSpan(run_manager) as span:
-                name, options = completion_options(self, stop, kwargs)
-                answers.append(span.note(await self.clients.asynchronous.complete(name, prompt, **options)))
+            with Run(self, run_manager, prompt, kwargs) as run:
+                name, options = self._call(stop, kwargs)
+                answers.append(run.note(await self.clients.asynchronous.complete(name, prompt, **options)))
         return _result(answers)
+
+    def _call(self, stop: list[str] | None, arguments: Mapping[str, object]) -> "tuple[str, CallOptions]":
+        """Return model and options of one call. Raises `InvalidRequestError` for what is not known."""
+        given = call_arguments(arguments, OF_A_CALL)
+        name = named_model(given, self.model_name)
+        return name, self.call_options(name, given, stop)
 
     # LangChain's own for texts asks for all in one run, one after the other, and loses all with one.
     batch = Runnable.batch
@@ -101,11 +97,8 @@ class OpenGradientCompletion(WalletModel, BaseLLM):
 
     @property
     @override
-    def _identifying_params(self) -> dict[str, Any]:
+    def _identifying_params(self) -> dict[str, object]:
         return self.identifying_params()
-
-    def _errors(self, prompt: str, kwargs: dict[str, Any]) -> AbstractContextManager[None]:
-        return model_errors(overflow_check(self.asked_model(kwargs), [HumanMessage(prompt)]))
 
 
 def _result(answers: "list[Answer]") -> LLMResult:

@@ -1,20 +1,21 @@
 """
 The errors of a call as LangChain sees them.
 
-Each class of `og_integrations.errors` has here a class of the same name that is also a
+Each class of `og_integrations.errors` has a double of the same name here that is also a
 `langchain_core.exceptions.ModelError`: both `except` clauses work, and `is_retryable` tells LangChain's
 retry middleware what it may repeat. Never a payment that left, a proof that failed, or a paid answer
 that disobeyed: repeating those would pay again, or ask a liar again. LangGraph's `RetryPolicy` does not
-look at it, and repeats whatever is none of the built-in errors; so these are `RuntimeError`s as well.
+look at it, and repeats whatever is none of the built-in errors; so what must not be repeated is a
+`RuntimeError` as well.
 
-Answers outside 2xx have classes of their own: `AuthenticationError`, `BadRequestError`,
-`ContextLengthError`, `PermissionDeniedError`, `RateLimitError`, `ServerError`, `UnknownModelError`.
+Doubles derive from each other as the originals do, except that what may be repeated is the base of nothing
+that may not: `with_retry` goes by classes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from types import TracebackType
+from typing import Self
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -30,36 +31,135 @@ from langchain_core.exceptions import (
 )
 
 from og_integrations import errors
+from og_integrations.protocol.strict_json import JsonObject
 from og_integrations.receipt import RECEIPT_KEY
 
-_KINDS: dict[type[errors.OpenGradientError], type[ModelError]] = {
-    errors.OpenGradientError: ModelError,
-    errors.ConfigurationError: ModelInvalidRequestError,
-    errors.InvalidRequestError: ModelInvalidRequestError,
-    errors.DiscoveryError: ModelConnectionError,
-    errors.EnclaveRejectedError: ModelPermissionDeniedError,
-    errors.ConnectionFailedError: ModelConnectionError,
-    errors.CertificateMismatchError: ModelConnectionError,
-    errors.ConnectionLostError: ModelConnectionError,
-    errors.PaymentError: ModelError,
-    errors.ReadTimeoutError: ModelTimeoutError,
-    errors.GatewayError: ModelAPIError,
-    errors.MalformedReplyError: ModelAPIError,
-    errors.StreamFailedError: ModelAPIError,
-    errors.VerificationError: ModelError,
-}
-"""What LangChain takes an error (and what derives from it) for."""
+
+class OpenGradientError(errors.OpenGradientError, ModelError):
+    """Base of all errors of our models."""
 
 
-class AuthenticationError(errors.GatewayError, ModelAuthenticationError, RuntimeError):
+class UnclassifiedError(OpenGradientError, RuntimeError):
+    """An error of the client that has no class of its own here."""
+
+
+class ConfigurationError(errors.ConfigurationError, OpenGradientError, ModelInvalidRequestError, RuntimeError):
+    """A setting is missing or wrong; the message names it and where it can be set."""
+
+
+class InvalidRequestError(errors.InvalidRequestError, OpenGradientError, ModelInvalidRequestError, RuntimeError):
+    """The gateway would refuse this request, or drop part of it silently; nothing was sent."""
+
+
+class DiscoveryError(errors.DiscoveryError, OpenGradientError, ModelConnectionError):
+    """The registry could not be read, or lists no usable enclave."""
+
+
+class EnclaveRejectedError(errors.EnclaveRejectedError, OpenGradientError, ModelPermissionDeniedError, RuntimeError):
+    """Enclaves were found, but the `EnclavePolicy` accepts none of them."""
+
+
+class AttestationError(errors.AttestationError, EnclaveRejectedError):
+    """An attestation document is missing, or does not prove what it has to; its enclave is sent nothing."""
+
+
+class ConnectionFailedError(errors.ConnectionFailedError, OpenGradientError, ModelConnectionError):
+    """No connection to the enclave: no byte of the request was sent, nothing was paid."""
+
+
+class CertificateMismatchError(errors.CertificateMismatchError, OpenGradientError, ModelConnectionError, RuntimeError):
+    """The peer showed another certificate than the pinned one; the handshake was aborted."""
+
+
+class ConnectionLostError(errors.ConnectionLostError, OpenGradientError, ModelConnectionError):
+    """The connection broke before anything was paid for this request."""
+
+
+class ConnectionTimedOutError(ConnectionLostError, ModelTimeoutError):
+    """No answer came in time, before anything was paid for this request."""
+
+
+class PaymentError(errors.PaymentError, OpenGradientError, RuntimeError):
+    """Base of what goes wrong around paying."""
+
+
+class MalformedOfferError(errors.MalformedOfferError, PaymentError):
+    """A 402 answer that does not hold exactly one readable x402 v2 offer; nothing was signed."""
+
+
+class OfferRefusedError(errors.OfferRefusedError, PaymentError):
+    """The `SpendPolicy` does not allow what the gateway asks for; nothing was signed."""
+
+
+class SchemeRefusedError(errors.SchemeRefusedError, OfferRefusedError):
+    """The offer uses a payment scheme that the policy does not allow."""
+
+
+class NetworkRefusedError(errors.NetworkRefusedError, OfferRefusedError):
+    """The offer is for another chain than the policy allows."""
+
+
+class AssetRefusedError(errors.AssetRefusedError, OfferRefusedError):
+    """The offer is for another token than the policy allows."""
+
+
+class PayeeRefusedError(errors.PayeeRefusedError, OfferRefusedError):
+    """The offer pays someone, or goes through a facilitator, whom the policy does not allow."""
+
+
+class HostRefusedError(errors.HostRefusedError, OfferRefusedError):
+    """The offer comes from a host that the policy does not allow."""
+
+
+class BudgetExceededError(errors.BudgetExceededError, OfferRefusedError):
+    """The amount is over the cap per authorization, or over what is left of a sum."""
+
+
+class SpendingStoppedError(errors.SpendingStoppedError, OfferRefusedError):
+    """The owner's kill switch (`stop_spending`): nothing is authorized or sent until it is released."""
+
+
+class SigningError(errors.SigningError, PaymentError):
+    """The signer gave no usable signature, or the owner refused; nothing was paid."""
+
+
+class PaymentRefusedError(errors.PaymentRefusedError, PaymentError):
+    """The gateway did not take the signed payment."""
+
+
+class PaymentInDoubtError(errors.PaymentInDoubtError, PaymentError):
+    """Payment left, no complete answer came: it may have been charged."""
+
+
+class ReadTimeoutError(errors.ReadTimeoutError, PaymentInDoubtError, ModelTimeoutError):
+    """The answer did not come in time, after the payment had left."""
+
+
+class StreamCutError(errors.StreamCutError, PaymentInDoubtError):
+    """The connection ended before the signed final event; `partial_text` is what had come."""
+
+
+class ApprovalError(errors.ApprovalError, PaymentError):
+    """Permit2 could not be allowed to take OPG, so calls cannot be paid."""
+
+
+class GatewayError(errors.GatewayError, OpenGradientError):
+    """The gateway answered with an HTTP error; `status` is its code."""
+
+
+class UnexpectedStatusError(GatewayError, ModelAPIError, RuntimeError):
+    """The gateway answered neither 2xx nor an error (a redirect, for example), or something else went wrong there."""
+
+
+class AuthenticationError(GatewayError, ModelAuthenticationError, RuntimeError):
     """The gateway answered 401."""
 
 
-class BadRequestError(errors.GatewayError, ModelInvalidRequestError, RuntimeError):
+class BadRequestError(GatewayError, ModelInvalidRequestError, RuntimeError):
     """The gateway refused the request (400, 413, 422, …)."""
 
 
-class ContextLengthError(errors.GatewayError, ContextOverflowError, RuntimeError):
+class ContextLengthError(GatewayError, ContextOverflowError, RuntimeError):
     """
     The messages do not fit into the model's context window.
 
@@ -68,62 +168,66 @@ class ContextLengthError(errors.GatewayError, ContextOverflowError, RuntimeError
     """
 
 
-class PermissionDeniedError(errors.GatewayError, ModelPermissionDeniedError, RuntimeError):
+class PermissionDeniedError(GatewayError, ModelPermissionDeniedError, RuntimeError):
     """The gateway answered 403."""
 
 
-class RateLimitError(errors.GatewayError, ModelRateLimitError):
+class RateLimitError(GatewayError, ModelRateLimitError):
     """The gateway answered 429; it was not charged."""
 
     is_retryable = True
 
 
-class ServerError(errors.GatewayError, ModelAPIError):
+class ServerError(GatewayError, ModelAPIError):
     """The gateway answered 5xx; it was not charged."""
 
     is_retryable = True
 
 
-class UnknownModelError(errors.GatewayError, ModelNotFoundError, RuntimeError):
+class UnknownModelError(GatewayError, ModelNotFoundError, RuntimeError):
     """The gateway does not serve this model, or lacks the endpoint (404)."""
 
 
-def _kind(error: type[errors.OpenGradientError]) -> type[ModelError]:
-    return next(_KINDS[cls] for cls in error.__mro__ if cls in _KINDS)
+class MalformedReplyError(errors.MalformedReplyError, GatewayError, ModelAPIError, RuntimeError):
+    """The gateway broke the protocol: not JSON, missing fields, too large, wrong content type. It may be charged."""
 
 
-def _doubles() -> dict[str, type[errors.OpenGradientError]]:
-    found: dict[str, type[errors.OpenGradientError]] = {}
-    for name, error in vars(errors).items():
-        if isinstance(error, type) and issubclass(error, errors.OpenGradientError):
-            bases = (error, _kind(error)) if error.is_retryable else (error, _kind(error), RuntimeError)
-            found[name] = type(name, bases, {"__module__": __name__, "__doc__": error.__doc__})
-    return found
+class StreamFailedError(errors.StreamFailedError, GatewayError, ModelAPIError):
+    """The gateway reported a failure inside a stream; failed streams are not charged."""
 
 
-DOUBLES = _doubles()
-"""Name of a class of `og_integrations.errors` -> the class raised here. Also attributes of this module."""
-globals().update(DOUBLES)  # importable and picklable by name
+class OnchainError(errors.OnchainError, OpenGradientError, RuntimeError):
+    """A model or workflow on chain gave no usable result."""
 
+
+class VerificationError(errors.VerificationError, OpenGradientError, RuntimeError):
+    """The proof is missing or wrong. `step` names the check that failed."""
+
+
+class SealedChannelError(errors.SealedChannelError, OpenGradientError, RuntimeError):
+    """A sealed request could not be made, or its answer not opened."""
+
+
+class ToolChoiceNotHonoredError(errors.ToolChoiceNotHonoredError, OpenGradientError, RuntimeError):
+    """A tool was required by `tool_choice`, and the (verified) answer did not call it."""
+
+
+_CLASSES = [kind for kind in list(vars().values()) if isinstance(kind, type) and issubclass(kind, OpenGradientError)]
+DOUBLES: dict[type[errors.OpenGradientError], type[OpenGradientError]] = {
+    base: kind for kind in _CLASSES for base in kind.__bases__ if vars(errors).get(kind.__name__) is base
+}
+"""Class of `og_integrations.errors` -> its double."""
+RETRYABLE: tuple[type[BaseException], ...] = tuple(kind for kind in _CLASSES if kind.is_retryable)
+"""What `with_retry` repeats unless it is told otherwise: nothing that was paid, or not proven."""
 _CONTEXT_WORDS = ("context length", "context window", "context_length", "prompt is too long", "maximum context")
-_STATUS_CLASSES: dict[int, type[errors.GatewayError]] = {
+_STATUS_CLASSES: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: UnknownModelError,
     429: RateLimitError,
 }
-
-
-class _TimedOutError(errors.ConnectionLostError, ModelTimeoutError):
-    """No answer came in time, before anything was paid for this request."""
-
-
-RETRYABLE = tuple(
-    cls
-    for cls in (*DOUBLES.values(), RateLimitError, ServerError, _TimedOutError)
-    if issubclass(cls, ModelError) and cls.is_retryable
-)
-"""What `with_retry` repeats unless it is told otherwise: nothing that was paid, or not proven."""
+TooLong = Callable[[], str | None]
+"""Says why the messages cannot fit into the model's window; None if they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +238,35 @@ class FailedResponse:
     There the receipt is `response_metadata["body"]["opengradient"]` of an empty message.
     """
 
-    receipt: dict[str, Any]
+    receipt: JsonObject
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> JsonObject:
         """Return the receipt under its key."""
         return {RECEIPT_KEY: self.receipt}
 
 
-def as_model_error(
-    exc: errors.OpenGradientError, *, too_long: Callable[[], str | None] = lambda: None
-) -> errors.OpenGradientError:
-    """
-    Return `exc` as the `ModelError` of the same name, with everything it carries.
+class ModelErrors:
+    """In the `with`, errors of the client leave as their doubles."""
 
-    `too_long` says why the messages cannot fit into the model's window, None if they do.
-    """
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise the double of `error`, if it is one of ours."""
+        if isinstance(error, errors.OpenGradientError) and not isinstance(error, ModelError):
+            # In its place: its own frames would fill a screen, and stand in every report with their locals.
+            raise as_model_error(error, too_long=self.too_long) from error.__cause__
+
+    def too_long(self) -> str | None:
+        """Return why the messages cannot fit into the model's window, None if they do or nobody knows."""
+        return None
+
+
+def as_model_error(exc: errors.OpenGradientError, *, too_long: TooLong = lambda: None) -> errors.OpenGradientError:
+    """Return the double of `exc`, with everything it carries; `too_long` is asked if a provider failed."""
     if isinstance(exc, ModelError):
         return exc
     reason = too_long() if _provider_failed(exc) else None
@@ -160,28 +278,21 @@ def as_model_error(
     return error
 
 
-@contextmanager
-def model_errors(too_long: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Let errors of the client leave as their `ModelError` double."""
-    try:
-        yield
-    except errors.OpenGradientError as exc:
-        raise as_model_error(exc, too_long=too_long) from exc
-
-
 def _provider_failed(exc: errors.OpenGradientError) -> bool:
     return isinstance(exc, errors.StreamFailedError) or (isinstance(exc, errors.GatewayError) and exc.status >= 500)
 
 
-def _class_for(exc: errors.OpenGradientError) -> type[errors.OpenGradientError]:
+def _class_for(exc: errors.OpenGradientError) -> type[OpenGradientError]:
     if isinstance(exc, errors.ConnectionLostError) and exc.timed_out:
-        return _TimedOutError
+        return ConnectionTimedOutError
     if type(exc) is errors.GatewayError:
         return _gateway_class(exc)
-    return DOUBLES.get(type(exc).__name__) or DOUBLES["OpenGradientError"]
+    # A class of somebody else's is taken for the nearest one that has a double.
+    nearest = next(DOUBLES[kind] for kind in type(exc).__mro__ if kind in DOUBLES)
+    return UnclassifiedError if nearest is OpenGradientError else nearest
 
 
-def _gateway_class(exc: errors.GatewayError) -> type[errors.OpenGradientError]:
+def _gateway_class(exc: errors.GatewayError) -> type[GatewayError]:
     text = str(exc).lower()
     if exc.status < 500 and any(words in text for words in _CONTEXT_WORDS):
         return ContextLengthError
@@ -191,4 +302,4 @@ def _gateway_class(exc: errors.GatewayError) -> type[errors.OpenGradientError]:
         return _STATUS_CLASSES[exc.status]
     if exc.status >= 500:
         return ServerError
-    return BadRequestError if exc.status >= 400 else cast("type[errors.GatewayError]", DOUBLES["GatewayError"])
+    return BadRequestError if exc.status >= 400 else UnexpectedStatusError

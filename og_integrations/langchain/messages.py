@@ -1,15 +1,14 @@
 """
-LangChain messages to wire messages.
+LangChain's messages and tools to the wire, how long they are, and which kinds of them a model takes.
 
 What the model itself produced on its way (reasoning, tool-use blocks of other providers) is left out
 of the history: tool calls travel in `tool_calls`. What the user put in and cannot be sent is refused,
 never dropped: an image that silently vanishes would be paid for all the same.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -21,11 +20,21 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_openai_data_block,
 )
+from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from og_integrations.chat.requests import attachments_taken, check_attachment, wire_call
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain.blocks import unmarked
-from og_integrations.langchain.profile import attachments_taken
+from og_integrations.langchain.outputs import unmarked
+from og_integrations.models import model_info
+from og_integrations.protocol.strict_json import JsonObject
 
+if TYPE_CHECKING:
+    from langchain_core.language_models.model_profile import ModelProfile
+
+Tool = Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]
+"""What a tool or schema may be given as; a `BaseTool` is a `Runnable`, and importing its module takes 46 ms."""
 _ROLES = {
     "ai": "assistant",
     "assistant": "assistant",
@@ -68,45 +77,36 @@ _OWN_BLOCKS = frozenset(
     }
 )
 """Parts that models write into their own messages; providers refuse each other's."""
+_CHARACTERS_PER_TOKEN = 4.0
+_NAMING = frozenset({"title", "name", "function", "input_schema", "json_schema", "toolSpec"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a message or part of it stands, who it is for, and which parts beside text may stand there."""
-
-    where: str
-    role: str
-    target: str
-    taken: tuple[str, ...]
-
-    def at(self, index: int) -> "_Place":
-        """Return the place of one part."""
-        return replace(self, where=f"{self.where}.content[{index}]")
-
-
-def to_wire(messages: Sequence[BaseMessage], *, model: str, generation: str) -> list[dict[str, Any]]:
+def to_wire(messages: Sequence[BaseMessage], *, model: str, generation: str) -> list[JsonObject]:
     """
     Return `messages` as `model` gets them from gateways of `generation`.
 
     Raises `InvalidRequestError` for what cannot be sent.
     """
-    wire = []
-    for position, message in enumerate(messages):
-        role = _role(message, where := f"messages[{position}]")
-        taken = attachments_taken(model, generation, role)
-        wire.append(_message(message, _Place(where, role, f"{model} ({generation} gateways, role {role})", taken)))
-    return wire
+    return [_message(message, f"messages[{at}]", model, generation) for at, message in enumerate(messages)]
 
 
-def _message(message: BaseMessage, place: _Place) -> dict[str, Any]:
-    wire: dict[str, Any] = {"role": place.role, "content": _content(message, place)}
+def _message(message: BaseMessage, where: str, model: str, generation: str) -> JsonObject:
+    role = _role(message, where)
+    given = message.content
+    content: str | list[JsonObject]
+    if isinstance(given, str):
+        content = given
+    else:
+        parts = [_part(part, f"{where}.content[{at}]", role, model, generation) for at, part in enumerate(given)]
+        content = _joined(parts)
+    wire: JsonObject = {"role": role, "content": content}
     if message.name:
         wire["name"] = message.name
-    elif place.role == "function":
-        raise InvalidRequestError(f"{place.where} is the result of a function without its name; give it name=….")
-    if isinstance(message, AIMessage) and (calls := _tool_calls(message, place.where)):
+    elif role == "function":
+        raise InvalidRequestError(f"{where} is the result of a function without its name; give it name=….")
+    if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
         # An empty text beside tool calls is one that Anthropic refuses.
-        wire |= {"content": wire["content"] or None, "tool_calls": calls}
+        wire |= {"content": content or None, "tool_calls": _calls(message, where)}
     if isinstance(message, ToolMessage):
         wire["tool_call_id"] = message.tool_call_id
         wire.pop("name", None)
@@ -132,11 +132,7 @@ def _role(message: BaseMessage, where: str) -> str:
     raise InvalidRequestError(f"{where} is a {type(message).__name__}, which is not a message for a model.")
 
 
-def _content(message: BaseMessage, place: _Place) -> str | list[dict[str, Any]]:
-    content = message.content
-    if isinstance(content, str):
-        return content
-    parts = [_part(part, place.at(i)) for i, part in enumerate(content)]
+def _joined(parts: list[JsonObject | None]) -> str | list[JsonObject]:
     kept = [part for part in parts if part is not None and part.get("text") != ""]
     if not kept:
         return ""
@@ -145,29 +141,25 @@ def _content(message: BaseMessage, place: _Place) -> str | list[dict[str, Any]]:
     return kept
 
 
-def _part(part: object, place: _Place) -> dict[str, Any] | None:
+def _part(part: object, where: str, role: str, model: str, generation: str) -> JsonObject | None:
+    """Return the wire form of a part, None for what is left out."""
     if isinstance(part, str):
         return {"type": "text", "text": part}
     if not isinstance(part, Mapping):
-        raise InvalidRequestError(f"{place.where} is a {type(part).__name__}, expected text or a content block.")
+        raise InvalidRequestError(f"{where} is a {type(part).__name__}, expected text or a content block.")
     kind = part.get("type")
     if kind == "text" and isinstance(part.get("text"), str):
         return {"type": "text", "text": part["text"]}  # without cache_control, index, id, annotations
-    if place.role == "assistant" and (kind in _OWN_BLOCKS or str(kind).endswith("_tool_result")):
+    if role == "assistant" and (kind in _OWN_BLOCKS or str(kind).endswith("_tool_result")):
         return None
-    media = _media(dict(part), place.where)
+    media = _media(dict(part), where)
     if media is None:
-        raise InvalidRequestError(f"{place.where} is a block of type {kind!r}, which cannot be sent; expected text.")
-    if media["type"] not in place.taken:
-        raise InvalidRequestError(
-            f"{place.where} is a block of type {kind!r}, expected {' or '.join(('text', *place.taken))} for "
-            f"{place.target}. Anything else would not reach the model, and you would pay for an answer about nothing. "
-            'Remove it or describe it; if your gateways take images and files, set gateway_generation="next".'
-        )
+        raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
+    check_attachment(str(media["type"]), where, role, model, generation, said=f"a block of type {kind!r}")
     return media
 
 
-def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
+def _media(part: JsonObject, where: str) -> JsonObject | None:
     """Return the wire form of an image, file or sound, None for what is neither."""
     kind, source = part.get("type"), part.get("source")
     if kind == "image" and isinstance(source, Mapping):  # Anthropic's form
@@ -183,14 +175,123 @@ def _media(part: dict[str, Any], where: str) -> dict[str, Any] | None:
         raise InvalidRequestError(f"{where}: {exc}") from exc
 
 
-def _tool_calls(message: AIMessage, where: str) -> list[dict[str, Any]]:
-    calls = [(call["id"], call["name"], _arguments(call["args"], where)) for call in message.tool_calls]
-    calls += [(call["id"], call["name"] or "", unmarked(call["args"])) for call in message.invalid_tool_calls]
-    return [{"id": id_, "type": "function", "function": {"name": name, "arguments": text}} for id_, name, text in calls]
+def _calls(message: AIMessage, where: str) -> list[JsonObject]:
+    calls = [wire_call(str(call["id"]), call["name"], call["args"], where) for call in message.tool_calls]
+    return calls + [
+        wire_call(str(call["id"]), call["name"] or "", unmarked(call["args"]), where)
+        for call in message.invalid_tool_calls
+    ]
 
 
-def _arguments(value: dict[str, Any], where: str) -> str:
+def wire_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[JsonObject]:
+    """Return the schemas of `tools`. Raises `InvalidRequestError` for what is no function."""
+    return [wire_tool(tool, strict=strict) for tool in tools]
+
+
+def wire_tool(tool: Tool, *, strict: bool | None = None) -> JsonObject:
+    """
+    Return the schema of `tool`, without what providers add to theirs (`cache_control`).
+
+    Raises `InvalidRequestError` for what is no function, such as tools that run at a provider's.
+    """
+    if strict is None and isinstance(tool, Mapping) and _is_wire(tool.get("function")):
+        return {"type": "function", "function": dict(tool["function"])}  # as `bind_tools` has made it
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as exc:
-        raise InvalidRequestError(f"{where} has a tool call whose arguments are not JSON: {exc}.") from exc
+        given = _as_function(tool) if isinstance(tool, Mapping) else tool
+        wire = convert_to_openai_tool(cast("Callable[..., object]", given), strict=strict)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:  # a functools.partial has no __name__
+        raise InvalidRequestError(f"A {type(tool).__name__} cannot be sent as a tool or schema: {exc}") from exc
+    function: JsonObject = wire.get("function") or {}
+    if wire.get("type") != "function" or not _is_wire(function):
+        raise InvalidRequestError(
+            f"A tool of type {wire.get('type')!r} is no named function. Gateways hand on functions only, and run no "
+            "tools of a provider."
+        )
+    return {"type": "function", "function": dict(function)}
+
+
+def _is_wire(function: object) -> bool:
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str)
+
+
+def schema_function(schema: Tool, *, strict: bool | None = None) -> JsonObject:
+    """
+    Return the function whose parameters are `schema`: a class, a JSON schema or what holds one.
+
+    Its name is one that providers take, also of generic classes (`Page[City]`) and of titles with spaces.
+    Raises `InvalidRequestError`.
+    """
+    from og_integrations.protocol.chat.translation import schema_name
+
+    if isinstance(schema, Mapping) and not _NAMING & schema.keys():
+        schema = {"title": "answer", **schema}
+    function: JsonObject = wire_tool(schema, strict=strict)["function"]
+    return {**function, "name": schema_name(function["name"])}
+
+
+def _as_function(tool: Mapping[str, Any]) -> JsonObject:
+    """Return a form that LangChain understands of one that it would send on unseen, or empty."""
+    if isinstance(tool.get("function"), Mapping):
+        return {"type": "function", "function": tool["function"]}
+    if isinstance(tool.get("json_schema"), Mapping):
+        tool = tool["json_schema"]
+    if "name" in tool and isinstance(tool.get("schema"), Mapping):
+        tool = {**tool, "parameters": tool["schema"]}
+    kind = tool.get("type")
+    if (
+        isinstance(kind, str)
+        and kind not in ("function", "object")
+        and not {"parameters", "input_schema"} & tool.keys()
+    ):
+        raise InvalidRequestError(
+            f"A tool is of type {kind!r}, expected a function: tools of a provider do not run here."
+        )
+    return {key: value for key, value in tool.items() if key != "type" or value == "object"}
+
+
+def build_profile(model: str, generation: str) -> "ModelProfile":
+    """Return what is known of `model`, as reached through gateways of `generation` (not at its provider)."""
+    info = model_info(model)
+    taken, from_tools = (attachments_taken(model, generation, role) for role in ("user", "tool"))
+    profile: ModelProfile = {
+        "name": info.name,
+        "text_inputs": True,
+        "image_inputs": "image_url" in taken,
+        "image_url_inputs": "image_url" in taken,
+        "pdf_inputs": "file" in taken,
+        "audio_inputs": False,
+        "video_inputs": False,
+        "image_tool_message": "image_url" in from_tools,
+        "pdf_tool_message": "file" in from_tools,
+        "text_outputs": True,
+        "image_outputs": info.image_outputs,
+        "audio_outputs": False,
+        "video_outputs": False,
+        "reasoning_output": False,
+        "tool_calling": True,
+        "tool_choice": True,
+        "structured_output": True,
+        "temperature": info.temperature,
+    }
+    if info.context_window is not None:
+        profile["max_input_tokens"] = info.context_window
+    return profile
+
+
+def count_text_tokens(text: str) -> int:
+    """Return about how many tokens `text` has; offline, and the same for every model."""
+    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def count_message_tokens(messages: Sequence[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
+    """Return about how many tokens `messages` and the schemas of `tools` have, offline."""
+    schemas = [convert_to_openai_tool(cast("Callable[..., object]", tool)) for tool in tools or ()]
+    return count_tokens_approximately(messages, tools=schemas)  # type: ignore[arg-type]
+
+
+def too_long(model: str, messages: Sequence[BaseMessage], tools: Sequence[Tool] | None = None) -> str | None:
+    """Return why `messages` cannot fit into the window of `model`, None if they do."""
+    window = model_info(model).context_window
+    if window is None or (tokens := count_message_tokens(messages, tools)) <= window:
+        return None
+    return f"The messages have about {tokens} tokens; the context window of {model} has {window}."

@@ -14,7 +14,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import Field, PrivateAttr, ValidationError
 
 from og_integrations.client import ClientOptions
-from og_integrations.client._engine import check_generation, check_verification
+from og_integrations.client._options import check_choice
 from og_integrations.errors import ConfigurationError
 from og_integrations.llama_index.backend import Backend
 from og_integrations.llama_index.fields import EnclavePolicyField, NetworkField, SpendPolicyField, StopField
@@ -119,7 +119,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     strict: bool = Field(default=False, description="Ask providers to keep to the tools' schemas.")
     additional_kwargs: dict[str, Any] = Field(default_factory=dict, description="Options for every call.")
     settlement_mode: str | None = Field(default=None, description="What is published: private, batch, individual.")
-    timeout: float | None = Field(default=None, description="Seconds for each wait on the network.")
+    timeout: float | None = Field(default=120.0, description="Seconds for each wait on the network.")
 
     network: NetworkField = Field(default=None, frozen=True)
     rpc_url: str | None = Field(default=None, frozen=True, exclude=True, repr=False)
@@ -143,8 +143,8 @@ class ConfiguredLLM(FunctionCallingLLM):
         async_http_client: "AsyncHttpClient | None",
     ) -> None:
         """Finish an `__init__`; nothing is opened, signed or sent yet."""
-        check_verification(self.verification)
-        check_generation(self.gateway_generation)
+        check_choice("verification", self.verification)
+        check_choice("gateway_generation", self.gateway_generation)
         chat_params({}, self.additional_kwargs, strict=False)
         engine: Any = {name: getattr(self, name) for name in _OF_ENGINE}
         self._backend = Backend(wallet | engine, http_client=http_client, async_http_client=async_http_client)

@@ -9,7 +9,7 @@ Of a stream that is closed before its end, no receipt reaches its span.
 import sys
 from typing import Any
 
-from og_integrations.protocol.tracing import ReceiptSpan
+from og_integrations.chat.tracing import ReceiptSpan
 
 
 class CallSpan(ReceiptSpan):

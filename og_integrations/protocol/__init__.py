@@ -9,5 +9,5 @@ What the bytes mean: no sockets, clock, environment, randomness or frameworks in
 | `sealing` | requests sealed to an enclave, so that a relay cannot read them (OHTTP) |
 | `chain` | contract calls in bytes |
 | `strict_json`, `redact` | JSON that has one meaning; what of a gateway's text may stand in an error |
-| `receipt`, `tracing` | the plain-JSON receipt of a call; the receipt on an OpenTelemetry span |
+| `receipt` | the plain-JSON receipt of a call |
 """

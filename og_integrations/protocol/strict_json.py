@@ -60,6 +60,25 @@ def decode_answer(text: str) -> Any:
     return decode_json(text)
 
 
+def decode_arguments(text: str) -> JsonObject:
+    """
+    Decode the arguments of a tool call, which a model wrote; no text and null mean that there are none.
+
+    Numbers have to be finite, since `amount > limit` is false of NaN, and texts whole, since half of a character
+    (a lone surrogate) can be neither stored nor sent back. Raises `ValueError` for what is no such object.
+    """
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _refuse_depth(text)
+    value = _decode_finite(text or "{}")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ValueError(f"a JSON {type(value).__name__}")
+    if "\\u" in text or not text.isascii():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
 def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> JsonObject:
     """Decode `body` as one JSON object, see `decode_json`. Raises `MalformedReplyError`, naming `what`."""
     try:
@@ -81,6 +100,21 @@ def _unique(members: list[tuple[str, Any]]) -> JsonObject:
 
 
 _decode_unique = json.JSONDecoder(object_pairs_hook=_unique).decode
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {number[:20]} is out of range")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# Line feeds within texts are let pass: models write them, and they mean one thing only.
+_decode_finite = json.JSONDecoder(strict=False, parse_float=_finite, parse_constant=_refuse_constant).decode
 
 
 def _refuse_depth(text: str) -> None:

@@ -10,7 +10,7 @@ from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.payment.x402 import PAYMENT_RESPONSE, PROCESSING_HASH
-from og_integrations.protocol.proof.canonical import not_hashed
+from og_integrations.protocol.proof.canonical import may_be_another_content, not_hashed
 from og_integrations.protocol.proof.verification import TrustDecision, VerifiedExchange
 from og_integrations.protocol.receipt import KINDS, described, rebuild_authorization
 from og_integrations.protocol.strict_json import JsonObject
@@ -34,6 +34,10 @@ from og_integrations.verify.bundle import SavedExchange
 
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
+
+ANSWER_KIND = "whether it is a tool call or a text that spells one"
+CONTENT_KIND = "whether messages[].content is a list or its text"
+"""What two things that share one hash leave open, where neither was refused (`protocol.proof.verification`)."""
 
 
 def receipt_check(
@@ -83,10 +87,16 @@ def not_covered(
     Whoever wrote the file could say something else there.
     """
     passed = {check.id for check in checks if check.result == "pass"}
+    request = tuple(not_hashed(saved.path, verified.request, verified.hashing))
+    if may_be_another_content(verified.request, verified.hashing):
+        request = (CONTENT_KIND, *request)
+    answer = verified.unsigned(settlement_told=_tells_settlement(saved.receipt))
+    if verified.exchange.completion.tool_calls:
+        answer = (ANSWER_KIND, *answer)
     groups = {
         "receipt": () if saved.receipt is None else tuple(_of_receipt(saved.receipt, decision, passed)),
-        "answer": verified.unsigned(settlement_told=_tells_settlement(saved.receipt)),
-        "request": tuple(not_hashed(saved.path, verified.request, verified.hashing)),
+        "answer": answer,
+        "request": request,
     }
     return {group: names for group, names in groups.items() if names}
 

@@ -9,7 +9,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from og_integrations.client import ClientOptions, Engine
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.options import ChatModelOptions
+from og_integrations.langchain.chat_model import ChatModelOptions
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.configuration import LLMOptions
 from og_integrations.networks import BASE_SEPOLIA
@@ -38,7 +38,6 @@ ONLY_LLAMA_INDEX = {
 }
 OTHER_DEFAULTS = {
     "temperature": (None, 0.0, "LlamaIndex's own parsers read answers, and expect the likeliest"),
-    "max_retries": (None, 2, "ChatOpenAI's None, which means the same two"),
 }
 
 

@@ -14,7 +14,7 @@ from og_integrations.client import collect_receipts
 from og_integrations.client._call import Progress
 from og_integrations.client._engine import Engine
 from og_integrations.client._receipts import Receipts
-from og_integrations.devnet.gateway.enclave import EnclaveKeys
+from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.enclave import Enclave
 from tests.sizes import sized

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client._settings import resolve_settings
 from og_integrations.client.chain.jsonrpc import Fetch
-from og_integrations.devnet.gateway.enclave import EnclaveKeys
+from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
 from og_integrations.protocol.proof.enclave import (
     DEBUG_PCR_HASH,

@@ -36,7 +36,7 @@ def test_head_and_options_end_where_they_should(raw: Raw, path: str, allowed: st
 
 @pytest.mark.parametrize("which", ["node", "stranger"])
 def test_head_at_the_other_servers(net: Devnet, which: str) -> None:
-    url, status = {"node": (net.rpc_url, 405), "stranger": (net._faults.stranger, 404)}[which]
+    url, status = {"node": (net.rpc_url, 405), "stranger": (net._faults.redirect_target, 404)}[which]
     with httpx.Client() as http:
         for _ in range(2):
             assert (http.head(url).status_code, http.head(url).content) == (status, b"")

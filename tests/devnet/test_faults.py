@@ -219,7 +219,7 @@ def test_error_after_payment_has_neither_offer_nor_session(
 def test_redirect_leads_elsewhere(net: Devnet, raw: Raw) -> None:
     net.inject("redirect", times=1)
     reply = paid(raw)
-    assert (reply.status_code, reply.headers["Location"]) == (307, f"{net._faults.stranger}/stolen")
+    assert (reply.status_code, reply.headers["Location"]) == (307, f"{net._faults.redirect_target}/stolen")
 
 
 def names_of(reply: httpx.Response) -> list[str]:

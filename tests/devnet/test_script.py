@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Answer, ModelRequest, Script
-from og_integrations.devnet.model.model import Family
-from og_integrations.devnet.model.schema_filler import Filler, Hints
+from og_integrations.devnet.model import Family
+from og_integrations.devnet.model.script import Filler, Hints
 
 
 def tool(name: str, **properties: Any) -> dict[str, Any]:

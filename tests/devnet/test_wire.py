@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.gateway.server import listen
+from og_integrations.devnet.http import listen
 from tests.devnet.raw import CHAT, Raw, ask, raw_caller, tls_of
 
 QUESTION = ask("[[tokens=4]]")
@@ -248,7 +248,7 @@ def test_environment_describes_the_network(net: Devnet) -> None:
 
 def test_repr_shows_no_secret(net: Devnet, raw: Raw) -> None:
     raw.session()
-    sessions = net._sites[0].paywall.sessions.open_sessions()
+    sessions = net._gateways[0].paywall.sessions.open_sessions()
     shown = repr((net, net.journal, net.new_wallet(), net.enclaves, net.stats(), sessions))
     assert not [secret for secret in net.secrets() if secret in shown]
 

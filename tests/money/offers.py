@@ -7,7 +7,7 @@ from typing import Any
 
 from og_integrations import errors
 from og_integrations.devnet import Fault
-from og_integrations.devnet.gateway.http import Reply
+from og_integrations.devnet.http import Reply
 from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED
 from og_integrations.protocol.strict_json import JsonObject
 

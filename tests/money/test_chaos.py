@@ -17,7 +17,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import AsyncClient, Client, Engine, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
-from og_integrations.devnet.gateway.http import Channel, Piece, PieceKind, Pieces
+from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.strict_json import JsonObject
 from tests.client.asking import MODEL, WAYS, user
@@ -153,7 +153,7 @@ def test_offer_is_cut(ledger: Ledger, position: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["chat", "astream"])
-@sized("cuts", small=17, full=1_600)
+@sized("cuts", small=17, full=400)
 def test_any_byte(shared_net: Devnet, way: str, cuts: int) -> None:
     """An answer of at most 1,600 bytes is cut after so many of them, evenly spread."""
     for count in range(0, 1_600, 1_600 // cuts):
@@ -175,7 +175,7 @@ def test_gateway_is_gone_before_anything_is_sent(way: str) -> None:
         assert ledger.check() == (0, 0)
 
 
-@sized("count", small=32, full=500)
+@sized("count", small=32, full=128)
 def test_many_at_once_on_a_bad_line(shared_net: Devnet, count: int) -> None:
     """Of so many calls at once eight are cut somewhere: one authorization, and both books agree."""
     ledger = Ledger(shared_net)

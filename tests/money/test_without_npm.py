@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain import contracts, evm
+from og_integrations.devnet.chain import evm
 from og_integrations.errors import ConfigurationError
 
 
@@ -39,7 +39,7 @@ def test_missing_compiler_is_said_plainly(tmp_path: Path, monkeypatch: pytest.Mo
     """It is an extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"og-integrations\[evm\]"):
-        contracts.runtime_codes(tmp_path)
+        evm.runtime_codes(tmp_path)
 
 
 def test_devnet_that_cannot_have_an_evm_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

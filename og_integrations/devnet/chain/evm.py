@@ -1,21 +1,16 @@
 """
-What `Devnet(evm="anvil")` needs from npm: an EVM node, and Permit2's real bytecode.
+The chain of `Devnet(evm="anvil")` is a real EVM node with contracts at the addresses they have on Base.
 
-Both are fetched by the ordinary npm client on first use, in fixed versions, into a folder of this
-Python environment. Nothing of them is part of this package.
-
-An EVM node of one's own: a process of anvil on a free port of 127.0.0.1, and JSON-RPC to it.
-
-The chain of the devnet as a real EVM: anvil, the real Permit2, and our own contracts beside it.
-
-Everything lies at the address it has on Base. Payments are settled by transactions that the contracts
-check; wallets send their approvals themselves.
-
-Which chain a devnet has, and the facilitator that settles on it.
+anvil and the real bytecode of Permit2 are fetched by the ordinary npm client on first use, in fixed versions, into a
+folder of this Python environment; nothing of them is part of this package. The OPG token, the x402 `upto` proxy and
+the TEERegistry are our own, in Vyper, and stand in for the real ones. Payments are settled by transactions that the
+contracts check; wallets send their approvals themselves.
 """
 
 import contextlib
 import dataclasses
+import hashlib
+import importlib.util
 import os
 import platform
 import re
@@ -29,23 +24,22 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import httpx
 from eth_abi.abi import encode
 
-from og_integrations.devnet.chain.chain import Chain, Clock
-from og_integrations.devnet.chain.contracts import runtime_codes
-from og_integrations.devnet.gateway.server import listen
-from og_integrations.devnet.paywall.facilitator import Facilitator, Payment
-from og_integrations.devnet.verdict.journal import Settlement
+from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.http import listen
+from og_integrations.devnet.journal import Settlement
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol.chain.abi import keccak, selector
 from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.strict_json import JsonObject
 
 ANVIL = "@foundry-rs/anvil@1.7.1"
 PERMIT2 = "@uniswap/v4-periphery@1.0.3"
@@ -406,29 +400,6 @@ class EvmChain(Chain):
         return int.from_bytes(self.node.read(to, data), "big")
 
 
-class EvmFacilitator(Facilitator):
-    """Settles with the signature that it verified."""
-
-    def __init__(self, chain: EvmChain, address: str) -> None:
-        super().__init__(chain, address)
-        self._evm = chain
-        self._signatures: dict[bytes, str] = {}
-
-    def verify(self, payment: Payment, requirement: JsonObject) -> str | None:
-        """Return why `payment` is not good, or None and keep its signature."""
-        word = super().verify(payment, requirement)
-        if word is None:
-            self._signatures[payment.authorization.digest()] = payment.signature
-        return word
-
-    def settle(self, authorization: Permit2Authorization, amount: int, *, session: str) -> Settlement | None:
-        """Settle a session on the chain; None for 0, which sends no transaction."""
-        if not amount:
-            return None
-        signature = self._signatures[authorization.digest()]
-        return self._evm.settle(authorization, amount, signature, sender=self.address, session=session)
-
-
 def settle_data(authorization: Permit2Authorization, amount: int, signature: str) -> bytes:
     """Return the calldata of the proxy's `settle`."""
     permit = ((authorization.token, authorization.amount), authorization.nonce, authorization.deadline)
@@ -458,30 +429,57 @@ def _types(listed: str) -> list[str]:
     return [kind for kind in found if kind]
 
 
-FACILITATOR_ADDRESS = "0xfdC9A10526e3535770E5Ad8aa082165A2D49d4E3"
-"""The facilitator of the captures."""
 Evm = Literal["anvil"]
 
 
-def open_chain(
-    network: Network, clock: Clock, evm: Evm | None, opened: Iterable[socket.socket]
-) -> tuple[Chain, Facilitator]:
+NAMES = ("OPG", "UptoProxy", "TEERegistry")
+_CONTRACTS = Path(__file__).parent / "contracts"
+
+
+@lru_cache
+def runtime_codes(cache: Path) -> dict[str, bytes]:
+    """
+    Return name -> runtime bytecode, compiled once per version of the sources and kept in `cache`.
+
+    Raises `ConfigurationError` if Vyper is missing or fails.
+    """
+    sources = [_CONTRACTS / f"{name}.vy" for name in NAMES]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    kept = cache / f"contracts-{digest}.hex"
+    if not kept.exists():
+        text = _compile(sources)
+        cache.mkdir(parents=True, exist_ok=True)
+        made = cache / f"{kept.name}.{os.getpid()}"  # several processes may be at it
+        made.write_text(text)
+        made.replace(kept)
+    codes = [bytes.fromhex(line.removeprefix("0x")) for line in kept.read_text().split()]
+    return dict(zip(NAMES, codes, strict=True))
+
+
+def _compile(sources: list[Path]) -> str:
+    if importlib.util.find_spec("vyper") is None:
+        raise ConfigurationError('The devnet\'s contracts need Vyper: pip install "og-integrations[evm]".')
+    # A process of its own: the compiler raises the recursion limit and warns about its own parser.
+    command = [sys.executable, "-m", "vyper", "-f", "bytecode_runtime", *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our files
+    if done.returncode:
+        raise ConfigurationError(f"Vyper could not compile the devnet's contracts: {done.stderr[-300:]}")
+    return done.stdout
+
+
+def open_chain(network: Network, clock: Clock, evm: Evm | None, opened: Iterable[socket.socket]) -> Chain:
     """
     Return a chain made of Python, or with `evm` a real one (its `network` then names the node).
 
     Raises `ConfigurationError` if what the real one needs is missing, after closing the sockets `opened`.
     """
     if evm is None:
-        chain = Chain(network, clock)
-        return chain, Facilitator(chain, FACILITATOR_ADDRESS)
-    from og_integrations.devnet.chain.evm import EvmFacilitator, open_evm
-
+        return Chain(network, clock)
     try:
         if clock.is_replaced:
             raise ConfigurationError("A real EVM has a clock of its own: give `evm` or `clock`, and use `advance`.")
-        node = open_evm(network, clock)
+        return open_evm(network, clock)
     except ConfigurationError:
         for sock in opened:
             sock.close()
         raise
-    return node, EvmFacilitator(node, FACILITATOR_ADDRESS)

@@ -1,14 +1,13 @@
-"""The chain's node: JSON-RPC over HTTP, the read-only methods that the client and tools use."""
+"""The node answers JSON-RPC over HTTP: the read-only methods that the client and tools use."""
 
 import json
 import time
 from collections.abc import Callable
 
-from og_integrations.devnet.chain.chain import Chain
-from og_integrations.devnet.faults.fault import Fault
-from og_integrations.devnet.gateway.http import Reply, Request
-from og_integrations.devnet.verdict.entries import note_strays, watched
-from og_integrations.devnet.verdict.journal import Encounter, Journal
+from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.http import Reply, Request
+from og_integrations.devnet.journal import FaultMet, Journal, record_stray_credentials, tracked
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.chain.abi import selector, uint_word
 from og_integrations.protocol.proof.enclave import Enclave
@@ -57,12 +56,12 @@ class Node:
 
     async def handle(self, request: Request) -> Reply:
         """Answer one HTTP request."""
-        note_strays(request, self._journal, enclave="", place="the node")
+        record_stray_credentials(request, self._journal, enclave="", place="the node")
         fault = self._fault()
         if fault is not None and fault.rpc is not None:
-            met = Encounter(fault=fault.name, began=time.monotonic(), peer=request.peer)
-            self._journal.encounters.append(met)
-            return watched(fault.rpc(), met)
+            met = FaultMet(fault=fault.name, began=time.monotonic(), peer=request.peer)
+            self._journal.faults_met.append(met)
+            return tracked(fault.rpc(), met)
         if request.method != "POST":
             reply = _json_reply({"error": "POST JSON-RPC here"}, status=405)
             reply.headers.append(("Allow", "POST"))

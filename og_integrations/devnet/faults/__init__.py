@@ -1,8 +1,53 @@
 """
-Every way in which the devnet can lie or break, by name.
+The catalogue holds every way in which the devnet can lie or break, by name.
+
+```python
+net.inject("bad_signature", times=1)
+```
 
 | file | what it holds |
 | --- | --- |
-| `catalogue`, `fault` | all faults by name; what a fault is |
-| `trust`, `payments`, `answers`, `streams`, `wire` | the faults |
+| `trust` | the certificate, the registry, the node |
+| `payments` | offers, payments, sessions |
+| `answers` | what is said and signed, and the events of a stream |
+| `wire` | the bytes: cuts, stalls, and what no HTTP library would send |
 """
+
+from difflib import get_close_matches
+
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.faults.answers import ANSWER_FAULTS, STREAM_FAULTS
+from og_integrations.devnet.faults.payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults.trust import TRUST_FAULTS
+from og_integrations.devnet.faults.wire import WIRE_FAULTS
+from og_integrations.errors import ConfigurationError
+
+CATALOGUE: dict[str, Fault] = {
+    fault.name: fault for fault in (*TRUST_FAULTS, *PAYMENT_FAULTS, *ANSWER_FAULTS, *STREAM_FAULTS, *WIRE_FAULTS)
+}
+
+
+def find_fault(name: str) -> Fault:
+    """Return the fault called `name`. Raises `ConfigurationError`."""
+    try:
+        return CATALOGUE[name]
+    except KeyError as exc:
+        close = get_close_matches(name, CATALOGUE, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        expected = ", ".join(sorted(CATALOGUE))
+        raise ConfigurationError(f"Unknown fault {name!r}; expected one of {expected}.{hint}") from exc
+
+
+def refuse_without_node(fault: Fault) -> None:
+    """
+    Refuse a fault that acts where the devnet's own node answers, for a devnet whose node is a real one.
+
+    Raises `ConfigurationError`.
+    """
+    places = [place for place in ("registry", "rpc") if getattr(fault, place) is not None]
+    if places:
+        raise ConfigurationError(
+            f"Fault {fault.name!r} changes what the devnet's own node answers (its place: {', '.join(places)}), "
+            'but with evm="anvil" (--evm) a real node answers, and it would do nothing. '
+            "Leave one of them out; `retire` and `kill` work on a real EVM, too."
+        )

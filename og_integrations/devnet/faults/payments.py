@@ -1,11 +1,11 @@
-"""Faults about money: offers, payments, sessions."""
+"""These faults are about money: offers, payments, sessions."""
 
 import copy
 from collections.abc import Callable
 
-from og_integrations.devnet.faults.fault import Fault
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.gateway.answers import failed
-from og_integrations.devnet.gateway.http import Reply
+from og_integrations.devnet.http import Reply
 from og_integrations.networks import OPG
 from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, SESSION
 from og_integrations.protocol.strict_json import JsonObject

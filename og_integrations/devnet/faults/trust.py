@@ -1,11 +1,11 @@
-"""Faults about who is who: the certificate, the registry, the node."""
+"""These faults are about identity: the certificate, the registry, the node."""
 
 import dataclasses
 
-from og_integrations.devnet.faults.fault import Fault
+from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.faults.wire import stall_first
-from og_integrations.devnet.gateway.enclave import EnclaveKeys
-from og_integrations.devnet.gateway.http import Reply
+from og_integrations.devnet.http import Reply
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH, Enclave
 
 _DAY = 24 * 60 * 60

@@ -1,4 +1,4 @@
-"""Faults in the bytes: cuts, stalls, and what no HTTP library would send."""
+"""These faults are in the bytes: cuts, stalls, and what no HTTP library would send."""
 
 import asyncio
 import functools
@@ -6,8 +6,8 @@ import gzip
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-from og_integrations.devnet.faults.fault import Fault
-from og_integrations.devnet.gateway.http import Channel, Piece, PieceKind, Pieces, Reply, WireFault
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces, Reply, WireFault
 
 _GIANT_HEADER_BYTES = 512 * 1024
 _BOMB_BYTES = 256 * 1024 * 1024

@@ -17,29 +17,14 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
-from og_integrations.devnet.chain.chain import Clock
-from og_integrations.devnet.faults.fault import Events, Trouble
-from og_integrations.devnet.gateway.data_settlement import (
-    INDIVIDUAL,
-    NO_USAGE,
-    DataSettler,
-    Posting,
-    proof_headers,
-)
-from og_integrations.devnet.gateway.enclave import EnclaveKeys, Proof
-from og_integrations.devnet.gateway.http import Reply
-from og_integrations.devnet.gateway.output import END_OF_STREAM, Output, StreamEvent, tool_calls_json
-from og_integrations.devnet.model.model import (
-    Answer,
-    Family,
-    Model,
-    ModelCall,
-    ProviderFailedError,
-    StreamingModel,
-    told,
-)
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.enclave import END_OF_STREAM, EnclaveKeys, Output, Proof, StreamEvent, tool_calls_json
+from og_integrations.devnet.fault import Events, RequestFaults
+from og_integrations.devnet.gateway.data_settlement import INDIVIDUAL, NO_USAGE, DataSettler, Posting, proof_headers
+from og_integrations.devnet.http import Reply
+from og_integrations.devnet.journal import Exchange
+from og_integrations.devnet.model import Answer, Family, Model, ModelCall, ProviderFailedError, StreamingModel, spoken
 from og_integrations.devnet.model.upstream import call_deltas, cannot_be_asked, forwarded, merged_calls, reserialised
-from og_integrations.devnet.verdict.journal import Exchange
 from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
 from og_integrations.protocol.proof.canonical import NEXT, output_hash, request_hash
 from og_integrations.protocol.strict_json import JsonObject
@@ -123,7 +108,7 @@ class Job:
     family: Family
     mode: str
     exchange: Exchange
-    trouble: Trouble
+    faults: RequestFaults
     charge: Callable[[Usage], None]
 
 
@@ -155,11 +140,11 @@ class Answerer:
         request_hash(job.path, job.body, self._generation)  # what cannot be hashed fails before the model is asked
         asked = forwarded(job.path, job.body, job.family, self._generation)
         if streamed and isinstance(self._model, StreamingModel):
-            return stream_reply(job.trouble.events(self._events(job, self._model.stream(asked))))
+            return stream_reply(job.faults.events(self._events(job, self._model.stream(asked))))
         answer = await self._model.answer(asked)
         job.exchange.said = answer.text
         return (
-            stream_reply(job.trouble.events(self._events(job, told(answer))))
+            stream_reply(job.faults.events(self._events(job, spoken(answer))))
             if streamed
             else await self._whole(job, answer)
         )
@@ -173,10 +158,10 @@ class Answerer:
         if answer.fail_after is not None:
             return failed()
         calls = tuple(_tool_call(job.family, call, reserialised(call.arguments)) for call in answer.calls)
-        output = job.trouble.output(Output(text=answer.text, calls=calls))
+        output = job.faults.output(Output(text=answer.text, calls=calls))
         proof = self._sign(job, output)
         job.charge(answer.usage)
-        body = job.trouble.signed(
+        body = job.faults.signed(
             self._body(job, output, proof, self._images(answer) | self._reasoning(answer))
             | _usage(answer.usage, sort=True)
         )
@@ -235,7 +220,7 @@ class Answerer:
             return
         if thought := self._reasoning(answer):
             yield _chunk(job, thought)
-        output = job.trouble.output(_streamed_output(job, answer))
+        output = job.faults.output(_streamed_output(job, answer))
         for delta in call_deltas(job.family, output.calls, after_text=bool(output.text)):
             yield _chunk(job, delta)
         yield self._final(job, output, answer)
@@ -259,10 +244,10 @@ class Answerer:
 
     def _sign(self, job: Job, output: Output) -> Proof:
         calls = output.calls if output.signed_calls is None else output.signed_calls
-        proof = job.trouble.keys(self._keys).sign(
-            request_hash(job.path, job.trouble.hashed_request(job.body), self._generation),
+        proof = job.faults.keys(self._keys).sign(
+            request_hash(job.path, job.faults.hashed_request(job.body), self._generation),
             output_hash(output.text, calls, output.finish_reason),
-            job.trouble.timestamp(self._clock.seconds()),
+            job.faults.timestamp(self._clock.seconds()),
         )
         exchange = job.exchange
         exchange.signature, exchange.said = proof.signature_text, output.text
@@ -270,7 +255,7 @@ class Answerer:
         return proof
 
     def _post(self, job: Job, proof: Proof, *, published: str) -> Posting | str | None:
-        if job.mode == INDIVIDUAL and (error := job.trouble.settle_data_error()) is not None:
+        if job.mode == INDIVIDUAL and (error := job.faults.settle_data_error()) is not None:
             return error
         return self._settler.post(job.mode, proof, exchange=job.exchange.number, published=published)
 

@@ -1,5 +1,5 @@
 """
-What is posted about an answer, and how the gateway tells (PROTOCOL §2, §3 "Headers").
+The gateway posts something about each answer, and says so in it (PROTOCOL §2, §3 "Headers").
 
 `private` posts nothing, `batch` hashes later; both are silent. `individual` posts at once, in clear.
 """
@@ -9,24 +9,16 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from og_integrations.devnet.gateway.enclave import Proof
-from og_integrations.devnet.gateway.http import Request
-from og_integrations.devnet.verdict.journal import DataSettlement, Journal
+from og_integrations.devnet.enclave import Proof
+from og_integrations.devnet.journal import DataSettlement, Journal
+from og_integrations.protocol.payment.x402 import SettlementMode
 from og_integrations.protocol.strict_json import JsonObject
 
-PRIVATE, BATCH, INDIVIDUAL = "private", "batch", "individual"
-HEADER = "X-SETTLEMENT-TYPE"
+PRIVATE, INDIVIDUAL = SettlementMode.PRIVATE.value, SettlementMode.INDIVIDUAL_FULL.value
 _QUEUE = "x402-settle-data-individual-queue-v1"
 _SIGNER = "0x00b37C40e978013B4c8715496cc5103aD693633a"
 _FIRST_QUEUE_NONCE = 1001
 NO_USAGE = "response_json has no 'usage' dict; cannot extract usage tokens"
-
-
-def mode_of(request: Request) -> str:
-    """Return how `request` asks to be settled; anything unknown, and nothing at all, means batch."""
-    text = (request.header(HEADER) or "").lower()
-    squashed = text.replace(" ", "").replace("-", "").replace("_", "")
-    return squashed if squashed in {PRIVATE, INDIVIDUAL} else BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

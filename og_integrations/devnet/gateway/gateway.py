@@ -1,23 +1,44 @@
-"""One TEE gateway: routes, and the order of checks that the real one has (PROTOCOL §3.6)."""
+"""
+A TEE gateway has its routes, and makes its checks in the order of the real one (PROTOCOL §3.6).
 
+`open_gateway` puts one together: keys, paywall, gateway and the server that shows them.
+"""
+
+import socket
+import ssl
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from og_integrations.devnet.chain.chain import Clock
-from og_integrations.devnet.faults.fault import FaultBoard, Trouble
+from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.clock import Clock
+from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
+from og_integrations.devnet.fault import FaultInjector, RequestFaults
 from og_integrations.devnet.gateway.answers import Answerer, Job, compact_reply, problem
-from og_integrations.devnet.gateway.data_settlement import mode_of
-from og_integrations.devnet.gateway.enclave import LocalEnclave
-from og_integrations.devnet.gateway.http import Reply, Request
+from og_integrations.devnet.gateway.data_settlement import DataSettler
 from og_integrations.devnet.gateway.request_schema import complaint
-from og_integrations.devnet.model.model import Family
-from og_integrations.devnet.paywall.paywall import Paywall
-from og_integrations.devnet.paywall.pricing import cost_of, family_of
+from og_integrations.devnet.http import HttpServer, Reply, Request
+from og_integrations.devnet.journal import (
+    NOT_JSON,
+    Exchange,
+    FaultMet,
+    Journal,
+    mode_of,
+    parsed,
+    payment_key,
+    record_exchange,
+    record_stray_credentials,
+    tracked,
+)
+from og_integrations.devnet.model import Family, Model
+from og_integrations.devnet.model.upstream import Upstream
+from og_integrations.devnet.paywall import Paywall, requirement
+from og_integrations.devnet.paywall.facilitator import Facilitator
+from og_integrations.devnet.paywall.pricing import any_family, cost_of, family_of
 from og_integrations.devnet.paywall.sessions import Session
-from og_integrations.devnet.verdict.entries import NOT_JSON, note_strays, noted, parsed, watched
-from og_integrations.devnet.verdict.journal import Exchange, Journal
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Usage
-from og_integrations.protocol.payment.x402 import SESSION, session_ref
+from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, session_ref
 from og_integrations.protocol.proof.canonical import APRIL
 
 _PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
@@ -32,7 +53,7 @@ class Gateway:
         enclave: LocalEnclave,
         paywall: Paywall,
         answerer: Answerer,
-        faults: FaultBoard,
+        faults: FaultInjector,
         journal: Journal,
         clock: Clock,
         listed: Callable[[], bool | None] = lambda: None,
@@ -60,7 +81,7 @@ class Gateway:
         if request.path in _PAID_PATHS and request.method == "POST":
             return await self._guarded(request)
         peer = "" if request.impostor else self._enclave.tee_id
-        note_strays(request, self._journal, enclave=peer, place=request.path)
+        record_stray_credentials(request, self._journal, enclave=peer, place=request.path)
         # Where there is GET there is HEAD; the connection leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
         route = self._plain_routes.get((method, request.path))
@@ -81,35 +102,35 @@ class Gateway:
         return reply
 
     async def _guarded(self, request: Request) -> Reply:
-        exchange = noted(
+        exchange = record_exchange(
             request, self._journal, enclave=self._enclave.tee_id, at=self._clock.now(), listed=self._listed()
         )
-        trouble = self._faults.trouble(exchange)
+        faults = self._faults.faults(exchange)
         if request.impostor:
             exchange.faults.append("wrong_certificate")
             exchange.spoiled = True
-        session = self._paywall.admit(request, exchange, trouble)
+        session = self._paywall.admit(request, exchange, faults)
         if isinstance(session, Session):
-            instead = trouble.instead(request)
-            reply = instead or await self._survived(request, session, exchange, trouble)
+            instead = faults.instead(request)
+            reply = instead or await self._survived(request, session, exchange, faults)
             if instead is None:
-                told = self._paywall.stolen(session) if trouble.tells_stolen_session() else session
-                reply.headers.append((SESSION, told.id))
-            reply = trouble.reply(reply)
-            exchange.told_sessions = [session_ref(value) for name, value in reply.headers if name == SESSION]
+                named = self._paywall.stolen(session) if faults.names_stolen_session() else session
+                reply.headers.append((SESSION, named.id))
+            reply = faults.reply(reply)
+            exchange.sessions_named = [session_ref(value) for name, value in reply.headers if name == SESSION]
         else:
             reply = session
         exchange.status = reply.status
-        return watched(reply, exchange)
+        return tracked(reply, exchange)
 
-    async def _survived(self, request: Request, session: Session, exchange: Exchange, trouble: Trouble) -> Reply:
+    async def _survived(self, request: Request, session: Session, exchange: Exchange, faults: RequestFaults) -> Reply:
         try:
-            return await self._served(request, session, exchange, trouble)
+            return await self._served(request, session, exchange, faults)
         except (InvalidRequestError, RecursionError):
             # What cannot be hashed, or is nested so deep that Python gives up.
             return problem(500)
 
-    async def _served(self, request: Request, session: Session, exchange: Exchange, trouble: Trouble) -> Reply:
+    async def _served(self, request: Request, session: Session, exchange: Exchange, faults: RequestFaults) -> Reply:
         body = parsed(request)
         model = body.get("model") if isinstance(body, dict) else None
         family = self._family_of(model) if isinstance(model, str) else None
@@ -132,7 +153,7 @@ class Gateway:
             family=family,
             mode=mode_of(request),
             exchange=exchange,
-            trouble=trouble,
+            faults=faults,
             charge=charge,
         )
         return await self._handled(job)
@@ -166,3 +187,116 @@ def _refusal(request: Request, body: object) -> Reply | None:
         return problem(400, "Request body is not valid JSON")
     detail = complaint(request.path, body)
     return None if detail is None else problem(400, detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """
+    What all gateways of one devnet share.
+
+    `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
+    take `retry_seconds`; `generation` is `"2026-04"` or `"next"`.
+    """
+
+    chain: Chain
+    facilitator: Facilitator
+    faults: FaultInjector
+    journal: Journal
+    model: Model
+    generation: str
+    cap: int
+    retry_seconds: float
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningGateway:
+    """One enclave of the devnet, its paywall and its server."""
+
+    enclave: LocalEnclave
+    paywall: Paywall
+    server: HttpServer
+
+
+def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway:
+    """Return a new enclave that answers on `sock` once its server is started; the chain lists it."""
+    clock, keys = options.chain.clock, EnclaveKeys()
+    enclave = LocalEnclave(
+        keys=keys,
+        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
+        payment_address=random_address(),
+        wallet_address=random_address(),
+        started_at=clock.seconds(),
+    )
+    paywall = Paywall(
+        enclave=enclave.tee_id,
+        requirement=requirement(
+            options.chain.network,
+            cap=options.cap,
+            pay_to=enclave.payment_address,
+            facilitator=options.facilitator.address,
+        ),
+        facilitator=options.facilitator,
+        clock=clock,
+        journal=options.journal,
+    )
+    answerer = Answerer(
+        keys,
+        options.model,
+        clock,
+        DataSettler(options.journal),
+        retry_seconds=options.retry_seconds,
+        generation=options.generation,
+    )
+    gateway = Gateway(
+        enclave=enclave,
+        paywall=paywall,
+        answerer=answerer,
+        faults=options.faults,
+        journal=options.journal,
+        clock=clock,
+        family_of=any_family if isinstance(options.model, Upstream) else family_of,
+        listed=lambda: options.chain.vouches_for(keys.certificate),
+        generation=options.generation,
+    )
+
+    server = HttpServer(
+        gateway.handle,
+        sock,
+        tls=keys.tls_context() if options.tls else None,
+        impostor_tls=lambda: _impostor(enclave, options),
+    )
+    options.chain.register(enclave.entry())
+    return RunningGateway(enclave=enclave, paywall=paywall, server=server)
+
+
+def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:
+    """Return whose certificate is shown in this handshake, if not the enclave's."""
+    fault = options.faults.in_handshake(enclave.tee_id)
+    if fault is None:
+        return None
+    now = time.monotonic()
+    options.journal.faults_met.append(FaultMet(fault=fault.name, began=now, ended="complete", ended_at=now))
+    return options.faults.impostor.tls_context()
+
+
+class RedirectTarget:
+    """Takes every request and gives nothing for it."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+
+    async def handle(self, request: Request) -> Reply:
+        """Note `request` as one to an impostor."""
+        exchange = record_exchange(request, self._journal, enclave="", at=self._clock.now())
+        exchange.impostor = exchange.spoiled = True
+        exchange.faults.append("redirect")
+        session, payment = request.header(SESSION), request.header(PAYMENT_SIGNATURE)
+        if session:
+            exchange.paid_by, exchange.session = "session", session_ref(session)
+        elif payment:
+            exchange.paid_by, exchange.authorization = "payment", payment_key(payment)[:16]
+        reply = problem(404)
+        exchange.status = reply.status
+        return tracked(reply, exchange)

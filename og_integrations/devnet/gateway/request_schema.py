@@ -1,8 +1,8 @@
 """
-Which request bodies the gateway accepts, and what it says about the others (PROTOCOL §2).
+The gateway accepts some request bodies, and says what is wrong with the others (PROTOCOL §2).
 
-A small JSON Schema checker with the wording of Python's `jsonschema`, whose messages the real gateway
-sends in its 400 answers, over the two schemas as observed.
+A small JSON Schema checker speaks with the wording of Python's `jsonschema`, whose messages the real gateway sends in
+its 400 answers, over the two schemas as observed.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,12 +1,11 @@
 """
-How tool calls look in a stream, provider by provider (PROTOCOL §5).
+Any OpenAI-compatible server (Ollama, llama.cpp, vLLM, …) can be the model behind the gateways.
 
-Parsed request -> what reaches the model: the gateway drops more than it forwards (PROTOCOL §2).
+The devnet takes payment for its answers and signs them like any other's: what it proves is that the gateway said so,
+not that the server is what it claims. Its errors become the gateway's.
 
-Any OpenAI-compatible server (Ollama, llama.cpp, vLLM, …) as the model behind the gateways.
-
-The devnet takes payment for its answers and signs them like any other's: what it proves is that the
-gateway said so, not that the server is what it claims. Its errors become the gateway's.
+Beside it stands what every model meets: the gateway drops more of a request than it forwards (PROTOCOL §2), and tool
+calls look different in a stream from provider to provider (PROTOCOL §5).
 """
 
 import json
@@ -18,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from og_integrations.devnet.model.model import Answer, Family, ModelCall, ModelRequest, ProviderFailedError, text_of
+from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest, ProviderFailedError, text_of
 from og_integrations.errors import ConfigurationError, MalformedReplyError
 from og_integrations.protocol.chat.sse import DONE, SSEDecoder
 from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
@@ -322,11 +321,11 @@ def _call(function: Any) -> ModelCall:
     return ModelCall(name, arguments)
 
 
-def _usage(told: Any, request: ModelRequest, pieces: int) -> Usage:
-    if not told:
+def _usage(reported: Any, request: ModelRequest, pieces: int) -> Usage:
+    if not reported:
         words = sum(len(text_of(message.get("content")).split()) for message in request.messages)
         return Usage(words, pieces, words + pieces)
-    prompt, completion = int(told["prompt_tokens"]), int(told["completion_tokens"])
+    prompt, completion = int(reported["prompt_tokens"]), int(reported["completion_tokens"])
     if min(prompt, completion) < 0:
         raise ValueError("negative usage would pay money back")
     return Usage(prompt, completion, prompt + completion)

@@ -1,7 +1,7 @@
 """
-The x402 facilitator: says whether a payment is good, and settles sessions on the chain.
+The x402 facilitator says whether a payment is good, and settles sessions on the chain.
 
-The checks come in the order of the published facilitator, with its words (PROTOCOL §3.5).
+It makes the checks in the order of the published facilitator, with its words (PROTOCOL §3.5).
 """
 
 import secrets
@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from og_integrations.devnet.chain.chain import UNLIMITED, Chain, Wallet
-from og_integrations.devnet.verdict.journal import Settlement
+from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
+from og_integrations.devnet.chain.evm import EvmChain
+from og_integrations.devnet.journal import Settlement
 from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.strict_json import JsonObject
+
+FACILITATOR_ADDRESS = "0xfdC9A10526e3535770E5Ad8aa082165A2D49d4E3"
+"""The facilitator of the captures."""
 
 DEADLINE_BUFFER_SECONDS = 6
 """A permit must outlive the check by this much: three Base blocks."""
@@ -117,3 +121,35 @@ def _is_point(raw: bytes) -> bool:
 
 def _same(one: str, other: str) -> bool:
     return one.lower() == other.lower()
+
+
+def facilitator_of(chain: Chain) -> Facilitator:
+    """Return the facilitator that settles on `chain`."""
+    return (
+        EvmFacilitator(chain, FACILITATOR_ADDRESS)
+        if isinstance(chain, EvmChain)
+        else Facilitator(chain, FACILITATOR_ADDRESS)
+    )
+
+
+class EvmFacilitator(Facilitator):
+    """Settles with the signature that it verified."""
+
+    def __init__(self, chain: EvmChain, address: str) -> None:
+        super().__init__(chain, address)
+        self._evm = chain
+        self._signatures: dict[bytes, str] = {}
+
+    def verify(self, payment: Payment, requirement: JsonObject) -> str | None:
+        """Return why `payment` is not good, or None and keep its signature."""
+        word = super().verify(payment, requirement)
+        if word is None:
+            self._signatures[payment.authorization.digest()] = payment.signature
+        return word
+
+    def settle(self, authorization: Permit2Authorization, amount: int, *, session: str) -> Settlement | None:
+        """Settle a session on the chain; None for 0, which sends no transaction."""
+        if not amount:
+            return None
+        signature = self._signatures[authorization.digest()]
+        return self._evm.settle(authorization, amount, signature, sender=self.address, session=session)

@@ -1,6 +1,6 @@
-"""Which models the devnet's gateways list, and what a token costs there."""
+"""The devnet's gateways list some models, at a price per token."""
 
-from og_integrations.devnet.model.model import Family
+from og_integrations.devnet.model import Family
 from og_integrations.models import TEE_LLM, wire_name
 from og_integrations.protocol.chat.wire import Usage
 

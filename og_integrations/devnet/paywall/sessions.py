@@ -1,21 +1,15 @@
-"""Payment sessions: one signed authorization, many answers, one settlement (PROTOCOL §3.4, §3.6, §3.7)."""
+"""A payment session is one signed authorization, many answers, one settlement (PROTOCOL §3.4, §3.6, §3.7)."""
 
-import hashlib
 import uuid
 from dataclasses import dataclass, field
 
-from og_integrations.devnet.chain.chain import Clock
+from og_integrations.devnet.clock import Clock
 from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.x402 import session_ref
 from og_integrations.protocol.strict_json import JsonObject
 
 IDLE_SECONDS = 100
 """A session is settled this long after its last charged use."""
-
-
-def payment_key(header: str) -> str:
-    """Return the key of a payment: sha256 of the PAYMENT-SIGNATURE text (not of what it says)."""
-    return hashlib.sha256(header.encode("latin-1", "replace")).hexdigest()
 
 
 @dataclass(slots=True)

@@ -1,9 +1,8 @@
 """
-What the client says about its calls, compared with what was really sent, paid and answered.
+The claims of a client are compared with what was really sent, paid and answered.
 
-Receipts are plain dicts in the form of `og_integrations.receipt`; a client without them may give the texts
-that it returned as finished answers. Whatever is claimed must be all of it: a payment that no
-receipt tells of is a finding.
+Receipts are plain dicts in the form of `og_integrations.receipt`; a client without them may give the texts that it
+returned as finished answers. Claims must be complete: a payment that no receipt names is a finding.
 """
 
 import json
@@ -12,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from og_integrations.devnet.verdict.journal import AuthorizationSeen, Exchange, Journal
-from og_integrations.devnet.verdict.verdict import Finding
+from og_integrations.devnet.journal import AuthorizationSeen, Exchange, Journal
+from og_integrations.devnet.verdict import Finding
 from og_integrations.protocol.strict_json import JsonObject
 from og_integrations.receipt import Receipt, ReceiptPayment
 
@@ -120,8 +119,8 @@ def _sessions(
         named.setdefault(authorization.digest, set()).add(authorization.session)
     # A gateway may name another session than it opened; a client can only report what it was told.
     for exchange in journal.exchanges:
-        if exchange.told_sessions and exchange.authorization in journal.authorizations:
-            named[journal.authorizations[exchange.authorization].digest].update(exchange.told_sessions)
+        if exchange.sessions_named and exchange.authorization in journal.authorizations:
+            named[journal.authorizations[exchange.authorization].digest].update(exchange.sessions_named)
     for digest, ref in {(str(payment.payment_hash), payment.session_ref) for payment in paid}:
         if ref is not None and digest in seen and ref not in named[digest]:
             yield Finding("wrong_session_reported", f"session_ref {ref} for the authorization {digest}")

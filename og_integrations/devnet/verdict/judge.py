@@ -1,16 +1,10 @@
 """
-Who asks again: what was paid for, what was refused, or what nobody answers.
+The judge finds what a server can see of a client's misbehaviour, from the journal and the number of calls alone.
 
-Requests are compared by what they ask (`entries`) and by whose money they show. The same question may be
-asked again on purpose: the receipts tell, one for each call. Without receipts a request that follows one
-in doubt counts as a retry. Requests that overlap in time are never retries of each other, and neither is
-the repetition of what was answered well.
-
-What a server can see of a client's misbehaviour, from the journal and the number of calls alone.
-
-Journal and claims in, `Verdict` out.
-
-A moment of a devnet that serves more than one test: what came before is not judged with what comes after.
+Requests are compared by their question (`journal`) and by whose money they show. The same question may be asked
+again on purpose: the receipts say so, one for each call. Without receipts a request that follows one in doubt counts
+as a retry. Requests that overlap in time are never retries of each other, and neither is the repetition of what was
+answered well. A `Mark` is a moment of a devnet that serves more than one test: what came before it is not judged.
 """
 
 import dataclasses
@@ -19,9 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from og_integrations.devnet.journal import AuthorizationSeen, Exchange, FaultMet, Journal, is_known_mode
+from og_integrations.devnet.verdict import Finding, Judgement
 from og_integrations.devnet.verdict.claims import Claims, contradictions
-from og_integrations.devnet.verdict.journal import AuthorizationSeen, Encounter, Exchange, Journal
-from og_integrations.devnet.verdict.verdict import Finding, Verdict
 from og_integrations.networks import OPG, Network
 from og_integrations.protocol.strict_json import JsonObject
 from og_integrations.receipt import Receipt
@@ -36,10 +30,10 @@ _CURABLE = {"permit2_allowance_required", "insufficient_balance"}
 
 
 class Calls:
-    """How many calls the client says it made; if it does not (`told` is False), none are known."""
+    """How many calls the client says it made; if it does not (`reported` is False), none are known."""
 
     def __init__(self, receipts: Sequence[JsonObject] | None) -> None:
-        self.told = receipts is not None
+        self.reported = receipts is not None
         self.total = len(receipts or ())
         self._asking: Counter[object] = Counter()
         self._paying: Counter[tuple[object, str]] = Counter()
@@ -58,7 +52,7 @@ class Calls:
 
     def allow(self, unanswered: list[float], *, calls: int) -> bool:
         """Whether `calls` calls may have made requests at those times without getting an answer."""
-        count = len(unanswered) if self.told else _most_at_once(unanswered)
+        count = len(unanswered) if self.reported else _most_at_once(unanswered)
         return count <= max(_STORM, _UNANSWERED_PER_CALL * calls)
 
 
@@ -76,10 +70,10 @@ def repetitions(journal: Journal, calls: Calls) -> Iterator[Finding]:
         yield from _paid_again(same, calls.paying(same, payer))
         # Whoever shared another call's authorization, and finds it refused, may still sign one of its own.
         own = [exchange for exchange in same if exchange.authorization not in shared]
-        yield from _signed_again(own, calls.paying(same, payer), told=calls.told)
+        yield from _signed_again(own, calls.paying(same, payer), reported=calls.reported)
     for same in by_question.values():
         yield from _storm(same, calls)
-    yield from _storms_elsewhere(journal.encounters, calls)
+    yield from _storms_elsewhere(journal.faults_met, calls)
 
 
 def _shared(journal: Journal) -> set[str | None]:
@@ -116,7 +110,7 @@ def _in_doubt(exchange: Exchange) -> bool:
 
     Who leaves after the answer has begun knows that the payment was taken, and need not want the rest.
     """
-    unknown_error = exchange.status >= 500 and not exchange.told_sessions
+    unknown_error = exchange.status >= 500 and not exchange.sessions_named
     return exchange.spoiled or unknown_error or not exchange.answered
 
 
@@ -124,7 +118,7 @@ def _over_before(earlier: Exchange, later: Exchange) -> bool:
     return earlier.over_at is not None and earlier.over_at <= later.began
 
 
-def _signed_again(same: list[Exchange], calls: int, *, told: bool) -> Iterator[Finding]:
+def _signed_again(same: list[Exchange], calls: int, *, reported: bool) -> Iterator[Finding]:
     payments = [exchange for exchange in same if exchange.paid_by == "payment"]
     refused = [exchange for exchange in payments if exchange.refused is not None]
     signed = len({exchange.authorization for exchange in payments})
@@ -133,7 +127,7 @@ def _signed_again(same: list[Exchange], calls: int, *, told: bool) -> Iterator[F
         if earlier is None or earlier.authorization == later.authorization:
             continue
         cured = earlier.refused in _CURABLE and later.refused is None
-        if told or (later.began - earlier.began <= _SOON and not cured):
+        if reported or (later.began - earlier.began <= _SOON and not cured):
             numbers = (earlier.number, later.number)
             yield Finding("signed_twice", f"another payment after {earlier.refused!r}", numbers)
 
@@ -146,9 +140,9 @@ def _storm(same: list[Exchange], calls: Calls) -> Iterator[Finding]:
         yield Finding("retry_storm", f"{len(unanswered)} requests of one question without an answer", numbers)
 
 
-def _storms_elsewhere(encounters: list[Encounter], calls: Calls) -> Iterator[Finding]:
+def _storms_elsewhere(faults_met: list[FaultMet], calls: Calls) -> Iterator[Finding]:
     times = defaultdict(list)
-    for encounter in encounters:
+    for encounter in faults_met:
         times[encounter.fault].append(encounter.began)
     for fault, began in times.items():
         if not calls.allow(began, calls=calls.total):
@@ -163,9 +157,6 @@ def _most_at_once(times: list[float]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-
-
-_KNOWN_MODES = {"private", "batch", "individual"}
 
 
 def seen_by_server(
@@ -184,7 +175,7 @@ def seen_by_server(
     yield from _leaks(journal)
     for exchange in journal.exchanges:
         yield from _typo(exchange)
-    waited_for: list[Exchange | Encounter] = [*journal.exchanges, *journal.encounters]
+    waited_for: list[Exchange | FaultMet] = [*journal.exchanges, *journal.faults_met]
     for waiting in waited_for:
         yield from _patience(waiting, now, patience)
 
@@ -228,23 +219,23 @@ def _leaks(journal: Journal) -> Iterator[Finding]:
         elif seen is not None and seen.enclave != exchange.enclave:
             yield Finding("session_leaked", f"a {exchange.paid_by} shown to another gateway", (exchange.number,))
     owners = {ref: seen.enclave for seen in journal.authorizations.values() for ref in (seen.ref, seen.session)}
-    for stray in journal.strays:
+    for stray in journal.stray_credentials:
         if owners.get(stray.ref, stray.enclave) != stray.enclave:
             yield Finding("session_leaked", f"a session or payment shown at {stray.place}")
 
 
 def _typo(exchange: Exchange) -> Iterator[Finding]:
     word = exchange.settlement_word
-    if word is not None and "".join(c for c in word.lower() if c not in " -_") not in _KNOWN_MODES:
+    if word is not None and not is_known_mode(word):
         yield Finding("unknown_settlement_mode", f"X-SETTLEMENT-TYPE {word[:40]!r} means batch", (exchange.number,))
 
 
-def _patience(waiting: Exchange | Encounter, now: float, patience: float) -> Iterator[Finding]:
+def _patience(waiting: Exchange | FaultMet, now: float, patience: float) -> Iterator[Finding]:
     waited = (now if waiting.over_at is None else waiting.over_at) - waiting.began
     if waiting.ended == "complete" or waited <= patience:
         return
     # An honest answer may take as long as the model likes.
-    if isinstance(waiting, Encounter):
+    if isinstance(waiting, FaultMet):
         yield Finding("no_timeout", f"still there after {waited:.0f} s of {waiting.fault}")
     elif waiting.faults:
         detail = f"still there after {waited:.0f} s of {'+'.join(waiting.faults)}"
@@ -262,21 +253,21 @@ def gathered(
 
     Collectors nest, and each gets every receipt: one that stands in two lists is one claim.
     """
-    told: list[JsonObject] = []
+    known_receipts: list[JsonObject] = []
     for some in (*watched, receipts or ()):
-        known = {id(receipt) for receipt in told}
-        told += [receipt for receipt in some if id(receipt) not in known]
+        known = {id(receipt) for receipt in known_receipts}
+        known_receipts += [receipt for receipt in some if id(receipt) not in known]
     reported = bool(watched) or receipts is not None
-    return Claims(receipts=told if reported else None, answers=list(answers), logs=list(logs))
+    return Claims(receipts=known_receipts if reported else None, answers=list(answers), logs=list(logs))
 
 
 def judge(
     claims: Claims, journal: Journal, network: Network, *, cap: int, secrets: set[str], patience: float
-) -> Verdict:
+) -> Judgement:
     """Return what `journal` and `claims` show; to be called where nothing writes to the journal."""
     calls = Calls(claims.receipts)
     seen = seen_by_server(journal, network, cap=cap, calls=calls, now=time.monotonic(), patience=patience)
-    return Verdict((*seen, *contradictions(claims, journal, secrets)))
+    return Judgement((*seen, *contradictions(claims, journal, secrets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,14 +275,14 @@ class Mark:
     """How long everything was: the journal's lists, and each watched list of receipts."""
 
     exchanges: int = 0
-    encounters: int = 0
-    strays: int = 0
+    faults_met: int = 0
+    stray_credentials: int = 0
     receipts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, journal: Journal, watched: Sequence[Sequence[JsonObject]]) -> "Mark":
         """Return now."""
-        lengths = len(journal.exchanges), len(journal.encounters), len(journal.strays)
+        lengths = len(journal.exchanges), len(journal.faults_met), len(journal.stray_credentials)
         return cls(*lengths, receipts=tuple(map(len, watched)))
 
     def new_receipts(self, watched: Sequence[Sequence[JsonObject]]) -> list[Sequence[JsonObject]]:
@@ -303,9 +294,10 @@ class Mark:
         """Return `journal` without what was before; an older authorization is kept if it was shown since."""
         if self == START:
             return journal
-        exchanges, strays = journal.exchanges[self.exchanges :], journal.strays[self.strays :]
+        exchanges = journal.exchanges[self.exchanges :]
+        stray_credentials = journal.stray_credentials[self.stray_credentials :]
         shown = {ref for exchange in exchanges for ref in (exchange.authorization, exchange.session)}
-        shown |= {stray.ref for stray in strays}
+        shown |= {stray.ref for stray in stray_credentials}
 
         def is_shown(seen: AuthorizationSeen) -> bool:
             return seen.ref in shown or (seen.session is not None and seen.session in shown)
@@ -313,8 +305,8 @@ class Mark:
         return dataclasses.replace(
             journal,
             exchanges=exchanges,
-            encounters=journal.encounters[self.encounters :],
-            strays=strays,
+            faults_met=journal.faults_met[self.faults_met :],
+            stray_credentials=stray_credentials,
             authorizations={key: seen for key, seen in journal.authorizations.items() if is_shown(seen)},
             charges=[charge for charge in journal.charges if charge.exchange > self.exchanges],
         )

@@ -71,6 +71,7 @@ class StopCutter:
         return next((n for n in range(longest, 0, -1) if self._held.endswith(sequence[:n])), 0)
 
 
+_FIRST_CALL = "first_tool_call"
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
 
@@ -91,7 +92,7 @@ class Plan:
 
     `tool` is the tool that stands for the schema, or the one that the schema stands for.
     `demanded` names the tools of which one must be called (empty: none must), `forbidden` says that
-    none may.
+    none may, `one_call` that no second call is shown.
     """
 
     tools: Sequence[JsonObject] | None = None
@@ -102,6 +103,7 @@ class Plan:
     parameters: JsonObject | None = None
     demanded: frozenset[str] = frozenset()
     forbidden: bool = False
+    one_call: bool = False
 
     @property
     def holds_text(self) -> bool:
@@ -131,7 +133,7 @@ class Plan:
                 "tool_choice was 'none', but the model called a tool. The gateway does not enforce tool_choice; "
                 "the answer was paid, and its receipt is attached to this error."
             )
-        return shown
+        return _first_call(shown) if self.one_call else shown
 
     def _tool_call(self, completion: Completion) -> Shown:
         arguments = self._arguments(completion.text)
@@ -176,6 +178,15 @@ class Plan:
                 presentation=presentation if answers else None,
             )
         return Shown(text=answers[0].arguments, tool_calls=(), finish_reason="stop", presentation=presentation)
+
+
+def _first_call(shown: Shown) -> Shown:
+    """Return `shown` without the calls after its first: gateways hand `parallel_tool_calls` on to no model."""
+    calls = len(shown.tool_calls)
+    if calls < 2:
+        return shown
+    told = (shown.presentation or {"kind": _FIRST_CALL}) | {"tool_calls": calls}
+    return replace(shown, tool_calls=shown.tool_calls[:1], presentation=told)
 
 
 def plan_tools(
@@ -298,10 +309,11 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
-    if shown.presentation is not None:
+    if shown.presentation is not None and shown.presentation["kind"] != _FIRST_CALL:
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()
     if cutter.cut_at is None:
         return shown
-    return replace(shown, text=text, presentation={"kind": "cut_at_stop", "stop": cutter.cut_at})
+    told = (shown.presentation or {}) | {"kind": "cut_at_stop", "stop": cutter.cut_at}
+    return replace(shown, text=text, presentation=told)

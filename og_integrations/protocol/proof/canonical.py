@@ -104,6 +104,34 @@ def canonical_output(text: str, tool_calls: Sequence[ToolCall], finish_reason: s
         raise InvalidRequestError("The answer holds a lone surrogate, which UTF-8 cannot encode.") from exc
 
 
+def spells_tool_calls(text: str) -> bool:
+    """Whether `text` is, byte for byte, what the hash of an answer with tool calls is made of."""
+    if not text.startswith('[{"function": {"arguments": ') or not text.endswith('"type": "function"}]'):
+        return False
+    try:
+        listed = json.loads(text)
+        calls = [ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in listed]
+        return canonical_output("", calls, "tool_calls") == text.encode()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+def may_be_another_content(request: JsonObject, hashing: str) -> bool:
+    """
+    Whether a user's content in `request` has its hash in common with one of another kind.
+
+    The first generation hashes a list of parts as Python's text of it, so a list and that text are one.
+    """
+    listed = request.get("messages") if hashing == APRIL else None
+    for message in listed if isinstance(listed, list) else ():
+        if isinstance(message, Mapping) and message.get("role") == "user":
+            content = message.get("content")
+            text = content.strip() if isinstance(content, str) else ""
+            if isinstance(content, list) or (text.startswith("[") and text.endswith("]")):
+                return True
+    return False
+
+
 def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> bytes:
     """
     Return the 32 bytes that the enclave's RSA key signs: keccak(request ‖ output ‖ uint256 time).

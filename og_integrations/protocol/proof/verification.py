@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
-from og_integrations.protocol.chat.wire import Completion, TeeProof
+from og_integrations.protocol.chat.wire import Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.protocol.redact import shown
@@ -233,6 +233,8 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
     with log.step("output-hash"):
         # (5): the enclave hashed what we received.
         _check_output(exchange.completion, proof)
+        if exchange.channel in (None, "unpinned"):
+            _check_kind(exchange.completion, request)
         log.passed("keccak256 of the " + ("tool calls" if exchange.completion.tool_calls else "text"))
     with log.step("signature"):
         # (6): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) over keccak(request ‖ output ‖ time).
@@ -331,6 +333,45 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
         raise StepError(str(exc)) from exc
     if got != _hash_bytes(proof.output_hash, "tee_output_hash"):
         raise StepError(f"the enclave signed another answer: hash {proof.output_hash}, expected {got.hex()}")
+
+
+def _check_kind(completion: Completion, request: JsonObject) -> None:
+    """
+    Refuse an answer that may have been of the other kind.
+
+    A tool call and a text that spells it have one hash, and `finish_reason`, which tells them apart, is not signed. On
+    a pinned channel nobody could exchange them; a file, or an unpinned channel, could show either as the other.
+    """
+    calls = completion.tool_calls
+    if not calls and request.get("tools") and canonical.spells_tool_calls(completion.text):
+        raise StepError(
+            "the text spells a tool call, and tools were sent: the signature covers both alike, so it may have been one"
+        )
+    # A call's id is made with it, so what was asked cannot hold it, unless the model was told what to write.
+    if calls and any(_spells(said, call) for said in _texts(request) for call in calls):
+        raise StepError(
+            "the request holds this very tool call as a text: the signature covers both alike, so the answer may have "
+            "been a text that repeats it"
+        )
+
+
+def _spells(said: str, call: ToolCall) -> bool:
+    return bool(call.id) and all(_squeezed(part) in said for part in (call.id, call.name, call.arguments))
+
+
+def _texts(request: JsonObject) -> Iterator[str]:
+    """Yield what the messages of a request say, without white space."""
+    listed = request.get("messages")
+    for message in listed if isinstance(listed, list) else ():
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in content if isinstance(content, list) else (content,):
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(text, str):
+                yield _squeezed(text)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).replace("\\", "")
 
 
 def _check_signature(enclave: Enclave, proof: TeeProof, signature: bytes) -> None:

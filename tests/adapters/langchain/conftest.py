@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from og_integrations.chat import arguments
 from og_integrations.devnet import Devnet
-from og_integrations.langchain import ChatOpenGradient, arguments
+from og_integrations.langchain import ChatOpenGradient
 
 MODEL = "openai/gpt-5-mini"
 

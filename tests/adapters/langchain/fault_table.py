@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from og_integrations.devnet.faults.answers import ANSWER_FAULTS
-from og_integrations.devnet.faults.fault import Fault
+from og_integrations.devnet.fault import Fault
+from og_integrations.devnet.faults.answers import ANSWER_FAULTS, STREAM_FAULTS
 from og_integrations.devnet.faults.payments import PAYMENT_FAULTS
-from og_integrations.devnet.faults.streams import STREAM_FAULTS
 from og_integrations.devnet.faults.trust import TRUST_FAULTS
 from og_integrations.devnet.faults.wire import WIRE_FAULTS
 

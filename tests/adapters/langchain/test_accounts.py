@@ -9,11 +9,11 @@ import httpx
 import pytest
 from langchain_core.runnables import ConfigurableField
 
+from og_integrations.chat.model import ENGINE_OPTIONS
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, register_with_langchain
-from og_integrations.langchain.options import OwnOptions
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.proof.enclave import EnclavePolicy
 
@@ -44,12 +44,7 @@ def changes(net: Devnet) -> dict[str, Any]:
     }
 
 
-OF_CALLS = {"model", "model_name", "temperature", "max_tokens", "stop", "timeout", "settlement_mode", "engines"}
-RENAMED = {"api_key", "max_completion_tokens", "request_timeout", "stop_sequences", "x402_settlement_mode"}
-OPTIONS = OwnOptions.__annotations__.keys() - OF_CALLS - RENAMED
-
-
-@pytest.mark.parametrize("option", sorted(OPTIONS))
+@pytest.mark.parametrize("option", sorted(ENGINE_OPTIONS))
 def test_copy_with_another_option_counts_on_the_same_account(
     net: Devnet, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
@@ -65,7 +60,7 @@ def test_copy_with_another_option_counts_on_the_same_account(
         assert net.stats().signatures + plain.stats().signatures == 0
 
 
-@pytest.mark.parametrize("option", sorted(OPTIONS - {"gateway_url"}))
+@pytest.mark.parametrize("option", sorted({*ENGINE_OPTIONS} - {"gateway_url"}))
 def test_copy_with_another_option_signs_nothing_more(
     net: Devnet, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:

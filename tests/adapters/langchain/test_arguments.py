@@ -8,9 +8,10 @@ import httpx
 import pytest
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
+from og_integrations.chat import arguments
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, InvalidRequestError
-from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, arguments
+from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from tests.adapters.langchain.asking import WAYS
 from tests.adapters.langchain.test_parameters import sent
 

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Script
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.parsing import StructuredParser
+from og_integrations.langchain.structured import StructuredParser
 from tests.adapters.langchain.asking import get_weather
 
 

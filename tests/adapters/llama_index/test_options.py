@@ -26,7 +26,7 @@ KEY = "0x" + "1f" * 32
         ({"max_retries": -1}, "max_retries: "),
         ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"x402_settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
-        ({"verification": "off"}, "expected 'end' or 'buffer'"),
+        ({"verification": "off"}, "expected one of end, buffer"),
         ({"gateway_generation": "2027"}, "expected one of 2026-04, next"),
         ({"spend_policy": {"total": 0.5}}, "spend_policy is not valid"),
         ({"enclave_policy": ["0x00"]}, "enclave_policy is a list"),

@@ -1,10 +1,9 @@
 """
-What a fault is, and where it acts.
+A `Fault` is a name and a few small functions, one per place where the devnet can lie or break.
 
-A `Fault` is a name and a few small functions, one per place where the devnet can lie or break. The
-devnet passes everything it makes through the `Trouble` of the request, which applies the faults that
-are armed; with none armed it changes nothing. One fault counts one use per request, however many of
-its places that request passes.
+The devnet passes everything it makes through the `RequestFaults` of the request, which applies the faults that
+are armed; with none armed it changes nothing. One fault counts one use per request, however many of its places
+that request passes.
 """
 
 import contextlib
@@ -14,10 +13,9 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from og_integrations.devnet.gateway.enclave import EnclaveKeys
-from og_integrations.devnet.gateway.http import Channel, Pieces, Reply, Request, WireFault
-from og_integrations.devnet.gateway.output import Output, StreamEvent
-from og_integrations.devnet.verdict.journal import Exchange
+from og_integrations.devnet.enclave import EnclaveKeys, Output, StreamEvent
+from og_integrations.devnet.http import Channel, Pieces, Reply, Request, WireFault
+from og_integrations.devnet.journal import Exchange
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -43,7 +41,7 @@ class Fault:
     signed           the JSON answer, after signing
     events           the events of a stream, after signing
     stolen_session   name another payer's session
-    elsewhere        send whoever paid to a stranger
+    elsewhere        redirect whoever paid to a server that is no gateway
     reply            status and headers of a paid answer
     wire             the bytes of a paid answer
     whole_wire       the same, if it is not streamed
@@ -101,10 +99,10 @@ class Armed:
 
 
 @dataclass(slots=True)
-class FaultBoard:
-    """The armed faults of one devnet, and what some of them need: an impostor's key, a stranger's URL."""
+class FaultInjector:
+    """The armed faults of one devnet, and what some of them need: an impostor's key, the URL of redirects."""
 
-    stranger: str
+    redirect_target: str
     armed: list[Armed] = field(default_factory=list)
     impostor: EnclaveKeys = field(default_factory=EnclaveKeys, repr=False)
 
@@ -112,9 +110,9 @@ class FaultBoard:
         """Let `fault` happen `times` times (None: until cleared)."""
         self.armed.append(Armed(fault, times, enclave))
 
-    def trouble(self, exchange: Exchange) -> "Trouble":
+    def faults(self, exchange: Exchange) -> "RequestFaults":
         """Return what will be done to the answer of `exchange`."""
-        return Trouble(self, exchange)
+        return RequestFaults(self, exchange)
 
     def at(self, enclave: str | None) -> list[Armed]:
         """The faults that may act at `enclave`."""
@@ -139,11 +137,11 @@ class FaultBoard:
         return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
 
 
-class Trouble:
-    """The faults as one request meets them; each use is noted in the exchange's `faults`."""
+class RequestFaults:
+    """The faults as one request meets them; each use is record_exchange in the exchange's `faults`."""
 
-    def __init__(self, board: FaultBoard, exchange: Exchange) -> None:
-        self._board = board
+    def __init__(self, injector: FaultInjector, exchange: Exchange) -> None:
+        self._injector = injector
         self._exchange = exchange
         self._used: list[Armed] = []
 
@@ -152,7 +150,7 @@ class Trouble:
 
     def _met(self, place: Callable[[Fault], _T | None], *, spoils: bool) -> list[tuple[Fault, _T]]:
         found = []
-        for armed in self._board.at(self._exchange.enclave):
+        for armed in self._injector.at(self._exchange.enclave):
             value = place(armed.fault)
             if value is None or (armed not in self._used and not armed.spend()):
                 continue
@@ -199,7 +197,7 @@ class Trouble:
         """What is answered after paying, without asking the gateway."""
         return next((make(request) for make in self._at(lambda fault: fault.instead)), None)
 
-    def tells_stolen_session(self) -> bool:
+    def names_stolen_session(self) -> bool:
         """Whether the answer names another payer's session."""
         return bool(self._at(lambda fault: fault.stolen_session))
 
@@ -217,7 +215,7 @@ class Trouble:
 
     def keys(self, honest: EnclaveKeys) -> EnclaveKeys:
         """Whose key signs."""
-        return self._board.impostor if self._at(lambda fault: fault.as_impostor) else honest
+        return self._injector.impostor if self._at(lambda fault: fault.as_impostor) else honest
 
     def signed(self, body: JsonObject) -> JsonObject:
         """The JSON answer."""
@@ -232,7 +230,9 @@ class Trouble:
     def reply(self, reply: Reply) -> Reply:
         """A paid answer and its bytes."""
         if self._at(lambda fault: fault.elsewhere):
-            reply = Reply(status=307, headers=[("Location", f"{self._board.stranger}/stolen"), *reply.headers])
+            reply = Reply(
+                status=307, headers=[("Location", f"{self._injector.redirect_target}/stolen"), *reply.headers]
+            )
         for change in self._at(lambda fault: fault.reply):
             reply = change(reply)
         faults = self._at(lambda fault: fault.wire)
@@ -257,14 +257,14 @@ async def _compared(events: Events, change: Callable[[Events], Events], differs:
             behind.append(event.encode())
             yield event
 
-    told = False
+    differing = False
     async with contextlib.aclosing(change(honest())) as changed:
         async for event in changed:
-            if not told and (not behind or behind.popleft() != event.encode()):
-                told = True
+            if not differing and (not behind or behind.popleft() != event.encode()):
+                differing = True
                 differs()
             yield event
-    if not told and behind:
+    if not differing and behind:
         differs()
 
 

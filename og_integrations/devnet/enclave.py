@@ -1,10 +1,16 @@
-"""The enclave's secrets and what it does with them: sign answers, show a certificate (PROTOCOL §1, §4)."""
+"""
+An enclave has keys, signs outputs, and shows a certificate (PROTOCOL §1, §4).
+
+It signs an `Output`; the answer carries the `Proof`, and a stream is a series of `StreamEvent`s.
+"""
 
 import base64
 import datetime as dt
+import json
 import secrets
 import ssl
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +20,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
-from og_integrations.devnet.chain.chain import Clock
+from og_integrations.devnet.clock import Clock
+from og_integrations.protocol.chat.sse import DONE, encode_event
+from og_integrations.protocol.chat.wire import ToolCall
 from og_integrations.protocol.payment.permit2 import checksum_address
 from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
@@ -186,3 +194,50 @@ class LocalEnclave:
             "timestamp": dt.datetime.fromtimestamp(clock.now(), dt.UTC).isoformat(),
             "wallet_address": self.wallet_address,
         }
+
+
+STOP, TOOL_CALLS = "stop", "tool_calls"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """
+    One answer. Text beside tool calls is sent but not signed (PROTOCOL §4).
+
+    `calls` are as they are sent; `signed_calls`, if given, are what the enclave signs instead: the
+    calls re-assembled from a stream whose fragments have no index.
+    """
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    signed_calls: tuple[ToolCall, ...] | None = None
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the model stopped; the gateway never says `length`."""
+        return TOOL_CALLS if self.calls else STOP
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event. `compact`: as re-encoded by the payment layer, without blanks."""
+
+    value: JsonObject | str
+    compact: bool = False
+
+    def encode(self) -> bytes:
+        """Return its bytes."""
+        if isinstance(self.value, str):
+            return encode_event(self.value)
+        return encode_event(json.dumps(self.value, separators=(",", ":") if self.compact else None))
+
+
+END_OF_STREAM = StreamEvent(DONE)
+
+
+def tool_calls_json(calls: Sequence[ToolCall]) -> list[JsonObject]:
+    """Return `calls` as a message holds them."""
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in calls
+    ]

@@ -1,10 +1,26 @@
-"""What the devnet saw and did: the ground truth that tests compare a client's claims with."""
+"""
+The journal holds what the devnet saw and did: the ground truth with which a client's claims are compared.
 
+Each request is recorded with a fingerprint of its question, by which it is recognised when it comes again. What a
+client may change while it merely tries again is left out of it: `stream`, the nonce in `response_format`, and all
+that gateways ignore (PROTOCOL §4).
+"""
+
+import contextlib
+import hashlib
+import json
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from og_integrations.devnet.gateway.http import Peer
+from og_integrations.devnet.http import Peer, Reply, Request
+from og_integrations.devnet.model import last_user_text
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
+from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.strict_json import JsonObject
 
+SETTLEMENT_TYPE = "X-SETTLEMENT-TYPE"
 _SIGNATURE_DIGITS = 130
 
 
@@ -30,7 +46,7 @@ class Answering:
 
 
 @dataclass(slots=True, kw_only=True)
-class Encounter(Answering):
+class FaultMet(Answering):
     """A request to the node, or a TLS handshake, that met the fault of that name."""
 
     fault: str
@@ -46,12 +62,12 @@ class Exchange(Answering):
     the secrets, and `payer` (lower case) whose money that is, None if it is nobody's. `prompt` is the
     last user text (or the prompt) if the body could be read. `status` is 0 until the answer's head is
     decided. `impostor` marks a request that came over a channel showing a wrong certificate, or to a
-    stranger. `faults` names what was done to the answer; `spoiled` says that it must not be accepted for
-    that reason.
+    server that is no gateway. `faults` names what was done to the answer; `spoiled` says that it must not be
+    accepted for that reason.
 
     `body` is a fingerprint of path and body: equal bytes, equal text. `question` is one of what was
-    asked, the same for those that merely try again (`entries`); `hashes` what a receipt may name as its
-    request hash (hex). `refused` is the paywall's word against the payment, `told_sessions` the
+    asked, the same for those that merely try again; `hashes` what a receipt may name as its
+    request hash (hex). `refused` is the paywall's word against the payment, `sessions_named` the
     references of the sessions that the answer named, `settlement_word` the X-SETTLEMENT-TYPE as it was
     written. `signature` is what an enclave really signed (base64), with its two hashes (hex); `said` is
     the model's whole text. `listed` says whether any answer of the registry so far vouched for this
@@ -79,7 +95,7 @@ class Exchange(Answering):
     payer: str | None = None
     streamed: bool = False
     refused: str | None = None
-    told_sessions: list[str] = field(default_factory=list)
+    sessions_named: list[str] = field(default_factory=list)
     settlement_word: str | None = None
     signature: str | None = None
     request_hash: str | None = None
@@ -115,7 +131,7 @@ class AuthorizationSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class StrayCredential:
     """A session or payment (its `ref`) shown where nothing is paid for; `enclave` is "" if it is none's."""
 
     ref: str
@@ -172,7 +188,7 @@ class Stats:
     """
     The journal in numbers.
 
-    `requests` are those to the gateways' paid paths (and to a stranger, after a redirect); `payments`
+    `requests` are those to the gateways' paid paths (and to the target of a redirect); `payments`
     distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not;
     `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
     """
@@ -196,9 +212,9 @@ class Journal:
     """Lists of everything, in order. Written on the devnet's loop only; `secrets` never printed."""
 
     exchanges: list[Exchange] = field(default_factory=list)
-    encounters: list[Encounter] = field(default_factory=list)
+    faults_met: list[FaultMet] = field(default_factory=list)
     authorizations: dict[str, AuthorizationSeen] = field(default_factory=dict)
-    strays: list[Stray] = field(default_factory=list)
+    stray_credentials: list[StrayCredential] = field(default_factory=list)
     sessions: list[str] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
@@ -236,3 +252,123 @@ class Journal:
             connections=connections,
             rpc_calls=dict(self.rpc_calls),
         )
+
+
+NOT_JSON = object()
+"""Stands for a body that is none."""
+_NONCE = "og_nonce"
+
+
+def parsed(request: Request) -> object:
+    """Return the body's JSON, None if there is no body, or `NOT_JSON`."""
+    if not request.body:
+        return None
+    try:
+        return json.loads(request.body)
+    except (ValueError, RecursionError):
+        return NOT_JSON
+
+
+def record_exchange(
+    request: Request, journal: Journal, *, enclave: str, at: float, listed: bool | None = None
+) -> Exchange:
+    """Add `request` to `journal`, as one to `enclave` at unix time `at`; return the entry."""
+    content = parsed(request)
+    body = hashlib.sha256(request.path.encode() + b"\0" + request.body).hexdigest()[:16]
+    hashes = _hashes(request.path, _without_nonce(content))
+    exchange = Exchange(
+        number=len(journal.exchanges) + 1,
+        at=at,
+        enclave=enclave,
+        connection=request.connection,
+        method=request.method,
+        path=request.path,
+        prompt=_prompt_of(content),
+        settlement=mode_of(request),
+        settlement_word=request.header(SETTLEMENT_TYPE),
+        impostor=request.impostor,
+        body=body,
+        question=hashes[0] if hashes else body,
+        hashes=_hashes(request.path, content),
+        began=time.monotonic(),
+        peer=request.peer,
+        listed=listed,
+    )
+    journal.exchanges.append(exchange)
+    return exchange
+
+
+def record_stray_credentials(request: Request, journal: Journal, *, enclave: str, place: str) -> None:
+    """Note in `journal` what `request`, which is to pay for nothing, shows all the same."""
+    session, payment = request.header(SESSION), request.header(PAYMENT_SIGNATURE)
+    if session:
+        journal.stray_credentials.append(StrayCredential(ref=session_ref(session), enclave=enclave, place=place))
+    if payment:
+        journal.stray_credentials.append(StrayCredential(ref=payment_key(payment)[:16], enclave=enclave, place=place))
+
+
+def tracked(reply: Reply, entry: Answering) -> Reply:
+    """Return `reply`, which will note in `entry` how far it gets."""
+
+    def begin() -> None:
+        entry.answered = True
+
+    def end(complete: bool) -> None:
+        entry.ended = "complete" if complete else "cut"
+        entry.ended_at = time.monotonic()
+
+    reply.on_begin, reply.on_end = begin, end
+    return reply
+
+
+def _hashes(path: str, body: object) -> tuple[str, ...]:
+    found: list[str] = []
+    if not isinstance(body, dict):
+        return ()
+    for hashing in HASHINGS:
+        with contextlib.suppress(InvalidRequestError, RecursionError):
+            found.append(request_hash(path, body, hashing).hex())
+    return tuple(found)
+
+
+def _without_nonce(body: object) -> object:
+    form = body.get("response_format") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(form, dict) or _NONCE not in form:
+        return body
+    rest: JsonObject = {name: value for name, value in form.items() if name != _NONCE}
+    # Plain text is what comes without any format, too.
+    return body | {"response_format": None if rest == {"type": "text"} else rest}
+
+
+def _prompt_of(body: object) -> str | None:
+    if not isinstance(body, dict):
+        return None
+    prompt = body.get("prompt")
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list):
+        return "\n".join(text for text in prompt if isinstance(text, str))
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return None
+    return last_user_text([message for message in messages if isinstance(message, dict)])
+
+
+def mode_of(request: Request) -> str:
+    """Return how `request` asks to be settled; anything unknown, and nothing at all, means batch."""
+    return _known_mode(request.header(SETTLEMENT_TYPE) or "") or SettlementMode.BATCH_HASHED.value
+
+
+def is_known_mode(word: str) -> bool:
+    """Whether `word` names a settlement mode as gateways read it: without regard to case, blanks, `-` and `_`."""
+    return _known_mode(word) is not None
+
+
+def _known_mode(word: str) -> str | None:
+    squashed = word.lower().replace(" ", "").replace("-", "").replace("_", "")
+    return squashed if squashed in {mode.value for mode in SettlementMode} else None
+
+
+def payment_key(header: str) -> str:
+    """Return the key of a payment: sha256 of the PAYMENT-SIGNATURE text (not of what it says)."""
+    return hashlib.sha256(header.encode("latin-1", "replace")).hexdigest()

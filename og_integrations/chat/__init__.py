@@ -1,0 +1,14 @@
+"""
+The kit: what the adapters share, no framework imported.
+
+An adapter maps its framework's classes to requests and answers back; every rule about options, tools,
+policies, copies and traces is here, so that both frameworks keep the same ones.
+
+| file | what it holds |
+| --- | --- |
+| `model` | the fields of a model, the engines that its copies share, its wallet, and how it is copied and stored |
+| `arguments` | names and values of arguments: ours, those of others, and those that gateways ignore |
+| `requests` | choices of tools, arguments of calls, and which attachments reach which provider |
+| `policies` | policies and networks as plain JSON and in pickles, never laxer than they were |
+| `tracing` | receipts on the spans of a tracer |
+"""
