@@ -116,7 +116,27 @@ def open_schema(schema: object, whose: str) -> JsonObject:
             )
         root = {"type": "object", **root}
     _check_references(root, whose)
-    return root
+    # OpenAI refuses an object without this word, also where the schema describes it in another way.
+    return root if "properties" in root else {**root, "properties": {}}
+
+
+def is_recursive(schema: JsonObject) -> bool:
+    """Return whether a definition of `schema` refers to itself, directly or through another one."""
+    uses: dict[str, set[str]] = {}
+    for word in ("$defs", "definitions"):
+        members = schema.get(word)
+        for name, item in members.items() if isinstance(members, dict) else ():
+            references = (str(inner.get("$ref", "")) for _, inner in _schemas(item, "", 0))
+            uses[name] = {match[1] for reference in references if (match := _DEFINITIONS.fullmatch(reference))}
+    for name, used in uses.items():
+        reached, todo = set[str](), list(used)
+        while todo:
+            if (other := todo.pop()) not in reached:
+                reached.add(other)
+                todo += uses.get(other, ())
+        if name in reached:
+            return True
+    return any(inner.get("$ref") == "#" for _, inner in _schemas(schema, "", 0))
 
 
 def drop_added_nulls(value: JsonObject, schema: JsonObject) -> JsonObject:
