@@ -31,8 +31,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.payment.permit2 import Permit2Authorization
     from og_integrations.protocol.payment.reconcile import Settlement
+    from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"
@@ -376,14 +376,15 @@ def members() -> Mapping[str, Member]:
     return found
 
 
-_RULE_NAMES = {"2026-04": "april", "next": "reduced"}
-_RENAMED = {"hashing": ("hash_rule", _RULE_NAMES)}
+EARLIER_RULES = {"2026-04": "april", "next": "reduced"}
+"""Names of hash rules in older receipts, and of gateways in settings -> those of today."""
+_RENAMED = {"hashing": ("hash_rule", EARLIER_RULES)}
 """Members that older receipts have under another name: old name -> (new name, its old values -> the new ones)."""
 
 
 def rule_name(rule: str) -> str:
     """Return the name of a hash rule, given also by one of those that older receipts have."""
-    return _RULE_NAMES.get(rule, rule)
+    return EARLIER_RULES.get(rule, rule)
 
 
 def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="lie or break in this way (may be repeated; 'list' names them all)",
     )
     command.add_argument(
-        "--generation", default="2026-04", help="of the gateways: 2026-04 (captured) or next (default: %(default)s)"
+        "--generation", default="april", help="the gateways' hash rule: april (captured), reduced, reduced+effort, …"
     )
     command.add_argument(
         "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"

@@ -17,7 +17,7 @@ from og_integrations.devnet.http import Peer, Reply, Request
 from og_integrations.devnet.model import last_user_text
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
-from og_integrations.protocol.proof.canonical import HASHINGS, request_hash
+from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.protocol.strict_json import JsonObject
 
 SETTLEMENT_TYPE = "X-SETTLEMENT-TYPE"
@@ -325,10 +325,10 @@ def _hashes(path: str, body: object) -> tuple[str, ...]:
     found: list[str] = []
     if not isinstance(body, dict):
         return ()
-    for hashing in HASHINGS:
+    for rule in RULES:
         with contextlib.suppress(InvalidRequestError, RecursionError):
-            found.append(request_hash(path, body, hashing).hex())
-    return tuple(found)
+            found.append(request_hash(path, body, rule).hex())
+    return tuple(dict.fromkeys(found))
 
 
 def _without_nonce(body: object) -> object:

@@ -22,7 +22,6 @@ from og_integrations.llama_index.params import chat_params
 from og_integrations.models import model_info, model_name
 from og_integrations.networks import Network
 from og_integrations.protocol.payment.x402 import SettlementMode
-from og_integrations.protocol.proof.canonical import APRIL
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
@@ -132,7 +131,7 @@ class ConfiguredLLM(FunctionCallingLLM):
     max_retries: int = Field(default=2, ge=0, frozen=True)
     default_headers: dict[str, str] | None = Field(default=None, frozen=True, exclude=True, repr=False)
     spread: bool = Field(default=False, frozen=True, description="Go round all enclaves in turn.")
-    gateway_generation: str = Field(default=APRIL, frozen=True, description='"next" gateways take images.')
+    gateway_generation: str = Field(default="2026-04", frozen=True, description='"next" gateways take images.')
 
     _backend: Backend = PrivateAttr()
 

@@ -28,6 +28,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
 from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import rule_name
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -51,7 +52,7 @@ class Receiver:
     """Who gets the messages: a model, behind gateways of a generation, which drop what they do not know."""
 
     model: str
-    generation: str = APRIL
+    generation: str = "2026-04"
 
     def takes_attachments(self, role: str) -> bool:
         """
@@ -61,12 +62,12 @@ class Receiver:
         """
         info = model_info(self.model)
         shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
-        return self.generation != APRIL and info.image_inputs and shown
+        return rule_name(self.generation) != APRIL and info.image_inputs and shown
 
     def hint(self) -> str:
         """Return what else would help to send an attachment, as the end of a sentence."""
         other = '; if your gateways take images and documents, set gateway_generation="next"'
-        return other if self.generation == APRIL else ""
+        return other if rule_name(self.generation) == APRIL else ""
 
 
 def to_wire(messages: Sequence[ChatMessage], receiver: Receiver) -> list[JsonObject]:

@@ -4,7 +4,7 @@ from typing import Unpack
 
 from og_integrations.client.chain.approval import Amount, Approval, ApprovalOptions
 from og_integrations.llama_index.configuration import ConfiguredLLM
-from og_integrations.protocol.payment.budget import Account
+from og_integrations.protocol.payment.budget import BudgetTotals
 
 
 class WalletLLM(ConfiguredLLM):
@@ -26,7 +26,7 @@ class WalletLLM(ConfiguredLLM):
         """Do what `ensure_opg_approval` does; `on_progress` may be asynchronous, and the signer too."""
         return await self._backend.async_client.ensure_opg_approval(min_allowance, approve_amount, **options)
 
-    def spent(self) -> Account:
+    def spent(self) -> BudgetTotals:
         """Return what the budget has authorized; printed, it is a report. See `Client.spent`."""
         return self._backend.client.spent()
 
@@ -38,10 +38,10 @@ class WalletLLM(ConfiguredLLM):
         """Allow spending again."""
         self._backend.client.resume_spending()
 
-    def reconcile_spending(self) -> Account:
+    def reconcile_spending(self) -> BudgetTotals:
         """Ask the chain what was really taken. See `Client.reconcile_spending`. Raises `DiscoveryError`."""
         return self._backend.client.reconcile_spending()
 
-    async def areconcile_spending(self) -> Account:
+    async def areconcile_spending(self) -> BudgetTotals:
         """Do what `reconcile_spending` does."""
         return await self._backend.async_client.reconcile_spending()

@@ -9,8 +9,11 @@ from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, col
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.proof import verification
 from og_integrations.protocol.receipt import rebuild_authorization
+from og_integrations.receipt import Receipt
 from tests.client.asking import MODEL, WAYS, WEATHER, user
 
 ways = pytest.mark.parametrize("way", WAYS)
@@ -30,7 +33,9 @@ def test_call_is_verified_and_paid_once(net: Devnet, way: str) -> None:
 def test_payment_hash_is_recomputed_from_receipt_alone(net: Devnet, way: str) -> None:
     receipt = WAYS[way](net, "hi").receipt
     assert receipt["payment"]["payment_hash_source"] == "eip712"
-    assert "0x" + rebuild_authorization(receipt["payment"]).digest().hex() == receipt["payment"]["payment_hash"]
+    payment = Receipt.payment_of(receipt)
+    assert payment is not None
+    assert "0x" + rebuild_authorization(payment).digest().hex() == payment.payment_hash
     (seen,) = net.journal.authorizations.values()
     assert seen.digest == receipt["payment"]["payment_hash"]
 
@@ -160,7 +165,7 @@ def test_answer_of_a_gateway_that_dropped_the_image_is_none(net: Devnet) -> None
     """It is signed for the whole request, though the model has seen only half of it."""
     with Client(gateway_generation="next", private_key=net.private_key, network=net.network) as client:
         assert client.chat(MODEL, [{"role": "user", "content": IMAGE[:1]}]).receipt["hash_rule"] == "april"
-        with pytest.raises(VerificationError, match="2026-04 drop its images and files") as caught:
+        with pytest.raises(VerificationError, match="the rule april drop its images and files") as caught:
             client.chat(MODEL, [{"role": "user", "content": IMAGE}])
     assert caught.value.step == "request-hash"
 
@@ -183,3 +188,23 @@ def test_image_is_sent_only_where_the_model_sees_it() -> None:
                 client.chat("nous/hermes-4-70b", [{"role": "user", "content": IMAGE}])
     assert "image_url" in answer.text
     assert answer.receipt["hash_rule"] == "reduced"
+
+
+def test_rule_of_a_build_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first answer that shows it, a request of that build costs one hash again, as one of April's does."""
+    hashed: list[bytes] = []
+
+    def counted(text: bytes) -> bytes:
+        hashed.append(text)
+        return keccak(text)
+
+    monkeypatch.setattr(verification, "keccak", counted)
+    found = []
+    with Devnet(generation="verbatim") as net:
+        options: dict[str, Any] = {"private_key": net.private_key, "network": net.network}
+        with Client(gateway_generation="next", **options) as client:
+            for content in ("hi", IMAGE, IMAGE, "hi"):
+                answer = client.chat(MODEL, [{"role": "user", "content": content}])
+                found.append((answer.receipt["hash_rule"], len(hashed)))
+                hashed.clear()
+    assert found == [("april", 1), ("verbatim", 3), ("verbatim", 1), ("april", 1)]

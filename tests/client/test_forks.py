@@ -125,12 +125,12 @@ def test_clients_of_one_file_share_their_sessions_in_the_child(net: Devnet, tmp_
     policy = {"store": tmp_path / "budget.sqlite"}
 
     def both() -> None:
-        assert one.engine.book is other.engine.book is not parents
+        assert one.engine.sessions is other.engine.sessions is not parents
         verified(one)
         verified(other)
 
     with client(net, **policy) as one, client(net, **policy) as other:
-        parents = one.engine.book
+        parents = one.engine.sessions
         in_child(both)
     assert net.stats().payments == 1
 

@@ -1,4 +1,4 @@
-"""The generation `next`: what client 1.1.4 says of newer gateways. Nobody captured one."""
+"""Generations after the captured one: what client 1.1.4 and public sources say of them."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.chat.wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import APRIL, NEXT, request_hash
+from og_integrations.protocol.proof.canonical import APRIL, RULES, request_hash
 from tests.devnet.raw import Raw, raw_caller
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"x" * 70).decode()
@@ -72,14 +72,18 @@ def test_web_search_is_hashed_and_forwarded(request: pytest.FixtureRequest, gene
     assert asked(raw, body("[[received]]", web_search=False))["tee_request_hash"] == plain["tee_request_hash"]
 
 
-def test_developer_is_taken_and_hashed_as_system(newer: Raw) -> None:
-    def answered(role: str) -> dict[str, Any]:
-        messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "[[received]]"}]
-        return asked(newer, {"model": "gpt-5-mini", "messages": messages})
+def test_developer_breaks_every_gateway(newer: Raw) -> None:
+    """No generation is known that takes this role."""
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    reply = newer.post({"model": "gpt-5-mini", "messages": messages}, PAYMENT_SIGNATURE=newer.payment())
+    assert reply.status_code == 500
 
-    developer = answered("developer")
-    assert developer["tee_request_hash"] == answered("system")["tee_request_hash"]
-    assert json.loads(text_of(developer))["messages"][0] == {"role": "system", "content": "Be brief."}
+
+@pytest.mark.parametrize("rule", RULES)
+def test_gateway_hashes_by_the_rule_that_it_is_named_after(rule: str) -> None:
+    request = body(PARTS, reasoning_effort="low")
+    with Devnet(generation=rule) as net, raw_caller(net) as raw:
+        assert asked(raw, request)["tee_request_hash"] == request_hash(CHAT_PATH, request, rule).hex()
 
 
 @pytest.mark.parametrize("request_body", [body("[[image]] draw"), body("draw", model=IMAGES_MODEL)])
@@ -104,4 +108,3 @@ def test_april_gateway_hands_out_no_image(raw: Raw) -> None:
 def test_unknown_generation_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="expected one of 2026-04, next"):
         Devnet(generation="2027")
-    assert NEXT == "next"

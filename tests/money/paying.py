@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 from og_integrations.client import Client, LocalSigner
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.chain.evm import EvmChain
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.receipt import Receipt
 
 MODEL = "openai/gpt-5-mini"
 
@@ -39,7 +40,9 @@ def pay(net: Devnet, wallet: Wallet, *, calls: int = 1) -> Paid:
         for number in range(calls):
             answer = client.chat(MODEL, [{"role": "user", "content": f"question {number}"}])
     (signature,) = signer.signatures
-    return Paid(answer.receipt, rebuild_authorization(answer.receipt["payment"]), signature)
+    payment = Receipt.payment_of(answer.receipt)
+    assert payment is not None
+    return Paid(answer.receipt, rebuild_authorization(payment), signature)
 
 
 def chain_of(net: Devnet) -> EvmChain:

@@ -4,6 +4,7 @@ PROTOCOL §4 written a second time, from its text alone, and requests to try bot
 Nothing of `og_integrations` is imported here: two halves must not share a mistake.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,15 +13,33 @@ from hypothesis import strategies as st
 Json = dict[str, Any]
 
 
-def reference_chat(wire: bytes) -> bytes:
-    """Return what the April gateway hashes of a chat request."""
+def _reduced(part: Any, rule: str) -> Any:
+    if not isinstance(part, dict):
+        return {"text": str(part), "type": "text"}
+    if part.get("type") == "text":
+        return {"text": "" if part.get("text") is None else part["text"], "type": "text"}
+    kept = {"type": part.get("type")}
+    inner = part["file"] if isinstance(part.get("file"), dict) else {}
+    if name := inner.get("filename") or part.get("filename"):
+        kept["filename"] = name
+    data = inner.get("file_data")
+    if rule == "digest" and isinstance(data, str) and data.startswith("data:") and ";base64," in data:
+        head, text = data.removeprefix("data:").split(";base64,", 1)
+        kept |= {"mime_type": head.split(";")[0], "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return kept
+
+
+def reference_chat(wire: bytes, rule: str = "april") -> bytes:
+    """Return what gateways of `rule` hash of a chat request."""
     request = json.loads(wire)
     temperature = request.get("temperature")
     rebuilt: Json = {"model": request["model"], "messages": [], "temperature": float(temperature or 0)}
     for message in request["messages"]:
         kept = {"role": message["role"], "content": message.get("content")}
         if message["role"] == "user" and not isinstance(message["content"], str):
-            kept["content"] = str(message["content"])
+            parts = message["content"]
+            rebuilt_list = parts if rule == "verbatim" else [_reduced(part, rule) for part in parts]
+            kept["content"] = str(parts) if rule == "april" else rebuilt_list
         if message["role"] == "assistant":
             kept["content"] = message.get("content") or ""
             if message.get("tool_calls"):
@@ -39,6 +58,10 @@ def reference_chat(wire: bytes) -> bytes:
     if request.get("max_tokens") is not None:
         rebuilt["max_tokens"] = request["max_tokens"]
     rebuilt.update({name: request[name] for name in ("stop", "tools", "response_format") if request.get(name)})
+    if rule != "april" and request.get("web_search"):
+        rebuilt["web_search"] = True
+    if rule == "reduced+effort" and request.get("reasoning_effort"):
+        rebuilt["reasoning_effort"] = request["reasoning_effort"]
     return json.dumps(rebuilt, sort_keys=True).encode()
 
 
@@ -75,6 +98,7 @@ _calls = st.fixed_dictionaries(
     optional={"index": st.integers()},
 )
 _texts = st.text(max_size=12)
+_data = st.sampled_from(["data:a/b;base64,AA==", "data:a/b;name=c;base64,", "data:a/b,x", "https://example.com"])
 _extras: dict[str, st.SearchStrategy[Any]] = {"refusal": json_values, "audio": json_values}
 
 
@@ -82,9 +106,18 @@ def _message(role: str, required: Json, optional: Json | None = None) -> st.Sear
     return st.fixed_dictionaries({"role": st.just(role)} | required, optional=_extras | (optional or {}))
 
 
+_parts = st.one_of(
+    st.fixed_dictionaries({"type": st.just("text"), "text": st.none() | _texts}, optional={"cache": json_values}),
+    st.fixed_dictionaries(
+        {"type": st.just("file"), "file": st.fixed_dictionaries({}, optional={"filename": _texts, "file_data": _data})}
+    ),
+    st.fixed_dictionaries({"type": st.just("image_url"), "image_url": objects}, optional={"filename": _texts}),
+    objects,
+    _texts,
+)
 messages = st.one_of(
     _message("system", {"content": _texts}, {"name": _texts}),
-    _message("user", {"content": _texts | st.lists(objects, min_size=1, max_size=3)}, {"name": _texts}),
+    _message("user", {"content": _texts | st.lists(_parts, min_size=1, max_size=3)}, {"name": _texts}),
     _message("assistant", {}, {"content": st.none() | _texts, "tool_calls": st.lists(_calls, max_size=3)}),
     _message("tool", {"content": _texts, "tool_call_id": _texts}, {"name": _texts}),
     _message("function", {"content": _texts, "name": _texts}),
@@ -104,6 +137,7 @@ chat_requests = st.fixed_dictionaries(
         "tool_choice": json_values,
         "top_p": json_values,
         "web_search": json_values,
+        "reasoning_effort": json_values,
         "user": json_values,
     },
 )

@@ -1,5 +1,6 @@
 """Requests and outputs -> the exact bytes that the enclave hashes (PROTOCOL §4)."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -8,34 +9,42 @@ from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, ToolCall
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 from og_integrations.protocol.proof.canonical import (
     APRIL,
-    NEXT,
+    DIGEST,
+    EFFORT,
+    REDUCED,
+    RULES,
+    VERBATIM,
     canonical_output,
     canonical_request,
     drops_attachments,
     not_hashed,
     output_hash,
+    plainest_rule,
     request_hash,
     signed_digest,
+    unsigned_members,
 )
+from og_integrations.receipt import EARLIER_RULES, rule_name
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each, proof_of, read
+from tests.protocol.captures import VECTORS as FOLDER
 from tests.protocol.reference import Json, chat_requests, completion_requests, reference_chat, reference_completion
 from tests.sizes import examples
 
 USER = {"role": "user", "content": "hi"}
 
 
-def hashed(hashing: str = APRIL, **members: Any) -> Json:
+def hashed(rule: str = APRIL, **members: Any) -> Json:
     """Return what is hashed of a chat request with `members`."""
     request = {"model": "m", "messages": [USER]} | members
-    rebuilt: Json = json.loads(canonical_request(CHAT_PATH, request, hashing))
+    rebuilt: Json = json.loads(canonical_request(CHAT_PATH, request, rule))
     return rebuilt
 
 
-def hashed_message(message: Json, hashing: str = APRIL) -> Json:
-    found: Json = hashed(hashing, messages=[message])["messages"][0]
+def hashed_message(message: Json, rule: str = APRIL) -> Json:
+    found: Json = hashed(rule, messages=[message])["messages"][0]
     return found
 
 
@@ -130,17 +139,52 @@ def test_history_of_tool_calls_keeps_their_arguments_untouched() -> None:
         ({"type": "image_url", "image_url": {"url": "data:"}}, {"type": "image_url"}),
         ({"type": "file", "file": {"filename": "a", "data": "x"}}, {"type": "file", "filename": "a"}),
         ({"type": "file", "filename": "b"}, {"type": "file", "filename": "b"}),
+        ({"type": "text"}, {"type": "text", "text": ""}),
+        ({"type": "text", "text": None}, {"type": "text", "text": ""}),
+        ("bare", {"type": "text", "text": "bare"}),
+        (5, {"type": "text", "text": "5"}),
     ],
 )
-def test_content_parts_of_next(part: Json, expected: Json) -> None:
-    """Newer gateways hash text parts whole and of attachments only the type and file name."""
-    assert hashed_message({"role": "user", "content": [part]}, NEXT)["content"] == [expected]
+@pytest.mark.parametrize("rule", [REDUCED, EFFORT, DIGEST])
+def test_reduced_parts(part: Any, expected: Json, rule: str) -> None:
+    """Text is hashed as sent, of attachments only the type and file name; a part that is no object, as text."""
+    assert hashed_message({"role": "user", "content": [part]}, rule)["content"] == [expected]
 
 
-def test_next_hashes_developer_as_system_and_web_search() -> None:
-    developer = {"role": "developer", "content": "d"}
-    rebuilt = hashed(NEXT, messages=[developer], web_search=True)
-    assert (rebuilt["messages"], rebuilt["web_search"]) == ([{"role": "system", "content": "d"}], True)
+DIGESTED = {"mime_type": "application/pdf", "sha256": hashlib.sha256(b"aGk=").hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,aGk="}}, DIGESTED),
+        ({"type": "input_file", "file_data": "data:application/pdf;name=a;base64,aGk="}, DIGESTED),
+        ({"type": "image_url", "image_url": {"url": "DATA:application/pdf;BASE64,aGk="}}, DIGESTED),
+        ({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}, {}),
+        ({"type": "file", "file": {"file_id": "f"}}, {}),
+        ({"type": "file", "file": {"file_data": "data:application/pdf,hi"}}, {}),
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,\ud800"}}, {}),
+        ({"type": "file", "file": 5}, {}),
+    ],
+)
+def test_digested_parts(part: Json, expected: Json) -> None:
+    """Data that is in the request is digested, as the base64 text that it is; an address or id is left out."""
+    assert hashed_message({"role": "user", "content": [part]}, DIGEST)["content"] == [{"type": part["type"]} | expected]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_role_developer_has_no_hash_by_any_rule(rule: str) -> None:
+    with pytest.raises(InvalidRequestError, match="the role 'developer'; the gateway knows system"):
+        hashed_message({"role": "developer", "content": "d"}, rule)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_options_that_not_every_rule_hashes(rule: str) -> None:
+    asked = {"web_search": "yes", "reasoning_effort": "low"}
+    expected = ({} if rule == APRIL else {"web_search": True}) | ({"reasoning_effort": "low"} if rule == EFFORT else {})
+    assert hashed(rule, **asked) == {"model": "m", "messages": [USER], "temperature": 0.0} | expected
+    falsy: Json = {"web_search": 0, "reasoning_effort": ""}
+    assert hashed(rule, **falsy) == {"model": "m", "messages": [USER], "temperature": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -185,20 +229,136 @@ def test_what_is_not_hashed_is_named_once_and_in_order() -> None:
 def test_attachments_that_april_drops(messages: object, dropped: bool) -> None:
     """Those of users' messages; what is none, whoever wrote it, is not looked into."""
     request = {"messages": messages}
-    assert (drops_attachments(request, APRIL), drops_attachments(request, NEXT)) == (dropped, False)
+    assert (drops_attachments(request, APRIL), drops_attachments(request, REDUCED)) == (dropped, False)
 
 
-@pytest.mark.parametrize("content", [{"type": "text"}, ["text"]])
-def test_next_refuses_content_that_is_no_list_of_parts(content: object) -> None:
-    with pytest.raises(InvalidRequestError, match="expected"):
-        hashed_message({"role": "user", "content": content}, NEXT)
+@pytest.mark.parametrize("rule", [REDUCED, EFFORT, DIGEST])
+def test_content_that_is_neither_text_nor_a_list_has_no_reduced_form(rule: str) -> None:
+    with pytest.raises(InvalidRequestError, match="expected text or parts"):
+        hashed_message({"role": "user", "content": {"type": "text"}}, rule)
 
 
-def test_unknown_path_and_hashing_are_refused() -> None:
+def test_unknown_path_and_rule_are_refused() -> None:
     with pytest.raises(InvalidRequestError, match="No request to '/v1/images' is signed; expected /v1/chat"):
         canonical_request("/v1/images", {})
-    with pytest.raises(InvalidRequestError, match="Unknown hashing '2030'; expected one of 2026-04, next"):
+    with pytest.raises(InvalidRequestError, match="Unknown hash rule '2030'; expected one of april, reduced, reduced"):
         canonical_request(CHAT_PATH, {}, "2030")
+
+
+def test_rules_are_known_by_their_earlier_names() -> None:
+    assert {name: rule_name(name) for name in (*EARLIER_RULES, *RULES)} == {
+        "2026-04": "april",
+        "next": "reduced",
+    } | dict(zip(RULES, RULES, strict=True))
+
+
+VECTORS = json.loads((FOLDER / "generations.json").read_text())
+BY_NAME = {vector["name"]: vector for vector in VECTORS["requests"]}
+OUTPUTS = {vector["name"]: vector for vector in VECTORS["outputs"]}
+
+
+@pytest.mark.parametrize(
+    ("vector", "rule"),
+    [
+        pytest.param(vector, rule, id=f"{vector['name']}-{rule}")
+        for vector in VECTORS["requests"]
+        for rule in vector["hashes"]
+    ],
+)
+def test_request_of_vector(vector: Json, rule: str) -> None:
+    """64 requests, 241 hashes; of a search every rule makes the same one."""
+    request, expected = json.loads(vector["wire"]), vector["hashes"][rule]
+    assert request == vector["request"]
+    for name in RULES if vector["path"] == SEARCH_PATH else (rule,):
+        assert canonical_request(vector["path"], request, name).decode() == expected["canonical"]
+        assert request_hash(vector["path"], request, name).hex() == expected["keccak256"]
+
+
+def test_there_are_64_requests_and_241_hashes() -> None:
+    assert (len(BY_NAME), sum(len(vector["hashes"]) for vector in BY_NAME.values())) == (64, 241)
+
+
+@pytest.mark.parametrize("vector", VECTORS["outputs"], ids=lambda vector: vector["name"])
+def test_output_of_vector(vector: Json) -> None:
+    text, calls, reason = vector["canonical"], [], vector.get("finish_reason", "stop")
+    if reason == "tool_calls":
+        listed = json.loads(text)
+        text = ""
+        calls = [ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in listed]
+    assert canonical_output(text, calls, reason).decode() == vector["canonical"]
+    assert output_hash(text, calls, reason).hex() == vector["keccak256"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["digests"], ids=lambda vector: f"{vector['request']}-{vector['rule']}")
+def test_signed_digest_of_vector(vector: Json) -> None:
+    asked, answered = BY_NAME[vector["request"]], OUTPUTS[vector["output"]]
+    rule = vector["rule"] if vector["rule"] in RULES else APRIL
+    digest = signed_digest(
+        request_hash(asked["path"], asked["request"], rule),
+        bytes.fromhex(answered["keccak256"]),
+        vector["tee_timestamp"],
+    )
+    assert digest.hex() == vector["signed_digest"]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_plainest_rule_of_vector(name: str) -> None:
+    """It is the first of all that make the same bytes."""
+    path, request = BY_NAME[name]["path"], BY_NAME[name]["request"]
+    made = {rule: canonical_request(path, request, rule) for rule in RULES}
+    for rule in RULES:
+        assert plainest_rule(path, request, rule) == next(other for other in RULES if made[other] == made[rule])
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+ELSEWHERE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+@pytest.mark.parametrize(
+    ("members", "names", "rules"),
+    [
+        ({}, [], ()),
+        ({"reasoning_effort": "low"}, ["reasoning_effort"], (APRIL, REDUCED, VERBATIM, DIGEST)),
+        ({"reasoning_effort": None, "web_search": False, "n": 1}, [], ()),
+        ({"web_search": True}, ["web_search"], (APRIL,)),
+        ({"n": 2, "aspect_ratio": "16:9"}, ["aspect_ratio", "n"], RULES),
+        ({"messages": [USER | {"content": [PICTURE]}]}, ["attachments"], (REDUCED, EFFORT)),
+        ({"messages": [USER | {"content": [ELSEWHERE]}]}, ["attachments"], (REDUCED, EFFORT, DIGEST)),
+        ({"messages": [USER | {"name": "ann"}]}, ["messages[].name"], RULES),
+        ({"messages": [{"role": "system", "content": "s", "name": "n"}]}, ["messages[].name"], RULES),
+        ({"messages": [{"role": "function", "content": "s", "name": "n"}]}, [], ()),
+    ],
+)
+def test_what_a_rule_does_not_commit_to(members: Json, names: list[str], rules: tuple[str, ...]) -> None:
+    """Named in the receipt: another picture, speaker or option would have had the same hash."""
+    request = {"model": "m", "messages": [USER]} | members
+    for rule in RULES:
+        assert unsigned_members(CHAT_PATH, request, rule) == (names if rule in rules else [])
+    assert unsigned_members(SEARCH_PATH, request, APRIL) == []
+
+
+def test_effort_of_a_text_completion_is_hashed_by_no_rule() -> None:
+    request = {"model": "m", "prompt": "p", "reasoning_effort": "low"}
+    assert unsigned_members(COMPLETION_PATH, request, EFFORT) == ["reasoning_effort"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "left"),
+    [(REDUCED, ["messages[].content[].image_url"]), (VERBATIM, []), (DIGEST, []), (APRIL, [])],
+)
+def test_what_of_a_picture_is_not_hashed(rule: str, left: list[str]) -> None:
+    request = {"model": "m", "messages": [USER | {"content": [PICTURE]}]}
+    assert not_hashed(CHAT_PATH, request, rule) == left
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_names_of_speakers_change_no_hash(role: str) -> None:
+    """No rule commits to who a user or system turn says it is from, so the receipt says so."""
+    request: Json = {"model": "m", "messages": [USER, {"role": role, "content": "c"}]}
+    named = request | {"messages": [USER, {"role": role, "content": "c", "name": "zoe"}]}
+    for rule in RULES:
+        assert request_hash(CHAT_PATH, named, rule) == request_hash(CHAT_PATH, request, rule)
+        assert unsigned_members(CHAT_PATH, named, rule) == ["messages[].name"]
 
 
 def test_output_is_the_text_unless_it_ended_in_tool_calls() -> None:
@@ -228,9 +388,12 @@ def test_wire_blanks_and_encoding_do_not_change_the_hash() -> None:
 @given(chat_requests)
 @examples(70)
 def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
-    """Any JSON request canonicalises like PROTOCOL §4 rebuilt from the wire bytes alone."""
+    """Any JSON request canonicalises like PROTOCOL §4 rebuilt from the wire bytes alone, by every rule."""
     wire = json.dumps(request).encode()
-    assert canonical_request(CHAT_PATH, json.loads(wire)) == reference_chat(wire)
+    made = {rule: canonical_request(CHAT_PATH, json.loads(wire), rule) for rule in RULES}
+    assert made == {rule: reference_chat(wire, rule) for rule in RULES}
+    for rule in RULES:
+        assert plainest_rule(CHAT_PATH, request, rule) == next(other for other in RULES if made[other] == made[rule])
 
 
 @given(completion_requests)

@@ -7,7 +7,7 @@ import pytest
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.proof.canonical import APRIL, NEXT, canonical_request, request_hash
+from og_integrations.protocol.proof.canonical import APRIL, REDUCED, canonical_request, request_hash
 from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from tests.protocol.documents import FOLDER
 
@@ -30,15 +30,15 @@ def test_request_carries_its_nonce(case_id: str) -> None:
     assert nonce_place(path, case["request"], nonce) is None
     assert nonce_place(path, carried, nonce) == expect["place"]
     assert request_hash(path, carried, APRIL).hex() == expect["hash_april"]
-    assert request_hash(path, carried, NEXT).hex() == expect["hash_next"]
-    assert canonical_request(path, carried, NEXT).decode() == expect["canonical_next"]
+    assert request_hash(path, carried, REDUCED).hex() == expect["hash_next"]
+    assert canonical_request(path, carried, REDUCED).decode() == expect["canonical_next"]
 
 
 @pytest.mark.parametrize("case_id", [case_id for case_id in CASES if case_id.startswith("carries/")])
 def test_nonce_is_found_only_where_it_proves_something(case_id: str) -> None:
     case, expect = CASES[case_id], CASES[case_id]["expect"]
     assert nonce_place(case["path"], case["request"], case["nonce"]) == expect["place"]
-    for hashing, name in ((APRIL, "hash_april"), (NEXT, "hash_next")):
+    for hashing, name in ((APRIL, "hash_april"), (REDUCED, "hash_next")):
         if name in expect:
             assert request_hash(case["path"], case["request"], hashing).hex() == expect[name]
 

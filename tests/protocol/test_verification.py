@@ -4,16 +4,18 @@ import copy
 import json
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat.wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
 from og_integrations.protocol.proof.verification import (
     CLOCK_SKEW,
     STEPS,
     TRUST_OF_SOURCE,
+    Exchange,
     Trust,
     TrustDecision,
     VerifiedExchange,
@@ -31,7 +33,7 @@ def test_captured_exchange_is_verified(capture: Capture) -> None:
     """All 43 signed answers of the published gateway, streams included."""
     verified = verify_exchange(exchange(capture))
     assert results(verified.checks) == dict.fromkeys(STEPS, "pass")
-    assert verified.hashing == "2026-04"
+    assert verified.hash_rule == "april"
 
 
 def test_there_are_43_of_51() -> None:
@@ -45,8 +47,8 @@ def test_request_whose_image_was_dropped() -> None:
     assert (check.result, said in check.detail) == ("pass", True)
     refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"]), "request-hash", said)
     assert (
-        verify_exchange(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"], window=None)).hashing
-        == "2026-04"
+        verify_exchange(exchange("user-image-part", trust=TRUST_OF_SOURCE["registry"], window=None)).hash_rule
+        == "april"
     )
     refused(exchange("user-image-part", trust=TRUST_OF_SOURCE["endpoint"]), "request-hash", said)
 
@@ -114,13 +116,54 @@ def test_channel(channel: str | None, result: str) -> None:
     assert results(verify_exchange(exchange(channel=channel)).checks)["channel"] == result
 
 
-def test_answer_of_the_newer_gateway() -> None:
-    """Both generations are tried, and the receipt says which matched."""
-    messages = [{"role": "developer", "content": "d"}, {"role": "user", "content": [{"type": "text", "text": "t"}]}]
-    hashed = {"model": "m", "temperature": 0.0, "messages": [{"role": "system", "content": "d"}, messages[1]]}
-    whole = signed_exchange({"model": "m", "messages": messages}, hashed)
-    assert verify_exchange(whole).hashing == "next"
-    hashed["messages"] = messages
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+LISTED: dict[str, Any] = {
+    "model": "m",
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "t"}, PICTURE]}],
+    "reasoning_effort": "low",
+}
+
+
+def signed_by_rule(rule: str, request: dict[str, Any] = LISTED, **changes: Any) -> Exchange:
+    return signed_exchange(request, json.loads(canonical_request(CHAT_PATH, request, rule)), **changes)
+
+
+@pytest.mark.parametrize("rule", RULES[1:])
+@pytest.mark.parametrize("usual_rule", [None, *RULES, "2030"])
+def test_every_rule_is_tried(rule: str, usual_rule: str | None) -> None:
+    """What is expected only comes first; the rule that made the hash is found, and named."""
+    assert verify_exchange(signed_by_rule(rule, usual_rule=usual_rule)).hash_rule == rule
+
+
+@pytest.mark.parametrize("usual_rule", [None, *RULES])
+def test_rule_is_named_by_the_first_that_hashes_the_same(usual_rule: str | None) -> None:
+    """A receipt of one request always says the same, whatever the client had met before."""
+    text = LISTED | {"messages": [{"role": "user", "content": "t"}], "reasoning_effort": None}
+    assert verify_exchange(signed_by_rule("verbatim", text, usual_rule=usual_rule)).hash_rule == "april"
+
+
+def test_request_signed_by_no_rule() -> None:
+    """A mismatch stays one, however many rules there are."""
+    other = LISTED | {"model": "m", "temperature": 0.5}
+    whole = signed_exchange(LISTED, json.loads(canonical_request(CHAT_PATH, other, "reduced")))
+    expected = request_hash(CHAT_PATH, LISTED, "april").hex()
+    refused(
+        whole, "request-hash", f"the enclave signed another request: hash {proof_of(whole.completion).request_hash}"
+    )
+    refused(whole, "request-hash", f"expected {expected}")
+
+
+@pytest.mark.parametrize(("rule", "said"), [("reduced", True), ("reduced+effort", False), ("verbatim", True)])
+def test_effort_that_was_not_hashed_is_said(rule: str, said: bool) -> None:
+    (check,) = (check for check in verify_exchange(signed_by_rule(rule)).checks if check.id == "request-hash")
+    assert check.detail.startswith(f"keccak256 of the request by the rule {rule}")
+    assert ("reasoning_effort is not in it: the gateway has probably ignored it" in check.detail) is said
+
+
+def test_role_developer_has_no_hash() -> None:
+    """No gateway takes it, so none can have signed it: it is sent as system."""
+    messages = [{"role": "developer", "content": "d"}, {"role": "user", "content": "t"}]
+    hashed = {"model": "m", "temperature": 0.0, "messages": [messages[0] | {"role": "system"}, messages[1]]}
     refused(signed_exchange({"model": "m", "messages": messages}, hashed), "request-hash", "the role 'developer'")
 
 
@@ -131,7 +174,7 @@ def test_character_that_only_the_gateways_python_knows() -> None:
     request = {"model": "m", "messages": [{"role": "user", "content": content}]}
     for written in (str(content), NEWER):
         hashed = request | {"messages": [{"role": "user", "content": written}], "temperature": 0.0}
-        assert verify_exchange(signed_exchange(request, hashed)).hashing == APRIL
+        assert verify_exchange(signed_exchange(request, hashed)).hash_rule == APRIL
     other = request | {"messages": [{"role": "user", "content": NEWER + " "}], "temperature": 0.0}
     with pytest.raises(VerificationError, match="the enclave signed another request"):
         verify_exchange(signed_exchange(request, other))
@@ -140,7 +183,7 @@ def test_character_that_only_the_gateways_python_knows() -> None:
 def test_verified_receipt_cannot_be_made_by_hand() -> None:
     """Not by its constructor, and not out of another one: that would prove something else."""
     verified = verify_exchange(exchange())
-    members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hashing", "checks")}
+    members = {name: getattr(verified, name) for name in ("exchange", "request", "proof", "hash_rule", "checks")}
     with pytest.raises(VerificationError, match="A VerifiedExchange is made by verify_exchange only"):
         VerifiedExchange(**members, seal=object())
     with pytest.raises((TypeError, ValueError), match="seal"):

@@ -116,14 +116,43 @@ def test_payer_is_said_not_to_be_in_the_digest(saved: Saved) -> None:
     assert details["payment-hash"] == "EIP-712 digest of the payment's fields, among which the payer is not"
 
 
-@pytest.mark.parametrize("member", ["seed", "tool_choice", "n", "web_search", "messages[].name"])
-def test_unhashed_member_of_the_request_is_named(member: str, saved: Saved) -> None:
-    """The gateway parses them and hashes nothing of them (PROTOCOL §2, §4)."""
+def with_member(saved: Saved, member: str) -> Saved:
+    """Return `saved` with a member in its request that no hash covers."""
     request = json.loads(saved["exchange"]["request"])
     (request["messages"][0] if "name" in member else request)[member.rpartition(".")[2]] = "altered"
-    saved["exchange"]["request"] = json.dumps(request)
-    verdict = judged(saved)
+    return saved | {"exchange": saved["exchange"] | {"request": json.dumps(request)}}
+
+
+@pytest.mark.parametrize("member", ["seed", "tool_choice"])
+def test_unhashed_member_of_the_request_is_named(member: str, saved: Saved) -> None:
+    """The gateway parses them and hashes nothing of them (PROTOCOL §2, §4)."""
+    verdict = judged(with_member(saved, member))
     assert (verdict.status, not_covered(verdict)["request"]) == ("verified", [member])
+
+
+@pytest.mark.parametrize("member", ["n", "web_search", "messages[].name"])
+def test_unhashed_member_that_a_receipt_names_is_found_or_named(member: str, saved: Saved) -> None:
+    """Written into a file later, it is none of its receipt; in a file without a receipt it is named."""
+    altered = with_member(saved, member)
+    verdict = judged(altered)
+    assert (verdict.status, verdict.step, not_covered(verdict)["request"]) == ("failed", "receipt", [member])
+    altered["receipt"]["unsigned"] = sorted([*saved["receipt"]["unsigned"], member])
+    assert judged(altered).status == "verified"
+    verdict = judged(altered["exchange"])
+    assert (verdict.status, not_covered(verdict)["request"]) == ("verified", [member])
+
+
+@pytest.mark.parametrize(("earlier", "generation"), [("2026-04", "april"), ("next", "reduced")])
+def test_receipt_with_an_earlier_name_of_its_rule_is_read(earlier: str, generation: str) -> None:
+    """Receipts of that time named fewer parts of the request as unsigned."""
+    with Devnet(generation=generation) as net:
+        saved = save(net, [{"type": "text", "text": "hi"}])
+    named = with_member(saved, "messages[].name")
+    assert named["receipt"].pop("hash_rule") == generation
+    named["receipt"]["hashing"] = earlier
+    assert judged(named).status == "verified"
+    named["receipt"]["hashing"] = "next" if earlier == "2026-04" else "2026-04"
+    assert (judged(named).status, judged(named).step) == ("failed", "receipt")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ The gateway's answers in their four wrappings: JSON, compact JSON, problem+json,
 
 Accepted request -> signed answer, whole or streamed (PROTOCOL §4, §5).
 
-Two generations of gateways: `2026-04` answers as captured. `next` is uncaptured, made after what
-client 1.1.4 sends, hashes and reads: `protocol.proof.canonical`'s reduced content lists, and images as a
+Gateways that hash by the rule `april` answer as captured. Those of the other rules are uncaptured, made after
+what client 1.1.4 sends, hashes and reads: content lists as `protocol.proof.canonical` has them, and images as a
 list of `data:` URIs beside the message, in a stream on the final event. `reasoning_content` in messages
 and deltas is how providers of open models say it, and a guess even there. Nothing signs either.
 """
@@ -26,7 +26,7 @@ from og_integrations.devnet.journal import Exchange
 from og_integrations.devnet.model import Answer, Family, Model, ModelCall, ProviderFailedError, StreamingModel, spoken
 from og_integrations.devnet.model.upstream import call_deltas, cannot_be_asked, forwarded, merged_calls, reserialised
 from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
-from og_integrations.protocol.proof.canonical import NEXT, output_hash, request_hash
+from og_integrations.protocol.proof.canonical import APRIL, output_hash, request_hash
 from og_integrations.protocol.strict_json import JsonObject
 
 _TITLES = {
@@ -123,22 +123,22 @@ class Answerer:
         settler: DataSettler,
         *,
         retry_seconds: float,
-        generation: str,
+        rule: str,
     ) -> None:
         self._keys = keys
         self._model = model
         self._clock = clock
         self._settler = settler
         self._retry_seconds = retry_seconds
-        self._generation = generation
+        self._rule = rule
 
     async def answer(self, job: Job) -> Reply:
         """Return the answer to `job`. Raises `InvalidRequestError` for what cannot be hashed."""
         job.exchange.streamed = streamed = bool(job.body.get("stream")) and job.path != COMPLETION_PATH
         if cannot_be_asked(job.body, job.family):
             return failed("Stream setup failed") if streamed else failed()
-        request_hash(job.path, job.body, self._generation)  # what cannot be hashed fails before the model is asked
-        asked = forwarded(job.path, job.body, job.family, self._generation)
+        request_hash(job.path, job.body, self._rule)  # what cannot be hashed fails before the model is asked
+        asked = forwarded(job.path, job.body, job.family, self._rule)
         if streamed and isinstance(self._model, StreamingModel):
             return stream_reply(job.faults.events(self._events(job, self._model.stream(asked))))
         answer = await self._model.answer(asked)
@@ -174,10 +174,10 @@ class Answerer:
         return reply
 
     def _images(self, answer: Answer) -> JsonObject:
-        return {"images": list(answer.images)} if answer.images and self._generation == NEXT else {}
+        return {"images": list(answer.images)} if answer.images and self._rule != APRIL else {}
 
     def _reasoning(self, answer: Answer) -> JsonObject:
-        return {"reasoning_content": answer.reasoning} if answer.reasoning and self._generation == NEXT else {}
+        return {"reasoning_content": answer.reasoning} if answer.reasoning and self._rule != APRIL else {}
 
     def _body(self, job: Job, output: Output, proof: Proof, beside: JsonObject) -> JsonObject:
         if job.path == COMPLETION_PATH:
@@ -245,7 +245,7 @@ class Answerer:
     def _sign(self, job: Job, output: Output) -> Proof:
         calls = output.calls if output.signed_calls is None else output.signed_calls
         proof = job.faults.keys(self._keys).sign(
-            request_hash(job.path, job.faults.hashed_request(job.body), self._generation),
+            request_hash(job.path, job.faults.hashed_request(job.body), self._rule),
             output_hash(output.text, calls, output.finish_reason),
             job.faults.timestamp(self._clock.seconds()),
         )

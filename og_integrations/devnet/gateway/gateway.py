@@ -39,7 +39,6 @@ from og_integrations.devnet.paywall.sessions import Session
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Usage
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, session_ref
-from og_integrations.protocol.proof.canonical import APRIL
 
 _PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
 
@@ -58,12 +57,10 @@ class Gateway:
         clock: Clock,
         listed: Callable[[], bool | None] = lambda: None,
         family_of: Callable[[str], Family | None] = family_of,
-        generation: str = APRIL,
     ) -> None:
         self._listed = listed
         self._family_of = family_of
         self._enclave = enclave
-        self._generation = generation
         self._paywall = paywall
         self._answerer = answerer
         self._faults = faults
@@ -159,10 +156,8 @@ class Gateway:
         return await self._handled(job)
 
     async def _handled(self, job: Job) -> Reply:
-        # The April gateway's handler breaks on this role, though its schema knows it.
-        if self._generation == APRIL and any(
-            message.get("role") == "developer" for message in job.body.get("messages", ())
-        ):
+        # The gateway's handler breaks on this role, though its schema knows it.
+        if any(message.get("role") == "developer" for message in job.body.get("messages", ())):
             return problem(500)
         return await self._answerer.answer(job)
 
@@ -195,7 +190,7 @@ class GatewayOptions:
     What all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
-    take `retry_seconds`; `generation` is `"2026-04"` or `"next"`.
+    take `retry_seconds`; `rule` is the hash rule of their generation.
     """
 
     chain: Chain
@@ -203,7 +198,7 @@ class GatewayOptions:
     faults: FaultInjector
     journal: Journal
     model: Model
-    generation: str
+    rule: str
     cap: int
     retry_seconds: float
     tls: bool
@@ -246,7 +241,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         clock,
         DataSettler(options.journal),
         retry_seconds=options.retry_seconds,
-        generation=options.generation,
+        rule=options.rule,
     )
     gateway = Gateway(
         enclave=enclave,
@@ -257,7 +252,6 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         clock=clock,
         family_of=any_family if isinstance(options.model, Upstream) else family_of,
         listed=lambda: options.chain.vouches_for(keys.certificate),
-        generation=options.generation,
     )
 
     server = HttpServer(

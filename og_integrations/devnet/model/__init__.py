@@ -45,7 +45,7 @@ class ModelRequest:
     """
     What a gateway forwards (PROTOCOL §2).
 
-    Parts other than text and `web_search` reach the model in the generation `next` only; `tool_choice`,
+    Parts other than text and `web_search` reach the model unless the gateways hash by `april`; `tool_choice`,
     `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are
     cut there, and the finish_reason stays `stop`.
     """
@@ -72,7 +72,7 @@ class ModelCall:
 class Answer:
     """
     What the model says. `pieces` are the texts of the stream's events; `images` are `data:` URIs, and
-    `reasoning` is what it thinks aloud: the generation `next` alone hands them on, unsigned.
+    `reasoning` is what it thinks aloud: gateways of any rule but `april` hand them on, unsigned.
 
     `delay` is in seconds, before each piece. The provider fails after `fail_after` pieces (None:
     never), or at once with the HTTP status `error_status`.

@@ -37,7 +37,7 @@ DRAWN_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
     "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-"""A PNG of one pixel, as gateways of the `next` generation hand images out: a `data:` URI."""
+"""A PNG of one pixel, as gateways after April's hand images out: a `data:` URI."""
 
 
 def described(content: object) -> list[str]:

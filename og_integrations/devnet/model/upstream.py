@@ -21,7 +21,7 @@ from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest
 from og_integrations.errors import ConfigurationError, MalformedReplyError
 from og_integrations.protocol.chat.sse import DONE, SSEDecoder
 from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
-from og_integrations.protocol.proof.canonical import APRIL, NEXT
+from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 _FRAGMENT_CHARS = 8
@@ -72,19 +72,18 @@ _COMPLETION_MAX_TOKENS = 16
 _JSON_INSTRUCTION = "Respond in JSON format."
 
 
-def forwarded(path: str, body: JsonObject, family: Family, generation: str = APRIL) -> ModelRequest:
+def forwarded(path: str, body: JsonObject, family: Family, rule: str = APRIL) -> ModelRequest:
     """
     Return what the model of `family` is asked for the accepted `body`.
 
-    Uncaptured, from what client 1.1.4 sends: in the generation `next` the parts of a message and
-    `web_search` get through, and a developer message is a system message.
+    Uncaptured, from what client 1.1.4 sends: gateways of any rule but April's hand on the parts of a message, and
+    `web_search`.
     """
     if path == COMPLETION_PATH:
         return _completion(body, family)
     response_format = body.get("response_format")
     kind = response_format.get("type") if response_format else None
-    kept = _as_system if generation == NEXT else _without_images
-    messages = [kept(message) for message in body["messages"]]
+    messages = [_without_images(message) if rule == APRIL else message for message in body["messages"]]
     if kind == "json_object" and not any("json" in text_of(message.get("content")).lower() for message in messages):
         messages.insert(0, {"role": "system", "content": _JSON_INSTRUCTION})
     # Anthropic's structured output is a tool of the gateway's own: it takes the place of the caller's.
@@ -98,7 +97,7 @@ def forwarded(path: str, body: JsonObject, family: Family, generation: str = APR
         response_format=None if kind == "text" else response_format,
         max_tokens=_CHAT_MAX_TOKENS if max_tokens is None else max_tokens,
         temperature=_temperature(body, absent=0.0),
-        web_search=generation == NEXT and bool(body.get("web_search")),
+        web_search=rule != APRIL and bool(body.get("web_search")),
     )
 
 
@@ -127,10 +126,6 @@ def _temperature(body: JsonObject, *, absent: float) -> float | None:
 def _without_images(message: JsonObject) -> JsonObject:
     content = message.get("content")
     return {**message, "content": text_of(content)} if isinstance(content, list) else message
-
-
-def _as_system(message: JsonObject) -> JsonObject:
-    return {**message, "role": "system"} if message.get("role") == "developer" else message
 
 
 def cannot_be_asked(body: JsonObject, family: Family) -> bool:

@@ -24,7 +24,7 @@ from og_integrations.devnet.paywall.sessions import Session, Sessions
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import Network
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     PAYMENT_SIGNATURE,

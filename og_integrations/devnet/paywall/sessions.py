@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from og_integrations.devnet.clock import Clock
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.x402 import session_ref
 from og_integrations.protocol.strict_json import JsonObject
 

@@ -20,6 +20,7 @@ from og_integrations.protocol.strict_json import JsonObject
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
+SEARCH_PATH = "/v1/web_search"
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (PROTOCOL §2)."""
 

@@ -5,10 +5,11 @@ The gateway hashes what it *parsed*, rebuilt field by field and dumped by Python
 `json.dumps(…, sort_keys=True)`. So both sides start from the parsed wire bytes, never from the
 objects that made them.
 
-Two generations of gateways hash some requests differently. `HASHINGS` names them in the order in
-which a verifier tries them; for most requests they agree.
+Gateways differ in how they rebuild users' lists of content, and in two options. `RULES` names the known ways, in the
+order in which a verifier tries them; for a request of plain texts they all agree.
 """
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -17,58 +18,108 @@ from typing import Any, TypeVar
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, ToolCall
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 from og_integrations.protocol.strict_json import JsonObject
 
-APRIL = "2026-04"
-"""The captured generation: user content lists are hashed as Python's `str(list)`."""
-NEXT = "next"
-"""What client 1.1.4 describes: reduced content lists, `web_search`, developer hashed as system."""
-HASHINGS = (APRIL, NEXT)
+APRIL = "april"
+"""The rule of the captured generation: users' content lists are hashed as Python's `str(list)`."""
+REDUCED = "reduced"
+"""Text is hashed as sent, of anything else only its type and file name; what client 1.1.4 checks."""
+EFFORT = "reduced+effort"
+"""The same, and `reasoning_effort`."""
+VERBATIM = "verbatim"
+"""Content lists are hashed as sent."""
+DIGEST = "digest"
+"""Like `reduced`, and of attached data also the media type and the SHA-256 of its base64 text."""
+RULES = (APRIL, REDUCED, EFFORT, VERBATIM, DIGEST)
 
 _ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
+_DATA_URI = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
+_OPTIONS = ("aspect_ratio", "reasoning_effort", "resolution", "web_search")
+"""Options that change the answer or its price, and that not every rule hashes, if any does. `n` is one, too."""
 _T = TypeVar("_T")
 
 
-def request_hash(path: str, request: JsonObject, hashing: str = APRIL) -> bytes:
+def request_hash(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
     """
-    Return the 32-byte hash of a parsed request body sent to `path`.
+    Return the 32-byte hash of a parsed request body sent to `path`, by one of `RULES`.
 
     Raises `InvalidRequestError` when `request` is not of the form that the gateway accepts.
     """
-    return keccak(canonical_request(path, request, hashing))
+    return keccak(canonical_request(path, request, rule))
 
 
-def canonical_request(path: str, request: JsonObject, hashing: str = APRIL) -> bytes:
+def canonical_request(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
     """Return the bytes under `request_hash`."""
-    if hashing not in HASHINGS:
-        raise InvalidRequestError(f"Unknown hashing {hashing!r}; expected one of {', '.join(HASHINGS)}.")
+    if path == SEARCH_PATH:
+        # One rule for all: the whole body, members that nobody knows included.
+        return json.dumps(request, sort_keys=True).encode("ascii")
+    if rule not in RULES:
+        raise InvalidRequestError(f"Unknown hash rule {rule!r:.40}; expected one of {', '.join(RULES)}.")
     if path == CHAT_PATH:
-        rebuilt = _chat(request, hashing)
+        rebuilt = _chat(request, rule)
     elif path == COMPLETION_PATH:
-        rebuilt = _completion(request)
+        rebuilt = _completion(request, rule)
     else:
-        raise InvalidRequestError(f"No request to {path!r:.80} is signed; expected {CHAT_PATH} or {COMPLETION_PATH}.")
+        raise InvalidRequestError(
+            f"No request to {path!r:.80} is signed; expected {CHAT_PATH}, {COMPLETION_PATH} or {SEARCH_PATH}."
+        )
     return json.dumps(rebuilt, sort_keys=True).encode("ascii")
 
 
-def not_hashed(path: str, request: JsonObject, hashing: str = APRIL) -> list[str]:
+def plainest_rule(path: str, request: JsonObject, rule: str) -> str:
+    """Return the first of `RULES` that makes the same bytes of `request` as `rule`, by which receipts call it."""
+    if path == SEARCH_PATH or rule == APRIL:
+        return APRIL
+    effort = path == CHAT_PATH and rule == EFFORT and bool(request.get("reasoning_effort"))
+    contents = [content for content in _user_contents(request) if path == CHAT_PATH and not isinstance(content, str)]
+    if not (effort or contents or request.get("web_search")):
+        return APRIL
+    if rule == EFFORT:
+        return EFFORT if effort else REDUCED
+    # What is neither text nor a list has no reduced form.
+    if all(isinstance(content, list) and _same_reduced(content, rule) for content in contents):
+        return REDUCED
+    return rule
+
+
+def not_hashed(path: str, request: JsonObject, rule: str = APRIL) -> list[str]:
     """Return the members of `request` that its hash leaves out, like `seed` or `messages[].name`, sorted."""
-    return sorted(set(_left_out(request, json.loads(canonical_request(path, request, hashing)), "")))
+    return sorted(set(_left_out(request, json.loads(canonical_request(path, request, rule)), "")))
+
+
+def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
+    """
+    Return what of `request` may matter to whoever reads the answer, and is not committed to by `rule`.
+
+    `attachments`: the bytes of an image or file, or the address of one. `messages[].name`: who spoke. Options by
+    their names, if they ask for something. `not_hashed` returns all that is left out, also what gateways ignore.
+    """
+    if path == SEARCH_PATH:
+        return []
+    hashed = {"web_search"} if rule != APRIL else set()
+    if rule == EFFORT and path == CHAT_PATH:
+        hashed.add("reasoning_effort")
+    found = {name for name in _OPTIONS if request.get(name)} - hashed
+    if (request.get("n") or 1) != 1:
+        found.add("n")
+    if rule in (REDUCED, EFFORT, DIGEST) and any(
+        rule != DIGEST or _digest(part) is None for part in _attachments(request)
+    ):
+        found.add("attachments")
+    if any(message.get("name") and message.get("role") != "function" for message in _messages(request)):
+        found.add("messages[].name")
+    return sorted(found)
 
 
 def has_attachments(request: JsonObject) -> bool:
-    """Whether users' messages in `request`, which the generations hash in their own ways, hold more than text."""
-    listed = request.get("messages")  # of a text completion, anything: nobody has read it
-    messages = [message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, Mapping)]
-    contents = [message.get("content") for message in messages if message.get("role") == "user"]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return any(isinstance(part, Mapping) and part.get("type") != "text" for part in parts)
+    """Whether users' messages in `request`, which the rules hash in their own ways, hold more than text."""
+    return any(True for _ in _attachments(request))
 
 
-def drops_attachments(request: JsonObject, hashing: str) -> bool:
-    """Whether gateways of that generation hash attachments of `request` without handing them to the model."""
-    return hashing == APRIL and has_attachments(request)
+def drops_attachments(request: JsonObject, rule: str) -> bool:
+    """Whether gateways of that rule hash attachments of `request` without handing them to the model."""
+    return rule == APRIL and has_attachments(request)
 
 
 def for_newer_python(request: JsonObject) -> JsonObject:
@@ -116,19 +167,16 @@ def spells_tool_calls(text: str) -> bool:
         return False
 
 
-def may_be_another_content(request: JsonObject, hashing: str) -> bool:
+def may_be_another_content(request: JsonObject, rule: str) -> bool:
     """
     Whether a user's content in `request` has its hash in common with one of another kind.
 
-    The first generation hashes a list of parts as Python's text of it, so a list and that text are one.
+    The rule `april` hashes a list of parts as Python's text of it, so a list and that text are one.
     """
-    listed = request.get("messages") if hashing == APRIL else None
-    for message in listed if isinstance(listed, list) else ():
-        if isinstance(message, Mapping) and message.get("role") == "user":
-            content = message.get("content")
-            text = content.strip() if isinstance(content, str) else ""
-            if isinstance(content, list) or (text.startswith("[") and text.endswith("]")):
-                return True
+    for content in _user_contents(request) if rule == APRIL else ():
+        text = content.strip() if isinstance(content, str) else ""
+        if isinstance(content, list) or (text.startswith("[") and text.endswith("]")):
+            return True
     return False
 
 
@@ -151,11 +199,31 @@ def _known(escape: re.Match[str]) -> str:
     return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
 
-def _chat(request: JsonObject, hashing: str) -> JsonObject:
+def _messages(request: JsonObject) -> Iterator[Mapping[str, Any]]:
+    listed = request.get("messages")  # of a text completion, anything: nobody has read it
+    return (message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, Mapping))
+
+
+def _user_contents(request: JsonObject) -> Iterator[Any]:
+    contents = (message.get("content") for message in _messages(request) if message.get("role") == "user")
+    return (content for content in contents if content is not None)
+
+
+def _same_reduced(content: list[Any], rule: str) -> bool:
+    return bool(_user_content(content, REDUCED) == _user_content(content, rule))
+
+
+def _attachments(request: JsonObject) -> Iterator[Mapping[str, Any]]:
+    for content in _user_contents(request):
+        parts = content if isinstance(content, list) else ()
+        yield from (part for part in parts if isinstance(part, Mapping) and part.get("type") != "text")
+
+
+def _chat(request: JsonObject, rule: str) -> JsonObject:
     messages = _member(request, "messages", list)
     rebuilt: JsonObject = {
         "model": _member(request, "model", str),
-        "messages": [_message(message, hashing) for message in messages],
+        "messages": [_message(message, rule) for message in messages],
         "temperature": _temperature(request, absent=0.0),
     }
     if request.get("max_tokens") is not None:
@@ -163,12 +231,12 @@ def _chat(request: JsonObject, hashing: str) -> JsonObject:
     for name in ("stop", "tools", "response_format"):
         if request.get(name):
             rebuilt[name] = request[name]
-    if hashing == NEXT and request.get("web_search"):
-        rebuilt["web_search"] = True
-    return rebuilt
+    if rule == EFFORT and request.get("reasoning_effort"):
+        rebuilt["reasoning_effort"] = request["reasoning_effort"]
+    return rebuilt | _search_flag(request, rule)
 
 
-def _completion(request: JsonObject) -> JsonObject:
+def _completion(request: JsonObject, rule: str) -> JsonObject:
     rebuilt: JsonObject = {
         "model": _member(request, "model", str),
         "prompt": request.get("prompt"),
@@ -179,10 +247,14 @@ def _completion(request: JsonObject) -> JsonObject:
         rebuilt["max_tokens"] = max_tokens
     if request.get("stop"):
         rebuilt["stop"] = request["stop"]
-    return rebuilt
+    return rebuilt | _search_flag(request, rule)
 
 
-def _message(message: object, hashing: str) -> JsonObject:
+def _search_flag(request: JsonObject, rule: str) -> JsonObject:
+    return {"web_search": True} if rule != APRIL and request.get("web_search") else {}
+
+
+def _message(message: object, rule: str) -> JsonObject:
     if not isinstance(message, Mapping):
         raise InvalidRequestError(f"A message is a {type(message).__name__}, expected a JSON object.")
     role = message.get("role")
@@ -190,10 +262,8 @@ def _message(message: object, hashing: str) -> JsonObject:
     match role:
         case "system":
             return {"role": role, "content": content}
-        case "developer" if hashing == NEXT:
-            return {"role": "system", "content": content}
         case "user":
-            return {"role": role, "content": _user_content(content, hashing)}
+            return {"role": role, "content": _user_content(content, rule)}
         case "assistant":
             return _assistant(message)
         case "tool":
@@ -229,25 +299,40 @@ def _assistant(message: Mapping[str, Any]) -> JsonObject:
     return rebuilt
 
 
-def _user_content(content: object, hashing: str) -> object:
-    if isinstance(content, str) or content is None:
+def _user_content(content: object, rule: str) -> object:
+    if isinstance(content, str) or content is None or rule == VERBATIM:
         return content
-    if hashing == APRIL:
+    if rule == APRIL:
         return str(content)
     if not isinstance(content, list):
         raise InvalidRequestError(f"A user message's content is a {type(content).__name__}, expected text or parts.")
-    return [_reduced_part(part) for part in content]
+    return [_reduced_part(part, rule) for part in content]
 
 
-def _reduced_part(part: object) -> JsonObject:
+def _reduced_part(part: object, rule: str) -> JsonObject:
     if not isinstance(part, Mapping):
-        raise InvalidRequestError(f"A content part is a {type(part).__name__}, expected a JSON object.")
+        return {"type": "text", "text": str(part)}
     if part.get("type") == "text":
-        return {"type": "text", "text": part.get("text")}
+        text = part.get("text")
+        return {"type": "text", "text": "" if text is None else text}
     file = part.get("file")
     filename = (file.get("filename") if isinstance(file, Mapping) else None) or part.get("filename")
     reduced: JsonObject = {"type": part.get("type")}
-    return reduced | {"filename": filename} if filename else reduced
+    if filename:
+        reduced["filename"] = filename
+    return reduced | ((_digest(part) or {}) if rule == DIGEST else {})
+
+
+def _digest(part: Mapping[str, Any]) -> JsonObject | None:
+    """Return media type and digest of the data in `part`; None if it only names where the data is."""
+    for place in (part.get("file"), part.get("image_url"), part):
+        for name in ("file_data", "url"):
+            text = place.get(name) if isinstance(place, Mapping) else None
+            found = _DATA_URI.match(text) if isinstance(text, str) and text.isascii() else None
+            if found is not None:
+                data = found.string[found.end() :].encode()
+                return {"mime_type": found[1], "sha256": hashlib.sha256(data).hexdigest()}
+    return None
 
 
 def _temperature(request: JsonObject, *, absent: float) -> float:
@@ -264,6 +349,8 @@ def _temperature(request: JsonObject, *, absent: float) -> float:
 
 def _left_out(sent: object, hashed: object, where: str) -> Iterator[str]:
     if isinstance(sent, dict) and isinstance(hashed, dict):
+        if "sha256" in hashed and "sha256" not in sent:
+            return  # a digest stands for the data, wherever in the part it is
         for name, value in sent.items():
             at = f"{where}.{name}" if where else name
             if name in hashed:

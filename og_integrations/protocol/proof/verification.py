@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.chat.wire import Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
@@ -149,7 +150,7 @@ class Exchange:
 
     `wire` is the request body exactly as sent; one that is not ours must have been read as unique
     before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
-    signature came before in another answer.
+    signature came before in another answer. `usual_rule` is the hash rule to try first, if one is expected.
     """
 
     path: str
@@ -160,6 +161,7 @@ class Exchange:
     window: tuple[int, int] | None = None
     channel: Channel | None = None
     seen: bool = False
+    usual_rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,13 +169,13 @@ class VerifiedExchange:
     """
     Proof that `enclave` answered exactly this request with exactly this output.
 
-    Made by `verify_exchange` only. `hashing` names the gateway generation whose rules matched.
+    Made by `verify_exchange` only. `hash_rule` names the hash rule that matched, one of `canonical.RULES`.
     """
 
     exchange: Exchange
     request: JsonObject = field(repr=False)
     proof: TeeProof
-    hashing: str
+    hash_rule: str
     checks: tuple[Check, ...]
     seal: InitVar[object]
 
@@ -189,8 +191,6 @@ class VerifiedExchange:
         """
         completion = self.exchange.completion
         present = {
-            # The newer gateways hash that there is an image or file, and not its bytes.
-            "attachments": self.hashing == canonical.NEXT and canonical.has_attachments(self.request),
             "content": bool(completion.tool_calls and completion.text),
             "created": completion.created is not None,
             "finish_reason": True,
@@ -201,7 +201,8 @@ class VerifiedExchange:
             "settlement": settlement_told or bool(completion.settlement),
             "usage": completion.usage is not None,
         }
-        return tuple(name for name, there in present.items() if there)
+        asked = canonical.unsigned_members(self.exchange.path, self.request, self.hash_rule)
+        return tuple(sorted([*asked, *(name for name, there in present.items() if there)]))
 
 
 def verify_exchange(exchange: Exchange) -> VerifiedExchange:
@@ -226,10 +227,9 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
         _check_enclave(exchange.enclave, proof)
         log.passed(f"{exchange.enclave.tee_id}")
     with log.step("request-hash"):
-        # (4): the enclave hashed what we sent, under the rules of a gateway generation we know.
-        hashing = _matching_hashing(exchange.path, request, proof)
-        dropped = _dropped(exchange, request, hashing)
-        log.passed(f"keccak256 of the request, as gateway {hashing} rebuilds it{dropped}")
+        # (4): the enclave hashed what we sent, by a rule of gateways that we know.
+        hash_rule = _matching_rule(exchange, request, proof)
+        log.passed(f"keccak256 of the request by the rule {hash_rule}{_remark(exchange, request, hash_rule)}")
     with log.step("output-hash"):
         # (5): the enclave hashed what we received.
         _check_output(exchange.completion, proof)
@@ -250,7 +250,7 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
         # (9): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
     return VerifiedExchange(
-        exchange=exchange, request=request, proof=proof, hashing=hashing, checks=tuple(log.checks), seal=_SEAL
+        exchange=exchange, request=request, proof=proof, hash_rule=hash_rule, checks=tuple(log.checks), seal=_SEAL
     )
 
 
@@ -292,34 +292,48 @@ def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
     key_id = _key_id(enclave.public_key)
     if key_id != enclave.tee_id:
         raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
-    if normalize_hash(proof.tee_id) != enclave.tee_id:
+    if proof.tee_id != enclave.tee_id and normalize_hash(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 
 
-def _matching_hashing(path: str, request: JsonObject, proof: TeeProof) -> str:
+def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> str:
     expected = _hash_bytes(proof.request_hash, "tee_request_hash")
     refused: InvalidRequestError | None = None
-    for hashing, asked in _readings(request):
+    tried: list[bytes] = []
+    for rule, asked in _readings(request, exchange.usual_rule):
         try:
-            if canonical.request_hash(path, asked, hashing) == expected:
-                return hashing
+            text = canonical.canonical_request(exchange.path, asked, rule)
         except InvalidRequestError as exc:
             refused = exc
-    if refused is not None:
+            continue
+        if text in tried:
+            continue  # most requests are the same by several rules, and may have megabytes
+        tried.append(text)
+        if keccak(text) == expected:
+            return canonical.plainest_rule(exchange.path, asked, rule)
+    if not tried:
         raise StepError(f"the request has no hash: {refused}")
-    got = canonical.request_hash(path, request).hex()
+    got = keccak(tried[0]).hex()
     raise StepError(f"the enclave signed another request: hash {proof.request_hash}, expected {got}")
 
 
-def _readings(request: JsonObject) -> Iterator[tuple[str, JsonObject]]:
-    yield from ((hashing, request) for hashing in canonical.HASHINGS)
+def _readings(request: JsonObject, usual_rule: str | None) -> Iterator[tuple[str, JsonObject]]:
+    first = (usual_rule,) if usual_rule in canonical.RULES else ()
+    yield from ((rule, request) for rule in dict.fromkeys((*first, *canonical.RULES)))
     yield canonical.APRIL, canonical.for_newer_python(request)
 
 
-def _dropped(exchange: Exchange, request: JsonObject, hashing: str) -> str:
-    if not canonical.drops_attachments(request, hashing):
+def _remark(exchange: Exchange, request: JsonObject, rule: str) -> str:
+    if "reasoning_effort" in canonical.unsigned_members(exchange.path, request, rule):
+        ignored = "; reasoning_effort is not in it: the gateway has probably ignored it"
+        return _dropped(exchange, request, rule) + ignored
+    return _dropped(exchange, request, rule)
+
+
+def _dropped(exchange: Exchange, request: JsonObject, rule: str) -> str:
+    if not canonical.drops_attachments(request, rule):
         return ""
-    said = f"; gateways of generation {hashing} drop its images and files: the model has not seen them"
+    said = f"; gateways that hash by the rule {rule} drop its images and files: the model has not seen them"
     # What is saved is judged for what was signed; who calls wants an answer to all that was sent.
     if exchange.window is not None and exchange.trust is not None and exchange.trust.level in _LIVE:
         raise StepError(f"the request was signed for{said}")

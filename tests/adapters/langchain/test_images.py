@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.protocol.proof.canonical import HASHINGS
+from og_integrations.receipt import EARLIER_RULES
 from tests.adapters.langchain.asking import WAYS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
@@ -24,7 +24,7 @@ def net() -> Iterator[Devnet]:
 
 
 def test_generations_are_those_of_the_protocol() -> None:
-    assert get_args(ChatOpenGradient.model_fields["gateway_generation"].annotation) == HASHINGS
+    assert get_args(ChatOpenGradient.model_fields["gateway_generation"].annotation) == tuple(EARLIER_RULES)
 
 
 def test_image_reaches_the_model(make_model: MakeModel) -> None:
