@@ -11,7 +11,8 @@ REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
 REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
 PERMIT2_ADDRESS = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 UPTO_PROXY_ADDRESS = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002"
-EXACT_PROXY_ADDRESS = "0x402085c248EeA27D92E8b30b2C58ed07f9E20001"
+REGISTRY_CHAIN_ID = 10740
+NODE_API = "https://sdk-devnet.opengradient.ai"
 OPG = 10**18
 """Base units of one OPG (18 decimals)."""
 
@@ -29,8 +30,9 @@ class Network:
 
     `caip2` is the payment chain as x402 names it (`eip155:<chain id>`); `token` the OPG contract
     there; `rpc_url` the node used for balances, approvals and settlement reads on that chain;
-    `registry_rpc_url` and `registry_address` name the TEERegistry. `payees` may be paid besides the payment
-    addresses of the registry's enclaves.
+    `registry_rpc_url` and `registry_address` name the TEERegistry; models on chain run on the same chain, whose id is
+    `registry_chain_id`, and `node_api_url` has those of their results that come late. `payees` may be paid besides
+    the payment addresses of the registry's enclaves.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Network:
     rpc_url: str
     registry_rpc_url: str = REGISTRY_RPC
     registry_address: str = REGISTRY_ADDRESS
+    registry_chain_id: int = REGISTRY_CHAIN_ID
+    node_api_url: str = NODE_API
     explorer_url: str = ""
     payees: tuple[str, ...] = ()
 
@@ -81,6 +85,8 @@ DEVNET = Network(
     token=BASE.token,
     rpc_url="http://127.0.0.1:8545",
     registry_rpc_url="http://127.0.0.1:8545",
+    registry_chain_id=8453,
+    node_api_url="http://127.0.0.1:8545",
 )
 """The local devnet on its default port; it plays Base, so that payments look the same."""
 

@@ -31,8 +31,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.payment.permit2 import Permit2Authorization
     from og_integrations.protocol.payment.reconcile import Settlement
+    from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"

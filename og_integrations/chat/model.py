@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client, Signer
     from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
     from og_integrations.client.chain.approval import Amount, Approval, ApprovalOptions
-    from og_integrations.protocol.payment.budget import Account, BudgetStore
+    from og_integrations.protocol.payment.budget import BudgetStore, BudgetTotals
     from og_integrations.protocol.payment.policy import SpendPolicy
     from og_integrations.protocol.proof.enclave import EnclavePolicy
 else:
@@ -416,7 +416,7 @@ class OpenGradientModel(BaseModel):
         with self._own_errors():
             return await self.clients.asynchronous.ensure_opg_approval(min_allowance, approve_amount, **options)
 
-    def spent(self) -> "Account":
+    def spent(self) -> "BudgetTotals":
         """Return what the budget has authorized; printed, it is a report. See `Client.spent`."""
         with self._own_errors():
             return self.clients.sync.spent()
@@ -431,12 +431,12 @@ class OpenGradientModel(BaseModel):
         with self._own_errors():
             self.clients.sync.resume_spending()
 
-    def reconcile_spending(self) -> "Account":
+    def reconcile_spending(self) -> "BudgetTotals":
         """Ask the chain what was really taken. See `Client.reconcile_spending`. Raises `DiscoveryError`."""
         with self._own_errors():
             return self.clients.sync.reconcile_spending()
 
-    async def areconcile_spending(self) -> "Account":
+    async def areconcile_spending(self) -> "BudgetTotals":
         """Do what `reconcile_spending` does."""
         with self._own_errors():
             return await self.clients.asynchronous.reconcile_spending()
@@ -495,7 +495,8 @@ class OpenGradientModel(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
         """Show what differs from the defaults; of networks and gateways nothing that may hold a key."""
-        for name, value in super().__repr_args__():
+        # The model first, whose field stands last.
+        for name, value in sorted(super().__repr_args__(), key=lambda pair: pair[0] not in ("model", "model_name")):
             info = type(self).model_fields.get(name or "")
             if info is not None and (info.exclude or value == info.get_default(call_default_factory=True)):
                 continue

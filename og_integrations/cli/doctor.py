@@ -29,12 +29,12 @@ from og_integrations.client.chain.jsonrpc import (
     read_balance,
     read_block,
 )
-from og_integrations.client.channels.pool import server_of
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.tls import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
 from og_integrations.networks import OPG, format_opg
-from og_integrations.protocol.payment.x402 import Requirement
+from og_integrations.protocol.payment.x402 import PaymentRequirements
 from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
 from og_integrations.receipt import Check
 
@@ -121,7 +121,7 @@ class GatewayChecks:
     """The checks in their order. `offer` is then what a gateway asks for a call, if it may be asked for."""
 
     def __init__(self, reader: Reader, engine: Engine, model: str) -> None:
-        self.offer: Requirement | None = None
+        self.offer: PaymentRequirements | None = None
         self._reader = reader
         self._engine = engine
         self._model = model
@@ -172,7 +172,7 @@ class GatewayChecks:
 class WalletChecks:
     """The checks in their order; gateways refuse a wallet that owns or allows less than the cap of their `offer`."""
 
-    def __init__(self, reader: Reader, settings: Settings, offer: Requirement | None) -> None:
+    def __init__(self, reader: Reader, settings: Settings, offer: PaymentRequirements | None) -> None:
         self._reader = reader
         self._settings = settings
         self._needed = USUALLY_NEEDED if offer is None else offer.amount

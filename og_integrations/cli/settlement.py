@@ -7,8 +7,8 @@ from og_integrations.cli.terminal import printable, read_input, url
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.reconcile import Settlement, SettlementStatus
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.verify.bundle import parse_receipt
 
 _MEANING = {

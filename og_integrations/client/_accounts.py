@@ -1,29 +1,33 @@
 """
-Which clients of this process share their sessions: those of one wallet and one budget.
+Which clients of this process pay from the same sessions: those of one wallet and one budget.
 
-One budget means: the same rules, and the same `SpendPolicy.store` (one file, or one object). Without a
-store each client has an account of its own, and shares nothing unless it is given another's `engine`.
+One budget means: the same rules, and the same `SpendPolicy.store` (one file, or one object). Without a store each
+client has a budget of its own, and shares nothing unless it is given another's `engine`.
 """
 
 import secrets
 import threading
-from weakref import WeakKeyDictionary, WeakSet
+import time
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from og_integrations.client._settings import Settings
+from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.client.stores.sqlite import BudgetFile, open_store
 from og_integrations.errors import ConfigurationError
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.payment.budget import Budget, BudgetStore, MemoryStore
+from og_integrations.protocol.payment.flow import PaymentContext
 from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import SessionBook
+from og_integrations.protocol.payment.reconcile import Reclaimer
+from og_integrations.protocol.payment.session import SessionCache
 
 
-class _Books:
+class _Shared:
     """
-    The books of this process that may be shared, each with what a client must have in common with it.
+    The payment contexts of this process that may be shared, under what a client must have in common with them.
 
-    `memories` are the accounts in memory: after a fork those of the parent are not ours. `heirs` maps each of
-    them to the account that replaces it here, None until it is asked for.
+    `memories` are the budgets in memory: after a fork those of the parent are not ours. `heirs` maps each of them to
+    the one that replaces it here, None until it is asked for.
     """
 
     def __init__(self) -> None:
@@ -32,9 +36,9 @@ class _Books:
         survive_forks(self)
 
     def begin_again(self) -> None:
-        """A parent's sessions are not ours, nor are its locks and what it has in memory."""
+        """Leave sessions, locks and memory to the parent process."""
         self.lock = threading.Lock()
-        self.owners: WeakKeyDictionary[SessionBook, tuple[object, ...]] = WeakKeyDictionary()
+        self.contexts: WeakValueDictionary[tuple[object, ...], PaymentContext] = WeakValueDictionary()
         self.heirs: WeakKeyDictionary[MemoryStore, MemoryStore | None] = WeakKeyDictionary()
         self.heirs.update(dict.fromkeys(self.memories))
 
@@ -62,14 +66,14 @@ class _Books:
         return heir
 
 
-_BOOKS = _Books()
+_SHARED = _Shared()
 
 
-class OwnBook:
+class Account:
     """
-    The book of one engine. A forked child has another one: the sessions are its parent's.
+    An account is one wallet under one set of rules: what an engine pays from. A forked child has another one.
 
-    With a store that both can reach it is on the same account. An account in memory cannot be shared with the
+    With a store that both can reach, the child is on the same budget. A budget in memory cannot be shared with the
     parent: limits would hold for each of them, so that a child that has any must not spend.
     """
 
@@ -78,28 +82,28 @@ class OwnBook:
         self._policy = policy
         self._store = open_store(policy.store) or MemoryStore(threading.RLock())
         self.begin_again()
-        self.book()
+        self.context()
         survive_forks(self)
 
     def begin_again(self) -> None:
-        """Leave the book to the parent; our own is made when it is needed."""
+        """Leave the sessions to the parent; our own are made when they are needed."""
         self._lock = threading.Lock()
-        self._book: SessionBook | None = None
+        self._context: PaymentContext | None = None
 
-    def book(self) -> SessionBook:
-        """Return the book of this process. Raises `ConfigurationError` if it must not have one."""
+    def context(self) -> PaymentContext:
+        """Return what this process pays from. Raises `ConfigurationError` if it must not pay."""
         with self._lock:
-            if self._book is None:
-                self._store = _BOOKS.reachable(self._store, self._policy)
-                self._book = session_book(self._settings, self._policy, self._store)
-            return self._book
+            if self._context is None:
+                self._store = _SHARED.reachable(self._store, self._policy)
+                self._context = shared_context(self._settings, self._policy, self._store)
+            return self._context
 
 
-def session_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> SessionBook:
-    """Return the book to pay from: a new one, or that of a living client that it may be shared with."""
+def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> PaymentContext:
+    """Return what to pay from: that of a living client that it may be shared with, or a new one."""
     if settings.signer is None:
-        return _new_book(settings, policy, store)
-    whose = (
+        return _new_context(settings, policy, store)
+    key = (
         settings.signer.address.lower(),
         settings.network,
         # A gateway without attestation may claim to be any enclave, and must not be shown that one's session.
@@ -107,22 +111,24 @@ def session_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) ->
         policy.model_copy(update={"store": None}),
         store.path if isinstance(store, BudgetFile) else id(store),
     )
-    with _BOOKS.lock:
-        for book, owner in list(_BOOKS.owners.items()):
-            if owner == whose:
-                return book
-        book = _new_book(settings, policy, store)
-        _BOOKS.owners[book] = whose
-        return book
+    with _SHARED.lock:
+        context = _SHARED.contexts.get(key)
+        if context is None:
+            context = _SHARED.contexts[key] = _new_context(settings, policy, store)
+        return context
 
 
-def _new_book(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> SessionBook:
+def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> PaymentContext:
     # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
-    budget = Budget(
-        policy,
-        threading.RLock(),
-        store=store,
-        new_id=lambda: secrets.token_hex(16),
-        network=settings.network.identity,
+    lock = threading.RLock()
+    budget = Budget(policy, lock, store=store, new_id=lambda: secrets.token_hex(16), network=settings.network.identity)
+    return PaymentContext(
+        sessions=SessionCache(budget, threading.RLock()),
+        clock=_now,
+        nonce=lambda: secrets.randbits(256),
+        reclaim=Reclaimer(budget, _now, OverdueAsker(store, settings.network, _now), lock),
     )
-    return SessionBook(budget, threading.RLock())
+
+
+def _now() -> int:
+    return int(time.time())

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 from og_integrations.devnet.clock import Clock
 from og_integrations.protocol.chat.sse import DONE, encode_event
 from og_integrations.protocol.chat.wire import ToolCall
-from og_integrations.protocol.payment.permit2 import checksum_address
+from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
 from og_integrations.protocol.strict_json import JsonObject

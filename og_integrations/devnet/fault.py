@@ -11,11 +11,12 @@ import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from og_integrations.devnet.enclave import EnclaveKeys, Output, StreamEvent
 from og_integrations.devnet.http import Channel, Pieces, Reply, Request, WireFault
 from og_integrations.devnet.journal import Exchange
+from og_integrations.protocol.chain.inference import InferenceEvent, ModelOutput
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -278,3 +279,25 @@ def _chained(faults: list[WireFault]) -> WireFault | None:
         return pieces
 
     return wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainFault:
+    """
+    One way in which the chain or its node lies or breaks.
+
+    `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
+    JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
+    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
+    """
+
+    name: str
+    about: str
+    spoils: bool = True
+    output: Callable[[ModelOutput], ModelOutput] | None = None
+    event: Callable[[InferenceEvent], InferenceEvent] | None = None
+    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    call: Callable[[str], object] | None = None
+    drops: bool = False
+    reverts: bool = False
+    api: Callable[[list[str]], list[str]] | None = None

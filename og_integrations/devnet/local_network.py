@@ -11,15 +11,16 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 from og_integrations.devnet.chain import UNLIMITED, Wallet
-from og_integrations.devnet.chain.evm import Evm, open_chain
+from og_integrations.devnet.chain.evm import Evm, EvmChain, open_chain
 from og_integrations.devnet.chain.node import Node
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.fault import Fault, FaultInjector
+from og_integrations.devnet.fault import ChainFault, Fault, FaultInjector
 from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.devnet.faults.chain import CHAIN_FAULTS
 from og_integrations.devnet.gateway.gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
 from og_integrations.devnet.generations import Generation, find_generation
 from og_integrations.devnet.http import BackgroundLoop, HttpServer, listen, url_of
@@ -32,6 +33,9 @@ from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from og_integrations.devnet.chain.inference import ModelNode
 
 _T = TypeVar("_T")
 DEFAULT_CAP = OPG // 10
@@ -83,11 +87,11 @@ class Devnet:
         url = url_of(rpc_socket)
         network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
         self.chain = open_chain(network, self.clock, evm, sockets)
-        self.network: Network = self.chain.network
         self.chain.listed = self._faults.listed
         node = Node(self.chain, self.journal, self._faults.at_node)
         redirected = RedirectTarget(self.journal, self.clock)
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
+        self.models = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
@@ -105,6 +109,21 @@ class Devnet:
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._owner = self.new_wallet()
+
+    def _open_models(self) -> "ModelNode | None":
+        """Put the node that runs models in front of a real EVM; the registry is read through it, too."""
+        self.network: Network = self.chain.network
+        if not isinstance(self.chain, EvmChain):
+            return None
+        from og_integrations.devnet.chain.inference import ModelNode
+
+        (sock,) = listen(0)
+        models = ModelNode(self.chain.node, self.clock)
+        self._plain_servers.append(HttpServer(models.handle, sock))
+        url = url_of(sock)
+        self.network = dataclasses.replace(self.network, registry_rpc_url=url, node_api_url=url)
+        self.chain.network = self.network
+        return models
 
     def start(self) -> None:
         """Start the servers. Raises `RuntimeError` if that fails."""
@@ -178,7 +197,7 @@ class Devnet:
             "OG_PRIVATE_KEY": self.private_key,
             "OG_NETWORK": self.network.name,
             "OG_RPC_URL": self.rpc_url,
-            "OG_REGISTRY_RPC_URL": self.rpc_url,
+            "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
             "OG_REGISTRY_ADDRESS": self.registry_address,
         }
 
@@ -189,14 +208,22 @@ class Devnet:
         self._call(lambda: self.chain.fund(wallet.address, opg=opg, allowance=allowance, native=native))
         return wallet
 
-    def inject(self, fault: str | Fault, *, times: int | None = None, enclave: LocalEnclave | None = None) -> None:
+    def inject(
+        self, fault: str | Fault | ChainFault, *, times: int | None = None, enclave: LocalEnclave | None = None
+    ) -> None:
         """
         Let `fault` (a name of the catalogue) happen `times` times (default: until `clear_faults`).
 
         With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
-        fault of the node or the registry, which a real node would not show.
+        fault of the node or the registry, which a real node would not show. Faults of models on chain need `evm`.
         """
-        found = find_fault(fault) if isinstance(fault, str) else fault
+        of_chain = CHAIN_FAULTS.get(fault) if isinstance(fault, str) else fault
+        if isinstance(of_chain, ChainFault):
+            if self.models is None:
+                raise ConfigurationError(f'Fault {of_chain.name!r} is of models on chain: they need evm="anvil".')
+            self.models.inject(of_chain)
+            return
+        found = find_fault(fault) if isinstance(fault, str) else cast(Fault, fault)
         if not self.chain.answered_by_us:
             refuse_without_node(found)
         where = None if enclave is None else enclave.tee_id
@@ -205,6 +232,8 @@ class Devnet:
     def clear_faults(self) -> None:
         """Disarm every fault."""
         self._call(self._faults.armed.clear)
+        if self.models is not None:
+            self.models.clear_faults()
 
     def retire(self, enclave: LocalEnclave) -> None:
         """Take `enclave` off the registry's active list; its gateway goes on answering."""
@@ -223,6 +252,8 @@ class Devnet:
         def pass_time() -> None:
             self.clock.advance(seconds)
             self.chain.passed(seconds)
+            if self.models is not None:
+                self.models.tick()
             for gateway in self._gateways:
                 gateway.paywall.reap()
 

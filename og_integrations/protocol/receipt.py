@@ -11,10 +11,10 @@ import hashlib
 from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError
-from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.payment.permit2 import Permit2Authorization, checksum_address, parse_uint
-from og_integrations.protocol.payment.x402 import parse_chain_id
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment.x402 import checksum_address, parse_chain_id, parse_uint
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.receipt import OWN_HASH, ReceiptEnclave, ReceiptPayment
 
@@ -54,7 +54,7 @@ def rebuild_authorization(payment: ReceiptPayment) -> Permit2Authorization:
         nonce=parse_uint(_given(payment.nonce)),
         deadline=_seconds(payment.deadline),
         pay_to=checksum_address(_given(payment.pay_to)),
-        facilitator=None if payment.facilitator is None else checksum_address(payment.facilitator),
+        facilitator=checksum_address(_given(payment.facilitator)),
         valid_after=_seconds(payment.valid_after),
     )
 
@@ -75,10 +75,10 @@ def read_authorization(payment: ReceiptPayment | None) -> Permit2Authorization:
             "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
             f"writes it ({str(exc).rstrip('.')})."
         ) from None
-    if found.spender != (EXACT_PROXY_ADDRESS if found.facilitator is None else UPTO_PROXY_ADDRESS):
+    if found.spender != UPTO_PROXY_ADDRESS:
         raise ConfigurationError(
-            f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS} with a facilitator or "
-            f"{EXACT_PROXY_ADDRESS} without. What another contract takes is no payment to a gateway."
+            f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS}. What another contract "
+            "takes is no payment to a gateway."
         )
     digest = "0x" + found.digest().hex()
     # Gateways may give a payment a name of their own, which nobody can recompute.

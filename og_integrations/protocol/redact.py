@@ -8,7 +8,9 @@ the payment or the session with which it was asked.
 
 import re
 from collections.abc import Iterable
+from typing import Self
 
+from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.strict_json import JsonObject
 
 MAX_QUOTED_CHARS = 200
@@ -40,6 +42,42 @@ KNOWN = (
 _KNOWN = re.compile("|".join(map(re.escape, KNOWN)))
 _TOKEN = re.compile(r"[A-Za-z0-9+/=]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})|\\[nrt]?|&(?:quot|apos|amp|lt|gt|#\d+);")
+
+
+class Secret:
+    """
+    A secret is a text that nothing shows: its `repr` and `str` are blank, and it is not pickled.
+
+    Error reporters, debuggers and `pytest -l` print the local variables of each frame of a traceback. Whatever lives
+    in such a frame holds a `Secret`, and reveals it in the expression that uses it.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text; do not keep it in a variable."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __reduce__(self) -> str:
+        raise ConfigurationError("A secret is not pickled. Send the setting it came from, and read it there.")
 
 
 def shown(text: str, limit: int) -> str:

@@ -10,7 +10,7 @@ from og_integrations.cli import main
 from og_integrations.client import Receipt
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 GONE = ...
 ADDRESS = "0x" + "99" * 20
@@ -80,9 +80,8 @@ def test_unknown_contract_is_refused_whatever_the_hash(
     saved: Any, network: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It could emit anything."""
-    for members in ({"spender": ADDRESS}, {"facilitator": None}):
-        assert settlement(renamed(saved["receipt"], **members), network, tmp_path) == 2
-        assert "is no payment to a gateway" in " ".join(capsys.readouterr().err.split())
+    assert settlement(renamed(saved["receipt"], spender=ADDRESS), network, tmp_path) == 2
+    assert "is no payment to a gateway" in " ".join(capsys.readouterr().err.split())
 
 
 def test_unknown_token_is_not_called_opg(

@@ -125,12 +125,12 @@ def test_clients_of_one_file_share_their_sessions_in_the_child(net: Devnet, tmp_
     policy = {"store": tmp_path / "budget.sqlite"}
 
     def both() -> None:
-        assert one.engine.book is other.engine.book is not parents
+        assert one.engine.sessions is other.engine.sessions is not parents
         verified(one)
         verified(other)
 
     with client(net, **policy) as one, client(net, **policy) as other:
-        parents = one.engine.book
+        parents = one.engine.sessions
         in_child(both)
     assert net.stats().payments == 1
 
@@ -163,7 +163,7 @@ def test_locks_that_a_thread_held_do_not_hang_the_child(net: Devnet, kind: str) 
     roots: dict[str, tuple[object, ...]] = {
         "client": (payer,),
         "langchain": (lc.engines, lc.clients.sync, handler),
-        "llama_index": (li._backend,),
+        "llama_index": (li.engines, li.clients.sync),
     }
     ask[kind]()
     locks = [lock for root in roots[kind] for lock in locks_of(root, set())]

@@ -10,27 +10,14 @@ import pytest
 
 from og_integrations.client import LocalSigner, Signer, typed_data_digest
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.payment.permit2 import Eip3009Authorization
 from tests.protocol.test_settlement import PERMIT
 
 COOKBOOK = Path(__file__).parent.parent.parent / "cookbook" / "10_kms_signer.py"
 KEY = "0x" + "11" * 32
-TRANSFER = Eip3009Authorization(
-    chain_id=8453,
-    payer=PERMIT.payer,
-    token=PERMIT.token,
-    token_name="OpenGradient",
-    token_version="1",
-    amount=7,
-    nonce=8,
-    deadline=9,
-    pay_to=PERMIT.pay_to,
-)
 
 
-@pytest.mark.parametrize("authorization", [PERMIT, TRANSFER], ids=["permit2", "eip3009"])
-def test_digest_is_what_the_contract_checks(authorization: Any) -> None:
-    assert typed_data_digest(authorization.typed_data()) == authorization.digest()
+def test_digest_is_what_the_contract_checks() -> None:
+    assert typed_data_digest(PERMIT.typed_data()) == PERMIT.digest()
 
 
 def test_digest_leaves_the_recursion_limit_alone() -> None:

@@ -46,7 +46,7 @@ async def test_nothing_secret_shows_anywhere(
     shown += [json.dumps(receipts), repr(receipts), repr(answer), repr(pickle.dumps(answer))]
     for thing in (client, async_client):
         shown += [repr(thing), repr(vars(thing)), repr(vars(thing.engine)), repr(thing.engine.settings)]
-        shown += [repr(vars(thing.engine.book)), repr(vars(thing.engine.directory)), repr(vars(thing.engine.budget))]
+        shown += [repr(vars(part)) for part in (thing.engine.sessions, thing.engine.directory, thing.engine.budget)]
     shown += [caplog.text, *(str(record.__dict__) for record in caplog.records)]
     assert any("receive_response_headers" in text for text in shown), "httpcore's DEBUG lines are part of the test"
     everything = "\n".join(shown)

@@ -62,8 +62,8 @@ def test_gateway_without_attestation_is_not_shown_the_session_of_an_enclave(make
         options: dict[str, Any] = {"private_key": net.private_key, "network": net.network, "spend_policy": policy}
         direct = make_client(**options, gateway_url=net.enclaves[0].endpoint)
         again = make_client(**options, gateway_url=net.enclaves[0].endpoint)
-        assert direct.engine.book is again.engine.book
-        assert direct.engine.book is not make_client(**options).engine.book
+        assert direct.engine.sessions is again.engine.sessions
+        assert direct.engine.sessions is not make_client(**options).engine.sessions
         assert asked(net, direct, again) == 1
 
 
@@ -74,7 +74,7 @@ def test_book_goes_with_its_last_client(net: Devnet) -> None:
             network=net.network,
             spend_policy={"store": MemoryStore(threading.RLock())},
         )
-        return weakref.ref(client.engine.book)
+        return weakref.ref(client.engine.sessions)
 
     gone = use()
     gc.collect()

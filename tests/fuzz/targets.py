@@ -15,12 +15,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.client._call import Call, Progress, gateway_error
+from og_integrations.client._call import Call, CallState, gateway_error
+from og_integrations.client._call import Target as CallTarget
 from og_integrations.client._directory import read_enclaves
-from og_integrations.client._effects import drive
 from og_integrations.client._engine import Engine
 from og_integrations.client._receipts import build_receipt
+from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chain.inference import (
     InferenceMode,
@@ -33,14 +35,14 @@ from og_integrations.protocol.chain.workflow import decode_history
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
-    build_authorization,
-    parse_offer,
-    parse_requirement,
+    parse_payment_required,
+    parse_requirements,
     parse_session,
     parse_settlement,
 )
@@ -121,7 +123,7 @@ def _body(data: bytes) -> None:
 
 
 def _error_body(data: bytes) -> None:
-    check_message(str(gateway_error(Progress(call=_call()), 400, data)))
+    check_message(str(gateway_error(CallState(call=_call()), 400, data)))
 
 
 @cache
@@ -142,16 +144,16 @@ def _request(data: bytes) -> None:
 
 
 def _offer(data: bytes) -> None:
-    offer = parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
+    offer = parse_payment_required(ReplyHead(402, [(PAYMENT_REQUIRED, data.decode("latin-1"))]))
     for way in offer.accepts if offer else ():
-        authorization = build_authorization(parse_requirement(way), payer=ROUTE.payer, now=NOW, nonce=1)
+        authorization = authorize(parse_requirements(way), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
 
 
 def _channel_offer(data: bytes) -> None:
     offer = parse_json_object(data, "The offer")
-    only_ours(lambda: read_terms(parse_requirement(offer)))
+    only_ours(lambda: read_terms(parse_requirements(offer)))
     extra: Any = offer.get("extra")
     step = BATCH["recoveries"][7]["steps"][0]
     read_correction(
@@ -251,8 +253,9 @@ def _receipt(name: str) -> dict[str, Any]:
     assert paid is not None
     verified = verify_exchange(exchange(name))
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
-    progress = Progress(call=call, enclave=ENCLAVE, grant=paid.grant, head=paid.head)
-    return build_receipt(progress, verified=verified).to_json()
+    target = CallTarget(enclave=ENCLAVE, route=ROUTE, url=ENCLAVE.endpoint, destination=destination_of(ENCLAVE))
+    state = CallState(call=call, target=target, grant=paid.session, head=paid.head)
+    return build_receipt(state, verified=verified).to_json()
 
 
 def _offers() -> list[bytes]:

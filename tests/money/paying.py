@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from og_integrations.client import Client, LocalSigner
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.chain.evm import EvmChain
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.protocol.strict_json import JsonObject
 from og_integrations.receipt import Receipt

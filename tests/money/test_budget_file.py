@@ -107,7 +107,7 @@ def test_older_file_is_read(tmp_path: Path) -> None:
         db.execute("INSERT INTO facts VALUES ('folded', '5')")
     db.close()
     store = BudgetFile(tmp_path / "budget.sqlite")
-    assert store.account(NOW).authorized == 12
+    assert store.totals(NOW).authorized == 12
     (entry,) = store.entries()
     assert (entry.authorization, entry.network, entry.state) == (PERMIT, None, HoldState.SETTLED)
     budget(store).hold(1, now=NOW, authorization=PERMIT)

@@ -94,7 +94,7 @@ class Ledger:
         made = {item.digest for item in seen if item.session is not None}
         reported = {receipt["payment"]["payment_hash"] for receipt in self.receipts if receipt["payment"]}
         assert made <= reported
-        account = self.store.account(int(time.time()))
+        account = self.store.totals(int(time.time()))
         signed, doubtful = account.authorized // DEFAULT_CAP, account.in_doubt // DEFAULT_CAP
         assert signed == len(reported)
         assert signed - doubtful <= len(made) <= signed
@@ -212,4 +212,4 @@ def test_settled_is_what_was_authorized_or_less() -> None:
                 if number % 4 == 3:
                     net.advance(130)
         settled = sum(item.amount for item in [*net.journal.settlements, *net.settle_all()])
-        assert 0 < settled <= ledger.store.account(int(time.time())).authorized
+        assert 0 < settled <= ledger.store.totals(int(time.time())).authorized

@@ -9,7 +9,7 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import SpendingStoppedError
-from og_integrations.protocol.payment.effects import Send, Sign
+from og_integrations.protocol.payment.flow import Send, Sign
 from tests.money.paying import MODEL
 from tests.protocol.flows import EXPIRED, ROUTE, Call, offer, paying, signing, wallet, warm
 
@@ -78,8 +78,8 @@ def test_switch_is_looked_at_before_every_step() -> None:
     """Unpaid, paid, within a session, after it ended, after another one signed."""
     for stage in ("unsigned", "signed", "shared", "session", "renewal"):
         purse = warm(wallet()) if stage in ("session", "renewal") else wallet()
-        stop = purse.book.budget.store.stop
-        before = purse.book.budget.authorized()
+        stop = purse.sessions.budget.store.stop
+        before = purse.sessions.budget.authorized()
         if stage in ("unsigned", "session"):
             stop("lunch")
             with pytest.raises(SpendingStoppedError):
@@ -96,7 +96,7 @@ def test_switch_is_looked_at_before_every_step() -> None:
             for call in calls:
                 with pytest.raises(SpendingStoppedError):
                     call.sign()
-        assert purse.book.budget.authorized() == before
+        assert purse.sessions.budget.authorized() == before
         stop(None)
         assert isinstance(Call(purse).effect, Send | Sign)
 
@@ -105,11 +105,11 @@ def test_switch_does_not_hide_what_left() -> None:
     """A payment on its way goes on counting; the next call of that session does not leave."""
     purse = wallet()
     call = paying(purse)
-    purse.book.budget.store.stop("lunch")
+    purse.sessions.budget.store.stop("lunch")
     with pytest.raises(SpendingStoppedError):
         Call(purse)
     call.flow.close()
-    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() > 0
+    assert purse.sessions.budget.spent(0).in_doubt == purse.sessions.budget.authorized() > 0
 
 
 def test_price_is_not_asked_for_after_it() -> None:
@@ -117,6 +117,6 @@ def test_price_is_not_asked_for_after_it() -> None:
     purse = wallet()
     call = Call(purse)
     assert call.effect == Send(ROUTE, {})
-    purse.book.budget.store.stop("lunch")
+    purse.sessions.budget.store.stop("lunch")
     with pytest.raises(SpendingStoppedError):
         call.reply(offer())

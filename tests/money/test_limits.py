@@ -23,14 +23,14 @@ from og_integrations.protocol.payment.budget import (
     DAY,
     FOLD_AFTER,
     HOUR,
-    Account,
     Budget,
     BudgetStore,
+    BudgetTotals,
     HoldState,
     MemoryStore,
 )
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from tests.protocol.flows import new_budget
 from tests.sizes import examples
 
@@ -85,7 +85,7 @@ def test_released_authorization_does_not_count(make_store: MakeStore) -> None:
     account = budget(make_store(), per_hour="1", total="1")
     account.hold(OPG, now=NOW).release()
     account.hold(OPG, now=NOW, authorization=PERMIT).settle()
-    assert account.store.account(NOW) == Account(authorized=OPG, last_hour=OPG, last_day=OPG)
+    assert account.store.totals(NOW) == BudgetTotals(authorized=OPG, last_hour=OPG, last_day=OPG)
 
 
 def test_doubt_counts_in_full_until_the_chain_speaks(make_store: MakeStore) -> None:
@@ -97,7 +97,7 @@ def test_doubt_counts_in_full_until_the_chain_speaks(make_store: MakeStore) -> N
     (entry,) = account.store.entries()
     assert (entry.authorization, entry.state) == (PERMIT, HoldState.IN_DOUBT)
     account.store.correct(entry.id, 3)
-    assert account.store.account(NOW) == Account(authorized=3, settled=3, last_hour=3, last_day=3)
+    assert account.store.totals(NOW) == BudgetTotals(authorized=3, settled=3, last_hour=3, last_day=3)
     assert account.store.entries() == []
     account.hold(OPG - 3, now=NOW)
 
@@ -114,10 +114,10 @@ def test_old_entries_are_folded_into_the_total(make_store: MakeStore) -> None:
     later = NOW + FOLD_AFTER + 1
     for _ in range(2):
         account.hold(1, now=later, authorization=PERMIT).release()
-        assert account.store.account(later) == Account(authorized=57, settled=50, in_doubt=7)
-    assert account.store.account(NOW) == Account(authorized=57, settled=50, in_doubt=7, last_hour=7, last_day=7)
+        assert account.store.totals(later) == BudgetTotals(authorized=57, settled=50, in_doubt=7)
+    assert account.store.totals(NOW) == BudgetTotals(authorized=57, settled=50, in_doubt=7, last_hour=7, last_day=7)
     doubtful.settle()
-    assert account.store.account(later) == Account(authorized=57, settled=50)
+    assert account.store.totals(later) == BudgetTotals(authorized=57, settled=50)
 
 
 def test_clock_that_is_ahead_opens_no_window(make_store: MakeStore) -> None:
@@ -125,7 +125,7 @@ def test_clock_that_is_ahead_opens_no_window(make_store: MakeStore) -> None:
     account = budget(make_store(), per_day="1")
     account.hold(OPG, now=NOW, authorization=PERMIT).settle()
     account.store.correct(account.store.entries()[0].id, OPG)
-    account.store.account(NOW + 30 * DAY)
+    account.store.totals(NOW + 30 * DAY)
     account.hold(OPG, now=NOW + DAY + 1)
     for now in (NOW + 60, NOW + DAY):
         with pytest.raises(BudgetExceededError, match="per_day"):
@@ -196,7 +196,7 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        account = self.budget.store.account(self.now)
+        account = self.budget.store.totals(self.now)
         assert (account.authorized, account.last_hour, account.last_day) == tuple(map(self.sum, (None, HOUR, DAY)))
         assert account.settled == sum(self.taken.values())
 
@@ -247,7 +247,7 @@ def test_processes_on_one_file_never_exceed_it_together(tmp_path: Path) -> None:
     taken = [results.get(timeout=50) for _ in workers]
     for worker in workers:
         worker.join()
-    assert sum(taken) == BudgetFile(path).account(NOW).authorized
+    assert sum(taken) == BudgetFile(path).totals(NOW).authorized
     assert 140 < sum(taken) <= 150
 
 

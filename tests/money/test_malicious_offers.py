@@ -53,7 +53,7 @@ class Purse:
 
     def spent(self) -> tuple[int, int]:
         """Return how often was signed, and how many caps the account holds."""
-        caps, rest = divmod(self.store.account(int(time.time())).authorized, DEFAULT_CAP)
+        caps, rest = divmod(self.store.totals(int(time.time())).authorized, DEFAULT_CAP)
         assert rest == 0
         return len(self.signed), caps
 

@@ -164,7 +164,7 @@ def test_tasks_on_one_budget_never_exceed_it(net: Devnet) -> None:
     kinds = Counter(type(item) for item in asyncio.run(ask()))
     assert kinds == {Answer: 32, BudgetExceededError: 32}
     assert net.stats().signatures == 2
-    assert store.account(0).authorized == 2 * DEFAULT_CAP
+    assert store.totals(0).authorized == 2 * DEFAULT_CAP
 
 
 def test_refusal_counts_for_all_who_share(net: Devnet) -> None:
@@ -265,7 +265,7 @@ def test_chain_gives_back_what_was_not_taken(own_evm: Devnet, pass_time: Callabl
         assert payment is not None
         data = call_data("invalidateUnorderedNonces(uint256,uint256)", payment.nonce >> 8, 1 << (payment.nonce & 255))
         chain_of(net).node.transact(wallet.address, PERMIT2_ADDRESS, data)
-        payer.engine.book._grants.clear()
+        payer.engine.sessions._current.clear()
         payer.chat(MODEL, HI)
         net.kill(net.enclaves[0])  # it will not settle
 

@@ -12,21 +12,9 @@ from og_integrations.client.chain.settlement import _permit
 from og_integrations.client.stores.sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import BASE, BASE_SEPOLIA, Network
-from og_integrations.protocol.payment.budget import SKEW, Account, BudgetStore, Entry, HoldState, MemoryStore
-from og_integrations.protocol.payment.permit2 import Eip3009Authorization
+from og_integrations.protocol.payment.budget import SKEW, BudgetStore, BudgetTotals, Entry, HoldState, MemoryStore
 from tests.money.test_limits import NOW, PERMIT
 
-TRANSFER = Eip3009Authorization(
-    chain_id=8453,
-    payer=PERMIT.payer,
-    token=PERMIT.token,
-    token_name="USD Coin",
-    token_version="2",
-    amount=7,
-    nonce=2**255,
-    deadline=NOW + 300,
-    pay_to=PERMIT.pay_to,
-)
 FORK = replace(BASE, name="devnet", rpc_url="http://127.0.0.1:1")
 
 
@@ -39,9 +27,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BudgetStore:
 
 
 def test_authorization_is_given_back_as_it_was_signed(store: BudgetStore) -> None:
-    """Of either kind: the chain is asked about it by its own words."""
-    store.claim(Entry(id="b", amount=7, at=NOW, authorization=TRANSFER), lambda account: None)
-    assert [entry.authorization for entry in store.entries()] == [PERMIT, TRANSFER]
+    """The chain is asked about it by its own words."""
+    assert [entry.authorization for entry in store.entries()] == [PERMIT]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +47,7 @@ def test_only_the_chain_of_an_authorization_is_asked_about_it(noted: str | None,
     entry = Entry(id="a", amount=7, at=NOW, authorization=PERMIT, network=noted, state=HoldState.SETTLED)
     assert _permit(entry, network, PERMIT.deadline + SKEW + 1) == (PERMIT if asked else None)
     assert _permit(entry, network, PERMIT.deadline + SKEW) is None
-    assert _permit(replace(entry, authorization=TRANSFER), network, PERMIT.deadline + SKEW + 1) is None
+    assert _permit(replace(entry, authorization=None), network, PERMIT.deadline + SKEW + 1) is None
 
 
 @pytest.mark.parametrize("late", [HoldState.IN_DOUBT, HoldState.RELEASED])
@@ -69,22 +56,22 @@ def test_settled_entry_stays_settled(store: BudgetStore, late: HoldState) -> Non
     store.move("a", HoldState.SETTLED)
     store.move("a", late)
     assert [entry.state for entry in store.entries()] == [HoldState.SETTLED]
-    assert store.account(NOW) == Account(authorized=7, last_hour=7, last_day=7)
+    assert store.totals(NOW) == BudgetTotals(authorized=7, last_hour=7, last_day=7)
 
 
 def test_entry_that_is_gone_stays_gone(store: BudgetStore) -> None:
     store.move("a", HoldState.RELEASED)
     store.move("a", HoldState.SETTLED)
     store.correct("a", 3)
-    assert (store.account(NOW), store.entries()) == (Account(), [])
+    assert (store.totals(NOW), store.entries()) == (BudgetTotals(), [])
 
 
 def test_abandoned_call_may_end_while_another_claims(store: BudgetStore) -> None:
     """The garbage collector does it wherever it likes; what it says is noted, and nobody waits for himself."""
     store.claim(Entry(id="b", amount=5, at=NOW), lambda account: store.move("a", HoldState.RELEASED))
-    assert (store.account(NOW).authorized, store.entries()) == (5, [])
+    assert (store.totals(NOW).authorized, store.entries()) == (5, [])
     store.move("b", HoldState.RELEASED)
-    assert store.account(NOW) == Account()
+    assert store.totals(NOW) == BudgetTotals()
 
 
 @pytest.mark.parametrize(

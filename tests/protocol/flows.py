@@ -12,10 +12,9 @@ from typing import Any
 
 from og_integrations.networks import BASE
 from og_integrations.protocol.payment.budget import Budget, BudgetStore, Lock, MemoryStore
-from og_integrations.protocol.payment.effects import Effect, Pause, Send, Sign
-from og_integrations.protocol.payment.flow import Paid, Wallet, payment_flow
+from og_integrations.protocol.payment.flow import Effect, Paid, Pause, PaymentContext, Send, Sign, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import Grant, SessionBook
+from og_integrations.protocol.payment.session import PaymentSession, SessionCache
 from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, Route
 
 NOW = 1_795_178_000
@@ -46,10 +45,11 @@ REQUIREMENT: dict[str, Any] = {
 }
 
 
-def wallet(clock: Callable[[], int] = lambda: NOW, **policy: Any) -> Wallet:
+def wallet(clock: Callable[[], int] = lambda: NOW, **policy: Any) -> PaymentContext:
     """Return a new wallet with the given spend policy on Base."""
     budget = new_budget(SpendPolicy.of(policy).on(BASE), lock=threading.Lock())
-    return Wallet(book=SessionBook(budget, threading.Lock()), clock=clock, nonce=itertools.count(1).__next__)
+    sessions = SessionCache(budget, threading.Lock())
+    return PaymentContext(sessions=sessions, clock=clock, nonce=itertools.count(1).__next__)
 
 
 def new_budget(
@@ -66,9 +66,9 @@ def new_budget(
     return Budget(policy, lock, store=store or MemoryStore(lock), new_id=new_id or counted, network=network)
 
 
-def current_grant(purse: Wallet) -> Grant | None:
+def current_session(purse: PaymentContext) -> PaymentSession | None:
     """Return what the next call on `ROUTE` would share."""
-    return purse.book._grants.get(ROUTE)
+    return purse.sessions._current.get(ROUTE)
 
 
 def offer(*requirements: object, error: str = "Payment required", **members: Any) -> ReplyHead:
@@ -89,7 +89,7 @@ EXPIRED = ReplyHead(402, [("Content-Type", "application/json")])
 class Call:
     """One call in slow motion: `effect` is what its flow wants, `paid` its result."""
 
-    def __init__(self, wallet: Wallet, route: Route = ROUTE) -> None:
+    def __init__(self, wallet: PaymentContext, route: Route = ROUTE) -> None:
         self.flow = payment_flow(wallet, route)
         self.paid: Paid | None = None
         self.effect: Effect | None = None
@@ -127,7 +127,7 @@ class Call:
     def headers(self) -> dict[str, str]:
         """The payment headers of the request that the flow wants sent."""
         assert isinstance(self.effect, Send)
-        return dict(self.effect.headers)
+        return {name: secret.reveal() for name, secret in self.effect.headers.items()}
 
     @property
     def payment(self) -> str:
@@ -135,18 +135,18 @@ class Call:
         return self.headers[PAYMENT_SIGNATURE]
 
 
-def signing(wallet: Wallet, count: int) -> list[Call]:
+def signing(wallet: PaymentContext, count: int) -> list[Call]:
     """Return cold calls that came at the same time: all share one authorization, not yet signed."""
     calls = [Call(wallet) for _ in range(count)]
     return [call.reply(offer()) for call in calls]
 
 
-def paying(wallet: Wallet) -> Call:
+def paying(wallet: PaymentContext) -> Call:
     """Return a cold call whose signed request is about to be answered."""
     return Call(wallet).reply(offer()).sign()
 
 
-def warm(wallet: Wallet) -> Wallet:
+def warm(wallet: PaymentContext) -> PaymentContext:
     """Return `wallet` after one answered call: it has a session."""
     paying(wallet).reply(answer())
     return wallet

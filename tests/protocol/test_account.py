@@ -6,9 +6,18 @@ import pytest
 
 from og_integrations.networks import OPG
 from og_integrations.protocol.payment import budget as account
-from og_integrations.protocol.payment.budget import ABANDONED, DAY, HOUR, SKEW, Account, Entry, HoldState, MemoryStore
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.budget import (
+    ABANDONED,
+    DAY,
+    HOUR,
+    SKEW,
+    BudgetTotals,
+    Entry,
+    HoldState,
+    MemoryStore,
+)
 from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT
 
@@ -44,16 +53,16 @@ def test_entry_that_the_chain_can_still_explain_is_not_folded(monkeypatch: pytes
         store.claim(claimed, lambda account: None)
     later = 3 * DAY
 
-    def claim_another(name: str) -> Account:
+    def claim_another(name: str) -> BudgetTotals:
         store.claim(entry(HoldState.RELEASED, name=name, at=later, authorization=None), lambda account: None)
-        return store.account(later)
+        return store.totals(later)
 
     assert claim_another("a").authorized == 35
     assert len(store.entries()) == 5
     store.correct("0", 1)
-    assert claim_another("b") == Account(authorized=29, settled=1)
+    assert claim_another("b") == BudgetTotals(authorized=29, settled=1)
     monkeypatch.setattr(account, "MOST_UNEXPLAINED", 2)
-    assert claim_another("c") == Account(authorized=29, settled=1)
+    assert claim_another("c") == BudgetTotals(authorized=29, settled=1)
     assert [item.id for item in store.entries()] == ["3", "4"]
     assert {name for name in store._entries if name.isdigit()} == {"3", "4"}
 
@@ -75,20 +84,20 @@ def test_report_says_what_is_left() -> None:
     ]
     budget.store.stop("lunch")
     assert str(budget.spent(0)).endswith("spending          stopped: lunch")
-    assert "of 1, 0 left" in str(Account(last_hour=2 * OPG, limits=(("per_hour", OPG),)))
+    assert "of 1, 0 left" in str(BudgetTotals(last_hour=2 * OPG, limits=(("per_hour", OPG),)))
 
 
 def test_abandoned_flow_may_end_while_sums_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """The garbage collector runs where it likes: also between two entries, and in the thread that holds the lock."""
     budget = new_budget(SpendPolicy())
     abandoned = [budget.hold(1, now=5) for _ in range(3)]
-    plus = Account.plus
+    plus = BudgetTotals.plus
 
-    def collecting(self: Account, entry: Entry, now: int) -> Account:
+    def collecting(self: BudgetTotals, entry: Entry, now: int) -> BudgetTotals:
         for hold in abandoned:
             hold.release()
         return plus(self, entry, now)
 
-    monkeypatch.setattr(Account, "plus", collecting)
+    monkeypatch.setattr(BudgetTotals, "plus", collecting)
     budget.hold(1, now=6)
     assert [entry.at for entry in budget.store._entries.values()] == [6]  # type: ignore[attr-defined]

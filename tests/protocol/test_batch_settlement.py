@@ -9,9 +9,10 @@ from eth_account import Account
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from og_integrations.errors import MalformedOfferError, OpenGradientError, PaymentRefusedError
+from og_integrations.errors import MalformedOfferError, OpenGradientError, PaymentRefusedError, SchemeRefusedError
+from og_integrations.protocol.chain import eip712
 from og_integrations.protocol.chain.ecrecover import recover_address
-from og_integrations.protocol.payment import eip712
+from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.schemes.batch_settlement import (
     SCHEME,
     Correction,
@@ -25,7 +26,7 @@ from og_integrations.protocol.payment.schemes.batch_settlement import (
     read_terms,
     voucher_digest,
 )
-from og_integrations.protocol.payment.x402 import build_authorization, parse_requirement
+from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.captures import BATCH
 
 KEYS = {BATCH["addresses"][name].lower(): key for name, key in BATCH["keys"].items()}
@@ -145,7 +146,7 @@ def test_what_the_receiver_signs(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", [case for case in BATCH["cases"] if "payload" in case], ids=lambda case: case["name"])
 def test_channel_of_offer(case: dict[str, Any]) -> None:
-    requirement = parse_requirement(case["offer"])
+    requirement = parse_requirements(case["offer"])
     terms = read_terms(requirement)
     signer = BATCH["addresses"]["voucherSigner" if case["voucherSigner"] else "payer"]
     config = terms.config(
@@ -177,13 +178,13 @@ def test_channel_of_offer(case: dict[str, Any]) -> None:
 def test_offer_that_cannot_be_read_exactly_is_refused(extra: dict[str, Any], says: str) -> None:
     offer = BATCH["cases"][0]["offer"]
     with pytest.raises(MalformedOfferError, match=says):
-        read_terms(parse_requirement(offer | {"extra": offer["extra"] | extra}))
+        read_terms(parse_requirements(offer | {"extra": offer["extra"] | extra}))
 
 
 def test_offers_that_the_published_client_refuses() -> None:
     for case in [case for case in BATCH["cases"] if "refusal" in case]:
         with pytest.raises(MalformedOfferError):
-            read_terms(parse_requirement(case["offer"]))
+            read_terms(parse_requirements(case["offer"]))
 
 
 def corrections() -> list[dict[str, Any]]:
@@ -415,7 +416,7 @@ def test_payload_of_parts_that_do_not_fit_is_refused(kind: Any, deposit: Any, am
 
 def test_nothing_is_paid_by_this_scheme_yet() -> None:
     """These are bytes without a wallet: the offer is refused before anything is signed."""
-    requirement = parse_requirement(BATCH["cases"][0]["offer"])
+    requirement = parse_requirements(BATCH["cases"][0]["offer"])
     assert requirement.scheme == SCHEME
-    with pytest.raises(MalformedOfferError, match="cannot sign scheme 'batch-settlement'"):
-        build_authorization(requirement, payer=CONFIG["payer"], now=BATCH["now"], nonce=1)
+    with pytest.raises(SchemeRefusedError, match="asks for scheme 'batch-settlement', expected one of"):
+        authorize(requirement, payer=CONFIG["payer"], now=BATCH["now"], nonce=1)

@@ -21,7 +21,7 @@ from og_integrations.errors import (
 from og_integrations.networks import BASE, BASE_SEPOLIA, OPG, format_opg
 from og_integrations.protocol.payment.budget import Budget, Hold, HoldState
 from og_integrations.protocol.payment.policy import SpendPolicy, parse_opg
-from og_integrations.protocol.payment.x402 import parse_requirement
+from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 from tests.sizes import examples
 
@@ -84,7 +84,7 @@ def test_default_policy() -> None:
     policy = SpendPolicy.of(None).on(BASE)
     assert (policy.cap_units, policy.total_units, policy.schemes) == (OPG, None, frozenset({"upto"}))
     assert (policy.networks, policy.assets) == (frozenset({"eip155:8453"}), frozenset({BASE.token.lower()}))
-    policy.check(parse_requirement(REQUIREMENT), HOST)
+    policy.check(parse_requirements(REQUIREMENT), HOST)
 
 
 def test_policy_that_names_its_networks_keeps_them() -> None:
@@ -138,7 +138,7 @@ def test_policy_that_is_not_valid(value: dict[str, Any], said: str) -> None:
 def test_rule_that_is_broken(policy: dict[str, Any], error: type[OfferRefusedError], said: str) -> None:
     """Each rule has its own error, which says what, expected and got, and that nothing was signed."""
     with pytest.raises(OfferRefusedError, match=said) as caught:
-        SpendPolicy.of(policy).check(parse_requirement(REQUIREMENT), HOST)
+        SpendPolicy.of(policy).check(parse_requirements(REQUIREMENT), HOST)
     assert type(caught.value) is error
     assert "The gateway enclave.example asks" in str(caught.value)
     assert "Nothing was signed." in str(caught.value)
@@ -156,11 +156,11 @@ def test_rule_that_is_broken(policy: dict[str, Any], error: type[OfferRefusedErr
     ],
 )
 def test_rule_that_holds(policy: dict[str, Any]) -> None:
-    SpendPolicy.of(policy).check(parse_requirement(REQUIREMENT), HOST)
+    SpendPolicy.of(policy).check(parse_requirements(REQUIREMENT), HOST)
 
 
 def test_offer_without_facilitator_is_not_a_listed_one() -> None:
-    requirement = parse_requirement(REQUIREMENT | {"extra": {}})
+    requirement = parse_requirements(REQUIREMENT | {"extra": {}})
     with pytest.raises(PayeeRefusedError, match="asks for facilitator , expected one of"):
         SpendPolicy.of({"facilitators": ["0x01"]}).check(requirement, HOST)
 

@@ -16,13 +16,13 @@ from og_integrations.errors import MalformedReplyError, OpenGradientError
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Completion
+from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     ReplyHead,
-    build_authorization,
     decode_header,
-    parse_offer,
-    parse_requirement,
+    parse_payment_required,
+    parse_requirements,
     parse_session,
     parse_settlement,
 )
@@ -138,7 +138,7 @@ def test_any_choice(choice: dict[str, Any]) -> None:
 @given(st.text(max_size=40) | bodies.map(lambda body: base64.b64encode(body).decode()))
 def test_any_header(text: str) -> None:
     only_ours(lambda: decode_header(text))
-    only_ours(lambda: parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, text)])))
+    only_ours(lambda: parse_payment_required(ReplyHead(402, [(PAYMENT_REQUIRED, text)])))
     only_ours(lambda: parse_settlement(ReplyHead(200, [("PAYMENT-RESPONSE", text), ("x-processing-hash", text)])))
     only_ours(lambda: parse_session(ReplyHead(200, [("x-upto-session", text)])))
 
@@ -153,7 +153,7 @@ def test_any_requirement(members: dict[str, Any], extra: dict[str, Any]) -> None
 
     def run() -> None:
         raw = REQUIREMENT | {"extra": REQUIREMENT["extra"] | extra} | members
-        authorization = build_authorization(parse_requirement(raw), payer=ROUTE.payer, now=NOW, nonce=1)
+        authorization = authorize(parse_requirements(raw), payer=ROUTE.payer, now=NOW, nonce=1)
         authorization.digest()
         json.dumps(authorization.payload("0x"))
 
@@ -217,7 +217,7 @@ def test_deeply_nested_bytes(depth: int) -> None:
     header = base64.b64encode(deep[:45_000]).decode()
     only_ours(lambda: parse_completion(CHAT_PATH, deep))
     only_ours(lambda: StreamAssembler().feed('{"error":' * depth))
-    only_ours(lambda: parse_offer(ReplyHead(402, [(PAYMENT_REQUIRED, header)])))
+    only_ours(lambda: parse_payment_required(ReplyHead(402, [(PAYMENT_REQUIRED, header)])))
     only_ours(lambda: verify_exchange(exchange(wire=deep)))
     only_ours(lambda: verify_exchange(exchange(wire=b'{"tools":' + deep + b"]" * depth + b"}")))
     assert CAPTURES

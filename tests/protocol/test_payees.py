@@ -7,17 +7,17 @@ import pytest
 
 from og_integrations.errors import PayeeRefusedError
 from og_integrations.protocol.payment.policy import Payees, SpendPolicy
-from og_integrations.protocol.payment.x402 import Requirement, Route, parse_requirement
+from og_integrations.protocol.payment.x402 import PaymentRequirements, Route, parse_requirements
 from tests.protocol.flows import REQUIREMENT, ROUTE
 
-OFFERED = parse_requirement(REQUIREMENT)
+OFFERED = parse_requirements(REQUIREMENT)
 STRANGER = "0x" + "5A" * 20
 LISTED = replace(ROUTE, payees=frozenset({OFFERED.pay_to.lower()}))
 ELSEWHERE = replace(ROUTE, tee_id="0x" + "ee" * 32)
 OTHER_NETWORK = replace(ELSEWHERE, network="eip155:84532")
 
 
-def check(offered: Requirement, route: Route, *paid: Route, **policy: Any) -> None:
+def check(offered: PaymentRequirements, route: Route, *paid: Route, **policy: Any) -> None:
     """Have `offered` looked at by a wallet that paid what is usual on the routes `paid`."""
     payees = Payees()
     for before in paid:

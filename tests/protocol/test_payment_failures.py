@@ -14,8 +14,7 @@ from og_integrations.errors import (
     SigningError,
 )
 from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.effects import Send, Sign
-from og_integrations.protocol.payment.flow import in_doubt
+from og_integrations.protocol.payment.flow import Send, Sign, in_doubt
 from og_integrations.protocol.payment.session import RENEW_BEFORE
 from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
 from tests.protocol.flows import (
@@ -27,7 +26,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
-    current_grant,
+    current_session,
     offer,
     paying,
     signing,
@@ -54,7 +53,7 @@ def test_connection_that_failed_releases_the_hold(kind: type[ConnectionFailedErr
     with pytest.raises(kind) as caught:
         call.fail(failure)
     assert caught.value is failure
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
     assert isinstance(Call(purse).effect, Sign)
 
 
@@ -63,7 +62,7 @@ def test_connection_that_failed_within_a_session_keeps_it() -> None:
     with pytest.raises(ConnectionFailedError):
         Call(purse).fail(ConnectionFailedError("refused"))
     assert Call(purse).headers == {SESSION: SESSION_ID}
-    assert purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.authorized() == AMOUNT
 
 
 @pytest.mark.parametrize("error", [ConnectionFailedError("x"), lost(), lost(timed_out=True)])
@@ -73,7 +72,7 @@ def test_failure_before_payment_passes_unchanged(error: OpenGradientError) -> No
     with pytest.raises(type(error)) as caught:
         Call(purse).fail(error)
     assert caught.value is error
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 @pytest.mark.parametrize(("timed_out", "kind"), [(False, PaymentInDoubtError), (True, ReadTimeoutError)])
@@ -87,11 +86,11 @@ def test_connection_lost_after_payment_is_in_doubt(timed_out: bool, kind: type[P
         call.fail(failure)
     assert type(caught.value) is kind
     assert caught.value.__cause__ is failure
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
     again = Call(purse)
     assert again.payment == payment
     again.reply(answer())
-    assert (purse.book.budget.spent(0).in_doubt, purse.book.budget.authorized()) == (0, AMOUNT)
+    assert (purse.sessions.budget.spent(0).in_doubt, purse.sessions.budget.authorized()) == (0, AMOUNT)
 
 
 def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
@@ -100,7 +99,7 @@ def test_connection_lost_within_a_session_is_in_doubt_too() -> None:
     with pytest.raises(ReadTimeoutError):
         Call(purse).fail(lost(timed_out=True))
     assert Call(purse).headers == {SESSION: SESSION_ID}
-    assert purse.book.budget.spent(0).in_doubt == 0
+    assert purse.sessions.budget.spent(0).in_doubt == 0
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
@@ -125,7 +124,7 @@ def test_cancellation_after_payment_passes_unchanged(cancellation: BaseException
     with pytest.raises(type(cancellation)) as caught:
         call.fail(cancellation)
     assert caught.value is cancellation
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
 
 
 @each_cancellation
@@ -135,7 +134,7 @@ def test_cancellation_while_signing_releases_the_hold(cancellation: BaseExceptio
     with pytest.raises(type(cancellation)) as caught:
         call.fail(cancellation)
     assert caught.value is cancellation
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 @each_cancellation
@@ -149,7 +148,7 @@ def test_flow_that_is_closed_marks_its_payment_in_doubt() -> None:
     """A driver that just lets go of the generator is an interruption like any other."""
     purse = wallet()
     paying(purse).flow.close()
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no device"), ValueError("bad"), TimeoutError()])
@@ -162,8 +161,8 @@ def test_signer_that_fails(failure: Exception) -> None:
         call.fail(failure)
     assert caught.value.__cause__ is failure
     assert "no device" not in str(caught.value)
-    assert purse.book.budget.authorized() == 0
-    assert current_grant(purse) is None
+    assert purse.sessions.budget.authorized() == 0
+    assert current_session(purse) is None
 
 
 def test_owner_who_refuses() -> None:
@@ -174,7 +173,7 @@ def test_owner_who_refuses() -> None:
     with pytest.raises(SigningError) as caught:
         call.fail(refusal)
     assert caught.value is refusal
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 def test_owner_who_agrees_when_the_offer_has_run_out() -> None:
@@ -185,7 +184,7 @@ def test_owner_who_agrees_when_the_offer_has_run_out() -> None:
     now[0] += 300 - RENEW_BEFORE
     with pytest.raises(SigningError, match=r"agreed after the offer had run out\. Nothing was signed or sent"):
         call._advance(lambda: call.flow.send(True))
-    assert purse.book.budget.authorized(NOW) == 0
+    assert purse.sessions.budget.authorized(NOW) == 0
 
 
 @each_cancellation
@@ -207,7 +206,7 @@ def test_signature_that_is_none(signature: str) -> None:
     with pytest.raises(SigningError, match="returned no signature: expected 0x and 130 hex digits") as caught:
         call.sign(signature)
     assert len(signature) < 3 or signature not in str(caught.value)
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 def test_signature_that_is_no_text() -> None:
@@ -215,7 +214,7 @@ def test_signature_that_is_no_text() -> None:
     call = Call(purse).reply(offer())
     with pytest.raises(SigningError, match="returned no signature: expected 0x"):
         call.sign(b"bytes")  # type: ignore[arg-type]
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 500, 502, 503])
@@ -225,7 +224,7 @@ def test_error_after_payment_without_session_is_in_doubt(status: int) -> None:
     said = f"enclave.example answered HTTP {status} to a signed payment, with neither a session nor an offer"
     with pytest.raises(PaymentInDoubtError, match=said):
         paying(purse).reply(answer(status, session=None))
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
 
 
 @pytest.mark.parametrize(
@@ -243,7 +242,7 @@ def test_answer_to_a_payment_that_is_broken_is_in_doubt(head: ReplyHead) -> None
     purse = wallet()
     with pytest.raises(PaymentInDoubtError, match="The payment was sent, and its answer is broken: "):
         paying(purse).reply(head)
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
 
 
 def test_payment_in_doubt_is_joined_by_the_next_call_and_not_repeated() -> None:
@@ -254,7 +253,7 @@ def test_payment_in_doubt_is_joined_by_the_next_call_and_not_repeated() -> None:
     call = Call(purse)
     assert list(call.headers) == [PAYMENT_SIGNATURE]
     call.reply(answer())
-    assert (call.signatures, purse.book.budget.authorized()) == (0, AMOUNT)
+    assert (call.signatures, purse.sessions.budget.authorized()) == (0, AMOUNT)
 
 
 def test_payment_in_doubt_that_is_over_is_renewed_once() -> None:
@@ -265,7 +264,7 @@ def test_payment_in_doubt_that_is_over_is_renewed_once() -> None:
     call = Call(purse).reply(offer(error="Session expired or exhausted"))
     assert call.effect == Send(ROUTE, {})
     call.reply(offer()).sign().reply(answer())
-    assert (call.signatures, purse.book.budget.authorized()) == (1, 2 * AMOUNT)
+    assert (call.signatures, purse.sessions.budget.authorized()) == (1, 2 * AMOUNT)
 
 
 def test_certain_answer_ends_doubt() -> None:
@@ -277,8 +276,8 @@ def test_certain_answer_ends_doubt() -> None:
         first.fail(lost())
     second.reply(answer())
     assert second.paid is not None
-    assert second.paid.grant is not None
-    assert second.paid.grant.hold.state is HoldState.SETTLED
+    assert second.paid.session is not None
+    assert second.paid.session.hold.state is HoldState.SETTLED
 
 
 @pytest.mark.parametrize("error", [lost(), lost(timed_out=True), RuntimeError("driver")])

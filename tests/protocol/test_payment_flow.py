@@ -8,9 +8,10 @@ from eth_account import Account
 from og_integrations.errors import PayeeRefusedError, PaymentRefusedError
 from og_integrations.networks import BASE
 from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.effects import Send, Sign
+from og_integrations.protocol.payment.flow import Send, Sign
 from og_integrations.protocol.payment.session import RENEW_BEFORE
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
+from og_integrations.protocol.redact import Secret
 from tests.protocol.flows import (
     AMOUNT,
     EXPIRED,
@@ -21,7 +22,7 @@ from tests.protocol.flows import (
     SIGNATURE,
     Call,
     answer,
-    current_grant,
+    current_session,
     offer,
     paying,
     wallet,
@@ -43,16 +44,16 @@ def test_cold_call_asks_signs_and_pays() -> None:
     call.reply(answer())
     assert call.paid is not None
     assert (call.paid.head.status, call.signatures) == (200, 1)
-    assert call.paid.grant is not None
-    assert (call.paid.grant.session_id, call.paid.grant.hold.state) == (SESSION_ID, HoldState.SETTLED)
-    assert purse.book.budget.authorized() == AMOUNT
+    assert call.paid.session is not None
+    assert (call.paid.session.session_id, call.paid.session.hold.state) == (Secret(SESSION_ID), HoldState.SETTLED)
+    assert purse.sessions.budget.authorized() == AMOUNT
 
 
 def test_what_is_checked_is_what_is_signed_and_sent() -> None:
     """The typed data, the digest and the header are about the offer, and a real wallet signs them."""
     purse = wallet()
     call = Call(purse).reply(offer())
-    effect, grant = call.effect, current_grant(purse)
+    effect, grant = call.effect, current_session(purse)
     assert isinstance(effect, Sign)
     assert grant is not None
     signed = Account.sign_typed_data(KEY, full_message=effect.typed_data)
@@ -67,7 +68,7 @@ def test_free_answer_costs_nothing() -> None:
     purse = wallet()
     call = Call(purse).reply(ReplyHead(200, []))
     assert call.paid is not None
-    assert (call.paid.head.status, call.paid.grant, purse.book.budget.authorized()) == (200, None, 0)
+    assert (call.paid.head.status, call.paid.session, purse.sessions.budget.authorized()) == (200, None, 0)
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 500, 503])
@@ -86,7 +87,7 @@ def test_session_is_reused() -> None:
         assert call.headers == {SESSION: SESSION_ID}
         call.reply(ReplyHead(200, []))
         assert call.paid is not None
-    assert purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.authorized() == AMOUNT
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
@@ -112,7 +113,7 @@ def test_payment_without_session_is_used_up() -> None:
     paying(purse).reply(answer(session=None))
     call = Call(purse)
     assert isinstance(call.effect, Sign)
-    assert purse.book.budget.authorized() == 2 * AMOUNT
+    assert purse.sessions.budget.authorized() == 2 * AMOUNT
 
 
 @pytest.mark.parametrize("name", ["path", "tee_id", "network", "payer"])
@@ -145,7 +146,7 @@ def test_renewal_pays_with_the_first_request() -> None:
     assert isinstance(call.effect, Sign)
     assert list(call.sign().headers) == [PAYMENT_SIGNATURE]
     assert call.reply(answer(session="second")).paid is not None
-    assert purse.book.budget.authorized() == 2 * AMOUNT
+    assert purse.sessions.budget.authorized() == 2 * AMOUNT
 
 
 def test_expired_session_costs_one_more_signature() -> None:
@@ -175,7 +176,7 @@ def test_refused_payment(refusal: ReplyHead) -> None:
         call.reply(refusal)
     assert caught.value.reason in ("permit2_deadline_expired", "Session expired or exhausted")
     assert repr(caught.value.reason) in str(caught.value)
-    assert (call.signatures, purse.book.budget.spent(0).in_doubt) == (1, AMOUNT)
+    assert (call.signatures, purse.sessions.budget.spent(0).in_doubt) == (1, AMOUNT)
 
 
 def test_session_lasts_whoever_the_registry_names() -> None:
@@ -221,7 +222,7 @@ def test_nothing_secret_is_in_any_repr() -> None:
     purse = wallet()
     call = Call(purse).reply(offer()).sign()
     shown = [repr(call.effect), repr(purse)]
-    grant = current_grant(purse)
+    grant = current_session(purse)
     payment = call.payment
     call.reply(answer())
     again = Call(purse)
@@ -249,4 +250,4 @@ def test_refusal_of_an_old_grant_does_not_forget_a_newer_offer() -> None:
     with pytest.raises(PaymentRefusedError):
         second.reply(offer(error="no"))
     assert Call(purse).headers == {SESSION: "third"}
-    assert Call(purse).effect == Send(ROUTE, {SESSION: "third"})
+    assert Call(purse).effect == Send(ROUTE, {SESSION: Secret("third")})

@@ -53,7 +53,7 @@ def test_malformed_offer_is_never_signed(bad: ReplyHead) -> None:
     purse = wallet()
     with pytest.raises(MalformedOfferError):
         Call(purse).reply(bad)
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 POLICIES: list[tuple[dict[str, Any], dict[str, Any], type[OfferRefusedError]]] = [
@@ -79,7 +79,7 @@ def test_offer_outside_the_policy_is_never_signed(
     with pytest.raises(OfferRefusedError, match="Nothing was signed") as caught:
         Call(purse).reply(offer(changed(**members)))
     assert type(caught.value) is error
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
 
 
 def test_first_way_to_pay_that_the_policy_allows_is_taken() -> None:
@@ -109,6 +109,7 @@ def test_remembered_offer_is_checked_again() -> None:
     now = [NOW]
     purse = warm(wallet(clock=lambda: now[0]))
     now[0] += 200
-    purse.book.budget.policy = purse.book.budget.policy.model_copy(update={"hosts": frozenset({"other.example"})})
+    budget = purse.sessions.budget
+    budget.policy = budget.policy.model_copy(update={"hosts": frozenset({"other.example"})})
     with pytest.raises(HostRefusedError):
         Call(purse)

@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.payment.permit2 import (
-    Authorization,
-    Eip3009Authorization,
-    Permit2Authorization,
+from og_integrations.protocol.payment import schemes
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment.x402 import (
     checksum_address,
+    decode_header,
+    encode_payment,
+    parse_requirements,
     parse_uint,
 )
-from og_integrations.protocol.payment.x402 import build_authorization, decode_header, encode_payment, parse_requirement
 from tests.protocol.captures import PAYMENTS
 from tests.sizes import examples
 
@@ -27,12 +29,13 @@ PAYER = PAYMENTS[0]["payer"]
 
 
 def authorize(vector: dict[str, Any]) -> Authorization:
-    requirement = parse_requirement(vector["requirements"])
-    return build_authorization(requirement, payer=vector["payer"], now=vector["now"], nonce=NONCE)
+    requirement = parse_requirements(vector["requirements"])
+    return schemes.authorize(requirement, payer=vector["payer"], now=vector["now"], nonce=NONCE)
 
 
-def test_there_are_seven() -> None:
-    assert len(PAYMENTS) == 7
+def test_there_are_five() -> None:
+    """Of scheme `upto`, the only one that gateways offer and that is paid."""
+    assert [vector["requirements"]["scheme"] for vector in PAYMENTS] == ["upto"] * 5
 
 
 @each_payment
@@ -61,8 +64,8 @@ def test_typed_data_says_everything(vector: dict[str, Any]) -> None:
 @each_payment
 def test_payment_header_of_vector(vector: dict[str, Any]) -> None:
     """`accepted` is the offer verbatim, also where its addresses are in lower case."""
-    requirement = parse_requirement(vector["requirements"])
-    header = encode_payment(requirement, authorize(vector), vector["payload"]["signature"])
+    requirement = parse_requirements(vector["requirements"])
+    header = encode_payment(requirement, authorize(vector).payload(vector["payload"]["signature"]))
     content = decode_header(header)
     assert content == {"x402Version": 2, "payload": vector["payload"], "accepted": vector["requirements"]}
     assert json.dumps(content["accepted"]) == json.dumps(vector["requirements"])
@@ -113,12 +116,6 @@ def test_typed_data_of_upto() -> None:
     assert [field["name"] for field in data["types"]["Witness"]] == ["to", "facilitator", "validAfter"]
 
 
-def test_typed_data_of_exact_names_no_facilitator() -> None:
-    vector = next(v for v in PAYMENTS if v["name"] == "exact-permit2-base")
-    message = authorize(vector).typed_data()["message"]
-    assert message["witness"] == {"to": vector["requirements"]["payTo"], "validAfter": 0}
-
-
 uints = st.integers(0, 2**256 - 1)
 addresses = st.binary(min_size=20, max_size=20).map(lambda data: checksum_address("0x" + data.hex()))
 
@@ -134,20 +131,8 @@ addresses = st.binary(min_size=20, max_size=20).map(lambda data: checksum_addres
         nonce=uints,
         deadline=st.integers(0, 2**40),
         pay_to=addresses,
-        facilitator=st.none() | addresses,
+        facilitator=addresses,
         valid_after=st.integers(0, 2**40),
-    )
-    | st.builds(
-        Eip3009Authorization,
-        chain_id=st.integers(1, 2**53),
-        payer=addresses,
-        token=addresses,
-        token_name=st.text(max_size=9),
-        token_version=st.text(max_size=3),
-        amount=uints,
-        nonce=uints,
-        deadline=st.integers(0, 2**40),
-        pay_to=addresses,
     )
 )
 @examples(25)

@@ -1,11 +1,14 @@
 """What of a gateway's reason may be repeated: its own words, and nothing that it was given."""
 
 import base64
+import copy
 import json
+import pickle
 
 import pytest
 
-from og_integrations.protocol.redact import KNOWN, quotable, texts_of
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol.redact import KNOWN, Secret, quotable, texts_of
 
 PROMPT = 'It\'s a "test":\nJohn Doe has HIV & <caf\u00e9>'
 SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"
@@ -101,3 +104,16 @@ def test_texts_of_a_request_are_all_that_its_user_wrote() -> None:
         "temperature": 1,
     }
     assert sorted(texts_of(request)) == ["five", "four", "one", "three", "two"]
+
+
+def test_secret_is_shown_by_nothing() -> None:
+    """Whatever a debugger, an error reporter or a log does with it."""
+    secret = Secret("canary-7")
+    shown = [repr(secret), str(secret), f"{secret} {secret!r}", repr({"header": secret}), repr([secret])]
+    assert [text for text in shown if "canary" in text] == []
+    assert (secret == Secret("canary-7"), secret == Secret("other"), secret == "canary-7") == (True, False, False)
+    assert {secret: 1}[Secret("canary-7")] == 1
+    assert secret.reveal() == "canary-7"
+    assert copy.deepcopy(secret) is copy.copy(secret) is secret
+    with pytest.raises(ConfigurationError, match="not pickled"):
+        pickle.dumps(secret)

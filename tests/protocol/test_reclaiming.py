@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError, SpendingStoppedError
-from og_integrations.protocol.payment.budget import ABANDONED, HOUR, LOST, REST, SKEW, Entry
-from og_integrations.protocol.payment.effects import Pause, Send, Sign
-from og_integrations.protocol.payment.flow import Wallet
-from og_integrations.protocol.payment.reconcile import Findings, claim
-from og_integrations.protocol.payment.x402 import Route, parse_requirement
-from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, Call, answer, offer, paying, wallet
+from og_integrations.protocol.payment.budget import ABANDONED, HOUR, SKEW, Entry
+from og_integrations.protocol.payment.flow import Pause, PaymentContext, Send, Sign
+from og_integrations.protocol.payment.reconcile import LOST, REST, Findings, Reclaimer
+from og_integrations.protocol.payment.session import Claim
+from og_integrations.protocol.payment.x402 import SESSION, Route, parse_requirements
+from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, SESSION_ID, Call, answer, offer, paying, wallet
 
 OVER = NOW + 300 + SKEW + 1
 
@@ -34,8 +34,9 @@ class Clock:
 class Chain:
     """A chain in one line: `taken` of each entry, None for what it cannot say; asked through an effect."""
 
-    def __init__(self, budgeted: Wallet, taken: int | None = 0) -> None:
-        self.wallet = dataclasses.replace(budgeted, ask_chain=self.ask)
+    def __init__(self, budgeted: PaymentContext, taken: int | None = 0) -> None:
+        self.reclaimer = Reclaimer(budgeted.sessions.budget, budgeted.clock, self.ask, threading.RLock())
+        self.wallet = dataclasses.replace(budgeted, reclaim=self.reclaimer)
         self.taken = taken
         self.forgotten: set[str] = set()
         self.asked: list[list[str]] = []
@@ -47,7 +48,7 @@ class Chain:
             if self.taken is None or entry.id in self.forgotten:
                 found.in_vain[entry.id] = "the node forgot."
                 continue
-            self.wallet.book.budget.store.correct(entry.id, self.taken)
+            self.wallet.sessions.budget.store.correct(entry.id, self.taken)
             found.corrected += 1
             if enough():
                 return
@@ -87,7 +88,7 @@ def test_what_was_not_taken_pays_for_the_next_session() -> None:
     go_on(call)
     assert isinstance(call.effect, Sign)
     assert call.sign().reply(answer()).signatures == 1
-    assert chain.wallet.book.budget.authorized(clock.now) == AMOUNT + 7
+    assert chain.wallet.sessions.budget.authorized(clock.now) == AMOUNT + 7
 
 
 def test_nothing_is_asked_before_the_deadline_and_the_skew() -> None:
@@ -102,13 +103,14 @@ def test_nothing_is_asked_before_the_deadline_and_the_skew() -> None:
 def test_cap_of_one_authorization_is_no_question_for_the_chain() -> None:
     """Whatever is given back, it stays too much."""
     chain, clock = exhausted()
-    budget = chain.wallet.book.budget
+    budget = chain.wallet.sessions.budget
 
-    def attempt() -> None:
-        budget.policy.check(parse_requirement(REQUIREMENT | {"amount": str(20 * AMOUNT)}), "enclave.example")
+    def attempt() -> Claim:
+        budget.policy.check(parse_requirements(REQUIREMENT | {"amount": str(20 * AMOUNT)}), "enclave.example")
+        raise AssertionError
 
     with pytest.raises(BudgetExceededError, match="max_per_authorization") as caught:
-        next(claim(attempt, budget, 20 * AMOUNT, clock, chain.ask))
+        next(chain.reclaimer(attempt, 20 * AMOUNT, clock() + REST))
     assert (chain.asked, caught.value.limit) == ([], "")
 
 
@@ -130,7 +132,7 @@ def test_node_that_cannot_be_asked_is_named(trouble: Exception) -> None:
     with pytest.raises(BudgetExceededError, match=said) as caught:
         call.fail(trouble)
     assert caught.value.limit == "total"
-    assert chain.wallet.book.budget.authorized(clock.now) == AMOUNT
+    assert chain.wallet.sessions.budget.authorized(clock.now) == AMOUNT
     for clock.now in (OVER, OVER + REST - 1):
         with pytest.raises(BudgetExceededError, match=said):
             calling(chain)
@@ -160,7 +162,7 @@ def two_overdue(taken: int | None = 0) -> tuple[Chain, Clock]:
     chain = Chain(wallet(clock, total="0.2"), taken)
     for _ in range(2):
         calling(chain).sign().reply(answer())
-        chain.wallet.book._grants.clear()
+        chain.wallet.sessions._current.clear()
     clock.now = OVER
     return chain, clock
 
@@ -170,7 +172,7 @@ def test_call_that_waited_does_not_ask_again() -> None:
     chain, _ = two_overdue()
     first, second = calling(chain), calling(chain)
     go_on(first)
-    assert len(chain.wallet.book.budget.overdue(OVER, "total")) == 1
+    assert len(chain.wallet.sessions.budget.overdue(OVER, "total")) == 1
     first.sign()
     assert go_on(second).sign().payment == first.payment
     assert len(chain.asked) == 1
@@ -199,10 +201,22 @@ def test_turn_of_a_loop_that_stopped_is_lost() -> None:
     assert asks(waiting)
 
 
+def test_late_claim_of_a_lost_turn_is_released() -> None:
+    """The loop went on after all, when another call had claimed, signed and paid: it shares that session."""
+    chain, clock = two_overdue()
+    stuck, waiting = calling(chain), calling(chain)
+    clock.now += LOST
+    go_on(go_on(waiting)).sign().reply(answer())
+    assert go_on(go_on(stuck)).headers == {SESSION: SESSION_ID}
+    stuck.reply(answer())
+    assert (stuck.signatures, waiting.signatures) == (0, 1)
+    assert chain.wallet.sessions.budget.authorized(clock.now) == AMOUNT
+
+
 def test_no_lock_is_held_while_the_chain_is_asked() -> None:
     chain, clock = exhausted()
     calling(chain)
-    book = chain.wallet.book
+    book = chain.wallet.sessions
     for lock in (book._lock, book.budget._lock):
         assert isinstance(lock, type(threading.Lock()))
         assert not lock.locked()
@@ -212,7 +226,7 @@ def test_no_lock_is_held_while_the_chain_is_asked() -> None:
 def test_kill_switch_used_meanwhile_ends_it() -> None:
     chain, _ = exhausted()
     call = calling(chain)
-    chain.wallet.book.budget.store.stop("lunch")
+    chain.wallet.sessions.budget.store.stop("lunch")
     with pytest.raises(SpendingStoppedError, match="lunch"):
         go_on(call)
 
@@ -222,7 +236,7 @@ def test_held_authorization_is_left_to_its_call() -> None:
     clock = Clock()
     chain = Chain(wallet(clock, total="0.1"))
     held = paying(chain.wallet)
-    chain.wallet.book._grants.clear()
+    chain.wallet.sessions._current.clear()
     clock.now = NOW + 300 + ABANDONED
     with pytest.raises(BudgetExceededError):
         calling(chain)
@@ -261,10 +275,10 @@ def test_what_the_chain_cannot_explain_comes_last() -> None:
     chain.forgotten = {"1"}
     for _ in range(3):
         calling(chain).sign().reply(answer())
-        chain.wallet.book._grants.clear()
+        chain.wallet.sessions._current.clear()
     clock.now = OVER
     go_on(go_on(calling(chain))).sign().reply(answer())
-    chain.wallet.book._grants.clear()
+    chain.wallet.sessions._current.clear()
     calling(chain)
     assert chain.asked == [["1", "2", "3"], ["3", "1"]]
 
@@ -273,10 +287,10 @@ def test_what_another_process_gave_back_is_not_asked_about() -> None:
     """It did so while this call waited for its turn."""
     chain, _ = exhausted()
     first, waiting = calling(chain), calling(chain)
-    chain.wallet.book.budget.store.correct("1", 0)
+    chain.wallet.sessions.budget.store.correct("1", 0)
     with pytest.raises(KeyboardInterrupt):
         first.fail(KeyboardInterrupt())
     assert isinstance(go_on(waiting).effect, Sign)
     assert chain.asked == [["1"]]
-    turns = chain.wallet.book.budget.asking
+    turns = chain.reclaimer.turns
     assert turns.take(OVER, turns.ended()) == "ask"

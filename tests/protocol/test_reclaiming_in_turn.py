@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from og_integrations.errors import BudgetExceededError
-from og_integrations.protocol.payment.budget import REST
-from og_integrations.protocol.payment.effects import Pause
+from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.reconcile import REST
 from tests.protocol.flows import AMOUNT, ROUTE, answer
 from tests.protocol.test_reclaiming import calling, go_on, two_overdue
 
@@ -20,7 +20,7 @@ def test_call_that_waited_in_vain_asks_for_what_is_left() -> None:
     go_on(go_on(second)).sign().reply(answer())
     assert chain.asked == [["1", "2"], ["2"]]
     assert (first.signatures, second.signatures) == (1, 1)
-    assert chain.wallet.book.budget.authorized(clock.now) == 2 * AMOUNT
+    assert chain.wallet.sessions.budget.authorized(clock.now) == 2 * AMOUNT
 
 
 @pytest.mark.parametrize(("waited", "asked"), [(REST - 1, [["1", "2"], ["2"]]), (REST, [["1", "2"]])])

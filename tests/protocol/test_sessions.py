@@ -1,5 +1,7 @@
 """Calls that share one authorization: nobody waits, nobody is failed by another, nobody pays twice."""
 
+import re
+
 import pytest
 
 from og_integrations.errors import (
@@ -10,20 +12,23 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
+from og_integrations.protocol.payment import session
 from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.effects import Pause, Sign
-from og_integrations.protocol.payment.session import RENEW_BEFORE
-from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION
+from og_integrations.protocol.payment.flow import Approve, Pause, Sign
+from og_integrations.protocol.payment.session import RENEW_BEFORE, Turn
+from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
     EXPIRED,
     NOW,
+    REQUIREMENT,
+    ROUTE,
     SESSION_ID,
     SIGNATURE,
     Call,
     answer,
-    current_grant,
+    current_session,
     offer,
     paying,
     signing,
@@ -49,7 +54,7 @@ def test_32_cold_calls_share_one_authorization() -> None:
     for call in calls:
         call.reply(answer())
     assert [call.paid is not None for call in calls] == [True] * 32
-    assert (sum(call.signatures for call in calls), purse.book.budget.authorized()) == (1, AMOUNT)
+    assert (sum(call.signatures for call in calls), purse.sessions.budget.authorized()) == (1, AMOUNT)
     assert Call(purse).headers == {SESSION: SESSION_ID}
 
 
@@ -73,7 +78,7 @@ def test_session_is_used_as_soon_as_it_is_known() -> None:
 def test_sharing_calls_do_not_exceed_the_budget_of_one() -> None:
     purse = wallet(total="0.1")
     calls = [call.sign() for call in signing(purse, 5)]
-    assert purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.authorized() == AMOUNT
     for call in calls:
         call.reply(answer())
     with pytest.raises(BudgetExceededError):
@@ -90,7 +95,7 @@ def test_two_sharers_that_are_refused() -> None:
         with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
             call.reply(offer(error="insufficient_balance"))
     assert sum(call.signatures for call in calls) == 1
-    assert purse.book.budget.spent(0).in_doubt == purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == purse.sessions.budget.authorized() == AMOUNT
 
 
 def test_sharer_of_what_was_refused_meanwhile_does_not_pay_anew() -> None:
@@ -101,7 +106,7 @@ def test_sharer_of_what_was_refused_meanwhile_does_not_pay_anew() -> None:
         quick.sign().reply(offer(error="insufficient_balance"))
     with pytest.raises(PaymentRefusedError, match="insufficient_balance"):
         waiting.sign()
-    assert (waiting.signatures, purse.book.budget.authorized()) == (0, AMOUNT)
+    assert (waiting.signatures, purse.sessions.budget.authorized()) == (0, AMOUNT)
 
 
 def test_sharer_whose_session_was_over_before_its_turn() -> None:
@@ -128,7 +133,7 @@ def test_sharer_that_finds_the_authorization_used_up(session: str | None) -> Non
         late.reply(offer())
     late.sign().reply(answer())
     assert late.paid is not None
-    assert (late.signatures, purse.book.budget.authorized()) == (1, 2 * AMOUNT)
+    assert (late.signatures, purse.sessions.budget.authorized()) == (1, 2 * AMOUNT)
 
 
 def test_sharer_of_what_is_over_is_not_refused() -> None:
@@ -145,9 +150,9 @@ def test_sharer_of_what_is_over_is_not_refused() -> None:
 def test_session_that_ended_before_the_call_that_paid_was_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another call brought our authorization there, spent it, and ours came too late: not signed again."""
     purse = wallet()
-    take_turn, lost = purse.book.take_turn, iter([True])
+    take_turn, lost = purse.sessions.take_turn, iter([True])
     # On another thread, the other call may be the first to sign what ours has opened.
-    monkeypatch.setattr(purse.book, "take_turn", lambda grant: "wait" if next(lost, False) else take_turn(grant))
+    monkeypatch.setattr(purse.sessions, "take_turn", lambda *call: Turn.WAIT if next(lost, False) else take_turn(*call))
     ours, other = signing(purse, 2)
     other.sign().reply(answer())
     ours.sign()
@@ -169,7 +174,7 @@ def test_cancelling_one_of_32_leaves_31_answers(cancellation: BaseException) -> 
             for call in calls:
                 call.reply((offer(), answer())[step // 2]) if step != 1 else call.sign()
         assert [call.paid is not None for call in calls] == [True] * 31
-        assert purse.book.budget.authorized() == AMOUNT
+        assert purse.sessions.budget.authorized() == AMOUNT
 
 
 @each_cancellation
@@ -183,10 +188,10 @@ def test_cancelling_the_only_signer_leaves_the_signing_to_the_others(cancellatio
     assert isinstance(go_on(second).effect, Pause)
     with pytest.raises(type(cancellation)):
         first.fail(cancellation)
-    assert purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.authorized() == AMOUNT
     second.sign().reply(answer())
     assert (second.paid is not None, second.signatures) == (True, 1)
-    assert purse.book.budget.authorized() == AMOUNT
+    assert purse.sessions.budget.authorized() == AMOUNT
 
 
 @each_cancellation
@@ -206,8 +211,8 @@ def test_cancelling_all_signers_releases_the_hold(cancellation: BaseException) -
     for call in signing(purse, 3):
         with pytest.raises(type(cancellation)):
             call.fail(cancellation)
-    assert purse.book.budget.authorized() == 0
-    assert current_grant(purse) is None
+    assert purse.sessions.budget.authorized() == 0
+    assert current_session(purse) is None
 
 
 def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
@@ -218,7 +223,7 @@ def test_signer_that_fails_for_one_fails_for_its_sharers() -> None:
         first.fail(OSError("no device"))
     with pytest.raises(SigningError, match="failed, for a call that shared this authorization"):
         second.sign()
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
     assert isinstance(Call(purse).effect, Sign)
 
 
@@ -239,7 +244,7 @@ def test_signature_that_came_too_late_is_not_sent() -> None:
     for call in calls:
         with pytest.raises(SigningError, match=r"after the offer had run out\. Nothing was sent"):
             call.sign()
-    assert purse.book.budget.authorized() == 0
+    assert purse.sessions.budget.authorized() == 0
     now[0] -= 1
     assert isinstance(Call(purse).effect, Sign)
 
@@ -254,7 +259,7 @@ def test_connection_that_failed_for_one_keeps_the_hold_of_the_others(late: bool)
     for call, held in zip(calls, (AMOUNT, 0), strict=True):
         with pytest.raises(ConnectionFailedError):
             call.fail(ConnectionFailedError("refused"))
-        assert purse.book.budget.authorized() == held
+        assert purse.sessions.budget.authorized() == held
 
 
 def test_connection_that_failed_while_a_sharer_is_still_signing() -> None:
@@ -266,8 +271,8 @@ def test_connection_that_failed_while_a_sharer_is_still_signing() -> None:
         quick.fail(ConnectionFailedError("refused"))
     slow.sign().reply(answer())
     assert slow.paid is not None
-    assert slow.paid.grant is not None
-    assert (slow.paid.grant.hold.state, purse.book.budget.authorized()) == (HoldState.SETTLED, AMOUNT)
+    assert slow.paid.session is not None
+    assert (slow.paid.session.hold.state, purse.sessions.budget.authorized()) == (HoldState.SETTLED, AMOUNT)
     assert Call(purse).headers == {SESSION: SESSION_ID}
 
 
@@ -280,5 +285,59 @@ def test_connection_that_failed_after_another_got_through() -> None:
         first.fail(ConnectionLostError("reset"))
     with pytest.raises(ConnectionFailedError):
         second.fail(ConnectionFailedError("refused"))
-    assert purse.book.budget.spent(0).in_doubt == AMOUNT
+    assert purse.sessions.budget.spent(0).in_doubt == AMOUNT
     assert list(Call(purse).headers) == [PAYMENT_SIGNATURE]
+
+
+def drawn() -> dict[tuple[str, str], str]:
+    """Read the table in the docstring of `session`: (state, event) -> next state."""
+    drawing = re.search(r"```text\n(.*?)\n```", session.__doc__ or "", re.DOTALL)
+    assert drawing is not None
+    head, *rows = (line.split("  ") for line in drawing[1].splitlines())
+    events = [word.strip() for word in head if word][1:]
+    cells: dict[tuple[str, str], str] = {}
+    for row in rows:
+        state, *nexts = (word.strip() for word in row if word)
+        if not state.startswith("("):
+            cells |= {(state, event): after for event, after in zip(events, nexts, strict=True) if after != "-"}
+    return cells
+
+
+def test_drawn_machine_is_the_real_one() -> None:
+    """Who reads the table reads what happens."""
+    real = {(state.value, event.value): after.value for (state, event), after in session.TRANSITIONS.items()}
+    assert drawn() == real
+    assert {state for state, _ in real} == {state.value for state in session.State}
+
+
+def test_event_that_cannot_be_is_a_mistake_of_ours() -> None:
+    """It never moves a session on: nothing is sent with it, and the hold counts."""
+    unsigned = session.PaymentSession(route=ROUTE, requirements=parse_requirements(REQUIREMENT))
+    with pytest.raises(AssertionError, match="A payment session that is new was accepted"):
+        unsigned.apply(session.Event.ACCEPTED)
+    assert unsigned.state is session.State.NEW
+    with pytest.raises(AssertionError, match="that is new has no claim"):
+        _ = unsigned.hold
+
+
+def test_owner_is_not_asked_twice_for_what_was_allowed() -> None:
+    """The call that asked is cancelled while the signer thinks; the next one goes on from there."""
+    purse = wallet(on_payment=lambda request: True)
+    first, second = signing(purse, 2)
+    assert isinstance(first.effect, Approve)
+    first._advance(lambda: first.flow.send(True))
+    assert isinstance(first.effect, Sign)
+    with pytest.raises(KeyboardInterrupt):
+        first.fail(KeyboardInterrupt())
+    assert isinstance(go_on(second).effect, Sign)
+
+
+def test_claim_that_fails_for_one_is_made_by_the_next() -> None:
+    """A limit is no refusal of the owner: each call that shares the offer finds out for itself."""
+    purse = wallet(total="0.1")
+    purse.sessions.budget.hold(AMOUNT)
+    first, second = Call(purse), Call(purse)
+    for call in (first, second):
+        with pytest.raises(BudgetExceededError, match=r"0\.1 of 0\.1 OPG"):
+            call.reply(offer())
+    assert current_session(purse) is None

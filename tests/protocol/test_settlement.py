@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.networks import BASE, EXACT_PROXY_ADDRESS, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
+from og_integrations.networks import BASE, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.reconcile import (
     cancellation_filter,
     encode_nonce_bitmap,
@@ -17,6 +16,7 @@ from og_integrations.protocol.payment.reconcile import (
     settled_amount,
     transfer_filter,
 )
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 
 PERMIT = Permit2Authorization(
     chain_id=8453,
@@ -77,14 +77,6 @@ def test_node_may_write_its_logs_in_capitals() -> None:
     logs = [transfer(5), SETTLED]
     loud = [log | {"topics": ["0x" + text[2:].upper() for text in log["topics"]]} for log in logs]
     assert settled_amount(PERMIT, calldata(5), loud) == 5
-
-
-def test_amount_of_an_exact_payment_is_read() -> None:
-    """Its witness names no facilitator."""
-    exact = replace(PERMIT, facilitator=None, spender=EXACT_PROXY_ADDRESS)
-    settled = SETTLED | {"address": EXACT_PROXY_ADDRESS}
-    assert settled_amount(exact, calldata(5, facilitator=None), [transfer(5), settled]) == 5
-    assert settled_amount(exact, calldata(5), [transfer(5), settled]) is None
 
 
 def test_filters_ask_for_nobody_elses_logs() -> None:

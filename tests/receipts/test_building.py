@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from og_integrations.client import _receipts as recording
-from og_integrations.client._call import Progress
+from og_integrations.client._call import CallState, Target
 from og_integrations.client._engine import Engine
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat.wire import Completion
-from og_integrations.protocol.payment.session import Grant
+from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
+from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.receipt import Check, Receipt, ReceiptPayment, flat_fields
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
-from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, SESSION_ID, SIGNATURE, Call, answer, offer, paying, wallet
+from tests.protocol.flows import AMOUNT, NOW, ROUTE, SESSION_ID, SIGNATURE, paying, wallet
 
 MEMBERS = [
     "version", "kind", "status", "trust", "hash_rule", "nonce", "channel", "model", "created", "presentation",
@@ -31,27 +33,31 @@ CALL = Engine(network="devnet", private_key="0x" + "11" * 32).prepare_chat(
 )
 
 
-def grant_of(head: ReplyHead) -> Grant:
-    """Return the grant of a call that was answered with `head`."""
+def session_of(head: ReplyHead) -> PaymentSession:
+    """Return the session of a call that was answered with `head`."""
     paid = paying(wallet()).reply(head).paid
     assert paid is not None
-    assert paid.grant is not None
-    return paid.grant
+    assert paid.session is not None
+    return paid.session
 
 
-def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> Progress:
+def target(enclave: Enclave) -> Target:
+    return Target(enclave=enclave, route=ROUTE, url=enclave.endpoint, destination=destination_of(enclave))
+
+
+def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> CallState:
     head = ReplyHead(200, [(SESSION, SESSION_ID), *headers])
     known: dict[str, Any] = {
         "call": replace(CALL, created=NOW, settlement_mode=mode),
-        "enclave": replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab"),
-        "grant": grant_of(head),
+        "target": target(replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab")),
+        "grant": session_of(head),
         "head": head,
     }
-    return Progress(**(known | members))
+    return CallState(**(known | members))
 
 
 def build_receipt(
-    made: Progress, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+    made: CallState, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
 ) -> dict[str, Any]:
     """Return the receipt in the form in which it is handed out."""
     return recording.build_receipt(made, verified=verified, checks=checks).to_json()
@@ -109,7 +115,7 @@ def test_failed_call_leaves_an_unverified_receipt() -> None:
 
 
 def test_call_that_got_nowhere_has_a_receipt_too() -> None:
-    receipt = build_receipt(record(enclave=None, grant=None, head=None))
+    receipt = build_receipt(record(target=None, grant=None, head=None))
     assert list(receipt) == MEMBERS
     assert (receipt["enclave"], receipt["payment"], receipt["tee_id"], receipt["checks"]) == (None, None, None, [])
 
@@ -122,7 +128,7 @@ def test_enclave_is_described() -> None:
 
 
 def test_enclave_by_url_has_no_certificate() -> None:
-    made = record(enclave=replace(ENCLAVE, source="endpoint"))
+    made = record(target=target(replace(ENCLAVE, source="endpoint")))
     enclave = build_receipt(made)["enclave"]
     assert (enclave["certificate_sha256"], enclave["pcr_hash"], enclave["source"]) == (None, None, "endpoint")
 
@@ -144,16 +150,13 @@ def test_payment_is_described() -> None:
     assert (payment["settlement_mode"], payment["transaction_hash"], payment["blob_id"]) == ("private", None, None)
 
 
-def test_payment_under_exact_is_no_permit2_authorization_to_rebuild() -> None:
-    """EIP-3009 signs other fields; nothing wrong is computed from them."""
-    usdc = REQUIREMENT | {"scheme": "exact", "extra": {"name": "USD Coin", "version": "2"}}
-    paid = Call(wallet(schemes=["exact"])).reply(offer(usdc)).sign().reply(answer()).paid
-    assert paid is not None
-    receipt = build_receipt(record(grant=paid.grant))
-    assert_plain(receipt)
-    payment = Receipt(receipt).payment
+@pytest.mark.parametrize("facilitator", [None, "", "0x12"])
+def test_payment_without_facilitator_is_no_authorization_to_rebuild(facilitator: str | None) -> None:
+    """Another scheme signs other fields; nothing wrong is computed from them."""
+    receipt = build_receipt(record())
+    payment = Receipt(receipt | {"payment": receipt["payment"] | {"facilitator": facilitator}}).payment
     assert payment is not None
-    with pytest.raises(MalformedOfferError, match="is no address"):
+    with pytest.raises(MalformedOfferError, match=r"is no address|lacks a signed field"):
         rebuild_authorization(payment)
 
 
@@ -246,10 +249,11 @@ def test_session_and_payment_are_in_no_receipt() -> None:
     """The id spends the payer's money; its hash tells sessions apart."""
     made = record()
     assert made.grant is not None
+    assert made.grant.header is not None
     receipt = build_receipt(made, verified=verify_exchange(exchange()))
     assert receipt["payment"]["session_ref"] == session_ref(SESSION_ID)
     shown = json.dumps(receipt) + repr(made) + repr(made.grant)
-    for secret in (SESSION_ID, SIGNATURE, str(made.grant.header)):
+    for secret in (SESSION_ID, SIGNATURE, made.grant.header.reveal()):
         assert secret not in shown
 
 

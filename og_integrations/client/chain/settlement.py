@@ -26,12 +26,11 @@ from og_integrations.client.chain.jsonrpc import (
     read_block,
     rpc,
 )
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.connections import AsyncConnections
-from og_integrations.client.channels.pool import server_of
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
 from og_integrations.protocol.payment.budget import SKEW, Budget, BudgetStore, Entry
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
 from og_integrations.protocol.payment.reconcile import (
     Findings,
     Settlement,
@@ -43,6 +42,7 @@ from og_integrations.protocol.payment.reconcile import (
     settled_amount,
     transfer_filter,
 )
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.strict_json import JsonObject
 
 BLOCK_SECONDS = 2

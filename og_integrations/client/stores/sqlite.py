@@ -14,14 +14,14 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.budget import Account, BudgetStore, Entry, HoldState, foldable, folded
-from og_integrations.protocol.payment.permit2 import Authorization, Eip3009Authorization, Permit2Authorization
+from og_integrations.protocol.payment.budget import BudgetStore, BudgetTotals, Entry, HoldState, Judge, foldable, folded
+from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
 
 LOCK_TIMEOUT = 2.0
 """
@@ -60,12 +60,12 @@ class BudgetFile:
                 db.execute(f"PRAGMA user_version = {VERSION}")
             self._account = str(_fact(db, "account"))
 
-    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
+    def claim(self, entry: Entry, judge: Judge) -> None:
         """Add `entry`, unless `judge` raises."""
         with self._transaction() as db:
             entries = _entries(db)
-            judge(_account(db, entries, entry.at))
-            signed = None if entry.authorization is None else json.dumps(asdict(entry.authorization))
+            judge(_totals(db, entries, entry.at))
+            signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
             row = (entry.id, str(entry.amount), entry.at, entry.state.value, signed, entry.network)
             db.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - a constant
             _fold(db, foldable(entries, entry.at))
@@ -89,10 +89,10 @@ class BudgetFile:
             final = (str(amount), HoldState.SETTLED.value, entry_id)
             db.execute("UPDATE entries SET amount = ?, state = ?, signed = NULL WHERE id = ?", final)
 
-    def account(self, now: int) -> Account:
+    def totals(self, now: int) -> BudgetTotals:
         """Return the sums."""
         with self._transaction("DEFERRED") as db:
-            return _account(db, _entries(db), now)
+            return _totals(db, _entries(db), now)
 
     def entries(self) -> list[Entry]:
         """Return what may still be corrected."""
@@ -186,11 +186,11 @@ def _begin(db: sqlite3.Connection, kind: str) -> None:
             return
 
 
-def _account(db: sqlite3.Connection, entries: list[Entry], now: int) -> Account:
-    account = replace(_folded(db), stopped=_fact(db, "stopped"))
+def _totals(db: sqlite3.Connection, entries: list[Entry], now: int) -> BudgetTotals:
+    totals = replace(_folded(db), stopped=_fact(db, "stopped"))
     for entry in entries:
-        account = account.plus(entry, now)
-    return account
+        totals = totals.plus(entry, now)
+    return totals
 
 
 def _fold(db: sqlite3.Connection, old: list[Entry]) -> None:
@@ -203,8 +203,8 @@ def _fold(db: sqlite3.Connection, old: list[Entry]) -> None:
         _set_fact(db, "folded settled", str(sums.settled))
 
 
-def _folded(db: sqlite3.Connection) -> Account:
-    return Account(authorized=int(_fact(db, "folded") or 0), settled=int(_fact(db, "folded settled") or 0))
+def _folded(db: sqlite3.Connection) -> BudgetTotals:
+    return BudgetTotals(authorized=int(_fact(db, "folded") or 0), settled=int(_fact(db, "folded settled") or 0))
 
 
 def _entries(db: sqlite3.Connection) -> list[Entry]:
@@ -223,12 +223,7 @@ def _entries(db: sqlite3.Connection) -> list[Entry]:
 
 
 def _authorization(signed: str | None) -> Authorization | None:
-    if signed is None:
-        return None
-    members = json.loads(signed)
-    # EIP-3009 signs no spender: the token itself moves the money.
-    kind = Permit2Authorization if "spender" in members else Eip3009Authorization
-    return kind(**members)
+    return None if signed is None else decode_authorization(json.loads(signed))
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -8,6 +8,7 @@ keyed in lower case; amounts are base units.
 | --- | --- |
 | `node` | the JSON-RPC node of the chain in Python |
 | `evm` | the chain as a real EVM (anvil), with the real Permit2 and our own contracts (`contracts/*.vy`) |
+| `inference`, `models` | the node that runs models for the chain, the scheduler's clock; the models it knows |
 """
 
 import secrets
@@ -21,7 +22,7 @@ from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.journal import Settlement
 from og_integrations.networks import Network
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH, Enclave
 
 

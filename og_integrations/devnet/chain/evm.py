@@ -38,7 +38,9 @@ from og_integrations.devnet.journal import Settlement
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol.chain.abi import keccak, selector
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
+from og_integrations.protocol.chain.workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.proof.enclave import Enclave
 
 ANVIL = "@foundry-rs/anvil@1.7.1"
@@ -197,6 +199,11 @@ class Anvil:
             raise NodeRefusedError(str(error.get("message")), bytes.fromhex(raw))
         return reply["result"]
 
+    def forward(self, body: bytes) -> bytes:
+        """Return the answer to a JSON-RPC request as it came."""
+        headers = {"Content-Type": "application/json"}
+        return self._http.post(self.url, content=body, headers=headers).content
+
     def read(self, to: str, data: bytes, *, sender: str | None = None) -> bytes:
         """Return what a view answers; of any other function, what it would. Raises `NodeRefusedError`."""
         call = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
@@ -292,6 +299,10 @@ def open_evm(network: Network, clock: Clock, folder: Path | None = None) -> "Evm
             (UPTO_PROXY_ADDRESS, codes["UptoProxy"]),
             (network.token, codes["OPG"]),
             (network.registry_address, codes["TEERegistry"]),
+            (PRECOMPILE_ADDRESS, codes["Inference"]),
+            (PRICE_PRECOMPILE_ADDRESS, codes["Inference"]),
+            (HUB_ADDRESS, codes["InferenceHub"]),
+            (SCHEDULER_ADDRESS, codes["Scheduler"]),
         ]
     )
     here = dataclasses.replace(network, rpc_url=node.url, registry_rpc_url=node.url)
@@ -432,7 +443,7 @@ def _types(listed: str) -> list[str]:
 Evm = Literal["anvil"]
 
 
-NAMES = ("OPG", "UptoProxy", "TEERegistry")
+NAMES = ("OPG", "UptoProxy", "TEERegistry", "Inference", "InferenceHub", "Scheduler")
 _CONTRACTS = Path(__file__).parent / "contracts"
 
 

@@ -11,6 +11,7 @@ net.inject("bad_signature", times=1)
 | `payments` | offers, payments, sessions |
 | `answers` | what is said and signed, and the events of a stream |
 | `wire` | the bytes: cuts, stalls, and what no HTTP library would send |
+| `chain` | models on chain: their results, events and receipts, and the node's API |
 """
 
 from difflib import get_close_matches

@@ -25,7 +25,7 @@ from og_integrations.devnet.paywall.facilitator import Facilitator, Payment
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import Network
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
     PAYMENT_SIGNATURE,

@@ -14,7 +14,7 @@ from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.chain.evm import EvmChain
 from og_integrations.devnet.journal import Settlement
 from og_integrations.networks import UPTO_PROXY_ADDRESS
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.strict_json import JsonObject
 
 FACILITATOR_ADDRESS = "0xfdC9A10526e3535770E5Ad8aa082165A2D49d4E3"
@@ -48,8 +48,6 @@ class Facilitator:
 
     def _check_terms(self, permit: Permit2Authorization, requirement: JsonObject) -> str | None:
         now = self._chain.clock.seconds()
-        if permit.facilitator is None:
-            return "invalid_upto_evm_payload"
         if not _same(permit.spender, UPTO_PROXY_ADDRESS):
             return "invalid_permit2_spender"
         if not _same(permit.pay_to, requirement["payTo"]):

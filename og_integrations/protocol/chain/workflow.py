@@ -172,6 +172,11 @@ def _uint(what: str, value: object, most: int, *, least: int = 0) -> int:
     return int(value)
 
 
+def check_address(contract: object) -> None:
+    """Raise `InvalidRequestError` for what is no address."""
+    _address(contract)
+
+
 def _address(contract: object) -> bytes:
     text = contract if isinstance(contract, str) else ""
     digits = text.removeprefix("0x")

@@ -3,14 +3,13 @@ Payment of a call by x402 (PROTOCOL §3).
 
 | file | what it holds |
 | --- | --- |
-| `x402` | the offer of a 402, payment headers, settlement modes |
-| `permit2` | what a wallet signs for the schemes `upto` and `exact` |
-| `eip712` | typed data, and the digest of it that is signed |
-| `schemes` | other ways to pay, as bytes |
-| `policy` | what the owner allows: `SpendPolicy`, and the rule about who may be paid |
-| `budget` | what was authorized so far, held against the limits |
-| `session` | signed authorizations and the sessions that they opened |
-| `effects` | what the flow asks the outside to do: send, receive, ask the owner, sign, wait |
-| `flow` | one request, paid if the gateway asks for it |
+| `x402` | offers, payment headers and sessions as a gateway speaks them; settlement modes |
+| `schemes` | how an offer is paid: what the wallet signs, one module per scheme |
+| `policy` | what the owner allows: `SpendPolicy`, and the rules about whom to pay |
+| `budget` | what was authorized so far, held against the limits; what a `BudgetStore` must do |
+| `session` | THE state machine: one authorization from an offer to a session, and who shares it |
+| `flow` | one request, paid if the gateway asks for it; the effects that it yields |
 | `reconcile` | what the chain says about old authorizations, given back to the budget |
+
+To read it in one sitting, begin with the table in `session`, then follow `flow.payment_flow`.
 """

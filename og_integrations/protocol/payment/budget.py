@@ -1,45 +1,39 @@
 """
-What a budget keeps: entries, their sums, and where both are kept.
+What was authorized under a `SpendPolicy`, and where that is kept.
 
-An entry is one authorization. It counts with its cap until the chain has said what was really taken
-(`correct`), which it finally knows once the authorization is `overdue`.
+A `Budget` counts authorizations. Each is one `Entry`, held from the moment before it is signed, and it ends as
+settled, released or in doubt (`HoldState`):
 
-Whose turn it is to ask the chain what can be given back to a budget.
+```text
+held ──> settled    the gateway opened a session for it: up to `amount` may be taken
+  ├────> released   it never left this machine
+  └────> in doubt   it left, and what became of it is not known; counts like settled
+```
 
-Many calls can meet the same limit at once. One of them asks, the others wait for its outcome; and if
-nothing came of it, nobody asks again for a while.
+An authorization that the gateway refused is in doubt as well: whoever has it could still settle it before its
+deadline. All of them count with their cap until the chain has said what was really taken (`BudgetStore.correct`);
+it is asked about those that are `overdue` (`protocol.payment.reconcile`).
 
-The account of what was authorized under a `SpendPolicy`.
-
-`Budget` counts authorizations: each is held from the moment it is about to be signed, and ends as
-settled, released or in doubt:
-
-    held ──> settled    the gateway opened a session for it: up to `amount` may be taken
-      ├────> released   it never left this machine
-      └────> in doubt   it left, and what became of it is not known; counts like settled
-
-An authorization that was refused by the gateway is in doubt as well: whoever has it could still
-settle it before its deadline. All of them count in full until the chain has said what was really
-taken. When a limit is reached it is asked about those whose deadline is over (`protocol.payment.reconcile`):
-what was settled for less, or not at all, is given back.
-
-Where the account is kept is a `BudgetStore`: in memory, or in a file (`client.stores.sqlite`).
+A `BudgetStore` keeps the entries: `MemoryStore` for one process, `client.stores` for many, or a class of the
+user's own, which `client.stores.conformance` tests. `BudgetTotals` are its sums, `Limits` what they may come to.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from og_integrations.errors import BudgetExceededError, SpendingStoppedError
+from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import format_opg
-from og_integrations.protocol.payment.permit2 import Authorization
 from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
+from og_integrations.protocol.strict_json import JsonObject
 
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 HOUR, DAY = 3_600, 86_400
+_WINDOWS = {"per_hour": HOUR, "per_day": DAY}
 FOLD_AFTER = 2 * DAY
 """Seconds after which only the sum is kept: a day longer than the longest window, for clocks that are ahead."""
 SKEW = 30
@@ -62,10 +56,10 @@ class HoldState(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """
-    One authorization in the account: `amount` base units, `at` (unix seconds) it was made.
+    One authorization in a budget: `amount` base units, made `at` (unix seconds).
 
-    `authorization` is what was signed, for asking the chain about it; None once that has answered.
-    `network` is the `Network.identity` it was made for, None where nobody noted it.
+    `authorization` is what was signed, for asking the chain about it; None once that has answered. `network` is
+    the `Network.identity` it was made for, None where nobody noted it. A store may keep it as `to_json`.
     """
 
     id: str
@@ -88,20 +82,56 @@ class Entry:
         """Whether it waits for the chain's word, and nobody can take anything of it any more."""
         return self.authorization is not None and not self.in_use(now) and self._over(now, SKEW)
 
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON; the amount as text, since a base unit does not fit into a float."""
+        signed = None if self.authorization is None else encode_authorization(self.authorization)
+        return {
+            "id": self.id,
+            "amount": str(self.amount),
+            "at": self.at,
+            "state": self.state.value,
+            "authorization": signed,
+            "network": self.network,
+        }
+
+    @classmethod
+    def from_json(cls, stored: JsonObject) -> "Entry":
+        """
+        Read what `to_json` wrote.
+
+        Raises `ConfigurationError` for anything else: an entry that cannot be read cannot be counted.
+        """
+        try:
+            signed = stored["authorization"]
+            return cls(
+                id=str(stored["id"]),
+                amount=int(stored["amount"]),
+                at=int(stored["at"]),
+                state=HoldState(stored["state"]),
+                authorization=None if signed is None else decode_authorization(signed),
+                network=stored["network"],
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ConfigurationError(
+                f"The budget's store holds an entry that cannot be read ({type(exc).__name__}: {exc}). What cannot be "
+                "counted is not spent: restore the store, or set SpendPolicy.store to a new one."
+            ) from exc
+
     def _over(self, now: int, patience: int) -> bool:
         return self.authorization is not None and now > self.authorization.deadline + patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class BudgetTotals:
     """
-    The sums at one moment, in base units: everything ever authorized and not released, and the parts of it
-    that the chain says were settled, whose fate is not known, and that were made in the last hour and day.
+    The sums of a budget at one moment, in base units.
 
-    What is `settled` counts with what was really taken; the rest of `authorized`, with its cap.
+    `authorized` is all that was ever authorized and not released; of it `settled` is what the chain says was taken,
+    `in_doubt` what left without an answer, `last_hour` and `last_day` what was authorized then. What is settled
+    counts with what was really taken; the rest of `authorized`, with its cap.
 
-    `stopped` is the reason why nothing more may be authorized, None if it may. `limits` are those of
-    the `SpendPolicy` by name, None where there is none. As text it is a report for people, in OPG.
+    `stopped` is the reason why nothing more may be authorized, None if it may. `limits` are those of the
+    `SpendPolicy` by name, None where there is none. As text it is a report for people, in OPG.
     """
 
     authorized: int = 0
@@ -112,8 +142,8 @@ class Account:
     stopped: str | None = None
     limits: tuple[tuple[str, int | None], ...] = ()
 
-    def plus(self, entry: Entry, now: int) -> "Account":
-        """Return the account with `entry` in it, as of unix time `now`."""
+    def plus(self, entry: Entry, now: int) -> "BudgetTotals":
+        """Return the sums with `entry` in them, as of unix time `now`."""
         if entry.state is HoldState.RELEASED:
             return self
         amount = entry.amount
@@ -149,30 +179,82 @@ def _left(amount: int, limit: int | None) -> str:
     return "" if limit is None else f" of {format_opg(limit)}, {format_opg(max(0, limit - amount))} left"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    What the sums of a budget may come to, in base units; None means no limit.
+
+    It is the `judge` of a claim once `amount` says what is to be added. A store that can express it in its own
+    language (one SQL statement) may read the members instead of calling it.
+    """
+
+    total: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    amount: int = 0
+
+    @classmethod
+    def of(cls, policy: SpendPolicy) -> "Limits":
+        """Return the limits of `policy`."""
+        return cls(total=policy.total_units, per_hour=policy.hour_units, per_day=policy.day_units)
+
+    def by_name(self) -> tuple[tuple[str, int | None], ...]:
+        """Return the limits under their names in `SpendPolicy`, in the order in which they are looked at."""
+        return ("total", self.total), ("per_hour", self.per_hour), ("per_day", self.per_day)
+
+    def exceeded(self, totals: BudgetTotals) -> str | None:
+        """Return the name of the first limit that `totals` and `amount` together exceed, None if none."""
+        for name, limit in self.by_name():
+            if limit is not None and totals.counted(name) + self.amount > limit:
+                return name
+        return None
+
+    def __call__(self, totals: BudgetTotals) -> None:
+        """Raise `SpendingStoppedError` or `BudgetExceededError` if `amount` may not be added to `totals`."""
+        if totals.stopped is not None:
+            raise _stopped(totals.stopped)
+        name = self.exceeded(totals)
+        if name is None:
+            return
+        limit = dict(self.by_name())[name] or 0
+        error = BudgetExceededError(
+            f"The next authorization needs {format_opg(self.amount)} OPG, but {format_opg(totals.counted(name))} of "
+            f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
+        )
+        error.limit = name
+        raise error
+
+
+Judge = Callable[[BudgetTotals], None]
+"""What decides about a claim: it raises if the claim may not be made. Usually `Limits`."""
+
+
 @runtime_checkable
 class BudgetStore(Protocol):
     """
-    Where an account is kept. Each method is atomic, for every thread and process that shares it.
+    Where the entries of a budget are kept.
 
-    A store that cannot be read or written raises `ConfigurationError` from `claim` and `account`: what
-    cannot be counted is not spent. Nothing is forgotten by being read: a clock that is ahead would open
-    the windows of all others.
+    Each method is atomic, for every thread and process that shares the store. A store that cannot be read or
+    written raises `ConfigurationError` from `claim` and `totals`: what cannot be counted is not spent. Nothing is
+    forgotten by being read: a clock that is ahead would open the windows of all others. The garbage collector may
+    end an abandoned call, and a signal handler may use the kill switch, on a thread that is inside any method: `move`
+    and `stop` must then neither wait for it nor be lost.
     """
 
-    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
-        """Add `entry`, unless `judge` raises for the account as it is at `entry.at`."""
+    def claim(self, entry: Entry, judge: Judge) -> None:
+        """Add `entry`, unless `judge` raises for the sums as they are at `entry.at`."""
 
     def move(self, entry_id: str, to: HoldState) -> None:
         """Note what became of an entry; one that is gone stays gone, and one that is settled stays settled."""
 
     def correct(self, entry_id: str, amount: int) -> None:
-        """The chain says that exactly `amount` base units were taken, finally."""
+        """Note that, as the chain says, exactly `amount` base units were taken, finally."""
 
-    def account(self, now: int) -> Account:
+    def totals(self, now: int) -> BudgetTotals:
         """Return the sums at unix time `now`."""
 
     def entries(self) -> list[Entry]:
-        """Return the entries that may still be corrected."""
+        """Return the entries that may still be corrected: those with an `authorization`."""
 
     def stop(self, reason: str | None) -> None:
         """Let nothing more be authorized, for this reason; None ends that."""
@@ -182,18 +264,18 @@ class BudgetStore(Protocol):
 
 
 class MemoryStore:
-    """An account in memory, for one process; made safe for threads by `lock`."""
+    """A store in memory, for one process; made safe for threads by `lock`, which must be re-entrant."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
         self._entries: dict[str, Entry] = {}
-        self._folded = Account()
+        self._folded = BudgetTotals()
         self._stopped: str | None = None
 
-    def claim(self, entry: Entry, judge: Callable[[Account], None]) -> None:
+    def claim(self, entry: Entry, judge: Judge) -> None:
         """Add `entry`, unless `judge` raises."""
         with self._lock:
-            judge(self._account(entry.at))
+            judge(self._totals(entry.at))
             self._entries[entry.id] = entry
             for old in foldable(list(self._entries.values()), entry.at):
                 self._folded = folded(self._folded, old)
@@ -216,10 +298,10 @@ class MemoryStore:
                 settled = replace(self._entries[entry_id], amount=amount, state=HoldState.SETTLED, authorization=None)
                 self._entries[entry_id] = settled
 
-    def account(self, now: int) -> Account:
-        """Return the sums."""
+    def totals(self, now: int) -> BudgetTotals:
+        """Return the sums at unix time `now`."""
         with self._lock:
-            return self._account(now)
+            return self._totals(now)
 
     def entries(self) -> list[Entry]:
         """Return what may still be corrected."""
@@ -227,7 +309,7 @@ class MemoryStore:
             return [entry for entry in list(self._entries.values()) if entry.authorization is not None]
 
     def stop(self, reason: str | None) -> None:
-        """Let nothing more be authorized, or again."""
+        """Let nothing more be authorized, or allow it again."""
         with self._lock:
             self._stopped = reason
 
@@ -235,20 +317,20 @@ class MemoryStore:
         """Return why nothing may be authorized."""
         return self._stopped
 
-    def _account(self, now: int) -> Account:
-        account = replace(self._folded, stopped=self._stopped)
+    def _totals(self, now: int) -> BudgetTotals:
+        totals = replace(self._folded, stopped=self._stopped)
         # Of a copy: the garbage collector may end an abandoned flow here, whose hold is then released.
         for entry in list(self._entries.values()):
-            account = account.plus(entry, now)
-        return account
+            totals = totals.plus(entry, now)
+        return totals
 
 
 def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
     """
     Return those of which only the amount matters any more, so that a long life does not make a store slow.
 
-    Final ones older than `FOLD_AFTER`; and of those that wait for the chain's word the oldest, where they
-    are more than `MOST_UNEXPLAINED`: they then count in full for ever.
+    They are the final ones older than `FOLD_AFTER`; and of those that wait for the chain's word the oldest, where
+    they are more than `MOST_UNEXPLAINED`: these then count in full for ever.
     """
     old = [entry for entry in entries if entry.state is HoldState.SETTLED and entry.at < now - FOLD_AFTER]
     waiting = [entry for entry in old if entry.authorization is not None]
@@ -256,76 +338,10 @@ def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
     return final + sorted(waiting, key=lambda entry: entry.at)[: max(0, len(waiting) - MOST_UNEXPLAINED)]
 
 
-def folded(sums: Account, entry: Entry) -> Account:
+def folded(sums: BudgetTotals, entry: Entry) -> BudgetTotals:
     """Return `sums` with one more entry of which only the amount matters."""
     settled = entry.amount if entry.explained else 0
     return replace(sums, authorized=sums.authorized + entry.amount, settled=sums.settled + settled)
-
-
-Turn = Literal["ask", "wait", "again", "done"]
-REST = 30
-"""Seconds for which nobody asks, after the chain had nothing to give back."""
-LOST = 120
-"""Seconds after which a turn is nobody's any more: its event loop was stopped in the middle, say."""
-
-
-class AskingTurns:
-    """The turns of one budget; made safe for threads by `lock`. `trouble` is why the last one could not ask."""
-
-    def __init__(self, lock: Lock) -> None:
-        self.trouble = ""
-        self._lock = lock
-        self._asking_since: int | None = None
-        self._resting_since: int | None = None
-        self._ended = 0
-        self._in_vain: set[str] = set()
-
-    def ended(self) -> int:
-        """Return how many turns there were, for `take` to see whether there was one meanwhile."""
-        return self._ended
-
-    def take(self, now: int, ended: int) -> Turn:
-        """
-        Return what to do at unix time `now`: `"ask"` and then `end` or `leave`, `"wait"` and look again, or nothing.
-
-        `ended` is what it was when the limit was met. `"again"`: another one got something since, which may do.
-        """
-        with self._lock:
-            if _lasts(self._asking_since, LOST, now):
-                return "wait"
-            if _lasts(self._resting_since, REST, now):
-                return "done"
-            if self._ended != ended:
-                return "again"
-            self._asking_since = now
-            return "ask"
-
-    def end(self, now: int, *, gave_back: bool, in_vain: Collection[str] = (), trouble: str = "") -> None:
-        """The one whose turn it was has asked; the chain could not explain the entries `in_vain`."""
-        with self._lock:
-            self._asking_since = None
-            self._resting_since = None if gave_back else now
-            self._ended += 1
-            self._in_vain = set(in_vain)
-            self.trouble = trouble
-
-    def leave(self) -> None:
-        """It was stopped before it knew, or had nothing to ask: another one may."""
-        with self._lock:
-            self._asking_since = None
-
-    def was_in_vain(self, entry_id: str) -> bool:
-        """Whether the chain could not explain that entry when it was asked last."""
-        return entry_id in self._in_vain
-
-
-def _lasts(since: int | None, seconds: int, now: int) -> bool:
-    # A clock that was set back must not make this last for long.
-    return since is not None and 0 <= now - since < seconds
-
-
-# The last two have homes of their own; users find them here, beside what counts by them.
-_WINDOWS = {"per_hour": HOUR, "per_day": DAY}
 
 
 class Hold:
@@ -339,15 +355,15 @@ class Hold:
         self._lock = lock
 
     def settle(self) -> None:
-        """The gateway accepted it. Ends doubt, too: a later answer may bring certainty."""
+        """Note that the gateway accepted it. This ends doubt, too: a later answer may bring certainty."""
         self._move(HoldState.SETTLED, HoldState.HELD, HoldState.IN_DOUBT)
 
     def release(self) -> None:
-        """It never left this machine; nothing is owed. Only a held one can be released."""
+        """Note that it never left this machine, and nothing is owed. Only a held one can be released."""
         self._move(HoldState.RELEASED, HoldState.HELD)
 
     def doubt(self) -> None:
-        """It left, and what became of it is not known."""
+        """Note that it left, and what became of it is not known."""
         self._move(HoldState.IN_DOUBT, HoldState.HELD)
 
     def _move(self, to: HoldState, *sources: HoldState) -> None:
@@ -360,10 +376,10 @@ class Hold:
 
 class Budget:
     """
-    The account of one policy. Safe to share between threads with the `lock` it was given.
+    A budget is one policy, and the store that counts for it. Threads may share it, with the `lock` it was given.
 
     `new_id` names entries; it must give a new text each time, also across processes sharing `store`.
-    `network` is noted with each entry. `asking` says whose turn it is to ask the chain.
+    `network` is noted with each entry.
     """
 
     def __init__(
@@ -378,8 +394,7 @@ class Budget:
         self.policy = policy
         self.network = network
         self.store = store
-        self.asking = AskingTurns(lock)
-        self._limits = (("total", policy.total_units), ("per_hour", policy.hour_units), ("per_day", policy.day_units))
+        self._limits = Limits.of(policy)
         self._lock = lock
         self._new_id = new_id
 
@@ -387,11 +402,10 @@ class Budget:
         """
         Claim `amount` base units at unix time `now`.
 
-        Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is
-        allowed.
+        Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is allowed.
         """
         entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization, network=self.network)
-        self.store.claim(entry, lambda account: self._judge(account, amount))
+        self.store.claim(entry, replace(self._limits, amount=amount))
         return Hold(entry, self.store, self._lock)
 
     def require_running(self) -> None:
@@ -400,46 +414,22 @@ class Budget:
         if stopped is not None:
             raise _stopped(stopped)
 
-    def spent(self, now: int) -> Account:
+    def spent(self, now: int) -> BudgetTotals:
         """Return the sums at unix time `now`, with the limits of the policy."""
-        return replace(self.store.account(now), limits=self._limits)
+        return replace(self.store.totals(now), limits=self._limits.by_name())
 
     def authorized(self, now: int = 0) -> int:
         """Return the sum of all authorizations that were not released, in base units."""
-        return self.store.account(now).authorized
+        return self.store.totals(now).authorized
 
     def fits(self, amount: int, now: int) -> bool:
-        """Whether every limit would allow `amount` base units at unix time `now`."""
-        return self._exceeded(self.store.account(now), amount) is None
+        """Return whether every limit would allow `amount` base units at unix time `now`."""
+        return replace(self._limits, amount=amount).exceeded(self.store.totals(now)) is None
 
     def overdue(self, now: int, limit: str) -> list[Entry]:
-        """
-        Return what the chain can be asked about at unix time `now`, of what counts against `limit`.
-
-        The oldest first, since nodes forget; but last what they could not explain before.
-        """
+        """Return what the chain can be asked about at unix time `now`, of what counts against `limit`."""
         since = now - _WINDOWS[limit] if limit in _WINDOWS else -1
-        found = [entry for entry in self.store.entries() if entry.overdue(now) and entry.at >= since]
-        return sorted(found, key=lambda entry: (self.asking.was_in_vain(entry.id), entry.at))
-
-    def _judge(self, account: Account, amount: int) -> None:
-        if account.stopped is not None:
-            raise _stopped(account.stopped)
-        exceeded = self._exceeded(account, amount)
-        if exceeded is not None:
-            name, limit = exceeded
-            error = BudgetExceededError(
-                f"The next authorization needs {format_opg(amount)} OPG, but {format_opg(account.counted(name))} of "
-                f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
-            )
-            error.limit = name
-            raise error
-
-    def _exceeded(self, account: Account, amount: int) -> tuple[str, int] | None:
-        for name, limit in self._limits:
-            if limit is not None and account.counted(name) + amount > limit:
-                return name, limit
-        return None
+        return [entry for entry in self.store.entries() if entry.overdue(now) and entry.at >= since]
 
 
 def _stopped(reason: str) -> SpendingStoppedError:

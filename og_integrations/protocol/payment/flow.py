@@ -1,19 +1,18 @@
 """
 Paying for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
 
-`payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign`
-this authorization) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a sync
-and an async driver in `client._runner` run it, and tests run it by hand.
+`payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign` this
+authorization, `Pause`) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a synchronous
+and an asynchronous driver in `client._runner` run it, and tests run it by hand. Reading a chain has one more effect,
+`Fetch`, and sending a transaction its own (`client.chain.transactions`).
 
-Rule 1: one request causes at most one signature.
-Rule 2: only what provably was not processed is repeated: a request that found its session expired.
-Rule 3: once a signature left, every way out either brings an answer or marks the payment in doubt.
-Rule 4: the kill switch is looked at before anything is signed, and before anything is sent.
+The rules that it keeps are those of the sessions: see `protocol.payment.session`.
 """
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from og_integrations.errors import (
     ConfigurationError,
@@ -25,186 +24,341 @@ from og_integrations.errors import (
     PaymentInDoubtError,
     PaymentRefusedError,
     ReadTimeoutError,
+    SigningError,
     SpendingStoppedError,
 )
-from og_integrations.protocol.payment.effects import Effect, Send
-from og_integrations.protocol.payment.reconcile import AskChain, claim
-from og_integrations.protocol.payment.session import Grant, SessionBook, get_signed
+from og_integrations.protocol.payment.policy import OnPayment, PaymentRequest
+from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.payment.session import Claim, Event, PaymentSession, SessionCache, State, Turn
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
+    PaymentRequirements,
     ReplyHead,
-    Requirement,
     Route,
-    parse_offer,
-    parse_requirement,
+    parse_payment_required,
+    parse_requirements,
     parse_session,
 )
-from og_integrations.protocol.redact import quotable
+from og_integrations.protocol.redact import Secret, quotable
+from og_integrations.protocol.strict_json import JsonObject
 
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
+
+    route: Route
+    headers: Mapping[str, Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Read on in the body of the answer to the last `Send`; answer with its next bytes, None at its end."""
+
+
+RECEIVE = Receive()
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """Ask the owner's `on_payment` about `request`; answer with what it returned."""
+
+    on_payment: OnPayment
+    request: PaymentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Have the wallet sign `typed_data`; answer with the signature."""
+
+    typed_data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+
+    url: str
+    body: bytes | None = None
+
+
+Effect = Send | Receive | Approve | Sign | Pause | Fetch
+
+T = TypeVar("T")
+Effects = Generator[Effect, Any, T]
+"""A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
 Flow = Generator[Effect, Any, "Paid"]
+Reclaim = Callable[[Callable[[], Claim], int, int], Generator[Any, Any, Claim]]
+"""
+Makes a claim of an amount (base units) for a call that began at a unix time, and makes it again if the chain gives
+enough back; yields effects of its own. See `protocol.payment.reconcile.Reclaimer`.
+"""
 NOTHING_SENT = (ConnectionFailedError, ConfigurationError, SpendingStoppedError)
 """What ends a flow before the request that was to leave has left: no payment went with it."""
+SIGNING_POLL = 0.02
+"""Seconds after which a call looks again whether another one got the session that they share signed."""
+_SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wallet:
+@dataclass(frozen=True, kw_only=True)
+class PaymentContext:
     """
-    What a flow needs of the outside: the wallet's memory, a clock (unix seconds) and random nonces.
+    What a flow needs of the outside: the wallet's sessions, a clock (unix seconds) and random nonces (uint256).
 
-    `ask_chain` asks what an exhausted budget gets back; its effects are yielded as they are.
+    `reclaim` asks the chain what an exhausted budget gets back; without it a limit is final.
     """
 
-    book: SessionBook
+    sessions: SessionCache
     clock: Callable[[], int]
     nonce: Callable[[], int]
-    ask_chain: AskChain | None = None
+    reclaim: Reclaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The answer's head, and the grant that paid for it; None if nothing was asked for."""
+    """The answer's head, and the session that paid for it; None if nothing was asked for."""
 
     head: ReplyHead
-    grant: Grant | None
+    session: PaymentSession | None
 
 
 def payment_flow(
-    wallet: Wallet,
+    context: PaymentContext,
     route: Route,
-    using: Callable[[Grant], None] = lambda grant: None,
+    using: Callable[[PaymentSession], None] = lambda session: None,
     quote: Callable[[object], str] = quotable,
 ) -> Flow:
     """
-    Get one request answered, paying if asked to, within the budget of `wallet`.
+    Get one request answered, paying if asked to, within the budget of the wallet.
 
-    Returns the head of the first answer that is not about payment (of any status). `using` is told
-    of the grant before a request with it leaves, so that whoever stops this flow still knows what
-    was paid with. `quote` says what of the gateway's own reason may stand in a message.
+    Returns the head of the first answer that is not about payment (of any status). `using` is told of the session
+    before a request with it leaves, so that whoever stops this flow still knows what was paid with. `quote` says what
+    of the gateway's own reason may stand in a message.
 
     Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, `PaymentRefusedError`,
-    `PaymentInDoubtError` after anything was signed, and `SpendingStoppedError` before
-    anything is sent.
+    `PaymentInDoubtError` after anything was signed, and `SpendingStoppedError` before anything is sent.
     """
-    grant = wallet.book.join(route, wallet.clock())
+    sessions, began = context.sessions, context.clock()
+    session = sessions.join(route, began)
     made = False
     while True:
-        if grant is None:
-            requirement = wallet.book.offer(route)
-            if requirement is None:
-                answer = yield from ask_price(route, wallet.book)
+        if session is None:
+            requirements = sessions.known_offer(route)
+            if requirements is None:
+                answer = yield from ask_price(route, sessions)
                 if isinstance(answer, ReplyHead):
                     return Paid(answer, None)
-                requirement = answer
-            grant, made = yield from _open(wallet, route, requirement)
-        if grant.session_id is None and grant.header is None:
-            yield from get_signed(wallet.book, route, grant, wallet.clock)
-        using(grant)
-        head = yield from _attempt(wallet, route, grant, quote)
+                requirements = answer
+            session, made = sessions.begin(route, requirements, context.clock())
+        if session.unsigned and not (yield from _get_signed(context, session, began)):
+            session = None
+            continue
+        using(session)
+        head = yield from _attempt(sessions, session, quote)
         if head is not None:
-            return Paid(head, grant)
+            return Paid(head, session)
         if made:
             _refuse(route, "the session that this payment opened ended before the request was served")
         # The session was over before this request was looked at: ask again, as for a first call.
-        grant = wallet.book.join(route, wallet.clock())
+        session = sessions.join(route, context.clock())
 
 
-def ask_price(route: Route, book: SessionBook) -> Generator[Send, Any, ReplyHead | Requirement]:
+def ask_price(route: Route, sessions: SessionCache) -> Generator[Send, Any, ReplyHead | PaymentRequirements]:
     """
     Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
 
     Raises `OfferRefusedError`, `MalformedOfferError` or `SpendingStoppedError`.
     """
-    book.budget.require_running()
+    sessions.budget.require_running()
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
-    offer = parse_offer(head)
-    if offer is None:
+    required = parse_payment_required(head)
+    if required is None:
         raise MalformedOfferError(f"The gateway {route.host} asks for payment without an offer; nothing was signed.")
     refusals: list[OpenGradientError] = []
-    for raw in offer.accepts:
+    for raw in required.accepts:
         try:
-            requirement = parse_requirement(raw)
-            book.check(requirement, route)
+            requirements = parse_requirements(raw)
+            sessions.check(requirements, route)
         except OpenGradientError as exc:
             refusals.append(exc)
         else:
-            return requirement
+            return requirements
     raise refusals[0]
 
 
-def _open(wallet: Wallet, route: Route, requirement: Requirement) -> Generator[Effect, Any, tuple[Grant, bool]]:
-    def attempt() -> tuple[Grant, bool]:
-        return wallet.book.open(route, requirement, now=wallet.clock(), nonce=wallet.nonce)
+def _get_signed(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Effect, Any, bool]:
+    """
+    Have `session` claimed, allowed and signed, once for all calls that share it; False to begin anew.
 
-    return (yield from claim(attempt, wallet.book.budget, requirement.amount, wallet.clock, wallet.ask_chain))
+    Raises `SigningError` if owner or signer refuse, fail or take too long, `BudgetExceededError` if a limit does not
+    allow it, `SpendingStoppedError` if the kill switch was used meanwhile; the hold is released then.
+    """
+    sessions, me, asked = context.sessions, object(), ""
+    try:
+        while (turn := sessions.take_turn(session, me, context.clock())) is Turn.WAIT:
+            yield Pause(SIGNING_POLL)
+        if turn is Turn.MINE and session.state is State.NEW:
+            claim = yield from _claim(context, session, began)
+            if not sessions.claimed(session, claim, me):
+                claim.hold.release()
+                turn = Turn.AGAIN
+        if turn is Turn.AGAIN:
+            sessions.left(session)
+            return False
+        if turn is Turn.MINE:
+            if session.state is State.HELD:
+                asked = "SpendPolicy.on_payment"
+                yield from _ask_owner(context, session)
+            sessions.budget.require_running()
+            asked = f"The signer of {session.route.payer}"
+            sessions.signed(session, _checked((yield Sign(session.authorization.typed_data()))))
+        if context.clock() >= session.claimed.retire_at:
+            raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
+    except BaseException as exc:
+        failed = isinstance(exc, Exception)
+        sessions.gave_up(session, me, failed=failed)
+        if failed and asked and not isinstance(exc, OpenGradientError):
+            raise SigningError(f"{asked} failed with {type(exc).__name__}. Nothing was sent or paid.") from exc
+        raise
+    return True
+
+
+def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Any, Any, Claim]:
+    """Have the budget count what `session` needs, before anybody is asked to sign it."""
+    sessions, requirements = context.sessions, session.requirements
+
+    def attempt() -> Claim:
+        # Made anew each time: asking the chain takes a while, and an authorization lasts from when it is made.
+        now = context.clock()
+        authorization = authorize(requirements, payer=session.route.payer, now=now, nonce=context.nonce())
+        hold = sessions.budget.hold(requirements.amount, now=now, authorization=authorization)
+        return Claim.of(requirements, authorization, hold, now)
+
+    if context.reclaim is None:
+        return attempt()
+    return (yield from context.reclaim(attempt, requirements.amount, began))
+
+
+def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Approve, Any, None]:
+    sessions = context.sessions
+    on_payment = sessions.budget.policy.on_payment
+    if on_payment is not None:
+        before = sessions.budget.authorized(context.clock()) - session.hold.amount
+        request = _request(session, before)
+        agreed = yield Approve(on_payment, request)
+        if not agreed:
+            raise SigningError(
+                f"SpendPolicy.on_payment refused to authorize {request.opg} OPG for {session.route.host}: it returned "
+                f"{'None' if agreed is None else f'a false {type(agreed).__name__}'}. Nothing was signed or sent. To "
+                "allow a payment, return True."
+            )
+        if context.clock() >= session.claimed.retire_at:
+            raise SigningError(
+                "SpendPolicy.on_payment agreed after the offer had run out. Nothing was signed or sent; ask again."
+            )
+    sessions.agreed(session)
+
+
+def _request(session: PaymentSession, authorized: int) -> PaymentRequest:
+    authorization = session.authorization
+    return PaymentRequest(
+        amount=authorization.amount,
+        payer=authorization.payer,
+        pay_to=authorization.pay_to,
+        facilitator=authorization.facilitator,
+        asset=authorization.token,
+        network=session.route.network,
+        host=session.route.host,
+        deadline=authorization.deadline,
+        authorized=authorized,
+    )
+
+
+def _checked(signature: object) -> str:
+    if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
+        raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
+    return signature
 
 
 def _attempt(
-    wallet: Wallet, route: Route, grant: Grant, quote: Callable[[object], str]
+    sessions: SessionCache, session: PaymentSession, quote: Callable[[object], str]
 ) -> Generator[Effect, Any, ReplyHead | None]:
-    """Send with `grant`; return the answer's head, or None if the grant's session is over."""
-    if grant.session_id is not None:
-        return (yield from _resume(wallet, route, grant, grant.session_id))
-    if grant.refusal is not None:
+    """Send with `session`; return the answer's head, or None if the session is over."""
+    if session.session_id is not None:
+        return (yield from _resume(sessions, session, {SESSION: session.session_id}))
+    if session.state is State.REFUSED:
         # While this call waited for the signature, another one came there with it.
-        wallet.book.not_sent(route, grant)
-        _refuse(route, quote(grant.refusal))
-    shared = grant.reached
-    head = yield from _send(wallet.book, route, grant, {PAYMENT_SIGNATURE: str(grant.header)})
+        sessions.left(session)
+        _refuse(session.route, quote(session.refusal))
+    # Read once, before it leaves: another thread may move the session on meanwhile.
+    shared, header = session.reached, session.header
+    if header is None:
+        raise AssertionError(f"A payment session that is {session.state.value} has nothing to pay with.")
+    head = yield from _send(sessions, session, {PAYMENT_SIGNATURE: header})
     try:
         session_id = parse_session(head)
-        offer = parse_offer(head) if head.status == 402 else None
+        required = parse_payment_required(head) if head.status == 402 else None
     except (MalformedReplyError, MalformedOfferError) as exc:
-        wallet.book.in_doubt(grant)
+        sessions.ended(session, Event.LOST)
         raise PaymentInDoubtError(f"The payment was sent, and its answer is broken: {exc}") from exc
     if head.status == 402:
-        reason = offer.error if offer is not None else "Session expired or exhausted"
-        wallet.book.refused(route, grant, None if shared else reason)
         if shared:
             # An authorization that an earlier call brought to the gateway, and whose session is over.
+            sessions.ended(session, Event.ENDED)
             return None
-        _refuse(route, quote(reason))
+        reason = required.error if required is not None else "Session expired or exhausted"
+        sessions.ended(session, Event.REFUSED, refusal=reason)
+        _refuse(session.route, quote(reason))
     if session_id is None and not 200 <= head.status < 300:
-        _doubt(
-            wallet.book, route, grant, f"HTTP {head.status} to a signed payment, with neither a session nor an offer"
-        )
-    wallet.book.accepted(route, grant, session_id)
+        _doubt(sessions, session, f"HTTP {head.status} to a signed payment, with neither a session nor an offer")
+    # Without a session (one payment per request) the authorization is used up.
+    sessions.ended(session, Event.SERVED if session_id is None else Event.ACCEPTED, session_id=session_id)
     return head
 
 
-def _resume(wallet: Wallet, route: Route, grant: Grant, session_id: str) -> Generator[Effect, Any, ReplyHead | None]:
-    head = yield from _send(wallet.book, route, grant, {SESSION: session_id})
+def _resume(
+    sessions: SessionCache, session: PaymentSession, named: Mapping[str, Secret]
+) -> Generator[Effect, Any, ReplyHead | None]:
+    head = yield from _send(sessions, session, named)
     if head.status == 402:
-        wallet.book.expired(route, grant)
+        sessions.ended(session, Event.ENDED)
         return None
     if head.status >= 500 and not head.names_session:
         # None of the gateway's own: a proxy before it gave up, while the answer was made and charged.
-        _doubt(wallet.book, route, grant, f"HTTP {head.status} within a session, without naming it")
-    wallet.book.answered(grant)
+        _doubt(sessions, session, f"HTTP {head.status} within a session, without naming it")
+    sessions.ended(session, Event.ANSWERED)
     return head
 
 
 def _send(
-    book: SessionBook, route: Route, grant: Grant, headers: Mapping[str, str]
+    sessions: SessionCache, session: PaymentSession, credential: Mapping[str, Secret]
 ) -> Generator[Effect, Any, ReplyHead]:
     try:
-        book.budget.require_running()
+        sessions.budget.require_running()
     except OpenGradientError:
-        book.not_sent(route, grant)
+        sessions.left(session)
         raise
     try:
-        head: ReplyHead = yield Send(route, headers)
+        head: ReplyHead = yield Send(session.route, credential)
     except NOTHING_SENT:
-        book.not_sent(route, grant)
+        sessions.left(session)
         raise
     except ConnectionLostError as exc:
-        book.in_doubt(grant)
+        sessions.ended(session, Event.LOST)
         raise in_doubt(exc) from exc
     except BaseException:
         # Cancelled or interrupted: it left, and what became of it will not be known here.
-        book.in_doubt(grant)
+        sessions.ended(session, Event.LOST)
         raise
     return head
 
@@ -218,10 +372,10 @@ def in_doubt(lost: ConnectionLostError) -> PaymentInDoubtError:
     )
 
 
-def _doubt(book: SessionBook, route: Route, grant: Grant, answered: str) -> NoReturn:
-    book.in_doubt(grant)
+def _doubt(sessions: SessionCache, session: PaymentSession, answered: str) -> NoReturn:
+    sessions.ended(session, Event.LOST)
     raise PaymentInDoubtError(
-        f"The gateway {route.host} answered {answered}: it may have been charged. It was not repeated; the "
+        f"The gateway {session.route.host} answered {answered}: it may have been charged. It was not repeated; the "
         "authorization counts against the budget until its fate is known."
     )
 

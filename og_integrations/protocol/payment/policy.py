@@ -1,18 +1,17 @@
 """
-Amounts of OPG as people write them, and the base units in which everything is counted.
+What the owner of a wallet allows: `SpendPolicy`, the rules about whom to pay, and amounts of OPG.
 
-What may be spent: the rules of the wallet's owner, as one frozen value.
+The rules are asked before the signer is touched, about exactly the fields that are then signed. Amounts are written
+in OPG by people and counted in base units (10^-18 OPG) everywhere else.
 
-They are asked *before* the signer is touched, about exactly the fields that are then signed.
+Where a `SpendPolicy` names no payee, three rules decide (`Payees`, DESIGN "Payment"):
 
-Whom a wallet pays where its `SpendPolicy` names nobody (DESIGN "Payment").
+1. `payTo` must be a payment address of the registry's enclaves, or one that the network is known for.
+2. Where neither says anything (a registry entry without address, one gateway without registry), the first address
+   that an enclave was paid at stays; another one is refused.
+3. The same for the facilitator, whom no registry names: the first one of a network stays.
 
-Rule 1: `payTo` must be a payment address of the registry's enclaves, or one that the network is known for.
-Rule 2: where neither says anything (a registry entry without address, one gateway without registry),
-the first one that an enclave was paid at stays; another one is refused.
-Rule 3: the same for the facilitator, whom no registry names: the first one of a network stays.
-
-Remembered is who was in a payment that a gateway took: a lie that came to nothing must not bar the truth.
+Only payments that a gateway took are remembered: a lie that came to nothing must not bar the truth later.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +32,8 @@ from og_integrations.errors import (
     SchemeRefusedError,
 )
 from og_integrations.networks import OPG, Network, format_opg
-from og_integrations.protocol.payment.x402 import Requirement, Route
+from og_integrations.protocol.payment.schemes import SCHEMES
+from og_integrations.protocol.payment.x402 import PaymentRequirements, Route
 from og_integrations.protocol.redact import shown
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -209,18 +209,24 @@ class SpendPolicy(BaseModel):
             plain |= {"max_per_authorization": "0", "store": None}
         return plain
 
-    def check(self, requirement: Requirement, host: str) -> None:
+    def check(self, requirements: PaymentRequirements, host: str) -> None:
         """
-        Raise the `OfferRefusedError` of the first rule that `requirement`, offered by `host`, breaks.
+        Raise the `OfferRefusedError` of the first rule that `requirements`, offered by `host`, breaks.
 
         The limits on sums are the `Budget`'s.
         """
+        if requirements.scheme not in SCHEMES:
+            # Not "allow it in SpendPolicy", as below: that could not help.
+            raise SchemeRefusedError(
+                f"The gateway {host} asks for scheme {shown(requirements.scheme, 42)}, expected one of "
+                f"{sorted(SCHEMES)}: this version of og-integrations pays no other. Nothing was signed."
+            )
         rules = (
-            (self.schemes, requirement.scheme, "scheme", SchemeRefusedError),
-            (self.networks, requirement.network, "network", NetworkRefusedError),
-            (self.assets, requirement.asset, "asset", AssetRefusedError),
-            (self.pay_to, requirement.pay_to, "payTo", PayeeRefusedError),
-            (self.facilitators, requirement.facilitator or "", "facilitator", PayeeRefusedError),
+            (self.schemes, requirements.scheme, "scheme", SchemeRefusedError),
+            (self.networks, requirements.network, "network", NetworkRefusedError),
+            (self.assets, requirements.asset, "asset", AssetRefusedError),
+            (self.pay_to, requirements.pay_to, "payTo", PayeeRefusedError),
+            (self.facilitators, requirements.facilitator or "", "facilitator", PayeeRefusedError),
             (self.hosts, host, "host", HostRefusedError),
         )
         for allowed, offered, name, error in rules:
@@ -229,15 +235,15 @@ class SpendPolicy(BaseModel):
                     f"The gateway {host} asks for {name} {shown(offered, 42)}, expected one of {sorted(allowed)}. "
                     "Nothing was signed. If you trust it, allow it in SpendPolicy."
                 )
-        if requirement.max_timeout_seconds > self.max_validity_seconds:
+        if requirements.max_timeout_seconds > self.max_validity_seconds:
             raise OfferRefusedError(
                 f"The gateway {host} asks for an authorization that stays valid for "
-                f"{requirement.max_timeout_seconds} s, expected at most {self.max_validity_seconds} s "
+                f"{requirements.max_timeout_seconds} s, expected at most {self.max_validity_seconds} s "
                 "(SpendPolicy.max_validity_seconds). Nothing was signed."
             )
-        if requirement.amount > self.cap_units:
+        if requirements.amount > self.cap_units:
             too_much = BudgetExceededError(
-                f"The gateway {host} asks for {format_opg(requirement.amount)} OPG, expected at most "
+                f"The gateway {host} asks for {format_opg(requirements.amount)} OPG, expected at most "
                 f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
                 "Nothing was signed."
             )
@@ -246,31 +252,31 @@ class SpendPolicy(BaseModel):
 
 
 class Payees:
-    """What one wallet and budget remember of whom they paid. Guarded by the lock of its `SessionBook`."""
+    """What one wallet and budget remember of whom they paid. Guarded by the lock of its `SessionCache`."""
 
     def __init__(self) -> None:
         self._paid: dict[str, str] = {}
         self._settled_by: dict[str, str] = {}
 
-    def check(self, requirement: Requirement, route: Route, policy: SpendPolicy) -> None:
-        """Raise `PayeeRefusedError` if the offer `requirement` pays, or lets settle, somebody else."""
+    def check(self, requirements: PaymentRequirements, route: Route, policy: SpendPolicy) -> None:
+        """Raise `PayeeRefusedError` if the offer `requirements` pays, or lets settle, somebody else."""
         if policy.pay_to is None:
-            self._check_payee(requirement, route)
+            self._check_payee(requirements, route)
         if policy.facilitators is None:
-            self._check_facilitator(requirement, route)
+            self._check_facilitator(requirements, route)
 
-    def remember(self, requirement: Requirement, route: Route) -> None:
-        """A gateway took a payment for `requirement`."""
-        self._paid.setdefault(route.tee_id, requirement.pay_to.lower())
-        if requirement.facilitator is not None:
-            self._settled_by.setdefault(route.network, requirement.facilitator.lower())
+    def remember(self, requirements: PaymentRequirements, route: Route) -> None:
+        """Note that a gateway took a payment for `requirements`."""
+        self._paid.setdefault(route.tee_id, requirements.pay_to.lower())
+        if requirements.facilitator is not None:
+            self._settled_by.setdefault(route.network, requirements.facilitator.lower())
 
-    def _check_payee(self, requirement: Requirement, route: Route) -> None:
-        offered = requirement.pay_to.lower()
+    def _check_payee(self, requirements: PaymentRequirements, route: Route) -> None:
+        offered = requirements.pay_to.lower()
         if route.payees:
             if offered not in route.payees:
                 raise PayeeRefusedError(
-                    f"The gateway {route.host} asks for payTo {requirement.pay_to}, expected one of "
+                    f"The gateway {route.host} asks for payTo {requirements.pay_to}, expected one of "
                     f"{sorted(route.payees)}: the registry's payment addresses. Nothing was signed. If you trust it, "
                     "allow it in SpendPolicy.pay_to."
                 )
@@ -278,12 +284,12 @@ class Payees:
         known = self._paid.get(route.tee_id)
         if known is not None and known != offered:
             raise PayeeRefusedError(
-                f"The gateway {route.host} asks for payTo {requirement.pay_to}, but was paid at {known} before. "
+                f"The gateway {route.host} asks for payTo {requirements.pay_to}, but was paid at {known} before. "
                 "Nothing was signed. If both are right, allow both in SpendPolicy.pay_to."
             )
 
-    def _check_facilitator(self, requirement: Requirement, route: Route) -> None:
-        offered, known = requirement.facilitator, self._settled_by.get(route.network)
+    def _check_facilitator(self, requirements: PaymentRequirements, route: Route) -> None:
+        offered, known = requirements.facilitator, self._settled_by.get(route.network)
         if offered is not None and known is not None and known != offered.lower():
             raise PayeeRefusedError(
                 f"The gateway {route.host} asks for facilitator {offered}, but earlier payments on {route.network} "

@@ -1,28 +1,27 @@
 """
-Reading settlement back: what logs and calldata say about one authorization (PROTOCOL §7).
+What became of old authorizations, by the chain's word, given back to the budget (PROTOCOL §7).
 
-No log carries the permit's nonce. A settlement transaction emits the token's `Transfer(owner, payTo,
-amount)` and the proxy's `Settled()`; the nonce is in its calldata, among the other words that were
-signed. A used nonce alone proves nothing: its owner can use it up as well.
+A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken. So before a call is refused, the
+chain is asked about the authorizations whose deadline is over, and the claim is made once more (`Reclaimer`). No lock
+is held meanwhile, and nothing is signed before the claim stands.
 
-Giving back to a budget, when it is exhausted, what the chain says was not taken.
-
-A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken. So before a call is
-refused, the chain is asked about the authorizations whose deadline is over, and the claim is made once
-more. No lock is held meanwhile, and nothing is signed before the claim stands.
+Reading a settlement: no log carries the permit's nonce. A settlement transaction emits the token's `Transfer(owner,
+payTo, amount)` and the proxy's `Settled()`; the nonce is in its calldata, among the other words that were signed. A
+used nonce alone proves nothing: its owner can use it up as well.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.chain.abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
-from og_integrations.protocol.payment.budget import REST, Budget, Entry
-from og_integrations.protocol.payment.effects import Pause
-from og_integrations.protocol.payment.permit2 import Permit2Authorization
+from og_integrations.protocol.payment.budget import Budget, Entry, Lock
+from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment.session import Claim
 from og_integrations.protocol.strict_json import JsonObject
 
 _SETTLED_TOPICS = {topic("Settled()"), topic("SettledWithPermit()")}
@@ -100,9 +99,7 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
     head = address_word(authorization.token) + b"".join(
         map(uint_word, (authorization.amount, authorization.nonce, authorization.deadline))
     )
-    tail = address_word(authorization.payer) + address_word(authorization.pay_to)
-    if authorization.facilitator is not None:
-        tail += address_word(authorization.facilitator)
+    tail = b"".join(map(address_word, (authorization.payer, authorization.pay_to, authorization.facilitator)))
     tail += uint_word(authorization.valid_after)
     if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
         return None
@@ -152,7 +149,79 @@ def _data(log: JsonObject) -> bytes:
         return b""
 
 
-T = TypeVar("T")
+Turn = Literal["ask", "wait", "again", "done"]
+REST = 30
+"""Seconds for which nobody asks, after the chain had nothing to give back."""
+LOST = 120
+"""Seconds after which a turn is nobody's any more: its event loop was stopped in the middle, say."""
+
+
+class AskingTurns:
+    """
+    Whose turn it is to ask the chain what can be given back to one budget; made safe for threads by `lock`.
+
+    Many calls can meet the same limit at once. One of them asks, the others wait for its outcome; and if nothing came
+    of it, nobody asks again for a while. `trouble` is why the last one could not ask.
+    """
+
+    def __init__(self, lock: Lock) -> None:
+        self.trouble = ""
+        self._lock = lock
+        self._asking_since: int | None = None
+        self._resting_since: int | None = None
+        self._ended = 0
+        self._ended_at: int | None = None
+        self._in_vain: set[str] = set()
+
+    def ended(self) -> int:
+        """Return how many turns there were, for `take` to see whether there was one meanwhile."""
+        return self._ended
+
+    def ended_since(self, then: int) -> bool:
+        """Return whether a turn ended at unix time `then` or later."""
+        return self._ended_at is not None and self._ended_at >= then
+
+    def take(self, now: int, ended: int) -> Turn:
+        """
+        Return what to do at unix time `now`: `"ask"` and then `end` or `leave`, `"wait"` and look again, or nothing.
+
+        `ended` is what it was when the limit was met. `"again"`: another one got something since, which may do.
+        """
+        with self._lock:
+            if _lasts(self._asking_since, LOST, now):
+                return "wait"
+            if _lasts(self._resting_since, REST, now):
+                return "done"
+            if self._ended != ended:
+                return "again"
+            self._asking_since = now
+            return "ask"
+
+    def end(self, now: int, *, gave_back: bool, in_vain: Collection[str] = (), trouble: str = "") -> None:
+        """Note that the one whose turn it was has asked; the chain could not explain the entries `in_vain`."""
+        with self._lock:
+            self._asking_since = None
+            self._resting_since = None if gave_back else now
+            self._ended += 1
+            self._ended_at = now
+            self._in_vain = set(in_vain)
+            self.trouble = trouble
+
+    def leave(self) -> None:
+        """Note that it was stopped before it knew, or had nothing to ask: another one may."""
+        with self._lock:
+            self._asking_since = None
+
+    def was_in_vain(self, entry_id: str) -> bool:
+        """Whether the chain could not explain that entry when it was asked last."""
+        return entry_id in self._in_vain
+
+
+def _lasts(since: int | None, seconds: int, now: int) -> bool:
+    # A clock that was set back must not make this last for long.
+    return since is not None and 0 <= now - since < seconds
+
+
 ASKING_POLL = 0.02
 """Seconds after which a call looks again whether another one has its answer."""
 
@@ -172,64 +241,77 @@ its findings as it goes. A generator of its own effects, which raises `Configura
 """
 
 
-def claim(
-    attempt: Callable[[], T], budget: Budget, amount: int, clock: Callable[[], int], ask_chain: AskChain | None
-) -> Generator[Any, Any, T]:
-    """
-    Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
+class Reclaimer:
+    """Makes claims on `budget`, and asks the chain where a limit stands in the way; see `flow.Reclaim`."""
 
-    Raises what `attempt` raises; a `BudgetExceededError` says if the chain could not be asked.
-    """
-    until, trouble = clock() + REST, None
-    while trouble is None:
+    def __init__(self, budget: Budget, clock: Callable[[], int], ask_chain: AskChain, lock: Lock) -> None:
+        self.turns = AskingTurns(lock)
+        self._budget = budget
+        self._clock = clock
+        self._ask_chain = ask_chain
+
+    def __call__(self, attempt: Callable[[], Claim], amount: int, began: int) -> Generator[Any, Any, Claim]:
+        """
+        Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
+
+        The call that asks `began` at that unix time; once it is older than `REST`, what another one has found has to
+        do for it. Raises what `attempt` raises; a `BudgetExceededError` says if the chain could not be asked.
+        """
+        trouble = None
+        while trouble is None:
+            try:
+                return attempt()
+            except BudgetExceededError as exc:
+                if not exc.limit:
+                    raise
+                limit = exc.limit
+            trouble = yield from self._ask(amount, limit, began)
         try:
             return attempt()
         except BudgetExceededError as exc:
-            if not exc.limit or ask_chain is None:
+            if not trouble or not exc.limit:
                 raise
-            limit = exc.limit
-        trouble = yield from _reclaim(budget, amount, limit, until, clock, ask_chain)
-    try:
-        return attempt()
-    except BudgetExceededError as exc:
-        if not trouble or not exc.limit:
-            raise
-        error = BudgetExceededError(
-            f"{exc} Some of them are past their deadline, but go on counting, since the chain could not say what was "
-            f"taken: {trouble}"
-        )
-        error.limit = exc.limit
-        raise error from exc
+            error = BudgetExceededError(
+                f"{exc} Some of them are past their deadline, but go on counting, since the chain could not say what "
+                f"was taken: {trouble}"
+            )
+            error.limit = exc.limit
+            raise error from exc
 
-
-def _reclaim(
-    budget: Budget, amount: int, limit: str, until: int, clock: Callable[[], int], ask_chain: AskChain
-) -> Generator[Any, Any, str | None]:
-    """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
-    turns = budget.asking
-    ended = turns.ended()
-    if not budget.overdue(clock(), limit):
-        return ""
-    while (turn := turns.take(clock(), ended)) == "wait":
-        yield Pause(ASKING_POLL)
-    if turn == "again" and clock() < until:
-        # Whoever asked has stopped when it was enough for itself.
-        return None
-    if turn != "ask":
-        return turns.trouble
-    found, trouble = Findings(), ""
-    try:
-        # Looked up again: another call, or process, may just have corrected them.
-        entries = budget.overdue(clock(), limit)
-        if not entries:
-            turns.leave()
+    def _ask(self, amount: int, limit: str, began: int) -> Generator[Any, Any, str | None]:
+        """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
+        turns, clock = self.turns, self._clock
+        ended = turns.ended()
+        if not self._overdue(limit):
             return ""
-        yield from ask_chain(entries, lambda: budget.fits(amount, clock()), found)
-        trouble = next(iter(found.in_vain.values()), "")
-    except (ConfigurationError, DiscoveryError) as exc:
-        trouble = str(exc)
-    except BaseException:
-        turns.leave()
-        raise
-    turns.end(clock(), gave_back=found.corrected > 0, in_vain=found.in_vain, trouble=trouble)
-    return trouble
+        if clock() >= began + REST and turns.ended_since(began):
+            # A slow node would otherwise keep each of many calls for as long as all those before it.
+            return turns.trouble
+        while (turn := turns.take(clock(), ended)) == "wait":
+            yield Pause(ASKING_POLL)
+        if turn == "again" and clock() < began + REST:
+            # Whoever asked has stopped when it was enough for itself.
+            return None
+        if turn != "ask":
+            return turns.trouble
+        found, trouble = Findings(), ""
+        try:
+            # Looked up again: another call, or process, may just have corrected them.
+            entries = self._overdue(limit)
+            if not entries:
+                turns.leave()
+                return ""
+            yield from self._ask_chain(entries, lambda: self._budget.fits(amount, clock()), found)
+            trouble = next(iter(found.in_vain.values()), "")
+        except (ConfigurationError, DiscoveryError) as exc:
+            trouble = str(exc)
+        except BaseException:
+            turns.leave()
+            raise
+        turns.end(clock(), gave_back=found.corrected > 0, in_vain=found.in_vain, trouble=trouble)
+        return trouble
+
+    def _overdue(self, limit: str) -> list[Entry]:
+        """Return what to ask about: the oldest first, since nodes forget; but last what they could not explain."""
+        found = self._budget.overdue(self._clock(), limit)
+        return sorted(found, key=lambda entry: (self.turns.was_in_vain(entry.id), entry.at))

@@ -1,307 +1,401 @@
 """
-What a wallet remembers between calls: signed authorizations, the sessions they opened, past offers.
+The sessions of a wallet: what is signed, what the gateway made of it, and which calls share it (PROTOCOL §3).
 
-Rule 1: for one route (payer, network, enclave, path) there is at most one current `Grant`.
-Rule 2: calls that find a grant without a session *share* its signed authorization: the gateway joins
-identical PAYMENT-SIGNATURE texts into one session. So nobody waits for anybody, and 32 cold calls
-cost one authorization.
-Rule 3: a grant is replaced only by one that a new request signs, and one request signs once at most.
-Rule 4: one of the calls that share an unsigned grant gets it signed, the others wait for that.
-Rule 5: the lock is held for look-ups only, never while an owner or a signer is asked, or anything is sent.
+A `PaymentSession` is one authorization on its way from an offer to a session that pays for many calls. This is the
+whole machine; `PaymentSession.apply` is the only place where its state changes, and `TRANSITIONS` is this table:
 
-A `SessionBook` belongs to one budget and one wallet; it is never shared across those.
+```text
+state     claimed  agreed    signed  failed    unused    lost     accepted  served   refused  ended    answered
+new       held     -         -       dropped   dropped   -        -         -        -        -        -
+held      -        approved  -       dropped   dropped   -        -         -        -        -        -
+approved  -        -         signed  dropped   dropped   -        -         -        -        -        -
+signed    -        -         -       -         dropped   sent     open      over     refused  -        -
+sent      -        -         -       -         sent      sent     open      over     refused  over     -
+open      -        -         -       -         open      open     open      over     over     over     open
+over      -        -         -       -         over      over     over      over     over     over     over
+refused   -        -         -       -         refused   refused  over      refused  refused  refused  -
+dropped   -        -         -       -         dropped   -        -         -        -        -        -
+(hold)    made     -         -       released  released  doubt    settled   settled  doubt    doubt    -
+```
 
-Getting an authorization signed: by its owner's leave (`SpendPolicy.on_payment`), then by the wallet.
+The states say how far it came: nothing is counted yet (new), the budget has counted it (held), its owner allows it
+(approved), the wallet has signed it (signed), a request with it left and got no answer (sent), the gateway named its
+session (open), nothing more comes of it (over, refused), it never left (dropped). The hold is released only where
+the session is dropped, and what is settled stays settled; see `budget.Hold`.
 
-Calls that share an authorization share both: one of them asks, the others look again now and then. No
-lock is held meanwhile, since the owner, and the signer too, may be a person.
+The events are what calls meet: `unused` is the last call that shared it leaving without having sent anything; `lost`,
+a request that left without an answer; `accepted`, an answer that names the session; `served`, one that names none;
+`refused` and `ended`, a 402 to something that is new, or known, to the gateway; `answered`, any other answer.
+
+Rules of the machine, all of them:
+
+1. One request causes at most one signature.
+2. Only what provably was not processed is repeated: a request that found its session over.
+3. Once a signature left, every way out either brings an answer or marks the payment in doubt.
+4. The kill switch is looked at before anything is signed, and before anything is sent.
+5. For one route (payer, network, enclave, path) there is at most one current session, and it is replaced only by one
+   that a new request gets signed.
+6. Calls that find a session which the gateway has not named yet share its signed authorization: the gateway joins
+   identical PAYMENT-SIGNATURE texts into one session. Nobody waits for a leader, and 32 cold calls cost one signature.
+7. One of the calls that share an unsigned session has the turn to claim, ask and sign; the others look again now and
+   then. No lock is held meanwhile, since the owner, and the signer too, may be a person.
+8. An offer is checked once, by `SpendPolicy` and `Payees`, before a session is made of it; one that is remembered,
+   once for each session. What is checked is what is signed.
+
+A `SessionCache` belongs to one budget and one wallet; it is never shared across those.
 """
 
-import re
-from collections.abc import Callable, Generator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from enum import Enum
 
-from og_integrations.errors import OpenGradientError, PayeeRefusedError, SigningError
+from og_integrations.errors import PayeeRefusedError, SigningError
 from og_integrations.protocol.payment.budget import Budget, Hold, Lock
-from og_integrations.protocol.payment.effects import Approve, Pause, Sign
-from og_integrations.protocol.payment.permit2 import Authorization
-from og_integrations.protocol.payment.policy import Payees, PaymentRequest
-from og_integrations.protocol.payment.x402 import Requirement, Route, build_authorization, encode_payment
+from og_integrations.protocol.payment.policy import Payees
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.x402 import PaymentRequirements, Route, encode_payment
+from og_integrations.protocol.redact import Secret
 
-SigningTurn = Literal["sign", "wait", "done"]
 RENEW_BEFORE = 130
 """
 Seconds before its deadline at which an authorization is no longer used. The gateway settles a
 session up to 125 s after its last charged use, and settling after the deadline reverts.
 """
-_SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
+LOST = 120
+"""Seconds after which the turn of a call that claims is nobody's any more; the chain is asked for less long."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Grant:
-    """
-    One authorization: unsigned, then signed and shared, then a session, then retired.
+class State(Enum):
+    """How far a session came; the module's docstring says what each means."""
 
-    Until `retire_at` (unix seconds) calls may join it; `in_flight` counts those that have not ended. `header` is
-    the PAYMENT-SIGNATURE text, None until it is signed; `approved` says that the owner has agreed, `being_signed`
-    that one call is about it. `reached` is true from the first time it may have come to the gateway: then it is
-    never released. `refusal` is the gateway's reason if it was not taken, `abandoned` that owner or signer failed.
-    """
+    NEW = "new"
+    HELD = "held"
+    APPROVED = "approved"
+    SIGNED = "signed"
+    SENT = "sent"
+    OPEN = "open"
+    OVER = "over"
+    REFUSED = "refused"
+    DROPPED = "dropped"
 
-    requirement: Requirement
+
+class Event(Enum):
+    """What a call meets; the module's docstring says what each means."""
+
+    CLAIMED = "claimed"
+    AGREED = "agreed"
+    SIGNED = "signed"
+    FAILED = "failed"
+    UNUSED = "unused"
+    LOST = "lost"
+    ACCEPTED = "accepted"
+    SERVED = "served"
+    REFUSED = "refused"
+    ENDED = "ended"
+    ANSWERED = "answered"
+
+
+_UNSENT = {Event.FAILED: State.DROPPED, Event.UNUSED: State.DROPPED}
+_GONE = (Event.UNUSED, Event.LOST, Event.ACCEPTED, Event.SERVED, Event.REFUSED, Event.ENDED, Event.ANSWERED)
+_NEXT: Mapping[State, Mapping[Event, State]] = {
+    State.NEW: {Event.CLAIMED: State.HELD} | _UNSENT,
+    State.HELD: {Event.AGREED: State.APPROVED} | _UNSENT,
+    State.APPROVED: {Event.SIGNED: State.SIGNED} | _UNSENT,
+    State.SIGNED: {
+        Event.UNUSED: State.DROPPED,
+        Event.LOST: State.SENT,
+        Event.ACCEPTED: State.OPEN,
+        Event.SERVED: State.OVER,
+        Event.REFUSED: State.REFUSED,
+    },
+    State.SENT: {
+        Event.UNUSED: State.SENT,
+        Event.LOST: State.SENT,
+        Event.ACCEPTED: State.OPEN,
+        Event.SERVED: State.OVER,
+        Event.REFUSED: State.REFUSED,
+        Event.ENDED: State.OVER,
+    },
+    State.OPEN: {
+        Event.UNUSED: State.OPEN,
+        Event.LOST: State.OPEN,
+        Event.ACCEPTED: State.OPEN,
+        Event.SERVED: State.OVER,
+        Event.REFUSED: State.OVER,
+        Event.ENDED: State.OVER,
+        Event.ANSWERED: State.OPEN,
+    },
+    State.OVER: dict.fromkeys(_GONE, State.OVER),
+    # A sharer may have got through although another one was refused: those who still wait then use its session.
+    State.REFUSED: dict.fromkeys(_GONE[:-1], State.REFUSED) | {Event.ACCEPTED: State.OVER},
+    State.DROPPED: {Event.UNUSED: State.DROPPED},
+}
+TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
+_JOINED = frozenset({State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SENT, State.OPEN})
+_UNSIGNED = frozenset({State.NEW, State.HELD, State.APPROVED})
+_TOLD = {
+    Event.LOST: Hold.doubt,
+    Event.REFUSED: Hold.doubt,
+    Event.ENDED: Hold.doubt,
+    Event.ACCEPTED: Hold.settle,
+    Event.SERVED: Hold.settle,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What the budget has counted: the authorization to sign, its hold, and until when (unix seconds) it is used."""
+
     authorization: Authorization
     hold: Hold
     retire_at: int
-    signature: str | None = field(default=None, repr=False)
-    header: str | None = field(default=None, repr=False)
-    session_id: str | None = field(default=None, repr=False)
-    approved: bool = False
-    being_signed: bool = False
-    in_flight: int = 0
-    reached: bool = False
+
+    @classmethod
+    def of(cls, requirements: PaymentRequirements, authorization: Authorization, hold: Hold, now: int) -> "Claim":
+        """Return the claim for an offer that was authorized at unix time `now`."""
+        lifetime = requirements.max_timeout_seconds
+        # An offer too short for the margin is used for its first half, rather than never.
+        retire_at = now + max(lifetime - RENEW_BEFORE, lifetime // 2)
+        return cls(authorization=authorization, hold=hold, retire_at=retire_at)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PaymentSession:
+    """
+    One authorization, and the session that it opens; see the module's docstring for its states.
+
+    `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
+    since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
+    who has either can spend. `refusal` is the gateway's reason if it was not taken.
+    """
+
+    route: Route
+    requirements: PaymentRequirements
+    state: State = State.NEW
+    calls: int = 0
+    holder: object | None = field(default=None, repr=False)
+    held_since: int = 0
+    claim: Claim | None = None
+    signature: Secret | None = None
+    header: Secret | None = None
+    session_id: Secret | None = None
     refusal: str | None = field(default=None, repr=False)
-    abandoned: bool = False
+
+    @property
+    def authorization(self) -> Authorization:
+        """What is signed; there is one as soon as the budget has counted it."""
+        return self.claimed.authorization
+
+    @property
+    def hold(self) -> Hold:
+        """What the budget counts for it."""
+        return self.claimed.hold
+
+    @property
+    def claimed(self) -> Claim:
+        """The claim; asking for it before there is one is a mistake of ours."""
+        if self.claim is None:
+            raise AssertionError(f"A session that is {self.state.value} has no claim.")
+        return self.claim
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether it has to be signed before a request can leave with it."""
+        return self.state in _UNSIGNED
+
+    @property
+    def reached(self) -> bool:
+        """Whether it may have come to the gateway, so that a 402 to it is the end of it, not a refusal."""
+        return self.state not in _UNSIGNED and self.state not in (State.SIGNED, State.DROPPED)
+
+    def joinable(self, now: int) -> bool:
+        """Return whether a new call may use it at unix time `now`."""
+        return self.state in _JOINED and (self.claim is None or now < self.claim.retire_at)
+
+    def apply(self, event: Event) -> None:
+        """Move to the state that `TRANSITIONS` has for `event`; one that it does not have is a mistake of ours."""
+        after = TRANSITIONS.get((self.state, event))
+        if after is None:
+            raise AssertionError(f"A payment session that is {self.state.value} was {event.value}.")
+        self.state = after
 
 
-class SessionBook:
-    """The grants and offers of one wallet and one budget."""
+class Turn(Enum):
+    """What a call has to do until the session that it shares is signed."""
+
+    MINE = "claim, ask and sign it, as far as that is not done, and then `signed` or `gave_up`"
+    WAIT = "another call does; look again"
+    DONE = "it is signed"
+    AGAIN = "the call whose turn it was found the budget exhausted: make a claim of one's own"
+
+
+class SessionCache:
+    """The current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only."""
 
     def __init__(self, budget: Budget, lock: Lock) -> None:
         self.budget = budget
         self._lock = lock
-        self._grants: dict[Route, Grant] = {}
-        self._offers: dict[Route, Requirement] = {}
+        self._current: dict[Route, PaymentSession] = {}
+        self._offers: dict[Route, PaymentRequirements] = {}
         self._payees = Payees()
 
-    def join(self, route: Route, now: int) -> Grant | None:
+    def join(self, route: Route, now: int) -> PaymentSession | None:
         """
-        Return the grant to use for `route` at unix time `now`, counting one more call that does; None without one.
+        Return the session to use for `route` at unix time `now`, counting one more call that does; None without one.
 
-        Each join ends in one of the methods below, from `not_sent` to `unsigned`.
+        Each call that joined ends in `left`, `gave_up` or `ended`.
         """
         with self._lock:
             return self._joined(route, now)
 
-    def offer(self, route: Route) -> Requirement | None:
-        """Return what was asked for last time, so that a renewal needs no 402 first; None if it may not be paid now."""
+    def known_offer(self, route: Route) -> PaymentRequirements | None:
+        """
+        Return what was asked for last time, so that a renewal needs no 402 first; None if nobody knows.
+
+        Raises `OfferRefusedError` if the policy does not allow it any more.
+        """
         with self._lock:
             known = self._offers.get(route)
+            if known is None:
+                return None
+            self.budget.policy.check(known, route.host)
             try:
-                if known is not None:
-                    self._payees.check(known, route, self.budget.policy)
+                self._payees.check(known, route, self.budget.policy)
             except PayeeRefusedError:
                 # The registry has another payee by now: what the gateway asks today decides.
                 del self._offers[route]
                 return None
             return known
 
-    def check(self, requirement: Requirement, route: Route) -> None:
-        """Ask policy and memory about an offer. Raises `OfferRefusedError`."""
+    def check(self, requirements: PaymentRequirements, route: Route) -> None:
+        """Raise the `OfferRefusedError` of the first rule of the policy, or of `Payees`, that an offer breaks."""
+        self.budget.policy.check(requirements, route.host)
         with self._lock:
-            self._check(requirement, route)
+            self._payees.check(requirements, route, self.budget.policy)
 
-    def open(self, route: Route, requirement: Requirement, *, now: int, nonce: Callable[[], int]) -> tuple[Grant, bool]:
+    def begin(self, route: Route, requirements: PaymentRequirements, now: int) -> tuple[PaymentSession, bool]:
         """
-        Join the current grant of `route`, or make one for `requirement`; and say whether it was made.
+        Join the current session of `route`, or make one of a checked offer; return it, and whether it was made.
 
-        Policy and budget are asked here, before anything is signed.
-        Raises `OfferRefusedError` or `MalformedOfferError`.
-        """
-        with self._lock:
-            grant = self._joined(route, now)
-            if grant is not None:
-                return grant, False
-            self._check(requirement, route)
-            authorization = build_authorization(requirement, payer=route.payer, now=now, nonce=nonce())
-            lifetime = requirement.max_timeout_seconds
-            grant = Grant(
-                requirement=requirement,
-                authorization=authorization,
-                hold=self.budget.hold(requirement.amount, now=now, authorization=authorization),
-                # An offer too short for the margin is used for its first half, rather than never.
-                retire_at=now + max(lifetime - RENEW_BEFORE, lifetime // 2),
-                in_flight=1,
-            )
-            self._grants[route] = grant
-            self._offers[route] = requirement
-            return grant, True
-
-    def take_turn(self, grant: Grant) -> SigningTurn:
-        """
-        Return what the caller has to do until `grant` is signed.
-
-        `"sign"`: get it signed, and then call `signed` or `unsigned`. `"wait"`: another call does; look again.
-        `"done"`: it is signed. Raises `SigningError` if that failed for a call that shares it.
+        The budget has not counted a new one yet; the call that takes the turn claims it.
         """
         with self._lock:
-            if grant.abandoned:
+            session = self._joined(route, now)
+            if session is not None:
+                return session, False
+            session = self._current[route] = PaymentSession(route=route, requirements=requirements, calls=1)
+            return session, True
+
+    def take_turn(self, session: PaymentSession, me: object, now: int) -> Turn:
+        """
+        Return what the call `me` has to do at unix time `now`.
+
+        Raises `SigningError` if owner or signer failed for a call that shares the session.
+        """
+        with self._lock:
+            if session.state is State.DROPPED and session.claim is None:
+                return Turn.AGAIN
+            if session.state is State.DROPPED:
                 raise SigningError(
                     "The owner refused, or the signer failed, for a call that shared this authorization. Nothing was "
                     "sent."
                 )
-            if grant.header is not None:
-                return "done"
-            if grant.being_signed:
-                return "wait"
-            grant.being_signed = True
-            return "sign"
+            if not session.unsigned:
+                return Turn.DONE
+            # Owner and signer may think for long. A claim does not: its event loop was stopped in the middle, say.
+            lost = session.state is State.NEW and now - session.held_since >= LOST
+            if session.holder is not None and not lost:
+                return Turn.WAIT
+            session.holder, session.held_since = me, now
+            return Turn.MINE
 
-    def signed(self, grant: Grant, signature: object) -> None:
-        """Keep the signature, for all who share the grant. Raises `SigningError` for a malformed one."""
-        if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
-            raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
-        with self._lock:
-            grant.signature = signature
-            grant.header = encode_payment(grant.requirement, grant.authorization, signature)
-            grant.being_signed = False
-
-    def not_sent(self, route: Route, grant: Grant) -> None:
-        """It did not leave: no connection, or the kill switch. Release the hold if nobody else uses the grant."""
-        with self._lock:
-            grant.in_flight -= 1
-            unused = not grant.in_flight and not grant.reached
-            if unused:
-                self._drop(route, grant)
-        if unused:
-            grant.hold.release()
-
-    def in_doubt(self, grant: Grant) -> None:
-        """It left and no answer came. The grant stays: sending it again joins the same session."""
-        self._arrived(grant)
-        if grant.session_id is None:
-            grant.hold.doubt()
-
-    def accepted(self, route: Route, grant: Grant, session_id: str | None) -> None:
-        """The gateway took it; without a session (one payment per request) it is used up."""
-        self._arrived(grant)
-        grant.hold.settle()
-        with self._lock:
-            self._payees.remember(grant.requirement, route)
-            if session_id is None:
-                self._drop(route, grant)
-            else:
-                grant.session_id = session_id
-
-    def answered(self, grant: Grant) -> None:
-        """A request within a session was answered."""
-        self._arrived(grant)
-
-    def refused(self, route: Route, grant: Grant, reason: str | None) -> None:
-        """The gateway did not take it: forget the grant and the offer it came from, and tell who shares it why."""
-        self._arrived(grant)
-        grant.hold.doubt()
-        with self._lock:
-            grant.refusal = reason if grant.refusal is None else grant.refusal
-            self._drop(route, grant)
-            if self._offers.get(route) is grant.requirement:
-                del self._offers[route]
-
-    def expired(self, route: Route, grant: Grant) -> None:
-        """The session is over at the gateway. Its hold stays: it will be settled."""
-        self._arrived(grant)
-        with self._lock:
-            self._drop(route, grant)
-
-    def unsigned(self, route: Route, grant: Grant, turn: SigningTurn, *, cancelled: bool) -> None:
+    def claimed(self, session: PaymentSession, claim: Claim, me: object) -> bool:
         """
-        The owner refused or the signer failed: so it does for all who share the grant, unless it is signed.
-        A call that was merely `cancelled` is nobody else's concern, and leaves its `turn` to them.
+        Note that the budget has counted `session`, and keep the offer for its renewal.
+
+        Returns False if it is not the turn of `me` any more: then the claim is nobody's, and has to be released.
         """
         with self._lock:
-            grant.in_flight -= 1
-            if turn == "sign":
-                grant.being_signed = False
-            if grant.reached or (grant.in_flight and (cancelled or grant.header is not None)):
-                return
-            grant.abandoned = True
-            self._drop(route, grant)
-        grant.hold.release()
+            if session.holder is not me:
+                return False
+            session.claim = claim
+            session.apply(Event.CLAIMED)
+            self._offers[session.route] = session.requirements
+            return True
 
-    def _check(self, requirement: Requirement, route: Route) -> None:
-        self.budget.policy.check(requirement, route.host)
-        self._payees.check(requirement, route, self.budget.policy)
+    def agreed(self, session: PaymentSession) -> None:
+        """Note that the owner allows it, so that no call asks again, also if this one is cancelled."""
+        with self._lock:
+            session.apply(Event.AGREED)
 
-    def _joined(self, route: Route, now: int) -> Grant | None:
-        grant = self._grants.get(route)
-        if grant is None or now >= grant.retire_at:
+    def signed(self, session: PaymentSession, signature: str) -> None:
+        """Keep the signature for all who share the session: signers may randomise, and only equal texts are joined."""
+        with self._lock:
+            session.signature = Secret(signature)
+            payload = session.authorization.payload(signature)
+            session.header = Secret(encode_payment(session.requirements, payload))
+            session.apply(Event.SIGNED)
+            session.holder = None
+
+    def gave_up(self, session: PaymentSession, me: object, *, failed: bool) -> None:
+        """
+        Note that the call `me` ends before anything was sent.
+
+        What `failed` on its turn fails for all who share the session. A call that was merely cancelled is nobody
+        else's concern, and leaves its turn to them.
+        """
+        with self._lock:
+            if session.holder is me:
+                session.holder = None
+                if failed:
+                    session.apply(Event.FAILED)
+        self.left(session)
+
+    def left(self, session: PaymentSession) -> None:
+        """Note that a call ends and sent nothing. The last one to leave drops a session that was never sent."""
+        with self._lock:
+            session.calls -= 1
+            if session.calls == 0:
+                session.apply(Event.UNUSED)
+            self._forget(session)
+        if session.state is State.DROPPED and session.claim is not None:
+            session.hold.release()
+
+    def ended(
+        self, session: PaymentSession, event: Event, *, session_id: str | None = None, refusal: str | None = None
+    ) -> None:
+        """
+        Note how a request that left with `session` came back.
+
+        `session_id` is the one that an `accepted` answer names. `refusal` is the gateway's reason, told to all who
+        share the session.
+        """
+        with self._lock:
+            session.calls -= 1
+            session.apply(event)
+            if session_id is not None:
+                session.session_id = Secret(session_id)
+            if event in (Event.ACCEPTED, Event.SERVED):
+                self._payees.remember(session.requirements, session.route)
+            if session.refusal is None:
+                session.refusal = refusal
+            self._forget(session)
+            unnamed = event is Event.ENDED and session.session_id is None
+            if (event is Event.REFUSED or unnamed) and self._offers.get(session.route) is session.requirements:
+                # Its terms may be what was not taken: ask again, and do not sign the same a second time.
+                del self._offers[session.route]
+        # Outside of the lock: a store in a file takes its time.
+        if tell := _TOLD.get(event):
+            tell(session.hold)
+
+    def _joined(self, route: Route, now: int) -> PaymentSession | None:
+        session = self._current.get(route)
+        if session is None or not session.joinable(now):
             return None
-        grant.in_flight += 1
-        return grant
+        session.calls += 1
+        return session
 
-    def _arrived(self, grant: Grant) -> None:
-        with self._lock:
-            grant.in_flight -= 1
-            grant.reached = True
-
-    def _drop(self, route: Route, grant: Grant) -> None:
-        if self._grants.get(route) is grant:
-            del self._grants[route]
-
-
-SIGNING_POLL = 0.02
-"""Seconds after which a call looks again whether another one got its authorization signed."""
-
-
-def get_signed(
-    book: SessionBook, route: Route, grant: Grant, clock: Callable[[], int]
-) -> Generator[Approve | Sign | Pause, Any, None]:
-    """
-    Have an unsigned grant approved and signed, once for all calls that share it.
-
-    Raises `SigningError` if owner or signer refuse, fail or take too long, `SpendingStoppedError` if the kill
-    switch was used meanwhile; the hold is released then.
-    """
-    turn: SigningTurn = "wait"
-    asked = "SpendPolicy.on_payment"
-    try:
-        while (turn := book.take_turn(grant)) == "wait":
-            yield Pause(SIGNING_POLL)
-        if turn == "sign":
-            yield from _ask_owner(book, route, grant, clock)
-            book.budget.require_running()
-            asked = f"The signer of {route.payer}"
-            book.signed(grant, (yield Sign(grant.authorization.typed_data())))
-        if clock() >= grant.retire_at:
-            raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
-    except BaseException as exc:
-        book.unsigned(route, grant, turn, cancelled=not isinstance(exc, Exception))
-        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
-            raise SigningError(f"{asked} failed with {type(exc).__name__}. Nothing was sent or paid.") from exc
-        raise
-
-
-def _ask_owner(
-    book: SessionBook, route: Route, grant: Grant, clock: Callable[[], int]
-) -> Generator[Approve, Any, None]:
-    on_payment = book.budget.policy.on_payment
-    if on_payment is None or grant.approved:
-        return
-    request = _request(grant, route, book.budget.authorized(clock()) - grant.hold.amount)
-    agreed = yield Approve(on_payment, request)
-    if not agreed:
-        raise SigningError(
-            f"SpendPolicy.on_payment refused to authorize {request.opg} OPG for {route.host}: it returned "
-            f"{'None' if agreed is None else f'a false {type(agreed).__name__}'}. Nothing was signed or sent. To "
-            "allow a payment, return True."
-        )
-    if clock() >= grant.retire_at:
-        raise SigningError(
-            "SpendPolicy.on_payment agreed after the offer had run out. Nothing was signed or sent; ask again."
-        )
-    grant.approved = True
-
-
-def _request(grant: Grant, route: Route, authorized: int) -> PaymentRequest:
-    authorization = grant.authorization
-    return PaymentRequest(
-        amount=authorization.amount,
-        payer=authorization.payer,
-        pay_to=authorization.pay_to,
-        facilitator=authorization.facilitator,
-        asset=authorization.token,
-        network=route.network,
-        host=route.host,
-        deadline=authorization.deadline,
-        authorized=authorized,
-    )
+    def _forget(self, session: PaymentSession) -> None:
+        """Let go of a session that no call may join any more; a late word about it leaves its successor alone."""
+        if session.state not in _JOINED and self._current.get(session.route) is session:
+            del self._current[session.route]

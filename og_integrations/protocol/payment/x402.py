@@ -1,12 +1,11 @@
 """
-How the facilitator records a call: the X-SETTLEMENT-TYPE header (PROTOCOL §2).
+x402 v2 as a gateway speaks it: headers, offers, sessions and settlement (PROTOCOL §2, §3).
 
-What a session is bound to.
+x402 has two words for an offer. A 402 answer carries one `PaymentRequired`; each way to pay in its `accepts` is
+one `PaymentRequirements`. Both are read strictly: one header, canonical base64, plain decimal amounts, real
+addresses. An offer that cannot be read exactly as it will be signed is refused.
 
-x402 v2 as the gateway speaks it: offers in, payments out, settlement back (PROTOCOL §3).
-
-An offer is read strictly: one header, canonical base64, plain decimal amounts, real addresses. What
-cannot be read exactly as it will be signed is refused.
+`SettlementMode` says how the facilitator records a call, `Route` what a session is bound to.
 """
 
 import base64
@@ -20,16 +19,7 @@ from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
-from og_integrations.networks import EXACT_PROXY_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.payment.permit2 import (
-    MAX_AMOUNT,
-    UPTO_VALID_BEFORE,
-    Authorization,
-    Eip3009Authorization,
-    Permit2Authorization,
-    checksum_address,
-    parse_uint,
-)
+from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 
@@ -115,6 +105,11 @@ SESSION = "X-Upto-Session"
 MAX_HEADER_CHARS = 64 * 1024
 """The real offer has about 2 kB, with all its extensions."""
 
+MAX_AMOUNT = 2**160 - 1
+"""Permit2 and the facilitators hold amounts as uint160."""
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_UINT = re.compile(r"0|[1-9][0-9]{0,77}")
 _NETWORK = re.compile(r"eip155:([1-9][0-9]{0,17})")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -142,12 +137,12 @@ class ReplyHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
+class PaymentRequirements:
     """
     One way to pay, as offered (PROTOCOL §3.1): at most `amount` base units of `asset` on `network` (`eip155:…`).
 
-    Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, from when it is
-    made; `raw` is echoed verbatim in the payment.
+    Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, counted from when it
+    is made. `facilitator` may settle it; None where the offer names nobody. `raw` is echoed verbatim in the payment.
     """
 
     scheme: str
@@ -166,8 +161,8 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """The content of a 402: the gateway's `error` word and its ways to pay, not yet read."""
+class PaymentRequired:
+    """The content of a 402: the gateway's `error` word, and its ways to pay as they came (`parse_requirements`)."""
 
     error: str
     accepts: tuple[JsonObject, ...]
@@ -179,6 +174,22 @@ def parse_chain_id(network: object) -> int:
     if found is None:
         raise MalformedOfferError(f"The network is {network!r:.60}, expected eip155:<chain id>.")
     return int(found[1])
+
+
+def checksum_address(address: str) -> str:
+    """Return `address` with the capitals of EIP-55. Raises `MalformedOfferError` if it is no address."""
+    if not _ADDRESS.fullmatch(address):
+        raise MalformedOfferError(f"{address[:80]!r} is no address; expected 0x and 40 hex digits.")
+    digits = address[2:].lower()
+    marks = keccak(digits.encode()).hex()
+    return "0x" + "".join(c.upper() if int(mark, 16) > 7 else c for c, mark in zip(digits, marks, strict=False))
+
+
+def parse_uint(text: object) -> int:
+    """Read a uint256 from plain decimal text: no sign, exponent, blank or leading zero."""
+    if not isinstance(text, str) or not _UINT.fullmatch(text) or int(text) >= 2**256:
+        raise MalformedOfferError(f"{str(text)[:80]!r} is no uint256; expected plain decimal digits as text.")
+    return int(text)
 
 
 def encode_header(value: JsonObject) -> str:
@@ -199,7 +210,7 @@ def decode_header(text: str) -> JsonObject:
     return value
 
 
-def parse_offer(head: ReplyHead) -> Offer | None:
+def parse_payment_required(head: ReplyHead) -> PaymentRequired | None:
     """
     Read the offer of a 402 answer; None if it carries none ("Session expired or exhausted").
 
@@ -221,10 +232,10 @@ def parse_offer(head: ReplyHead) -> Offer | None:
     if not all(isinstance(item, dict) for item in accepts):
         raise MalformedOfferError("The offer's `accepts` holds something else than objects.")
     error = content.get("error")
-    return Offer(error=error if isinstance(error, str) else "", accepts=tuple(accepts))
+    return PaymentRequired(error=error if isinstance(error, str) else "", accepts=tuple(accepts))
 
 
-def parse_requirement(raw: JsonObject) -> Requirement:
+def parse_requirements(raw: JsonObject) -> PaymentRequirements:
     """Read one way to pay. Raises `MalformedOfferError`."""
     scheme, network, extra = raw.get("scheme"), raw.get("network"), raw.get("extra") or {}
     timeout = raw.get("maxTimeoutSeconds")
@@ -237,7 +248,7 @@ def parse_requirement(raw: JsonObject) -> Requirement:
     if not 0 < amount <= MAX_AMOUNT:
         raise MalformedOfferError(f"The offer's amount is {amount}, expected 1 to 2^160-1 base units.")
     facilitator = extra.get("facilitatorAddress")
-    return Requirement(
+    return PaymentRequirements(
         scheme=scheme,
         network=network,
         asset=_offered_address(raw.get("asset"), "asset"),
@@ -249,55 +260,14 @@ def parse_requirement(raw: JsonObject) -> Requirement:
     )
 
 
-def build_authorization(requirement: Requirement, *, payer: str, now: int, nonce: int) -> Authorization:
+def encode_payment(requirements: PaymentRequirements, payload: JsonObject) -> str:
     """
-    Return what the wallet has to sign for `requirement`.
+    Return the PAYMENT-SIGNATURE header for the signed `payload` of a scheme.
 
-    `now` is in unix seconds, `nonce` a fresh random uint256. Raises `MalformedOfferError` for a
-    scheme we cannot sign or an `upto` offer without facilitator (anyone could settle it).
+    The gateway joins identical texts into one session, so the caller builds it once per authorization and shares
+    it. `resource` and `extensions` are left out: they may be, and the real ones have 2 kB.
     """
-    deadline = now + requirement.max_timeout_seconds
-    extra: dict[str, Any] = requirement.raw.get("extra") or {}
-    match requirement.scheme, extra.get("assetTransferMethod"):
-        case "upto", _:
-            if requirement.facilitator is None:
-                raise MalformedOfferError("The `upto` offer names no facilitatorAddress; anybody could settle it.")
-            spender, valid_after = UPTO_PROXY_ADDRESS, now - UPTO_VALID_BEFORE
-        case "exact", "permit2":
-            spender, valid_after = EXACT_PROXY_ADDRESS, 0
-        case "exact", _:
-            return _eip3009_authorization(requirement, extra, payer=payer, deadline=deadline, nonce=nonce)
-        case _:
-            raise MalformedOfferError(f"We cannot sign scheme {requirement.scheme!r:.40}; we know upto and exact.")
-    return Permit2Authorization(
-        chain_id=requirement.chain_id,
-        payer=checksum_address(payer),
-        token=requirement.asset,
-        amount=requirement.amount,
-        spender=spender,
-        nonce=nonce,
-        deadline=deadline,
-        pay_to=requirement.pay_to,
-        facilitator=requirement.facilitator if requirement.scheme == "upto" else None,
-        valid_after=valid_after,
-    )
-
-
-def _eip3009_authorization(
-    requirement: Requirement, extra: dict[str, Any], *, payer: str, deadline: int, nonce: int
-) -> Eip3009Authorization:
-    name, version = token_domain(extra)
-    return Eip3009Authorization(
-        chain_id=requirement.chain_id,
-        payer=checksum_address(payer),
-        token=requirement.asset,
-        token_name=name,
-        token_version=version,
-        amount=requirement.amount,
-        nonce=nonce,
-        deadline=deadline,
-        pay_to=requirement.pay_to,
-    )
+    return encode_header({"x402Version": 2, "payload": payload, "accepted": requirements.raw})
 
 
 def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
@@ -308,16 +278,6 @@ def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
     if any("\ud800" <= character <= "\udfff" for character in name + version):
         raise MalformedOfferError("The offer's token name or version holds a lone surrogate.")
     return name, version
-
-
-def encode_payment(requirement: Requirement, authorization: Authorization, signature: str) -> str:
-    """
-    Return the PAYMENT-SIGNATURE header.
-
-    The gateway joins identical texts into one session, so this is built once per authorization and
-    shared. `resource` and `extensions` are left out: they may be, and the real ones have 2 kB.
-    """
-    return encode_header({"x402Version": 2, "payload": authorization.payload(signature), "accepted": requirement.raw})
 
 
 def parse_session(head: ReplyHead) -> str | None:

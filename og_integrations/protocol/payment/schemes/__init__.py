@@ -1,7 +1,67 @@
 """
-The ways to pay beside `upto`, as bytes.
+How an offer is paid: one module per x402 scheme, and all that the flow knows of them.
 
 | file | what it holds |
 | --- | --- |
-| `batch_settlement` | payment channels: what is signed, what is sent, what a gateway's correction must prove |
+| `upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
+| `batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
+
+A scheme turns an offer into an `Authorization`: what the wallet signs (`typed_data`, `digest`), what is sent with the
+signature (`payload`) and what a receipt shows. To add one, write its module and name it in `SCHEMES`; a class of its
+own joins the union `Authorization`, and `decode_authorization` reads it back from a store.
 """
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from og_integrations.errors import SchemeRefusedError
+from og_integrations.protocol.payment.schemes import upto
+from og_integrations.protocol.payment.x402 import PaymentRequirements
+from og_integrations.protocol.redact import shown
+from og_integrations.protocol.strict_json import JsonObject
+
+Authorization = upto.Permit2Authorization
+"""Everything that a wallet may be asked to sign for a payment."""
+SCHEMES: Mapping[str, Callable[..., Authorization]] = {upto.NAME: upto.authorize}
+"""Of each scheme that can be paid, the function that makes its authorization."""
+
+
+def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce: int) -> Authorization:
+    """
+    Return what the wallet `payer` (0x-hex) has to sign for `requirements`.
+
+    `now` is in unix seconds, `nonce` a fresh random uint256. Raises `SchemeRefusedError` for a scheme that we do not
+    pay, `MalformedOfferError` for an offer that the scheme cannot sign safely.
+    """
+    make = SCHEMES.get(requirements.scheme)
+    if make is None:
+        # Not "allow it in SpendPolicy": that could not help, and would send the owner looking.
+        raise SchemeRefusedError(
+            f"The gateway asks for scheme {shown(requirements.scheme, 42)!r}, expected one of {sorted(SCHEMES)}: this "
+            "version of og-integrations does not pay any other. Nothing was signed. Ask another gateway, or update."
+        )
+    return make(requirements, payer=payer, now=now, nonce=nonce)
+
+
+def encode_authorization(authorization: Authorization) -> JsonObject:
+    """Return `authorization` as plain JSON, for a store; `decode_authorization` reads it."""
+    return {"scheme": upto.NAME} | asdict(authorization)
+
+
+def decode_authorization(stored: object) -> Authorization:
+    """
+    Read what `encode_authorization` wrote.
+
+    Without a `scheme` it was written before there were several, and is `upto`. Raises `ValueError` for anything else;
+    stores turn that into a `ConfigurationError` that names the store.
+    """
+    if not isinstance(stored, dict):
+        raise ValueError(f"an authorization is a {type(stored).__name__}, expected an object")
+    members = dict(stored)
+    scheme = members.pop("scheme", upto.NAME)
+    if scheme != upto.NAME:
+        raise ValueError(f"an authorization is of scheme {scheme!r:.40}, expected one of {sorted(SCHEMES)}")
+    try:
+        return upto.Permit2Authorization(**members)
+    except TypeError as exc:
+        raise ValueError(f"an authorization lacks a member, or has one too many ({exc})") from exc

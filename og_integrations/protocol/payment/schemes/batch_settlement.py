@@ -16,11 +16,10 @@ from typing import Any, Literal
 
 from og_integrations.errors import MalformedOfferError, PaymentRefusedError
 from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol.chain import eip712
 from og_integrations.protocol.chain.abi import keccak, uint_word
 from og_integrations.protocol.chain.ecrecover import recover_address
-from og_integrations.protocol.payment import eip712
-from og_integrations.protocol.payment.permit2 import checksum_address, parse_uint
-from og_integrations.protocol.payment.x402 import Requirement, token_domain
+from og_integrations.protocol.payment.x402 import PaymentRequirements, checksum_address, parse_uint, token_domain
 from og_integrations.protocol.strict_json import JsonObject
 
 SCHEME = "batch-settlement"
@@ -223,7 +222,7 @@ class Correction:
     signature: str = field(repr=False)
 
 
-def read_terms(requirement: Requirement) -> Terms:
+def read_terms(requirement: PaymentRequirements) -> Terms:
     """
     Read what a `batch-settlement` offer says about channels.
 

@@ -1,0 +1,76 @@
+"""
+Models and workflows on the OpenGradient chain, with proof.
+
+```python
+from og_integrations.onchain import OnchainClient
+
+with OnchainClient() as chain:  # OG_ONCHAIN_PRIVATE_KEY, else OG_PRIVATE_KEY
+    result = chain.infer(model_cid, {"open_high_low_close": candles})
+print(result.values["Y"], result.receipt["onchain"]["transaction_hash"])
+```
+
+Values are exact: `int`, or `Decimal` where there are decimals. A result comes only from the events that the hub
+and the precompile wrote for this very request. Reading workflows needs no key.
+
+| file | what it holds |
+| --- | --- |
+| `clients` | the two clients, the same methods awaited or not |
+| `inference` | one inference from its request to its proven result, as a generator of effects |
+| `workflows` | deployment, schedules, runs and results of workflows; the known workflows as data |
+| `setup` | where, who pays, and what may be spent: limits, the budget of gas |
+| `receipts` | receipts of kind `onchain` |
+"""
+
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from og_integrations.onchain.clients import AsyncOnchainClient, OnchainClient
+    from og_integrations.onchain.inference import Inference
+    from og_integrations.onchain.setup import GasBudget
+    from og_integrations.onchain.workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
+    from og_integrations.protocol.chain.execution import ModelFile
+    from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput
+    from og_integrations.protocol.chain.tensors import DecimalsPolicy
+    from og_integrations.protocol.chain.workflow import CandleOrder, CandleType, Query, Task
+
+__all__ = [
+    "AsyncOnchainClient",
+    "CandleOrder",
+    "CandleType",
+    "DecimalsPolicy",
+    "GasBudget",
+    "Inference",
+    "InferenceMode",
+    "ModelFile",
+    "ModelOutput",
+    "OnchainClient",
+    "Query",
+    "Task",
+    "WORKFLOW_MODELS",
+    "WorkflowModel",
+    "WorkflowResult",
+]
+
+_HOMES = {
+    "AsyncOnchainClient": "og_integrations.onchain.clients",
+    "CandleOrder": "og_integrations.protocol.chain.workflow",
+    "CandleType": "og_integrations.protocol.chain.workflow",
+    "DecimalsPolicy": "og_integrations.protocol.chain.tensors",
+    "GasBudget": "og_integrations.onchain.setup",
+    "Inference": "og_integrations.onchain.inference",
+    "InferenceMode": "og_integrations.protocol.chain.inference",
+    "ModelFile": "og_integrations.protocol.chain.execution",
+    "ModelOutput": "og_integrations.protocol.chain.inference",
+    "OnchainClient": "og_integrations.onchain.clients",
+    "Query": "og_integrations.protocol.chain.workflow",
+    "Task": "og_integrations.protocol.chain.workflow",
+    "WORKFLOW_MODELS": "og_integrations.onchain.workflows",
+    "WorkflowModel": "og_integrations.onchain.workflows",
+    "WorkflowResult": "og_integrations.onchain.workflows",
+}
+
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
