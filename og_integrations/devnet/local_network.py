@@ -31,6 +31,7 @@ from og_integrations.devnet.model.upstream import Upstream
 from og_integrations.devnet.paywall.facilitator import facilitator_of
 from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
+from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol.strict_json import JsonObject
 
