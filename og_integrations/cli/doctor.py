@@ -29,7 +29,7 @@ from og_integrations.client.chain.jsonrpc import (
     read_balance,
     read_block,
 )
-from og_integrations.client.channels.pool import server_of
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.tls import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name

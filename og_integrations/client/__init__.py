@@ -9,7 +9,7 @@ an `Answer` that was verified, with its receipt.
 | `_options` | every option, declared once: type, default, variable and meaning |
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call and how far it got |
-| `_runner`, `_effects` | a call run from its request to the verified answer; generators of effects run |
+| `_runner` | how generators of effects are run, synchronously or not |
 | `_receipts` | receipts of all calls, failed ones too |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `signer` | arguments and environment; who signs |

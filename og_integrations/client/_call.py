@@ -1,15 +1,16 @@
 """
-One call: what is asked (`Call`), and how far it got (`Progress`).
+One call has three parts: what is asked (`Call`), how far it got (`CallState`), what came of it (`Answer`).
 """
 
 import base64
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from og_integrations.client.channels.channel import Destination
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -25,9 +26,9 @@ from og_integrations.protocol.chat.wire import (
     ToolCall,
     Usage,
 )
-from og_integrations.protocol.payment.flow import in_doubt
+from og_integrations.protocol.payment.flow import Effect, in_doubt
 from og_integrations.protocol.payment.session import PaymentSession
-from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode
+from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode
 from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.redact import quotable, texts_of
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
@@ -59,13 +60,13 @@ _OWN_HEADERS = frozenset(
         "x-upto-session",
     }
 )
-"""What a user's header may not be: two settlement types in one request would be read either way."""
+"""A user's header may be none of these: a gateway might honour either of two X-SETTLEMENT-TYPE headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    A verified answer as the caller sees it.
+    An answer is what the caller sees, and was verified.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
@@ -90,8 +91,10 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """
-    A request, ready to send: `wire` is the exact body. `timeout` is in seconds, for each wait on
-    the network; `stop` holds the sequences that are cut here; `plan` says how to show the answer.
+    A call is a request that is ready to be sent; `wire` is its exact body.
+
+    `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
+    how to show the answer.
     """
 
     request: ChatRequest | CompletionRequest
@@ -106,7 +109,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The endpoint's path."""
+        """Return the path of the endpoint."""
         return self.request.path
 
     def headers(self) -> dict[str, str]:
@@ -124,16 +127,38 @@ class Call:
         }
 
 
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """
-    How far one call got; what a receipt of it can tell.
+Piece = str | Answer
+"""A stream yields text as it comes, and last the verified answer."""
+PIECES = (str, Answer)
+Pieces = Generator[Effect | Piece, Any, None]
+"""A call that yields, between effects, the pieces of its answer."""
 
-    The answer's bytes are kept only if someone collects exchanges: streams can be long.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    A target is one endpoint of one enclave, with all that calls of it have in common.
+
+    `route` is what a session is bound to, `url` where requests go, and `destination` by which channel.
+    """
+
+    enclave: Enclave
+    route: Route
+    url: str
+    destination: Destination
+
+
+@dataclass(slots=True, kw_only=True)
+class CallState:
+    """
+    The state says how far one call got, which is what a receipt of it can tell.
+
+    `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
+    bytes are kept only if someone collects exchanges: streams can be long.
     """
 
     call: Call
-    enclave: Enclave | None = None
+    target: Target | None = None
     grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
@@ -141,16 +166,16 @@ class Progress:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
 
-    def paid_with(self, grant: PaymentSession) -> None:
-        """A request that `grant` pays for is about to leave."""
+    def on_payment(self, grant: PaymentSession) -> None:
+        """Remember that a request that `grant` pays for is about to leave."""
         self.grant = grant
 
-    def took(self, data: bytes) -> None:
-        """Another part of the answer's body came."""
+    def on_data(self, data: bytes) -> None:
+        """Take another part of the answer's body."""
         if self.keep_body:
             self.body += data
 
-    def lost(self, exc: ConnectionLostError) -> OpenGradientError:
+    def on_loss(self, exc: ConnectionLostError) -> OpenGradientError:
         """Return what a connection lost inside the body means: in doubt if it was paid for."""
         return in_doubt(exc) if self.grant is not None else exc
 
@@ -164,15 +189,16 @@ class Progress:
 
     def exchange(self) -> JsonObject | None:
         """Return the exact request and answer, as `verify` reads them; None if no answer came."""
-        if self.head is None or self.enclave is None or not self.keep_body:
+        if self.head is None or self.target is None or not self.keep_body:
             return None
+        enclave = self.target.enclave
         return {
             "path": self.call.path,
             "request": self.call.wire.decode(),
             "content_type": self.content_type(),
             "response": self.body.decode("utf-8", "replace"),
-            "tee_id": self.enclave.tee_id,
-            "public_key_pem": _pem(self.enclave.public_key),
+            "tee_id": enclave.tee_id,
+            "public_key_pem": _pem(enclave.public_key),
         }
 
     def content_type(self) -> str:
@@ -197,16 +223,17 @@ def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Return a user's `default_headers`. Raises `ConfigurationError` for one that is ours or cannot be sent."""
     if headers is not None and not isinstance(headers, Mapping):
         raise ConfigurationError(f"default_headers is a {type(headers).__name__}, expected names and values.")
-    checked: dict[Any, Any] = dict(headers or {})
-    for name, value in checked.items():
+    checked: dict[str, str] = {}
+    for name, given in cast("Mapping[object, object]", headers or {}).items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower() in _OWN_HEADERS:
             raise ConfigurationError(
                 f"default_headers holds {name!r:.60}, expected the name of a header that is not the client's own."
             )
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(given, str) or not _HEADER_VALUE.fullmatch(given):
             raise ConfigurationError(
                 f"The value of {name} in default_headers is not text of printable ASCII characters."
             )
+        checked[name] = given
     return checked
 
 
@@ -216,9 +243,9 @@ def check_size(body: bytearray) -> None:
         raise MalformedReplyError(f"The answer has more than {MAX_ANSWER_BYTES} bytes; it was given up.")
 
 
-def gateway_error(progress: Progress, status: int, body: bytes) -> GatewayError:
+def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
-    reason = _reason(progress, body)
+    reason = _reason(state, body)
     said = f": {reason}" if reason else ""
     message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
     return GatewayError(message, status=status)
@@ -232,14 +259,14 @@ def _hint(status: int) -> str:
     return _HINTS.get(status, "")
 
 
-def _reason(progress: Progress, body: bytes) -> str:
+def _reason(state: CallState, body: bytes) -> str:
     try:
         reply = parse_json_object(body, "The error")
     except MalformedReplyError:
         return ""
     # The handlers say `error`, problem+json says `detail` and `title` (PROTOCOL §2).
     for name in ("error", "detail", "title"):
-        if reason := progress.quotable(reply.get(name)):
+        if reason := state.quotable(reply.get(name)):
             return reason
     return ""
 

@@ -6,11 +6,10 @@ from enum import Enum
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Self, Unpack
 
-from og_integrations.client._call import Answer, Call
-from og_integrations.client._effects import adrive, drive
+from og_integrations.client._call import Answer, Call, CallState, Piece
 from og_integrations.client._engine import Engine, now
 from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, seal
-from og_integrations.client._runner import AsyncDriver, AsyncStream, Piece, SyncDriver, streamed, whole
+from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain.approval import (
     Amount,
@@ -61,7 +60,7 @@ def http_client_factory(
 
 class Client(Spending):
     """
-    Verified, paid calls of models in enclaves.
+    A client makes verified, paid calls of models in enclaves.
 
     ```python
     with Client(private_key=key) as client:
@@ -155,21 +154,23 @@ class Client(Spending):
         self.close()
 
     def _whole(self, call: Call) -> Answer:
-        with self._driver(call) as driver:
-            return driver.run(whole(self.engine, call))
+        state = CallState(call=call)
+        with self._driver(state) as driver:
+            return driver.run(self.engine.whole(state))
 
     def _stream(self, call: Call) -> Generator[Piece, None, None]:
-        with self._driver(call) as driver, closing(streamed(self.engine, call)) as flow:
+        state = CallState(call=call)
+        with self._driver(state) as driver, closing(self.engine.streamed(state)) as flow:
             while (piece := driver.next_piece(flow)) is not None:
                 yield piece
 
-    def _driver(self, call: Call) -> SyncDriver:
-        return SyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)
+    def _driver(self, state: CallState) -> SyncDriver:
+        return SyncDriver(state, self._connections, self.engine.settings.require_signer)
 
 
 class AsyncClient(Spending):
     """
-    Verified, paid calls of models in enclaves.
+    A client makes verified, paid calls of models in enclaves.
 
     ```python
     async with AsyncClient(private_key=key) as client:
@@ -209,7 +210,8 @@ class AsyncClient(Spending):
         that cannot be proven ends in an exception, whose `partial_text` is what had come.
         """
         call = self.engine.prepare_chat(model, messages, stream=True, **options)
-        return AsyncStream(streamed(self.engine, call), self._driver(call))
+        state = CallState(call=call)
+        return AsyncStream(self.engine.streamed(state), self._driver(state))
 
     async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
@@ -262,8 +264,9 @@ class AsyncClient(Spending):
         await self.aclose()
 
     async def _whole(self, call: Call) -> Answer:
-        async with self._driver(call) as driver:
-            return await driver.run(whole(self.engine, call))
+        state = CallState(call=call)
+        async with self._driver(state) as driver:
+            return await driver.run(self.engine.whole(state))
 
-    def _driver(self, call: Call) -> AsyncDriver:
-        return AsyncDriver(call, self._connections, self.engine.directory, self.engine.settings.require_signer)
+    def _driver(self, state: CallState) -> AsyncDriver:
+        return AsyncDriver(state, self._connections, self.engine.settings.require_signer)

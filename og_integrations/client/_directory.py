@@ -1,5 +1,5 @@
 """
-Which enclave to talk to: found in the registry, accepted by the policy, remembered, left when bad.
+The directory says which enclave to talk to: found in the registry, accepted by the policy, left when bad.
 
 Reads are generators of `Fetch` effects, so that one text serves both clients. While one call
 refreshes, the others go on with what is known; only a cold start reads the registry before it can
@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from og_integrations.client._call import Target
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain.jsonrpc import Fetching, eth_call, fetch_signing_key
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.client.channels.tls import pinned_context
 from og_integrations.errors import (
     ConnectionFailedError,
@@ -26,6 +28,7 @@ from og_integrations.errors import (
     OpenGradientError,
 )
 from og_integrations.forking import survive_forks
+from og_integrations.protocol.payment.x402 import Route
 from og_integrations.protocol.proof.enclave import (
     LLM_PROXY,
     ZERO_ADDRESS,
@@ -46,7 +49,7 @@ MAX_AGE = 3600
 
 class Directory:
     """
-    The enclaves in use by one client.
+    A directory knows the enclaves in use by one client.
 
     One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
     calls take turns. `hosts` are the only ones to choose from, in lower case; None: any. `pick` chooses among
@@ -72,7 +75,7 @@ class Directory:
         self._listed: dict[str, Enclave] = {}
         self._known_payees = frozenset(address.lower() for address in settings.network.payees) - {ZERO_ADDRESS}
         self._listed_payees = self._known_payees
-        self._seen: dict[str, Enclave] = {}
+        self._targets: dict[tuple[str, str], Target] = {}
         self._refresh_at = 0.0
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
@@ -102,9 +105,17 @@ class Directory:
         with self._lock:
             return self._choose(now, avoid)
 
+    def target(self, enclave: Enclave, path: str) -> Target:
+        """Return the endpoint `path` of `enclave`, made once for all calls until the registry is read again."""
+        with self._lock:
+            known = self._targets.get((enclave.tee_id, path))
+            if known is None or known.enclave is not enclave:
+                known = self._targets[enclave.tee_id, path] = self._new_target(enclave, path)
+            return known
+
     def leave(self, enclave: Enclave, now: float) -> None:
         """
-        `enclave` could not be reached: choose another one until its cool-down is over.
+        Choose another one than `enclave`, which could not be reached, until its cool-down is over.
 
         The registry is read again at the next choice: it may be retired, or have a new certificate.
         """
@@ -118,7 +129,7 @@ class Directory:
                 self._current = None
 
     def distrust(self, enclave: Enclave, now: float) -> None:
-        """`enclave` lied, or did not do its part: leave it like one that is away, if there is another."""
+        """Leave `enclave`, which lied or did not do its part, like one that is away, if there is another."""
         with self._lock:
             others = (tee_id for tee_id in self._listed if tee_id != enclave.tee_id)
             if all(self._cooling.get(tee_id, 0) > now for tee_id in others):
@@ -126,14 +137,9 @@ class Directory:
         self.leave(enclave, now)
 
     def has_other(self, tried: Collection[str]) -> bool:
-        """Whether an enclave is listed that was not tried."""
+        """Return whether an enclave is listed that was not tried."""
         with self._lock:
             return any(tee_id not in tried for tee_id in self._listed)
-
-    def get(self, tee_id: str) -> Enclave:
-        """Return an enclave that `choose` has returned."""
-        with self._lock:
-            return self._seen[tee_id]
 
     def payees(self, enclave: Enclave) -> frozenset[str]:
         """
@@ -144,8 +150,23 @@ class Directory:
         own = enclave.payment_address.lower()
         if enclave.source != "registry" or own == ZERO_ADDRESS:
             return self._known_payees
-        with self._lock:
-            return self._listed_payees | {own}
+        return self._listed_payees | {own}
+
+    def _new_target(self, enclave: Enclave, path: str) -> Target:
+        signer = self._settings.signer
+        return Target(
+            enclave=enclave,
+            route=Route(
+                payer=signer.address if signer is not None else "",
+                network=self._settings.network.caip2,
+                tee_id=enclave.tee_id,
+                path=path,
+                host=host_of(enclave.endpoint),
+                payees=self.payees(enclave),
+            ),
+            url=enclave.endpoint.rstrip("/") + path,
+            destination=destination_of(enclave),
+        )
 
     def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
         if not self._spread and self._current is not None and self._current not in avoid:
@@ -181,7 +202,7 @@ class Directory:
         try:
             accepted = accepted_enclaves(found, self._policy, self._hosts)
         except (DiscoveryError, HostRefusedError):
-            # An answer as good as any other: those it listed before are revoked.
+            # The registry did answer, so enclaves missing from it are revoked: drop the old list.
             self._hold({}, now)
             raise
         self._hold(accepted, now)
@@ -195,11 +216,9 @@ class Directory:
                     self._cooling.pop(tee_id, None)
             self._listed = accepted
             self._read_at = now
-            # Asked for with every call, and changes only here.
             addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
             self._listed_payees = self._known_payees | (addresses - {ZERO_ADDRESS})
-            # Those gone from the list stay known by id, for calls that are under way.
-            self._seen |= accepted
+            self._targets.clear()
             if self._current not in accepted:
                 self._current = None
 

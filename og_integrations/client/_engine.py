@@ -1,28 +1,46 @@
 """
-What both clients share: everything about a call except doing the I/O.
+The engine is what both clients share: everything about a call except doing the I/O.
 
-A call goes one way: `prepare_…` (settings and arguments -> `Call`), then what `answering` puts together:
-`open` (find an enclave, pay, until an answer begins), `conclude_body` for a whole answer, a `StreamReader`
-for a stream; both end in `verify_exchange`, and only what it returns becomes an `Answer`.
+A call goes one way. `prepare_…` makes a `Call` of settings and arguments. `whole` and `streamed` are generators of
+effects, which a driver of `client._runner` performs: find an enclave, pay, until an answer begins (`open`), then read
+its body. Both end in `verify_exchange`, and only what that returns becomes an `Answer`.
 """
 
 import secrets
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Unpack
+from typing import Unpack
 
 from og_integrations.client._accounts import Account
-from og_integrations.client._call import Answer, Call, Progress, check_headers, gateway_error
-from og_integrations.client._directory import Directory, host_of
-from og_integrations.client._options import ClientOptions, check_choice, complete, seal
-from og_integrations.client._receipts import ReplayCache, collect_verified, wants_exchange
-from og_integrations.client._settings import check_count, check_seconds, resolve_settings
-from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.client._call import (
+    Answer,
+    Call,
+    CallState,
+    Piece,
+    Pieces,
+    check_headers,
+    check_size,
+    gateway_error,
+)
+from og_integrations.client._directory import Directory
+from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
+from og_integrations.client._receipts import ReplayCache, collect_failed, collect_verified, wants_exchange
+from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.errors import (
+    ConnectionLostError,
+    OpenGradientError,
+    PaymentInDoubtError,
+    StreamCutError,
+    ToolChoiceNotHonoredError,
+    VerificationError,
+)
+from og_integrations.forking import survive_forks
 from og_integrations.models import model_info, model_name, wire_name
-from og_integrations.protocol.chat.answers import parse_completion
-from og_integrations.protocol.chat.translation import Plan, cut_at_stop, plan_tools
+from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat.sse import SSEDecoder
+from og_integrations.protocol.chat.translation import Plan, StopCutter, cut_at_stop, plan_tools
 from og_integrations.protocol.chat.wire import (
     ChatRequest,
     Completion,
@@ -31,12 +49,12 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import NOTHING_SENT, payment_flow
+from og_integrations.protocol.payment.flow import NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionCache
-from og_integrations.protocol.payment.x402 import ReplyHead, Route, SettlementMode, chosen_mode
+from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
 from og_integrations.protocol.proof.canonical import APRIL, RULES
-from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy
+from og_integrations.protocol.proof.enclave import EnclavePolicy
 from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.strict_json import JsonObject, encode_json
 from og_integrations.receipt import rule_name
@@ -44,7 +62,7 @@ from og_integrations.receipt import rule_name
 
 class Engine:
     """
-    The state of one client: settings, budget, sessions, directory. Safe to share between threads.
+    An engine holds the state of one client: settings, budget, sessions, directory. Threads may share it.
 
     The options are those of `ClientOptions`. Raises `ConfigurationError` for one that is not valid.
     """
@@ -76,33 +94,46 @@ class Engine:
             spread=given["spread"],
             hosts=policy.hosts,
         )
-        self._signatures = ReplayCache()
+        self._replays = ReplayCache()
+        self.begin_again()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Pay from the account of this process; after a fork that may be another one."""
+        self._context: PaymentContext | None = None
+
+    @property
+    def context(self) -> PaymentContext:
+        """Return what calls are paid with. Raises `ConfigurationError` after some forks."""
+        if self._context is None:
+            self._context = self._account.context()
+        return self._context
 
     @property
     def sessions(self) -> SessionCache:
-        """What this process remembers of its payments. Raises `ConfigurationError` after some forks."""
-        return self._account.context().sessions
+        """Return what this process remembers of its payments. Raises `ConfigurationError` after some forks."""
+        return self.context.sessions
 
     @property
     def budget(self) -> Budget:
-        """The account that the calls are paid from."""
+        """Return the account that the calls are paid from."""
         return self.sessions.budget
 
     def prepare_chat(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         messages: Sequence[JsonObject],
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        stop: "str | Sequence[str] | None" = None,
+        stop: str | Sequence[str] | None = None,
         tools: Sequence[JsonObject] | None = None,
-        tool_choice: "str | JsonObject | None" = None,
+        tool_choice: str | JsonObject | None = None,
         response_format: JsonObject | None = None,
         parallel_tool_calls: bool | None = None,
         stream: bool = False,
         extra: JsonObject | None = None,
-        **options: Any,
+        **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
@@ -129,13 +160,13 @@ class Engine:
 
     def prepare_completion(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         prompt: str,
         *,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        stop: "str | Sequence[str] | None" = None,
-        **options: Any,
+        stop: str | Sequence[str] | None = None,
+        **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
         request = CompletionRequest(
@@ -150,12 +181,12 @@ class Engine:
 
     def _prepare(
         self,
-        model: "str | Enum",
+        model: str | Enum,
         request: ChatRequest | CompletionRequest,
         plan: Plan,
         *,
-        settlement_mode: "SettlementMode | Enum | str | None" = None,
-        x402_settlement_mode: "SettlementMode | Enum | str | None" = None,
+        settlement_mode: SettlementMode | Enum | str | None = None,
+        x402_settlement_mode: SettlementMode | Enum | str | None = None,
         timeout: float | None = None,
     ) -> Call:
         stop = request.stop
@@ -171,30 +202,55 @@ class Engine:
             extra_headers=self.default_headers,
         )
 
-    def start(self, call: Call) -> Progress:
-        """Return the empty progress of `call`."""
-        return Progress(call=call, keep_body=wants_exchange())
+    def whole(self, state: CallState) -> Effects[Answer]:
+        """Make the call of `state` and return its verified answer."""
+        state.keep_body = wants_exchange()
+        try:
+            yield from self.open(state)
+            return self.conclude_body(state, (yield from _body(state)))
+        except BaseException as exc:
+            self._on_failure(state, exc)
+            raise
 
-    def open(self, progress: Progress) -> Generator[Any, Any, ReplyHead]:
+    def streamed(self, state: CallState) -> Pieces:
+        """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
+        state.keep_body = wants_exchange()
+        try:
+            head = yield from self.open(state)
+            if head.status != 200:
+                self.conclude_body(state, (yield from _body(state)))
+            reader = StreamReader(self, state)
+            try:
+                while (data := (yield RECEIVE)) is not None:
+                    yield from reader.feed(data)
+                pieces = reader.finish()
+            except OpenGradientError as exc:
+                raise reader.failed(exc) from exc
+        except BaseException as exc:
+            self._on_failure(state, exc)
+            raise
+        yield from pieces
+
+    def open(self, state: CallState) -> Effects[ReplyHead]:
         """
-        Find an enclave and pay, until an answer begins; return its head, which is then in `progress`, too.
+        Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
         Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
         Raises `ConfigurationError` if there is nothing to pay with.
         """
-        self.settings.require_signer()
-        context = self._account.context()
+        if self.settings.signer is None:
+            raise no_wallet()
+        context = self.context
         tried: list[str] = []
         while True:
-            enclave: Enclave = yield from self.directory.choose(time.time(), tried)
-            progress.enclave = enclave
-            route = self.route(enclave, progress.call.path)
-            progress.sent_at = now()
+            enclave = yield from self.directory.choose(time.time(), tried)
+            target = state.target = self.directory.target(enclave, state.call.path)
+            state.sent_at = now()
             try:
-                paid = yield from payment_flow(context, route, progress.paid_with, progress.quotable)
+                paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
             except NOTHING_SENT as exc:
                 # Its receipt tells of no payment.
-                progress.grant = None
+                state.grant = None
                 if not exc.blames_enclave:
                     raise
                 self.directory.leave(enclave, time.time())
@@ -202,67 +258,57 @@ class Engine:
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
                 continue
-            progress.head = paid.head
+            state.head = paid.head
             return paid.head
 
-    def route(self, enclave: Enclave, path: str) -> Route:
-        """Return what a session with `enclave` is bound to."""
-        return Route(
-            payer=self.settings.signer.address if self.settings.signer else "",
-            network=self.settings.network.caip2,
-            tee_id=enclave.tee_id,
-            path=path,
-            host=host_of(enclave.endpoint),
-            payees=self.directory.payees(enclave),
-        )
-
-    def conclude_body(self, progress: Progress, body: bytes) -> Answer:
+    def conclude_body(self, state: CallState, body: bytes) -> Answer:
         """Judge a whole (not streamed) answer: an error of any status, or a verified `Answer`."""
-        assert progress.head is not None  # noqa: S101 - open() has returned
-        progress.took(body)
-        if not 200 <= progress.head.status < 300:
-            raise gateway_error(progress, progress.head.status, body)
-        progress.check_head()
-        return self.conclude(progress, parse_completion(progress.call.path, body))
+        assert state.head is not None  # noqa: S101 - open() has returned
+        state.on_data(body)
+        if not 200 <= state.head.status < 300:
+            raise gateway_error(state, state.head.status, body)
+        state.check_head()
+        return self.conclude(state, parse_completion(state.call.path, body))
 
-    def conclude(self, progress: Progress, completion: Completion) -> Answer:
+    def conclude(self, state: CallState, completion: Completion) -> Answer:
         """
         Verify a complete answer and show it as asked for.
 
         Raises `VerificationError`, or `ToolChoiceNotHonoredError` for a verified answer that does
         not do what was asked.
         """
-        assert progress.enclave is not None  # noqa: S101 - open() has returned
-        build = progress.enclave.pcr_hash or progress.enclave.tee_id
+        assert state.target is not None  # noqa: S101 - open() has returned
+        enclave = state.target.enclave
+        build = enclave.pcr_hash or enclave.tee_id
         verified = verify_exchange(
             Exchange(
-                path=progress.call.path,
-                wire=progress.call.wire,
+                path=state.call.path,
+                wire=state.call.wire,
                 completion=completion,
-                enclave=progress.enclave,
+                enclave=enclave,
                 usual_rule=self._rules.get(build),
-                trust=TRUST_OF_SOURCE[progress.enclave.source],
-                window=(progress.sent_at, now()),
-                channel="pinned" if progress.enclave.pinned else "unpinned",
-                seen=self._signatures.seen(completion.proof.signature if completion.proof else ""),
+                trust=TRUST_OF_SOURCE[enclave.source],
+                window=(state.sent_at, now()),
+                channel=state.target.destination.channel,
+                seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
             )
         )
         # A build hashes by one rule, and requests that show less of it are proven by the others, too.
         self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
         try:
-            shown = cut_at_stop(progress.call.plan.show(completion), progress.call.stop)
+            shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
-            exc.receipt = collect_verified(progress, verified)
+            exc.receipt = collect_verified(state, verified)
             raise
-        progress.presentation = shown.presentation
-        receipt = collect_verified(progress, verified)
+        state.presentation = shown.presentation
+        receipt = collect_verified(state, verified)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
             finish_reason=shown.finish_reason,
             model=completion.model,
-            asked_model=progress.call.model,
-            created=progress.call.created,
+            asked_model=state.call.model,
+            created=state.call.created,
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
@@ -271,6 +317,101 @@ class Engine:
             receipt=receipt,
             completion=completion,
         )
+
+    def _on_failure(self, state: CallState, exc: BaseException) -> None:
+        """
+        Collect the receipt of a call that `exc` stopped; its status is "unverified".
+
+        An enclave that is to blame for it is left for another one; this call is not repeated.
+        """
+        if isinstance(exc, ToolChoiceNotHonoredError):
+            # The answer itself was verified, and its receipt collected.
+            return
+        collect_failed(state, exc)
+        if isinstance(exc, OpenGradientError):
+            if _came_from_elsewhere(state.head):
+                exc.blames_enclave = True
+            if exc.blames_enclave and state.target is not None:
+                self.directory.distrust(state.target.enclave, time.time())
+
+
+class StreamReader:
+    """
+    A reader takes the bytes of one streamed answer, and returns the text to show and last the verified `Answer`.
+
+    Text is handed on as it comes (`verification="end"`) or held until the proof (`"buffer"`, and always
+    where the channel is not pinned). Tool calls are never handed on before the proof: an agent would
+    execute them.
+    """
+
+    def __init__(self, engine: Engine, state: CallState) -> None:
+        state.check_head()
+        self._engine = engine
+        self._state = state
+        self._decoder = SSEDecoder()
+        self._assembler = StreamAssembler(state.quotable)
+        self._cutter = StopCutter(state.call.stop)
+        pinned = state.target is not None and state.target.destination.channel == "pinned"
+        self._buffered = engine.buffered or state.call.plan.holds_text or not pinned
+        self._shown_chars = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the text that may be shown now that `data` came."""
+        self._state.on_data(data)
+        texts: list[str] = []
+        for event in self._decoder.feed(data):
+            delta = self._assembler.feed(event)
+            if delta is None or self._buffered:
+                continue
+            if delta.text and (text := self._cutter.feed(delta.text)):
+                self._shown_chars += len(text)
+                texts.append(text)
+        return texts
+
+    def finish(self) -> list[Piece]:
+        """
+        Return the text that was still held back, if any, and the answer, verified.
+
+        Raises `StreamCutError` or `VerificationError`, each with the text so far.
+        """
+        if not self._decoder.at_rest:
+            # A last line without its end: whole events are judged, anything else is a cut.
+            self.feed(b"\n")
+        answer = self._engine.conclude(self._state, self._assembler.finish())
+        rest = answer.text[self._shown_chars :]
+        return [rest, answer] if rest else [answer]
+
+    def failed(self, exc: OpenGradientError) -> OpenGradientError:
+        """Return `exc` as the caller shall see it, with the text so far."""
+        if isinstance(exc, ConnectionLostError):
+            error = self._state.on_loss(exc)
+            if not exc.timed_out and isinstance(error, PaymentInDoubtError):
+                error = StreamCutError(
+                    f"{exc} The answer is incomplete: the signed final event did not come. What came so far is in "
+                    "partial_text and is not signed; it may have been charged, and was not repeated."
+                )
+            exc = error
+        if isinstance(exc, PaymentInDoubtError | VerificationError):
+            exc.partial_text = self._assembler.text
+        return exc
+
+
+def _body(state: CallState) -> Effects[bytes]:
+    body = bytearray()
+    try:
+        while (data := (yield RECEIVE)) is not None:
+            body += data
+            check_size(body)
+    except ConnectionLostError as exc:
+        raise state.on_loss(exc) from exc
+    return bytes(body)
+
+
+def _came_from_elsewhere(head: ReplyHead | None) -> bool:
+    """Return whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
+    if head is None:
+        return False
+    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
 
 
 def now() -> int:

@@ -1,5 +1,5 @@
 """
-`collect_receipts`: every call's receipt, through engines, agents, tasks and the threads they start.
+`collect_receipts` catches the receipt of every call, through engines, agents, tasks and the threads they start.
 
 A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
@@ -12,7 +12,6 @@ signature.
 
 import json
 import threading
-import time
 from asyncio import CancelledError
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -22,14 +21,12 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
-from og_integrations.client._call import Call, Progress
-from og_integrations.client._directory import Directory
+from og_integrations.client._call import Call, CallState
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
     MalformedReplyError,
     OpenGradientError,
-    ToolChoiceNotHonoredError,
     VerificationError,
 )
 from og_integrations.forking import survive_forks
@@ -54,7 +51,7 @@ _collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_co
 
 class Receipts(list[JsonObject]):
     """
-    The receipts of all calls inside one `collect_receipts`, failed ones included, in order of ending.
+    This list holds the receipts of all calls inside one `collect_receipts`, failed ones too, in order of ending.
 
     `exchanges` holds, at the same positions, the exact request and answer of each (None unless
     `keep_exchanges=True`, or if no answer came), in the form that `og-integrations verify` reads.
@@ -68,12 +65,12 @@ class Receipts(list[JsonObject]):
 
     @property
     def exchanges(self) -> list[JsonObject | None]:
-        """The exchanges of the receipts, as they stand in this list now."""
+        """Return the exchanges of the receipts, as they stand in this list now."""
         return [exchange for _, exchange in self._pairs()]
 
     @property
     def verified(self) -> bool:
-        """Whether there is at least one receipt, and every one is verified."""
+        """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
 
     def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
@@ -141,29 +138,29 @@ def wants_exchange() -> bool:
     return any(receipts.keep_exchanges for receipts in active_collectors())
 
 
-def collect_verified(progress: Progress, verified: VerifiedExchange) -> JsonObject:
+def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
-    receipt = build_receipt(progress, verified=verified).to_json()
-    collect(progress, receipt)
+    receipt = build_receipt(state, verified=verified).to_json()
+    collect(state, receipt)
     return receipt
 
 
 def build_receipt(
-    progress: Progress, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+    state: CallState, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
 ) -> Receipt:
     """
     Return the receipt of a call; its status is "verified" only with a `VerifiedExchange`.
 
     `checks` are the verdicts of a call without one.
     """
-    call, enclave = progress.call, progress.enclave
-    payment = _payment(progress, progress.grant, verified) if progress.grant is not None else None
+    call, enclave = state.call, state.target.enclave if state.target is not None else None
+    payment = _payment(state, state.grant, verified) if state.grant is not None else None
     if verified is None:
         return Receipt(
             kind=KINDS.get(call.path),
             model=call.model,
             created=call.created,
-            presentation=progress.presentation,
+            presentation=state.presentation,
             # Says which request a call without proof was about.
             request_hash=_hash_of(call),
             tee_id=enclave.tee_id if enclave else None,
@@ -180,7 +177,7 @@ def build_receipt(
         channel=exchange.channel,
         model=call.model,
         created=call.created,
-        presentation=progress.presentation,
+        presentation=state.presentation,
         request_hash=proof.request_hash,
         output_hash=proof.output_hash,
         tee_timestamp=proof.timestamp,
@@ -193,9 +190,9 @@ def build_receipt(
     )
 
 
-def _payment(progress: Progress, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
+def _payment(state: CallState, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
     authorization, session = grant.authorization, grant.session_id
-    told = _told_settlement(progress.head)
+    told = _told_settlement(state.head)
     streamed = verified.exchange.completion.settlement if verified is not None else {}
     return ReceiptPayment(
         payment_hash=told.payment_hash or _digest(authorization),
@@ -212,7 +209,7 @@ def _payment(progress: Progress, grant: PaymentSession, verified: VerifiedExchan
         valid_after=authorization.valid_after,
         deadline=authorization.deadline,
         session_ref=session_ref(session.reveal()) if session else None,
-        settlement_mode=progress.call.settlement_mode.value,
+        settlement_mode=state.call.settlement_mode.value,
         transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
         blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
     )
@@ -232,43 +229,19 @@ def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
         return ToldSettlement()
 
 
-@contextmanager
-def recorded(progress: Progress, directory: Directory) -> Iterator[None]:
-    """
-    Whatever stops the call inside leaves a receipt with status "unverified".
-
-    An enclave that is to blame for it is left for another one of `directory`; this call is not repeated.
-    """
-    try:
-        yield
-    except ToolChoiceNotHonoredError:
-        # The answer itself was verified, and its receipt collected.
-        raise
-    except BaseException as exc:
-        receipt = build_receipt(progress, checks=_failed_checks(exc)).to_json()
-        if isinstance(exc, OpenGradientError | CancelledError):
-            exc.receipt = receipt  # type: ignore[union-attr]
-        if isinstance(exc, OpenGradientError):
-            if _came_from_elsewhere(progress.head):
-                exc.blames_enclave = True
-            if exc.blames_enclave and progress.enclave is not None:
-                directory.distrust(progress.enclave, time.time())
-        collect(progress, receipt)
-        raise
+def collect_failed(state: CallState, exc: BaseException) -> None:
+    """Hand the receipt of a call that `exc` stopped to `exc` and to every collector; its status is "unverified"."""
+    receipt = build_receipt(state, checks=_failed_checks(exc)).to_json()
+    if isinstance(exc, OpenGradientError | CancelledError):
+        exc.receipt = receipt  # type: ignore[union-attr]
+    collect(state, receipt)
 
 
-def collect(progress: Progress, receipt: JsonObject) -> None:
+def collect(state: CallState, receipt: JsonObject) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    exchange = progress.exchange()
+    exchange = state.exchange()
     for receipts in active_collectors():
         receipts.add(receipt, exchange)
-
-
-def _came_from_elsewhere(head: ReplyHead | None) -> bool:
-    """Whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
-    if head is None:
-        return False
-    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
 
 
 def _hash_of(call: Call) -> str | None:
@@ -290,7 +263,7 @@ REMEMBERED_SIGNATURES = 4096
 
 
 class ReplayCache:
-    """The last signatures of one client. Safe to share between threads."""
+    """A replay cache knows the last signatures that one client was shown. Threads may share it."""
 
     def __init__(self) -> None:
         self._seen: OrderedDict[str, None] = OrderedDict()

@@ -1,13 +1,5 @@
 """
-Reading a streamed answer: bytes in, shown text out, the verified `Answer` at the end.
-
-Text is handed on as it comes (`verification="end"`) or held until the proof (`"buffer"`, and always
-where the channel is not pinned). Tool calls are never handed on before the proof: an agent would
-execute them.
-
-One call from its beginning to its answer, as generators of effects: the two clients only drive them.
-
-The two drivers: they run the effects of one call's generators, synchronously or not.
+Generators of effects are run here, synchronously or not: the loops, and what performs the effects.
 
 A driver makes no decision. It performs what is yielded (`Send`, `Receive`, `Sign`, …) and hands every
 outcome back, failures by `throw`: also cancellation, so that the flow can mark a payment in doubt
@@ -15,156 +7,189 @@ before it passes on.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Self, TypeVar
 
-from og_integrations.client._call import MAX_ERROR_BYTES, Answer, Call, Progress, check_size
-from og_integrations.client._directory import Directory
-from og_integrations.client._effects import adrive, adrive_to, awaited, drive, drive_to, not_awaitable
-from og_integrations.client._engine import Engine
-from og_integrations.client._receipts import recorded
-from og_integrations.client.chain.jsonrpc import Fetch, afetch, fetch
-from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.channels.pool import AsyncReply, Outgoing, Reply, TranslatedErrors
-from og_integrations.client.signer import Signer
-from og_integrations.errors import (
-    ConnectionLostError,
-    OpenGradientError,
-    PaymentInDoubtError,
-    StreamCutError,
-    VerificationError,
+from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
+from og_integrations.client.channels.channel import (
+    UNPINNED,
+    AsyncReply,
+    Destination,
+    HttpRequest,
+    Reply,
+    lost,
+    server_of,
 )
-from og_integrations.protocol.chat.answers import StreamAssembler
-from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.translation import StopCutter
-from og_integrations.protocol.payment.flow import RECEIVE, Approve, Pause, Receive, Send, Sign
+from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
+from og_integrations.client.signer import Signer
+from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.protocol.payment.flow import Approve, Effect, Effects, Fetch, Pause, Receive, Send, Sign
 from og_integrations.protocol.payment.x402 import ReplyHead
 
-
-class StreamReader:
-    """Reads the body of one streamed call."""
-
-    def __init__(self, engine: Engine, progress: Progress) -> None:
-        progress.check_head()
-        self._engine = engine
-        self._progress = progress
-        self._decoder = SSEDecoder()
-        self._assembler = StreamAssembler(progress.quotable)
-        self._cutter = StopCutter(progress.call.stop)
-        pinned = progress.enclave is not None and progress.enclave.pinned
-        self._buffered = engine.buffered or progress.call.plan.holds_text or not pinned
-        self._shown_chars = 0
-
-    def feed(self, data: bytes) -> list[str]:
-        """Return the text that may be shown now that `data` came."""
-        self._progress.took(data)
-        texts: list[str] = []
-        for event in self._decoder.feed(data):
-            delta = self._assembler.feed(event)
-            if delta is None or self._buffered:
-                continue
-            if delta.text and (text := self._cutter.feed(delta.text)):
-                self._shown_chars += len(text)
-                texts.append(text)
-        return texts
-
-    def finish(self) -> tuple[str, Answer]:
-        """
-        Return the text that was still held back, and the answer, verified.
-
-        Raises `StreamCutError` or `VerificationError`, each with the text so far.
-        """
-        if not self._decoder.at_rest:
-            # A last line without its end: whole events are judged, anything else is a cut.
-            self.feed(b"\n")
-        answer = self._engine.conclude(self._progress, self._assembler.finish())
-        return answer.text[self._shown_chars :], answer
-
-    def failed(self, exc: OpenGradientError) -> OpenGradientError:
-        """Return `exc` as the caller shall see it, with the text so far."""
-        if isinstance(exc, ConnectionLostError):
-            error = self._progress.lost(exc)
-            if not exc.timed_out and isinstance(error, PaymentInDoubtError):
-                error = StreamCutError(
-                    f"{exc} The answer is incomplete: the signed final event did not come. What came so far is in "
-                    "partial_text and is not signed; it may have been charged, and was not repeated."
-                )
-            exc = error
-        if isinstance(exc, PaymentInDoubtError | VerificationError):
-            exc.partial_text = self._assembler.text
-        return exc
+T = TypeVar("T")
+E = TypeVar("E")
+MAX_FETCHED_BYTES = 20 * 1024 * 1024
+FETCH_TIMEOUT = 15.0
+_FETCH_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-Piece = str | Answer
-"""What a stream shows: text as it comes, and last the verified answer."""
-PIECES = (str, Answer)
+Flow = Generator[E, Any, T]
+"""A generator that yields effects `E` and returns a `T`."""
 
 
-def whole(engine: Engine, call: Call) -> Generator[Any, Any, Answer]:
-    """Make `call` and return its verified answer."""
-    progress = engine.start(call)
-    with recorded(progress, engine.directory):
-        yield from engine.open(progress)
-        return engine.conclude_body(progress, (yield from _body(progress)))
+def drive(flow: Flow[E, T], perform: Callable[[E], object]) -> T:
+    """
+    Run `flow` to its end and return its result: `perform` each effect, hand every outcome back.
+
+    Failures go in by `throw`, so that the flow can clean up; what it raises passes.
+    """
+    result: T = drive_to(flow, perform, ())
+    return result
 
 
-def streamed(engine: Engine, call: Call) -> Generator[Any, Any, None]:
-    """Make `call` and yield, between effects, each `Piece` of its answer."""
-    progress = engine.start(call)
-    with recorded(progress, engine.directory):
-        head = yield from engine.open(progress)
-        if head.status != 200:
-            engine.conclude_body(progress, (yield from _body(progress)))
-        reader = StreamReader(engine, progress)
-        try:
-            while (data := (yield RECEIVE)) is not None:
-                yield from reader.feed(data)
-            rest, answer = reader.finish()
-        except OpenGradientError as exc:
-            raise reader.failed(exc) from exc
-    if rest:
-        yield rest
-    yield answer
+async def adrive(flow: Flow[E, T], perform: Callable[[E], Awaitable[object]]) -> T:
+    """Run `flow` like `drive`, awaiting each effect; cancellation is handed to the flow, too."""
+    result: T = await adrive_to(flow, perform, ())
+    return result
 
 
-def _body(progress: Progress) -> Generator[Any, Any, bytes]:
-    body = bytearray()
+def drive_to(flow: Flow[object, object], perform: Callable[[Any], object], kinds: tuple[type, ...]) -> Any:
+    """Run `flow` like `drive`, but only to the next thing of `kinds` that it yields, and return that."""
     try:
-        while (data := (yield RECEIVE)) is not None:
+        effect = next(flow)
+        while not isinstance(effect, kinds):
+            try:
+                outcome = perform(effect)
+            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
+                effect = flow.throw(exc)
+            else:
+                effect = flow.send(outcome)
+    except StopIteration as stop:
+        return stop.value
+    return effect
+
+
+async def adrive_to(
+    flow: Flow[object, object], perform: Callable[[Any], Awaitable[object]], kinds: tuple[type, ...]
+) -> Any:
+    """Run `flow` like `drive_to`, awaiting each effect."""
+    try:
+        effect = next(flow)
+        while not isinstance(effect, kinds):
+            try:
+                outcome = await perform(effect)
+            except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
+                effect = flow.throw(exc)
+            else:
+                effect = flow.send(outcome)
+    except StopIteration as stop:
+        return stop.value
+    return effect
+
+
+def not_awaitable(returned: object, whose: str) -> object:
+    """Return what a callback or signer returned. Raises `ConfigurationError` if it has to be awaited."""
+    if isinstance(returned, Awaitable):
+        if isinstance(returned, Coroutine):
+            returned.close()  # or Python warns that it was never awaited
+        raise ConfigurationError(
+            f"{whose} is asynchronous; use the asynchronous methods and client, or a synchronous one."
+        )
+    return returned
+
+
+async def awaited(answer: object) -> object:
+    """Return what a callback or signer answered, awaited as often as it takes."""
+    # What nobody awaited is true, and would allow a payment.
+    while isinstance(answer, Awaitable):
+        answer = await answer
+    return answer
+
+
+def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+    """
+    Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
+
+    Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
+    """
+    channel = connections.get(UNPINNED)
+    body, request = bytearray(), _fetch_request(effect, timeout)
+    until = time.monotonic() + request.timeout
+    with contextlib.closing(channel.send(request)) as reply:
+        while len(body) <= MAX_FETCHED_BYTES and (data := reply.read()) is not None:
             body += data
-            check_size(body)
-    except ConnectionLostError as exc:
-        raise progress.lost(exc) from exc
+            _check_pace(effect, until)
+    return _checked(effect, reply.status, body)
+
+
+async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+    """Perform `effect` like `fetch`."""
+    channel = await connections.get(UNPINNED)
+    body, request = bytearray(), _fetch_request(effect, timeout)
+    until = time.monotonic() + request.timeout
+    async with contextlib.aclosing(await channel.send(request)) as reply:
+        while len(body) <= MAX_FETCHED_BYTES and (data := await reply.read()) is not None:
+            body += data
+            _check_pace(effect, until)
+    return _checked(effect, reply.status, body)
+
+
+def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
+    return HttpRequest(
+        url=effect.url,
+        whom=server_of(effect.url),
+        headers=_FETCH_HEADERS,
+        body=effect.body,
+        timeout=min(timeout, FETCH_TIMEOUT),
+    )
+
+
+def _check_pace(effect: Fetch, until: float) -> None:
+    if time.monotonic() > until:
+        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
+
+
+def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
+    if status != 200 or len(body) > MAX_FETCHED_BYTES:
+        raise unanswered(
+            f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
+            "Nothing was sent to an enclave."
+        )
     return bytes(body)
 
 
-T = TypeVar("T")
+def unanswered(message: str) -> DiscoveryError:
+    """Return the error of a node that could not be asked."""
+    error = DiscoveryError(message)
+    error.answered = False
+    return error
+
+
 GetSigner = Callable[[], Signer]
-"""Asked for when something is to be signed."""
-_GATEWAY = "the gateway"
+"""It is called when something is to be signed."""
 
 
 class SyncDriver:
-    """Runs one call, and lets go of its connection at the end of the `with`."""
+    """A driver runs one call, and lets go of its connection at the end of the `with`."""
 
-    def __init__(self, call: Call, connections: SyncConnections, directory: Directory, signer: GetSigner) -> None:
-        self._call = call
+    def __init__(self, state: CallState, connections: SyncConnections, signer: GetSigner) -> None:
+        self._state = state
         self._connections = connections
-        self._directory = directory
         self._signer = signer
         self._reply: Reply | None = None
 
-    def run(self, flow: Generator[Any, Any, T]) -> T:
+    def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
         return drive(flow, self._perform)
 
-    def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+    def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
         piece: Piece | None = drive_to(flow, self._perform, PIECES)
         return piece
 
-    def _perform(self, effect: object) -> Any:
+    def _perform(self, effect: Effect) -> object:
         match effect:
             case Receive():
                 return self._receive()
@@ -173,33 +198,28 @@ class SyncDriver:
             case Sign():
                 return not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
             case Fetch():
-                return fetch(self._connections, effect, self._call.timeout)
+                return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
             case Pause():
-                return time.sleep(effect.seconds)
-        raise TypeError(effect)
+                time.sleep(effect.seconds)
+        return None
 
     def _send(self, effect: Send) -> ReplyHead:
         self._let_go()
-        enclave = self._directory.get(effect.route.tee_id)
-        transport = self._connections.get(enclave.certificate)
-        with TranslatedErrors(f"the gateway {enclave.endpoint}"):
-            reply = self._reply = transport.send(outgoing(self._call, enclave.endpoint, effect))
-            if reply.status == 402:
-                # Read to the end, so that the connection can carry the paid request.
-                drained, until = 0, time.monotonic() + self._call.timeout
-                for data in reply.parts:
-                    drained += len(data)
-                    if drained > MAX_ERROR_BYTES or time.monotonic() > until:
-                        break
-                reply.close()
+        request, destination = _request(self._state, effect)
+        reply = self._reply = self._connections.get(destination).send(request)
+        if reply.status == 402:
+            # Read to the end, so that the connection can carry the paid request.
+            drained, until = 0, time.monotonic() + request.timeout
+            while drained <= MAX_ERROR_BYTES and time.monotonic() <= until and (data := reply.read()) is not None:
+                drained += len(data)
+            reply.close()
         return ReplyHead(reply.status, reply.headers)
 
     def _receive(self) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - a flow sends before it receives
-        with TranslatedErrors(_GATEWAY):
-            data = next(self._reply.parts, None)
+        data = self._reply.read()
         if data is None:
             self._let_go()
         return data
@@ -217,25 +237,24 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
+    """A driver runs one call on the running loop, and lets go of its connection at the end of the `async with`."""
 
-    def __init__(self, call: Call, connections: AsyncConnections, directory: Directory, signer: GetSigner) -> None:
-        self._call = call
+    def __init__(self, state: CallState, connections: AsyncConnections, signer: GetSigner) -> None:
+        self._state = state
         self._connections = connections
-        self._directory = directory
         self._signer = signer
         self._reply: AsyncReply | None = None
 
-    async def run(self, flow: Generator[Any, Any, T]) -> T:
+    async def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
         return await adrive(flow, self._perform)
 
-    async def next_piece(self, flow: Generator[Any, Any, None]) -> Piece | None:
+    async def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
         piece: Piece | None = await adrive_to(flow, self._perform, PIECES)
         return piece
 
-    async def _perform(self, effect: object) -> Any:
+    async def _perform(self, effect: Effect) -> object:
         match effect:
             case Receive():
                 return await self._receive()
@@ -244,32 +263,28 @@ class AsyncDriver:
             case Sign():
                 return await awaited(self._signer().sign_typed_data(effect.typed_data))
             case Fetch():
-                return await afetch(self._connections, effect, self._call.timeout)
+                return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return await awaited(effect.on_payment(effect.request))
             case Pause():
-                return await asyncio.sleep(effect.seconds)
-        raise TypeError(effect)
+                await asyncio.sleep(effect.seconds)
+        return None
 
     async def _send(self, effect: Send) -> ReplyHead:
         await self.let_go()
-        enclave = self._directory.get(effect.route.tee_id)
-        transport = await self._connections.get(enclave.certificate)
-        with TranslatedErrors(f"the gateway {enclave.endpoint}"):
-            reply = self._reply = await transport.send(outgoing(self._call, enclave.endpoint, effect))
-            if reply.status == 402:
-                drained, until = 0, time.monotonic() + self._call.timeout
-                async for data in reply.parts:
-                    drained += len(data)
-                    if drained > MAX_ERROR_BYTES or time.monotonic() > until:
-                        break
-                await reply.aclose()
+        request, destination = _request(self._state, effect)
+        channel = await self._connections.get(destination)
+        reply = self._reply = await channel.send(request)
+        if reply.status == 402:
+            drained, until = 0, time.monotonic() + request.timeout
+            while drained <= MAX_ERROR_BYTES and time.monotonic() <= until and (data := await reply.read()) is not None:
+                drained += len(data)
+            await reply.aclose()
         return ReplyHead(reply.status, reply.headers)
 
     async def _receive(self) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - a flow sends before it receives
-        with TranslatedErrors(_GATEWAY):
-            data = await anext(self._reply.parts, None)
+        data = await self._reply.read()
         if data is None:
             await self.let_go()
         return data
@@ -288,16 +303,16 @@ class AsyncDriver:
 
 class AsyncStream:
     """
-    The pieces of one streamed answer: its text as it comes, and last the verified `Answer`.
+    A stream yields the pieces of one answer: its text as it comes, and last the verified `Answer`.
 
-    Who leaves it before its end closes it (`contextlib.aclosing`); if it is dropped, its receipt is made all the same.
+    Whoever leaves it before its end closes it (`contextlib.aclosing`); a dropped one leaves its receipt all the same.
     One task reads it at a time, any other gets a `RuntimeError`.
     """
 
     # No async generator: a loop ends by closing all of these at once, also what another one of them is closing,
     # and then reports "aclose(): asynchronous generator is already running".
 
-    def __init__(self, flow: Generator[Any, Any, None], driver: AsyncDriver) -> None:
+    def __init__(self, flow: Pieces, driver: AsyncDriver) -> None:
         self._flow = flow
         self._driver = driver
         self._busy = False
@@ -330,11 +345,15 @@ class AsyncStream:
             raise RuntimeError("The stream is being read already, by another task.")
 
 
-def outgoing(call: Call, endpoint: str, effect: Send) -> Outgoing:
-    """Return the HTTP request of a call: exactly its wire bytes, and the payment's headers."""
-    return Outgoing(
-        url=endpoint.rstrip("/") + call.path,
-        headers=call.headers() | {name: secret.reveal() for name, secret in effect.headers.items()},
-        body=call.wire,
-        timeout=call.timeout,
+def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
+    """Return the HTTP request of a call, exactly its wire bytes and the payment's headers, and by which channel."""
+    target = state.target
+    assert target is not None  # noqa: S101 - an enclave is chosen before anything is sent
+    request = HttpRequest(
+        url=target.url,
+        whom=f"the gateway {target.enclave.endpoint}",
+        headers=state.call.headers() | {name: secret.reveal() for name, secret in effect.headers.items()},
+        body=state.call.wire,
+        timeout=state.call.timeout,
     )
+    return request, target.destination

@@ -1,5 +1,7 @@
 """
-Settings, and the only reader of the environment; `_options` says which variable stands for which argument.
+Settings come from arguments and the environment, which nothing else reads.
+
+`_options` says which variable stands for which argument.
 
 An argument wins over the environment, the environment over the network's own values. Both names of the key's
 variable mean the same, and `OG_KEYSTORE_PASSWORD` belongs to `OG_KEYSTORE`.
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from og_integrations.client._options import OPTIONS
-from og_integrations.client.channels.pool import NO_SERVER, is_server
+from og_integrations.client.channels.channel import NO_SERVER, is_server
 from og_integrations.client.signer import LocalSigner, Signer
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
@@ -36,7 +38,7 @@ _PLACE_VARIABLES = tuple(
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
-    Where to go and who pays, resolved. `signer` is None until something has to be paid.
+    The settings say where to go and who pays. `signer` is None if nothing is to be paid.
 
     `gateway_url` is None unless one gateway was named instead of the registry.
     """
@@ -48,17 +50,13 @@ class Settings:
     def require_signer(self) -> Signer:
         """Return the signer. Raises `ConfigurationError` that says how to set one."""
         if self.signer is None:
-            raise ConfigurationError(
-                "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
-                "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
-                "settings to copy."
-            )
+            raise no_wallet()
         return self.signer
 
     @cached_property
     def source(self) -> dict[str, str | None]:
         """
-        What tells answers from here from answers from elsewhere, for caches and traces: no secret.
+        Return what tells answers from here from answers from elsewhere, for caches and traces; no secret is in it.
 
         URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
         """
@@ -68,6 +66,15 @@ class Settings:
             "registry": f"{self.network.registry_address.lower()} {node}",
             "gateway": self.gateway_url and origin(self.gateway_url),
         }
+
+
+def no_wallet() -> ConfigurationError:
+    """Return the error of a client that has nothing to pay with."""
+    return ConfigurationError(
+        "No wallet: set OG_PRIVATE_KEY (a program may pass private_key=… or signer=…). Every call is paid from "
+        "it, within SpendPolicy. To try it without one, run `og-integrations devnet`, which prints the "
+        "settings to copy."
+    )
 
 
 def resolve_settings(
@@ -99,7 +106,7 @@ def resolve_settings(
         network=_network(
             network or env.get("OG_NETWORK") or "base",
             env,
-            registry_address or env.get("OG_REGISTRY_ADDRESS"),
+            registry_address=registry_address or env.get("OG_REGISTRY_ADDRESS"),
             rpc_url=rpc_url,
             registry_rpc_url=registry_rpc_url,
         ),
@@ -123,7 +130,7 @@ def onchain_settings(
 
 def keyless_settings(**options: Any) -> Settings:
     """
-    Return the settings from `options` and the environment without a wallet: who only reads needs none.
+    Return the settings from `options` and the environment without a wallet: read-only users need none.
 
     Raises `ConfigurationError` for an unknown network or a malformed URL.
     """
@@ -151,7 +158,7 @@ def check_count(name: str, value: int | None) -> int:
     return value
 
 
-def check_server(name: str, url: Any) -> str:
+def check_server(name: str, url: object) -> str:
     """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
     if not isinstance(url, str) or not is_server(url):
         raise ConfigurationError(f"{name} is {NO_SERVER}.")
@@ -210,16 +217,27 @@ def _server(name: str, argument: str | None, env: Mapping[str, str]) -> str | No
     return check_server(name if argument else variable, url) if url else None
 
 
-def _network(value: str | Network, env: Mapping[str, str], registry: str | None, **nodes: str | None) -> Network:
+def _network(
+    value: str | Network,
+    env: Mapping[str, str],
+    *,
+    registry_address: str | None,
+    rpc_url: str | None,
+    registry_rpc_url: str | None,
+) -> Network:
     if isinstance(value, Network):
         # A value is complete by itself; the environment speaks about networks by name only.
-        for name in nodes:
-            check_server(f"network.{name}", getattr(value, name))
+        check_server("network.rpc_url", value.rpc_url)
+        check_server("network.registry_rpc_url", value.registry_rpc_url)
         return value
     if value not in NETWORKS:
         raise ConfigurationError(
             f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
         )
-    given: dict[str, Any] = {name: _server(name, url, env) for name, url in nodes.items()}
-    given["registry_address"] = registry
-    return replace(NETWORKS[value], **{name: text for name, text in given.items() if text})
+    known = NETWORKS[value]
+    return replace(
+        known,
+        rpc_url=_server("rpc_url", rpc_url, env) or known.rpc_url,
+        registry_rpc_url=_server("registry_rpc_url", registry_rpc_url, env) or known.registry_rpc_url,
+        registry_address=registry_address or known.registry_address,
+    )

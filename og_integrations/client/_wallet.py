@@ -8,16 +8,17 @@ What the owner of a wallet can ask and say about its spending, in the words of b
 """
 
 import time
-from collections.abc import Collection, Generator
-from typing import Any
+from collections.abc import Collection
 
+from og_integrations.client._call import CallState
 from og_integrations.client._engine import Engine, now
 from og_integrations.client._runner import SyncDriver
 from og_integrations.client.channels.connections import SyncConnections
 from og_integrations.errors import DiscoveryError, GatewayError, SigningError
 from og_integrations.protocol.payment.budget import BudgetTotals
-from og_integrations.protocol.payment.flow import ask_price
+from og_integrations.protocol.payment.flow import Effects, ask_price
 from og_integrations.protocol.payment.x402 import PaymentRequirements, ReplyHead
+from og_integrations.protocol.strict_json import JsonObject
 
 PROMPT = "ping"
 TIMEOUT = 15.0
@@ -29,7 +30,7 @@ class NobodySigner:
 
     address = ""
 
-    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+    def sign_typed_data(self, typed_data: JsonObject) -> str:
         """Raise `SigningError`."""
         raise SigningError("A price was asked for, and nothing is to be signed.")
 
@@ -44,17 +45,19 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Payment
     call = engine.prepare_chat(model, [{"role": "user", "content": PROMPT}], timeout=TIMEOUT)
     connections = SyncConnections()
     try:
-        with SyncDriver(call, connections, engine.directory, NobodySigner) as driver:
-            return driver.run(_asking(engine, call.path, avoid))
+        state = CallState(call=call)
+        with SyncDriver(state, connections, NobodySigner) as driver:
+            return driver.run(_asking(engine, state, avoid))
     finally:
         connections.close()
 
 
-def _asking(engine: Engine, path: str, avoid: Collection[str]) -> Generator[Any, Any, PaymentRequirements]:
+def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Effects[PaymentRequirements]:
     enclave = yield from engine.directory.choose(time.time(), avoid)
+    target = state.target = engine.directory.target(enclave, state.call.path)
     if not enclave.certificate:
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
-    answer = yield from ask_price(engine.route(enclave, path), engine.sessions)
+    answer = yield from ask_price(target.route, engine.sessions)
     if isinstance(answer, ReplyHead):
         raise GatewayError(
             f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "

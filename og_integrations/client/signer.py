@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.strict_json import decode_json
+from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
@@ -31,14 +31,14 @@ class Signer(Protocol):
     @property
     def address(self) -> str: ...
 
-    def sign_typed_data(self, typed_data: dict[str, Any]) -> str | Awaitable[str]: ...
+    def sign_typed_data(self, typed_data: JsonObject) -> str | Awaitable[str]: ...
 
 
 @runtime_checkable
 class TransactionSigner(Signer, Protocol):
     """A wallet that can also sign transactions; needed for `ensure_opg_approval` and models on chain only."""
 
-    def sign_transaction(self, transaction: dict[str, Any]) -> str | Awaitable[str]:
+    def sign_transaction(self, transaction: JsonObject) -> str | Awaitable[str]:
         """
         Sign an EIP-1559 transaction and return it ready to send, 0x-hex.
 
@@ -49,7 +49,7 @@ class TransactionSigner(Signer, Protocol):
         ...
 
 
-def typed_data_digest(typed_data: dict[str, Any]) -> bytes:
+def typed_data_digest(typed_data: JsonObject) -> bytes:
     """Return the 32 bytes that are signed for an EIP-712 message: what a KMS wants, which signs digests."""
     _load_account()
     from eth_account.messages import encode_typed_data
@@ -91,12 +91,12 @@ class LocalSigner:
         """The wallet's address, EIP-55."""
         return str(self._account.address)
 
-    def sign_typed_data(self, typed_data: dict[str, Any]) -> str:
+    def sign_typed_data(self, typed_data: JsonObject) -> str:
         """Sign an EIP-712 message (RFC 6979, low s, v = 27 or 28)."""
         signature: bytes = self._account.sign_typed_data(full_message=typed_data).signature
         return "0x" + bytes(signature).hex()
 
-    def sign_transaction(self, transaction: dict[str, Any]) -> str:
+    def sign_transaction(self, transaction: JsonObject) -> str:
         """Sign an EIP-1559 transaction and return it ready to send, 0x-hex."""
         return "0x" + bytes(self._account.sign_transaction(transaction).raw_transaction).hex()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
-from og_integrations.client._effects import adrive, drive
+from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import onchain_settings
 from og_integrations.client.chain.transactions import (
     RECEIPT_TIMEOUT,

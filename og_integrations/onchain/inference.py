@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from og_integrations.client.chain.jsonrpc import Fetch, decode_hex, rpc
+from og_integrations.client.chain.jsonrpc import decode_hex, rpc
 from og_integrations.client.chain.transactions import GasLimits, Sending, Waiting, resume
 from og_integrations.errors import (
     ConfigurationError,
@@ -36,7 +36,7 @@ from og_integrations.protocol.chain.inference import (
     has_node_result,
     run_calldata,
 )
-from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
 _WHAT = "The inference"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import _call as call_module
-from og_integrations.client._call import Call, Progress, check_size, gateway_error
+from og_integrations.client._call import Call, CallState, check_size, gateway_error
 from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.payment.x402 import ReplyHead
@@ -20,8 +20,8 @@ def prepared(**options: Any) -> Call:
     return engine.prepare_chat("openai/gpt-5-mini", [{"role": "user", "content": "What was asked"}], **options)
 
 
-def answered(*headers: tuple[str, str], stream: bool = False) -> Progress:
-    return Progress(call=prepared(stream=stream), head=ReplyHead(200, headers))
+def answered(*headers: tuple[str, str], stream: bool = False) -> CallState:
+    return CallState(call=prepared(stream=stream), head=ReplyHead(200, headers))
 
 
 @pytest.mark.parametrize(("stream", "accepted"), [(False, "application/json"), (True, "text/event-stream")])
@@ -58,10 +58,10 @@ def test_answer_larger_than_any_is_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_bodies_are_kept_for_who_collects_them_only() -> None:
     for kept, body in ((False, b""), (True, b"ab")):
-        progress = Progress(call=prepared(), keep_body=kept)
-        progress.took(b"a")
-        progress.took(b"b")
-        assert progress.body == body
+        state = CallState(call=prepared(), keep_body=kept)
+        state.on_data(b"a")
+        state.on_data(b"b")
+        assert state.body == body
 
 
 @pytest.mark.parametrize("name", ["session_id", "signature", "header"])
@@ -70,9 +70,9 @@ def test_reason_that_repeats_what_was_paid_with(name: str) -> None:
     session = warm(wallet()).sessions.join(ROUTE, NOW)
     assert session is not None
     setattr(session, name, Secret("abcd-short"))
-    progress = Progress(call=prepared(), grant=session)
-    assert progress.quotable("you paid with abcd-short") == ""
-    assert progress.quotable("the session is over") == "the session is over"
+    state = CallState(call=prepared(), grant=session)
+    assert state.quotable("you paid with abcd-short") == ""
+    assert state.quotable("the session is over") == "the session is over"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_reason_that_repeats_what_was_paid_with(name: str) -> None:
     ],
 )
 def test_error_says_what_to_do(status: int, hint: str) -> None:
-    error = gateway_error(Progress(call=prepared()), status, b"")
+    error = gateway_error(CallState(call=prepared()), status, b"")
     assert (str(error).startswith(f"The gateway answered HTTP {status}. "), error.status) == (True, status)
     assert str(error).endswith(hint)

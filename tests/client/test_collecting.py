@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import _receipts as recording
 from og_integrations.client import collect_receipts
-from og_integrations.client._call import Progress
+from og_integrations.client._call import CallState
 from og_integrations.client._engine import Engine
-from og_integrations.client._receipts import Receipts
+from og_integrations.client._receipts import Receipts, collect, wants_exchange
 from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.enclave import Enclave
-from tests.sizes import sized
 
 KEYS = EnclaveKeys()
 ENCLAVE = Enclave(tee_id=KEYS.tee_id, endpoint="https://10.0.0.1", public_key=KEYS.public_key)
@@ -28,12 +26,13 @@ def engine() -> Engine:
     return Engine(private_key="0x" + "11" * 32, network="devnet")
 
 
-def ended(engine: Engine, answer: str) -> Progress:
+def ended(engine: Engine, answer: str) -> CallState:
     """Return a call whose answer was `answer`."""
-    progress = engine.start(engine.prepare_chat("openai/gpt-5", [{"role": "user", "content": "x"}]))
-    progress.enclave, progress.head = ENCLAVE, ReplyHead(200, [])
-    progress.took(answer.encode())
-    return progress
+    call = engine.prepare_chat("openai/gpt-5", [{"role": "user", "content": "x"}])
+    state = CallState(call=call, keep_body=wants_exchange())
+    state.target, state.head = engine.directory.target(ENCLAVE, call.path), ReplyHead(200, [])
+    state.on_data(answer.encode())
+    return state
 
 
 def paired(receipts: Receipts) -> list[str]:
@@ -43,11 +42,10 @@ def paired(receipts: Receipts) -> list[str]:
     ]
 
 
-@sized("calls", small=200, full=5_000)
-def test_threads_do_not_mix_exchanges(engine: Engine, calls: int) -> None:
+def test_threads_do_not_mix_exchanges(engine: Engine) -> None:
     def work(name: int) -> None:
-        for number in range(calls):
-            recording.collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
+        for number in range(200):
+            collect(ended(engine, f"{name}-{number}"), {"id": f"{name}-{number}"})
 
     with collect_receipts(keep_exchanges=True) as receipts:
         threads = [threading.Thread(target=contextvars.copy_context().run, args=(work, name)) for name in range(4)]
@@ -55,14 +53,14 @@ def test_threads_do_not_mix_exchanges(engine: Engine, calls: int) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(paired(receipts)) == 4 * calls
+    assert len(paired(receipts)) == 800
 
 
 def test_exchanges_follow_their_receipts(engine: Engine) -> None:
     """A user sorts or shortens the list; one without exchange has none."""
     with collect_receipts(keep_exchanges=True) as receipts:
         for name in ("b", "c", "a"):
-            recording.collect(ended(engine, name), {"id": name})
+            collect(ended(engine, name), {"id": name})
         receipts.append({"id": "by hand"})
     for copied in (copy.deepcopy(receipts), pickle.loads(pickle.dumps(receipts))):
         assert paired(copied) == ["b", "c", "a"]
@@ -78,6 +76,6 @@ def test_saving_never_overwrites(engine: Engine, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "exists", lambda self, **options: False if self.suffix == ".json" else exists(self))
     (tmp_path / "receipt-001.json").write_text("another's")
     with collect_receipts(keep_exchanges=True) as receipts:
-        recording.collect(ended(engine, "x"), {"id": "x"})
+        collect(ended(engine, "x"), {"id": "x"})
     assert [file.name for file in receipts.save(tmp_path)] == ["receipt-002.json"]
     assert (tmp_path / "receipt-001.json").read_text() == "another's"

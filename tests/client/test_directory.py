@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client._settings import resolve_settings
-from og_integrations.client.chain.jsonrpc import Fetch
 from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.proof.enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
@@ -73,7 +73,7 @@ def test_retired_enclave_is_left_but_known_to_calls_under_way() -> None:
     directory = _directory()
     _run(directory.choose(0), _listing(ONE))
     _run(directory.choose(REFRESH_AFTER), _listing(TWO))
-    assert directory.get(ONE.tee_id) == ONE
+    assert directory.target(ONE, "/v1/chat/completions").route.tee_id == ONE.tee_id
 
 
 def test_left_enclave_is_chosen_again_only_after_cool_down() -> None:

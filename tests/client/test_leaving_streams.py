@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
-from og_integrations.client._runner import Piece
+from og_integrations.client._call import Piece
 from og_integrations.devnet import Devnet
 from tests.client.asking import user
 from tests.client.conftest import MODEL

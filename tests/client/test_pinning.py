@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import og_integrations
-from og_integrations.client.channels.pool import AsyncPool, Outgoing, Pool, TranslatedErrors
+from og_integrations.client.channels.channel import HttpRequest, Pinned
+from og_integrations.client.channels.pool import AsyncPool, Pool
 from og_integrations.client.channels.tls import pinned_context
 from og_integrations.devnet import Devnet
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
@@ -133,15 +134,15 @@ def test_truststore_does_not_undo_the_pin(net: Devnet, foreign: Foreign) -> None
 )
 def test_certificate_that_the_pinned_one_has_issued(foreign: Foreign, send: Callable[..., object]) -> None:
     """To trust a certificate is to trust what it signs; the pin is about this very one."""
-    pinned = pinned_context(ssl.PEM_cert_to_DER_cert(foreign.ca_file.read_text()))
-    request = Outgoing(url=foreign.url, headers={}, body=b"SECRET PROMPT", timeout=5)
-    with pytest.raises(CertificateMismatchError, match="aborted and nothing was sent"), TranslatedErrors("It"):
+    pinned = Pinned(ssl.PEM_cert_to_DER_cert(foreign.ca_file.read_text()))
+    request = HttpRequest(url=foreign.url, whom="It", headers={}, body=b"SECRET PROMPT", timeout=5)
+    with pytest.raises(CertificateMismatchError, match="aborted and nothing was sent"):
         send(pinned, request)
     assert [data for data in foreign.got if data] == []
 
 
-async def _send(context: ssl.SSLContext, request: Outgoing) -> None:
-    await AsyncPool(context).send(request)
+async def _send(destination: Pinned, request: HttpRequest) -> None:
+    await AsyncPool(destination).send(request)
 
 
 def test_pin_requires_a_certificate_and_a_modern_protocol() -> None:

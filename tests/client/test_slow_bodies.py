@@ -6,15 +6,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from og_integrations.client import AsyncClient, Client
-from og_integrations.client.chain import jsonrpc
+from og_integrations.client import _runner as runner
+from og_integrations.client._call import CallState
+from og_integrations.client._runner import _request
 from og_integrations.client.chain.jsonrpc import Reader, rpc
-from og_integrations.client.channels.pool import Outgoing
+from og_integrations.client.channels.channel import Destination, HttpRequest
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
+from og_integrations.protocol.payment.flow import Send
 from tests.client.asking import MODEL, user
 
 HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -66,7 +70,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def test_node_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonrpc, "FETCH_TIMEOUT", 0.4)
+    monkeypatch.setattr(runner, "FETCH_TIMEOUT", 0.4)
     with within(2), Reader() as reader, pytest.raises(DiscoveryError, match="did not send its whole answer in time"):
         reader.run(rpc(dripping(200), "eth_chainId", []))
 
@@ -81,12 +85,11 @@ def test_offer_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.Mo
             async with AsyncClient(**options, timeout=0.4) as client:  # type: ignore[arg-type]
                 await client.chat(MODEL, user("hi"))
 
-        real = Outgoing
+        def elsewhere(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
+            request, destination = _request(state, effect)
+            return replace(request, url=url), destination
 
-        def elsewhere(**request: object) -> object:
-            return real(**(request | {"url": url}))  # type: ignore[arg-type]
-
-        monkeypatch.setattr("og_integrations.client._runner.Outgoing", elsewhere)
+        monkeypatch.setattr(runner, "_request", elsewhere)
         with within(3), pytest.raises(MalformedOfferError, match="without an offer"):
             asyncio.run(ask())
         with (

@@ -5,35 +5,36 @@ import ssl
 import httpcore
 import pytest
 
-from og_integrations.client.channels.pool import CONNECT_TIMEOUT, Outgoing, TranslatedErrors
+from og_integrations.client.channels.channel import CONNECT_TIMEOUT, UNPINNED, Destination, HttpRequest, Pinned, failure
+from og_integrations.client.channels.pool import _outgoing
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
+
+PINNED = Pinned(b"a certificate")
+
+
+def meaning(exc: Exception, destination: Destination = PINNED) -> ConnectionFailedError | ConnectionLostError:
+    return failure(exc, httpcore, "It", destination)
 
 
 @pytest.mark.parametrize(
-    "failure",
+    "kind",
     [httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol],
 )
-def test_nothing_was_sent(failure: type[Exception]) -> None:
-    with (
-        pytest.raises(ConnectionFailedError, match=r"No connection to It .*: nothing was sent") as caught,
-        TranslatedErrors("It"),
-    ):
-        raise failure
-    assert type(caught.value) is ConnectionFailedError
-    assert caught.value.blames_enclave
+def test_nothing_was_sent(kind: type[Exception]) -> None:
+    error = meaning(kind())
+    assert type(error) is ConnectionFailedError
+    assert str(error) == f"No connection to It ({kind.__name__}): nothing was sent."
+    assert error.blames_enclave
 
 
 def test_no_free_connection_is_not_the_servers_doing() -> None:
-    with (
-        pytest.raises(ConnectionFailedError, match=r"All connections to It were in use.*nothing was sent") as caught,
-        TranslatedErrors("It"),
-    ):
-        raise httpcore.PoolTimeout
-    assert not caught.value.blames_enclave
+    error = meaning(httpcore.PoolTimeout())
+    assert str(error).startswith("All connections to It were in use by other calls for too long: nothing was sent.")
+    assert (type(error), error.blames_enclave) == (ConnectionFailedError, False)
 
 
 @pytest.mark.parametrize(
-    ("failure", "timed_out"),
+    ("kind", "timed_out"),
     [
         (httpcore.ReadTimeout, True),
         (httpcore.WriteTimeout, True),
@@ -44,23 +45,31 @@ def test_no_free_connection_is_not_the_servers_doing() -> None:
         (httpcore.ProxyError, False),
     ],
 )
-def test_something_may_have_been_sent(failure: type[Exception], timed_out: bool) -> None:
-    with pytest.raises(ConnectionLostError) as caught, TranslatedErrors("It"):
-        raise failure
-    assert caught.value.timed_out is timed_out
+def test_something_may_have_been_sent(kind: type[Exception], timed_out: bool) -> None:
+    error = meaning(kind())
+    assert isinstance(error, ConnectionLostError)
+    assert error.timed_out is timed_out
+
+
+def failed_handshake() -> Exception:
+    """Return a failure whose reason is deep inside."""
+    failed, wrapped = httpcore.ConnectError(), OSError()
+    failed.__cause__, wrapped.__context__ = wrapped, ssl.SSLError()
+    return failed
 
 
 def test_failed_handshake_is_told_from_a_missing_server() -> None:
-    """However deep the reason is."""
-    failure, wrapped = httpcore.ConnectError(), OSError()
-    failure.__cause__, wrapped.__context__ = wrapped, ssl.SSLError()
-    with pytest.raises(CertificateMismatchError, match="was aborted and nothing was sent"), TranslatedErrors("It"):
-        raise failure
+    error = meaning(failed_handshake())
+    assert isinstance(error, CertificateMismatchError)
+    assert "was aborted and nothing was sent" in str(error)
+    unpinned = meaning(failed_handshake(), UNPINNED)
+    assert type(unpinned) is ConnectionFailedError
+    assert str(unpinned).startswith("No TLS with It")
 
 
 def test_no_wait_is_without_limit() -> None:
     """A server that is away is given up sooner than one that thinks."""
     for timeout, connect in ((2.0, 2.0), (600.0, CONNECT_TIMEOUT)):
-        outgoing = Outgoing(url="https://enclave.example", headers={}, body=None, timeout=timeout)
+        request = HttpRequest(url="https://enclave.example", whom="It", headers={}, body=None, timeout=timeout)
         expected = {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}
-        assert outgoing.timeouts() == expected
+        assert _outgoing(request).extensions["timeout"] == expected

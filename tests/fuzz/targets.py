@@ -15,12 +15,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.client._call import Call, Progress, gateway_error
+from og_integrations.client._call import Call, CallState, gateway_error
+from og_integrations.client._call import Target as CallTarget
 from og_integrations.client._directory import read_enclaves
-from og_integrations.client._effects import drive
 from og_integrations.client._engine import Engine
 from og_integrations.client._receipts import build_receipt
+from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.chain.inference import (
     InferenceMode,
@@ -121,7 +123,7 @@ def _body(data: bytes) -> None:
 
 
 def _error_body(data: bytes) -> None:
-    check_message(str(gateway_error(Progress(call=_call()), 400, data)))
+    check_message(str(gateway_error(CallState(call=_call()), 400, data)))
 
 
 @cache
@@ -251,8 +253,9 @@ def _receipt(name: str) -> dict[str, Any]:
     assert paid is not None
     verified = verify_exchange(exchange(name))
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
-    progress = Progress(call=call, enclave=ENCLAVE, grant=paid.session, head=paid.head)
-    return build_receipt(progress, verified=verified).to_json()
+    target = CallTarget(enclave=ENCLAVE, route=ROUTE, url=ENCLAVE.endpoint, destination=destination_of(ENCLAVE))
+    state = CallState(call=call, target=target, grant=paid.session, head=paid.head)
+    return build_receipt(state, verified=verified).to_json()
 
 
 def _offers() -> list[bytes]:

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
-from og_integrations.client._effects import drive
-from og_integrations.client.chain.jsonrpc import Fetch
+from og_integrations.client._runner import drive
 from og_integrations.errors import ConnectionFailedError
+from og_integrations.protocol.payment.flow import Fetch
 from tests.protocol.test_settlement import SETTLED, calldata, transfer
 
 T = TypeVar("T")

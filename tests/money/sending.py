@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from og_integrations.client._effects import adrive, drive
+from og_integrations.client._runner import adrive, drive
 from og_integrations.client.chain.transactions import (
     AsyncSender,
     GasLimits,

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client._effects import drive
+from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
 from og_integrations.client.chain import settlement as reconciling
 from og_integrations.client.chain.approval import plan_approval
-from og_integrations.client.chain.jsonrpc import Fetch
 from og_integrations.client.chain.settlement import OverdueAsker, reconcile
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
 from og_integrations.protocol.payment.budget import SKEW, Budget, HoldState
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.reconcile import Findings
 from tests.money.nodes import Node, receipt_of

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client._effects import adrive, drive
-from og_integrations.client.chain.jsonrpc import Fetch
+from og_integrations.client._runner import adrive, drive
 from og_integrations.client.chain.transactions import (
     AsyncSender,
     GasLimits,
@@ -33,6 +32,7 @@ from og_integrations.errors import (
     TransactionRefusedError,
 )
 from og_integrations.protocol.chain.abi import encode_allowance, encode_approve
+from og_integrations.protocol.payment.flow import Fetch
 from tests.money.paying import chain_of
 from tests.money.sending import LIMITS, Sent, approving, in_tasks, in_threads, loaded, place_of, run, spender
 

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from og_integrations.client import _receipts as recording
-from og_integrations.client._call import Progress
+from og_integrations.client._call import CallState, Target
 from og_integrations.client._engine import Engine
+from og_integrations.client.channels.channel import destination_of
 from og_integrations.errors import MalformedOfferError, VerificationError
 from og_integrations.protocol.chat.wire import Completion
 from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
+from og_integrations.protocol.proof.enclave import Enclave
 from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.receipt import Check, Receipt, ReceiptPayment, flat_fields
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
-from tests.protocol.flows import AMOUNT, NOW, SESSION_ID, SIGNATURE, paying, wallet
+from tests.protocol.flows import AMOUNT, NOW, ROUTE, SESSION_ID, SIGNATURE, paying, wallet
 
 MEMBERS = [
     "version", "kind", "status", "trust", "hash_rule", "nonce", "channel", "model", "created", "presentation",
@@ -39,19 +41,23 @@ def session_of(head: ReplyHead) -> PaymentSession:
     return paid.session
 
 
-def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> Progress:
+def target(enclave: Enclave) -> Target:
+    return Target(enclave=enclave, route=ROUTE, url=enclave.endpoint, destination=destination_of(enclave))
+
+
+def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> CallState:
     head = ReplyHead(200, [(SESSION, SESSION_ID), *headers])
     known: dict[str, Any] = {
         "call": replace(CALL, created=NOW, settlement_mode=mode),
-        "enclave": replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab"),
+        "target": target(replace(ENCLAVE, certificate=b"certificate", pcr_hash="0xab")),
         "grant": session_of(head),
         "head": head,
     }
-    return Progress(**(known | members))
+    return CallState(**(known | members))
 
 
 def build_receipt(
-    made: Progress, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
+    made: CallState, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
 ) -> dict[str, Any]:
     """Return the receipt in the form in which it is handed out."""
     return recording.build_receipt(made, verified=verified, checks=checks).to_json()
@@ -109,7 +115,7 @@ def test_failed_call_leaves_an_unverified_receipt() -> None:
 
 
 def test_call_that_got_nowhere_has_a_receipt_too() -> None:
-    receipt = build_receipt(record(enclave=None, grant=None, head=None))
+    receipt = build_receipt(record(target=None, grant=None, head=None))
     assert list(receipt) == MEMBERS
     assert (receipt["enclave"], receipt["payment"], receipt["tee_id"], receipt["checks"]) == (None, None, None, [])
 
@@ -122,7 +128,7 @@ def test_enclave_is_described() -> None:
 
 
 def test_enclave_by_url_has_no_certificate() -> None:
-    made = record(enclave=replace(ENCLAVE, source="endpoint"))
+    made = record(target=target(replace(ENCLAVE, source="endpoint")))
     enclave = build_receipt(made)["enclave"]
     assert (enclave["certificate_sha256"], enclave["pcr_hash"], enclave["source"]) == (None, None, "endpoint")
 

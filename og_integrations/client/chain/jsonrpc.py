@@ -3,23 +3,16 @@ Reading contracts and the gateway's key over plain JSON: one generator each, two
 
 A `Fetch` effect is answered with the body of the reply. web3 is not needed to read.
 
-Reading what is public (a registry, a balance, a settlement): the effect that needs neither call nor wallet.
-
-`fetch` performs one `Fetch`, `read` runs a whole flow of them, and a `Reader` does so over connections of its own.
-
-What is asked of a node of the payment chain: generators of `Fetch` effects, like `client.chain.jsonrpc`.
+`read` runs such a generator, and a `Reader` does so over connections of its own.
 """
 
-import contextlib
 import json
-import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Self, TypeVar
 
-from og_integrations.client._effects import adrive, drive
-from og_integrations.client.channels.connections import UNPINNED, AsyncConnections, SyncConnections
-from og_integrations.client.channels.pool import Outgoing, TranslatedErrors, lost, server_of
+from og_integrations.client._runner import adrive, afetch, drive, fetch, unanswered
+from og_integrations.client.channels.channel import server_of
+from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -29,19 +22,11 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import PERMIT2_ADDRESS, Network
 from og_integrations.protocol.chain.abi import encode_allowance, encode_balance_of
+from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.redact import shown
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
-
-    url: str
-    body: bytes | None = None
-
 
 Fetching = Generator[Fetch, bytes, T]
 
@@ -88,54 +73,6 @@ def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
         raise unanswered(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc
 
 
-def unanswered(message: str) -> DiscoveryError:
-    """Return the error of a node that could not be asked."""
-    error = DiscoveryError(message)
-    error.answered = False
-    return error
-
-
-MAX_BODY_BYTES = 20 * 1024 * 1024
-FETCH_TIMEOUT = 15.0
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-
-
-def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
-    """
-    Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
-
-    Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
-    """
-    transport = connections.get(UNPINNED)
-    body, request = bytearray(), _outgoing(effect, timeout)
-    until = time.monotonic() + request.timeout
-    with TranslatedErrors(server_of(effect.url), pinned=False):
-        reply = transport.send(request)
-        with contextlib.closing(reply):
-            for data in reply.parts:
-                body += data
-                _check_pace(effect, until)
-                if len(body) > MAX_BODY_BYTES:
-                    break
-    return _checked(effect, reply.status, body)
-
-
-async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
-    """Perform `effect` like `fetch`."""
-    transport = await connections.get(UNPINNED)
-    body, request = bytearray(), _outgoing(effect, timeout)
-    until = time.monotonic() + request.timeout
-    with TranslatedErrors(server_of(effect.url), pinned=False):
-        reply = await transport.send(request)
-        async with contextlib.aclosing(reply):
-            async for data in reply.parts:
-                body += data
-                _check_pace(effect, until)
-                if len(body) > MAX_BODY_BYTES:
-                    break
-    return _checked(effect, reply.status, body)
-
-
 def read(connections: SyncConnections, flow: Fetching[T]) -> T:
     """Return the result of `flow`; its exceptions pass."""
     return drive(flow, lambda effect: fetch(connections, effect))
@@ -144,24 +81,6 @@ def read(connections: SyncConnections, flow: Fetching[T]) -> T:
 async def aread(connections: AsyncConnections, flow: Fetching[T]) -> T:
     """Return the result of `flow` like `read`."""
     return await adrive(flow, lambda effect: afetch(connections, effect))
-
-
-def _outgoing(effect: Fetch, timeout: float) -> Outgoing:
-    return Outgoing(url=effect.url, headers=_HEADERS, body=effect.body, timeout=min(timeout, FETCH_TIMEOUT))
-
-
-def _check_pace(effect: Fetch, until: float) -> None:
-    if time.monotonic() > until:
-        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
-
-
-def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
-    if status != 200 or len(body) > MAX_BODY_BYTES:
-        raise unanswered(
-            f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
-            "Nothing was sent to an enclave."
-        )
-    return bytes(body)
 
 
 class Reader:

@@ -26,8 +26,8 @@ from og_integrations.client.chain.jsonrpc import (
     read_block,
     rpc,
 )
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.connections import AsyncConnections
-from og_integrations.client.channels.pool import server_of
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
 from og_integrations.protocol.payment.budget import SKEW, Budget, BudgetStore, Entry

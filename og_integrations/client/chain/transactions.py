@@ -24,19 +24,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
-from og_integrations.client._effects import awaited, not_awaitable
+from og_integrations.client._runner import afetch, awaited, fetch, not_awaitable
 from og_integrations.client.chain.jsonrpc import (
-    Fetch,
     Fetching,
-    afetch,
     as_number,
-    fetch,
     quantity,
     read_block,
     rpc,
 )
+from og_integrations.client.channels.channel import server_of
 from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.channels.pool import server_of
 from og_integrations.client.signer import Signer, TransactionSigner
 from og_integrations.errors import (
     ConfigurationError,
@@ -50,7 +47,7 @@ from og_integrations.errors import (
 from og_integrations.forking import survive_forks
 from og_integrations.networks import format_opg
 from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.payment.x402 import checksum_address
 from og_integrations.protocol.strict_json import JsonObject
 

@@ -3,8 +3,10 @@ How a request reaches an enclave.
 
 | file | what it holds |
 | --- | --- |
+| `channel` | the interface: destinations, requests, replies, and what a failure below means |
+| `connections` | one channel per destination and event loop |
+| `pool` | our own connections |
+| `httpx_client` | a user's own httpx client |
 | `tls` | the handshake that accepts exactly one certificate |
-| `pool` | HTTP exchanges over our own connections |
-| `lent` | HTTP exchanges over a user's own httpx client |
-| `connections` | one transport per certificate and event loop |
+| `logs` | what must not come into the logs of the libraries below |
 """

@@ -1,211 +1,153 @@
 """
-What the libraries below us may write into logs at DEBUG: no payment, and no session.
+A pool keeps our own connections to one destination, and uses them again.
 
-httpcore and httpcore2 log the headers of answers, hpack (HTTP/2, which only a user's own client speaks) all.
-
-One HTTP exchange: a request goes out, the head of its answer comes back, the body follows as it is read.
-
-Our own connections are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which
-would let gateways recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less.
-`client.channels.lent` does the same with a user's own httpx client. Failures are httpcore's in both cases;
-`TranslatedErrors` makes them ours.
+They are pools of httpcore, the part of httpx that talks: nothing here knows cookies (which would let gateways
+recognise a user), redirects, logins, proxies or .netrc, and a call costs a third less (docs/decisions).
 """
 
-import logging
-import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, urlsplit
+from typing import TYPE_CHECKING, TypedDict
 
 import og_integrations
-from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
-from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION
+from og_integrations.client.channels.channel import (
+    CONNECT_TIMEOUT,
+    Destination,
+    HttpRequest,
+    Pinned,
+    address_of,
+    failure,
+)
+from og_integrations.client.channels.tls import pinned_context
 
 if TYPE_CHECKING:
     import httpcore
 
-
-_LOGGERS = ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2")
-_HEADER_LOGGERS = ("hpack.hpack", "hpack.table")
-_NAMED = re.compile(rf"((?:{SESSION}|{PAYMENT_SIGNATURE})\b\W{{0,6}}b?['\"]?)[^'\"\s,)]+", re.IGNORECASE)
-# A signature, and how the base64 of a payment begins: a gateway may send either back under any name.
-_SECRET = re.compile(r"0x[0-9a-f]{130}|eyJ4NDAyVmVyc2lvbiI6IDIsICJwYXlsb2Fk[A-Za-z0-9+/=]*", re.IGNORECASE)
-
-
-class _Redacting(logging.Filter):
-    """Replaces secrets in the finished text of a record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        redacted = _SECRET.sub("[redacted]", _NAMED.sub(r"\1[redacted]", text))
-        if redacted != text:
-            record.msg, record.args = redacted, None
-        return True
-
-
-class _Silent(logging.Filter):
-    """Lets nothing through: hpack also logs headers as the compressed bytes that they become."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return False
-
-
-def redact_logs() -> None:
-    """Keep payments and sessions out of the logs of this process."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_Redacting())
-    for name in _HEADER_LOGGERS:
-        logging.getLogger(name).addFilter(_Silent())
-
-
-CONNECT_TIMEOUT = 10.0
 MAX_CONNECTIONS = 100
 KEEP_IDLE = 5.0
 """Seconds for which an unused connection is kept; servers close theirs later."""
 _USER_AGENT = f"og-integrations/{og_integrations.__version__}"
-_PATH = "/%:@!$&'()*+,;=-._~?"
-"""What a path and a query may hold as it is (RFC 3986)."""
-NO_SERVER = "no address of a server, expected http(s)://host[:port]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """
-    A POST of `body` to `url`, a GET if there is none.
-
-    `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes | None = field(repr=False)
-    timeout: float
-
-    @property
-    def method(self) -> str:
-        """The method."""
-        return "GET" if self.body is None else "POST"
-
-    def timeouts(self) -> dict[str, float]:
-        """Return the limits of each kind of wait, as httpcore and httpx name them."""
-        most = self.timeout
-        return {"connect": min(most, CONNECT_TIMEOUT), "read": most, "write": most, "pool": most}
-
-
-@dataclass(slots=True)
-class Reply:
-    """The head of an answer, duplicates kept; `parts` reads its body, `close` lets its connection go."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    parts: Iterator[bytes]
-    close: Callable[[], None]
-
-
-@dataclass(slots=True)
-class AsyncReply:
-    """The same, to be awaited."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    parts: AsyncIterator[bytes]
-    aclose: Callable[[], Awaitable[None]]
 
 
 class Pool:
-    """Our own connections, all with one TLS context."""
+    """A pool keeps connections to `destination`; threads may share it."""
 
     is_closed = False
     """A pool that was closed opens new connections when it is used again."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
+    def __init__(self, destination: Destination) -> None:
         import httpcore
 
-        self._pool = httpcore.ConnectionPool(context or public_context(), **_limits())
+        self._destination = destination
+        self._pool = httpcore.ConnectionPool(_context(destination), **_limits())
 
-    def send(self, request: Outgoing) -> Reply:
-        """Send `request` and return the answer's head. Raises httpcore's errors."""
-        response = self._pool.handle_request(_outgoing(request))
-        return Reply(response.status, _headers(response.headers), response.iter_stream(), response.close)
+    def send(self, request: HttpRequest) -> "PoolReply":
+        """Send `request` and return the head of its answer. Raises what `Channel.send` does."""
+        outgoing = _outgoing(request)
+        try:
+            response = self._pool.handle_request(outgoing)
+        except _failures() as exc:
+            raise _failure(exc, request, self._destination) from exc
+        return PoolReply(request, self._destination, response)
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
 
 
+class PoolReply:
+    """This reply comes over one of a `Pool`'s connections."""
+
+    __slots__ = ("_destination", "_parts", "_request", "_response", "headers", "status")
+
+    def __init__(self, request: HttpRequest, destination: Destination, response: "httpcore.Response") -> None:
+        self.status: int = response.status
+        self.headers = _headers(response.headers)
+        self._request, self._destination, self._response = request, destination, response
+        self._parts: Iterator[bytes] = response.iter_stream()
+
+    def read(self) -> bytes | None:
+        """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
+        try:
+            return next(self._parts, None)
+        except _failures() as exc:
+            raise _failure(exc, self._request, self._destination) from exc
+
+    def close(self) -> None:
+        """Let go of the connection; a body that was not read to its end breaks it."""
+        self._response.close()
+
+
 class AsyncPool:
-    """Our own connections on one event loop, all with one TLS context."""
+    """This pool keeps connections to `destination` on one event loop."""
 
     is_closed = False
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
+    def __init__(self, destination: Destination) -> None:
         import httpcore
 
-        self._pool = httpcore.AsyncConnectionPool(context or public_context(), **_limits())
+        self._destination = destination
+        self._pool = httpcore.AsyncConnectionPool(_context(destination), **_limits())
 
-    async def send(self, request: Outgoing) -> AsyncReply:
-        """Send `request` and return the answer's head. Raises httpcore's errors."""
-        response = await self._pool.handle_async_request(_outgoing(request))
-        return AsyncReply(response.status, _headers(response.headers), response.aiter_stream(), response.aclose)
+    async def send(self, request: HttpRequest) -> "AsyncPoolReply":
+        """Send `request` and return the head of its answer. Raises what `Channel.send` does."""
+        outgoing = _outgoing(request)
+        try:
+            response = await self._pool.handle_async_request(outgoing)
+        except _failures() as exc:
+            raise _failure(exc, request, self._destination) from exc
+        return AsyncPoolReply(request, self._destination, response)
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
 
 
-class TranslatedErrors:
-    """
-    Turns httpcore's exceptions inside its `with` into ours: `ConnectionFailedError` if nothing of the request was
-    sent (no connection, TLS failure, no free connection), `ConnectionLostError` otherwise.
+class AsyncPoolReply:
+    """This reply comes over one of an `AsyncPool`'s connections."""
 
-    `what` is who was asked.
-    """
+    __slots__ = ("_destination", "_parts", "_request", "_response", "headers", "status")
 
-    # No generator: a stream enters one for each piece, and those cost a microsecond more.
-    __slots__ = ("_pinned", "_what")
+    def __init__(self, request: HttpRequest, destination: Destination, response: "httpcore.Response") -> None:
+        self.status: int = response.status
+        self.headers = _headers(response.headers)
+        self._request, self._destination, self._response = request, destination, response
+        self._parts: AsyncIterator[bytes] = response.aiter_stream()
 
-    def __init__(self, what: str, *, pinned: bool = True) -> None:
-        self._what = what
-        self._pinned = pinned
+    async def read(self) -> bytes | None:
+        """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
+        try:
+            return await anext(self._parts, None)
+        except _failures() as exc:
+            raise _failure(exc, self._request, self._destination) from exc
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        if exc is not None and (error := _translated(exc, self._what, pinned=self._pinned)) is not None:
-            raise error from exc
+    async def aclose(self) -> None:
+        """Let go of the connection; a body that was not read to its end breaks it."""
+        await self._response.aclose()
 
 
-def _translated(exc: BaseException, what: str, *, pinned: bool) -> ConnectionFailedError | ConnectionLostError | None:
-    """Return our error for `exc`, None if it is none of httpcore's."""
+def _failures() -> tuple[type[Exception], ...]:
+    """Return the exceptions by which httpcore says that an exchange failed; it has no common one."""
     import httpcore
 
-    match exc:
-        case httpcore.PoolTimeout():
-            busy = ConnectionFailedError(
-                f"All connections to {what} were in use by other calls for too long: nothing was sent. Make fewer "
-                "calls at once, or set a longer timeout."
-            )
-            busy.blames_enclave = False
-            return busy
-        case httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.UnsupportedProtocol():
-            failure = _tls_failure(exc)
-            if failure is None:
-                return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
-            if not pinned:
-                return ConnectionFailedError(f"No TLS with {what} ({failure.reason}): nothing was sent.")
-            return CertificateMismatchError(
-                f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
-                "sent: someone may be in between, or the enclave was renewed a moment ago."
-            )
-        case httpcore.TimeoutException():
-            return lost(f"{what} did not answer in time.", timed_out=True)
-        case httpcore.NetworkError() | httpcore.ProtocolError() | httpcore.ProxyError():
-            return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
-    return None
+    return (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        httpcore.TimeoutException,
+        httpcore.UnsupportedProtocol,
+    )
+
+
+def _failure(exc: BaseException, request: HttpRequest, destination: Destination) -> Exception:
+    import httpcore
+
+    return failure(exc, httpcore, request.whom, destination)
+
+
+def _context(destination: Destination) -> ssl.SSLContext:
+    return pinned_context(destination.certificate) if isinstance(destination, Pinned) else public_context()
 
 
 @lru_cache(maxsize=1)
@@ -217,14 +159,7 @@ def public_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
-    """Return the error of an answer that did not come, or not to its end."""
-    error = ConnectionLostError(message)
-    error.timed_out = timed_out
-    return error
-
-
-def _outgoing(request: Outgoing) -> "httpcore.Request":
+def _outgoing(request: HttpRequest) -> "httpcore.Request":
     import httpcore
 
     url, host = _target(request.url)
@@ -232,65 +167,34 @@ def _outgoing(request: Outgoing) -> "httpcore.Request":
     headers = [("Host", host), ("User-Agent", _USER_AGENT), *request.headers.items()]
     if request.body is not None:
         headers.append(("Content-Length", str(len(request.body))))
-    extensions = {"timeout": request.timeouts()}
-    return httpcore.Request(request.method, url, headers=headers, content=request.body, extensions=extensions)
+    wait = request.timeout
+    waits = {"connect": min(wait, CONNECT_TIMEOUT), "read": wait, "write": wait, "pool": wait}
+    method = "GET" if request.body is None else "POST"
+    return httpcore.Request(method, url, headers=headers, content=request.body, extensions={"timeout": waits})
 
 
 @lru_cache(maxsize=256)
 def _target(url: str) -> "tuple[httpcore.URL, str]":
-    """Return where `url` leads to, and the Host header. Raises `ConnectionFailedError` if it is no http(s) URL."""
+    """Return where `url` leads to, as httpcore takes it, and the Host header. Raises `ConnectionFailedError`."""
     import httpcore
 
-    try:
-        parts, host, port = _parts(url)
-    except ValueError as exc:
-        raise ConnectionFailedError(f"{server_of(url)} is {NO_SERVER}. Nothing was sent.") from exc
-    target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
-    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), shown
+    to = address_of(url)
+    return httpcore.URL(scheme=to.scheme, host=to.host, port=to.port, target=to.target), to.host_header
 
 
-def _parts(url: str) -> tuple[SplitResult, str, int | None]:
-    """Return `url` in parts, its host in ASCII, and its port. Raises `ValueError` if it leads nowhere."""
-    # `urlsplit` drops line breaks without a word.
-    parts = urlsplit(url if url.isprintable() and " " not in url else "")
-    host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(url)
-    return parts, host, port
-
-
-def is_server(url: str) -> bool:
-    """Whether `url` is an address that can be asked."""
-    try:
-        return bool(_parts(url))
-    except ValueError:
-        return False
-
-
-def server_of(url: str) -> str:
-    """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
-    except ValueError:
-        return "This"
-
-
-def _headers(raw: "Sequence[tuple[bytes, bytes]]") -> list[tuple[str, str]]:
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
 
 
-def _limits() -> dict[str, Any]:
+class _Limits(TypedDict):
+    max_connections: int
+    max_keepalive_connections: int
+    keepalive_expiry: float
+
+
+def _limits() -> _Limits:
     return {
         "max_connections": MAX_CONNECTIONS,
         "max_keepalive_connections": MAX_CONNECTIONS,
         "keepalive_expiry": KEEP_IDLE,
     }
-
-
-def _tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
-    while exc is not None and not isinstance(exc, ssl.SSLError):
-        exc = exc.__cause__ or exc.__context__
-    return exc

@@ -1,7 +1,5 @@
 """
-A TLS handshake with an enclave and nothing else: is the pinned certificate really what it shows?
-
-TLS pinned to one certificate, judged inside the handshake (DESIGN "Trust").
+TLS is pinned to one certificate, which is compared inside the handshake (DESIGN "Trust").
 
 Looking at the certificate on the response is too late: the prompt has left by then. So the context
 uses socket classes that compare the peer's DER when the handshake completes and before any

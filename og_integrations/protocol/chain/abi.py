@@ -7,7 +7,7 @@ paying needs fixed-size words only.
 The three functions of an ERC-20 token that paying needs, as eth_call or transaction data (0x-hex).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,8 @@ MAX_DATA_BYTES = 8 * 1024 * 1024
 """No honest answer of a contract is larger."""
 
 
-def keccak(data: bytes) -> bytes:
-    """Return the 32-byte Keccak-256 of `data` (the original Keccak, not SHA-3)."""
-    return _keccak(data)
+keccak: Callable[[bytes], bytes] = _keccak
+"""Returns the 32-byte Keccak-256 of its argument (the original Keccak, not SHA-3)."""
 
 
 def selector(function: str) -> bytes:

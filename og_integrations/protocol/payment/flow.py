@@ -4,7 +4,7 @@ Paying for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment
 `payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign` this
 authorization, `Pause`) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a synchronous
 and an asynchronous driver in `client._runner` run it, and tests run it by hand. Reading a chain has one more effect,
-`client.chain.jsonrpc.Fetch`, and approving Permit2 its own.
+`Fetch`, and sending a transaction its own (`client.chain.transactions`).
 
 The rules that it keeps are those of the sessions: see `protocol.payment.session`.
 """
@@ -12,7 +12,7 @@ The rules that it keeps are those of the sessions: see `protocol.payment.session
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from og_integrations.errors import (
     ConfigurationError,
@@ -83,7 +83,19 @@ class Pause:
     seconds: float
 
 
-Effect = Send | Approve | Sign | Pause
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+
+    url: str
+    body: bytes | None = None
+
+
+Effect = Send | Receive | Approve | Sign | Pause | Fetch
+
+T = TypeVar("T")
+Effects = Generator[Effect, Any, T]
+"""A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
 Flow = Generator[Effect, Any, "Paid"]
 Reclaim = Callable[[Callable[[], Claim], int, int], Generator[Any, Any, Claim]]
 """
