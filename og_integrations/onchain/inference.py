@@ -38,7 +38,7 @@ from og_integrations.protocol.chain.inference import (
 )
 from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
-from og_integrations.receipt import kind_of, names_of_proven
+from og_integrations.receipt import is_verified, kind_of, names_of_proven
 
 _WHAT = "The inference"
 _API_PATH = "/artela-network/artela-rollkit/inference/tx/"
@@ -65,7 +65,7 @@ class Inference:
     @property
     def verified(self) -> bool:
         """Whether the chain's own events vouch for the result, or the model's file does."""
-        return bool(self.receipt["status"] == "verified")
+        return is_verified(self.receipt)
 
 
 @dataclass(frozen=True, kw_only=True)
