@@ -166,7 +166,7 @@ def test_retry_storm(net: Devnet, raw: Raw) -> None:
     assert net.verdict([unpaid | {"request_hash": "00" * 32}] * 21).names == ("retry_storm",)
 
 
-def test_no_timeout(net: Devnet, raw: Raw) -> None:
+def test_client_that_waits_for_ever_has_no_timeout(net: Devnet, raw: Raw) -> None:
     net.inject("stall_after_payment")
     with pytest.raises(httpx.ReadTimeout):
         raw.http.post(CHAT, json=ask("hi"), headers={"PAYMENT-SIGNATURE": raw.payment()}, timeout=0.2)

@@ -137,7 +137,7 @@ def test_as_structured_llm(account: Account, llm: OpenGradientLLM) -> None:
     assert len(audit.receipts) == 5
 
 
-def test_programs(account: Account, llm: OpenGradientLLM) -> None:
+def test_programs_of_llama_index_work(account: Account, llm: OpenGradientLLM) -> None:
     """LlamaIndex's own programs work, synchronously and not."""
     with audited(account) as audit:
         program = FunctionCallingProgram.from_defaults(City, 'About "{city}" with 5', llm=llm)
