@@ -15,8 +15,8 @@ from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.agreement import NO_DEFAULTS, Case, Outcome, ask
-from tests.adapters.faults_met import PATIENCE, STALLED_PATIENCE, stalls
 from tests.adapters.agreement_cases import ADD, CASES, CITY, HI, USE_ADD, user
+from tests.adapters.faults_met import PATIENCE, STALLED_PATIENCE, stalls
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.payment.budget import MemoryStore
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 MakeClient = Callable[..., Client]
 

@@ -11,8 +11,8 @@ import pytest
 
 from og_integrations.devnet import MISBEHAVIOURS, Devnet, Finding
 from og_integrations.errors import ConfigurationError
-from tests.devnet.claimed import paid, receipt_of
-from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.callers_claims import paid, receipt_of
 
 
 def test_honest_client_is_clean(net: Devnet, raw: Raw) -> None:

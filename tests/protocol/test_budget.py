@@ -191,7 +191,9 @@ def test_total_counts_what_is_held() -> None:
         ([Hold.release, Hold.settle], HoldState.RELEASED, 0, 0),
     ],
 )
-def test_hold_is_released_or_settled_and_doubt_only_ends(steps: list[Any], state: HoldState, authorized: int, in_doubt: int) -> None:
+def test_hold_is_released_or_settled_and_doubt_only_ends(
+    steps: list[Any], state: HoldState, authorized: int, in_doubt: int
+) -> None:
     """Only one that is held can be released; doubt ends in certainty and never the other way."""
     account = budget()
     hold = account.hold(7)

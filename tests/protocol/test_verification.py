@@ -22,8 +22,8 @@ from og_integrations.protocol.proof.verification import (
     verify_exchange,
 )
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
+from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import NOW, signed_exchange
-from tests.protocol.verdicts import refused, results
 
 NEWER = "[{'type': 'text', 'text': 'new \u0378, escaped \\\\u0378 and \\\\\\\\u0378, line\\nend'}]"
 

@@ -13,8 +13,8 @@ from og_integrations.protocol.chat.wire import ToolCall
 from og_integrations.protocol.proof.enclave import tee_id_of
 from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_exchange
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
+from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
-from tests.protocol.verdicts import refused, results
 
 CALL = ToolCall("call_1", "get_weather", "{}")
 OTHER = CAPTURES["system-and-user"]

@@ -17,7 +17,7 @@ from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
 from og_integrations.protocol.chat.wire import Usage
 from tests.adapters.llama_index.auditing import Account, audited
-from tests.adapters.llama_index.speaker import said
+from tests.adapters.llama_index.prompt_model import said
 
 
 class City(BaseModel):
