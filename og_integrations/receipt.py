@@ -42,7 +42,9 @@ SPAN_RECEIPT = f"{RECEIPT_KEY}.receipt"
 OWN_HASH = "eip712"
 """The `payment_hash_source` of a hash that anybody can recompute from the other members of `payment`."""
 
-_MADE_HERE: dict[str, Any] = {}
+Document = dict[str, Any]
+"""A receipt, or a part of one, as decoded JSON."""
+_MADE_HERE: Document = {}
 """Stands for no document: the members are given by name. None would be what `get` returns where no receipt is."""
 _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
@@ -89,6 +91,10 @@ class Check:
         """Return the check as it stands in a receipt."""
         return {"id": self.id, "result": self.result, "detail": self.detail}
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
+        # Verdicts travel between processes by the thousand, and the default takes ten times as long.
+        return type(self), (self.id, self.result, self.detail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptEnclave:
@@ -101,9 +107,9 @@ class ReceiptEnclave:
     payment_address: Annotated[str | None, OF_REGISTRY, "The address that its operator is paid at."] = None
     source: Annotated[str | None, CLAIMED, "Where its key came from: registry or endpoint."] = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +154,9 @@ class ReceiptPayment:
             return f"{format_opg(int(amount))} OPG"
         return f"{amount} base units of the unknown token {self.asset}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -167,7 +173,7 @@ class Receipt:
     ```
     """
 
-    given: InitVar[Mapping[str, Any]] = _MADE_HERE
+    given: InitVar[Mapping[str, object]] = _MADE_HERE
     _: KW_ONLY
     version: Annotated[int, RECOMPUTED, "Raised when a member changes its meaning."] = RECEIPT_VERSION
     kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search or onchain."] = None
@@ -178,7 +184,7 @@ class Receipt:
     channel: Annotated[str | None, CLAIMED, "How the request reached the enclave: pinned, unpinned, sealed."] = None
     model: Annotated[str | None, BUT_PROVIDER, "What was asked for; gateways are not told the provider."] = None
     created: Annotated[int | None, CLAIMED, "When the call began, unix seconds."] = None
-    presentation: Annotated[dict[str, Any] | None, CLAIMED, "How what was shown differs from what was signed."] = None
+    presentation: Annotated[Document | None, CLAIMED, "How what was shown differs from what was signed."] = None
     request_hash: Annotated[str | None, SIGNED, "keccak256 of the request as the enclave rebuilt it, hex."] = None
     output_hash: Annotated[str | None, SIGNED, "keccak256 of the text, or of the tool calls, hex."] = None
     tee_timestamp: Annotated[int | None, SIGNED, "When the enclave signed, unix seconds by its clock."] = None
@@ -186,12 +192,12 @@ class Receipt:
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
-    cost: Annotated[dict[str, Any] | None, CLAIMED, "What the gateway says the call cost."] = None
+    cost: Annotated[Document | None, CLAIMED, "What the gateway says the call cost."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
-    _document: dict[str, Any] | None = field(init=False, default=None)
+    _document: Document | None = field(init=False, default=None)
 
-    def __post_init__(self, given: Mapping[str, Any]) -> None:
+    def __post_init__(self, given: Mapping[str, object]) -> None:
         if given is _MADE_HERE:
             return
         document: object = given
@@ -222,12 +228,12 @@ class Receipt:
         return cls(dict(found))
 
     @staticmethod
-    def payment_of(document: Mapping[str, Any]) -> ReceiptPayment | None:
+    def payment_of(document: Mapping[str, object]) -> ReceiptPayment | None:
         """Return the member `payment` of plain JSON; the others may be anything. Raises `ConfigurationError`."""
         payment: ReceiptPayment | None = _read(ReceiptPayment | None, document.get("payment"), "payment")
         return payment
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the document as plain JSON: exactly what was read, or all members of one that was made here."""
         return _plain(self) if self._document is None else deepcopy(self._document)
 
@@ -319,14 +325,14 @@ class Receipt:
         return hash(self.tee_signature)
 
 
-def flat_fields(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def flat_fields(receipt: Document) -> Document:
     """Return the few members of `receipt` that users of the published adapter read at top level."""
     payment = receipt.get("payment") or {}
     flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
 
 
-def span_attributes(receipt: Mapping[str, Any]) -> dict[str, str | bool | int]:
+def span_attributes(receipt: Document) -> dict[str, str | bool | int]:
     """Return `receipt` as a span's attributes: flat, to search for, and as a whole, to verify."""
     found = {name: receipt.get(name) for name in ("status", "request_hash", "output_hash")} | flat_fields(receipt)
     found |= {"verified": is_verified(receipt)}
@@ -334,14 +340,24 @@ def span_attributes(receipt: Mapping[str, Any]) -> dict[str, str | bool | int]:
     return named | {SPAN_RECEIPT: json.dumps(receipt)}
 
 
-def is_verified(receipt: Mapping[str, Any]) -> bool:
+def is_verified(receipt: Mapping[str, object]) -> bool:
     """Return whether `receipt`, as plain JSON, says that its answer was proven when it came."""
     return bool(receipt.get("status") == "verified")
 
 
-def signature_of(receipt: Mapping[str, Any]) -> str | None:
+def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")
+
+
+def kind_of(receipt: Mapping[str, object]) -> object:
+    """Return what `receipt`, as plain JSON that may hold anything, says was called: chat, completion, …."""
+    return receipt.get("kind")
+
+
+def names_of_proven() -> tuple[str, ...]:
+    """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
+    return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,14 +370,15 @@ class Member:
     about: str
 
 
-def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
+    nested = _nested()
     for name, value in document.items():
-        inner = _members_of(Receipt).get(name)
-        if isinstance(value, dict) and inner is not None and is_dataclass(_without_none(inner.declared)):
+        if isinstance(value, dict) and name in nested:
             yield from ((f"{name}.{part}", held) for part, held in value.items())
         else:
-            yield name, value
+            # A stranger's member called "payment.payer" is not the payer of the payment.
+            yield (f"[{name}]" if "." in name else name), value
 
 
 @lru_cache(maxsize=1)
@@ -370,10 +387,16 @@ def members() -> Mapping[str, Member]:
     found: dict[str, Member] = {}
     for name, member in _members_of(Receipt).items():
         found[name] = member
-        nested = _without_none(member.declared)
-        if isinstance(nested, type) and is_dataclass(nested):
+        if (nested := _nested().get(name)) is not None:
             found |= {inner.path: inner for inner in _members_of(nested, f"{name}.").values()}
     return found
+
+
+@lru_cache(maxsize=1)
+def _nested() -> Mapping[str, type]:
+    """Return the members that have members of their own, and the class of each."""
+    kinds = {name: _without_none(member.declared) for name, member in _members_of(Receipt).items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
 EARLIER_RULES = {"2026-04": "april", "next": "reduced"}
@@ -387,7 +410,12 @@ def rule_name(rule: str) -> str:
     return EARLIER_RULES.get(rule, rule)
 
 
-def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def is_older(receipt: Mapping[str, object]) -> bool:
+    """Return whether `receipt`, as plain JSON, was written before its members had all of their names of today."""
+    return any(old in receipt and new not in receipt for old, (new, _) in _RENAMED.items())
+
+
+def upgraded(receipt: Mapping[str, object]) -> Document:
     """Return plain JSON of any age with the names and values of today; what is not known stays as it is."""
     document = dict(receipt)
     for old, (new, values) in _RENAMED.items():
@@ -397,7 +425,7 @@ def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
-def receipt_schema() -> dict[str, Any]:
+def receipt_schema() -> Document:
     """Return the JSON Schema of a receipt, which `docs/receipt.schema.json` holds for readers without Python."""
     schema = _schema_of(Receipt)
     for old, (new, _) in _RENAMED.items():
@@ -426,16 +454,22 @@ def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
-def _plain(model: "Receipt | ReceiptEnclave | ReceiptPayment") -> dict[str, Any]:
+def _plain(receipt: Receipt) -> Document:
+    names, values = _getter(Receipt)
+    document = dict(zip(names, values(receipt), strict=True))
+    document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
+    document["payment"] = receipt.payment.to_json() if receipt.payment else None
+    document["checks"] = [check.to_json() for check in receipt.checks]
+    document["unsigned"] = list(receipt.unsigned)
+    return document
+
+
+@lru_cache(maxsize=256)
+def _shared(model: ReceiptEnclave | ReceiptPayment) -> Document:
+    # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = _getter(kind)
-    document = dict(zip(names, values(model), strict=True))
-    if isinstance(model, Receipt):
-        document["enclave"] = model.enclave.to_json() if model.enclave else None
-        document["payment"] = model.payment.to_json() if model.payment else None
-        document["checks"] = [check.to_json() for check in model.checks]
-        document["unsigned"] = list(model.unsigned)
-    return document
+    return dict(zip(names, values(model), strict=True))
 
 
 @lru_cache(maxsize=8)
@@ -444,7 +478,7 @@ def _getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"
     return names, attrgetter(*names)
 
 
-def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _read_members(model: type, document: Mapping[str, object], prefix: str = "") -> Document:
     known = _members_of(model, prefix)
     return {
         name: _read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known
@@ -454,8 +488,9 @@ def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") ->
 def _read(declared: Any, value: Any, path: str) -> Any:
     """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
     kind = _without_none(declared)
-    if value is None and kind is not declared:
-        return None
+    # Most members are plain. `type`, since a bool would be an int.
+    if type(value) is kind or (value is None and kind is not declared):
+        return value
     origin = get_origin(kind)
     if origin is Literal and value in get_args(kind):
         return value
@@ -463,21 +498,19 @@ def _read(declared: Any, value: Any, path: str) -> Any:
         return tuple(_read(get_args(kind)[0], item, path) for item in value)
     if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
         return deepcopy(value) if origin is dict else _made(kind, value, path)
-    # `type`, since a bool would be an int.
-    if type(value) is kind:
-        return value
     raise ConfigurationError(
         f"This is no receipt that can be read: its member {path} is {_kind_of(value)}, expected {_words(kind)}."
     )
 
 
-def _made(model: Any, document: Mapping[str, Any], path: str) -> Any:
+def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
     try:
         return model(**_read_members(model, document, f"{path}."))
     except TypeError:
         raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
 
 
+@lru_cache(maxsize=64)
 def _without_none(declared: Any) -> Any:
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)
@@ -494,7 +527,7 @@ def _words(kind: Any) -> str:
     return {str: "text", int: "a whole number", tuple: "a list"}.get(get_origin(kind) or kind, "an object")
 
 
-def _schema_of(model: type) -> dict[str, Any]:
+def _schema_of(model: type) -> Document:
     properties = {}
     for name, member in _members_of(model).items():
         kind = _without_none(member.declared)
@@ -506,7 +539,7 @@ def _schema_of(model: type) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-def _schema(kind: Any) -> dict[str, Any]:
+def _schema(kind: Any) -> Document:
     if get_origin(kind) is Literal:
         return {"type": "string", "enum": list(get_args(kind))}
     if get_origin(kind) is tuple:
