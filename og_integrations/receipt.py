@@ -89,6 +89,10 @@ class Check:
         """Return the check as it stands in a receipt."""
         return {"id": self.id, "result": self.result, "detail": self.detail}
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str, str]]:
+        # Verdicts travel between processes by the thousand, and the default takes ten times as long.
+        return type(self), (self.id, self.result, self.detail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptEnclave:
@@ -103,7 +107,7 @@ class ReceiptEnclave:
 
     def to_json(self) -> dict[str, Any]:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +154,7 @@ class ReceiptPayment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the member as plain JSON."""
-        return _plain(self)
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -344,6 +348,16 @@ def signature_of(receipt: Mapping[str, Any]) -> str | None:
     return receipt.get("tee_signature")
 
 
+def kind_of(receipt: Mapping[str, Any]) -> object:
+    """Return what `receipt`, as plain JSON that may hold anything, says was called: chat, completion, …."""
+    return receipt.get("kind")
+
+
+def names_of_proven() -> tuple[str, ...]:
+    """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
+    return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""
@@ -356,12 +370,13 @@ class Member:
 
 def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
+    nested = _nested()
     for name, value in document.items():
-        inner = _members_of(Receipt).get(name)
-        if isinstance(value, dict) and inner is not None and is_dataclass(_without_none(inner.declared)):
+        if isinstance(value, dict) and name in nested:
             yield from ((f"{name}.{part}", held) for part, held in value.items())
         else:
-            yield name, value
+            # A stranger's member called "payment.payer" is not the payer of the payment.
+            yield (f"[{name}]" if "." in name else name), value
 
 
 @lru_cache(maxsize=1)
@@ -370,10 +385,16 @@ def members() -> Mapping[str, Member]:
     found: dict[str, Member] = {}
     for name, member in _members_of(Receipt).items():
         found[name] = member
-        nested = _without_none(member.declared)
-        if isinstance(nested, type) and is_dataclass(nested):
+        if (nested := _nested().get(name)) is not None:
             found |= {inner.path: inner for inner in _members_of(nested, f"{name}.").values()}
     return found
+
+
+@lru_cache(maxsize=1)
+def _nested() -> Mapping[str, type]:
+    """Return the members that have members of their own, and the class of each."""
+    kinds = {name: _without_none(member.declared) for name, member in _members_of(Receipt).items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
 EARLIER_RULES = {"2026-04": "april", "next": "reduced"}
@@ -385,6 +406,11 @@ _RENAMED = {"hashing": ("hash_rule", EARLIER_RULES)}
 def rule_name(rule: str) -> str:
     """Return the name of a hash rule, given also by one of those that older receipts have."""
     return EARLIER_RULES.get(rule, rule)
+
+
+def is_older(receipt: Mapping[str, Any]) -> bool:
+    """Return whether `receipt`, as plain JSON, was written before its members had all of their names of today."""
+    return any(old in receipt and new not in receipt for old, (new, _) in _RENAMED.items())
 
 
 def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
@@ -426,16 +452,22 @@ def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
-def _plain(model: "Receipt | ReceiptEnclave | ReceiptPayment") -> dict[str, Any]:
+def _plain(receipt: Receipt) -> dict[str, Any]:
+    names, values = _getter(Receipt)
+    document = dict(zip(names, values(receipt), strict=True))
+    document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
+    document["payment"] = receipt.payment.to_json() if receipt.payment else None
+    document["checks"] = [check.to_json() for check in receipt.checks]
+    document["unsigned"] = list(receipt.unsigned)
+    return document
+
+
+@lru_cache(maxsize=256)
+def _shared(model: ReceiptEnclave | ReceiptPayment) -> dict[str, Any]:
+    # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = _getter(kind)
-    document = dict(zip(names, values(model), strict=True))
-    if isinstance(model, Receipt):
-        document["enclave"] = model.enclave.to_json() if model.enclave else None
-        document["payment"] = model.payment.to_json() if model.payment else None
-        document["checks"] = [check.to_json() for check in model.checks]
-        document["unsigned"] = list(model.unsigned)
-    return document
+    return dict(zip(names, values(model), strict=True))
 
 
 @lru_cache(maxsize=8)
@@ -454,8 +486,9 @@ def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") ->
 def _read(declared: Any, value: Any, path: str) -> Any:
     """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
     kind = _without_none(declared)
-    if value is None and kind is not declared:
-        return None
+    # Most members are plain. `type`, since a bool would be an int.
+    if type(value) is kind or (value is None and kind is not declared):
+        return value
     origin = get_origin(kind)
     if origin is Literal and value in get_args(kind):
         return value
@@ -463,9 +496,6 @@ def _read(declared: Any, value: Any, path: str) -> Any:
         return tuple(_read(get_args(kind)[0], item, path) for item in value)
     if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
         return deepcopy(value) if origin is dict else _made(kind, value, path)
-    # `type`, since a bool would be an int.
-    if type(value) is kind:
-        return value
     raise ConfigurationError(
         f"This is no receipt that can be read: its member {path} is {_kind_of(value)}, expected {_words(kind)}."
     )
@@ -478,6 +508,7 @@ def _made(model: Any, document: Mapping[str, Any], path: str) -> Any:
         raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
 
 
+@lru_cache(maxsize=64)
 def _without_none(declared: Any) -> Any:
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)

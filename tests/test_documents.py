@@ -124,6 +124,15 @@ def test_every_cited_section_of_the_design_exists() -> None:
     assert set(cited(CITED_TITLE)) - titles == set()
 
 
+def test_contributing_names_files_that_exist() -> None:
+    """Whoever looks a change up finds the file, under the name that it has today."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:[\w.]+/)+[\w.]*|\w+\.(?:py|md))`", page))
+    places = (ROOT, ROOT / "og_integrations")
+    assert len(named) > 30, "the pattern finds nothing"
+    assert {name for name in named if not any((place / name).exists() for place in places)} == {"utils.py"}
+
+
 def test_table_of_settings_is_that_of_the_code() -> None:
     """Types, defaults and variables of options stand in `client._options` only; the README shows them."""
     assert options_table(ModelOptions) in (ROOT / "README.md").read_text()

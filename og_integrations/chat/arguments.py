@@ -134,4 +134,4 @@ def _call_hint(name: str, known: Collection[str]) -> str:
     if name in CONSTRUCTOR_ONLY:
         return f" Give {own_name(name)} to the constructor."
     passed_on = " What shall be sent as it is goes into model_kwargs." if "model_kwargs" in known else ""
-    return hint(name, known) + passed_on
+    return (hint(name, known) or f" Expected one of {', '.join(sorted(known))}.") + passed_on

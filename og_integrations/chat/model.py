@@ -496,7 +496,8 @@ class OpenGradientModel(BaseModel):
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
         """Show what differs from the defaults; of networks and gateways nothing that may hold a key."""
-        for name, value in super().__repr_args__():
+        # The model first, whose field stands last.
+        for name, value in sorted(super().__repr_args__(), key=lambda pair: pair[0] not in ("model", "model_name")):
             info = type(self).model_fields.get(name or "")
             if info is not None and (info.exclude or value == info.get_default(call_default_factory=True)):
                 continue

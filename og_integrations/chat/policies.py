@@ -72,7 +72,7 @@ def _read_again(policy: _Policy) -> _Policy:
 
     if isinstance(policy, SpendPolicy):
         return SpendPolicy.of(plain_spend_policy(policy) | {"max_per_authorization": "0", "store": None})
-    return EnclavePolicy(allowed_tee_ids=())
+    return EnclavePolicy(allowed_tee_ids=[])
 
 
 def _plain(value: object) -> object:

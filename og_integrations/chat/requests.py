@@ -25,7 +25,7 @@ def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[
 
 def check_attachment(kind: str, where: str, role: str, model: str, generation: str, *, said: str) -> None:
     """
-    Raise `InvalidRequestError` for a part of type `kind` that would not reach `model`; `said` is what the user gave.
+    Raise `InvalidRequestError` for a part of type `kind` that would not reach `model`; `said` says what was given.
 
     Dropped on the way, it would be paid for all the same.
     """
@@ -34,7 +34,7 @@ def check_attachment(kind: str, where: str, role: str, model: str, generation: s
         return
     other = "" if generation == "next" else '; if your gateways take images and files, set gateway_generation="next"'
     raise InvalidRequestError(
-        f"{where} is {said}, expected {' or '.join(('text', *taken))} for {model} ({generation} gateways, role "
+        f"{where} {said}, expected {' or '.join(('text', *taken))} for {model} ({generation} gateways, role "
         f"{role}). Anything else would not reach the model, and you would pay for an answer about nothing. Remove it "
         f"or describe it{other}."
     )
@@ -53,7 +53,7 @@ def wire_call(call_id: str, name: str, arguments: object, where: str) -> JsonObj
             text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as exc:
             raise InvalidRequestError(
-                f"{where} has a tool call whose arguments are not JSON: {exc}. Nothing was sent."
+                f"{where} has a call of {name!r} whose arguments are not JSON: {exc}. Nothing was sent."
             ) from exc
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
 

@@ -11,6 +11,7 @@ from types import FrameType
 from og_integrations.cli.terminal import count, opg, port, url, whole
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.devnet.generations import GENERATIONS
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import format_opg
 from og_integrations.protocol.payment.policy import parse_opg
@@ -52,7 +53,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="lie or break in this way (may be repeated; 'list' names them all)",
     )
     command.add_argument(
-        "--generation", default="april", help="the gateways' hash rule: april (captured), reduced, reduced+effort, …"
+        "--generation",
+        default="april",
+        metavar="NAME",
+        help=f"how the gateways behave: {', '.join(GENERATIONS)} (default: %(default)s, as captured)",
     )
     command.add_argument(
         "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
@@ -130,10 +134,12 @@ class RunningDevnet:
                 "wallet": self.wallet.address,
                 "opg": format_opg(self.opg),
                 "gateways": gateways,
+                "generation": self.network.generation.name,
             }
             print(json.dumps(ready), flush=True)
             return
         print("The OpenGradient devnet runs on this machine. Nothing in it is worth anything.\n")
+        print(f"  plays     the gateways of the generation {self.network.generation.name}")
         print(f"  node      {self.network.rpc_url}")
         print(f"  registry  {self.network.registry_address}")
         for gateway in gateways:

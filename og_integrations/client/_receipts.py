@@ -30,7 +30,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.session import PaymentSession
 from og_integrations.protocol.payment.x402 import (
     ReplyHead,
@@ -191,14 +191,33 @@ def build_receipt(
 
 
 def _payment(state: CallState, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
-    authorization, session = grant.authorization, grant.session_id
-    told = _told_settlement(state.head)
-    streamed = verified.exchange.completion.settlement if verified is not None else {}
+    told, session = _told_settlement(state.head), grant.session_id
+    if verified is not None and (streamed := verified.exchange.completion.settlement):
+        told = told._replace(
+            transaction_hash=told.transaction_hash
+            or transaction_hash(streamed.get("data_settlement_transaction_hash")),
+            blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+        )
+    return _paid(
+        grant.authorization,
+        grant.requirements.scheme,
+        grant.requirements.network,
+        session_ref(session.reveal()) if session else None,
+        state.call.settlement_mode.value,
+        told,
+    )
+
+
+@lru_cache(maxsize=256)
+def _paid(
+    authorization: Permit2Authorization, scheme: str, network: str, ref: str | None, mode: str, told: ToldSettlement
+) -> ReceiptPayment:
+    # Cached: the digest takes ten hashes, and all calls of a session have the same payment.
     return ReceiptPayment(
-        payment_hash=told.payment_hash or _digest(authorization),
+        payment_hash=told.payment_hash or "0x" + authorization.digest().hex(),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
-        scheme=grant.requirements.scheme,
-        network=grant.requirements.network,
+        scheme=scheme,
+        network=network,
         asset=authorization.token,
         payer=authorization.payer,
         pay_to=authorization.pay_to,
@@ -208,17 +227,11 @@ def _payment(state: CallState, grant: PaymentSession, verified: VerifiedExchange
         nonce=str(authorization.nonce),
         valid_after=authorization.valid_after,
         deadline=authorization.deadline,
-        session_ref=session_ref(session.reveal()) if session else None,
-        settlement_mode=state.call.settlement_mode.value,
-        transaction_hash=told.transaction_hash or transaction_hash(streamed.get("data_settlement_transaction_hash")),
-        blob_id=told.blob_id or blob_id(streamed.get("data_settlement_blob_id")),
+        session_ref=ref,
+        settlement_mode=mode,
+        transaction_hash=told.transaction_hash,
+        blob_id=told.blob_id,
     )
-
-
-@lru_cache(maxsize=256)
-def _digest(authorization: Authorization) -> str:
-    # Cached: it takes ten hashes, and every call of a session asks for the same one.
-    return "0x" + authorization.digest().hex()
 
 
 def _told_settlement(head: ReplyHead | None) -> ToldSettlement:

@@ -23,10 +23,11 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `fault` | what a fault is, where it acts, and the faults of one request |
 | `journal` | everything that was seen and done |
 | `enclave` | an enclave's keys, outputs, proofs |
+| `generations` | how the gateways of each time behave; which models they list, at what price |
 | `http`, `clock` | the HTTP server with its requests and replies; the devnet's time |
 
 Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
-`enclave`, `journal` -> `model`, `http`, `clock`.
+`generations`, `enclave`, `journal` -> `model`, `http`, `clock`.
 """
 
 from og_integrations.devnet.chain import Wallet

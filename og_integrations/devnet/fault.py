@@ -111,7 +111,7 @@ class FaultInjector:
         """Let `fault` happen `times` times (None: until cleared)."""
         self.armed.append(Armed(fault, times, enclave))
 
-    def faults(self, exchange: Exchange) -> "RequestFaults":
+    def for_request(self, exchange: Exchange) -> "RequestFaults":
         """Return what will be done to the answer of `exchange`."""
         return RequestFaults(self, exchange)
 

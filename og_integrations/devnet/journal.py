@@ -343,7 +343,7 @@ def _without_nonce(body: object) -> object:
 def _prompt_of(body: object) -> str | None:
     if not isinstance(body, dict):
         return None
-    prompt = body.get("prompt")
+    prompt = body.get("prompt", body.get("query"))
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, list):

@@ -22,6 +22,7 @@ from og_integrations.devnet.fault import ChainFault, Fault, FaultInjector
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.faults.chain import CHAIN_FAULTS
 from og_integrations.devnet.gateway.gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.generations import Generation, find_generation
 from og_integrations.devnet.http import BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet.journal import Journal, Settlement, Stats
 from og_integrations.devnet.model import Model
@@ -32,9 +33,7 @@ from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict.judge import START, Mark, gathered, judge
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
-from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.protocol.strict_json import JsonObject
-from og_integrations.receipt import EARLIER_RULES, rule_name
 
 if TYPE_CHECKING:
     from og_integrations.devnet.chain.inference import ModelNode
@@ -54,11 +53,11 @@ class Devnet:
 
     `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
     fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
-    the gateways ask to authorize, in base units. `model` answers instead of the script, or the
-    OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The provider's
-    hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
-    `generation` is `"2026-04"` (as captured), `"next"` or a hash rule: any but `"april"` takes images in
-    and out and `web_search`; made after client 1.1.4 and public sources, without captures of a gateway.
+    the gateways ask to authorize, in base units (default: what those of the generation ask). `model` answers instead
+    of the script, or the OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The
+    provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
+    `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
+    or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -70,14 +69,15 @@ class Devnet:
         tls: bool = True,
         rpc_port: int = 0,
         gateway_ports: Sequence[int] = (),
-        cap: int = DEFAULT_CAP,
+        cap: int | None = None,
         model: Model | None = None,
         upstream: str | None = None,
         retry_seconds: float = 0.0,
-        generation: str = APRIL,
+        generation: str | Generation = "april",
         evm: Evm | None = None,
     ) -> None:
-        rule = _rule_of(generation)
+        self.generation = find_generation(generation)
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock = Clock(clock)
         self.journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -95,15 +95,15 @@ class Devnet:
         self.models = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
-        self._cap = cap
+        self._cap = self.generation.cap if cap is None else cap
         options = GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=model or (Upstream(upstream) if upstream else Script()),
-            rule=rule,
-            cap=cap,
+            model=answering,
+            generation=self.generation,
+            cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
         )
@@ -353,10 +353,3 @@ def serve(net: Devnet, ready: Callable[[Devnet], None]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _rule_of(generation: str) -> str:
-    if rule_name(generation) not in RULES:
-        known = ", ".join([*EARLIER_RULES, *RULES])
-        raise ConfigurationError(f"Unknown generation {generation!r}; expected one of {known}.")
-    return rule_name(generation)

@@ -8,6 +8,7 @@ never dropped: an image that silently vanishes would be paid for all the same.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import (
@@ -22,12 +23,17 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.tools.base import create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
 
 from og_integrations.chat.requests import attachments_taken, check_attachment, wire_call
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain.outputs import unmarked
 from og_integrations.models import model_info
+from og_integrations.protocol.chat.schemas import demanded_strict_schema, is_recursive, open_schema
+from og_integrations.protocol.chat.translation import schema_name
 from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -78,7 +84,7 @@ _OWN_BLOCKS = frozenset(
 )
 """Parts that models write into their own messages; providers refuse each other's."""
 _CHARACTERS_PER_TOKEN = 4.0
-_NAMING = frozenset({"title", "name", "function", "input_schema", "json_schema", "toolSpec"})
+_NAMING_A_FUNCTION = frozenset({"name", "function", "input_schema", "json_schema", "toolSpec", "parameters"})
 
 
 def to_wire(messages: Sequence[BaseMessage], *, model: str, generation: str) -> list[JsonObject]:
@@ -155,7 +161,7 @@ def _part(part: object, where: str, role: str, model: str, generation: str) -> J
     media = _media(dict(part), where)
     if media is None:
         raise InvalidRequestError(f"{where} is a block of type {kind!r}, which cannot be sent; expected text.")
-    check_attachment(str(media["type"]), where, role, model, generation, said=f"a block of type {kind!r}")
+    check_attachment(str(media["type"]), where, role, model, generation, said=f"is a block of type {kind!r}")
     return media
 
 
@@ -192,22 +198,74 @@ def wire_tool(tool: Tool, *, strict: bool | None = None) -> JsonObject:
     """
     Return the schema of `tool`, without what providers add to theirs (`cache_control`).
 
-    Raises `InvalidRequestError` for what is no function, such as tools that run at a provider's.
+    `strict` True is said of schemas in the strict subset only; an optional parameter becomes required. Raises
+    `InvalidRequestError` for what is no function, such as tools that run at a provider's, and for a schema that
+    cannot be sent whole, or not strictly.
     """
     if strict is None and isinstance(tool, Mapping) and _is_wire(tool.get("function")):
-        return {"type": "function", "function": dict(tool["function"])}  # as `bind_tools` has made it
+        function: JsonObject = dict(tool["function"])  # as `bind_tools` has made it
+        return {"type": "function", "function": _with_strictness(function, None)}
     try:
         given = _as_function(tool) if isinstance(tool, Mapping) else tool
-        wire = convert_to_openai_tool(cast("Callable[..., object]", given), strict=strict)
+        wire = convert_to_openai_tool(cast("Callable[..., object]", given))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:  # a functools.partial has no __name__
         raise InvalidRequestError(f"A {type(tool).__name__} cannot be sent as a tool or schema: {exc}") from exc
-    function: JsonObject = wire.get("function") or {}
+    function = dict(wire.get("function") or {})
     if wire.get("type") != "function" or not _is_wire(function):
         raise InvalidRequestError(
             f"A tool of type {wire.get('type')!r} is no named function. Gateways hand on functions only, and run no "
             "tools of a provider."
         )
-    return {"type": "function", "function": dict(function)}
+    whole = _whole_schema(given)
+    if whole is not None:
+        function["parameters"] = open_schema(whole, function["name"])
+    return {"type": "function", "function": _with_strictness(function, strict)}
+
+
+def _whole_schema(tool: object) -> JsonObject | None:
+    """
+    Return the schema of `tool` as it was written, None where LangChain's conversion keeps all of it.
+
+    LangChain writes each reference out and so ends a recursive class in `{}`; and it leaves out schemas without
+    `properties` at their root, whose tool the model could then only call with nothing.
+    """
+    schema: object = None
+    if isinstance(tool, Mapping):
+        schema = tool if not _NAMING_A_FUNCTION & tool.keys() else tool.get("parameters", tool.get("input_schema"))
+    elif isinstance(tool, BaseTool):
+        schema = tool.tool_call_schema if tool.args_schema is not None else None
+    elif isinstance(tool, type):
+        schema = tool
+    elif isinstance(tool, FunctionType | MethodType):
+        schema = create_schema_from_function(
+            tool.__name__,
+            tool,
+            filter_args=(),
+            parse_docstring=True,
+            error_on_invalid_docstring=False,
+            include_injected=False,
+        )
+    if isinstance(schema, type):
+        schema = schema.model_json_schema() if issubclass(schema, BaseModel) else None
+    if not isinstance(schema, Mapping) or ("properties" in schema and not is_recursive(dict(schema))):
+        return None
+    return {word: item for word, item in schema.items() if word not in ("title", "description")}
+
+
+def _with_strictness(function: JsonObject, strict: bool | None) -> JsonObject:
+    """Return `function` as `strict` wants it. Raises `InvalidRequestError` where that cannot be."""
+    said = function.get("strict")
+    if strict is not None and said not in (None, strict):
+        raise InvalidRequestError(
+            f"The tool {function['name']} says strict={said!r} itself, and strict={strict!r} was asked for."
+        )
+    wanted = said if strict is None else strict
+    if wanted is True:
+        parameters = function.get("parameters") or {"type": "object", "properties": {}}
+        function["parameters"] = demanded_strict_schema(parameters, str(function["name"]))
+    if strict is not None:
+        function["strict"] = strict
+    return function
 
 
 def _is_wire(function: object) -> bool:
@@ -221,12 +279,17 @@ def schema_function(schema: Tool, *, strict: bool | None = None) -> JsonObject:
     Its name is one that providers take, also of generic classes (`Page[City]`) and of titles with spaces.
     Raises `InvalidRequestError`.
     """
-    from og_integrations.protocol.chat.translation import schema_name
-
-    if isinstance(schema, Mapping) and not _NAMING & schema.keys():
-        schema = {"title": "answer", **schema}
-    function: JsonObject = wire_tool(schema, strict=strict)["function"]
-    return {**function, "name": schema_name(function["name"])}
+    function: JsonObject
+    if isinstance(schema, Mapping) and not _NAMING_A_FUNCTION & schema.keys():
+        name = str(schema.get("title") or "answer")
+        parameters = {word: item for word, item in schema.items() if word not in ("title", "description")}
+        function = {"name": name, "parameters": open_schema(parameters, name)}
+        if "description" in schema:
+            function["description"] = schema["description"]
+        function = _with_strictness(function, strict)
+    else:
+        function = wire_tool(schema, strict=strict)["function"]
+    return {**function, "name": schema_name(str(function["name"]))}
 
 
 def _as_function(tool: Mapping[str, Any]) -> JsonObject:
@@ -235,8 +298,9 @@ def _as_function(tool: Mapping[str, Any]) -> JsonObject:
         return {"type": "function", "function": tool["function"]}
     if isinstance(tool.get("json_schema"), Mapping):
         tool = tool["json_schema"]
-    if "name" in tool and isinstance(tool.get("schema"), Mapping):
-        tool = {**tool, "parameters": tool["schema"]}
+    for word in ("schema", "inputSchema"):  # the second is what MCP servers say
+        if "name" in tool and isinstance(tool.get(word), Mapping):
+            tool = {**tool, "parameters": tool[word]}
     kind = tool.get("type")
     if (
         isinstance(kind, str)

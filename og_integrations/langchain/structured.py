@@ -26,6 +26,8 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain.messages import Tool, schema_function
 from og_integrations.langchain.outputs import unmarked
 from og_integrations.models import model_info
+from og_integrations.protocol.chat.schemas import demanded_strict_schema, strict_schema
+from og_integrations.protocol.chat.translation import schema_name
 from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 if TYPE_CHECKING:
@@ -122,18 +124,17 @@ def response_format(schema: object, *, strict: bool | None = None) -> JsonObject
 
 def _well_named(wish: Mapping[str, Any]) -> JsonObject:
     """Return a `response_format` under a name that providers take: agents name it after the class."""
-    from og_integrations.protocol.chat.translation import schema_name
-
     described = wish.get("json_schema")
     if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
         return dict(wish)
-    return {**wish, "json_schema": {**described, "name": schema_name(described["name"])}}
+    mended = {**described, "name": schema_name(described["name"])}
+    if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
+        mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
+    return {**wish, "json_schema": mended}
 
 
 def _already_strict(parameters: JsonObject) -> JsonObject | None:
     """Return the strict form of a schema whose properties are all required, None for others."""
-    from og_integrations.protocol.chat.schemas import strict_schema
-
     strict = strict_schema(parameters)
     return strict if strict is not None and _requirements(strict) == _requirements(parameters) else None
 
@@ -144,7 +145,7 @@ def _requirements(schema: object) -> list[list[str]]:
     if not isinstance(schema, dict):
         return []
     own = [sorted(schema.get("required") or [])] if isinstance(schema.get("properties"), dict) else []
-    inner = [_requirements(schema[word]) for word in ("items", "anyOf", "allOf") if word in schema]
+    inner = [_requirements(schema[word]) for word in ("items", "anyOf", "oneOf", "allOf") if word in schema]
     members = [_requirements(list((schema.get(word) or {}).values())) for word in ("properties", "$defs")]
     return [*own, *(found for part in (*inner, *members) for found in part)]
 

@@ -16,6 +16,13 @@ print(receipts[0]["status"], receipts[0]["payment"]["payment_hash"])
 The receipt of a call is in `response.raw["opengradient"]` and `response.additional_kwargs["opengradient"]`
 (of a stream: of its last chunk). Query engines, chat engines and agents drop both on their way, which
 is what `collect_receipts` is for.
+
+| file | what is in it |
+| --- | --- |
+| `llm` | `OpenGradientLLM`: its fields, the eight endpoints, and how it is copied and stored |
+| `messages` | messages and tools of LlamaIndex to the wire |
+| `responses` | answers to LlamaIndex's responses, and the tool calls in them |
+| `structured` | pydantic classes as schemas, and answers as their instances |
 """
 
 try:
@@ -26,7 +33,6 @@ except ModuleNotFoundError as exc:
         name=exc.name,
     ) from exc
 
-from og_integrations.llama_index.llm import OpenGradientLLM
-from og_integrations.llama_index.retries import is_retryable
+from og_integrations.llama_index.llm import OpenGradientLLM, is_retryable
 
 __all__ = ["OpenGradientLLM", "is_retryable"]

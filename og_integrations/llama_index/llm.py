@@ -5,9 +5,11 @@ Everything is passed to the client as it was asked for: paying, verifying, and s
 what it does not understand are done there.
 """
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from copy import deepcopy
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -17,21 +19,33 @@ from llama_index.core.base.llms.types import (
     CompletionResponse,
     CompletionResponseAsyncGen,
     CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
 )
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.program.utils import FlexibleModel
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
+from pydantic import Field, field_validator, model_validator
 
-from og_integrations.llama_index.calls import CallingLLM, as_user
-from og_integrations.llama_index.configuration import LLMOptions, configuration_errors, split_options
+from og_integrations.chat.arguments import call_arguments
+from og_integrations.chat.model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
+from og_integrations.chat.requests import wire_tool_choice
+from og_integrations.chat.tracing import ReceiptSpan, current_span
+from og_integrations.client import Answer, AsyncStream, CallOptions, ChatOptions
+from og_integrations.client._options import ALIASES, hint, seal
+from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
+from og_integrations.llama_index.messages import to_wire, wire_tool, with_user_message
 from og_integrations.llama_index.responses import (
     chat_response,
     chat_stream,
     completion_response,
     completion_stream,
+    tool_selections,
 )
 from og_integrations.llama_index.structured import (
     parse_structured,
@@ -41,23 +55,60 @@ from og_integrations.llama_index.structured import (
     whole_at_last_async,
     with_schema,
 )
-from og_integrations.llama_index.tools import (
-    keep_first_call,
-    tool_selections,
-    wire_tool,
-    wire_tool_choice,
-    with_user_message,
-)
+from og_integrations.models import model_info, model_name
+from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
+    from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.prompts import BasePromptTemplate
+    from llama_index.core.rate_limiter import BaseRateLimiter
     from llama_index.core.tools.types import BaseTool
+    from llama_index.core.types import BaseOutputParser
 
-    from og_integrations.client._clients import AsyncHttpClient, SyncHttpClient
+    from og_integrations.client._clients import AsyncHttpClient
 
+DEFAULT_CONTEXT_WINDOW = 128_000
+"""Assumed of models that the catalogue does not know; set `context_window` if it is wrong."""
+DEFAULT_MAX_TOKENS = 4096
+"""What the gateway allows an answer when nothing else is asked for (PROTOCOL §2)."""
+_OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
+_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls"}
+_Response = TypeVar("_Response")
 dispatcher = get_dispatcher(__name__)
 
 
-class OpenGradientLLM(CallingLLM):
+class LLMOptions(ModelOptions, total=False):
+    """Everything an `OpenGradientLLM` takes by name."""
+
+    async_http_client: "AsyncHttpClient | None"
+    context_window: int | None
+    is_function_calling_model: bool
+    should_use_structured_outputs: bool
+    use_chat_completions: bool
+    strict: bool
+    additional_kwargs: JsonObject
+    callback_manager: "CallbackManager | None"
+    rate_limiter: "BaseRateLimiter | None"
+    system_prompt: str | None
+    messages_to_prompt: Callable[..., str] | None
+    completion_to_prompt: Callable[..., str] | None
+    output_parser: "BaseOutputParser | None"
+    pydantic_program_mode: PydanticProgramMode
+    query_wrapper_prompt: "BasePromptTemplate | None"
+
+
+def is_retryable(error: BaseException) -> bool:
+    """
+    Return whether the call that ended in `error` was not charged, and may succeed if it is made again.
+
+    LlamaIndex's own retries (of workflow steps, of `BatchEvalRunner`, of extractors) repeat whatever is an
+    `Exception`: calls that were paid, and answers that were not proven. Where they take a predicate, this is it.
+    False for all errors of others: what was paid before them is not known.
+    """
+    return isinstance(error, OpenGradientError) and error.is_retryable
+
+
+class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     """
     A LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
     limits, and leaves a receipt.
@@ -78,78 +129,180 @@ class OpenGradientLLM(CallingLLM):
         verification: `"end"` shows a stream's text before its proof, `"buffer"` nothing.
         additional_kwargs: Options for every call, as `{"stop": ["\\n\\n"]}`.
 
-    All other options are those of `og_integrations.client.ClientOptions` and of LlamaIndex's `LLM`.
+    The README's table of settings has all others; besides there are those of LlamaIndex's `LLM`.
     """
 
-    def __init__(
-        self,
-        model: "str | Enum",
-        *,
-        http_client: "SyncHttpClient | None" = None,
-        async_http_client: "AsyncHttpClient | None" = None,
-        **options: Unpack[LLMOptions],
-    ) -> None:
-        """Check and keep the options. Raises `ConfigurationError`."""
-        fields, wallet = split_options(model, options, type(self).model_fields)
-        with configuration_errors():
-            super().__init__(**fields)
-        self._connect(wallet, http_client, async_http_client)
+    model: str = Field(description="The model's name, provider/name.")
+    temperature: float | None = Field(default=0.0, description="Always sent and signed; None sends none.")
+    context_window: int | None = Field(default=None, description="Overrides the catalogue's, in tokens.")
+    is_function_calling_model: bool = Field(default=True, description="False lets agents use ReAct prompts.")
+    should_use_structured_outputs: bool = Field(default=True, description="False uses tools for pydantic classes.")
+    use_chat_completions: bool = Field(default=True, description="False sends `complete` to /v1/completions.")
+    strict: bool = Field(default=False, description="Ask providers to keep to the tools' schemas.")
+    additional_kwargs: JsonObject = Field(default_factory=dict, description="Options for every call.")
+
+    def __init__(self, model: str | Enum, **options: Unpack[LLMOptions]) -> None:
+        """Check and keep the options; nothing is opened, signed or sent yet. Raises `ConfigurationError`."""
+        seal(options)
+        fields = {"model": model, **cast("JsonObject", options)}
+        if "async_http_client" in fields:
+            fields["http_async_client"] = fields.pop("async_http_client")
+        super().__init__(**fields)
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _read_model(cls, value: str | Enum) -> str:
+        return model_name(value)
+
+    @model_validator(mode="after")
+    def _check_additional_kwargs(self) -> Self:
+        self._asked(self.additional_kwargs, _OF_A_CHAT)
+        return self
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name in serialized LLMs."""
+        return "opengradient_llm"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """Read often, by everything; from the catalogue, never from the network."""
+        return LLMMetadata(
+            context_window=self.context_window or model_info(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
+            num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
+            is_chat_model=True,
+            is_function_calling_model=self.is_function_calling_model,
+            model_name=self.model,
+        )
+
+    def to_payload(self) -> JsonObject:
+        """Describe this LLM to events and spans; instrumentation reads `model` and `temperature`."""
+        own = {"class_name": self.class_name(), "model": self.model, "temperature": self.temperature}
+        return self.metadata.model_dump() | own  # the inherited one came with llama-index-core 0.14.23
 
     # -- Endpoints --
 
     @llm_chat_callback()
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """Answer `messages`. Raises `OpenGradientError`."""
-        params = self._params(kwargs)
-        return chat_response(self._ask(messages, params), one_call=params.one_call)
+        return chat_response(self._ask(messages, kwargs))
 
     @llm_chat_callback()
-    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponse:
         """Answer `messages`. Raises `OpenGradientError`."""
-        params = self._params(kwargs)
-        return chat_response(await self._aask(messages, params), one_call=params.one_call)
+        return chat_response(await self._aask(messages, kwargs))
 
     @llm_chat_callback()
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseGen:
         """Answer `messages` piece by piece; the last response has the receipt. Raises `OpenGradientError`."""
-        params = self._params(kwargs)
-        return self._stream(messages, params, chat_stream(one_call=params.one_call))
+        return self._stream(messages, kwargs, chat_stream())
 
     @llm_chat_callback()
-    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: object) -> ChatResponseAsyncGen:
         """Answer `messages` piece by piece; the last response has the receipt. Raises `OpenGradientError`."""
-        params = self._params(kwargs)
-        return self._astream(messages, params, chat_stream(one_call=params.one_call))
+        return self._astream(messages, kwargs, chat_stream())
 
     @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """Answer `prompt`; over /v1/completions with `use_chat_completions=False`. Raises `OpenGradientError`."""
         prompt = self._formatted(prompt, formatted)
         if kwargs.pop("use_chat_completions", self.use_chat_completions):
-            return completion_response(self._ask(as_user(prompt), self._params(kwargs)))
-        return completion_response(self._continue(prompt, kwargs))
+            return completion_response(self._ask(_as_user(prompt), kwargs))
+        options = self.call_options(self.model, self._asked(kwargs, _OF_A_CALL))
+        with ReceiptSpan(current_span()) as span:
+            return completion_response(span.note(self.clients.sync.complete(self.model, prompt, **options)))
 
     @llm_completion_callback()
-    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponse:
         """Answer `prompt`; over /v1/completions with `use_chat_completions=False`. Raises `OpenGradientError`."""
         prompt = self._formatted(prompt, formatted)
         if kwargs.pop("use_chat_completions", self.use_chat_completions):
-            return completion_response(await self._aask(as_user(prompt), self._params(kwargs)))
-        return completion_response(await self._acontinue(prompt, kwargs))
+            return completion_response(await self._aask(_as_user(prompt), kwargs))
+        options = self.call_options(self.model, self._asked(kwargs, _OF_A_CALL))
+        with ReceiptSpan(current_span()) as span:
+            return completion_response(
+                span.note(await self.clients.asynchronous.complete(self.model, prompt, **options))
+            )
 
     @llm_completion_callback()
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: object) -> CompletionResponseGen:
         """Answer `prompt` piece by piece, always as a chat: /v1/completions never streams."""
         kwargs.pop("use_chat_completions", None)
-        messages = as_user(self._formatted(prompt, formatted))
-        return self._stream(messages, self._params(kwargs), completion_stream())
+        return self._stream(_as_user(self._formatted(prompt, formatted)), kwargs, completion_stream())
 
     @llm_completion_callback()
-    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: object
+    ) -> CompletionResponseAsyncGen:
         """Answer `prompt` piece by piece, always as a chat: /v1/completions never streams."""
         kwargs.pop("use_chat_completions", None)
-        messages = as_user(self._formatted(prompt, formatted))
-        return self._astream(messages, self._params(kwargs), completion_stream())
+        return self._astream(_as_user(self._formatted(prompt, formatted)), kwargs, completion_stream())
+
+    # -- One paid call, without LlamaIndex's events: each call makes one event, one span and one receipt --
+
+    def _ask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
+        with ReceiptSpan(current_span()) as span:
+            wire, options = self._call(messages, arguments)
+            return span.note(self.clients.sync.chat(self.model, wire, **options))
+
+    async def _aask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
+        with ReceiptSpan(current_span()) as span:
+            wire, options = self._call(messages, arguments)
+            return span.note(await self.clients.asynchronous.chat(self.model, wire, **options))
+
+    def _stream(
+        self,
+        messages: Sequence[ChatMessage],
+        arguments: Mapping[str, object],
+        respond: Callable[[str | Answer], _Response],
+    ) -> Generator[_Response, None, None]:
+        # Not a generator: what is wrong with a request is said at once, not at the first piece.
+        wire, options = self._call(messages, arguments)
+        return _each(self.clients.sync.stream(self.model, wire, **options), ReceiptSpan(current_span()), respond)
+
+    def _astream(
+        self,
+        messages: Sequence[ChatMessage],
+        arguments: Mapping[str, object],
+        respond: Callable[[str | Answer], _Response],
+    ) -> AsyncGenerator[_Response, None]:
+        wire, options = self._call(messages, arguments)
+        pieces = self.clients.asynchronous.stream(self.model, wire, **options)
+        return _each_async(pieces, ReceiptSpan(current_span()), respond)
+
+    def _call(
+        self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
+    ) -> tuple[list[JsonObject], ChatOptions]:
+        """Return messages and options of one chat. Raises `InvalidRequestError` for what is not known."""
+        given = self._asked(arguments, _OF_A_CHAT)
+        options = cast("ChatOptions", self.call_options(self.model, given))
+        if given.get("tools"):
+            tools = cast("Sequence[BaseTool | JsonObject]", given["tools"])
+            options["tools"] = [wire_tool(tool, strict=self.strict) for tool in tools]
+        if given.get("tool_choice") is not None:
+            options["tool_choice"] = wire_tool_choice(given["tool_choice"], options.get("tools") or ())
+        if given.get("response_format") is not None:
+            options["response_format"] = cast("JsonObject", given["response_format"])
+        if given.get("parallel_tool_calls") is not None:
+            options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+        return to_wire(messages, model=self.model, generation=self.gateway_generation), options
+
+    def _asked(self, arguments: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
+        # LlamaIndex passes None for what was not asked for.
+        asked = {name: value for name, value in arguments.items() if value is not None and not _is_hint(name, value)}
+        if "model" in asked:
+            raise InvalidRequestError(
+                "Another model is a copy, which spends from the same budget: llm.model_copy(update={'model': …})."
+            )
+        own = {} if arguments is self.additional_kwargs else call_arguments(self.additional_kwargs, known)
+        return own | call_arguments(asked, known)
+
+    def _formatted(self, prompt: str, formatted: bool) -> str:
+        text: object = prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
+        if not isinstance(text, str):
+            # Of anything else LlamaIndex makes an empty message, whose answer would be paid.
+            raise InvalidRequestError(f"The prompt is a {type(text).__name__}, expected text. Nothing was sent.")
+        return text
 
     # -- Function calling --
 
@@ -161,10 +314,10 @@ class OpenGradientLLM(CallingLLM):
         verbose: bool = False,
         allow_parallel_tool_calls: bool = False,
         tool_required: bool = False,
-        tool_choice: str | dict[str, Any] | None = None,
+        tool_choice: str | JsonObject | None = None,
         strict: bool | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+        **kwargs: object,
+    ) -> JsonObject:
         as_strict = self.strict if strict is None else strict
         wired = [wire_tool(tool, strict=as_strict) for tool in tools]
         return {
@@ -175,17 +328,8 @@ class OpenGradientLLM(CallingLLM):
             **kwargs,
         }
 
-    def _validate_chat_with_tools_response(
-        self,
-        response: ChatResponse,
-        tools: "Sequence[BaseTool]",
-        allow_parallel_tool_calls: bool = False,
-        **kwargs: Any,
-    ) -> ChatResponse:
-        return response if allow_parallel_tool_calls else keep_first_call(response)
-
     def get_tool_calls_from_response(
-        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: object
     ) -> list[ToolSelection]:
         """Return the tool calls. Raises `ToolChoiceNotHonoredError` if there is none and one is expected."""
         return tool_selections(response, error_if_none=error_on_no_tool_call)
@@ -196,8 +340,8 @@ class OpenGradientLLM(CallingLLM):
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        llm_kwargs: JsonObject | None = None,
+        **prompt_args: object,
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
@@ -216,8 +360,8 @@ class OpenGradientLLM(CallingLLM):
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
+        llm_kwargs: JsonObject | None = None,
+        **prompt_args: object,
     ) -> Model:
         """Return the answer as an instance of `output_cls`. Raises `MalformedReplyError` if it is none."""
         if not self._natively_structured():
@@ -236,15 +380,15 @@ class OpenGradientLLM(CallingLLM):
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> "Generator[Any, None, None]":
+        llm_kwargs: JsonObject | None = None,
+        **prompt_args: object,
+    ) -> "Generator[Model | FlexibleModel, None, None]":
         if not self._natively_structured():
             stream = super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
             yield from whole_at_last(stream, output_cls)
             return
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
-        made: Any = None
+        made: Model | FlexibleModel | None = None
         for response in self.stream_chat(messages, **with_schema(output_cls, llm_kwargs)):
             made = partial_structured(response, output_cls, made)
             yield made
@@ -253,17 +397,17 @@ class OpenGradientLLM(CallingLLM):
         self,
         output_cls: type[Model],
         prompt: PromptTemplate,
-        llm_kwargs: dict[str, Any] | None = None,
-        **prompt_args: Any,
-    ) -> "AsyncGenerator[Any, None]":
+        llm_kwargs: JsonObject | None = None,
+        **prompt_args: object,
+    ) -> "AsyncGenerator[Model | FlexibleModel, None]":
         if not self._natively_structured():
             stream = await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
             return whole_at_last_async(stream, output_cls)
         messages = self._extend_messages(prompt.format_messages(llm=self, **prompt_args))
         responses = await self.astream_chat(messages, **with_schema(output_cls, llm_kwargs))
 
-        async def objects() -> AsyncGenerator[Any, None]:
-            made: Any = None
+        async def objects() -> "AsyncGenerator[Model | FlexibleModel, None]":
+            made: Model | FlexibleModel | None = None
             async for response in responses:
                 made = partial_structured(response, output_cls, made)
                 yield made
@@ -272,3 +416,85 @@ class OpenGradientLLM(CallingLLM):
 
     def _natively_structured(self) -> bool:
         return self.should_use_structured_outputs and self.pydantic_program_mode == PydanticProgramMode.DEFAULT
+
+    # -- Copies and pickles --
+
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        """Copy it, with other call options. Raises `ConfigurationError` for options of the engine or unknown ones."""
+        names = set(update or ())
+        if fixed := sorted(names & {*ENGINE_OPTIONS, "engines"}):
+            raise ConfigurationError(
+                f"A copy shares wallet, budget and network with the original, so {', '.join(fixed)} cannot differ. "
+                "Make a new OpenGradientLLM; with engines=llm.engines it spends from the same account."
+            )
+        known = type(self).model_fields.keys()
+        for name in names - known:
+            raise ConfigurationError(f"{type(self).__name__} has no parameter {name!r}.{hint(name, known)}")
+        return super().model_copy(update=update, deep=deep)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy what can be changed; the wallet, its budget and its connections are shared."""
+        copy = self.__copy__()
+        for name in ("additional_kwargs", "stop"):
+            setattr(copy, name, deepcopy(getattr(self, name), memo))
+        return copy
+
+    def __setstate__(self, state: JsonObject) -> None:
+        """Come back with the wallet of the environment here. Raises `ConfigurationError`."""
+        # LlamaIndex's own goes on without `__init__` where that fails; calls would end in a TypeError then.
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
+    def __enter__(self) -> Self:
+        """Use it in a `with`, which closes its connections."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the connections of synchronous calls."""
+        self.close()
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections, and those of synchronous calls."""
+        self.close()
+        await super().aclose()
+
+    async def __aenter__(self) -> Self:
+        """Use it in an `async with`, which closes the loop's connections."""
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the running loop's connections."""
+        await self.aclose()
+
+
+def _as_user(prompt: str) -> list[ChatMessage]:
+    return [ChatMessage(role=MessageRole.USER, content=prompt)]
+
+
+def _is_hint(name: str, value: object) -> bool:
+    # `DocumentContextExtractor` has one for Anthropic's cache in every call, and takes an error for "no context".
+    # Other headers would turn something on, and without effect.
+    return (
+        name == "extra_headers"
+        and isinstance(value, Mapping)
+        and value.keys() == {"anthropic-beta"}
+        and str(value["anthropic-beta"]).startswith("prompt-caching-")
+    )
+
+
+def _each(
+    pieces: Generator[str | Answer, None, None], span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
+) -> Generator[_Response, None, None]:
+    """Yield a response per piece and note the receipt. A real generator: LlamaIndex takes no other stream."""
+    with closing(pieces), span:
+        for piece in pieces:
+            yield respond(span.note(piece))
+
+
+async def _each_async(
+    pieces: AsyncStream, span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
+) -> AsyncGenerator[_Response, None]:
+    """Do what `_each` does."""
+    async with aclosing(pieces):
+        with span:
+            async for piece in pieces:
+                yield respond(span.note(piece))

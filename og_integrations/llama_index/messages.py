@@ -1,15 +1,12 @@
 """
-LlamaIndex messages as the gateway takes them (PROTOCOL §2).
+LlamaIndex's messages and tools as the gateway takes them (PROTOCOL §2).
 
 Roles that the gateway does not know are mapped, blocks that only carry hints for other providers are
 left out, and what would be dropped on the way is refused: one would pay for an answer about nothing.
 """
 
 import base64
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from llama_index.core.base.llms.types import (
     BaseContentBlock,
@@ -23,12 +20,11 @@ from llama_index.core.base.llms.types import (
     ThinkingBlock,
     ToolCallBlock,
 )
+from llama_index.core.tools.types import BaseTool, ToolMetadata
 
+from og_integrations.chat.requests import check_attachment, wire_call
 from og_integrations.errors import InvalidRequestError
-from og_integrations.models import model_info
-from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.strict_json import JsonObject
-from og_integrations.receipt import rule_name
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -47,32 +43,50 @@ _IDS = ("call_id", "toolUseId", "id")
 """Of the same: what results name comes first, since OpenAI's responses have an id of their own beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """Who gets the messages: a model, behind gateways of a generation, which drop what they do not know."""
+def to_wire(messages: Sequence[ChatMessage], *, model: str, generation: str) -> list[JsonObject]:
+    """
+    Return `messages` as `model` gets them from gateways of `generation`.
 
-    model: str
-    generation: str = "2026-04"
-
-    def takes_attachments(self, role: str) -> bool:
-        """
-        Whether images and documents in messages of `role` reach the model.
-
-        The captured generation drops them all. OpenAI and xAI take none in the results of tools.
-        """
-        info = model_info(self.model)
-        shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
-        return rule_name(self.generation) != APRIL and info.image_inputs and shown
-
-    def hint(self) -> str:
-        """Return what else would help to send an attachment, as the end of a sentence."""
-        other = '; if your gateways take images and documents, set gateway_generation="next"'
-        return other if rule_name(self.generation) == APRIL else ""
+    Raises `InvalidRequestError` for blocks that cannot be sent.
+    """
+    return [_message(message, f"messages[{at}]", model, generation) for at, message in enumerate(messages)]
 
 
-def to_wire(messages: Sequence[ChatMessage], receiver: Receiver) -> list[JsonObject]:
-    """Return `messages` as wire messages. Raises `InvalidRequestError` for blocks that cannot be sent."""
-    return [_message(message, f"messages[{position}]", receiver) for position, message in enumerate(messages)]
+def with_user_message(
+    history: Sequence[ChatMessage] | None, user_message: str | ChatMessage | None
+) -> list[ChatMessage]:
+    """Return a new list: the history of an agent is not ours to change."""
+    messages = list(history or ())
+    if isinstance(user_message, str):
+        user_message = ChatMessage(role=MessageRole.USER, content=user_message)
+    return [*messages, user_message] if user_message is not None else messages
+
+
+def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
+    """
+    Return `tool` in wire form; a dict passes as it is.
+
+    Raises `InvalidRequestError` for what is no tool, and for a name that providers do not take: LlamaIndex
+    sends another one then, does not find its tool by it, and ends in a `KeyError` or tells the model to try again.
+    """
+    if isinstance(tool, dict):
+        return tool
+    if not isinstance(getattr(tool, "metadata", None), ToolMetadata):
+        raise InvalidRequestError(
+            f"A tool is a {type(tool).__name__}, expected a tool of LlamaIndex or a dict; nothing was sent. A function "
+            "becomes one with FunctionTool.from_defaults(…)."
+        )
+    wire: JsonObject = tool.metadata.to_openai_tool(skip_length_check=True)
+    if (sent := wire["function"]["name"]) != tool.metadata.name:
+        raise InvalidRequestError(
+            f"The tool {tool.metadata.name!r} would be called as {sent!r}, by which LlamaIndex does not find it; "
+            "nothing was sent. Give it a name of letters, digits, _ and -; for a generic class as output, make a "
+            "subclass of it, or leave pydantic_program_mode and should_use_structured_outputs at their defaults."
+        )
+    if strict:
+        wire["function"]["strict"] = True
+        wire["function"]["parameters"]["additionalProperties"] = False
+    return wire
 
 
 def tool_calls_of(message: ChatMessage) -> list[JsonObject]:
@@ -84,16 +98,12 @@ def tool_calls_of(message: ChatMessage) -> list[JsonObject]:
     return [_foreign_call(call) for call in message.additional_kwargs.get("tool_calls") or ()]
 
 
-def _message(message: ChatMessage, where: str, receiver: Receiver) -> JsonObject:
+def _message(message: ChatMessage, where: str, model: str, generation: str) -> JsonObject:
     role = _ROLES[message.role]
     wire: JsonObject = {"role": role, "content": _content(message, f"{where} ({role})")}
-    if isinstance(wire["content"], list) and not receiver.takes_attachments(role):
-        kinds = ", ".join(sorted({part["type"] for part in wire["content"]} - {"text"}))
-        raise InvalidRequestError(
-            f"{where} ({role}) has a part of type {kinds}, expected text for {receiver.model} ({receiver.generation} "
-            "gateways). Anything else would not reach the model, and you would pay for an answer about nothing. Remove "
-            f"it or describe it{receiver.hint()}."
-        )
+    if isinstance(wire["content"], list):
+        for kind in sorted({part["type"] for part in wire["content"]} - {"text"}):
+            check_attachment(kind, f"{where} ({role})", role, model, generation, said=f"has a part of type {kind}")
     extra = message.additional_kwargs
     if role == "assistant":
         if calls := tool_calls_of(message):
@@ -162,18 +172,12 @@ def _document(block: DocumentBlock) -> JsonObject:
 
 
 def _call(call_id: str | None, name: str, arguments: object) -> JsonObject:
-    try:
-        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
-    except (TypeError, ValueError) as exc:
-        raise InvalidRequestError(
-            f"The call of {name!r} in a message has arguments that JSON cannot say ({exc}); nothing was sent. Give "
-            "them as text, or as a dict of texts, numbers, lists and dicts."
-        ) from exc
     # Calls of Gemini and Ollama may have no id; LlamaIndex's results name the tool then.
-    return {"id": call_id or name, "type": "function", "function": {"name": name, "arguments": text}}
+    given = arguments if isinstance(arguments, str) else arguments or {}
+    return wire_call(call_id or name, name, given, "A message")
 
 
-def _foreign_call(call: Any) -> JsonObject:
+def _foreign_call(call: object) -> JsonObject:
     """Return a call in OpenAI's form, or in one that has name and arguments beside the id, as Anthropic's."""
     fields = call if isinstance(call, dict) else _fields(call)
     function = fields.get("function") or fields
@@ -188,5 +192,5 @@ def _foreign_call(call: Any) -> JsonObject:
     return _call(next(filter(None, map(fields.get, _IDS)), None), name, arguments)
 
 
-def _fields(value: Any) -> JsonObject:
+def _fields(value: object) -> JsonObject:
     return {name: getattr(value, name, None) for name in ("function", "name", *_IDS, *_ARGUMENTS)}

@@ -9,7 +9,6 @@ What the model drew is put there, and for completions, which have no blocks, it 
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -21,17 +20,19 @@ from llama_index.core.base.llms.types import (
     TextBlock,
     ToolCallBlock,
 )
+from llama_index.core.llms.llm import ToolSelection
 
 from og_integrations.client import Answer
+from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.llama_index.messages import tool_calls_of
 from og_integrations.protocol.chat.wire import ToolCall, image_data
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol.strict_json import JsonObject, decode_arguments
 from og_integrations.receipt import RECEIPT_KEY
 
 
-def chat_response(answer: Answer, *, one_call: bool) -> ChatResponse:
-    """Return a whole answer as a chat response; with `one_call`, `raw` only tells of further tool calls."""
-    calls = answer.tool_calls[:1] if one_call else answer.tool_calls
-    return ChatResponse(message=_message(answer, calls), raw=_raw(answer), additional_kwargs=_kwargs(answer))
+def chat_response(answer: Answer) -> ChatResponse:
+    """Return a whole answer as a chat response."""
+    return ChatResponse(message=_message(answer), raw=_raw(answer), additional_kwargs=_kwargs(answer))
 
 
 def completion_response(answer: Answer) -> CompletionResponse:
@@ -39,7 +40,7 @@ def completion_response(answer: Answer) -> CompletionResponse:
     return CompletionResponse(text=answer.text, raw=_raw(answer), additional_kwargs=_kwargs(answer))
 
 
-def chat_stream(*, one_call: bool) -> Callable[[str | Answer], ChatResponse]:
+def chat_stream() -> Callable[[str | Answer], ChatResponse]:
     """
     Return what makes the responses of one stream from its pieces, each with all the text so far.
 
@@ -50,7 +51,7 @@ def chat_stream(*, one_call: bool) -> Callable[[str | Answer], ChatResponse]:
     def respond(piece: str | Answer) -> ChatResponse:
         nonlocal text
         if not isinstance(piece, str):
-            last = chat_response(piece, one_call=one_call)
+            last = chat_response(piece)
             last.delta = ""
             if piece.reasoning:
                 # Where agents look for it, to show it in `AgentStream`.
@@ -84,7 +85,40 @@ def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None
     return receipt
 
 
-def _message(answer: Answer, calls: Sequence[ToolCall]) -> ChatMessage:
+def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[ToolSelection]:
+    """
+    Return the tool calls in `response`.
+
+    Arguments that are no JSON object are none: half an amount would be another amount, and a tool that misses its
+    arguments says so. Raises `ToolChoiceNotHonoredError` if there is no call and `error_if_none` is set.
+    """
+    selections = [
+        ToolSelection(
+            tool_id=call["id"],
+            tool_name=call["function"]["name"],
+            tool_kwargs=_arguments(call["function"]["arguments"]),
+        )
+        for call in tool_calls_of(response.message)
+    ]
+    if error_if_none and not selections:
+        error = ToolChoiceNotHonoredError(
+            "Expected at least one tool call, but the model answered in text. Pass tool_required=True or a "
+            "tool_choice to demand one, or error_on_no_tool_call=False to take text."
+        )
+        error.receipt = receipt_of(response)
+        raise error
+    return selections
+
+
+def _arguments(text: str) -> JsonObject:
+    try:
+        return decode_arguments(text)
+    except ValueError:
+        return {}
+
+
+def _message(answer: Answer) -> ChatMessage:
+    calls = answer.tool_calls
     blocks: list[ContentBlock] = [TextBlock(text=answer.text)] if answer.text or not calls else []
     blocks += _pictures(answer.images)
     # The arguments stay the text that the enclave signed.
@@ -115,7 +149,9 @@ def _wire_call(call: ToolCall) -> JsonObject:
 def _raw(answer: Answer) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": answer.text}
     if answer.tool_calls:
-        message["tool_calls"] = [_wire_call(call) for call in answer.tool_calls]
+        # Also those after the first, where only that one is shown.
+        signed = answer.completion.tool_calls
+        message["tool_calls"] = list(map(_wire_call, signed if answer.tool_calls[0] in signed else answer.tool_calls))
     if answer.images:
         message["images"] = list(answer.images)
     if answer.reasoning:
@@ -131,7 +167,7 @@ def _raw(answer: Answer) -> JsonObject:
     }
 
 
-def _kwargs(answer: Answer) -> dict[str, Any]:
+def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
     return _usage(answer) | thought | {RECEIPT_KEY: answer.receipt}
 

@@ -38,6 +38,7 @@ from og_integrations.protocol.chain.inference import (
 )
 from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
+from og_integrations.receipt import is_verified, kind_of, names_of_proven
 
 _WHAT = "The inference"
 _API_PATH = "/artela-network/artela-rollkit/inference/tx/"
@@ -64,7 +65,7 @@ class Inference:
     @property
     def verified(self) -> bool:
         """Whether the chain's own events vouch for the result, or the model's file does."""
-        return bool(self.receipt["status"] == "verified")
+        return is_verified(self.receipt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +127,14 @@ def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing
     """
     facts = receipt.get("onchain")
     if (
-        receipt.get("kind") != "onchain"
+        kind_of(receipt) != "onchain"
         or not isinstance(facts, dict)
         or not isinstance(facts.get("transaction_hash"), str)
     ):
         raise ConfigurationError("This is no receipt of an inference that was sent: it names no transaction.")
     found = yield from resume_inference(setup, facts["transaction_hash"], recomputing)
     of_chain: Mapping[str, object] = found.receipt["onchain"]
-    pairs = [(name, receipt.get(name), found.receipt[name]) for name in ("model", "request_hash", "output_hash")]
+    pairs = [(name, receipt.get(name), found.receipt[name]) for name in names_of_proven()]
     pairs += [(name, facts.get(name), of_chain[name]) for name in ("mode", "chain_id", "block_hash", "inference_id")]
     others = [name for name, claimed, read in pairs if claimed != read]
     if others:

@@ -6,9 +6,12 @@ The file format of saved exchanges, with its limits.
 {"receipt": {…}, "exchange": {the above}}                                        as Receipts.save writes it
 ```
 
-Nothing that is read here has been checked: `verifier` does that.
+A file whose name ends in `.jsonl` holds one such document a line, and a folder any number of files. Nothing that is
+read here has been checked: `verifier` does that.
 """
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,8 +58,66 @@ def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
     return parse_bundle(saved if isinstance(saved, bytes) else read_file(saved))
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source is one document to judge: its name for people, and its bytes or the file that holds them."""
+
+    name: str
+    saved: str | bytes
+
+
+def sources_in(name: str) -> Iterator[Source]:
+    """
+    Yield the documents of a file, or of all `.json` and `.jsonl` files in a folder, in the order of their names.
+
+    What cannot be read is a source too, whose verdict says so.
+    """
+    if os.path.isdir(name):
+        files = [
+            os.path.join(folder, file)
+            for folder, _, found in os.walk(name)
+            for file in found
+            if file.endswith((".json", ".jsonl"))
+        ]
+        if files:
+            for file in sorted(files):
+                yield from sources_in(file)
+            return
+    if name.endswith(".jsonl") and os.path.isfile(name) and os.access(name, os.R_OK):
+        with open(name, "rb") as lines:
+            yield from _numbered(lines, name)
+    else:
+        yield Source(name, name)
+
+
+def sources_of(stream: BinaryIO, name: str) -> Iterator[Source]:
+    """Yield the documents of a stream that holds one, or one a line."""
+    first = stream.readline(MAX_BYTES + 1)
+    if not (first.startswith(b"{") and first.rstrip().endswith(b"}")):
+        yield Source(name, first + stream.read(MAX_BYTES + 1 - len(first)))
+        return
+    others = _numbered(stream, name, after=1)
+    second = next(others, None)
+    if second is None:
+        yield Source(name, first)
+    else:
+        yield from (Source(f"{name}:1", first), second)
+        yield from others
+
+
+def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]:
+    """Yield the documents of JSON Lines, as `name:number`; blank lines are none."""
+    number = after
+    while line := lines.readline(MAX_BYTES + 1):
+        number += 1
+        if line.strip():
+            yield Source(f"{name}:{number}", line)
+
+
 def parse_bundle(data: bytes) -> SavedExchange:
     """Read `data` as one JSON document of either form. Raises `ConfigurationError`."""
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
     document = _document(data)
     receipt = None
     if "receipt" in document or "exchange" in document:

@@ -4,7 +4,8 @@ What a saved receipt claims, compared with its exchange; and what nothing vouche
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
@@ -24,6 +25,7 @@ from og_integrations.receipt import (
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
+    is_older,
     is_verified,
     leaves,
     members,
@@ -39,22 +41,51 @@ CONTENT_KIND = "whether messages[].content is a list or its text"
 """What two things that share one hash leave open, where neither was refused (`protocol.proof.verification`)."""
 
 
+class Claims:
+    """The claims of a receipt that a stranger may have written; any member of it may be of any form."""
+
+    def __init__(self, receipt: JsonObject) -> None:
+        document = upgraded(receipt)
+        self.verified = is_verified(document)
+        self.older = is_older(receipt)
+        self.held = dict(leaves(document))
+        self.payment: ReceiptPayment | None = None
+        self.broken_payment = ""
+        try:
+            self.payment = Receipt.payment_of(document)
+        except ConfigurationError as exc:
+            self.broken_payment = str(exc)
+
+    @property
+    def tells_settlement(self) -> bool:
+        """Whether the gateway's word about the settlement stands in it."""
+        return self.payment is not None and self.payment.tells_settlement
+
+
 def receipt_check(
-    saved: SavedExchange, completion: Completion | None, verified: VerifiedExchange | None, decision: TrustDecision
+    claims: Claims,
+    saved: SavedExchange,
+    completion: Completion | None,
+    verified: VerifiedExchange | None,
+    decision: TrustDecision,
 ) -> Check:
     """Return whether the receipt speaks about this very exchange, and about the enclave that the registry knows."""
     if completion is None or completion.proof is None:
         return Check(BY_EXCHANGE, "skip", "the exchange holds no proof to compare with")
-    receipt = upgraded(saved.receipt or {})
-    if not is_verified(receipt):
+    if not claims.verified:
         return Check(BY_EXCHANGE, "fail", "the receipt itself says that this answer was not verified when it came")
-    expected = dict(leaves(_expected(saved, completion, completion.proof, verified, decision).to_json()))
-    claimed = dict(leaves(receipt))
+    unsigned = () if verified is None else verified.unsigned(settlement_told=claims.tells_settlement)
+    if verified is not None and claims.older:
+        # Receipts of that time named attachments, and nothing else of the request.
+        later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
+        unsigned = tuple(name for name in unsigned if name not in later)
+    rule = verified.hash_rule if verified is not None else None
+    expected = dict(leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json()))
     wrong = [
         path
         for path, member in members().items()
         # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        if expected.get(path) not in (None, []) and not _agrees(member, claimed.get(path), expected[path])
+        if expected.get(path) not in (None, []) and not _agrees(member, claims.held.get(path), expected[path])
     ]
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
@@ -62,23 +93,21 @@ def receipt_check(
     return Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
 
 
-def payment_check(receipt: JsonObject) -> Check:
+def payment_check(claims: Claims) -> Check:
     """
-    Return whether the payment hash of `receipt` is the EIP-712 digest of the fields beside it.
+    Return whether the payment hash of a receipt is the EIP-712 digest of the fields beside it.
 
     A pass says which authorization is meant, not who signed it, or that it was settled: the chain knows that.
     """
-    try:
-        payment = Receipt.payment_of(receipt)
-    except ConfigurationError as exc:
-        return Check(BY_DIGEST, "fail", str(exc))
-    if payment is None:
+    if claims.broken_payment:
+        return Check(BY_DIGEST, "fail", claims.broken_payment)
+    if claims.payment is None:
         return Check(BY_DIGEST, "skip", "the receipt names no payment")
-    return _recomputed(payment)
+    return _recomputed(claims.payment)
 
 
 def not_covered(
-    saved: SavedExchange, verified: VerifiedExchange, decision: TrustDecision, checks: Sequence[Check]
+    claims: Claims | None, verified: VerifiedExchange, decision: TrustDecision, checks: Sequence[Check]
 ) -> dict[str, tuple[str, ...]]:
     """
     Return what could be altered all the same, given the `checks` made before: of the receipt, the answer, the request.
@@ -86,14 +115,14 @@ def not_covered(
     Whoever wrote the file could say something else there.
     """
     passed = {check.id for check in checks if check.result == "pass"}
-    request = tuple(not_hashed(saved.path, verified.request, verified.hash_rule))
+    request = tuple(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
     if may_be_another_content(verified.request, verified.hash_rule):
         request = (CONTENT_KIND, *request)
-    answer = verified.unsigned(settlement_told=_tells_settlement(saved.receipt))
+    answer = verified.unsigned(settlement_told=claims is not None and claims.tells_settlement)
     if verified.exchange.completion.tool_calls:
         answer = (ANSWER_KIND, *answer)
     groups = {
-        "receipt": () if saved.receipt is None else tuple(_of_receipt(saved.receipt, decision, passed)),
+        "receipt": () if claims is None else tuple(_of_receipt(claims.held, decision, passed)),
         "answer": answer,
         "request": request,
     }
@@ -104,19 +133,15 @@ def _expected(
     saved: SavedExchange,
     completion: Completion,
     proof: TeeProof,
-    verified: VerifiedExchange | None,
     decision: TrustDecision,
+    rule: str | None,
+    unsigned: tuple[str, ...],
 ) -> Receipt:
     """Return what a receipt of this exchange says; None and empty stand for what is not known."""
-    unsigned = () if verified is None else verified.unsigned(settlement_told=_tells_settlement(saved.receipt))
-    if verified is not None and "hash_rule" not in (saved.receipt or {}):
-        # Receipts of that time named attachments, and nothing else of the request.
-        later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
-        unsigned = tuple(name for name in unsigned if name not in later)
     return Receipt(
         kind=KINDS.get(saved.path),
         status="verified",
-        hash_rule=verified.hash_rule if verified is not None else None,
+        hash_rule=rule,
         model=completion.model,
         request_hash=proof.request_hash,
         output_hash=proof.output_hash,
@@ -138,16 +163,9 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
     return type(claimed) is type(found) and claimed == found
 
 
-def _tells_settlement(receipt: JsonObject | None) -> bool:
-    try:
-        payment = Receipt.payment_of(receipt or {})
-    except ConfigurationError:
-        # Of another form: the check of the payment says so.
-        return False
-    return payment is not None and payment.tells_settlement
-
-
+@lru_cache(maxsize=4096)
 def _recomputed(payment: ReceiptPayment) -> Check:
+    # Cached: it takes 15 hashes, and the calls of a session have one payment.
     if payment.payment_hash_source not in HASH_SOURCES:
         return Check(BY_DIGEST, "fail", f"payment_hash_source is none of {', '.join(HASH_SOURCES)}")
     if payment.payment_hash_source != OWN_HASH:
@@ -164,8 +182,7 @@ def _recomputed(payment: ReceiptPayment) -> Check:
     return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
 
 
-def _of_receipt(receipt: JsonObject, decision: TrustDecision, passed: set[str]) -> Iterator[str]:
-    held = dict(leaves(upgraded(receipt)))
+def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: set[str]) -> Iterator[str]:
     known = members()
     listed: dict[str, object] = {}
     if decision.enclave is not None:

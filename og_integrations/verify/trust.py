@@ -71,7 +71,7 @@ class TeeIdTrust:
 
 class RegistryTrust:
     """
-    The enclaves that the TEERegistry lists are believed, unless it has disabled them.
+    The enclaves that the TEERegistry lists and the policy accepts are believed, unless the registry has disabled them.
 
     One that is merely not active any more still vouches for what it signed: enclaves are replaced all the time,
     receipts are kept. Answers are remembered for an hour. Raises `ConfigurationError` for an unknown network or a
@@ -84,12 +84,14 @@ class RegistryTrust:
         *,
         registry_rpc_url: str | None = None,
         registry_address: str | None = None,
+        policy: EnclavePolicy | None = None,
     ) -> None:
         settings = keyless_settings(
             network=network, registry_rpc_url=registry_rpc_url, registry_address=registry_address
         )
         self._address = settings.network.registry_address
         self._url = settings.network.registry_rpc_url
+        self._policy = policy or EnclavePolicy()
         self._known: dict[str, tuple[float, TrustDecision]] = {}
 
     def decide(self, tee_id: str) -> TrustDecision:
@@ -114,7 +116,9 @@ class RegistryTrust:
             enclave, active = yield from self._read(tee_id)
             if enclave is None:
                 return TrustDecision(None, f"the TEERegistry {self._address} does not list {tee_id}")
+            # A node may answer with another enclave's entry.
             EnclavePolicy(allowed_tee_ids=[tee_id]).check(enclave)
+            self._policy.check(enclave)
         except DiscoveryError as exc:
             return TrustDecision(None, str(exc), answered=exc.answered)
         now = "active now" if active else "not active any more"

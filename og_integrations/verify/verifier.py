@@ -6,8 +6,12 @@ from the receipt) and `not-covered`, which names what could be altered all the s
 and how the answer came, is a skip.
 """
 
-from collections.abc import Iterable, Mapping
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,8 +26,8 @@ from og_integrations.errors import (
 from og_integrations.networks import Network
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.wire import Completion
-from og_integrations.protocol.proof.enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.chat.wire import Completion, TeeProof
+from og_integrations.protocol.proof.enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
 from og_integrations.protocol.proof.verification import (
     STEPS,
     Exchange,
@@ -34,14 +38,18 @@ from og_integrations.protocol.proof.verification import (
 )
 from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 from og_integrations.receipt import Check
-from og_integrations.verify.bundle import SavedExchange, load_bundle
-from og_integrations.verify.coverage import not_covered, payment_check, receipt_check
+from og_integrations.verify.bundle import SavedExchange, Source, load_bundle
+from og_integrations.verify.coverage import Claims, not_covered, payment_check, receipt_check
 from og_integrations.verify.trust import FileKeyTrust, RegistryTrust, TeeIdTrust, TrustSource
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""
 
+_key_id = lru_cache(maxsize=64)(tee_id_of)
+_WORTH_A_PROCESS = 500
+"""Files below which starting a process takes longer than judging them."""
+_WINDOW, _CHUNK = 4096, 64
 Status = Literal["verified", "failed", "undecided", "malformed"]
 
 
@@ -53,13 +61,15 @@ class Verdict:
     `status` is "verified", "failed" (it is not what an enclave signed, or nobody vouches for the enclave), "undecided"
     (who was to vouch could not be asked) or "malformed" (no exchange could be read). `step` names the first check that
     failed, of "undecided" the one that could not be made, and is None for "verified". `checks` are all of them, in
-    their order. `not_covered` names what could be altered all the same, by group: receipt, answer, request.
+    their order. `not_covered` names what could be altered all the same, by group: receipt, answer, request. `proof` is
+    what the enclave signed, if the answer is proven: two files with one signature are about one call.
     """
 
     status: Status
     step: str | None
     checks: tuple[Check, ...]
     not_covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    proof: TeeProof | None = field(default=None, repr=False)
 
     @property
     def verified(self) -> bool:
@@ -91,14 +101,17 @@ class Verifier:
         *,
         registry_rpc_url: str | None = None,
         registry_address: str | None = None,
+        policy: EnclavePolicy | None = None,
     ) -> Self:
         """
-        Return a verifier that believes the enclaves which the TEERegistry lists.
+        Return a verifier that believes the enclaves which the TEERegistry lists, and which `policy` accepts.
 
         Arguments that are not given are read from the environment (`OG_NETWORK`, `OG_REGISTRY_RPC_URL`,
         `OG_REGISTRY_ADDRESS`); no wallet is needed. Raises `ConfigurationError`.
         """
-        return cls(RegistryTrust(network, registry_rpc_url=registry_rpc_url, registry_address=registry_address))
+        return cls(
+            RegistryTrust(network, registry_rpc_url=registry_rpc_url, registry_address=registry_address, policy=policy)
+        )
 
     @classmethod
     def tee_ids(cls, ids: Iterable[str]) -> Self:
@@ -120,7 +133,7 @@ class Verifier:
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, self._trust.decide(tee_id_of(exchange.public_key)))
+        return judge(exchange, self._trust.decide(_key_id(exchange.public_key)))
 
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
@@ -128,7 +141,40 @@ class Verifier:
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, await self._trust.adecide(tee_id_of(exchange.public_key)))
+        return judge(exchange, await self._trust.adecide(_key_id(exchange.public_key)))
+
+    def verify_many(self, sources: Iterable[Source], *, jobs: int = 1) -> Iterator[tuple[str, Verdict]]:
+        """
+        Yield (name, verdict) of each source, in their order; `jobs` processes share the work.
+
+        Processes are started only if there is enough to do for them. Sources are read as they are needed.
+        """
+        waiting = iter(sources)
+        first = list(islice(waiting, _WORTH_A_PROCESS))
+        if jobs < 2 or len(first) < _WORTH_A_PROCESS:
+            for source in chain(first, waiting):
+                yield source.name, self.verify(source.saved)
+            return
+        # Spawned: a forked child of a program with threads may find a lock held for ever.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_work, initargs=(self,)) as pool:
+            while first:
+                # Windows, since `map` would read all sources at once.
+                verdicts = pool.map(_work, first, chunksize=_CHUNK)
+                yield from zip((source.name for source in first), verdicts, strict=True)
+                first = list(islice(waiting, _WINDOW))
+
+
+_working: list[Verifier] = []
+"""The verifier of a process that `verify_many` has started; it remembers what the registry said."""
+
+
+def _begin_work(verifier: Verifier) -> None:
+    _working[:] = [verifier]
+
+
+def _work(source: Source) -> Verdict:
+    return _working[0].verify(source.saved)
 
 
 def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
@@ -144,11 +190,12 @@ def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
         checks = _failed_at("proof", str(exc))
     except MalformedReplyError as exc:
         checks = _failed_at("shape", str(exc))
-    if saved.receipt is not None:
-        checks += [receipt_check(saved, completion, verified, decision), payment_check(saved.receipt)]
+    claims = None if saved.receipt is None else Claims(saved.receipt)
+    if claims is not None:
+        checks += [receipt_check(claims, saved, completion, verified, decision), payment_check(claims)]
     open_to_change: Mapping[str, tuple[str, ...]] = {}
     if verified is not None:
-        open_to_change = not_covered(saved, verified, decision, checks)
+        open_to_change = not_covered(claims, verified, decision, checks)
         named = "; ".join(f"{group}: {', '.join(names)}" for group, names in open_to_change.items())
         checks.append(Check("not-covered", "skip", named))
     step = next((check.id for check in checks if check.result == "fail"), None)
@@ -156,7 +203,7 @@ def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
     status: Status = "verified" if step is None and passed >= REQUIRED else "failed"
     if step is None and not decision.answered:
         status, step = "undecided", TRUSTED
-    return Verdict(status, step, tuple(checks), open_to_change)
+    return Verdict(status, step, tuple(checks), open_to_change, verified.proof if verified is not None else None)
 
 
 def read_answer(saved: SavedExchange) -> Completion:

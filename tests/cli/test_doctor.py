@@ -87,7 +87,7 @@ def test_needed_amounts_are_those_of_the_offer(checks: Any, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("offer_over_cap", r"expected at most 1 OPG (SpendPolicy.max_per_authorization). Nothing was signed."),
+        ("offer_over_cap", r"expected at most 5 OPG (SpendPolicy.max_per_authorization). Nothing was signed."),
         ("other_pay_to", "the registry's payment addresses. Nothing was signed. If you trust it, allow it in"),
         ("other_scheme", "asks for scheme exact, expected one of ['upto']"),
         ("missing_offer", "asks for payment without an offer"),

@@ -14,7 +14,7 @@ from og_integrations.cli import main
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH
 from og_integrations.verify import Verifier
-from og_integrations.verify.coverage import payment_check
+from og_integrations.verify.coverage import Claims, payment_check
 
 Saved = dict[str, Any]
 
@@ -141,7 +141,7 @@ def test_any_receipt_has_a_verdict(value: object, data: st.DataObject, saved_tex
     where = saved["receipt"] if data.draw(st.booleans()) else saved["receipt"]["payment"]
     where[data.draw(st.sampled_from(sorted(where)))] = value
     Verifier.unsafe_file_key().verify(json.dumps(saved).encode())
-    payment_check({"payment": value})
+    payment_check(Claims({"payment": value}))
 
 
 Fault = Callable[[Devnet], None]

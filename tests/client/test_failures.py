@@ -43,7 +43,7 @@ CASES = [
     Case("missing_final_event", errors.StreamCutError, "signed final event", 1, only=STREAMS),
     Case("error_event", errors.StreamFailedError, "reported a failure in the middle", 1, only=STREAMS),
     Case("second_402", errors.PaymentRefusedError, "did not take the signed payment", 1),
-    Case("offer_over_cap", errors.BudgetExceededError, "expected at most 1 OPG", 0),
+    Case("offer_over_cap", errors.BudgetExceededError, "expected at most 5 OPG", 0),
     Case("other_asset", errors.AssetRefusedError, "asks for asset 0x", 0),
     Case("other_network", errors.NetworkRefusedError, "asks for network eip155:", 0),
     Case("other_scheme", errors.SchemeRefusedError, "asks for scheme exact", 0),

@@ -163,7 +163,7 @@ def test_locks_that_a_thread_held_do_not_hang_the_child(net: Devnet, kind: str) 
     roots: dict[str, tuple[object, ...]] = {
         "client": (payer,),
         "langchain": (lc.engines, lc.clients.sync, handler),
-        "llama_index": (li._backend,),
+        "llama_index": (li.engines, li.clients.sync),
     }
     ask[kind]()
     locks = [lock for root in roots[kind] for lock in locks_of(root, set())]

@@ -64,7 +64,7 @@ def test_network_value_is_complete_by_itself() -> None:
         ({"private_key": "0x12"}, "expected 64 hex digits .* got 4 characters"),
         ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"verification": "off"}, "cannot be turned off"),
-        ({"spend_policy": {"total": 0.1}}, "an amount of OPG is a Decimal, int or text, not float"),
+        ({"spend_policy": {"total": True}}, "an amount of OPG is a Decimal, int, float or text, not a bool"),
         ({"spend_policy": {"totl": "1"}}, "totl: Extra inputs are not permitted"),
         ({"spend_policy": "5"}, "spend_policy is a str, expected a SpendPolicy or its fields as a dict"),
         ({"enclave_policy": 5}, "enclave_policy is a int, expected an EnclavePolicy"),

@@ -103,7 +103,7 @@ class Raw:
             "permitted": {"token": way["asset"], "amount": int(way["amount"])},
             "spender": UPTO_PROXY,
             "nonce": secrets.randbits(256),
-            "deadline": now + 300,
+            "deadline": now + way["maxTimeoutSeconds"],
             "witness": {
                 "to": way["payTo"],
                 "facilitator": way["extra"]["facilitatorAddress"],

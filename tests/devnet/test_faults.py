@@ -127,7 +127,7 @@ def test_signed_time_is_off(net: Devnet, raw: Raw, fault: str, offset: int) -> N
 @pytest.mark.parametrize(
     ("fault", "member", "value"),
     [
-        ("offer_over_cap", "amount", "5000000000000000000"),
+        ("offer_over_cap", "amount", "50000000000000000000"),
         ("other_asset", "asset", "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"),
         ("other_network", "network", "eip155:1"),
         ("other_scheme", "scheme", "exact"),

@@ -73,7 +73,7 @@ def test_refused_payment_is_signed_again(net: Devnet, raw: Raw) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("other_asset", "token 0x8335"), ("other_network", "chain"), ("offer_over_cap", "5000000000000000000")],
+    [("other_asset", "token 0x8335"), ("other_network", "chain"), ("offer_over_cap", "50000000000000000000")],
 )
 def test_wrong_terms_are_signed(net: Devnet, raw: Raw, fault: str, says: str) -> None:
     net.inject(fault, times=1)

@@ -78,7 +78,7 @@ CASES = [
         policy={"facilitators": ["0x" + "11" * 20]},
     ),
     Case("facilitator missing", "no_facilitator", _MALFORMED, "names no facilitatorAddress"),
-    Case("above the cap", "offer_over_cap", _OVER, r"asks for 5 OPG, expected at most 1 OPG \(SpendPolicy.max_per"),
+    Case("above the cap", "offer_over_cap", _OVER, r"asks for 50 OPG, expected at most 5 OPG \(SpendPolicy.max_per"),
     Case("all there is", "offer_of_everything", _OVER, r"asks for 1461501637330902918203684832716\.\d+ OPG"),
     Case("above the total", "slow_answer", _OVER, r"0\.05 OPG \(SpendPolicy.total\)", policy={"total": "0.05"}),
     Case("above the hour", "slow_answer", _OVER, r"0\.06 OPG \(SpendPolicy.per_hour\)", policy={"per_hour": "0.06"}),

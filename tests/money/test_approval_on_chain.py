@@ -116,7 +116,7 @@ def test_no_gas_is_refused_before_any_transaction(evm: Devnet, approve: Callable
     [
         (("0.05",), r"min_allowance is 0\.05 OPG, expected at least 0\.1"),
         (("2", "1"), "approve_amount is 1 OPG, expected at least min_allowance, 2 OPG"),
-        ((0.5,), "not float"),
+        ((float("nan"),), "negative, infinite or finer"),
         (("-1",), "negative"),
     ],
 )

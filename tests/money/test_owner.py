@@ -96,12 +96,14 @@ class Falsy:
         return False
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy()])
-def test_only_what_is_true_allows(net: Devnet, answer: object) -> None:
-    """A callback that only looks returns None; that is no consent, and the message says what would be."""
-    kind = "None" if answer is None else f"a false {type(answer).__name__}"
+@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy(), "no", "n", 1, object()])
+def test_only_true_allows(net: Devnet, answer: object) -> None:
+    """A callback that only looks returns None, one that asks a person a text: neither is consent."""
+    kind = "None" if answer is None else f"a {type(answer).__name__}"
     with client(net, on_payment=lambda request: answer) as payer:
-        with pytest.raises(SigningError, match=rf"it returned {kind}\. Nothing was signed or sent\. To allow .* True"):
+        with pytest.raises(
+            SigningError, match=rf"it returned {kind}, expected True\. Nothing was signed or sent\. To allow .* True"
+        ):
             payer.chat(MODEL, HI)
         assert (payer.spent().authorized, net.stats().signatures) == (0, 0)
 
@@ -117,7 +119,7 @@ def test_answer_that_nobody_awaited_does_not_allow(net: Devnet) -> None:
 
     async def ask() -> None:
         async with aclient(net, on_payment=forget) as payer:
-            with pytest.raises(SigningError, match="a false bool"):
+            with pytest.raises(SigningError, match="returned False"):
                 await payer.chat(MODEL, HI)
 
     asyncio.run(ask())

@@ -8,19 +8,25 @@ import itertools
 import json
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from eth_keys.datatypes import PrivateKey
+
 from og_integrations.networks import BASE
+from og_integrations.protocol.chain import eip712
 from og_integrations.protocol.payment.budget import Budget, BudgetStore, Lock, MemoryStore
 from og_integrations.protocol.payment.flow import Effect, Paid, Pause, PaymentContext, Send, Sign, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import PaymentSession, SessionCache
 from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, Route
+from tests.protocol.captures import PAYMENTS
 
 NOW = 1_795_178_000
 AMOUNT = 10**17
 CANCELLATIONS: tuple[BaseException, ...] = (asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit())
 SIGNATURE = "0x" + "5a" * 65
+"""Has the form of one, and is nobody's."""
 SESSION_ID = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"
 ROUTE = Route(
     payer="0x08c86B491A37C2FFC25072a17c7A97EF2D0357dd",
@@ -86,6 +92,16 @@ def answer(status: int = 200, session: str | None = SESSION_ID) -> ReplyHead:
 EXPIRED = ReplyHead(402, [("Content-Type", "application/json")])
 
 
+@cache
+def _key() -> PrivateKey:
+    return PrivateKey(bytes.fromhex(PAYMENTS[0]["private_key"].removeprefix("0x")))
+
+
+def _signed(effect: Sign) -> str:
+    signature = _key().sign_msg_hash(eip712.digest(effect.typed_data))
+    return "0x" + signature.to_bytes()[:64].hex() + f"{signature.v + 27:02x}"
+
+
 class Call:
     """One call in slow motion: `effect` is what its flow wants, `paid` its result."""
 
@@ -94,6 +110,7 @@ class Call:
         self.paid: Paid | None = None
         self.effect: Effect | None = None
         self.signatures = 0
+        self.signature = ""
         self._advance(lambda: next(self.flow))
 
     def _advance(self, step: Callable[[], Effect]) -> None:
@@ -109,13 +126,14 @@ class Call:
         self._advance(lambda: self.flow.send(head))
         return self
 
-    def sign(self, signature: str = SIGNATURE) -> "Call":
-        """The wallet signs, unless another call had it sign."""
+    def sign(self, signature: str | None = None) -> "Call":
+        """The wallet signs, unless another call had it sign; a `signature` is what it returns instead of its own."""
         if isinstance(self.effect, Pause):
             self._advance(lambda: self.flow.send(None))
         if isinstance(self.effect, Sign):
             self.signatures += 1
-            self._advance(lambda: self.flow.send(signature))
+            self.signature = _signed(self.effect) if signature is None else signature
+            self._advance(lambda: self.flow.send(self.signature))
         return self
 
     def fail(self, error: BaseException) -> "Call":

@@ -52,12 +52,13 @@ def test_amount(amount: object, base_units: int) -> None:
 @pytest.mark.parametrize(
     "amount",
     [
-        0.1, True, None, b"1", "", "one", "-1", -1, "nan", "inf", "sNaN", "1e999999", Decimal("-0.5"),
+        float("nan"), float("inf"), -0.5, 1e-30,
+        True, None, b"1", "", "one", "-1", -1, "nan", "inf", "sNaN", "1e999999", Decimal("-0.5"),
         "0.0000000000000000001", "1.00000000000000000000000000001", "1" * 120,
     ],
 )  # fmt: skip
 def test_amount_that_is_none(amount: object) -> None:
-    """Never a float, never rounded, never negative."""
+    """Never rounded, never negative."""
     with pytest.raises(ValueError, match="OPG"):
         parse_opg(amount)
 
@@ -80,9 +81,9 @@ def test_amount_survives_any_decimal_context(base_units: int, precision: int) ->
 
 
 def test_default_policy() -> None:
-    """One OPG at most per authorization, scheme `upto` only, on the network's own chain and token."""
+    """Five OPG at most per authorization, scheme `upto` only, on the network's own chain and token."""
     policy = SpendPolicy.of(None).on(BASE)
-    assert (policy.cap_units, policy.total_units, policy.schemes) == (OPG, None, frozenset({"upto"}))
+    assert (policy.cap_units, policy.total_units, policy.schemes) == (5 * OPG, None, frozenset({"upto"}))
     assert (policy.networks, policy.assets) == (frozenset({"eip155:8453"}), frozenset({BASE.token.lower()}))
     policy.check(parse_requirements(REQUIREMENT), HOST)
 
@@ -102,8 +103,8 @@ def test_policy_is_given_as_it_is_or_as_a_dict() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"max_per_authorisation": 1}, "spend_policy is not valid: max_per_authorisation: Extra inputs"),
-        ({"total": 0.5}, "total: Value error, an amount of OPG is a Decimal, int or text, not float"),
+        ({"max_per_authorisation": 1}, r"max_per_authorisation: Extra inputs .*did you mean max_per_authorization\?"),
+        ({"total": True}, "total: Value error, an amount of OPG is a Decimal, int, float or text, not a bool"),
         ({"total": "1e999999"}, "'1e999999' is not an amount of OPG"),
         ({"max_per_authorization": -1}, "-1 OPG is negative, infinite or finer than 18 decimals"),
         ({"hosts": "enclave.example"}, "hosts: Value error, give a list of texts"),
@@ -247,3 +248,35 @@ class Account(RuleBasedStateMachine):
 
 TestAccount = Account.TestCase
 TestAccount.settings = settings(examples(25), stateful_step_count=25)
+
+
+@pytest.mark.parametrize(("amount", "text"), [(0.1, "0.1"), (1e-7, "0.0000001"), (0.1 + 0.2, "0.30000000000000004")])
+def test_float_is_taken_as_its_shortest_text(amount: float, text: str) -> None:
+    """As people mean it: 0.1 is not the binary fraction next to it."""
+    assert format_opg(parse_opg(amount)) == text
+    assert SpendPolicy(total=amount).total_units == parse_opg(text)
+
+
+@pytest.mark.parametrize("name", ["max_per_authorization", "total", "per_hour", "per_day"])
+def test_amount_that_nothing_has_checked_is_an_error_of_ours(name: str) -> None:
+    """`model_copy(update=…)` takes anything; a bare `ValueError` within a call would end as "Empty Response"."""
+    policy = SpendPolicy().model_copy(update={name: 0.5})
+    with pytest.raises(ConfigurationError, match=rf"SpendPolicy\.{name} is a float that nothing has checked"):
+        new_budget(policy).policy.check(parse_requirements(REQUIREMENT), HOST)
+
+
+@pytest.mark.parametrize("name", ["total", "per_hour", "per_day"])
+def test_limit_below_one_authorization_says_so(name: str) -> None:
+    """No waiting helps, and no other gateway."""
+    budget = new_budget(SpendPolicy.of({name: "0.05"}))
+    said = rf"One authorization needs 0\.1 OPG, expected at most 0\.05 OPG \(SpendPolicy\.{name}\): no call at all"
+    with pytest.raises(BudgetExceededError, match=said + rf'.*Write SpendPolicy\({name}="0\.1"\) or more'):
+        budget.hold(AMOUNT)
+
+
+def test_refusal_of_the_cap_names_what_to_write() -> None:
+    """The newest public gateway asks for 5 OPG, which the default allows; one base unit more is refused."""
+    policy = SpendPolicy()
+    policy.check(parse_requirements(REQUIREMENT | {"amount": str(5 * OPG)}), HOST)
+    with pytest.raises(BudgetExceededError, match=r'write SpendPolicy\(max_per_authorization="6"\)'):
+        policy.check(parse_requirements(REQUIREMENT | {"amount": str(6 * OPG)}), HOST)

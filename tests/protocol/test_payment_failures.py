@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from eth_account import Account
 
 from og_integrations.errors import (
     CertificateMismatchError,
@@ -13,10 +14,11 @@ from og_integrations.errors import (
     ReadTimeoutError,
     SigningError,
 )
+from og_integrations.protocol.chain import eip712
 from og_integrations.protocol.payment.budget import HoldState
 from og_integrations.protocol.payment.flow import Send, Sign, in_doubt
 from og_integrations.protocol.payment.session import RENEW_BEFORE
-from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead
+from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
@@ -25,6 +27,7 @@ from tests.protocol.flows import (
     SESSION_ID,
     SIGNATURE,
     Call,
+    _signed,
     answer,
     current_session,
     offer,
@@ -288,3 +291,61 @@ def test_no_failure_shows_a_secret(error: Exception) -> None:
     shown = json.dumps([str(caught.value), repr(caught.value), repr(vars(caught.value))])
     assert SESSION_ID not in shown
     assert SIGNATURE not in shown
+
+
+def spoilt(call: Call, v: int) -> str:
+    """Return the payer's own signature of what `call` wants signed, with another last byte."""
+    assert isinstance(call.effect, Sign)
+    return _signed(call.effect)[:-2] + f"{v:02x}"
+
+
+@pytest.mark.parametrize("v", [2, 26, 29, 99, 255])
+def test_signature_that_no_key_made_is_not_sent(v: int) -> None:
+    """It would be refused, blamed on OPG or the clock, and counted for an hour."""
+    purse = wallet(total="0.15")
+    call = Call(purse).reply(offer())
+    with pytest.raises(SigningError, match="returned a signature that no key made of this payment") as caught:
+        call.sign(spoilt(call, v))
+    assert "Nothing was sent or paid" in str(caught.value)
+    assert purse.sessions.budget.authorized() == 0
+
+
+def test_signature_of_another_wallet_is_not_sent() -> None:
+    """Address and key that do not belong together; zeros; another message."""
+    purse = wallet(total="0.15")
+    for wrong in ("other key", "other message", "zeros"):
+        call = Call(purse).reply(offer()) if not isinstance(Call(purse).effect, Sign) else Call(purse)
+        assert isinstance(call.effect, Sign)
+        digest = eip712.digest(call.effect.typed_data)
+        made = Account.unsafe_sign_hash(digest, "0x" + "11" * 32).signature
+        message = dict(call.effect.typed_data["message"], nonce=7)
+        returned = {
+            "other key": "0x" + made.hex(),
+            "other message": _signed(Sign(call.effect.typed_data | {"message": message})),
+            "zeros": "0x" + "00" * 65,
+        }[wrong]
+        with pytest.raises(SigningError, match=r"of another wallet, 0x|that no key made"):
+            call.sign(returned)
+        assert purse.sessions.budget.authorized() == 0
+
+
+def test_points_that_are_numbered_from_zero_are_mended() -> None:
+    """As some hardware wallets and key services do; contracts want 27 and 28."""
+    for _ in range(8):
+        purse = wallet()
+        call = Call(purse).reply(offer())
+        assert isinstance(call.effect, Sign)
+        right = _signed(call.effect)
+        call.sign(right[:-2] + f"{int(right[-2:], 16) - 27:02x}")
+        assert decode_header(call.payment)["payload"]["signature"] == right
+
+
+@pytest.mark.parametrize("answer", ["no", "n", "False", "0", "", 1, 0, None, False, object(), [0]])
+def test_only_true_allows(answer: object) -> None:
+    """`on_payment` may ask a person, whose answer is always a text."""
+    purse = wallet(on_payment=lambda request: answer)
+    call = Call(purse).reply(offer())
+    said = str(answer) if answer is None or answer is False else f"a {type(answer).__name__}"
+    with pytest.raises(SigningError, match=f"it returned {said}, expected True. Nothing was signed or sent"):
+        call._advance(lambda: call.flow.send(answer))
+    assert purse.sessions.budget.authorized() == 0

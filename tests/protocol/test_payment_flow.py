@@ -12,6 +12,7 @@ from og_integrations.protocol.payment.flow import Send, Sign
 from og_integrations.protocol.payment.session import RENEW_BEFORE
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from og_integrations.protocol.redact import Secret
+from tests.protocol.captures import PAYMENTS
 from tests.protocol.flows import (
     AMOUNT,
     EXPIRED,
@@ -19,7 +20,6 @@ from tests.protocol.flows import (
     REQUIREMENT,
     ROUTE,
     SESSION_ID,
-    SIGNATURE,
     Call,
     answer,
     current_session,
@@ -29,7 +29,7 @@ from tests.protocol.flows import (
     warm,
 )
 
-KEY = "0x" + "b1" * 32
+KEY = PAYMENTS[0]["private_key"]
 
 
 def test_cold_call_asks_signs_and_pays() -> None:
@@ -227,7 +227,7 @@ def test_nothing_secret_is_in_any_repr() -> None:
     call.reply(answer())
     again = Call(purse)
     shown += [repr(call.paid), repr(again.effect), repr(answer()), repr(grant), repr(purse), str(call.paid)]
-    for secret in (SESSION_ID, SIGNATURE, SIGNATURE[2:], payment):
+    for secret in (SESSION_ID, call.signature, call.signature[2:], payment):
         assert secret not in " ".join(shown)
 
 

@@ -63,7 +63,7 @@ POLICIES: list[tuple[dict[str, Any], dict[str, Any], type[OfferRefusedError]]] =
     ({"pay_to": [BASE.token]}, {}, PayeeRefusedError),
     ({"facilitators": [BASE.token]}, {}, PayeeRefusedError),
     ({"hosts": ["other.example"]}, {}, HostRefusedError),
-    ({}, {"amount": str(10**18 + 1)}, BudgetExceededError),
+    ({}, {"amount": str(5 * 10**18 + 1)}, BudgetExceededError),
     ({"max_per_authorization": "0.01"}, {}, BudgetExceededError),
     ({"total": "0.01"}, {}, BudgetExceededError),
     ({}, {"maxTimeoutSeconds": 3601}, OfferRefusedError),

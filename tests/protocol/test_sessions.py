@@ -25,7 +25,6 @@ from tests.protocol.flows import (
     REQUIREMENT,
     ROUTE,
     SESSION_ID,
-    SIGNATURE,
     Call,
     answer,
     current_session,
@@ -36,7 +35,6 @@ from tests.protocol.flows import (
     warm,
 )
 
-OTHER_SIGNATURE = "0x" + "a5" * 65
 each_cancellation = pytest.mark.parametrize("cancellation", CANCELLATIONS, ids=lambda exc: type(exc).__name__)
 
 
@@ -231,7 +229,7 @@ def test_one_signature_serves_all() -> None:
     """Signers may randomise, and the gateway joins identical texts only."""
     purse = wallet()
     first, second = signing(purse, 2)
-    assert first.sign(OTHER_SIGNATURE).payment == second.sign(SIGNATURE).payment
+    assert first.sign().payment == second.sign().payment
     assert second.signatures == 0
 
 

@@ -22,12 +22,12 @@ from og_integrations.receipt import (
     receipt_schema,
     span_attributes,
 )
+from og_integrations.verify import Verifier
 
 ROOT = Path(__file__).parent.parent.parent
-OLD: dict[str, dict[str, Any]] = {
-    path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "tests/vectors/receipts").glob("*.json"))
-}
-"""Receipts as earlier versions saved them."""
+SAVED = {path.stem: path for path in sorted((ROOT / "tests/vectors/receipts").glob("*.json"))}
+"""Receipts with their exchanges as an earlier version saved them: of both generations, and of a forged answer."""
+OLD: dict[str, dict[str, Any]] = {name: json.loads(path.read_text())["receipt"] for name, path in SAVED.items()}
 each_old = pytest.mark.parametrize("name", OLD)
 
 
@@ -44,6 +44,14 @@ def test_older_names_of_hash_rules_are_read_under_the_new_ones() -> None:
         "2026-04": "april", "next": "reduced", "unverified": None,
     }  # fmt: skip
     assert Receipt(OLD["next"]).to_json()["hashing"] == "next"
+
+
+@each_old
+def test_older_receipts_are_judged_as_they_were(name: str) -> None:
+    """They name attachments as unsigned, and nothing else of the request."""
+    verdict = Verifier.unsafe_file_key().verify(SAVED[name])
+    assert verdict.status == ("failed" if name == "unverified" else "verified")
+    assert not verdict.verified or "hash_rule" not in verdict.not_covered["receipt"]
 
 
 def test_unknown_members_are_kept() -> None:

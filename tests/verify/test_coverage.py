@@ -103,6 +103,16 @@ def test_members_of_the_files_own_making_are_counted(saved: Saved) -> None:
     assert not_covered(judged(saved))["receipt"][-1] == "50 members that no receipt has"
 
 
+@pytest.mark.parametrize("path", ["enclave.public_key", "payment.max_amount"])
+def test_member_whose_name_has_a_dot_is_no_part_of_another(path: str, saved: Saved) -> None:
+    """It would hide that the part itself was altered."""
+    part, _, name = path.partition(".")
+    saved["receipt"][path] = saved["receipt"][part][name]
+    assert judged(saved).verified
+    saved["receipt"][part][name] = "1"
+    assert judged(saved).status == "failed"
+
+
 def test_provider_of_the_model_is_named(saved: Saved) -> None:
     """The gateway is asked for the name alone."""
     saved["receipt"]["model"] = "anthropic/gpt-5-mini"

@@ -55,7 +55,8 @@ def altering(alter: Callable[[JsonObject], bool]) -> _Change:
     """
 
     def change(value: JsonObject) -> None:
-        for choice in value.get("choices", ()):
+        # The answer to a web search has its text at the top.
+        for choice in value.get("choices", (value,)):
             alter(choice.get("message") or choice.get("delta") or choice)
 
     return change
@@ -63,7 +64,7 @@ def altering(alter: Callable[[JsonObject], bool]) -> _Change:
 
 def _alter_text(message: JsonObject) -> bool:
     for name in ("content", "text"):
-        if message.get(name):
+        if isinstance(message.get(name), str) and message[name]:
             message[name] = message[name] + _ADDED
             return True
     return False
@@ -90,10 +91,14 @@ def _swap_model(value: JsonObject) -> None:
 
 
 def _add_choice(value: JsonObject) -> None:
+    if "choices" not in value:  # the answer to a web search
+        return
     value["choices"] = value["choices"] + [{**copy.deepcopy(value["choices"][0]), "index": 1}]
 
 
 def _smuggle_call(value: JsonObject) -> None:
+    if "choices" not in value:
+        return
     choice = value["choices"][0]
     carrier = choice.get("message") or choice.get("delta")
     if carrier is None:
@@ -120,7 +125,7 @@ def _older_request(request: JsonObject) -> JsonObject:
     """The request of another conversation: its answer is genuinely signed, but for that one."""
     if "messages" in request:
         return {**request, "messages": [{"role": "user", "content": "an earlier question"}]}
-    return {**request, "prompt": "an earlier question"}
+    return {**request, ("query" if "query" in request else "prompt"): "an earlier question"}
 
 
 def _unoffered_call(_output: Output) -> Output:

@@ -69,8 +69,8 @@ def _facilitator_502() -> Reply:
 PAYMENT_FAULTS = (
     Fault(
         name="offer_over_cap",
-        about="the gateway asks for 5 OPG",
-        offer=_offering(amount=str(5 * OPG)),
+        about="the gateway asks for 50 OPG",
+        offer=_offering(amount=str(50 * OPG)),
     ),
     Fault(name="offer_of_everything", about="the gateway asks for 2^160-1", offer=_offering(amount=str(2**160 - 1))),
     Fault(name="offer_of_nothing", about="the gateway asks for 0", offer=_offering(amount="0")),

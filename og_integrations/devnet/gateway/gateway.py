@@ -4,6 +4,7 @@ A TEE gateway has its routes, and makes its checks in the order of the real one 
 `open_gateway` puts one together: keys, paywall, gateway and the server that shows them.
 """
 
+import dataclasses
 import socket
 import ssl
 import time
@@ -14,9 +15,19 @@ from og_integrations.devnet.chain import Chain
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet.fault import FaultInjector, RequestFaults
-from og_integrations.devnet.gateway.answers import Answerer, Job, compact_reply, problem
+from og_integrations.devnet.gateway.acceptance import complaint, moderated, refused_attachment
+from og_integrations.devnet.gateway.answers import Answerer, Job, compact_reply, json_reply, problem
 from og_integrations.devnet.gateway.data_settlement import DataSettler
-from og_integrations.devnet.gateway.request_schema import complaint
+from og_integrations.devnet.gateway.search import search_complaint
+from og_integrations.devnet.generations import (
+    GENERATIONS,
+    Generation,
+    Moderation,
+    any_family,
+    cost_of,
+    family_of,
+    search_cost,
+)
 from og_integrations.devnet.http import HttpServer, Reply, Request
 from og_integrations.devnet.journal import (
     NOT_JSON,
@@ -32,15 +43,12 @@ from og_integrations.devnet.journal import (
 )
 from og_integrations.devnet.model import Family, Model
 from og_integrations.devnet.model.upstream import Upstream
-from og_integrations.devnet.paywall import Paywall, requirement
+from og_integrations.devnet.paywall import Paywall, Session, requirement
 from og_integrations.devnet.paywall.facilitator import Facilitator
-from og_integrations.devnet.paywall.pricing import any_family, cost_of, family_of
-from og_integrations.devnet.paywall.sessions import Session
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Usage
+from og_integrations.protocol.chat.wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, session_ref
-
-_PAID_PATHS = frozenset({CHAT_PATH, COMPLETION_PATH})
+from og_integrations.protocol.strict_json import JsonObject
 
 
 class Gateway:
@@ -57,10 +65,12 @@ class Gateway:
         clock: Clock,
         listed: Callable[[], bool | None] = lambda: None,
         family_of: Callable[[str], Family | None] = family_of,
+        generation: Generation = GENERATIONS["april"],
     ) -> None:
         self._listed = listed
         self._family_of = family_of
         self._enclave = enclave
+        self._generation = generation
         self._paywall = paywall
         self._answerer = answerer
         self._faults = faults
@@ -75,7 +85,7 @@ class Gateway:
 
     async def handle(self, request: Request) -> Reply:
         """Answer `request`."""
-        if request.path in _PAID_PATHS and request.method == "POST":
+        if request.path in self._generation.paid_paths and request.method == "POST":
             return await self._guarded(request)
         peer = "" if request.impostor else self._enclave.tee_id
         record_stray_credentials(request, self._journal, enclave=peer, place=request.path)
@@ -86,7 +96,7 @@ class Gateway:
 
     def _elsewhere(self, request: Request) -> Reply:
         taken = [method for method, path in self._plain_routes if path == request.path]
-        if request.path in _PAID_PATHS:
+        if request.path in self._generation.paid_paths:
             taken = ["POST"]
         if not taken:
             return problem(404)
@@ -102,11 +112,17 @@ class Gateway:
         exchange = record_exchange(
             request, self._journal, enclave=self._enclave.tee_id, at=self._clock.now(), listed=self._listed()
         )
-        faults = self._faults.faults(exchange)
+        faults = self._faults.for_request(exchange)
         if request.impostor:
             exchange.faults.append("wrong_certificate")
             exchange.spoiled = True
-        session = self._paywall.admit(request, exchange, faults)
+        most = self._generation.max_body
+        too_large = most is not None and len(request.body) > most
+        session = (
+            json_reply({"error": "request body too large"}, 413)
+            if too_large
+            else self._paywall.admit(request, exchange, faults)
+        )
         if isinstance(session, Session):
             instead = faults.instead(request)
             reply = instead or await self._survived(request, session, exchange, faults)
@@ -129,6 +145,8 @@ class Gateway:
 
     async def _served(self, request: Request, session: Session, exchange: Exchange, faults: RequestFaults) -> Reply:
         body = parsed(request)
+        if request.path == SEARCH_PATH:
+            return self._searched(request, body, session, exchange, faults)
         model = body.get("model") if isinstance(body, dict) else None
         family = self._family_of(model) if isinstance(model, str) else None
         if isinstance(model, str) and family is None:
@@ -140,8 +158,13 @@ class Gateway:
         if not isinstance(body, dict) or family is None:
             return problem(500)
 
-        def charge(usage: Usage) -> None:
-            self._paywall.charge(session, cost_of(family, usage), exchange)
+        if (attachment := refused_attachment(body, self._generation)) is not None:
+            return json_reply(attachment, 400)
+
+        def charge(usage: Usage) -> int:
+            cost = cost_of(family, usage)
+            self._paywall.charge(session, cost, exchange)
+            return cost
 
         job = Job(
             path=request.path,
@@ -159,7 +182,40 @@ class Gateway:
         # The gateway's handler breaks on this role, though its schema knows it.
         if any(message.get("role") == "developer" for message in job.body.get("messages", ())):
             return problem(500)
-        return await self._answerer.answer(job)
+        said = moderated(job.body, self._generation)
+        if said.refusal is not None:
+            status, headers, refusal = said.refusal
+            reply = json_reply(refusal, status)
+        else:
+            headers = list(said.headers)
+            reply = await self._answerer.answer(dataclasses.replace(job, moderation=said.block))
+        reply.headers += headers
+        return reply
+
+    def _searched(
+        self, request: Request, body: object, session: Session, exchange: Exchange, faults: RequestFaults
+    ) -> Reply:
+        refusal = search_complaint(body)
+        if refusal is not None or not isinstance(body, dict):
+            status, content = refusal or (415, {})
+            return json_reply(content, status)
+
+        def charge(_: Usage) -> int:
+            self._paywall.charge(session, search_cost(), exchange)
+            return search_cost()
+
+        return self._answerer.search(
+            Job(
+                path=request.path,
+                body=body,
+                raw=request.body.decode(errors="replace"),
+                family=Family.OPENAI,
+                mode=mode_of(request),
+                exchange=exchange,
+                faults=faults,
+                charge=charge,
+            )
+        )
 
     def _health(self) -> Reply:
         feed = {
@@ -171,7 +227,21 @@ class Gateway:
             "total_errors": 0,
             "total_fetches": 1,
         }
-        return compact_reply({"price_feed": feed, "status": "OK", "tee_enabled": True, "version": "1.0.0"})
+        if not self._generation.newer:
+            return compact_reply({"price_feed": feed, "status": "OK", "tee_enabled": True, "version": "1.0.0"})
+        body: JsonObject = {
+            "facilitator_url": "http://127.0.0.1:9/facilitator",
+            "price_feed": feed,
+            "providers": [family.value for family in Family],
+            "status": "OK",
+            "tee_enabled": True,
+            "uptime_seconds": self._clock.seconds() - self._enclave.started_at,
+            "version": "0.0.0+devnet",
+        }
+        if self._generation.search_endpoint:
+            body["web_search_enabled"] = True
+            body["moderation_enabled"] = self._generation.moderation is not Moderation.NONE
+        return compact_reply(body)
 
 
 def _refusal(request: Request, body: object) -> Reply | None:
@@ -190,7 +260,7 @@ class GatewayOptions:
     What all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
-    take `retry_seconds`; `rule` is the hash rule of their generation.
+    take `retry_seconds`; `generation` says how they behave.
     """
 
     chain: Chain
@@ -198,7 +268,7 @@ class GatewayOptions:
     faults: FaultInjector
     journal: Journal
     model: Model
-    rule: str
+    generation: Generation
     cap: int
     retry_seconds: float
     tls: bool
@@ -225,9 +295,11 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
     )
     paywall = Paywall(
         enclave=enclave.tee_id,
+        generation=options.generation,
         requirement=requirement(
             options.chain.network,
             cap=options.cap,
+            timeout=options.generation.timeout,
             pay_to=enclave.payment_address,
             facilitator=options.facilitator.address,
         ),
@@ -241,7 +313,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         clock,
         DataSettler(options.journal),
         retry_seconds=options.retry_seconds,
-        rule=options.rule,
+        generation=options.generation,
     )
     gateway = Gateway(
         enclave=enclave,
@@ -252,8 +324,8 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         clock=clock,
         family_of=any_family if isinstance(options.model, Upstream) else family_of,
         listed=lambda: options.chain.vouches_for(keys.certificate),
+        generation=options.generation,
     )
-
     server = HttpServer(
         gateway.handle,
         sock,

@@ -45,8 +45,8 @@ class ModelRequest:
     """
     What a gateway forwards (PROTOCOL §2).
 
-    Parts other than text and `web_search` reach the model unless the gateways hash by `april`; `tool_choice`,
-    `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are
+    Parts other than text, `web_search` and `reasoning_effort` reach the model in some generations only;
+    `tool_choice`, `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are
     cut there, and the finish_reason stays `stop`.
     """
 
@@ -58,6 +58,7 @@ class ModelRequest:
     max_tokens: int = 4096
     web_search: bool = False
     temperature: float | None = None
+    reasoning_effort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class ModelCall:
 class Answer:
     """
     What the model says. `pieces` are the texts of the stream's events; `images` are `data:` URIs, and
-    `reasoning` is what it thinks aloud: gateways of any rule but `april` hand them on, unsigned.
+    `reasoning` is what it thinks aloud: gateways newer than April's hand them on, unsigned.
 
     `delay` is in seconds, before each piece. The provider fails after `fail_after` pieces (None:
     never), or at once with the HTTP status `error_status`.
@@ -102,7 +103,11 @@ class Model(Protocol):
 
 
 class ProviderFailedError(Exception):
-    """The provider did not answer, or stopped in the middle."""
+    """The provider answered the HTTP `status`, or (None) it did not answer, or stopped in the middle."""
+
+    def __init__(self, *said: str, status: int | None = None) -> None:
+        super().__init__(*said)
+        self.status = status
 
 
 @runtime_checkable
@@ -117,7 +122,7 @@ class StreamingModel(Model, Protocol):
 async def spoken(answer: Answer) -> AsyncGenerator[str | Answer, None]:
     """Yield the pieces of a ready answer in its own time, then itself. Raises `ProviderFailedError`."""
     if answer.error_status is not None:
-        raise ProviderFailedError
+        raise ProviderFailedError(status=answer.error_status)
     for count, piece in enumerate(answer.pieces):
         if count == answer.fail_after:
             raise ProviderFailedError

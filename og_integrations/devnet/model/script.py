@@ -37,7 +37,7 @@ DRAWN_IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
     "AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-"""A PNG of one pixel, as gateways after April's hand images out: a `data:` URI."""
+"""A PNG of one pixel, as gateways newer than April's hand images out: a `data:` URI."""
 
 
 def described(content: object) -> list[str]:
@@ -55,6 +55,8 @@ def received(request: ModelRequest) -> str:
         "web_search": request.web_search,
         "max_tokens": request.max_tokens,
     }
+    if request.reasoning_effort is not None:
+        seen["reasoning_effort"] = request.reasoning_effort
     return json.dumps(seen)
 
 

@@ -21,7 +21,6 @@ from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest
 from og_integrations.errors import ConfigurationError, MalformedReplyError
 from og_integrations.protocol.chat.sse import DONE, SSEDecoder
 from og_integrations.protocol.chat.wire import COMPLETION_PATH, ToolCall, Usage
-from og_integrations.protocol.proof.canonical import APRIL
 from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 _FRAGMENT_CHARS = 8
@@ -72,18 +71,25 @@ _COMPLETION_MAX_TOKENS = 16
 _JSON_INSTRUCTION = "Respond in JSON format."
 
 
-def forwarded(path: str, body: JsonObject, family: Family, rule: str = APRIL) -> ModelRequest:
+def forwarded(
+    path: str,
+    body: JsonObject,
+    family: Family,
+    *,
+    attachments: bool = False,
+    web_search: bool = False,
+    effort: bool = False,
+) -> ModelRequest:
     """
     Return what the model of `family` is asked for the accepted `body`.
 
-    Uncaptured, from what client 1.1.4 sends: gateways of any rule but April's hand on the parts of a message, and
-    `web_search`.
+    Which generation lets parts other than text, `web_search` and `reasoning_effort` through is the gateway's affair.
     """
     if path == COMPLETION_PATH:
         return _completion(body, family)
     response_format = body.get("response_format")
     kind = response_format.get("type") if response_format else None
-    messages = [_without_images(message) if rule == APRIL else message for message in body["messages"]]
+    messages = [message if attachments else _without_images(message) for message in body["messages"]]
     if kind == "json_object" and not any("json" in text_of(message.get("content")).lower() for message in messages):
         messages.insert(0, {"role": "system", "content": _JSON_INSTRUCTION})
     # Anthropic's structured output is a tool of the gateway's own: it takes the place of the caller's.
@@ -97,7 +103,8 @@ def forwarded(path: str, body: JsonObject, family: Family, rule: str = APRIL) ->
         response_format=None if kind == "text" else response_format,
         max_tokens=_CHAT_MAX_TOKENS if max_tokens is None else max_tokens,
         temperature=_temperature(body, absent=0.0),
-        web_search=rule != APRIL and bool(body.get("web_search")),
+        web_search=web_search and bool(body.get("web_search")),
+        reasoning_effort=body.get("reasoning_effort") if effort else None,
     )
 
 
@@ -201,7 +208,9 @@ class Upstream:
         heard, decoder = _Heard(), SSEDecoder()
         async with self._opened(self._body(request, stream=True)) as reply:
             if reply.status_code != 200:
-                raise ProviderFailedError(f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}")
+                raise ProviderFailedError(
+                    f"HTTP {reply.status_code}: {(await reply.aread())[:_LOGGED_BYTES]!r}", status=reply.status_code
+                )
             async for data in reply.aiter_bytes():
                 with _understood():
                     events = decoder.feed(data)

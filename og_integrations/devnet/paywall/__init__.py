@@ -1,29 +1,30 @@
 """
 The payment layer of the devnet's gateway sees every request to a paid path first (PROTOCOL §3).
 
-A session is looked at before a payment. Whatever the gateway answers afterwards carries X-Upto-Session; only an
+A payment session is one signed authorization, many answers, one settlement (PROTOCOL §3.4, §3.6, §3.7). It is
+looked at before a payment. Whatever the gateway answers afterwards carries X-Upto-Session; only an
 answer with status 2xx and usage is charged. The offer of the 402 has, byte for byte, the shape of the real one
 (PROTOCOL §3.1).
 
 | file | what it holds |
 | --- | --- |
-| `sessions` | paid sessions |
 | `facilitator` | the x402 facilitator, which verifies and settles |
-| `pricing` | which models are listed, and what a token costs |
 """
 
+import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from og_integrations.devnet.clock import Clock
 from og_integrations.devnet.fault import RequestFaults
+from og_integrations.devnet.generations import GENERATIONS, Generation
 from og_integrations.devnet.http import Reply, Request
 from og_integrations.devnet.journal import AuthorizationSeen, Charge, Exchange, Journal, payment_key
 from og_integrations.devnet.paywall.facilitator import Facilitator, Payment
-from og_integrations.devnet.paywall.sessions import Session, Sessions
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import Network
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
 from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.x402 import (
     PAYMENT_REQUIRED,
@@ -35,8 +36,7 @@ from og_integrations.protocol.payment.x402 import (
 )
 from og_integrations.protocol.strict_json import JsonObject
 
-MAX_TIMEOUT_SECONDS = 300
-DESCRIPTIONS = {CHAT_PATH: "Chat completion", COMPLETION_PATH: "Completion"}
+DESCRIPTIONS = {CHAT_PATH: "Chat completion", COMPLETION_PATH: "Completion", SEARCH_PATH: "Web search"}
 _JSON = "application/json"
 _BROWSER_PAGE_BYTES = 3_068_974
 """The real paywall page holds a whole wallet application; ours is as heavy, and empty."""
@@ -70,15 +70,15 @@ EXTENSIONS: JsonObject = {
 }
 
 
-def requirement(network: Network, *, cap: int, pay_to: str, facilitator: str) -> JsonObject:
-    """Return the one way to pay that the gateway offers; `cap` in base units of OPG."""
+def requirement(network: Network, *, cap: int, timeout: int = 300, pay_to: str, facilitator: str) -> JsonObject:
+    """Return the one way to pay that the gateway offers; `cap` in base units of OPG, `timeout` in seconds."""
     return {
         "scheme": "upto",
         "network": network.caip2,
         "asset": network.token,
         "amount": str(cap),
         "payTo": pay_to,
-        "maxTimeoutSeconds": MAX_TIMEOUT_SECONDS,
+        "maxTimeoutSeconds": timeout,
         "extra": {
             "name": "OpenGradient",
             "version": "1",
@@ -149,6 +149,102 @@ class RefusedError(Exception):
         self.word = word
 
 
+@dataclass(slots=True)
+class Session:
+    """
+    An open session, paid for on the terms `requirement`. Amounts are base units, times unix seconds;
+    `charged_at` is None until the first charge, and a session never charged is never reaped.
+    """
+
+    id: str = field(repr=False)
+    authorization: Permit2Authorization
+    route: tuple[str, str]
+    requirement: JsonObject
+    spent: int = 0
+    charged_at: float | None = None
+    closed: bool = False
+
+    @property
+    def ref(self) -> str:
+        """What may be shown of its id."""
+        return session_ref(self.id)
+
+    @property
+    def cap(self) -> int:
+        """The most it may spend."""
+        return self.authorization.amount
+
+    def charge(self, amount: int, now: float, *, saturates: bool = False) -> int | None:
+        """
+        Add `amount` and return it. What goes over the cap charges nothing, not even the time, and returns None; with
+        `saturates` it takes the rest instead.
+        """
+        if saturates:
+            amount = min(amount, self.cap - self.spent)
+        if self.closed or self.spent + amount > self.cap:
+            return None
+        self.spent += amount
+        self.charged_at = now
+        return amount
+
+
+class Sessions:
+    """The sessions of one gateway, by id and by the payment that opened them."""
+
+    def __init__(self, clock: Clock, generation: Generation) -> None:
+        self._clock = clock
+        self._generation = generation
+        self._by_id: dict[str, Session] = {}
+        self._by_payment: dict[str, Session] = {}
+
+    def open(
+        self, key: str, authorization: Permit2Authorization, route: tuple[str, str], requirement: JsonObject
+    ) -> Session:
+        """Open a session for the payment `key`, made on the terms `requirement`."""
+        session = Session(str(uuid.uuid4()), authorization, route, requirement)
+        self._by_id[session.id] = self._by_payment[key] = session
+        return session
+
+    def opened_by(self, key: str) -> Session | None:
+        """The session that the payment `key` opened, open or not."""
+        return self._by_payment.get(key)
+
+    def find(self, session_id: str) -> Session | None:
+        """The session with that id, open or not."""
+        return self._by_id.get(session_id)
+
+    def usable(self, session: Session | None, route: tuple[str, str]) -> bool:
+        """Whether `session` may serve one more request to `route` (method, path)."""
+        return (
+            session is not None
+            and not session.closed
+            and session.spent < session.cap
+            and session.route == route
+            and not self._is_idle(session)
+            and not self._is_near_deadline(session, self._generation.margin)
+        )
+
+    def due(self) -> list[Session]:
+        """The open sessions to settle: exhausted, idle since their last charge, or close to their deadline."""
+        margin = self._generation.settle_margin
+        return [
+            session
+            for session in self.open_sessions()
+            if session.spent >= session.cap or self._is_idle(session) or self._is_near_deadline(session, margin)
+        ]
+
+    def open_sessions(self) -> list[Session]:
+        """All that are not settled."""
+        return [session for session in self._by_id.values() if not session.closed]
+
+    def _is_idle(self, session: Session) -> bool:
+        idle = self._generation.idle
+        return session.charged_at is not None and self._clock.now() - session.charged_at >= idle
+
+    def _is_near_deadline(self, session: Session, margin: int) -> bool:
+        return margin > 0 and self._clock.now() >= session.authorization.deadline - margin
+
+
 class Paywall:
     """Guards the paid paths of one gateway, whose tee id is `enclave`."""
 
@@ -160,14 +256,16 @@ class Paywall:
         facilitator: Facilitator,
         clock: Clock,
         journal: Journal,
+        generation: Generation = GENERATIONS["april"],
     ) -> None:
         self._enclave = enclave
+        self._generation = generation
         self._facilitator = facilitator
         self._clock = clock
         self._journal = journal
         self._requirement = requirement
         self._lies: list[JsonObject] = []
-        self.sessions = Sessions(clock)
+        self.sessions = Sessions(clock, generation)
 
     def admit(self, request: Request, exchange: Exchange, faults: RequestFaults) -> Session | Reply:
         """Return the session that pays for `request`, or the 402 (or a fault's reply) instead."""
@@ -209,10 +307,15 @@ class Paywall:
         self._journal.secrets.add(session.id)
 
     def charge(self, session: Session, amount: int, exchange: Exchange) -> None:
-        """Charge one answer; over the cap it is served free (wire/14)."""
-        charged = session.charge(amount, self._clock.now())
+        """Charge one answer; over the cap it is served free (wire/14), or takes the rest where that is the rule."""
+        charged = session.charge(amount, self._clock.now(), saturates=self._generation.saturates)
         self._journal.charges.append(
-            Charge(exchange=exchange.number, session=session.ref, amount=amount, refused=not charged)
+            Charge(
+                exchange=exchange.number,
+                session=session.ref,
+                amount=amount if charged is None else charged,
+                refused=charged is None,
+            )
         )
 
     def reap(self) -> None:

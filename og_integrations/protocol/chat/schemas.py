@@ -13,6 +13,7 @@ what is sent, or there is no strict form, or the schema is refused and the refus
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 from og_integrations.errors import InvalidRequestError
@@ -71,7 +72,7 @@ class _NotStrict(Exception):  # noqa: N818 - caught in this file, it never leave
 def strict_schema(schema: JsonObject) -> JsonObject | None:
     """Return the strict form of an object schema, None if it has none."""
     try:
-        return _strict_root(schema)
+        return _strict_root(schema, nulls=True)
     except _NotStrict:
         return None
 
@@ -80,11 +81,13 @@ def demanded_strict_schema(schema: JsonObject, whose: str) -> JsonObject:
     """
     Return the strict form of an object schema that the caller demanded to be strict.
 
+    What was optional becomes required and nothing else, as OpenAI's own client does it: whoever asked for strictness
+    reads the answer himself, and no null is added to it.
     `whose` names the tool or class in the message. Raises `InvalidRequestError` that names the place which has
     no strict form.
     """
     try:
-        return _strict_root(schema)
+        return _strict_root(schema, nulls=False)
     except _NotStrict as exc:
         raise InvalidRequestError(
             f"The schema of {whose} cannot be strict, at {exc}. Nothing was sent. Leave strict out to send it open, "
@@ -113,7 +116,27 @@ def open_schema(schema: object, whose: str) -> JsonObject:
             )
         root = {"type": "object", **root}
     _check_references(root, whose)
-    return root
+    # OpenAI refuses an object without this word, also where the schema describes it in another way.
+    return root if "properties" in root else {**root, "properties": {}}
+
+
+def is_recursive(schema: JsonObject) -> bool:
+    """Return whether a definition of `schema` refers to itself, directly or through another one."""
+    uses: dict[str, set[str]] = {}
+    for word in ("$defs", "definitions"):
+        members = schema.get(word)
+        for name, item in members.items() if isinstance(members, dict) else ():
+            references = (str(inner.get("$ref", "")) for _, inner in _schemas(item, "", 0))
+            uses[name] = {match[1] for reference in references if (match := _DEFINITIONS.fullmatch(reference))}
+    for name, used in uses.items():
+        reached, todo = set[str](), list(used)
+        while todo:
+            if (other := todo.pop()) not in reached:
+                reached.add(other)
+                todo += uses.get(other, ())
+        if name in reached:
+            return True
+    return any(inner.get("$ref") == "#" for _, inner in _schemas(schema, "", 0))
 
 
 def drop_added_nulls(value: JsonObject, schema: JsonObject) -> JsonObject:
@@ -202,16 +225,25 @@ def _schemas(schema: object, place: str, depth: int) -> Iterator[tuple[str, Json
         yield from _schemas(schema.get(word), f"{place}/{word}", depth + 1)
 
 
-def _strict_root(schema: object) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    """The whole given schema, and whether what was optional may be null in the strict form."""
+
+    root: JsonObject
+    nulls: bool
+
+
+def _strict_root(schema: object, *, nulls: bool) -> JsonObject:
     if not isinstance(schema, dict):
         raise _NotStrict("", "it is no schema")
     root = _root(schema)
     if root.get("type") != "object":
         raise _NotStrict("", "its root is not of type object")
-    strict = _strict(root, "", 0, root)
+    goal = _Goal(root, nulls)
+    strict = _strict(root, "", 0, goal)
     definitions = {**_members(root, "definitions", ""), **_members(root, "$defs", "")}
     if definitions:
-        strict["$defs"] = {name: _strict(item, f"/$defs/{name}", 1, root) for name, item in definitions.items()}
+        strict["$defs"] = {name: _strict(item, f"/$defs/{name}", 1, goal) for name, item in definitions.items()}
     return strict
 
 
@@ -222,7 +254,7 @@ def _members(schema: JsonObject, word: str, place: str) -> JsonObject:
     return members or {}
 
 
-def _strict(schema: object, place: str, depth: int, root: JsonObject) -> JsonObject:
+def _strict(schema: object, place: str, depth: int, goal: _Goal) -> JsonObject:
     """Return the strict form of `schema`, which stands at `place` in `root`."""
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         raise _NotStrict(place, "it is no schema, or too deep")
@@ -230,12 +262,12 @@ def _strict(schema: object, place: str, depth: int, root: JsonObject) -> JsonObj
     kept = {word: schema[word] for word in schema if word in _LIMITS or word in ("type", "title", "description")}
     form = next((word for word in _FORMS if word in schema), None)
     converters: dict[str | None, Callable[[], JsonObject]] = {
-        "$ref": lambda: _strict_reference(schema, place, root),
-        "anyOf": lambda: {"anyOf": _branches(schema, "anyOf", place, depth, root)},
-        "oneOf": lambda: {"anyOf": _disjoint_branches(schema, place, depth, root)},
-        "allOf": lambda: _strict_only_base(schema, place, depth, root),
-        "items": lambda: {"items": _strict(schema.get("items"), f"{place}/items", depth + 1, root)},
-        "properties": lambda: _strict_object(schema, place, depth, root),
+        "$ref": lambda: _strict_reference(schema, place, goal),
+        "anyOf": lambda: {"anyOf": _branches(schema, "anyOf", place, depth, goal)},
+        "oneOf": lambda: {"anyOf": _disjoint_branches(schema, place, depth, goal)},
+        "allOf": lambda: _strict_only_base(schema, place, depth, goal),
+        "items": lambda: {"items": _strict(schema.get("items"), f"{place}/items", depth + 1, goal)},
+        "properties": lambda: _strict_object(schema, place, depth, goal),
         None: lambda: _strict_plain(schema, place, depth),
     }
     return kept | converters[form]()
@@ -254,8 +286,8 @@ def _check_words(schema: JsonObject, place: str) -> None:
         raise _NotStrict(place, "strict mode has no lookaround in patterns")
 
 
-def _strict_reference(schema: JsonObject, place: str, root: JsonObject) -> JsonObject:
-    if _target(schema, root) is None:
+def _strict_reference(schema: JsonObject, place: str, goal: _Goal) -> JsonObject:
+    if _target(schema, goal.root) is None:
         raise _NotStrict(place, f"{str(schema['$ref'])[:60]!r} is not among $defs")
     reference = {"$ref": str(schema["$ref"]).replace("#/definitions/", "#/$defs/")}
     # Beside $ref some providers ignore or refuse other words, and the description would be lost.
@@ -263,29 +295,29 @@ def _strict_reference(schema: JsonObject, place: str, root: JsonObject) -> JsonO
     return {"anyOf": [reference]} if described else reference
 
 
-def _strict_only_base(schema: JsonObject, place: str, depth: int, root: JsonObject) -> JsonObject:
+def _strict_only_base(schema: JsonObject, place: str, depth: int, goal: _Goal) -> JsonObject:
     """Return what `allOf` of one base says; pydantic writes a base that way to describe it."""
     bases = schema["allOf"]
     if not isinstance(bases, list) or len(bases) != 1:
         raise _NotStrict(place, "strict mode has no allOf")
-    base = _strict(bases[0], f"{place}/allOf/0", depth + 1, root)
+    base = _strict(bases[0], f"{place}/allOf/0", depth + 1, goal)
     if not schema.keys() & (_LIMITS | {"title", "description", "type"}):
         return base
     return {"anyOf": [base]}
 
 
-def _branches(schema: JsonObject, word: str, place: str, depth: int, root: JsonObject) -> list[JsonObject]:
+def _branches(schema: JsonObject, word: str, place: str, depth: int, goal: _Goal) -> list[JsonObject]:
     branches = schema[word]
     if not isinstance(branches, list) or not branches:
         raise _NotStrict(f"{place}/{word}", "expected a list of schemas")
-    return [_strict(item, f"{place}/{word}/{number}", depth + 1, root) for number, item in enumerate(branches)]
+    return [_strict(item, f"{place}/{word}/{number}", depth + 1, goal) for number, item in enumerate(branches)]
 
 
-def _disjoint_branches(schema: JsonObject, place: str, depth: int, root: JsonObject) -> list[JsonObject]:
+def _disjoint_branches(schema: JsonObject, place: str, depth: int, goal: _Goal) -> list[JsonObject]:
     """Return the branches of a `oneOf` of which no value fits two: only then `anyOf` says the same."""
-    branches = _branches(schema, "oneOf", place, depth, root)
+    branches = _branches(schema, "oneOf", place, depth, goal)
     for one, other in combinations(schema["oneOf"], 2):
-        if not _are_disjoint(one, other, root):
+        if not _are_disjoint(one, other, goal.root):
             raise _NotStrict(f"{place}/oneOf", "a value could fit two of its branches; strict mode has only anyOf")
     return branches
 
@@ -329,7 +361,7 @@ def _strict_plain(schema: JsonObject, place: str, depth: int) -> JsonObject:
     return {}
 
 
-def _strict_object(schema: JsonObject, place: str, depth: int, root: JsonObject) -> JsonObject:
+def _strict_object(schema: JsonObject, place: str, depth: int, goal: _Goal) -> JsonObject:
     if schema.get("type", "object") != "object":
         raise _NotStrict(place, "it has properties, but is not of type object")
     if schema.get("additionalProperties") not in (None, False):
@@ -342,8 +374,9 @@ def _strict_object(schema: JsonObject, place: str, depth: int, root: JsonObject)
     if missing := set(map(str, required)) - properties.keys():
         raise _NotStrict(place, f"it requires {', '.join(sorted(missing))}, which it does not describe")
     for name, item in properties.items():
-        inner = _strict(item, f"{place}/properties/{name}", depth + 1, root)
-        strict[name] = inner if name in required or _nullable(item, root, 0) else {"anyOf": [inner, {"type": "null"}]}
+        inner = _strict(item, f"{place}/properties/{name}", depth + 1, goal)
+        added = goal.nulls and name not in required and not _nullable(item, goal.root, 0)
+        strict[name] = {"anyOf": [inner, {"type": "null"}]} if added else inner
     return {"type": "object", "properties": strict, "required": list(strict), "additionalProperties": False}
 
 

@@ -216,11 +216,19 @@ class Limits:
         name = self.exceeded(totals)
         if name is None:
             return
-        limit = dict(self.by_name())[name] or 0
-        error = BudgetExceededError(
-            f"The next authorization needs {format_opg(self.amount)} OPG, but {format_opg(totals.counted(name))} of "
+        limit, needed = dict(self.by_name())[name] or 0, format_opg(self.amount)
+        said = (
+            f"The next authorization needs {needed} OPG, but {format_opg(totals.counted(name))} of "
             f"{format_opg(limit)} OPG (SpendPolicy.{name}) are authorized already. Nothing was signed."
         )
+        if self.amount > limit:
+            # Waiting, or asking the chain, could not help: not even the first one fits.
+            said = (
+                f"One authorization needs {needed} OPG, expected at most {format_opg(limit)} OPG (SpendPolicy.{name}): "
+                f'no call at all can be paid. Nothing was signed. Write SpendPolicy({name}="{needed}") or more; what a '
+                "session does not use comes back after it."
+            )
+        error = BudgetExceededError(said)
         error.limit = name
         raise error
 

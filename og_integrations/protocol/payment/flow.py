@@ -27,6 +27,7 @@ from og_integrations.errors import (
     SigningError,
     SpendingStoppedError,
 )
+from og_integrations.protocol.chain.ecrecover import recover_address
 from og_integrations.protocol.payment.policy import OnPayment, PaymentRequest
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.session import Claim, Event, PaymentSession, SessionCache, State, Turn
@@ -229,7 +230,7 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
                 yield from _ask_owner(context, session)
             sessions.budget.require_running()
             asked = f"The signer of {session.route.payer}"
-            sessions.signed(session, _checked((yield Sign(session.authorization.typed_data()))))
+            sessions.signed(session, _checked((yield Sign(session.authorization.typed_data())), session))
         if context.clock() >= session.claimed.retire_at:
             raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
     except BaseException as exc:
@@ -264,11 +265,11 @@ def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Ap
         before = sessions.budget.authorized(context.clock()) - session.hold.amount
         request = _request(session, before)
         agreed = yield Approve(on_payment, request)
-        if not agreed:
+        # Not `if not agreed`: the answer of `input()` is a text, and "no" is true.
+        if agreed is not True:
             raise SigningError(
                 f"SpendPolicy.on_payment refused to authorize {request.opg} OPG for {session.route.host}: it returned "
-                f"{'None' if agreed is None else f'a false {type(agreed).__name__}'}. Nothing was signed or sent. To "
-                "allow a payment, return True."
+                f"{_described(agreed)}, expected True. Nothing was signed or sent. To allow a payment, return True."
             )
         if context.clock() >= session.claimed.retire_at:
             raise SigningError(
@@ -292,10 +293,37 @@ def _request(session: PaymentSession, authorized: int) -> PaymentRequest:
     )
 
 
-def _checked(signature: object) -> str:
+def _described(returned: object) -> str:
+    if returned is None or isinstance(returned, bool):
+        return str(returned)
+    return f"a {type(returned).__name__}"
+
+
+def _checked(signature: object, session: PaymentSession) -> str:
+    """
+    Return the signature if it is the payer's, with v 27 or 28. Raises `SigningError`.
+
+    Sent unchecked, a wrong one would be refused by the gateway, blamed on OPG or the clock, and held in doubt.
+    """
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
-        raise SigningError("The signer returned no signature: expected 0x and 130 hex digits (r, s, v).")
-    return signature
+        raise SigningError(
+            f"The signer of {session.route.payer} returned no signature: expected 0x and 130 hex digits (r, s, v), got "
+            f"{_described(signature)}. Nothing was sent or paid."
+        )
+    raw = bytes.fromhex(signature[2:])
+    if raw[64] in (0, 1):
+        # Some hardware wallets and key services number the two points from 0; contracts want 27 and 28.
+        raw = raw[:64] + bytes([27 + raw[64]])
+    payer = session.route.payer
+    found = recover_address(session.authorization.digest(), raw)
+    if found is None or found.lower() != payer.lower():
+        whose = "that no key made of this payment" if found is None else f"of another wallet, {found}"
+        raise SigningError(
+            f"The signer of {payer} returned a signature {whose}, expected one of {payer} (65 bytes r, s, v; s in the "
+            "lower half, v 27 or 28). Nothing was sent or paid. Check that address and key belong together; contract "
+            "wallets (ERC-1271) cannot pay."
+        )
+    return "0x" + raw.hex()
 
 
 def _attempt(

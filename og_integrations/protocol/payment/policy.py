@@ -17,7 +17,8 @@ Only payments that a gateway took are remembered: a lie that came to nothing mus
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -37,18 +38,24 @@ from og_integrations.protocol.payment.x402 import PaymentRequirements, Route
 from og_integrations.protocol.redact import shown
 from og_integrations.protocol.strict_json import JsonObject
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 # Exact or an error, whatever the caller's own decimal context is; 100 digits hold a uint256.
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 
 def parse_opg(value: object) -> int:
     """
-    Read an amount of OPG (`Decimal`, `int` or text, never float) as base units.
+    Read an amount of OPG (`Decimal`, `int`, text, or a float as its shortest decimal text) as base units.
 
     Raises `ValueError` (for pydantic) if it is negative, finer than 18 decimals or no number.
     """
-    if isinstance(value, bool | float) or not isinstance(value, Decimal | int | str):
-        raise ValueError(f"an amount of OPG is a Decimal, int or text, not {type(value).__name__}")
+    if isinstance(value, float):
+        # 0.1 is meant as 0.1, not as the binary fraction next to it, which has 55 decimals.
+        value = repr(float(value))
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
+        raise ValueError(f"an amount of OPG is a Decimal, int, float or text, not a {type(value).__name__}")
     try:
         base_units = _EXACT.multiply(Decimal(value), Decimal(OPG))
     except (DecimalException, ValueError) as exc:
@@ -74,6 +81,24 @@ def _limit(value: object) -> Decimal | None:
     return None if value is None else _amount(value)
 
 
+def _units(name: str, value: object) -> int:
+    if not isinstance(value, Decimal):
+        # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
+        raise ConfigurationError(
+            f"SpendPolicy.{name} is a {type(value).__name__} that nothing has checked, expected an amount that went "
+            f"through SpendPolicy(…). Nothing was signed. Write SpendPolicy({name}=…) instead of model_copy(update=…)."
+        )
+    return parse_opg(value)
+
+
+def _meant(problem: "ErrorDetails") -> str:
+    """Return a suggestion for a member that a policy does not have: a limit that is misspelt would be none."""
+    if problem["type"] != "extra_forbidden":
+        return ""
+    close = get_close_matches(str(problem["loc"][-1]), SpendPolicy.model_fields, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
 def _path_as_text(value: Any) -> Any:
     # What `os.fspath` does, without `os` and `pathlib`, which are not for this package.
     return value.__fspath__() if hasattr(value, "__fspath__") else value
@@ -81,8 +106,8 @@ def _path_as_text(value: Any) -> Any:
 
 # What may be given, and what type checkers then accept; held as frozensets and Decimals.
 _Names = Annotated[frozenset[str] | set[str] | list[str] | tuple[str, ...] | None, BeforeValidator(_lowered)]
-_Opg = Annotated[Decimal | int | str, BeforeValidator(_amount)]
-_Limit = Annotated[Decimal | int | str | None, BeforeValidator(_limit)]
+_Opg = Annotated[Decimal | int | float | str, BeforeValidator(_amount)]
+_Limit = Annotated[Decimal | int | float | str | None, BeforeValidator(_limit)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +137,7 @@ class PaymentRequest:
 
 OnPayment = Callable[[PaymentRequest], object]
 """
-Returns True to allow; whatever is false, None too, refuses, and so does an exception.
+Returns True to allow; anything else refuses, a text such as "no" too, and so does an exception.
 
 It may be asynchronous with an asynchronous client.
 """
@@ -134,7 +159,8 @@ class SpendPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    max_per_authorization: _Opg = Decimal(1)
+    # What the newest public gateway asks for; April's asked for 0.1.
+    max_per_authorization: _Opg = Decimal(5)
     total: _Limit = None
     per_hour: _Limit = None
     per_day: _Limit = None
@@ -150,23 +176,23 @@ class SpendPolicy(BaseModel):
 
     @property
     def cap_units(self) -> int:
-        """`max_per_authorization` in base units."""
-        return parse_opg(self.max_per_authorization)
+        """`max_per_authorization` in base units. Raises `ConfigurationError`, as the three below."""
+        return _units("max_per_authorization", self.max_per_authorization)
 
     @property
     def total_units(self) -> int | None:
         """`total` in base units."""
-        return None if self.total is None else parse_opg(self.total)
+        return None if self.total is None else _units("total", self.total)
 
     @property
     def hour_units(self) -> int | None:
         """`per_hour` in base units."""
-        return None if self.per_hour is None else parse_opg(self.per_hour)
+        return None if self.per_hour is None else _units("per_hour", self.per_hour)
 
     @property
     def day_units(self) -> int | None:
         """`per_day` in base units."""
-        return None if self.per_day is None else parse_opg(self.per_day)
+        return None if self.per_day is None else _units("per_day", self.per_day)
 
     @classmethod
     def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
@@ -180,7 +206,7 @@ class SpendPolicy(BaseModel):
                 )
             return cls.model_validate(value or {})
         except ValidationError as exc:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_meant(e)}" for e in exc.errors())
             raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc
 
     def on(self, network: Network) -> "SpendPolicy":
@@ -244,8 +270,8 @@ class SpendPolicy(BaseModel):
         if requirements.amount > self.cap_units:
             too_much = BudgetExceededError(
                 f"The gateway {host} asks for {format_opg(requirements.amount)} OPG, expected at most "
-                f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). "
-                "Nothing was signed."
+                f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). Nothing was signed. To allow "
+                f'it, write SpendPolicy(max_per_authorization="{format_opg(requirements.amount)}").'
             )
             too_much.blames_enclave = True
             raise too_much

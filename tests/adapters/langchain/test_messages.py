@@ -147,7 +147,7 @@ def test_next_gateways_get_nothing_that_would_be_lost(model: str, message: BaseM
 @pytest.mark.parametrize("value", [date(2020, 1, 1), float("nan"), {1, 2}], ids=["date", "NaN", "set"])
 def test_arguments_that_are_not_json_are_refused_by_place(value: object) -> None:
     call: Any = {"name": "add", "args": {"a": value}, "id": "c1", "type": "tool_call"}
-    with pytest.raises(InvalidRequestError, match=r"messages\[0\] has a tool call whose arguments are not JSON"):
+    with pytest.raises(InvalidRequestError, match=r"messages\[0\] has a call of 'add' whose arguments are not JSON"):
         wire(AIMessage("", tool_calls=[call]))
 
 

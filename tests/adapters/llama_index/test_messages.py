@@ -24,7 +24,7 @@ from llama_index.core.llms import ChatMessage, MessageRole
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.messages import Receiver, to_wire
+from og_integrations.llama_index.messages import to_wire
 from og_integrations.protocol.strict_json import JsonObject
 from tests.adapters.llama_index.auditing import Account
 
@@ -33,13 +33,13 @@ PNG = base64.b64decode(
 )
 DRAWING = ImageBlock(image=PNG)
 PAPER = DocumentBlock(data=b"%PDF-1.4 x", document_mimetype="application/pdf", title="paper.pdf")
-TODAY = Receiver("openai/gpt-4.1")
-NEXT = Receiver("openai/gpt-4.1", "next")
+TODAY = ("openai/gpt-4.1", "2026-04")
+NEXT = ("openai/gpt-4.1", "next")
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
 
 
-def wire(receiver: Receiver = TODAY, **message: Any) -> JsonObject:
-    return to_wire([ChatMessage(**message)], receiver)[0]
+def wire(receiver: tuple[str, str] = TODAY, **message: Any) -> JsonObject:
+    return to_wire([ChatMessage(**message)], model=receiver[0], generation=receiver[1])[0]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,10 @@ def test_roles(role: str, expected: str) -> None:
 
 def test_every_role_is_mapped() -> None:
     """No role of LlamaIndex fails."""
-    roles = [to_wire([ChatMessage(role=role, content="x")], TODAY)[0]["role"] for role in MessageRole]
+    roles = [
+        to_wire([ChatMessage(role=role, content="x")], model=TODAY[0], generation=TODAY[1])[0]["role"]
+        for role in MessageRole
+    ]
     assert set(roles) == {"system", "user", "assistant", "tool", "function"}
 
 
@@ -83,7 +86,7 @@ def test_tool_and_function_messages() -> None:
 def test_texts_are_joined_as_shown() -> None:
     """What is sent is what `ChatMessage.content` shows, as plain text."""
     message = ChatMessage(role="user", content=[TextBlock(text="a"), TextBlock(text="b")])
-    assert to_wire([message], TODAY)[0]["content"] == message.content == "a\nb"
+    assert to_wire([message], model=TODAY[0], generation=TODAY[1])[0]["content"] == message.content == "a\nb"
     assert wire(role="user", content="")["content"] == ""
     assert wire(role="assistant", blocks=[])["content"] == ""
 
@@ -145,7 +148,7 @@ def test_tool_call_of_an_unknown_form(call: Any) -> None:
 def test_arguments_that_are_no_json() -> None:
     """LlamaIndex swallows the `TypeError` of `json`, and answers "Empty Response"."""
     call = ToolCallBlock(tool_call_id="c1", tool_name="add", tool_kwargs={"day": date(2026, 1, 1)})
-    with pytest.raises(InvalidRequestError, match="'add' in a message has arguments that JSON cannot say"):
+    with pytest.raises(InvalidRequestError, match="has a call of 'add' whose arguments are not JSON"):
         wire(role="assistant", blocks=[call])
 
 
@@ -163,7 +166,7 @@ def test_calls_stand_without_empty_text() -> None:
     [AudioBlock(audio=b"x", format="wav"), VideoBlock(video=b"x", video_mimetype="video/mp4")],
     ids=lambda block: type(block).__name__,
 )
-def test_unsendable_blocks_are_refused(block: Any, receiver: Receiver) -> None:
+def test_unsendable_blocks_are_refused(block: Any, receiver: tuple[str, str]) -> None:
     """A block that the model would never see is an error, not an expense."""
     with pytest.raises(InvalidRequestError, match=rf"\(user\) has a {type(block).__name__}, which the gateway drops"):
         wire(receiver, role="user", blocks=[TextBlock(text="what is this?"), block])
@@ -203,13 +206,13 @@ def test_attachments_that_cannot_be_read(block: Any) -> None:
         (NEXT, "user", True),
         (NEXT, "system", False),
         (NEXT, "tool", False),
-        (Receiver("anthropic/claude-sonnet-4-6", "next"), "tool", True),
-        (Receiver("openai/o3", "2026-04"), "user", False),
-        (Receiver("nous/hermes-4-70b", "next"), "user", False),
-        (Receiver("someone/new", "next"), "user", False),
+        (("anthropic/claude-sonnet-4-6", "next"), "tool", True),
+        (("openai/o3", "2026-04"), "user", False),
+        (("nous/hermes-4-70b", "next"), "user", False),
+        (("someone/new", "next"), "user", False),
     ],
 )
-def test_who_takes_attachments(receiver: Receiver, role: str, taken: bool) -> None:
+def test_who_takes_attachments(receiver: tuple[str, str], role: str, taken: bool) -> None:
     """They are sent only where the model sees them; elsewhere the error says what would help."""
     message: dict[str, Any] = {"role": role, "blocks": [DRAWING], "additional_kwargs": {"tool_call_id": "c1"}}
     if taken:

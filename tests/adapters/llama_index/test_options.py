@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
+from llama_index.core.llms import ChatMessage
 from llama_index.core.types import PydanticProgramMode
 
 from og_integrations import TEE_LLM, EnclavePolicy, LocalSigner, SpendPolicy
@@ -21,13 +22,13 @@ KEY = "0x" + "1f" * 32
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spend_polcy": {}}, "no option 'spend_polcy'. Did you mean 'spend_policy'"),
+        ({"spend_polcy": {}}, "no parameter 'spend_polcy'. Did you mean 'spend_policy'"),
         ({"temperature": "hot"}, "temperature: "),
         ({"max_retries": -1}, "max_retries: "),
         ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"x402_settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
-        ({"verification": "off"}, "expected one of end, buffer"),
-        ({"gateway_generation": "2027"}, "expected one of 2026-04, next"),
+        ({"verification": "off"}, "Input should be 'end' or 'buffer'"),
+        ({"gateway_generation": "2027"}, "Input should be '2026-04' or 'next'"),
         ({"spend_policy": {"total": 0.5}}, "spend_policy is not valid"),
         ({"enclave_policy": ["0x00"]}, "enclave_policy is a list"),
     ],
@@ -38,10 +39,23 @@ def test_wrong_options_fail_at_once(options: dict[str, Any], message: str) -> No
         OpenGradientLLM("openai/gpt-5", **options)
 
 
-def test_dead_additional_kwargs_fail_at_once() -> None:
+def test_additional_kwargs_are_checked_at_once() -> None:
     """`additional_kwargs` are held to the same rules as a call's options."""
-    with pytest.raises(InvalidRequestError, match="'seed'"):
+    with pytest.warns(UserWarning, match="seed is ignored"):
         OpenGradientLLM("openai/gpt-5", additional_kwargs={"seed": 1})
+    with pytest.raises(InvalidRequestError, match="'sed' is not a parameter"):
+        OpenGradientLLM("openai/gpt-5", additional_kwargs={"sed": 1})
+
+
+@pytest.mark.parametrize("name", ["complete", "chat"])
+def test_what_gateways_ignore_is_warned_of_or_dropped(account: Account, llm: OpenGradientLLM, name: str) -> None:
+    """As in LangChain's adapter; ragas sends n=1 with every call."""
+    neutral = {"n": 1, "top_p": 1.0, "presence_penalty": 0, "logit_bias": {}, "logprobs": False}
+    asked: dict[str, Any] = {"complete": "hi", "chat": [ChatMessage(role="user", content="hi")]}
+    getattr(llm, name)(asked[name], **neutral)
+    with pytest.warns(UserWarning, match="top_p is ignored by the gateway"):
+        getattr(llm, name)(asked[name], top_p=0.5)
+    assert account.served() == 2
 
 
 @pytest.mark.parametrize("headers", [{"anthropic-beta": "context-1m-2025-08-07"}, {"X-A": "b"}, {}])
@@ -167,7 +181,7 @@ def test_unknown_policy_class_comes_back_closed(account: Account) -> None:
 def test_engine_options_are_fixed() -> None:
     """What the engine was made with cannot be changed behind its back."""
     llm = OpenGradientLLM("openai/gpt-5")
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(ConfigurationError, match="spend_policy is fixed"):
         llm.spend_policy = None
     with pytest.raises(ConfigurationError, match="spend_policy cannot differ"):
         llm.model_copy(update={"spend_policy": None})
@@ -179,7 +193,7 @@ def test_engine_options_are_fixed() -> None:
 )
 def test_copies_with_options_that_are_none(name: str, meant: str) -> None:
     """Pydantic would take them, and nothing would come of it: not privacy either."""
-    with pytest.raises(ConfigurationError, match=f"has no option '{name}'. Did you mean '{meant}'"):
+    with pytest.raises(ConfigurationError, match=f"has no parameter '{name}'. Did you mean '{meant}'"):
         OpenGradientLLM("openai/gpt-5").model_copy(update={name: "private"})
 
 

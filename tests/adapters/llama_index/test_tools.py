@@ -9,9 +9,10 @@ from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.tools import FunctionTool
 
+from og_integrations.chat.requests import wire_tool_choice
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.tools import wire_tool, wire_tool_choice
+from og_integrations.llama_index.messages import wire_tool
 from tests.adapters.llama_index.auditing import Account, audited
 
 
@@ -138,7 +139,7 @@ def test_no_tools(account: Account, llm: OpenGradientLLM) -> None:
 @pytest.mark.parametrize("demand", [{"tool_required": True}, {"tool_choice": "any"}, {"tool_choice": "add"}])
 def test_demand_without_tools(account: Account, llm: OpenGradientLLM, name: str, demand: dict[str, Any]) -> None:
     """A call of nothing cannot be demanded, and no text is paid for instead."""
-    with pytest.raises(InvalidRequestError, match=r"no tools|not among the tools"):
+    with pytest.raises(InvalidRequestError, match=r"no tools|a bound tool \(\)"):
         CALLS[name](llm, [], "hi", **demand)
     assert account.authorizations() == []
 

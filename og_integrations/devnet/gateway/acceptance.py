@@ -1,14 +1,20 @@
 """
-The gateway accepts some request bodies, and says what is wrong with the others (PROTOCOL §2).
+The gateway accepts some requests, and says what is wrong with the others (PROTOCOL §2).
 
 A small JSON Schema checker speaks with the wording of Python's `jsonschema`, whose messages the real gateway sends in
-its 400 answers, over the two schemas as observed.
+its 400 answers, over the two schemas as observed. Newer generations also look at attachments, and moderate.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from og_integrations.devnet.generations import Generation, Moderation
+from og_integrations.devnet.model import last_user_text, text_of
+from og_integrations.models import model_info
 from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.strict_json import JsonObject
 
 _Schema = Mapping[str, Any]
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -145,6 +151,7 @@ _CHAT: _Schema = {
         "tool_choice": _TOOL_CHOICE,
         "response_format": _RESPONSE_FORMAT,
         "parallel_tool_calls": {"type": "boolean"},
+        "reasoning_effort": {"type": "string", "enum": ["low", "medium", "high"]},
     },
 }
 _COMPLETION: _Schema = {
@@ -156,11 +163,91 @@ _COMPLETION: _Schema = {
     },
 }
 _SCHEMAS = {CHAT_PATH: _CHAT, COMPLETION_PATH: _COMPLETION}
+_BLIND = frozenset({"grok-4", "grok-3", "grok-3-mini"})
+"""The listed models of which the gateways know that they take no pictures; of others they let the provider decide."""
+_FLAGGED = re.compile(r"\[\[flagged=([a-z/,-]+)\]\]")
+_NEVER_SERVED = "sexual/minors"
 
 
 def complaint(path: str, body: object) -> str | None:
     """Return the `detail` of the 400 answer to `body`, None if the gateway accepts it."""
     return next(_errors(_SCHEMAS[path], body, ""), None)
+
+
+def refused_attachment(body: JsonObject, generation: Generation) -> JsonObject | None:
+    """Return the body of the 400 for pictures that the asked model is known not to take; None if there are none."""
+    if not generation.attachments or body["model"] not in _BLIND or not _has_pictures(body.get("messages", ())):
+        return None
+    return {"error": "Invalid attachment", "message": f"Model {body['model']} does not accept image input"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moderated:
+    """
+    What moderation says of a request.
+
+    `refusal` is the answer (status, headers, body) instead of the model's, None if it may be answered; `headers` and
+    `block` go with the answer.
+    """
+
+    refusal: tuple[int, list[tuple[str, str]], JsonObject] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    block: JsonObject = field(default_factory=dict)
+
+
+def moderated(body: JsonObject, generation: Generation) -> Moderated:
+    """
+    Return what the moderation of `generation` says of `body`.
+
+    The classifier obeys the text: `[[flagged=violence,hate]]` names categories, `[[blocked]]` is the one category that
+    is never served.
+    """
+    kind = generation.moderation
+    texts = _texts(body, newest_only=kind is not Moderation.EVERYTHING)
+    if kind is Moderation.NONE or (kind is Moderation.PICTURES and not _is_about_pictures(body)):
+        return Moderated()
+    categories = [name for text in texts for found in _FLAGGED.findall(text) for name in found.split(",")]
+    blocked = any("[[blocked]]" in text for text in texts)
+    categories += [_NEVER_SERVED] if blocked else []
+    named = ",".join(categories)
+    if kind is Moderation.EVERYTHING:
+        if not categories:
+            return Moderated()
+        headers = [("X-OG-Moderation-Flagged", "1"), ("X-OG-Moderation-Categories", named)]
+        return Moderated(
+            (403, headers, {"error": "content_policy_violation", "message": "The content is not allowed."})
+        )
+    block: JsonObject = {
+        "moderation": {
+            "model": "omni-moderation-latest",
+            "checked": True,
+            "flagged": bool(categories),
+            "blocked": blocked,
+            "categories": categories,
+            "category_scores": dict.fromkeys(categories, 0.97),
+        }
+    }
+    headers = [("X-Moderation-Flagged", "true"), ("X-Moderation-Categories", named)] if categories else []
+    if not blocked:
+        return Moderated(headers=tuple(headers), block=block)
+    refusal: JsonObject = {"error": "The content is not allowed.", "code": "moderation_blocked", **block}
+    return Moderated((451, [*headers, ("X-Moderation-Blocked", "true")], refusal))
+
+
+def _texts(body: JsonObject, *, newest_only: bool) -> list[str]:
+    messages = body.get("messages", [])
+    if newest_only:
+        return [last_user_text(messages)]
+    return [text_of(message.get("content")) for message in messages] + [str(body.get("prompt") or "")]
+
+
+def _is_about_pictures(body: JsonObject) -> bool:
+    return _has_pictures(body.get("messages", ())) or model_info(body["model"]).image_outputs
+
+
+def _has_pictures(messages: Iterable[JsonObject]) -> bool:
+    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
+    return any(part.get("type") in {"image_url", "image"} for part in parts)
 
 
 def _errors(schema: _Schema, value: object, where: str) -> Iterator[str]:
