@@ -42,7 +42,9 @@ SPAN_RECEIPT = f"{RECEIPT_KEY}.receipt"
 OWN_HASH = "eip712"
 """The `payment_hash_source` of a hash that anybody can recompute from the other members of `payment`."""
 
-_MADE_HERE: dict[str, Any] = {}
+Document = dict[str, Any]
+"""A receipt, or a part of one, as decoded JSON."""
+_MADE_HERE: Document = {}
 """Stands for no document: the members are given by name. None would be what `get` returns where no receipt is."""
 _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
@@ -105,7 +107,7 @@ class ReceiptEnclave:
     payment_address: Annotated[str | None, OF_REGISTRY, "The address that its operator is paid at."] = None
     source: Annotated[str | None, CLAIMED, "Where its key came from: registry or endpoint."] = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the member as plain JSON."""
         return _shared(self).copy()
 
@@ -152,7 +154,7 @@ class ReceiptPayment:
             return f"{format_opg(int(amount))} OPG"
         return f"{amount} base units of the unknown token {self.asset}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the member as plain JSON."""
         return _shared(self).copy()
 
@@ -171,7 +173,7 @@ class Receipt:
     ```
     """
 
-    given: InitVar[Mapping[str, Any]] = _MADE_HERE
+    given: InitVar[Mapping[str, object]] = _MADE_HERE
     _: KW_ONLY
     version: Annotated[int, RECOMPUTED, "Raised when a member changes its meaning."] = RECEIPT_VERSION
     kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search or onchain."] = None
@@ -182,7 +184,7 @@ class Receipt:
     channel: Annotated[str | None, CLAIMED, "How the request reached the enclave: pinned, unpinned, sealed."] = None
     model: Annotated[str | None, BUT_PROVIDER, "What was asked for; gateways are not told the provider."] = None
     created: Annotated[int | None, CLAIMED, "When the call began, unix seconds."] = None
-    presentation: Annotated[dict[str, Any] | None, CLAIMED, "How what was shown differs from what was signed."] = None
+    presentation: Annotated[Document | None, CLAIMED, "How what was shown differs from what was signed."] = None
     request_hash: Annotated[str | None, SIGNED, "keccak256 of the request as the enclave rebuilt it, hex."] = None
     output_hash: Annotated[str | None, SIGNED, "keccak256 of the text, or of the tool calls, hex."] = None
     tee_timestamp: Annotated[int | None, SIGNED, "When the enclave signed, unix seconds by its clock."] = None
@@ -190,12 +192,12 @@ class Receipt:
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
-    cost: Annotated[dict[str, Any] | None, CLAIMED, "What the gateway says the call cost."] = None
+    cost: Annotated[Document | None, CLAIMED, "What the gateway says the call cost."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
-    _document: dict[str, Any] | None = field(init=False, default=None)
+    _document: Document | None = field(init=False, default=None)
 
-    def __post_init__(self, given: Mapping[str, Any]) -> None:
+    def __post_init__(self, given: Mapping[str, object]) -> None:
         if given is _MADE_HERE:
             return
         document: object = given
@@ -226,12 +228,12 @@ class Receipt:
         return cls(dict(found))
 
     @staticmethod
-    def payment_of(document: Mapping[str, Any]) -> ReceiptPayment | None:
+    def payment_of(document: Mapping[str, object]) -> ReceiptPayment | None:
         """Return the member `payment` of plain JSON; the others may be anything. Raises `ConfigurationError`."""
         payment: ReceiptPayment | None = _read(ReceiptPayment | None, document.get("payment"), "payment")
         return payment
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Return the document as plain JSON: exactly what was read, or all members of one that was made here."""
         return _plain(self) if self._document is None else deepcopy(self._document)
 
@@ -323,14 +325,14 @@ class Receipt:
         return hash(self.tee_signature)
 
 
-def flat_fields(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def flat_fields(receipt: Document) -> Document:
     """Return the few members of `receipt` that users of the published adapter read at top level."""
     payment = receipt.get("payment") or {}
     flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
 
 
-def span_attributes(receipt: Mapping[str, Any]) -> dict[str, str | bool | int]:
+def span_attributes(receipt: Document) -> dict[str, str | bool | int]:
     """Return `receipt` as a span's attributes: flat, to search for, and as a whole, to verify."""
     found = {name: receipt.get(name) for name in ("status", "request_hash", "output_hash")} | flat_fields(receipt)
     found |= {"verified": is_verified(receipt)}
@@ -338,17 +340,17 @@ def span_attributes(receipt: Mapping[str, Any]) -> dict[str, str | bool | int]:
     return named | {SPAN_RECEIPT: json.dumps(receipt)}
 
 
-def is_verified(receipt: Mapping[str, Any]) -> bool:
+def is_verified(receipt: Mapping[str, object]) -> bool:
     """Return whether `receipt`, as plain JSON, says that its answer was proven when it came."""
     return bool(receipt.get("status") == "verified")
 
 
-def signature_of(receipt: Mapping[str, Any]) -> str | None:
+def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")
 
 
-def kind_of(receipt: Mapping[str, Any]) -> object:
+def kind_of(receipt: Mapping[str, object]) -> object:
     """Return what `receipt`, as plain JSON that may hold anything, says was called: chat, completion, …."""
     return receipt.get("kind")
 
@@ -368,7 +370,7 @@ class Member:
     about: str
 
 
-def leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
     nested = _nested()
     for name, value in document.items():
@@ -408,12 +410,12 @@ def rule_name(rule: str) -> str:
     return EARLIER_RULES.get(rule, rule)
 
 
-def is_older(receipt: Mapping[str, Any]) -> bool:
+def is_older(receipt: Mapping[str, object]) -> bool:
     """Return whether `receipt`, as plain JSON, was written before its members had all of their names of today."""
     return any(old in receipt and new not in receipt for old, (new, _) in _RENAMED.items())
 
 
-def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
+def upgraded(receipt: Mapping[str, object]) -> Document:
     """Return plain JSON of any age with the names and values of today; what is not known stays as it is."""
     document = dict(receipt)
     for old, (new, values) in _RENAMED.items():
@@ -423,7 +425,7 @@ def upgraded(receipt: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
-def receipt_schema() -> dict[str, Any]:
+def receipt_schema() -> Document:
     """Return the JSON Schema of a receipt, which `docs/receipt.schema.json` holds for readers without Python."""
     schema = _schema_of(Receipt)
     for old, (new, _) in _RENAMED.items():
@@ -452,7 +454,7 @@ def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
-def _plain(receipt: Receipt) -> dict[str, Any]:
+def _plain(receipt: Receipt) -> Document:
     names, values = _getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
@@ -463,7 +465,7 @@ def _plain(receipt: Receipt) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _shared(model: ReceiptEnclave | ReceiptPayment) -> dict[str, Any]:
+def _shared(model: ReceiptEnclave | ReceiptPayment) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = _getter(kind)
@@ -476,7 +478,7 @@ def _getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"
     return names, attrgetter(*names)
 
 
-def _read_members(model: type, document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _read_members(model: type, document: Mapping[str, object], prefix: str = "") -> Document:
     known = _members_of(model, prefix)
     return {
         name: _read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known
@@ -501,7 +503,7 @@ def _read(declared: Any, value: Any, path: str) -> Any:
     )
 
 
-def _made(model: Any, document: Mapping[str, Any], path: str) -> Any:
+def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
     try:
         return model(**_read_members(model, document, f"{path}."))
     except TypeError:
@@ -525,7 +527,7 @@ def _words(kind: Any) -> str:
     return {str: "text", int: "a whole number", tuple: "a list"}.get(get_origin(kind) or kind, "an object")
 
 
-def _schema_of(model: type) -> dict[str, Any]:
+def _schema_of(model: type) -> Document:
     properties = {}
     for name, member in _members_of(model).items():
         kind = _without_none(member.declared)
@@ -537,7 +539,7 @@ def _schema_of(model: type) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
-def _schema(kind: Any) -> dict[str, Any]:
+def _schema(kind: Any) -> Document:
     if get_origin(kind) is Literal:
         return {"type": "string", "enum": list(get_args(kind))}
     if get_origin(kind) is tuple:
@@ -554,10 +556,12 @@ def _receipt_in(answer: object) -> object:
     if isinstance(answer, Mapping):
         if isinstance(text := answer.get(SPAN_RECEIPT), str):
             return _parsed(text)
-        for key in (RECEIPT_KEY, "receipt"):
-            if isinstance(answer.get(key), Mapping):
-                return answer[key]
-        return answer if isinstance(answer.get("status"), str) else None
+        if isinstance(found := answer.get(RECEIPT_KEY), Mapping):
+            return found
+        # Other providers' metadata has a status, too.
+        if answer.get("status") in ("verified", "unverified"):
+            return answer
+        return found if isinstance(found := answer.get("receipt"), Mapping) else None
     return next(filter(None, map(_receipt_in, _places_in(answer))), None)
 
 

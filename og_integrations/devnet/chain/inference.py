@@ -12,7 +12,6 @@ import base64
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote
 
 from og_integrations.devnet.chain.evm import Anvil, NodeRefusedError
@@ -45,6 +44,7 @@ from og_integrations.protocol.chain.workflow import (
     decode_price_feed,
     decode_tasks,
 )
+from og_integrations.protocol.strict_json import JsonObject
 
 NODE_API = "/artela-network/artela-rollkit/inference/tx/"
 KEEPER = "0x000000000000000000000000000000000000c10c"
@@ -126,7 +126,7 @@ class ModelNode:
                 called.append(task.contract)
         return called
 
-    def prepare(self, call: dict[str, Any]) -> None:
+    def prepare(self, call: JsonObject) -> None:
         """Run every model that `call` needs and put the answers where the precompiles look for them."""
         for _ in range(_MOST_MODELS):
             try:
@@ -138,12 +138,12 @@ class ModelNode:
             else:
                 return
 
-    def unsafe(self, receipts: list[dict[str, Any]]) -> list[str]:
+    def unsafe(self, receipts: list[JsonObject]) -> list[str]:
         """Return the hashes of spoiled transactions that `receipts` show as verified."""
         hashes = {receipt["onchain"]["transaction_hash"] for receipt in receipts if receipt["status"] == "verified"}
         return sorted(self.spoiled & hashes)
 
-    def _passed_on(self, asked: dict[str, Any], body: bytes) -> bytes:
+    def _passed_on(self, asked: JsonObject, body: bytes) -> bytes:
         method, params = str(asked.get("method")), asked.get("params") or []
         for fault in self.faults:
             if fault.call is not None and (said := fault.call(method)) is not None:
@@ -170,7 +170,7 @@ class ModelNode:
             for place in self._asked_places(call):
                 self._anvil.rpc("anvil_setCode", place, _holding(False, b"", _reason("the model is gone")))
 
-    def _asked_places(self, call: dict[str, Any]) -> Iterator[str]:
+    def _asked_places(self, call: JsonObject) -> Iterator[str]:
         data = bytes.fromhex(str(call["data"])[2:])
         if len(data) < 100:
             return
@@ -178,7 +178,7 @@ class ModelNode:
         asked = PRECOMPILE_SELECTOR + (32).to_bytes(32, "big") + data[36:68] + data[4:36] + data[68:]
         yield _place(PRECOMPILE_ADDRESS, asked)
 
-    def _after_sending(self, reply: dict[str, Any]) -> None:
+    def _after_sending(self, reply: JsonObject) -> None:
         tx_hash = reply.get("result")
         if not isinstance(tx_hash, str):
             return
@@ -188,7 +188,7 @@ class ModelNode:
             self.faults = [fault for fault in self.faults if not fault.drops]
             self._anvil.rpc("anvil_dropTransaction", tx_hash)
 
-    def _told(self, reply: dict[str, Any]) -> bytes:
+    def _told(self, reply: JsonObject) -> bytes:
         receipt = reply.get("result")
         if isinstance(receipt, dict):
             for fault in self.faults:
@@ -266,7 +266,7 @@ def _reason(text: str) -> bytes:
     return _ERROR + encode_values(["string"], [text])
 
 
-def _call_of(raw: bytes) -> dict[str, Any]:
+def _call_of(raw: bytes) -> JsonObject:
     """Return sender, target and data of a signed transaction. Raises `ValueError` if it cannot be read."""
     import rlp
     from eth_account import Account
@@ -319,7 +319,7 @@ def _api_text(mode: int, output: ModelOutput) -> str:
     ]
     strings = [{"name": t.name, "values": list(t.values), "shape": [len(t.values)]} for t in output.strings]
     jsons = [{"name": scalar.name, "value": scalar.value} for scalar in output.jsons]
-    inner: dict[str, Any] = {"model_output": {"numbers": numbers, "strings": strings, "jsons": jsons}}
+    inner: JsonObject = {"model_output": {"numbers": numbers, "strings": strings, "jsons": jsons}}
     result = {
         InferenceMode.VANILLA: {"VanillaResult": inner},
         InferenceMode.ZKML: {"ZkmlResult": inner},

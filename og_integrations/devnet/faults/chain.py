@@ -4,8 +4,8 @@ Faults of the chain, its node and its models, by name: `net.inject("forged_resul
 A result that one of them has spoiled must not be shown as verified: `net.models.unsafe(receipts)` lists those.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from og_integrations.devnet.fault import ChainFault
 from og_integrations.protocol.chain.inference import (
@@ -18,11 +18,12 @@ from og_integrations.protocol.chain.inference import (
     encode_output,
 )
 from og_integrations.protocol.chain.tensors import Number
+from og_integrations.protocol.strict_json import JsonObject
 
 _STRANGER = "0x" + "0b" * 20
 
 
-def _numbers(output: ModelOutput, change: Any) -> ModelOutput:
+def _numbers(output: ModelOutput, change: Callable[[Number], Number]) -> ModelOutput:
     tensors = (tensor._replace(values=tuple(map(change, tensor.values))) for tensor in output.numbers)
     return replace(output, numbers=tuple(tensors))
 
@@ -36,13 +37,13 @@ def _wide(output: ModelOutput) -> ModelOutput:
     return replace(output, numbers=tuple(tensors))
 
 
-def _forged(receipt: dict[str, Any]) -> dict[str, Any]:
+def _forged(receipt: JsonObject) -> JsonObject:
     logs = [log | {"address": _STRANGER} if log["topics"][0] == RESULT_TOPIC else log for log in receipt["logs"]]
     return receipt | {"logs": logs}
 
 
-def _changed(receipt: dict[str, Any]) -> dict[str, Any]:
-    def change(log: dict[str, Any]) -> dict[str, Any]:
+def _changed(receipt: JsonObject) -> JsonObject:
+    def change(log: JsonObject) -> JsonObject:
         if log["topics"][0] != RESULT_TOPIC:
             return log
         output = _more(decode_output(bytes.fromhex(log["data"][2:])))
@@ -51,7 +52,7 @@ def _changed(receipt: dict[str, Any]) -> dict[str, Any]:
     return receipt | {"logs": list(map(change, receipt["logs"]))}
 
 
-def _without_event(receipt: dict[str, Any]) -> dict[str, Any]:
+def _without_event(receipt: JsonObject) -> JsonObject:
     return receipt | {"logs": [log for log in receipt["logs"] if log["topics"][0] != INFERENCE_TOPIC]}
 
 

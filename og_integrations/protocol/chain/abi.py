@@ -16,6 +16,8 @@ from eth_hash.auto import keccak as _keccak
 if TYPE_CHECKING:
     from eth_abi.codec import ABIDecoder
 
+AbiValues = tuple[Any, ...]
+"""Decoded values of a contract: their types follow from the ABI types that were asked for."""
 MAX_DATA_BYTES = 8 * 1024 * 1024
 """No honest answer of a contract is larger."""
 
@@ -51,7 +53,7 @@ def encode_values(kinds: Sequence[str], values: Sequence[object]) -> bytes:
     return encode(kinds, values)
 
 
-def decode_values(kinds: Sequence[str], data: bytes) -> tuple[Any, ...]:
+def decode_values(kinds: Sequence[str], data: bytes) -> AbiValues:
     """
     Decode values of the ABI types `kinds` that a contract, and so anybody, wrote.
 

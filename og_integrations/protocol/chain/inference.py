@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from og_integrations.errors import InvalidRequestError, OnchainError
-from og_integrations.protocol.chain.abi import decode_values, encode_values, keccak, selector, topic
+from og_integrations.protocol.chain.abi import AbiValues, decode_values, encode_values, keccak, selector, topic
 from og_integrations.protocol.chain.tensors import (
     INT128_MAX,
     ModelInput,
@@ -233,7 +233,7 @@ def decode_node_result(mode: int, body: object) -> ModelOutput:
         ) from exc
 
 
-def output_of(raw: tuple[Any, ...]) -> ModelOutput:
+def output_of(raw: AbiValues) -> ModelOutput:
     """Return the output of a decoded `ModelOutput` tuple. Raises `OnchainError`."""
     numbers, strings, jsons, simulated = raw
     try:
@@ -248,7 +248,7 @@ def check_model(model_cid: object) -> None:
         raise InvalidRequestError("The model's id is empty or no text; expected its CID or blob id. Nothing was sent.")
 
 
-def _decoded(kinds: Sequence[str], data: bytes, what: str) -> tuple[Any, ...]:
+def _decoded(kinds: Sequence[str], data: bytes, what: str) -> AbiValues:
     try:
         return decode_values(kinds, data)
     except ValueError as exc:
@@ -272,18 +272,18 @@ def _check_request(model_cid: object, mode: object) -> None:
         raise InvalidRequestError(f"The inference mode is {str(mode)[:20]}, expected {known}. Nothing was sent.")
 
 
-def _input(raw: tuple[Any, ...]) -> ModelInput:
+def _input(raw: AbiValues) -> ModelInput:
     numbers, strings = raw
     return ModelInput(_number_tensors(numbers), _string_tensors(strings))
 
 
-def _number_tensors(raw: Iterable[tuple[Any, ...]]) -> tuple[NumberTensor, ...]:
+def _number_tensors(raw: Iterable[AbiValues]) -> tuple[NumberTensor, ...]:
     return tuple(
         NumberTensor(name, tuple(Number(*number) for number in values), tuple(shape)) for name, values, shape in raw
     )
 
 
-def _string_tensors(raw: Iterable[tuple[Any, ...]]) -> tuple[StringTensor, ...]:
+def _string_tensors(raw: Iterable[AbiValues]) -> tuple[StringTensor, ...]:
     return tuple(StringTensor(name, tuple(values)) for name, values in raw)
 
 

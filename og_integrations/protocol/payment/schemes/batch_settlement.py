@@ -12,7 +12,7 @@ sent as `channelConfig`.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from og_integrations.errors import MalformedOfferError, PaymentRefusedError
 from og_integrations.networks import PERMIT2_ADDRESS
@@ -104,7 +104,7 @@ class Deposit:
     binds the channel. EIP-3009 signs the token's name and version as well.
     """
 
-    config: Mapping[str, Any]
+    config: JsonObject
     amount: int
     chain_id: int
     method: Method
@@ -228,7 +228,7 @@ def read_terms(requirement: PaymentRequirements) -> Terms:
 
     Raises `MalformedOfferError` if a member is missing or of another form: published clients guess then.
     """
-    extra: Mapping[str, Any] = requirement.raw.get("extra") or {}
+    extra: JsonObject = requirement.raw.get("extra") or {}
     authorizer, delay, wished = (extra.get(name) for name in ("receiverAuthorizer", "withdrawDelay", "minDeposit"))
     method = extra.get("assetTransferMethod", "eip3009")
     if not isinstance(authorizer, str) or checksum_address(authorizer) == _ZERO_ADDRESS:
@@ -262,7 +262,7 @@ def channel_salt(host: str, slot: int = 0) -> bytes:
     return keccak(b"og-integrations/1" + host.lower().encode() + uint_word(slot))
 
 
-def channel_id(config: Mapping[str, Any], *, chain_id: int) -> bytes:
+def channel_id(config: JsonObject, *, chain_id: int) -> bytes:
     """Return the 32-byte id of a channel, the EIP-712 digest of its config. Raises `MalformedOfferError`."""
     return eip712.digest(eip712.typed_data(_CHANNEL_TYPES, _domain(chain_id), _read_config(config)))
 
@@ -273,7 +273,7 @@ def voucher_digest(channel: bytes, max_claimable: int, *, chain_id: int) -> byte
 
 
 def deposit_digest(
-    config: Mapping[str, Any],
+    config: JsonObject,
     amount: int,
     *,
     chain_id: int,
@@ -298,9 +298,9 @@ def deposit_digest(
 
 def payment_payload(
     kind: PayloadKind,
-    config: Mapping[str, Any],
-    voucher: Mapping[str, Any],
-    deposit: Mapping[str, Any] | None = None,
+    config: JsonObject,
+    voucher: JsonObject,
+    deposit: JsonObject | None = None,
     *,
     amount: int | None = None,
 ) -> JsonObject:
@@ -321,9 +321,9 @@ def payment_payload(
 
 
 def read_correction(
-    extra: Mapping[str, Any],
+    extra: JsonObject,
     *,
-    config: Mapping[str, Any],
+    config: JsonObject,
     chain_id: int,
     signer: str,
     highest_signed: int | None,
@@ -369,7 +369,7 @@ def _domain(chain_id: int) -> JsonObject:
     }
 
 
-def _read_config(config: Mapping[str, Any]) -> JsonObject:
+def _read_config(config: JsonObject) -> JsonObject:
     """Return the seven members of a channel's config, as they are signed and sent. Raises `MalformedOfferError`."""
     read: JsonObject = {}
     for name in _ADDRESSES:
