@@ -1,4 +1,4 @@
-"""Processes that gevent has patched (gunicorn, celery, Locust): calls work there, greenlets side by side, and pinned."""
+"""Processes that gevent has patched (gunicorn, celery, Locust): greenlets share a client, and the pin holds."""
 
 import os
 import subprocess
