@@ -15,7 +15,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, VerificationError
 from og_integrations.protocol.proof.enclave import tee_id_of
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 BROKEN: dict[str, dict[str, Any]] = {
     "certificate": {"certificate": b"\x30\x03garbage"},

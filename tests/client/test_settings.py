@@ -21,7 +21,7 @@ from og_integrations.errors import (
     OpenGradientError,
 )
 from og_integrations.networks import BASE
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 KEY = "0x" + "11" * 32
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 from tests.sizes import sized
 
 

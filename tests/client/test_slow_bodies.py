@@ -19,7 +19,7 @@ from og_integrations.client.channels.channel import Destination, HttpRequest
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
 from og_integrations.protocol.payment.flow import Send
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 

@@ -90,7 +90,7 @@ def test_calls_about_one_enclave(call: Any, name: str) -> None:
     assert call("0x" + "ab" * 32) == call("ab" * 32) == SELECTORS[name] + "ab" * 32
 
 
-def test_round_trip() -> None:
+def test_encoded_enclaves_are_read_back() -> None:
     assert decode_enclaves(encode_enclaves([FIRST, SECOND])) == [FIRST, SECOND]
     assert decode_enclaves(encode_enclaves([])) == []
     assert decode_enclave(encode_enclave(SECOND)) == SECOND
@@ -139,7 +139,7 @@ def test_type_and_state_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("data", "expected"), [(bytes(31) + b"\x01", True), (bytes(32), False)])
-def test_bool(data: bytes, expected: bool) -> None:
+def test_word_is_read_as_a_bool(data: bytes, expected: bool) -> None:
     assert decode_bool(data) is expected
 
 
