@@ -116,7 +116,6 @@ class Engines:
     def _connect(self, options: dict[str, Any]) -> Clients:
         from og_integrations.client import AsyncClient, Client, Engine
         from og_integrations.client._settings import resolve_settings
-        from og_integrations.protocol.payment.budget import MemoryStore
         from og_integrations.protocol.payment.policy import SpendPolicy
 
         http_client, http_async_client = options.pop("http_client"), options.pop("http_async_client")
@@ -124,11 +123,13 @@ class Engines:
             options["private_key"] = None  # which may be the environment's
         signer = resolve_settings(**{name: options[name] for name in _SETTINGS}).signer
         policy = SpendPolicy.of(options["spend_policy"])
-        if signer is not None and policy.store is None:
-            # Re-entrant as the locks of `client._accounts`, and for their reason.
-            store = self._stores.setdefault(signer.address.lower(), MemoryStore(threading.RLock()))
-            policy = policy.model_copy(update={"store": store})
+        wallet = None if signer is None or policy.store is not None else signer.address.lower()
+        if wallet in self._stores:
+            # A copy with other rules, or at another gateway, still counts on the account of the first one.
+            policy = policy.model_copy(update={"store": self._stores[wallet]})
         engine = Engine(**{**options, "private_key": None, "signer": signer, "spend_policy": policy})
+        if wallet is not None:
+            self._stores.setdefault(wallet, engine.budget.store)
         return Clients(
             Client(engine=engine, http_client=http_client), AsyncClient(engine=engine, http_client=http_async_client)
         )
@@ -281,6 +282,7 @@ class OpenGradientModel(BaseModel):
     enclave_policy: "SkipValidation[EnclavePolicy | None]" = declared("enclave_policy")
     verification: Verification = declared("verification")
     gateway_generation: GatewayGeneration = declared("gateway_generation")
+    max_concurrency: int | None = declared("max_concurrency", at_least=1)
     max_retries: int | None = declared("max_retries", at_least=0)
     spread: bool = declared("spread")
     default_headers: dict[str, str] | None = declared("default_headers")

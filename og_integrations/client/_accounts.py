@@ -1,8 +1,10 @@
 """
-Which clients of this process pay from the same sessions: those of one wallet and one budget.
+Which clients of this process pay from the same sessions: those of one wallet under one set of rules.
 
-One budget means: the same rules, and the same `SpendPolicy.store` (one file, or one object). Without a store each
-client has a budget of its own, and shares nothing unless it is given another's `engine`.
+An account belongs to the process, not to an object: a model that is made anew for each request, or unpickled by each
+task, finds the budget and the session of the one before. It lives while a client of it does, and after that until its
+last authorization is over and counts against no limit any more. Who wants two accounts names them
+(`SpendPolicy.account`); a `SpendPolicy.store` keeps one for many processes.
 """
 
 import secrets
@@ -15,32 +17,52 @@ from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.client.stores.sqlite import BudgetFile, open_store
 from og_integrations.errors import ConfigurationError
 from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.budget import Budget, BudgetStore, MemoryStore
+from og_integrations.protocol.payment.budget import DAY, HOUR, Budget, BudgetStore, MemoryStore
 from og_integrations.protocol.payment.flow import PaymentContext
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.reconcile import Reclaimer
 from og_integrations.protocol.payment.session import SessionCache
 
+Key = tuple[object, ...]
+_FOR_EVER = 2**62
+
 
 class _Shared:
     """
-    The payment contexts of this process that may be shared, under what a client must have in common with them.
+    The payment contexts of this process, under what a client must have in common with them.
 
-    `memories` are the budgets in memory: after a fork those of the parent are not ours. `heirs` maps each of them to
-    the one that replaces it here, None until it is asked for.
+    `kept` holds those that authorized something, until the unix time at which that is over. `memories` are the budgets
+    in memory: after a fork those of the parent are not ours. `heirs` maps each of them to the one that replaces it
+    here, None until it is asked for; `inherited` says which account was whose.
     """
 
     def __init__(self) -> None:
         self.memories: WeakSet[MemoryStore] = WeakSet()
+        self.contexts: WeakValueDictionary[Key, PaymentContext] = WeakValueDictionary()
         self.begin_again()
         survive_forks(self)
 
     def begin_again(self) -> None:
         """Leave sessions, locks and memory to the parent process."""
-        self.lock = threading.Lock()
-        self.contexts: WeakValueDictionary[tuple[object, ...], PaymentContext] = WeakValueDictionary()
+        # Re-entrant: the garbage collector may end an abandoned call on a thread that holds it.
+        self.lock = threading.RLock()
+        self.inherited = {key: context.sessions.budget.store for key, context in self.contexts.items()}
+        self.contexts = WeakValueDictionary()
+        self.kept: dict[Key, tuple[PaymentContext, int]] = {}
         self.heirs: WeakKeyDictionary[MemoryStore, MemoryStore | None] = WeakKeyDictionary()
         self.heirs.update(dict.fromkeys(self.memories))
+
+    def keep(self, key: Key, until: int) -> None:
+        """Keep the account of `key` until that unix time, also if nobody uses it: it authorized something."""
+        with self.lock:
+            context = self.contexts.get(key)
+            if context is not None:
+                self.kept[key] = (context, max(until, self.kept.get(key, (context, 0))[1]))
+
+    def forget(self, now: int) -> None:
+        """Let go of the accounts whose authorizations are all over at unix time `now`."""
+        for key in [key for key, (_, until) in self.kept.items() if until < now]:
+            del self.kept[key]
 
     def reachable(self, store: BudgetStore, policy: SpendPolicy) -> BudgetStore:
         """Return `store`, or what stands for it in a forked child. Raises `ConfigurationError` if nothing may."""
@@ -56,7 +78,8 @@ class _Shared:
         if (policy.total, policy.per_hour, policy.per_day) != (None, None, None):
             raise ConfigurationError(
                 "This client's account was made before a fork, and is in the parent's memory: here its limits would "
-                "count anew. Nothing was sent. Make the client in the child, or set SpendPolicy.store to a file."
+                "count anew. Nothing was sent. Make a client with other rules, or another SpendPolicy.account, in the "
+                "child, or set SpendPolicy.store to a file."
             )
         heir = self.heirs[store]
         if heir is None:
@@ -80,7 +103,7 @@ class Account:
     def __init__(self, settings: Settings, policy: SpendPolicy) -> None:
         self._settings = settings
         self._policy = policy
-        self._store = open_store(policy.store) or MemoryStore(threading.RLock())
+        self._store = open_store(policy.store)
         self.begin_again()
         self.context()
         survive_forks(self)
@@ -94,40 +117,76 @@ class Account:
         """Return what this process pays from. Raises `ConfigurationError` if it must not pay."""
         with self._lock:
             if self._context is None:
-                self._store = _SHARED.reachable(self._store, self._policy)
+                if self._store is not None:
+                    self._store = _SHARED.reachable(self._store, self._policy)
                 self._context = shared_context(self._settings, self._policy, self._store)
+                self._store = self._context.sessions.budget.store
             return self._context
 
 
-def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> PaymentContext:
-    """Return what to pay from: that of a living client that it may be shared with, or a new one."""
-    if settings.signer is None:
-        return _new_context(settings, policy, store)
-    key = (
+def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore | None) -> PaymentContext:
+    """
+    Return what to pay from: the one that wallet, network, rules and store have in this process, or a new one.
+
+    `store` is None for the process's own memory.
+    """
+    if settings.signer is None or not _hashable(policy):
+        return _new_context(settings, policy, store or MemoryStore(threading.RLock()), None)
+    whose = (
         settings.signer.address.lower(),
         settings.network,
         # A gateway without attestation may claim to be any enclave, and must not be shown that one's session.
         settings.gateway_url,
+        type(policy),
         policy.model_copy(update={"store": None}),
-        store.path if isinstance(store, BudgetFile) else id(store),
     )
+    key = (*whose, None if store is None else store.path if isinstance(store, BudgetFile) else id(store))
     with _SHARED.lock:
+        _SHARED.forget(_now())
+        own = _SHARED.contexts.get((*whose, None))
+        if own is not None and own.sessions.budget.store is store:
+            # The process's own account, named by its store.
+            return own
         context = _SHARED.contexts.get(key)
         if context is None:
-            context = _SHARED.contexts[key] = _new_context(settings, policy, store)
+            if store is None:
+                # Of the same wallet and rules as one of the parent's: its limits must not count anew here.
+                store = _SHARED.inherited.get(key) or MemoryStore(threading.RLock())
+            kept = _SHARED.reachable(store, policy)
+            context = _SHARED.contexts[key] = _new_context(settings, policy, kept, key)
         return context
 
 
-def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore) -> PaymentContext:
+def _hashable(policy: SpendPolicy) -> bool:
+    try:
+        hash(policy.model_copy(update={"store": None}))
+    except TypeError:
+        # A subclass with a list in it, say: nobody can tell two of them apart, so that each is an account.
+        return False
+    return True
+
+
+def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, key: Key | None) -> PaymentContext:
     # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
     lock = threading.RLock()
     budget = Budget(policy, lock, store=store, new_id=lambda: secrets.token_hex(16), network=settings.network.identity)
+    keep = (lambda until: None) if key is None else (lambda until: _SHARED.keep(key, max(until, _counted(policy))))
     return PaymentContext(
-        sessions=SessionCache(budget, threading.RLock()),
+        sessions=SessionCache(budget, threading.RLock(), keep=keep),
         clock=_now,
         nonce=lambda: secrets.randbits(256),
         reclaim=Reclaimer(budget, _now, OverdueAsker(store, settings.network, _now), lock),
     )
+
+
+def _counted(policy: SpendPolicy) -> int:
+    """Return the unix time until which what is authorized now counts against a limit of `policy`."""
+    if policy.on_payment is not None:
+        # A callback that is made for each request makes an account for each: these must not pile up.
+        return 0
+    if policy.total is not None:
+        return _FOR_EVER
+    return _now() + (DAY if policy.per_day is not None else HOUR if policy.per_hour is not None else 0)
 
 
 def _now() -> int:

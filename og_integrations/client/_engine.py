@@ -57,7 +57,7 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
+from og_integrations.protocol.payment.flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
@@ -90,6 +90,7 @@ class Engine:
         self.settlement_mode = chosen_mode(given["settlement_mode"])
         self.buffered = check_choice("verification", given["verification"]) == "buffer"
         self.timeout = check_seconds("timeout", given["timeout"])
+        self.max_concurrency = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
         self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
@@ -258,9 +259,10 @@ class Engine:
         if self.settings.signer is None:
             raise no_wallet()
         context = self.context
+        yield ENTER
         tried: list[str] = []
         while True:
-            enclave = yield from self.directory.choose(time.time(), tried)
+            enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
             state.sent_at = now()
             try:
@@ -270,7 +272,7 @@ class Engine:
                 state.grant = None
                 if not exc.blames_enclave:
                     raise
-                self.directory.leave(enclave, time.time())
+                self.directory.leave(enclave, time.monotonic())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
@@ -349,7 +351,7 @@ class Engine:
             if _came_from_elsewhere(state.head):
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
-                self.directory.distrust(state.target.enclave, time.time())
+                self.directory.distrust(state.target.enclave, time.monotonic())
 
 
 class StreamReader:

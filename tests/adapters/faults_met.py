@@ -13,6 +13,10 @@ SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"
 """Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
 
 
+PATIENCE, STALLED_PATIENCE = 20.0, 1.5
+"""Timeouts of clients in seconds: for whatever is answered, also on a busy machine, and for what never is."""
+
+
 def stalls(fault: str) -> bool:
     """Whether nothing comes under `fault`, so that few seconds of patience are enough."""
     return fault.startswith(("stall", "silent"))

@@ -238,7 +238,7 @@ def test_names_stay_apart_in_tools_calls_and_histories() -> None:
     """Also from names that are sent as they are, and for tools that were called before and are not offered now."""
     tools = [{"type": "function", "function": {"name": name}} for name in ("a.b", "a/b", "a_b", "x" * 65, "x" * 66)]
     called = {"id": "c", "type": "function", "function": {"name": "gone!", "arguments": "{}"}}
-    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [called]}]
+    messages: list[JsonObject] = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [called]}]
     names = names_to_send(messages, tools)
     assert len({*names.values(), "a_b"}) == 6
     assert rename_tools(tools, names)[2] == tools[2]

@@ -58,7 +58,7 @@ def test_request_that_the_gateway_refused_is_refused(name: str, said: str) -> No
         {"role": "function", "content": "f", "name": "n"},
     ],
 )
-def test_message(message: dict[str, Any]) -> None:
+def test_each_form_of_message_is_accepted(message: dict[str, Any]) -> None:
     check(message)
 
 
@@ -233,7 +233,7 @@ def test_parameter_that_is_taken(members: dict[str, Any]) -> None:
     check(**members)
 
 
-def test_completion() -> None:
+def test_request_for_a_completion_is_checked() -> None:
     check_completion(CompletionRequest(model="m", prompt="p", stop=["a"], temperature=1))
     with pytest.raises(InvalidRequestError, match="prompt is a list, expected text"):
         check_completion(CompletionRequest(model="m", prompt=["p"]))  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from og_integrations.protocol.proof.canonical import canonical_output, canonical
 from og_integrations.protocol.proof.enclave import tee_id_of
 from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_exchange
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
+from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
-from tests.protocol.verdicts import refused, results
 
 CALL = ToolCall("call_1", "get_weather", "{}")
 OTHER = CAPTURES["system-and-user"]
@@ -122,7 +122,7 @@ def test_other_request(name: str) -> None:
     refused(exchange(name, wire=wire), "request-hash", "the enclave signed another request: hash .*, expected ")
 
 
-def test_other_path() -> None:
+def test_request_to_another_path_is_not_proven() -> None:
     """The same bytes sent to the other endpoint are hashed by other rules."""
     refused(exchange(path="/v1/completions"), "request-hash", "signed another request")
     refused(
@@ -136,7 +136,7 @@ def test_exchanged_answers() -> None:
     refused(exchange(completion=other), "request-hash", "signed another request")
 
 
-def test_other_text() -> None:
+def test_changed_text_is_not_proven() -> None:
     said = "the enclave signed another answer: hash 47118c94.*, expected "
     refused(altered(text="Hello from the fake upstream!"), "output-hash", said)
 
@@ -171,7 +171,7 @@ def test_signature_of_another_answer() -> None:
     refused(broken, "signature", f"the signature is not by the key of enclave {ENCLAVE.tee_id}")
 
 
-def test_other_time() -> None:
+def test_changed_time_is_not_proven() -> None:
     at = proof_of(exchange().completion).timestamp
     refused(altered(proof={"timestamp": at + 1}), "signature", "not by the key of enclave")
 

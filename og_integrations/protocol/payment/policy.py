@@ -153,8 +153,9 @@ class SpendPolicy(BaseModel):
     `networks` (`eip155:…`) and `assets` default to the network's own chain and token, `pay_to` and
     `facilitators` to what `protocol.payment.policy` says: the registry's payment addresses, or the first one.
     `max_validity_seconds` bounds the time in which an authorization can be settled. `on_payment` is asked
-    before anything is signed, and has to return True. `store` keeps the account: the path of a file that several
-    processes share, or a `BudgetStore`; by default it is kept in memory, for one client.
+    before anything is signed, and has to return True. All clients of a process that have the same wallet, network and
+    rules are one account; `account` names another one, which counts and pays for itself. `store` keeps the account:
+    the path of a file that several processes share, or a `BudgetStore`; by default it is the process's memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -172,6 +173,7 @@ class SpendPolicy(BaseModel):
     hosts: _Names = None
     max_validity_seconds: int = 3600
     on_payment: OnPayment | None = Field(default=None, repr=False)
+    account: str = ""
     store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
 
     @property

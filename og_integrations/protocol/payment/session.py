@@ -45,7 +45,7 @@ Rules of the machine, all of them:
 A `SessionCache` belongs to one budget and one wallet; it is never shared across those.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -230,10 +230,15 @@ class Turn(Enum):
 
 
 class SessionCache:
-    """The current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only."""
+    """
+    The current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only.
 
-    def __init__(self, budget: Budget, lock: Lock) -> None:
+    `keep` is told, with each authorization, until when (unix seconds) it may be used: so long the cache is needed.
+    """
+
+    def __init__(self, budget: Budget, lock: Lock, keep: Callable[[int], None] = lambda until: None) -> None:
         self.budget = budget
+        self._keep = keep
         self._lock = lock
         self._current: dict[Route, PaymentSession] = {}
         self._offers: dict[Route, PaymentRequirements] = {}
@@ -321,7 +326,8 @@ class SessionCache:
             session.claim = claim
             session.apply(Event.CLAIMED)
             self._offers[session.route] = session.requirements
-            return True
+        self._keep(claim.authorization.deadline)
+        return True
 
     def agreed(self, session: PaymentSession) -> None:
         """Note that the owner allows it, so that no call asks again, also if this one is cancelled."""

@@ -17,11 +17,11 @@ from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
 from tests.adapters.faults_met import INDIVIDUAL, INVENTED, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
-from tests.adapters.langchain.asking import get_weather, summed
+from tests.adapters.langchain.ways_to_ask import get_weather, summed
 
 MODEL = "openai/gpt-5-mini"
 PATIENCE = 20.0
-STALLED_PATIENCE = 0.5
+STALLED_PATIENCE = 1.0
 """Seconds to wait for each piece: few where nothing comes, many where a busy machine may be slow."""
 TEXT = "tok0 tok1 tok2 tok3"
 

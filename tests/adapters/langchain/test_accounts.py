@@ -85,10 +85,17 @@ def test_copy_with_another_option_goes_on_with_the_session(net: Devnet, make_mod
     assert net.stats().signatures == 1
 
 
-def test_models_made_apart_and_other_wallets_have_accounts_of_their_own(net: Devnet, make_model: MakeModel) -> None:
+def test_models_made_for_each_request_are_one_account(net: Devnet, make_model: MakeModel) -> None:
+    """15 of them, with a total that one authorization takes: one signature, 15 answers."""
+    for _ in range(15):
+        make_model(spend_policy=ONE).invoke("hi")
+    assert net.stats().signatures == 1
+
+
+def test_accounts_of_other_names_and_other_wallets_are_apart(net: Devnet, make_model: MakeModel) -> None:
     first = make_model(spend_policy=ONE)
     first.invoke("hi")
-    make_model(spend_policy=ONE).invoke("hi")
+    make_model(spend_policy={**ONE, "account": "second"}).invoke("hi")
     other = net.new_wallet()
     make_model(spend_policy=ONE, engines=first.engines, private_key=other.private_key).invoke("hi")
     assert net.stats().signatures == 3

@@ -16,14 +16,21 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.llama_index import OpenGradientLLM
-from tests.adapters.faults_met import INDIVIDUAL, INVENTED, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
+from tests.adapters.faults_met import (
+    INDIVIDUAL,
+    INVENTED,
+    PATIENCE,
+    SIGNED_EACH,
+    STALLED_PATIENCE,
+    WITH_SESSION,
+    WITH_TOOLS,
+    outcome_of,
+    stalls,
+)
 from tests.adapters.langchain.fault_table import OK, Row
 from tests.adapters.llama_index.fault_ways import AGENTS, ENGINES, STREAMED, TAKING_TOOLS, WAYS, Asked
 
 MODEL = "openai/gpt-4.1"
-PATIENCE = 20.0
-STALLED_PATIENCE = 1.5
-"""Seconds to wait for each piece: few where nothing comes (then all ways wait at once), many elsewhere."""
 TEXT = "tok0 tok1 tok2 tok3"
 TOLD = "The tool said: It is sunny in Oslo."
 RAN = ("weather in Oslo", ["verified"])
