@@ -29,8 +29,8 @@ def recover_address(digest: bytes, signature: bytes) -> str | None:
     `signature` is r ‖ s ‖ v with v 27 or 28. A high `s` is refused, as contracts do: whoever sees one signature could
     make a second one of it.
     """
-    # Contracts refuse v of 0 and 1, which other wallets write, so accepting them here would sign what the
-    # chain reverts.
+    # Contracts refuse a v of 0 or 1, which some wallets write: accepting it here would pass what the chain
+    # reverts.
     if len(signature) != 65 or signature[64] not in (27, 28):
         return None
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")

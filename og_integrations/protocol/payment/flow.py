@@ -62,6 +62,14 @@ RECEIVE = Receive()
 
 
 @dataclass(frozen=True, slots=True)
+class Enter:
+    """Wait for a place among the calls that are made at once; it is held until the call has ended."""
+
+
+ENTER = Enter()
+
+
+@dataclass(frozen=True, slots=True)
 class Approve:
     """Ask the owner's `on_payment` about `request`; answer with what it returned."""
 
@@ -91,7 +99,7 @@ class Fetch:
     body: bytes | None = None
 
 
-Effect = Send | Receive | Approve | Sign | Pause | Fetch
+Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]

@@ -64,8 +64,8 @@ _ES384 = b"\xa1\x01\x38\x22"  # {1: -35}, which is the only algorithm that Nitro
 _TAGGED, _ARRAY_OF_4 = b"\xd2", 0x84
 _SIGNATURE_BYTES = 96
 _PCR_BYTES = 48
-# AWS documents no limit; real bundles hold four certificates. Without a bound, a document of 32 KiB could
-# cost dozens of signature checks.
+# Real bundles hold four certificates. Without a bound, a document of 32 KiB could cost dozens of signature
+# checks.
 _MAX_BUNDLE = 8
 _MAX_STRING = 1024  # 512 are documented for some members; real hardware signs this much
 _SHA256_HEAD = b"\x12\x20"  # nitriding writes its two hashes as multihashes
@@ -346,7 +346,7 @@ def _claims(payload: bytes) -> _Claims:
         members = cbor.decode(payload)
     except ValueError as exc:
         raise StepError(f"the payload is not the CBOR that Nitro makes: {exc}") from exc
-    # Unknown members are let through: AWS signs them like the others and adds some from time to time.
+    # Unknown members are let through, since AWS signs them like the others (docs/protocol.md §9.1).
     if not isinstance(members, dict) or not all(isinstance(name, str) for name in members):
         raise StepError("the payload is no map with texts as keys")
     module_id, timestamp, bundle = members.get("module_id"), members.get("timestamp"), members.get("cabundle")

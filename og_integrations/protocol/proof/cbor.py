@@ -90,7 +90,7 @@ class _Reader:
             # refusal.
             if not isinstance(key, int | str):
                 raise ValueError(f"a map has a key of type {type(key).__name__}")
-            # RFC 8949 §5.6 leaves duplicate keys open: one reader takes the first value, another the
+            # A map with a key twice is not valid (RFC 8949 §5.6): one reader takes the first value, another the
             # last.
             if key in found:
                 raise ValueError("a map has the same key twice")

@@ -149,8 +149,8 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
     """Return `length` bytes of HKDF-Expand with SHA-256 (RFC 5869 §2.3)."""
     expanded = block = b""
     while len(expanded) < length:
-        # The counter is one byte (RFC 5869 §2.3), so at most 255 blocks exist; nothing here needs more
-        # than two.
+        # The counter is one byte (RFC 5869 §2.3), so at most 255 blocks exist; every length asked for here fits
+        # into one.
         block = hmac.digest(key, block + info + bytes([len(expanded) // 32 + 1]), "sha256")
         expanded += block
     return expanded[:length]

@@ -326,7 +326,7 @@ def request_headers(tee_id: str, *, stream: bool) -> dict[str, str]:
     headers = {
         "Content-Type": REQUEST_TYPE,
         "Accept": STREAM_TYPE if stream else ANSWER_TYPE,
-        # The relay compares the id as text without 0x, which is how the published client 1.1.4 sends it.
+        # The published client 1.1.4 sends the id without 0x, so no relay is known to take it with the prefix.
         "X-TEE-ID": tee_id.removeprefix("0x"),
     }
     return headers | {STREAM_HEADER: "true"} if stream else headers
