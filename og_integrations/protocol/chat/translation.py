@@ -20,7 +20,7 @@ runs on what was really sent and signed.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Literal
 
@@ -72,6 +72,8 @@ class StopCutter:
 
 
 _FIRST_CALL = "first_tool_call"
+_RENAMED = "renamed_tools"
+_TAKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
 
@@ -92,7 +94,7 @@ class Plan:
 
     `tool` is the tool that stands for the schema, or the one that the schema stands for.
     `demanded` names the tools of which one must be called (empty: none must), `forbidden` says that
-    none may, `one_call` that no second call is shown.
+    none may, `one_call` that no second call is shown. `names` maps names of tools that were sent to the caller's own.
     """
 
     tools: Sequence[JsonObject] | None = None
@@ -104,6 +106,7 @@ class Plan:
     demanded: frozenset[str] = frozenset()
     forbidden: bool = False
     one_call: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds_text(self) -> bool:
@@ -112,6 +115,12 @@ class Plan:
 
     def show(self, completion: Completion) -> Shown:
         """Return the verified `completion` as asked for. Raises `ToolChoiceNotHonoredError`."""
+        shown = self._as_asked(completion)
+        if self.one_call:
+            shown = _first_call(shown)
+        return _with_own_names(shown, self.names) if self.names else shown
+
+    def _as_asked(self, completion: Completion) -> Shown:
         match self.kind:
             case "tool_from_json_schema":
                 return self._tool_call(completion)
@@ -133,7 +142,7 @@ class Plan:
                 "tool_choice was 'none', but the model called a tool. The gateway does not enforce tool_choice; "
                 "the answer was paid, and its receipt is attached to this error."
             )
-        return _first_call(shown) if self.one_call else shown
+        return shown
 
     def _tool_call(self, completion: Completion) -> Shown:
         arguments = self._arguments(completion.text)
@@ -187,6 +196,58 @@ def _first_call(shown: Shown) -> Shown:
         return shown
     told = (shown.presentation or {"kind": _FIRST_CALL}) | {"tool_calls": calls}
     return replace(shown, tool_calls=shown.tool_calls[:1], presentation=told)
+
+
+def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
+    """Return `shown` with calls under the names that the caller gave its tools."""
+    renamed = {call.name: names[call.name] for call in shown.tool_calls if call.name in names}
+    if not renamed:
+        return shown
+    calls = tuple(replace(call, name=renamed.get(call.name, call.name)) for call in shown.tool_calls)
+    return replace(
+        shown, tool_calls=calls, presentation=(shown.presentation or {"kind": _RENAMED}) | {"names": renamed}
+    )
+
+
+def names_to_send(messages: Sequence[JsonObject], tools: Sequence[JsonObject] | None) -> dict[str, str]:
+    """
+    Return a name that providers take for each name of a tool, offered or called before, that they refuse.
+
+    MCP servers have such names (`github.issues/list`). Two names never become one.
+    """
+    offered = [str(_function(tool).get("name")) for tool in tools or ()]
+    called = [str(_function(call).get("name")) for message in messages for call in message.get("tool_calls") or ()]
+    refused = [name for name in dict.fromkeys(offered + called) if not _TAKEN_NAME.fullmatch(name)]
+    if not refused:
+        return {}
+    taken = {*offered, *called}
+    names: dict[str, str] = {}
+    for name in refused:
+        wished = sent = schema_name(name)
+        numbers = count(2)
+        while sent in taken:
+            sent = f"{wished[:58]}_{next(numbers)}"
+        taken.add(sent)
+        names[name] = sent
+    return names
+
+
+def rename_tools(tools: Sequence[JsonObject], names: Mapping[str, str]) -> list[JsonObject]:
+    """Return `tools`, or calls of tools, under the `names` to send."""
+    renamed = []
+    for tool in tools:
+        name = _function(tool).get("name")
+        known = names.get(name) if isinstance(name, str) else None
+        renamed.append(tool if known is None else {**tool, "function": {**_function(tool), "name": known}})
+    return renamed
+
+
+def rename_calls(messages: Sequence[JsonObject], names: Mapping[str, str]) -> list[JsonObject]:
+    """Return `messages` whose tool calls have the `names` to send."""
+    return [
+        {**message, "tool_calls": rename_tools(message["tool_calls"], names)} if message.get("tool_calls") else message
+        for message in messages
+    ]
 
 
 def plan_tools(
@@ -309,7 +370,7 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
-    if shown.presentation is not None and shown.presentation["kind"] != _FIRST_CALL:
+    if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED):
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()

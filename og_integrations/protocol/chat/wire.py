@@ -187,11 +187,8 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
         raise InvalidRequestError("messages is empty, expected at least one message.")
     for position, message in enumerate(request.messages):
         _check_message(message, f"messages[{position}]", images=images)
-    for position, tool in enumerate(request.tools or ()):
-        if _type_of(tool) != "function" or not isinstance(_of(tool, "function").get("name"), str):
-            raise InvalidRequestError(
-                f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
-            )
+    _check_turns(request.messages)
+    _check_tools(request.tools or ())
     _check_format(request.response_format, json_object=json_object)
     _check_choice(request.tool_choice)
     _check_sampling(request)
@@ -256,6 +253,60 @@ def _is_call(call: object) -> bool:
         return False
     function = _of(call, "function")
     return all(isinstance(member, str) for member in (call.get("id"), function.get("name"), function.get("arguments")))
+
+
+def _check_turns(messages: Sequence[JsonObject]) -> None:
+    """
+    Raise `InvalidRequestError` for a tool call without its result right after it, or a result without its call.
+
+    Providers refuse both; the gateway makes their 400 a 500 without words, which invites to ask again.
+    """
+    open_calls: dict[object, None] = {}
+    caller = 0
+    for position, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_calls and not _answers_again(messages, caller, position):
+                raise InvalidRequestError(
+                    f"messages[{position}] is the result of the tool call {message['tool_call_id']!r:.60}, which no "
+                    "message right before it makes. Providers refuse such a history; nothing was sent. Leave it out, "
+                    "or keep the message with its call."
+                )
+            open_calls.pop(message["tool_call_id"], None)
+            continue
+        _refuse_open(open_calls, caller)
+        open_calls = {call["id"]: None for call in message.get("tool_calls", ())}
+        caller = position
+    _refuse_open(open_calls, caller)
+
+
+def _answers_again(messages: Sequence[JsonObject], caller: int, position: int) -> bool:
+    """Whether this result is a second one of a call that is answered already, which some agents add."""
+    made = {call["id"] for call in messages[caller].get("tool_calls", ())} if position > caller else set()
+    return messages[position]["tool_call_id"] in made
+
+
+def _refuse_open(calls: Collection[object], caller: int) -> None:
+    if calls:
+        raise InvalidRequestError(
+            f"messages[{caller}] calls tools whose results do not follow it: {', '.join(map(repr, calls))[:120]}. "
+            "Providers refuse such a history; nothing was sent. Add the results, or leave that message out."
+        )
+
+
+def _check_tools(tools: Sequence[JsonObject]) -> None:
+    seen: dict[str, int] = {}
+    for position, tool in enumerate(tools):
+        name = _of(tool, "function").get("name")
+        if _type_of(tool) != "function" or not isinstance(name, str):
+            raise InvalidRequestError(
+                f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
+            )
+        if name in seen:
+            raise InvalidRequestError(
+                f"tools[{position}] and tools[{seen[name]}] are both named {name!r:.80}, which providers refuse; "
+                "nothing was sent. Give each a name of its own."
+            )
+        seen[name] = position
 
 
 def _check_choice(choice: object) -> None:

@@ -16,7 +16,7 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import INDIVIDUAL, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
+from tests.adapters.faults_met import INDIVIDUAL, INVENTED, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
 from tests.adapters.langchain.ways_to_ask import get_weather, summed
 
 MODEL = "openai/gpt-5-mini"
@@ -151,7 +151,9 @@ def _answered(cell: Cell, receipts: list[dict[str, Any]]) -> None:
     assert sorted(carried, key=_signature) == sorted(receipts, key=_signature)
     assert {receipt["status"] for receipt in receipts} == {"verified"}
     for message in messages:
-        if cell.fault in WITH_TOOLS:
+        if cell.fault == INVENTED:
+            assert [call["name"] for call in message.tool_calls] == ["transfer_everything"]
+        elif cell.fault in WITH_TOOLS:
             assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", {"city": "Oslo"})]
         else:
             assert message.text == TEXT
