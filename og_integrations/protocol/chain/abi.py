@@ -28,8 +28,8 @@ keccak: Callable[[bytes], bytes] = _keccak
 
 def selector(function: str) -> bytes:
     """Return the four bytes in front of a call of `function`, written with its types: `"approve(address,uint256)"`."""
-    # The ABI names a function by these four bytes, so a space or an alias such as `uint` in the text
-    # names another one.
+    # The ABI names a function by these four bytes, so a space
+    # or an alias such as `uint` in the text names another one.
     return keccak(function.encode())[:4]
 
 

@@ -29,16 +29,15 @@ def recover_address(digest: bytes, signature: bytes) -> str | None:
     `signature` is r ‖ s ‖ v with v 27 or 28. A high `s` is refused, as contracts do: whoever sees one signature could
     make a second one of it.
     """
-    # Contracts refuse a v of 0 or 1, which some wallets write: accepting it here would pass what the chain
-    # reverts.
+    # Contracts refuse a v of 0 or 1, which some wallets write:
+    # accepting it here would pass what the chain reverts.
     if len(signature) != 65 or signature[64] not in (27, 28):
         return None
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
     # With s and n - s both allowed, one authorization would have two signatures (EIP-2).
     if not 0 < r < _N or not 0 < s <= _N // 2:
         return None
-    # The prime is 3 modulo 4, so this power is a square root where there is one, which the next line
-    # checks.
+    # The prime is 3 modulo 4, so this power is a square root where there is one, which the next line checks.
     y = pow(r**3 + 7, (_P + 1) // 4, _P)
     if (y * y - r**3 - 7) % _P:
         return None

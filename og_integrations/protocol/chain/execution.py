@@ -67,8 +67,7 @@ class ModelFile:
         options = runtime.SessionOptions()
         # One thread: sums in another order would round differently from run to run.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # At its default the library writes its own warnings to standard error, beside the caller's
-        # output.
+        # At its default the library writes its own warnings to standard error, beside the caller's output.
         options.log_severity_level = 4
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -98,8 +97,7 @@ class ModelFile:
     def _feeds(self, inputs: ModelInput) -> dict[str, "ndarray[Any, Any]"]:
         given: dict[str, NumberTensor | StringTensor] = {tensor.name: tensor for tensor in inputs.numbers}
         given |= {tensor.name: tensor for tensor in inputs.strings}
-        # A misspelt input would otherwise be ignored, and the model would run on something else than was
-        # asked.
+        # A misspelt input would otherwise be ignored, and the model would run on something else than was asked.
         unknown = given.keys() - {spec.name for spec in self.inputs}
         if unknown:
             raise OnchainError(f"The model has no input {shown(min(unknown), 60)!r}.")
@@ -126,8 +124,8 @@ def differences(
         for name in sorted(mine.keys() | other.keys())
         if mine.get(name) != other.get(name)
     ]
-    # Only the first difference of a tensor is reported: one of a million numbers would fill the screen
-    # with the rest.
+    # Only the first difference of a tensor is reported: one of
+    # a million numbers would fill the screen with the rest.
     numbers = {tensor.name: tensor.values for tensor in theirs.numbers}
     for tensor in ours.numbers:
         pairs = zip(tensor.values, numbers.get(tensor.name, ()), strict=False)
@@ -186,8 +184,7 @@ def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray[Any
             return flat.reshape(sizes)
         except ValueError as exc:
             raise OnchainError(f"Input {name!r}: {len(flat)} texts do not fill the shape {sizes}.") from exc
-    # The public node refuses more than 18 decimals after the gas was paid, so this double refuses them,
-    # too.
+    # The public node refuses more than 18 decimals after the gas was paid, so this double refuses them, too.
     if any(not 0 <= number.decimals <= NODE_DECIMALS for number in tensor.values):
         raise OnchainError(f"Input {name!r} has numbers with more than {NODE_DECIMALS} decimals.")
     kind = _NUMBER_TYPES.get(spec.kind)

@@ -31,8 +31,8 @@ from og_integrations.protocol.strict_json import decode_json, encode_json
 HUB_ADDRESS = "0x8383C9bD7462F12Eb996DD02F78234C0421A6FaE"
 PRECOMPILE_ADDRESS = "0x00000000000000000000000000000000000000F4"
 
-# The types are those of the contracts in SDK 0.5.8 to 1.1.4. An older ModelOutput without `jsons` has
-# another topic.
+# The types are those of the contracts in SDK 0.5.8 to 1.1.4.
+# An older ModelOutput without `jsons` has another topic.
 _NUMBERS = "(string,(int128,int128)[],uint32[])[]"
 _STRINGS = "(string,string[])[]"
 INPUT_TYPE = f"({_NUMBERS},{_STRINGS})"
@@ -133,8 +133,7 @@ def request_calldata(model_cid: str, mode: int, inputs: ModelInput) -> bytes:
 
 def decode_run(calldata: bytes) -> Request:
     """Return what a call of the hub's `run` asks for. Raises `OnchainError` if it is no such call."""
-    # Data of another call can decode as this one by chance, and would be shown as a request that nobody
-    # made.
+    # Data of another call can decode as this one by chance, and would be shown as a request that nobody made.
     if calldata[:4] != RUN_SELECTOR:
         raise _unreadable("The calldata", calldata)
     model_cid, mode, inputs = _decoded(["string", "uint8", INPUT_TYPE], calldata[4:], "The call of the hub")
@@ -189,21 +188,19 @@ def find_result(
     """
     results, events = [], []
     for log in logs:
-        # Any contract that takes part in the transaction can write an event of this form, so its address
-        # is compared.
+        # Any contract that takes part in the transaction can
+        # write an event of this form, so its address is compared.
         if log.topics[:1] == (RESULT_TOPIC,) and log.address.lower() == hub.lower():
             results.append(decode_output(log.data))
         if log.topics[:1] == (INFERENCE_TOPIC,) and log.address.lower() == precompile.lower():
             events.append(decode_event(log.data))
-    # Two results in one transaction belong to two calls, and nothing in the hub's event says which is
-    # ours.
+    # Two results in one transaction belong to two calls, and nothing in the hub's event says which is ours.
     if len(results) != 1:
         raise OnchainError(
             f"The transaction has {len(results)} InferenceResult events of the hub {hub}, expected exactly one. "
             "The gas was spent; do not use any result of it."
         )
-    # The precompile's event repeats the request, which is the only link between a result and what was
-    # asked.
+    # The precompile's event repeats the request, which is the only link between a result and what was asked.
     ours = [event for event in events if event.request == request]
     if len(ours) != 1:
         raise OnchainError(
@@ -310,8 +307,8 @@ def _output(
     string_values: Sequence[object] | None = None,
 ) -> ModelOutput:
     jsons = tuple(jsons)
-    # The contract carries no shape of texts, so those of an event stay flat, while the node's API has
-    # their shape.
+    # The contract carries no shape of texts, so those of an
+    # event stay flat, while the node's API has their shape.
     texts = [list(tensor.values) for tensor in strings] if string_values is None else string_values
     named = [
         *((tensor.name, nested([exact_value(number) for number in tensor.values], tensor.shape)) for tensor in numbers),
@@ -320,8 +317,8 @@ def _output(
     ]
     values, ambiguous = {}, []
     for name, value in named:
-        # A model may name two outputs alike. The second would replace the first without a word, so the
-        # name is reported.
+        # A model may name two outputs alike. The second would
+        # replace the first without a word, so the name is reported.
         if name in values:
             ambiguous.append(name)
         values[name] = value

@@ -191,12 +191,11 @@ def _flat(value: object) -> tuple[list[object], tuple[int, ...]]:
     """Return the values of a tensor in row-major order, and its shape."""
     leaves: list[object] = []
     shape = _walk(value, (), leaves)
-    # The ABI's shape is of uint32: a larger size would be refused by the encoder with an error that names
-    # no tensor.
+    # The ABI's shape is of uint32: a larger size would be
+    # refused by the encoder with an error that names no tensor.
     if any(size > _UINT32_MAX for size in shape):
         raise _RefusedError(f"the shape {list(shape)} does not fit into 32 bits for each dimension")
-    # The published client sends a bare value with the shape [1] and a 0-d array with [], and models rely
-    # on it.
+    # The published client sends a bare value with the shape [1] and a 0-d array with [], and models rely on it.
     is_bare = not isinstance(value, list | tuple) and _array(value) is None
     return leaves, (1,) if is_bare else shape
 
@@ -211,8 +210,8 @@ def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[i
         if array is None:
             leaves.append(value)
             return ()
-        # NumPy reads the hidden value under a mask, so the model would be run on numbers that were
-        # declared invalid.
+        # NumPy reads the hidden value under a mask, so the model
+        # would be run on numbers that were declared invalid.
         if _is_masked(array):
             raise _RefusedError("some values of the array are masked; fill them first")
         leaves += array.flat
@@ -220,8 +219,8 @@ def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[i
     shape: tuple[int, ...] = ()
     for index, item in enumerate(value):
         inner = _walk(item, (*path, index), leaves)
-        # The contract stores one flat list and one shape, in which rows of different lengths would slide
-        # into each other.
+        # The contract stores one flat list and one shape, in which
+        # rows of different lengths would slide into each other.
         if index and inner != shape:
             raise _RefusedError(
                 f"ragged: this row has the shape {list(inner)}, those before it {list(shape)}", *path, index
@@ -255,8 +254,7 @@ def _number(leaf: object, policy: DecimalsPolicy) -> Number:
             f'decimals="{DecimalsPolicy.ROUND}"'
         )
     rounded = _rounded(number)
-    # A small number that becomes zero can change a model's answer entirely, so it takes a decision of the
-    # caller.
+    # A small number that becomes zero can change a model's answer entirely, so it takes a decision of the caller.
     if rounded.value == 0 and policy is not DecimalsPolicy.FLUSH:
         raise _RefusedError(
             f"the number is not 0, and would be after rounding to the {NODE_DECIMALS} decimals that the node takes; "
@@ -266,8 +264,7 @@ def _number(leaf: object, policy: DecimalsPolicy) -> Number:
 
 
 def _exact(leaf: object) -> Number:
-    # A bool is an int to Python, and `True` in a list of numbers is more often a mistake than the number
-    # 1.
+    # A bool is an int to Python, and `True` in a list of numbers is more often a mistake than the number 1.
     if isinstance(leaf, bool):
         raise _RefusedError("a bool is no number to the network; send 0 or 1 if that is meant")
     if isinstance(leaf, int):
@@ -300,8 +297,8 @@ def _number_of(decimal: Decimal) -> Number:
         raise _RefusedError(f"{'NaN' if decimal.is_nan() else 'infinity'} cannot be sent; expected a finite number")
     sign, digits, exponent = decimal.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
-    # A zero has one form, (0, 0): the sign of -0.0 and the decimals of 0.000 have no place in the
-    # contract's number.
+    # A zero has one form, (0, 0): the sign of -0.0 and the
+    # decimals of 0.000 have no place in the contract's number.
     if not text:
         return Number(0, 0)
     fraction = max(0, -int(exponent))
@@ -327,8 +324,7 @@ def _rounded(number: Number) -> Number:
     """Round half to even to the decimals of the node."""
     unit = 10 ** (number.decimals - NODE_DECIMALS)
     whole, rest = divmod(abs(number.value), unit)
-    # Rounding half to even is what the network does with its own numbers, and has no drift over many of
-    # them.
+    # Rounding half to even is what the network does with its own numbers, and has no drift over many of them.
     if 2 * rest > unit or (2 * rest == unit and whole % 2):
         whole += 1
     decimals = NODE_DECIMALS

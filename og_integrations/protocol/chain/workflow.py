@@ -13,8 +13,8 @@ from og_integrations.errors import InvalidRequestError, OnchainError
 from og_integrations.protocol.chain.abi import address_word, decode_values, encode_values, selector, topic, uint_word
 from og_integrations.protocol.chain.inference import OUTPUT_TYPE, ModelOutput, check_model, output_of
 
-# The addresses are those of the published SDK; the price precompile's is also a constant in the
-# workflows' bytecode.
+# The addresses are those of the published SDK; the price
+# precompile's is also a constant in the workflows' bytecode.
 SCHEDULER_ADDRESS = "0x7179724De4e7FF9271FA40C0337c7f90C0508eF6"
 PRICE_PRECOMPILE_ADDRESS = "0x00000000000000000000000000000000000000F5"
 
@@ -159,8 +159,7 @@ def _price_feed(model_cid: str, input_name: str, query: Query) -> tuple[str, str
         # These texts go into the constructor of a contract, and cannot be changed after it was deployed.
         if not isinstance(text, str) or not text or not text.isprintable():
             raise InvalidRequestError(f"The workflow's {what} is empty or no text. Nothing was sent.")
-    # An empty list deploys a workflow whose model has no input columns, and every one of its runs would
-    # fail.
+    # An empty list deploys a workflow whose model has no input columns, and every one of its runs would fail.
     kinds = list(query.candle_types)
     if not kinds or any(kind not in tuple(CandleType) or isinstance(kind, bool) for kind in kinds):
         known = ", ".join(f"{known.name} ({known.value})" for known in CandleType)
@@ -186,8 +185,7 @@ def check_address(contract: object) -> None:
 def _address(contract: object) -> bytes:
     text = contract if isinstance(contract, str) else ""
     digits = text.removeprefix("0x")
-    # `bytes.fromhex` skips spaces, so the digits are counted and checked before an address is made of
-    # them.
+    # `bytes.fromhex` skips spaces, so the digits are counted and checked before an address is made of them.
     if not text.startswith("0x") or len(digits) != _ADDRESS_DIGITS or not set(digits) <= set("0123456789abcdefABCDEF"):
         raise InvalidRequestError("The contract is no address; expected 0x and 40 hex digits. Nothing was sent.")
     return address_word(text)

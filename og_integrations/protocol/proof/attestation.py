@@ -64,8 +64,8 @@ _ES384 = b"\xa1\x01\x38\x22"  # {1: -35}, which is the only algorithm that Nitro
 _TAGGED, _ARRAY_OF_4 = b"\xd2", 0x84
 _SIGNATURE_BYTES = 96
 _PCR_BYTES = 48
-# Real bundles hold four certificates. Without a bound, a document of 32 KiB could cost dozens of signature
-# checks.
+# Real bundles hold four certificates. Without a bound, a
+# document of 32 KiB could cost dozens of signature checks.
 _MAX_BUNDLE = 8
 _MAX_STRING = 1024  # 512 are documented for some members; real hardware signs this much
 _SHA256_HEAD = b"\x12\x20"  # nitriding writes its two hashes as multihashes
@@ -177,8 +177,7 @@ def read_measurements(document: object) -> list[Measurements]:
     """
     found: list[Measurements] = []
     for entry in document if isinstance(document, list) else [document]:
-        # The gateway's file and `nitro-cli` wrap the registers in `Measurements`; a list written by hand
-        # may not.
+        # The gateway's file and `nitro-cli` wrap the registers in `Measurements`; a list written by hand may not.
         inner = entry.get("Measurements", entry) if isinstance(entry, Mapping) else None
         if not isinstance(inner, Mapping):
             raise ConfigurationError("A list of measurements holds something else than objects with PCR0, PCR1, PCR2.")
@@ -298,8 +297,8 @@ def _refused(step: str, detail: str) -> AttestationError:
 def _decoded(body: bytes) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         raise StepError(f"the body has {len(body)} bytes, expected at most {MAX_BODY_BYTES}")
-    # The enclave's daemon ends its line with a line feed; nothing else around the base64 is accepted
-    # (docs/protocol.md §9.1).
+    # The enclave's daemon ends its line with a line feed; nothing
+    # else around the base64 is accepted (docs/protocol.md §9.1).
     line = body.removesuffix(b"\n")
     try:
         document = base64.b64decode(line, validate=True)
@@ -335,8 +334,7 @@ def _check_header(message: _Message) -> None:
         raise StepError(f"the protected header is {message.protected[:16].hex()}, expected {_ES384.hex()} (ES384)")
     if message.unprotected:
         raise StepError("the unprotected header is not empty: nobody signed it")
-    # The signature is split at byte 48 later: of another length, r and s would be read from the wrong
-    # places.
+    # The signature is split at byte 48 later: of another length, r and s would be read from the wrong places.
     if len(message.signature) != _SIGNATURE_BYTES:
         raise StepError(f"the signature has {len(message.signature)} bytes, expected {_SIGNATURE_BYTES}")
 
@@ -380,8 +378,8 @@ def _measurements(value: object) -> Measurements:
         # Of another length, two builds could have the same bytes one after the other, and so the same pcr hash.
         if not isinstance(pcr, bytes) or len(pcr) != _PCR_BYTES:
             raise StepError(f"PCR{index} has not {_PCR_BYTES} bytes")
-    # The registry's pcrHash is made of these three registers (docs/protocol.md §1.2); the others are not
-    # compared.
+    # The registry's pcrHash is made of these three registers
+    # (docs/protocol.md §1.2); the others are not compared.
     if not {0, 1, 2} <= value.keys():
         raise StepError("one of PCR0, PCR1 and PCR2 is missing")
     return value[0].hex(), value[1].hex(), value[2].hex()
@@ -400,13 +398,13 @@ def _string(value: object, name: str, *, least: int) -> bytes:
 
 def _leaf_key(claims: _Claims, policy: AttestationPolicy) -> ec.EllipticCurvePublicKey:
     """Walk from the pinned root to the leaf, in the given order: a path is never searched."""
-    # The bundle comes from the enclave itself, so its first certificate proves nothing until it equals
-    # the pinned one.
+    # The bundle comes from the enclave itself, so its first
+    # certificate proves nothing until it equals the pinned one.
     fingerprint = hashlib.sha256(claims.cabundle[0]).hexdigest()
     if fingerprint not in policy.roots:
         raise StepError(f"the first certificate is {fingerprint}, none of the {len(policy.roots)} pinned roots")
-    # No path is searched: `cryptography`'s own verifier accepts swapped and repeated certificates, which
-    # this order refuses.
+    # No path is searched: `cryptography`'s own verifier accepts
+    # swapped and repeated certificates, which this order refuses.
     chain = [*claims.cabundle, claims.certificate]
     issuer: bytes | None = None
     for position, der in enumerate(chain, 1):
@@ -415,8 +413,8 @@ def _leaf_key(claims: _Claims, policy: AttestationPolicy) -> ec.EllipticCurvePub
             certificate = _certificate(der, issuer)
         except StepError as exc:
             raise StepError(f"{name} {exc}") from exc
-        # The document's own time counts, because a leaf lives for three hours and saved documents are
-        # judged much later.
+        # The document's own time counts, because a leaf lives for
+        # three hours and saved documents are judged much later.
         if not certificate.valid[0] <= claims.timestamp <= certificate.valid[1]:
             raise StepError(f"{name} was not valid at the document's time")
         _check_role(certificate, name, below=len(chain) - 1 - position)
@@ -434,8 +432,8 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
             if certificate.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA384:
                 raise StepError("is not signed with ECDSA and SHA-384")
             authority = x509.load_der_x509_certificate(issuer)
-            # Two authorities can hold one key, so the name is compared as well as the signature (RFC 5280
-            # §6.1.3).
+            # Two authorities can hold one key, so the name is
+            # compared as well as the signature (RFC 5280 §6.1.3).
             if certificate.issuer != authority.subject:
                 raise StepError("names another issuer than the certificate before it")
             certificate.verify_directly_issued_by(authority)
@@ -476,8 +474,8 @@ def _check_role(certificate: _Certificate, name: str, below: int) -> None:
     # Otherwise any enclave could issue certificates to others.
     if not certificate.is_authority or not certificate.signs_certificates:
         raise StepError(f"{name} may not issue certificates")
-    # The instance's authority has a path length of 0: it may issue the leaf, but no authority that issues
-    # other leaves.
+    # The instance's authority has a path length of 0: it may
+    # issue the leaf, but no authority that issues other leaves.
     if certificate.path_length is not None and certificate.path_length < below:
         raise StepError(f"{name} allows {certificate.path_length} authorities below it, there are {below}")
 
@@ -497,8 +495,7 @@ def _judge_time(timestamp: int, now: int, policy: AttestationPolicy) -> str:
     age = now - timestamp // 1000
     # Within the certificates' validity, so there is such a date.
     made = f"made at {datetime.fromtimestamp(timestamp // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    # A recorded document may describe a build that was replaced since, or a key that an operator has
-    # learned.
+    # A recorded document may describe a build that was replaced since, or a key that an operator has learned.
     if age > policy.max_age:
         raise StepError(f"{made}, {age} s ago, expected at most {policy.max_age}")
     # A time in the future would let a document be recorded now and shown as fresh later.
@@ -522,8 +519,8 @@ def _judge_nonce(found: bytes | None, asked: bytes | None, log: CheckLog) -> Non
 
 def _judge_debug(measurements: Measurements, log: CheckLog) -> None:
     for index, pcr in enumerate(measurements):
-        # A debug enclave has all-zero registers. The check stands before the pinned list, so that no list
-        # can allow one.
+        # A debug enclave has all-zero registers. The check stands
+        # before the pinned list, so that no list can allow one.
         if not pcr.strip("0"):
             raise StepError(f"PCR{index} is all zero: the enclave runs in debug mode, and its operator can read it")
     log.passed("not in debug mode")
@@ -537,8 +534,8 @@ def _judge_measurements(found: Measurements, policy: AttestationPolicy, listed: 
     if policy.builds is None:
         log.skipped(f"no measurements are pinned, and any AWS customer can make such a document (pcr hash {pcr_hash})")
         return
-    # The triple is compared as a whole: PCR1 is the same in every published build, so one register alone
-    # says nothing.
+    # The triple is compared as a whole: PCR1 is the same in
+    # every published build, so one register alone says nothing.
     if found not in policy.builds:
         raise StepError(f"the build with pcr hash {pcr_hash} is none of the {len(policy.builds)} that are pinned")
     log.passed(f"a pinned build (pcr hash {pcr_hash})")
@@ -548,14 +545,13 @@ def _judge_binding(user_data: bytes | None, certificate: bytes | None, key: byte
     if user_data is None or len(user_data) != 2 * _SLOT_BYTES:
         raise StepError(f"'user_data' has {len(user_data or b'')} bytes, expected the {2 * _SLOT_BYTES} of two hashes")
     missing = []
-    # Without these two hashes a genuine document could be relayed by a server in between that holds
-    # neither key.
+    # Without these two hashes a genuine document could be relayed by a server in between that holds neither key.
     for start, name, given in ((0, "TLS certificate", certificate), (_SLOT_BYTES, "signing key", key)):
         head, digest = user_data[start : start + 2], user_data[start + 2 : start + _SLOT_BYTES]
         if head != _SHA256_HEAD:
             raise StepError(f"'user_data' holds no SHA-256 of the {name}")
-        # The enclave's daemon starts with zeros and fills the hashes in later, so a zero hash was never
-        # registered.
+        # The enclave's daemon starts with zeros and fills the
+        # hashes in later, so a zero hash was never registered.
         if not any(digest):
             raise StepError(f"the enclave has not registered its {name}")
         if given is None:

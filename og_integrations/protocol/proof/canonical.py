@@ -31,8 +31,8 @@ VERBATIM = "verbatim"
 """Content lists are hashed as sent."""
 DIGEST = "digest"
 """Like `reduced`, and of attached data also the media type and the SHA-256 of its base64 text."""
-# The order is that of docs/protocol.md §4.4. Receipts name the first rule that fits, so another order
-# would rename them.
+# The order is that of docs/protocol.md §4.4. Receipts name the
+# first rule that fits, so another order would rename them.
 RULES = (APRIL, REDUCED, EFFORT, VERBATIM, DIGEST)
 
 _ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
@@ -73,8 +73,8 @@ def plainest_rule(path: str, request: JsonObject, rule: str) -> str:
     """Return the first of `RULES` that makes the same bytes of `request` as `rule`, by which receipts call it."""
     if path == SEARCH_PATH or rule == APRIL:
         return APRIL
-    # Most requests have one form under several rules. Calling them by the plainest rule makes receipts of
-    # two gateways comparable.
+    # Most requests have one form under several rules. Calling them
+    # by the plainest rule makes receipts of two gateways comparable.
     effort = path == CHAT_PATH and rule == EFFORT and bool(request.get("reasoning_effort"))
     contents = [content for content in _user_contents(request) if path == CHAT_PATH and not isinstance(content, str)]
     if not (effort or contents or request.get("web_search")):
@@ -101,22 +101,21 @@ def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
     """
     if path == SEARCH_PATH:
         return []
-    # April's gateway ignores `web_search`; every later generation hashes it when it is true
-    # (docs/protocol.md §4.4).
+    # April's gateway ignores `web_search`; every later generation
+    # hashes it when it is true (docs/protocol.md §4.4).
     hashed = {"web_search"} if rule != APRIL else set()
     if rule == EFFORT and path == CHAT_PATH:
         hashed.add("reasoning_effort")
     found = {name for name in _OPTIONS if request.get(name)} - hashed
-    # No rule hashes `n`, although it multiplies the price of pictures, so a receipt must list it as
-    # unsigned.
+    # No rule hashes `n`, although it multiplies the price of pictures, so a receipt must list it as unsigned.
     if (request.get("n") or 1) != 1:
         found.add("n")
     if rule in (REDUCED, EFFORT, DIGEST) and any(
         rule != DIGEST or _digest(part) is None for part in _attachments(request)
     ):
         found.add("attachments")
-    # The name of a `function` message is hashed; that of any other role is dropped by the gateway
-    # (docs/protocol.md §4.2).
+    # The name of a `function` message is hashed; that of any other
+    # role is dropped by the gateway (docs/protocol.md §4.2).
     if any(message.get("name") and message.get("role") != "function" for message in _messages(request)):
         found.add("messages[].name")
     return sorted(found)
@@ -197,8 +196,8 @@ def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> by
 
     `timestamp` is in unix seconds and not negative.
     """
-    # The layout is that of Solidity's abi.encodePacked(bytes32, bytes32, uint256), so that contracts can
-    # check it, too.
+    # The layout is that of Solidity's abi.encodePacked(bytes32,
+    # bytes32, uint256), so that contracts can check it, too.
     return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
 
 
@@ -208,8 +207,8 @@ def _newer(message: Any) -> Any:
 
 
 def _known(escape: re.Match[str]) -> str:
-    # A character that this Python does not know has the category Cn; a newer Python would have printed it
-    # unescaped.
+    # A character that this Python does not know has the category
+    # Cn; a newer Python would have printed it unescaped.
     code = escape[1] or escape[2]
     return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
@@ -260,8 +259,8 @@ def _completion(request: JsonObject, rule: str) -> JsonObject:
         # This endpoint's own defaults are hashed when the member is absent, not when it is null.
         "temperature": _temperature(request, absent=1.0),
     }
-    # The schema's default of 16 is hashed when the member is absent, and a null is left out
-    # (docs/protocol.md §4.2).
+    # The schema's default of 16 is hashed when the member is
+    # absent, and a null is left out (docs/protocol.md §4.2).
     if (max_tokens := request.get("max_tokens", 16)) is not None:
         rebuilt["max_tokens"] = max_tokens
     if request.get("stop"):
@@ -280,8 +279,7 @@ def _message(message: object, rule: str) -> JsonObject:
     role = message.get("role")
     content = message.get("content")
     match role:
-        # Roles keep exactly the members that the gateway's parser keeps; a further member would change
-        # the hash.
+        # Roles keep exactly the members that the gateway's parser keeps; a further member would change the hash.
         case "system":
             return {"role": role, "content": content}
         case "user":
@@ -333,16 +331,14 @@ def _user_content(content: object, rule: str) -> object:
 
 
 def _reduced_part(part: object, rule: str) -> JsonObject:
-    # The reduced rule turns a part that is no object into a text part of its `str`, as the published
-    # client does.
+    # The reduced rule turns a part that is no object into a text part of its `str`, as the published client does.
     if not isinstance(part, Mapping):
         return {"type": "text", "text": str(part)}
     if part.get("type") == "text":
         text = part.get("text")
         return {"type": "text", "text": "" if text is None else text}
     file = part.get("file")
-    # The name stands inside `file` in OpenAI's form and beside it in the newer form; the first one
-    # counts.
+    # The name stands inside `file` in OpenAI's form and beside it in the newer form; the first one counts.
     filename = (file.get("filename") if isinstance(file, Mapping) else None) or part.get("filename")
     reduced: JsonObject = {"type": part.get("type")}
     if filename:
@@ -357,8 +353,8 @@ def _digest(part: Mapping[str, Any]) -> JsonObject | None:
             text = place.get(name) if isinstance(place, Mapping) else None
             found = _DATA_URI.match(text) if isinstance(text, str) and text.isascii() else None
             if found is not None:
-                # The digest is made of the base64 text as sent and not of the decoded bytes
-                # (docs/protocol.md §4.4).
+                # The digest is made of the base64 text as sent and
+                # not of the decoded bytes (docs/protocol.md §4.4).
                 data = found.string[found.end() :].encode()
                 return {"mime_type": found[1], "sha256": hashlib.sha256(data).hexdigest()}
     return None
@@ -372,8 +368,8 @@ def _temperature(request: JsonObject, *, absent: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequestError(f"temperature is a {type(value).__name__}, expected a number.")
     try:
-        # `1` and `1.0` are dumped differently, and the gateway parses the member as a float, so it is
-        # made one here.
+        # `1` and `1.0` are dumped differently, and the gateway
+        # parses the member as a float, so it is made one here.
         return float(value)
     except OverflowError as exc:
         raise InvalidRequestError("temperature is too large for a number.") from exc

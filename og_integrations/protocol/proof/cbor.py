@@ -27,8 +27,7 @@ def decode(data: bytes) -> Value:
     """
     reader = _Reader(data)
     value = reader.item(0)
-    # Bytes behind the item are not covered by what was read, and another reader could take them for the
-    # document.
+    # Bytes behind the item are not covered by what was read, and another reader could take them for the document.
     if reader.left:
         raise ValueError(f"{reader.left} bytes stand behind the end")
     return value
@@ -39,8 +38,8 @@ def encode_bytes(value: bytes) -> bytes:
     size = len(value)
     if size < 24:
         return bytes([_BYTES << 5 | size]) + value
-    # RFC 9052 §9 signs the shortest encoding. A longer head would give other bytes, and every signature
-    # would fail.
+    # RFC 9052 §9 signs the shortest encoding. A longer head
+    # would give other bytes, and every signature would fail.
     width = 1 if size < 2**8 else 2 if size < 2**16 else 4
     return bytes([_BYTES << 5 | 23 + width.bit_length()]) + size.to_bytes(width, "big") + value
 
@@ -73,8 +72,8 @@ class _Reader:
             return [self.item(depth + 1) for _ in self._each(size, 1)]
         if major == _MAP:
             return self._map(size, depth + 1)
-        # A string in pieces has many spellings of one value, so documents could differ in bytes and mean
-        # the same.
+        # A string in pieces has many spellings of one value,
+        # so documents could differ in bytes and mean the same.
         if size is None:
             raise ValueError("a number or string of indefinite length stands in it")
         if major in (_UINT, _NEGATIVE):
@@ -86,12 +85,11 @@ class _Reader:
         found: dict[int | str, Value] = {}
         for _ in self._each(size, 2):
             key = self.item(depth)
-            # Lists and maps cannot be keys of a Python dict, and would raise a TypeError instead of a
-            # refusal.
+            # Lists and maps cannot be keys of a Python dict, and would raise a TypeError instead of a refusal.
             if not isinstance(key, int | str):
                 raise ValueError(f"a map has a key of type {type(key).__name__}")
-            # A map with a key twice is not valid (RFC 8949 §5.6): one reader takes the first value, another the
-            # last.
+            # A map with a key twice is not valid (RFC 8949 §5.6):
+            # one reader takes the first value, another the last.
             if key in found:
                 raise ValueError("a map has the same key twice")
             found[key] = self.item(depth)

@@ -36,8 +36,7 @@ _ENDPOINT = re.compile(
 
 def tee_id_of(public_key: bytes) -> str:
     """Return the id (0x + 64 hex) of the enclave whose signing key is this DER SubjectPublicKeyInfo."""
-    # The registry and the gateway use the same rule (docs/protocol.md §1.2), so an id proves which key it
-    # names.
+    # The registry and the gateway use the same rule (docs/protocol.md §1.2), so an id proves which key it names.
     return "0x" + keccak(public_key).hex()
 
 
@@ -118,13 +117,12 @@ def check_endpoint(enclave: Enclave) -> None:
 
 def _is_endpoint(text: str) -> bool:
     found = _ENDPOINT.fullmatch(text)
-    # A port beyond 65535 passes the pattern, and would raise an OverflowError only when a socket is
-    # opened.
+    # A port beyond 65535 passes the pattern, and would raise an OverflowError only when a socket is opened.
     if found is None or not 0 < int(found["port"] or 443) < 65536:
         return False
     try:
-        # A scope id names an interface of this machine, so a stranger could point connections into the
-        # local network.
+        # A scope id names an interface of this machine, so a
+        # stranger could point connections into the local network.
         return found["ipv6"] is None or IPv6Address(found["ipv6"]).scope_id is None
     except ValueError:
         return False
@@ -167,8 +165,8 @@ class EnclavePolicy:
 
     def check(self, enclave: Enclave) -> None:
         """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
-        # This comes first: an entry whose key and id disagree would let one enclave answer in the name of
-        # another.
+        # This comes first: an entry whose key and id disagree
+        # would let one enclave answer in the name of another.
         if tee_id_of(enclave.public_key) != enclave.tee_id:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} is listed with a signing key whose id is "

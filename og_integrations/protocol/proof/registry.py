@@ -65,8 +65,7 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     # The first word points to the array, whose first word is its length; elsewhere it would not be counted.
     if int.from_bytes(data[:32], "big") != 32:
         raise _other_form(data)
-    # The count is read before decoding, because decoding a million pointers to one entry would exhaust
-    # memory.
+    # The count is read before decoding, because decoding a million pointers to one entry would exhaust memory.
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         # The first of them serve as well as all: whoever can add entries must not stop everybody.
         data = data[:32] + MAX_ENTRIES.to_bytes(32, "big") + data[64:]
@@ -155,12 +154,11 @@ def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
             return None
         member = start + _word(data, start, _HEAD)
         key_id, *suite = (_word(data, member, position) for position in range(4))
-        # The first offset points behind the member's head, so it gives the number of fields, which tells
-        # the generations apart.
+        # The first offset points behind the member's head, so it gives
+        # the number of fields, which tells the generations apart.
         fields = _word(data, member, 4) // _WORD
         public_key = _bytes(data, member, 4)
-        # A request sealed for another suite would not open at the enclave, and an all-zero key was never
-        # set.
+        # A request sealed for another suite would not open at the enclave, and an all-zero key was never set.
         if tuple(suite) != _SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
             return None
     except ValueError:

@@ -66,8 +66,8 @@ class Context:
     def __init__(self, shared_secret: bytes, enc: bytes, info: bytes, suite: Suite) -> None:
         """Derive the key schedule of base mode (RFC 9180 §5.1), with no pre-shared key."""
         suite_id = suite.suite_id
-        # The leading zero is the number of base mode; the pre-shared key and its id are empty in it (RFC
-        # 9180 §5.1).
+        # The leading zero is the number of base mode; the
+        # pre-shared key and its id are empty in it (RFC 9180 §5.1).
         hashed_id = _labeled_extract(suite_id, b"", b"psk_id_hash", b"")
         schedule = b"\0" + hashed_id + _labeled_extract(suite_id, b"", b"info_hash", info)
         secret = _labeled_extract(suite_id, shared_secret, b"secret", b"")
@@ -76,8 +76,7 @@ class Context:
         self._cipher = suite.cipher(_labeled_expand(suite_id, secret, b"key", schedule, suite.key_length))
         self._base_nonce = _labeled_expand(suite_id, secret, b"base_nonce", schedule, NONCE_LENGTH)
         self._exporter_secret = _labeled_expand(suite_id, secret, b"exp", schedule, 32)
-        # RFC 9180 §5.2 counts the messages: a nonce that is used twice with one key reveals both
-        # plaintexts.
+        # RFC 9180 §5.2 counts the messages: a nonce that is used twice with one key reveals both plaintexts.
         self._sequence = 0
 
     def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
@@ -119,8 +118,8 @@ def setup_sender(
     """
     private = X25519PrivateKey.generate() if ephemeral is None else _private_key(ephemeral)
     enc = private.public_key().public_bytes_raw()
-    # Both public keys go into the derivation (RFC 9180 §4.1), so a changed `enc` gives another key and
-    # does not open.
+    # Both public keys go into the derivation (RFC 9180 §4.1),
+    # so a changed `enc` gives another key and does not open.
     return Context(_shared_secret(private, recipient, enc + recipient), enc, info, suite)
 
 
@@ -149,8 +148,8 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
     """Return `length` bytes of HKDF-Expand with SHA-256 (RFC 5869 §2.3)."""
     expanded = block = b""
     while len(expanded) < length:
-        # The counter is one byte (RFC 5869 §2.3), so at most 255 blocks exist; every length asked for here fits
-        # into one.
+        # The counter is one byte (RFC 5869 §2.3), so at most 255
+        # blocks exist; every length asked for here fits into one.
         block = hmac.digest(key, block + info + bytes([len(expanded) // 32 + 1]), "sha256")
         expanded += block
     return expanded[:length]

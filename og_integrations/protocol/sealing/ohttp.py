@@ -63,8 +63,7 @@ class KeyConfig:
         if len(blob) < 7 + hpke.KEY_LENGTH or blob[1:3] != hpke.KEM_ID.to_bytes(2, "big"):
             raise _unusable(f"has {len(blob)} bytes and KEM 0x{blob[1:3].hex()}, expected at least 39 and 0x0020")
         length, suites = int.from_bytes(blob[35:37], "big"), blob[37:]
-        # The list of suites must end exactly at the blob's end: bytes behind it would be signed and yet
-        # unread.
+        # The list of suites must end exactly at the blob's end: bytes behind it would be signed and yet unread.
         if length != len(suites) or length % 4:
             raise _unusable(f"announces {length} bytes of suites and has {len(suites)}, expected a multiple of 4")
         if _SUITE not in (suites[at : at + 4] for at in range(0, length, 4)):
@@ -97,8 +96,8 @@ def check_signed_config(fields: Mapping[str, Any], signing_key: bytes) -> KeyCon
     # `True == 1`: the types are compared, too.
     if [(type(number), number) for number in ids] != [(int, number) for number in config.ids]:
         raise _unusable(f"is signed for other ids than {config.ids}, which its blob holds")
-    # The key stands in the fields and in the blob. Were they to differ, another reader would seal to the
-    # other one.
+    # The key stands in the fields and in the blob. Were they
+    # to differ, another reader would seal to the other one.
     if not isinstance(key, str) or not _HEX_KEY.fullmatch(key) or bytes.fromhex(key) != config.public_key:
         raise _unusable("is signed for another public key than its blob holds")
     try:
@@ -126,8 +125,8 @@ class Exchange:
 
         `ephemeral` (32 bytes) is for tests; it must never be used twice.
         """
-        # The seven header bytes are bound into the key (RFC 9458 §4.3), so a relay cannot change the
-        # suite unnoticed.
+        # The seven header bytes are bound into the key (RFC 9458
+        # §4.3), so a relay cannot change the suite unnoticed.
         info = b"message/bhttp request\0" + config.header
         self._context = hpke.setup_sender(config.public_key, info, ephemeral=ephemeral)
         self.wire = config.header + self._context.enc + self._context.seal(body)
@@ -179,8 +178,8 @@ class SealedStream:
             while (chunk := self._next_chunk()) is not None:
                 opened.append(chunk)
         except SealedChannelError as exc:
-            # The failure is kept for the next call, because chunks that opened before it are genuine and
-            # were paid for.
+            # The failure is kept for the next call, because chunks
+            # that opened before it are genuine and were paid for.
             self._failure = exc
             self._buffer.clear()
             if not opened:
@@ -190,14 +189,14 @@ class SealedStream:
     def finish(self) -> bytes:
         """Return the final chunk, after the body has ended. Raises `SealedChannelError` if the stream was cut."""
         self._check()
-        # Only a length of 0 announces the final chunk. A body that ends elsewhere was cut, and must not
-        # look complete.
+        # Only a length of 0 announces the final chunk. A body
+        # that ends elsewhere was cut, and must not look complete.
         if self._cipher is None or self._length != 0:
             self._failure = _broken("The sealed stream ended before its final chunk: it was cut on the way.")
             raise self._failure
         self._failure = _broken("The sealed stream is over: it was finished before.")
-        # The word "final" is authenticated with the last chunk, so an earlier chunk cannot be passed off
-        # as the end.
+        # The word "final" is authenticated with the last chunk,
+        # so an earlier chunk cannot be passed off as the end.
         return self._cipher.open(self._opened, bytes(self._buffer), b"final")
 
     def _check(self) -> None:
@@ -212,8 +211,7 @@ class SealedStream:
             self._cipher = _AnswerCipher(self._context, self._take(_nonce_length(self._context)), _STREAM_LABEL)
         if self._length is None:
             self._length = self._take_length()
-        # The final chunk has no length of its own, so without this bound an endless body would fill the
-        # memory.
+        # The final chunk has no length of its own, so without this bound an endless body would fill the memory.
         if self._length == 0 and len(self._buffer) > MAX_FINAL + hpke.TAG_LENGTH:
             raise _broken(f"The final chunk of the sealed stream has more than {MAX_FINAL} bytes.")
         if not self._length or len(self._buffer) < self._length:
@@ -248,8 +246,8 @@ class SealedStream:
         if not BILLING_MAGIC.startswith(self._buffer[: len(BILLING_MAGIC)]):
             raise _broken("The sealed stream holds something in clear between its chunks.")
         length = int.from_bytes(self._buffer[len(BILLING_MAGIC) : head], "big")
-        # The frame is written in clear by whoever is on the way, so its length is bounded and its numbers
-        # are never read.
+        # The frame is written in clear by whoever is on the way,
+        # so its length is bounded and its numbers are never read.
         if length > MAX_BILLING:
             raise _broken(f"The billing frame has {length} bytes, expected at most {MAX_BILLING}.")
         if len(self._buffer) < head + length:
