@@ -148,7 +148,7 @@ It may be asynchronous with an asynchronous client.
 
 class SpendPolicy(BaseModel):
     """
-    What the owner of the wallet allows. Every rule must hold; None means no rule.
+    A policy is what the owner of the wallet allows. Every rule must hold; None means no rule.
 
     Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (of all that one
     budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). An authorization counts

@@ -66,7 +66,7 @@ LOST = 120
 
 
 class State(Enum):
-    """How far a session came; the module's docstring says what each means."""
+    """A state says how far a session came; the module's docstring says what each means."""
 
     NEW = "new"
     HELD = "held"
@@ -80,7 +80,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What a call meets; the module's docstring says what each means."""
+    """An event is what a call meets; the module's docstring says what each means."""
 
     CLAIMED = "claimed"
     AGREED = "agreed"
