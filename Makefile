@@ -42,5 +42,5 @@ $(READY): pyproject.toml
 	    exec $$python -m venv .venv; fi; \
 	done; echo "og-integrations needs Python 3.11 or newer: install it, or say 'make PYTHON=/path/to/python3.11'." >&2; exit 1
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group field
 	@touch $@

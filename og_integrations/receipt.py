@@ -556,10 +556,12 @@ def _receipt_in(answer: object) -> object:
     if isinstance(answer, Mapping):
         if isinstance(text := answer.get(SPAN_RECEIPT), str):
             return _parsed(text)
-        for key in (RECEIPT_KEY, "receipt"):
-            if isinstance(answer.get(key), Mapping):
-                return answer[key]
-        return answer if isinstance(answer.get("status"), str) else None
+        if isinstance(found := answer.get(RECEIPT_KEY), Mapping):
+            return found
+        # Other providers' metadata has a status, too.
+        if answer.get("status") in ("verified", "unverified"):
+            return answer
+        return found if isinstance(found := answer.get("receipt"), Mapping) else None
     return next(filter(None, map(_receipt_in, _places_in(answer))), None)
 
 

@@ -282,6 +282,7 @@ class OpenGradientModel(BaseModel):
     enclave_policy: "SkipValidation[EnclavePolicy | None]" = declared("enclave_policy")
     verification: Verification = declared("verification")
     gateway_generation: GatewayGeneration = declared("gateway_generation")
+    max_concurrency: int | None = declared("max_concurrency", at_least=1)
     max_retries: int | None = declared("max_retries", at_least=0)
     spread: bool = declared("spread")
     default_headers: dict[str, str] | None = declared("default_headers")

@@ -85,7 +85,7 @@ class Client(Spending):
         seal(options)
         self.engine = engine if engine is not None else Engine(**options)
         self._connections = SyncConnections(
-            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
+            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url), self.engine.max_concurrency
         )
 
     def chat(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> Answer:
@@ -195,7 +195,7 @@ class AsyncClient(Spending):
         seal(options)
         self.engine = engine if engine is not None else Engine(**options)
         self._connections = AsyncConnections(
-            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url)
+            http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url), self.engine.max_concurrency
         )
 
     async def chat(self, model: str | Enum, messages: Sequence[JsonObject], **options: Unpack[ChatOptions]) -> Answer:

@@ -1,15 +1,17 @@
 """
 The directory says which enclave to talk to: found in the registry, accepted by the policy, left when bad.
 
-Reads are generators of `Fetch` effects, so that one text serves both clients. While one call
-refreshes, the others go on with what is known; only a cold start reads the registry before it can
-go on. The lock is never held across a yield.
+Reads are generators of effects, so that one text serves both clients. While one call refreshes, the others go on
+with what is known; at a cold start one call reads the registry and the others wait for it. The lock is never held
+across a yield.
 """
 
 import random
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from copy import copy
 from functools import lru_cache
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,12 +24,14 @@ from og_integrations.client.channels.channel import destination_of
 from og_integrations.client.channels.tls import pinned_context
 from og_integrations.errors import (
     ConnectionFailedError,
+    ConnectionLostError,
     DiscoveryError,
     EnclaveRejectedError,
     HostRefusedError,
     OpenGradientError,
 )
 from og_integrations.forking import survive_forks
+from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.payment.x402 import Route
 from og_integrations.protocol.proof.enclave import (
     LLM_PROXY,
@@ -43,6 +47,12 @@ REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""
 COOL_DOWN = 60
 """Seconds for which an enclave that could not be reached is not chosen."""
+RETRY_AFTER = 0.2
+"""Seconds after which a node that failed is asked once more."""
+READING_POLL = 0.02
+"""Seconds after which a call looks again whether another one has read the registry."""
+T = TypeVar("T")
+Reading = Generator[Fetch | Pause, Any, T]
 MAX_AGE = 3600
 """Seconds for which a list serves while the registry cannot be read: who blocks it must not undo a revocation."""
 
@@ -76,6 +86,7 @@ class Directory:
         self._known_payees = frozenset(address.lower() for address in settings.network.payees) - {ZERO_ADDRESS}
         self._listed_payees = self._known_payees
         self._targets: dict[tuple[str, str], Target] = {}
+        self._reading: _Reading | None = None
         self._refresh_at = 0.0
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
@@ -85,25 +96,34 @@ class Directory:
     def begin_again(self) -> None:
         """Choose anew, under a lock that nobody holds."""
         self._lock = threading.Lock()
+        self._reading = None
         self._current: str | None = None
 
-    def choose(self, now: float, avoid: Collection[str] = ()) -> Fetching[Enclave]:
+    def choose(self, now: float, avoid: Collection[str] = ()) -> Reading[Enclave]:
         """
-        Return the enclave to use at unix time `now`, other than those whose ids are in `avoid`.
+        Return the enclave to use at `now` (seconds, of a clock that is never set), none whose id is in `avoid`.
 
         The same one as long as the registry lists it and it answers, or each in its turn. Raises
         `DiscoveryError`.
         """
-        with self._lock:
-            cold = not self._listed or now >= self._read_at + MAX_AGE
-            stale = now >= self._refresh_at
-            if stale:
-                # Set before reading, so that calls meanwhile do not all read it too.
-                self._refresh_at = now + REFRESH_AFTER
-        if cold or stale:
-            yield from self._refresh(now, cold)
-        with self._lock:
-            return self._choose(now, avoid)
+        while True:
+            with self._lock:
+                cold = not self._listed or now >= self._read_at + MAX_AGE
+                awaited = self._reading if cold else None
+                stale = now >= self._refresh_at
+                if awaited is None and (cold or stale):
+                    # Set before reading, so that calls meanwhile do not all read it too.
+                    self._refresh_at = now + REFRESH_AFTER
+                    self._reading = own = _Reading()
+            if awaited is not None:
+                yield from awaited.wait()
+                continue
+            if cold:
+                yield from self._read_cold(own, now)
+            elif stale:
+                yield from self._refresh(own, now)
+            with self._lock:
+                return self._choose(now, avoid)
 
     def target(self, enclave: Enclave, path: str) -> Target:
         """Return the endpoint `path` of `enclave`, made once for all calls until the registry is read again."""
@@ -189,16 +209,42 @@ class Directory:
         oldest = min(self._last_turns.get(enclave.tee_id, 0) for enclave in enclaves)
         return [enclave for enclave in enclaves if self._last_turns.get(enclave.tee_id, 0) == oldest]
 
-    def _refresh(self, now: float, cold: bool) -> Fetching[None]:
+    def _read_cold(self, own: "_Reading", now: float) -> Reading[None]:
+        """Read the registry for all calls that wait for it, a second time if the node failed; share what happens."""
+        try:
+            try:
+                found = yield from read_enclaves(self._settings)
+            except DiscoveryError as exc:
+                if not _may_answer(exc):
+                    raise
+                yield Pause(RETRY_AFTER)
+                found = yield from read_enclaves(self._settings)
+            self._accept(found, now)
+        except OpenGradientError as exc:
+            own.failure = exc
+            with self._lock:
+                self._refresh_at = 0.0
+            raise
+        finally:
+            self._end(own)
+
+    def _refresh(self, own: "_Reading", now: float) -> Reading[None]:
         try:
             found = yield from read_enclaves(self._settings)
         except DiscoveryError:
-            if cold:
-                with self._lock:
-                    self._refresh_at = 0.0
-                raise
             # The registry is away; the enclaves it listed before are still attested.
             return
+        finally:
+            self._end(own)
+        self._accept(found, now)
+
+    def _end(self, own: "_Reading") -> None:
+        own.ended = True
+        with self._lock:
+            if self._reading is own:
+                self._reading = None
+
+    def _accept(self, found: list[Enclave], now: float) -> None:
         try:
             accepted = accepted_enclaves(found, self._policy, self._hosts)
         except (DiscoveryError, HostRefusedError):
@@ -221,6 +267,27 @@ class Directory:
             self._targets.clear()
             if self._current not in accepted:
                 self._current = None
+
+
+class _Reading:
+    """A read of the registry that several calls wait for."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.failure: OpenGradientError | None = None
+
+    def wait(self) -> Reading[None]:
+        """Return when the read has ended. Raises what it raised; one that was cancelled is left to others."""
+        while not self.ended:
+            yield Pause(READING_POLL)
+        if self.failure is not None:
+            raise copy(self.failure) from self.failure
+
+
+def _may_answer(exc: DiscoveryError) -> bool:
+    """Return whether a node that failed is asked again: it reset the connection, or was busy, but did not stall."""
+    lost = exc.__cause__
+    return not exc.answered and not (isinstance(lost, ConnectionLostError) and lost.timed_out)
 
 
 def _where(enclave: Enclave) -> tuple[str, bytes]:

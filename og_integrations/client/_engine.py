@@ -40,7 +40,15 @@ from og_integrations.forking import survive_forks
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.translation import Plan, StopCutter, cut_at_stop, plan_tools
+from og_integrations.protocol.chat.translation import (
+    Plan,
+    StopCutter,
+    cut_at_stop,
+    names_to_send,
+    plan_tools,
+    rename_calls,
+    rename_tools,
+)
 from og_integrations.protocol.chat.wire import (
     ChatRequest,
     Completion,
@@ -49,7 +57,7 @@ from og_integrations.protocol.chat.wire import (
     check_completion,
 )
 from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
+from og_integrations.protocol.payment.flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.session import SessionCache
 from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
@@ -82,6 +90,7 @@ class Engine:
         self.settlement_mode = chosen_mode(given["settlement_mode"])
         self.buffered = check_choice("verification", given["verification"]) == "buffer"
         self.timeout = check_seconds("timeout", given["timeout"])
+        self.max_concurrency = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries = check_count("max_retries", given["max_retries"])
         self.default_headers = check_headers(given["default_headers"])
         self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
@@ -150,12 +159,21 @@ class Engine:
             extra=extra or {},
         )
         check_chat(wish, images=self.takes_images and info.image_inputs, json_object=info.json_object)
+        if names := names_to_send(messages, tools):
+            messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
+            if isinstance(tool_choice, dict):
+                (tool_choice,) = rename_tools([tool_choice], names)
         plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
         request = replace(
-            wish, tools=plan.tools or None, tool_choice=plan.tool_choice, response_format=plan.response_format
+            wish,
+            messages=messages,
+            tools=plan.tools or None,
+            tool_choice=plan.tool_choice,
+            response_format=plan.response_format,
         )
-        if parallel_tool_calls is False:
-            plan = replace(plan, one_call=True)
+        if names or parallel_tool_calls is False:
+            own_names = {sent: own for own, sent in names.items()}
+            plan = replace(plan, one_call=parallel_tool_calls is False, names=own_names)
         return self._prepare(model, request, plan, **options)
 
     def prepare_completion(
@@ -241,9 +259,10 @@ class Engine:
         if self.settings.signer is None:
             raise no_wallet()
         context = self.context
+        yield ENTER
         tried: list[str] = []
         while True:
-            enclave = yield from self.directory.choose(time.time(), tried)
+            enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
             state.sent_at = now()
             try:
@@ -253,7 +272,7 @@ class Engine:
                 state.grant = None
                 if not exc.blames_enclave:
                     raise
-                self.directory.leave(enclave, time.time())
+                self.directory.leave(enclave, time.monotonic())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
@@ -332,7 +351,7 @@ class Engine:
             if _came_from_elsewhere(state.head):
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
-                self.directory.distrust(state.target.enclave, time.time())
+                self.directory.distrust(state.target.enclave, time.monotonic())
 
 
 class StreamReader:

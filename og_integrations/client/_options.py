@@ -133,6 +133,10 @@ class ClientOptions(SettingsOptions, SharedOptions, total=False):
     gateway_generation: Annotated[
         GatewayGeneration, Option('`"next"` for gateways that take images and files', default="2026-04")
     ]
+    max_concurrency: Annotated[
+        int | None,
+        Option("how many calls are made at once, by event loop; others wait, and `timeout` does not run", default=100),
+    ]
     max_retries: Annotated[int | None, Option("how many other enclaves to try; nothing paid is repeated", default=2)]
     spread: Annotated[
         bool,

@@ -22,13 +22,26 @@ from og_integrations.client.channels.channel import (
     lost,
     server_of,
 )
-from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
+from og_integrations.client.channels.connections import AsyncConnections, AsyncGate, Gate, SyncConnections
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.payment.flow import Approve, Consult, Effect, Effects, Fetch, Pause, Receive, Send, Sign
+from og_integrations.protocol.payment.flow import (
+    Approve,
+    Consult,
+    Effect,
+    Effects,
+    Enter,
+    Fetch,
+    Pause,
+    Receive,
+    Send,
+    Sign,
+)
 from og_integrations.protocol.payment.x402 import ReplyHead
 
 T = TypeVar("T")
+_CLOSING: set[asyncio.Task[None]] = set()
+"""A loop keeps no strong reference to its tasks."""
 E = TypeVar("E")
 MAX_FETCHED_BYTES = 20 * 1024 * 1024
 FETCH_TIMEOUT = 15.0
@@ -143,6 +156,7 @@ def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
         headers=_FETCH_HEADERS,
         body=effect.body,
         timeout=min(timeout, FETCH_TIMEOUT),
+        whole=True,
     )
 
 
@@ -179,6 +193,7 @@ class SyncDriver:
         self._connections = connections
         self._signer = signer
         self._reply: Reply | None = None
+        self._gate: Gate | None = None
 
     def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
@@ -193,6 +208,10 @@ class SyncDriver:
         match effect:
             case Receive():
                 return self._receive()
+            case Enter():
+                gate = self._connections.gate
+                gate.enter(self._state.call.timeout)
+                self._gate = gate
             case Send():
                 return self._send(effect)
             case Sign():
@@ -217,6 +236,7 @@ class SyncDriver:
             while drained <= MAX_ERROR_BYTES and time.monotonic() <= until and (data := reply.read()) is not None:
                 drained += len(data)
             reply.close()
+        self._moved()
         return ReplyHead(reply.status, reply.headers)
 
     def _receive(self) -> bytes | None:
@@ -224,13 +244,23 @@ class SyncDriver:
         data = self._reply.read()
         if data is None:
             self._let_go()
+        self._moved()
         return data
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._let_go()
+        try:
+            self._let_go()
+        finally:
+            if self._gate is not None:
+                self._gate.leave()
+                self._gate = None
+
+    def _moved(self) -> None:
+        if self._gate is not None:
+            self._gate.moved(self._state.call.timeout)
 
     def _let_go(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
@@ -246,6 +276,8 @@ class AsyncDriver:
         self._connections = connections
         self._signer = signer
         self._reply: AsyncReply | None = None
+        self._gate: AsyncGate | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
@@ -260,6 +292,10 @@ class AsyncDriver:
         match effect:
             case Receive():
                 return await self._receive()
+            case Enter():
+                gate = self._connections.gate
+                await gate.enter(self._state.call.timeout)
+                self._gate, self._loop = gate, asyncio.get_running_loop()
             case Send():
                 return await self._send(effect)
             case Sign():
@@ -284,6 +320,7 @@ class AsyncDriver:
             while drained <= MAX_ERROR_BYTES and time.monotonic() <= until and (data := await reply.read()) is not None:
                 drained += len(data)
             await reply.aclose()
+        self._moved()
         return ReplyHead(reply.status, reply.headers)
 
     async def _receive(self) -> bytes | None:
@@ -291,13 +328,41 @@ class AsyncDriver:
         data = await self._reply.read()
         if data is None:
             await self.let_go()
+        self._moved()
         return data
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self.let_go()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of the connection and of the place among the calls made at once."""
+        try:
+            await self.let_go()
+        finally:
+            if self._gate is not None:
+                self._gate.leave()
+                self._gate = None
+
+    def abandon(self) -> None:
+        """Have the loop do what `aclose` does, from whatever thread: nobody will read on, or close."""
+        loop = self._loop
+        if self._gate is None or loop is None or loop.is_closed():
+            return
+        # A loop that ends in this moment closes its connections itself.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._close_soon, loop)
+
+    def _close_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = loop.create_task(self.aclose())
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+
+    def _moved(self) -> None:
+        if self._gate is not None:
+            self._gate.moved(self._state.call.timeout)
 
     async def let_go(self) -> None:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
@@ -330,19 +395,24 @@ class AsyncStream:
         try:
             piece = await self._driver.next_piece(self._flow)
         except BaseException:
-            await self._driver.let_go()
+            await self._driver.aclose()
             raise
         finally:
             self._busy = False
         if piece is None:
+            await self._driver.aclose()
             raise StopAsyncIteration
         return piece
+
+    def __del__(self) -> None:
+        # Dropped without `aclose`: its connection and its place would be lost for good.
+        self._driver.abandon()
 
     async def aclose(self) -> None:
         """End the call here, if it has not ended: what has come is paid for, and its receipt says "unverified"."""
         self._check_free()
         self._flow.close()
-        await self._driver.let_go()
+        await self._driver.aclose()
 
     def _check_free(self) -> None:
         if self._busy:

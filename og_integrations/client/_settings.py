@@ -151,10 +151,10 @@ def check_seconds(name: str, value: float | None) -> float:
     return value
 
 
-def check_count(name: str, value: int | None) -> int:
-    """Return `value` if it can be counted to. Raises `ConfigurationError`."""
-    if value is None or type(value) is not int or value < 0:
-        raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, 0 or more.")
+def check_count(name: str, value: int | None, least: int = 0) -> int:
+    """Return `value` if it is a whole number, at least `least`. Raises `ConfigurationError`."""
+    if value is None or type(value) is not int or value < least:
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected a whole number, {least} or more.")
     return value
 
 

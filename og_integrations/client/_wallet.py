@@ -53,7 +53,7 @@ def price_of(engine: Engine, model: str, avoid: Collection[str] = ()) -> Payment
 
 
 def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Effects[PaymentRequirements]:
-    enclave = yield from engine.directory.choose(time.time(), avoid)
+    enclave = yield from engine.directory.choose(time.monotonic(), avoid)
     target = state.target = engine.directory.target(enclave, state.call.path)
     if not enclave.certificate:
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")

@@ -2,10 +2,12 @@
 The judge of saved receipts and their exchanges, as a library: no printing, no arguments of a command line.
 
 ```python
-from og_integrations.verify import Verifier
+from og_integrations.verify import Verifier, sources_in
 
 verdict = Verifier.registry().verify("receipts/receipt-001.json")
 print(verdict.status, verdict.step, verdict.not_covered)
+for name, verdict in Verifier.registry().verify_many(sources_in("receipts"), jobs=4):
+    print(name, verdict.status)
 ```
 
 | file | what it holds |
@@ -18,8 +20,17 @@ print(verdict.status, verdict.step, verdict.not_covered)
 
 from og_integrations.protocol.proof.verification import TrustDecision
 from og_integrations.receipt import Check
-from og_integrations.verify.bundle import SavedExchange
+from og_integrations.verify.bundle import SavedExchange, Source, sources_in
 from og_integrations.verify.trust import TrustSource
 from og_integrations.verify.verifier import Verdict, Verifier
 
-__all__ = ["Check", "SavedExchange", "TrustDecision", "TrustSource", "Verdict", "Verifier"]
+__all__ = [
+    "Check",
+    "SavedExchange",
+    "Source",
+    "TrustDecision",
+    "TrustSource",
+    "Verdict",
+    "Verifier",
+    "sources_in",
+]

@@ -7,8 +7,14 @@ WITH_TOOLS = frozenset({"altered_tool_call"})
 WITH_SESSION = frozenset({"expired_session"})
 INDIVIDUAL = frozenset({"settlement_failure"})
 """Faults that need something to lie about: a tool call, an open session, a published answer."""
+INVENTED = "unoffered_tool"
+"""Spoils nothing: an agent that gets it in each step is told so each time; see `test_invented_tools.py`."""
 SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
 """Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
+
+
+PATIENCE, STALLED_PATIENCE = 20.0, 1.5
+"""Timeouts of clients in seconds: for whatever is answered, also on a busy machine, and for what never is."""
 
 
 def stalls(fault: str) -> bool:

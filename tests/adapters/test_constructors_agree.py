@@ -50,7 +50,7 @@ def default(cls: Any, name: str) -> Any:
     return fields[name].get_default(call_default_factory=True) if name in fields else None
 
 
-def test_names() -> None:
+def test_constructors_take_the_same_names() -> None:
     """One set of names, and the frameworks' own words for what only they have."""
     ours, theirs = names_of_langchain(), names_of_llama_index()
     assert ours - theirs == ONLY_LANGCHAIN.keys()
@@ -59,7 +59,7 @@ def test_names() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(names_of_langchain() & names_of_llama_index() - {"model", "engines"}))
-def test_defaults(name: str) -> None:
+def test_constructors_have_the_same_default(name: str) -> None:
     """The same default, or a reason."""
     ours, theirs = default(ChatOpenGradient, name), default(OpenGradientLLM, name)
     if name in OTHER_DEFAULTS:

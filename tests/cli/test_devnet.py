@@ -110,7 +110,7 @@ def test_taken_port_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--opg", "lots"], ["--opg", "-1"], ["--opg", "1e60"]])
-def test_amount_that_is_none_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_amount_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Money is read exactly."""
     with pytest.raises(SystemExit, match="2"):
         main(["devnet", *flags])

@@ -14,7 +14,7 @@ from og_integrations.protocol.payment.x402 import SettlementMode
 from og_integrations.protocol.proof import verification
 from og_integrations.protocol.receipt import rebuild_authorization
 from og_integrations.receipt import Receipt
-from tests.client.asking import MODEL, WAYS, WEATHER, user
+from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user
 
 ways = pytest.mark.parametrize("way", WAYS)
 

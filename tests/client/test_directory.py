@@ -11,8 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client._settings import resolve_settings
 from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.errors import ConnectionFailedError, DiscoveryError, EnclaveRejectedError, HostRefusedError
-from og_integrations.protocol.payment.flow import Fetch
+from og_integrations.errors import (
+    ConnectionFailedError,
+    ConnectionLostError,
+    DiscoveryError,
+    EnclaveRejectedError,
+    HostRefusedError,
+)
+from og_integrations.protocol.payment.flow import Fetch, Pause
 from og_integrations.protocol.proof.enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
@@ -49,13 +55,18 @@ def _listing(*enclaves: Enclave) -> bytes:
     return b'{"jsonrpc":"2.0","id":1,"result":"0x' + encode_enclaves(enclaves).hex().encode() + b'"}'
 
 
-def _run(flow: Generator[Fetch, bytes, T], *answers: bytes | Exception) -> T:
-    waiting = list(answers)
+def _run(flow: Generator[Fetch | Pause, Any, T], *answers: bytes | Exception) -> T:
+    waiting, answer = list(answers), answers[0] if answers else b""
     try:
-        next(flow)
+        effect = next(flow)
         while True:
+            if isinstance(effect, Pause):
+                # A node that failed is asked once more: it says the same, unless the test says otherwise.
+                waiting[:0] = [] if waiting else [answer]
+                effect = flow.send(None)
+                continue
             answer = waiting.pop(0)
-            _ = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+            effect = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
     except StopIteration as stop:
         assert not waiting, "the registry was read less often than expected"
         result: T = stop.value
@@ -280,3 +291,58 @@ def test_gateway_that_was_named_is_never_left(said: object, address: str) -> Non
     assert (enclave.tee_id, enclave.endpoint, enclave.payment_address) == (ONE.tee_id, "http://127.0.0.1:1", address)
     directory.leave(enclave, 0)
     assert _run(directory.choose(1)) == enclave
+
+
+def test_node_that_fails_once_costs_no_call() -> None:
+    """Public nodes answer 429, or reset a connection, now and then; a cold start asks once more."""
+    reset = ConnectionFailedError("No connection to the node.")
+    assert _run(_directory().choose(0), reset, _listing(ONE)) == ONE
+
+
+def test_node_that_stalls_is_not_waited_for_twice() -> None:
+    stalled = ConnectionLostError("It did not answer in time.")
+    stalled.timed_out = True
+    with pytest.raises(DiscoveryError, match="did not answer in time"):
+        _run(_directory().choose(0), stalled)
+
+
+def _step(flow: Generator[Fetch | Pause, Any, T], answer: bytes | Exception | None = None) -> object:
+    return flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+
+
+def test_cold_calls_wait_for_one_read() -> None:
+    """A batch that starts cold would read the registry once per call, and public nodes refuse that."""
+    directory = _directory()
+    first, others = directory.choose(0), [directory.choose(0) for _ in range(3)]
+    assert isinstance(_step(first), Fetch)
+    assert [type(_step(other)) for other in others] == [Pause] * 3
+    with pytest.raises(StopIteration) as ended:
+        _step(first, _listing(ONE))
+    assert ended.value.value == ONE
+    for other in others:
+        with pytest.raises(StopIteration) as ended:
+            _step(other)
+        assert ended.value.value == ONE
+
+
+def test_calls_that_waited_share_the_failure() -> None:
+    """Each would wait for a dead node in its turn."""
+    directory = _directory(policy=EnclavePolicy(allowed_tee_ids=[]))
+    first, other = directory.choose(0), directory.choose(0)
+    assert isinstance(_step(first), Fetch)
+    assert isinstance(_step(other), Pause)
+    for flow, answer in ((first, _listing(ONE)), (other, None)):
+        with pytest.raises(EnclaveRejectedError, match="the policy accepts none of them"):
+            _step(flow, answer)
+
+
+def test_cancelled_reader_leaves_the_read_to_another() -> None:
+    directory = _directory()
+    first, other = directory.choose(0), directory.choose(0)
+    assert isinstance(_step(first), Fetch)
+    assert isinstance(_step(other), Pause)
+    first.close()
+    assert isinstance(_step(other), Fetch)
+    with pytest.raises(StopIteration) as ended:
+        _step(other, _listing(ONE))
+    assert ended.value.value == ONE

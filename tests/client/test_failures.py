@@ -13,7 +13,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
 from og_integrations.devnet import Devnet
-from tests.client.asking import MODEL, WAYS, WEATHER, user
+from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user
 
 ways = pytest.mark.parametrize("way", WAYS)
 

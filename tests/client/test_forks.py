@@ -16,7 +16,7 @@ from og_integrations.errors import BudgetExceededError, ConfigurationError, Spen
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol.payment.budget import MemoryStore
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 

@@ -9,7 +9,7 @@ from og_integrations.client import Client
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.errors import HostRefusedError
 from og_integrations.protocol.proof.enclave import Enclave
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 
 def elsewhere(good: str) -> Callable[[list[Enclave]], list[Enclave]]:

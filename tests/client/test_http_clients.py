@@ -22,8 +22,8 @@ from og_integrations.errors import (
     ReadTimeoutError,
 )
 from og_integrations.langchain.errors import as_model_error
-from tests.client.asking import user
 from tests.client.conftest import MODEL
+from tests.client.ways_to_ask import user
 
 
 @pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])

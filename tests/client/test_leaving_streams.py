@@ -12,8 +12,8 @@ import pytest
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
 from og_integrations.client._call import Piece
 from og_integrations.devnet import Devnet
-from tests.client.asking import user
 from tests.client.conftest import MODEL
+from tests.client.ways_to_ask import user
 
 keep: list[object] = []
 LONG = user("[[tokens=2000 delay=1]]")

@@ -15,7 +15,7 @@ from og_integrations.client import Client, Receipt, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.protocol.payment.reconcile import SettlementStatus
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 from tests.sizes import sized
 
 
@@ -142,7 +142,7 @@ def test_loops_in_threads_do_not_disturb_each_other(net: Devnet, make_async_clie
 
 async def test_cancelling_one_sharer_leaves_the_others(net: Devnet, async_client: AsyncClient) -> None:
     tasks = [asyncio.create_task(async_client.chat(MODEL, user(f"[[delay=300]] {n}"))) for n in range(32)]
-    while net.stats().statuses.get(402, 0) < 32:
+    while net.stats().payments < 1:
         await asyncio.sleep(0.01)
     tasks[0].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)

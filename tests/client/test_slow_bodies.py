@@ -19,7 +19,7 @@ from og_integrations.client.channels.channel import Destination, HttpRequest
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
 from og_integrations.protocol.payment.flow import Send
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 
@@ -71,7 +71,7 @@ def within(seconds: float) -> Iterator[None]:
 
 def test_node_that_drips(dripping: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "FETCH_TIMEOUT", 0.4)
-    with within(2), Reader() as reader, pytest.raises(DiscoveryError, match="did not send its whole answer in time"):
+    with within(2), Reader() as reader, pytest.raises(DiscoveryError, match="did not answer in time"):
         reader.run(rpc(dripping(200), "eth_chainId", []))
 
 

@@ -11,7 +11,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import AsyncClient, Client, Receipts, collect_receipts
 from og_integrations.devnet import Devnet
-from tests.client.asking import MODEL, user
+from tests.client.ways_to_ask import MODEL, user
 
 ENCLAVES = 3
 

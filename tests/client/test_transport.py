@@ -2,23 +2,24 @@
 
 import ssl
 
-import httpcore
+import httpcore2
 import pytest
 
 from og_integrations.client.channels.channel import CONNECT_TIMEOUT, UNPINNED, Destination, HttpRequest, Pinned, failure
 from og_integrations.client.channels.pool import _outgoing
+from og_integrations.client.channels.tls import PinMismatch
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 
 PINNED = Pinned(b"a certificate")
 
 
 def meaning(exc: Exception, destination: Destination = PINNED) -> ConnectionFailedError | ConnectionLostError:
-    return failure(exc, httpcore, "It", destination)
+    return failure(exc, httpcore2, "It", destination)
 
 
 @pytest.mark.parametrize(
     "kind",
-    [httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.UnsupportedProtocol],
+    [httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.UnsupportedProtocol],
 )
 def test_nothing_was_sent(kind: type[Exception]) -> None:
     error = meaning(kind())
@@ -28,7 +29,7 @@ def test_nothing_was_sent(kind: type[Exception]) -> None:
 
 
 def test_no_free_connection_is_not_the_servers_doing() -> None:
-    error = meaning(httpcore.PoolTimeout())
+    error = meaning(httpcore2.PoolTimeout())
     assert str(error).startswith("All connections to It were in use by other calls for too long: nothing was sent.")
     assert (type(error), error.blames_enclave) == (ConnectionFailedError, False)
 
@@ -36,13 +37,13 @@ def test_no_free_connection_is_not_the_servers_doing() -> None:
 @pytest.mark.parametrize(
     ("kind", "timed_out"),
     [
-        (httpcore.ReadTimeout, True),
-        (httpcore.WriteTimeout, True),
-        (httpcore.ReadError, False),
-        (httpcore.WriteError, False),
-        (httpcore.RemoteProtocolError, False),
-        (httpcore.LocalProtocolError, False),
-        (httpcore.ProxyError, False),
+        (httpcore2.ReadTimeout, True),
+        (httpcore2.WriteTimeout, True),
+        (httpcore2.ReadError, False),
+        (httpcore2.WriteError, False),
+        (httpcore2.RemoteProtocolError, False),
+        (httpcore2.LocalProtocolError, False),
+        (httpcore2.ProxyError, False),
     ],
 )
 def test_something_may_have_been_sent(kind: type[Exception], timed_out: bool) -> None:
@@ -53,8 +54,8 @@ def test_something_may_have_been_sent(kind: type[Exception], timed_out: bool) ->
 
 def failed_handshake() -> Exception:
     """Return a failure whose reason is deep inside."""
-    failed, wrapped = httpcore.ConnectError(), OSError()
-    failed.__cause__, wrapped.__context__ = wrapped, ssl.SSLError()
+    failed, wrapped = httpcore2.ConnectError(), OSError()
+    failed.__cause__, wrapped.__context__ = wrapped, PinMismatch(ssl.SSL_ERROR_SSL, "another")
     return failed
 
 

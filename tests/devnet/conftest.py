@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import Raw, raw_caller
+from tests.devnet.bare_caller import Raw, raw_caller
 
 
 @pytest.fixture

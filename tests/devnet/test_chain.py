@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.chain import UNLIMITED
-from tests.devnet.raw import OPG_TOKEN, Raw, ask
+from tests.devnet.bare_caller import OPG_TOKEN, Raw, ask
 
 PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 STRUCT = (

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from tests.devnet.claimed import paid, receipt_of
-from tests.devnet.raw import Raw, ask
+from tests.devnet.bare_caller import Raw, ask
+from tests.devnet.callers_claims import paid, receipt_of
 
 LIES = ["altered_text", "replayed_answer", "swapped_model", "stale_timestamp", "second_choice", "unknown_enclave"]
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import CHAT, Raw, ask, tls_of
+from tests.devnet.bare_caller import CHAT, Raw, ask, tls_of
 
 
 @pytest.mark.parametrize(

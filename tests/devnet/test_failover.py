@@ -8,8 +8,8 @@ from og_integrations import errors
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet, LocalEnclave
 from og_integrations.protocol.payment.policy import SpendPolicy
-from tests.client.asking import MODEL, user
-from tests.devnet.raw import ask, raw_caller
+from tests.client.ways_to_ask import MODEL, user
+from tests.devnet.bare_caller import ask, raw_caller
 
 CALLS = 4
 

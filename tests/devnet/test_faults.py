@@ -16,7 +16,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat.wire import CHAT_PATH, ToolCall
 from og_integrations.protocol.proof.canonical import output_hash, request_hash, signed_digest
 from og_integrations.protocol.proof.enclave import tee_id_of
-from tests.devnet.raw import Raw, ask, offer_of, raw_caller
+from tests.devnet.bare_caller import Raw, ask, offer_of, raw_caller
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 QUESTION = ask("[[tokens=4]]")

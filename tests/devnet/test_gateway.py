@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, ask, raw_caller
 from tests.sizes import examples
 
 NO_TOKEN = "No authorization token provided"

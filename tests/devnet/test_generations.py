@@ -16,7 +16,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
 from og_integrations.protocol.chat.wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import APRIL, RULES, request_hash
-from tests.devnet.raw import Raw, raw_caller
+from tests.devnet.bare_caller import Raw, raw_caller
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"x" * 70).decode()
 PARTS: list[dict[str, Any]] = [

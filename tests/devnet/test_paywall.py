@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import CHAT, COMPLETION, OPG_TOKEN, UPTO_PROXY, Raw, ask, encoded, offer_of, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, OPG_TOKEN, UPTO_PROXY, Raw, ask, encoded, offer_of, raw_caller
 
 STRANGER = "0x000000000000000000000000000000000000dEaD"
 

@@ -10,7 +10,7 @@ SHARED = """
     import pytest
     from og_integrations import Client, collect_receipts
     from og_integrations.devnet import Devnet
-    from tests.devnet.raw import ask, raw_caller
+    from tests.devnet.bare_caller import ask, raw_caller
 
     @pytest.fixture(scope="{scope}")
     def opengradient_devnet():

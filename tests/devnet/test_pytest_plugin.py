@@ -19,7 +19,7 @@ Run = Callable[[str], pytest.RunResult]
 
 PAYING_TWICE = """
     import httpx, pytest
-    from tests.devnet.raw import ask, raw_caller
+    from tests.devnet.bare_caller import ask, raw_caller
 
     def test_agent(opengradient_devnet, opengradient_verdict):
         opengradient_devnet.inject("bad_signature", times=1)

@@ -13,8 +13,8 @@ from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError, PaymentRefusedError, VerificationError
 from og_integrations.networks import OPG
-from tests.client.asking import MODEL, user
-from tests.devnet.raw import CHAT, Raw, ask, raw_caller, tls_of
+from tests.client.ways_to_ask import MODEL, user
+from tests.devnet.bare_caller import CHAT, Raw, ask, raw_caller, tls_of
 
 HARMLESS = [fault.name for fault in CATALOGUE.values() if not fault.spoils]
 

@@ -9,7 +9,7 @@ import pytest
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.chat.wire import ToolCall
 from og_integrations.protocol.proof.canonical import output_hash
-from tests.devnet.raw import Raw, ask
+from tests.devnet.bare_caller import Raw, ask
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 TWO_CALLS = 'use tool add {"a":1,"b":22} and use tool add {"a":3}'

@@ -16,7 +16,7 @@ import pytest
 from og_integrations.devnet import Devnet, Script
 from og_integrations.devnet.chain import UNLIMITED
 from og_integrations.networks import OPG
-from tests.devnet.raw import CHAT, COMPLETION, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, raw_caller
 from tests.devnet.transcripts import Captured, Replayer, Reply, captured
 
 EXCHANGES = list(captured())

@@ -8,7 +8,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
-from tests.devnet.raw import CHAT, Raw, ask
+from tests.devnet.bare_caller import CHAT, Raw, ask
 
 
 def test_wrong_certificate_aborts_the_handshake(net: Devnet, raw: Raw) -> None:

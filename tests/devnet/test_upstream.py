@@ -12,7 +12,7 @@ import pytest
 from og_integrations.devnet import Devnet, Upstream
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain.abi import keccak
-from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, ask, raw_caller
 from tests.devnet.test_faults import assembled, proven
 
 FAILED_STREAM = 'data: {"error": "Stream processing failed"}\n\n'

@@ -11,8 +11,8 @@ import pytest
 
 from og_integrations.devnet import MISBEHAVIOURS, Devnet, Finding
 from og_integrations.errors import ConfigurationError
-from tests.devnet.claimed import paid, receipt_of
-from tests.devnet.raw import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, ask, raw_caller
+from tests.devnet.callers_claims import paid, receipt_of
 
 
 def test_honest_client_is_clean(net: Devnet, raw: Raw) -> None:
@@ -166,7 +166,7 @@ def test_retry_storm(net: Devnet, raw: Raw) -> None:
     assert net.verdict([unpaid | {"request_hash": "00" * 32}] * 21).names == ("retry_storm",)
 
 
-def test_no_timeout(net: Devnet, raw: Raw) -> None:
+def test_client_that_waits_for_ever_has_no_timeout(net: Devnet, raw: Raw) -> None:
     net.inject("stall_after_payment")
     with pytest.raises(httpx.ReadTimeout):
         raw.http.post(CHAT, json=ask("hi"), headers={"PAYMENT-SIGNATURE": raw.payment()}, timeout=0.2)

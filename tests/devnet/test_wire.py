@@ -14,7 +14,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.http import listen
-from tests.devnet.raw import CHAT, Raw, ask, raw_caller, tls_of
+from tests.devnet.bare_caller import CHAT, Raw, ask, raw_caller, tls_of
 
 QUESTION = ask("[[tokens=4]]")
 

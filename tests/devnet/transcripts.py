@@ -13,7 +13,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from tests.devnet.raw import Raw, encoded, typed_permit
+from tests.devnet.bare_caller import Raw, encoded, typed_permit
 
 WIRE = Path(__file__).parents[1] / "vectors" / "wire"
 _EXCHANGE = re.compile(

@@ -13,7 +13,7 @@ from og_integrations.client import Approval, ApprovalProgress, AsyncClient, Clie
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.errors import ApprovalError, ConfigurationError, OpenGradientError, SigningError
 from og_integrations.networks import OPG
-from tests.money.paying import chain_of
+from tests.money.recorded_payments import chain_of
 
 Returned = Callable[[dict[str, Any]], Any]
 

@@ -15,7 +15,7 @@ from og_integrations.errors import ApprovalError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.networks import OPG
-from tests.money.paying import chain_of
+from tests.money.recorded_payments import chain_of
 
 MakeClient = Callable[..., Client]
 

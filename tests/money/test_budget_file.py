@@ -19,7 +19,7 @@ from og_integrations.errors import BudgetBusyError, BudgetExceededError, Configu
 from og_integrations.networks import BASE, OPG
 from og_integrations.protocol.payment.budget import Budget, HoldState
 from og_integrations.protocol.payment.policy import SpendPolicy
-from tests.money.paying import MODEL
+from tests.money.recorded_payments import MODEL
 from tests.money.test_limits import NOW, PERMIT
 from tests.protocol.flows import new_budget
 

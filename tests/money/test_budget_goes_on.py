@@ -14,7 +14,7 @@ from og_integrations.errors import BudgetExceededError, PaymentInDoubtError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol.payment.reconcile import REST, Reclaimer
-from tests.money.paying import MODEL
+from tests.money.recorded_payments import MODEL
 from tests.sizes import sized
 
 HI = [{"role": "user", "content": "hi"}]

@@ -20,7 +20,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.devnet.http import Channel, Piece, PieceKind, Pieces
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.strict_json import JsonObject
-from tests.client.asking import MODEL, WAYS, user
+from tests.client.ways_to_ask import MODEL, WAYS, user
 from tests.sizes import sized
 
 PROMPT = "[[tokens=8]]"

@@ -5,7 +5,7 @@ import pytest
 from og_integrations.client import Client
 from og_integrations.devnet import CATALOGUE, Devnet, Fault
 from og_integrations.errors import ConfigurationError, VerificationError
-from tests.money.paying import MODEL
+from tests.money.recorded_payments import MODEL
 
 OF_THE_NODE = [fault for fault in CATALOGUE.values() if fault.registry or fault.rpc]
 

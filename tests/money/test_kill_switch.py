@@ -10,7 +10,7 @@ from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import SpendingStoppedError
 from og_integrations.protocol.payment.flow import Send, Sign
-from tests.money.paying import MODEL
+from tests.money.recorded_payments import MODEL
 from tests.protocol.flows import EXPIRED, ROUTE, Call, offer, paying, signing, wallet, warm
 
 HI = [{"role": "user", "content": "hi"}]

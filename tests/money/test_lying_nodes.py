@@ -18,7 +18,7 @@ from og_integrations.protocol.payment.budget import SKEW, Budget, HoldState
 from og_integrations.protocol.payment.flow import Fetch
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.payment.reconcile import Findings
-from tests.money.nodes import Node, receipt_of
+from tests.money.scripted_node import Node, receipt_of
 from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT, calldata
 

@@ -21,8 +21,8 @@ from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.proof.enclave import ZERO_ADDRESS, Enclave
-from tests.client.asking import MODEL, WAYS, user
-from tests.money.offers import CASES, STRANGER, Case, offering
+from tests.client.ways_to_ask import MODEL, WAYS, user
+from tests.money.malicious_offers import CASES, STRANGER, Case, offering
 
 
 @dataclass

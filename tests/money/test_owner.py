@@ -18,7 +18,7 @@ from og_integrations.errors import BudgetExceededError, ConfigurationError, Sign
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.payment.budget import MemoryStore
 from og_integrations.protocol.payment.policy import PaymentRequest
-from tests.money.paying import MODEL, chain_of
+from tests.money.recorded_payments import MODEL, chain_of
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -17,7 +17,7 @@ from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
 from og_integrations.protocol.payment.reconcile import SettlementStatus
-from tests.money.paying import MODEL, Paid, chain_of, pay
+from tests.money.recorded_payments import MODEL, Paid, chain_of, pay
 
 
 def settle(net: Devnet, paid: Paid, taken: int, *, sender: str = FACILITATOR_ADDRESS, **changed: Any) -> str | None:

@@ -33,7 +33,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.chain.abi import encode_allowance, encode_approve
 from og_integrations.protocol.payment.flow import Fetch
-from tests.money.paying import chain_of
+from tests.money.recorded_payments import chain_of
 from tests.money.sending import LIMITS, Sent, approving, in_tasks, in_threads, loaded, place_of, run, spender
 
 ROOT = Path(__file__).parents[2]

@@ -28,7 +28,7 @@ from og_integrations.errors import (
 from og_integrations.onchain import AsyncOnchainClient, GasBudget, Inference, InferenceMode, ModelFile, OnchainClient
 from og_integrations.onchain.receipts import STEPS
 from og_integrations.receipt import Receipt
-from tests.money.paying import chain_of
+from tests.money.recorded_payments import chain_of
 from tests.onchain.onnx_file import INT32, INT64, SHIPPED, STRING, identity
 from tests.test_house_rules import interface_of
 

@@ -22,6 +22,7 @@ from og_integrations.protocol.proof.attestation import (
 )
 from tests.fuzz.mutation import in_document
 from tests.fuzz.targets import only_ours
+from tests.protocol.check_results import results
 from tests.protocol.documents import (
     CASES,
     DEFAULTS,
@@ -32,7 +33,6 @@ from tests.protocol.documents import (
     document_of,
     payload_of,
 )
-from tests.protocol.verdicts import results
 
 PCRS: list[str] = DEFAULTS["pcrs"][0]
 BUILD = (PCRS[0], PCRS[1], PCRS[2])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError, OpenGradientError, PaymentRefusedError, SchemeRefusedError
@@ -28,6 +28,7 @@ from og_integrations.protocol.payment.schemes.batch_settlement import (
 )
 from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.captures import BATCH
+from tests.sizes import examples
 
 KEYS = {BATCH["addresses"][name].lower(): key for name, key in BATCH["keys"].items()}
 CONFIG = BATCH["cases"][0]["channelConfig"]
@@ -305,7 +306,7 @@ def test_every_flipped_bit_of_a_proof_is_refused() -> None:
 secrets = st.integers(1, 2**256 - 2**129).map(lambda number: number.to_bytes(32, "big"))
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(secret=secrets, digest=st.binary(min_size=32, max_size=32))
 def test_signer_is_found(secret: bytes, digest: bytes) -> None:
     signature = Account.unsafe_sign_hash(digest, secret).signature

@@ -45,7 +45,7 @@ def budget(**policy: Any) -> Budget:
         (str(2**160) + ".5", 2**160 * OPG + OPG // 2),
     ],
 )
-def test_amount(amount: object, base_units: int) -> None:
+def test_amount_of_opg_is_read_exactly(amount: object, base_units: int) -> None:
     assert parse_opg(amount) == base_units
 
 
@@ -57,7 +57,7 @@ def test_amount(amount: object, base_units: int) -> None:
         "0.0000000000000000001", "1.00000000000000000000000000001", "1" * 120,
     ],
 )  # fmt: skip
-def test_amount_that_is_none(amount: object) -> None:
+def test_what_is_no_amount_is_refused(amount: object) -> None:
     """Never rounded, never negative."""
     with pytest.raises(ValueError, match="OPG"):
         parse_opg(amount)
@@ -191,7 +191,9 @@ def test_total_counts_what_is_held() -> None:
         ([Hold.release, Hold.settle], HoldState.RELEASED, 0, 0),
     ],
 )
-def test_hold(steps: list[Any], state: HoldState, authorized: int, in_doubt: int) -> None:
+def test_hold_is_released_or_settled_and_doubt_only_ends(
+    steps: list[Any], state: HoldState, authorized: int, in_doubt: int
+) -> None:
     """Only one that is held can be released; doubt ends in certainty and never the other way."""
     account = budget()
     hold = account.hold(7)

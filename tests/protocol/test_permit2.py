@@ -166,7 +166,7 @@ def test_text_that_is_no_address(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, 10**17, 2**160 - 1, 2**256 - 1])
-def test_uint(value: int) -> None:
+def test_plain_decimal_digits_are_a_uint256(value: int) -> None:
     assert parse_uint(str(value)) == value
 
 

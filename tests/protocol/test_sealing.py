@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import SealedChannelError
 from og_integrations.protocol.sealing import hpke, ohttp
 from og_integrations.protocol.sealing.ohttp import Exchange, KeyConfig, check_signed_config, read_reply
 from tests.protocol.sealed_gateway import CONFIG, NONCE, VECTORS, opened, sealed, sealed_stream, varint
+from tests.sizes import examples
 
 CASES = json.loads((VECTORS / "ohttp.json").read_text())
 FIGURES = json.loads((VECTORS / "kat.json").read_text())
@@ -244,7 +245,7 @@ def test_chunks_before_a_broken_one_are_given_out() -> None:
     assert None not in (whole[1], bytewise[1])
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     chunks=st.lists(st.binary(min_size=1, max_size=300), max_size=6).map(lambda chunks: [*chunks, b"last"]),
     billing=st.sampled_from([b"", BILLING]),

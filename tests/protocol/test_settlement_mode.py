@@ -52,7 +52,7 @@ def test_default_values_are_those_of_the_header() -> None:
         ("SETTLE_INDIVIDUAL_WITH_METADATA", SettlementMode.INDIVIDUAL_FULL),
     ],
 )
-def test_name(text: str, mode: SettlementMode) -> None:
+def test_each_old_and_new_name_of_a_mode_is_read(text: str, mode: SettlementMode) -> None:
     """All old and new names; `SETTLE_INDIVIDUAL` is private, or it would publish plaintext."""
     assert SettlementMode.parse(text) is mode
 

@@ -65,7 +65,7 @@ def test_character_at_which_splitlines_would_cut(character: str) -> None:
         (b"data: unfinished", []),
     ],
 )
-def test_lines(body: bytes, expected: list[str]) -> None:
+def test_only_data_lines_become_events(body: bytes, expected: list[str]) -> None:
     """Of all fields only `data` counts, with or without blanks around it."""
     assert events_of([body]) == expected
 

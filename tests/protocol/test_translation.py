@@ -1,12 +1,21 @@
 """What is sent for tools, choices and schemas, and how the answer is shown: for each family of models."""
 
+import re
 from typing import Any
 
 import pytest
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info
-from og_integrations.protocol.chat.translation import Plan, plan_tools, schema_name
+from og_integrations.protocol.chat.translation import (
+    Plan,
+    cut_at_stop,
+    names_to_send,
+    plan_tools,
+    rename_calls,
+    rename_tools,
+    schema_name,
+)
 from og_integrations.protocol.chat.wire import Completion, TeeProof, ToolCall
 from og_integrations.protocol.strict_json import JsonObject
 
@@ -217,3 +226,43 @@ def test_schema_of_the_name_of_a_tool_gets_another_one() -> None:
 )
 def test_schema_name_is_one_that_providers_take(name: str, sent: str) -> None:
     assert schema_name(name) == sent
+
+
+@pytest.mark.parametrize("name", ["Search Web!", "github.issues/list", "x" * 65, "é", ""])
+def test_name_that_providers_refuse_is_sent_as_another_one(name: str) -> None:
+    names = names_to_send([], [{"type": "function", "function": {"name": name}}])
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", names[name])
+
+
+def test_names_stay_apart_in_tools_calls_and_histories() -> None:
+    """Also from names that are sent as they are, and for tools that were called before and are not offered now."""
+    tools = [{"type": "function", "function": {"name": name}} for name in ("a.b", "a/b", "a_b", "x" * 65, "x" * 66)]
+    called = {"id": "c", "type": "function", "function": {"name": "gone!", "arguments": "{}"}}
+    messages: list[JsonObject] = [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [called]}]
+    names = names_to_send(messages, tools)
+    assert len({*names.values(), "a_b"}) == 6
+    assert rename_tools(tools, names)[2] == tools[2]
+    assert rename_calls(messages, names)[0] == messages[0]
+    assert rename_calls(messages, names)[1]["tool_calls"][0]["function"] == {"name": "gone_", "arguments": "{}"}
+    assert names_to_send(messages[:1], tools[2:3]) == {}
+
+
+def completion_of(*names: str, text: str = "") -> Completion:
+    calls = tuple(ToolCall(f"c{at}", name, "{}") for at, name in enumerate(names))
+    return Completion(text=text, tool_calls=calls, finish_reason="tool_calls", model="m")
+
+
+def test_calls_are_shown_under_their_own_names() -> None:
+    shown = Plan(names={"a_b": "a.b"}).show(completion_of("a_b", "other"))
+    assert [call.name for call in shown.tool_calls] == ["a.b", "other"]
+    assert shown.presentation == {"kind": "renamed_tools", "names": {"a_b": "a.b"}}
+    assert Plan(names={"a_b": "a.b"}).show(completion_of("other")).presentation is None
+
+
+def test_first_call_is_shown_alone_and_text_is_still_cut() -> None:
+    """Gateways hand `parallel_tool_calls` on to no model."""
+    plan = Plan(one_call=True)
+    shown = cut_at_stop(plan.show(completion_of("f", "g", text="one END two")), ["END"])
+    assert ([call.name for call in shown.tool_calls], shown.text) == (["f"], "one ")
+    assert shown.presentation == {"kind": "cut_at_stop", "stop": "END", "tool_calls": 2}
+    assert plan.show(completion_of("f")).presentation is None

@@ -22,8 +22,8 @@ from og_integrations.protocol.proof.verification import (
     verify_exchange,
 )
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
+from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import NOW, signed_exchange
-from tests.protocol.verdicts import refused, results
 
 NEWER = "[{'type': 'text', 'text': 'new \u0378, escaped \\\\u0378 and \\\\\\\\u0378, line\\nend'}]"
 
@@ -80,7 +80,7 @@ def test_enclave_that_nobody_could_be_asked_about() -> None:
 @pytest.mark.parametrize(
     ("trust", "result"), [("registry", "pass"), ("tee-id", "pass"), ("file-key", "pass"), ("endpoint", "skip")]
 )
-def test_trust(trust: Trust, result: str) -> None:
+def test_key_of_the_endpoint_itself_is_no_pass(trust: Trust, result: str) -> None:
     """A key that came from the endpoint itself is never counted as a pass."""
     assert results(verify_exchange(exchange(trust=TrustDecision(trust, "why"))).checks)["enclave-trusted"] == result
 
@@ -94,7 +94,7 @@ def test_replayed_answer() -> None:
     ("before", "after", "fresh"),
     [(0, 0, True), (CLOCK_SKEW, 0, True), (0, CLOCK_SKEW, True), (CLOCK_SKEW + 1, 9999, False), (-9999, -301, False)],
 )
-def test_freshness(before: int, after: int, fresh: bool) -> None:
+def test_signed_time_lies_within_the_call(before: int, after: int, fresh: bool) -> None:
     """Signed while the call was under way, give or take the enclave's clock."""
     at = proof_of(exchange().completion).timestamp
     whole = exchange(window=(at + before, at + max(before, after) if fresh else at + after))
@@ -112,7 +112,7 @@ def test_what_cannot_be_judged_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(("channel", "result"), [("pinned", "pass"), ("unpinned", "skip"), (None, "skip")])
-def test_channel(channel: str | None, result: str) -> None:
+def test_only_a_pinned_channel_passes(channel: str | None, result: str) -> None:
     assert results(verify_exchange(exchange(channel=channel)).checks)["channel"] == result
 
 

@@ -9,12 +9,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.wire import ToolCall
+from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, ToolCall
+from og_integrations.protocol.proof.canonical import canonical_output, canonical_request
 from og_integrations.protocol.proof.enclave import tee_id_of
 from og_integrations.protocol.proof.verification import STEPS, Exchange, verify_exchange
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
+from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import enclave, sign, signed_exchange
-from tests.protocol.verdicts import refused, results
 
 CALL = ToolCall("call_1", "get_weather", "{}")
 OTHER = CAPTURES["system-and-user"]
@@ -50,14 +51,6 @@ def test_missing_proof() -> None:
             altered(finish_reason="tool_calls"), "finish_reason 'tool_calls' with 0 tool calls", id="no-tool-calls"
         ),
         pytest.param(altered(tool_calls=(CALL,)), "'stop' with 1 tool calls", id="tool-call-added-to-text"),
-        pytest.param(
-            altered("tool-call", tool_calls=(replace(CALL, name="rm"),)),
-            r"calls a tool that was not sent; expected one of \['get_weather'\]",
-            id="tool-that-was-not-sent",
-        ),
-        pytest.param(
-            altered(tool_calls=(CALL,), finish_reason="tool_calls"), r"expected one of \[\]", id="no-tools-were-sent"
-        ),
         pytest.param(altered(proof={"request_hash": "ab"}), "tee_request_hash is not 64", id="short-request-hash"),
         pytest.param(
             altered(proof={"request_hash": "0x" + "ab" * 31}), "tee_request_hash is not 64 lower-case hex", id="prefix"
@@ -89,17 +82,15 @@ def test_signature_in_loose_base64() -> None:
     refused(altered(proof={"signature": signature[:-3] + "B=="}), "shape", "canonical base64")
 
 
-@pytest.mark.parametrize(
-    "tools",
-    [None, 5, True, "get_weather", {"function": 1}, [1], [{"function": {"name": 7}}], [{"function": {"name": []}}],
-     [{"function": {}}, {"function": {"name": "other"}}]],
-)  # fmt: skip
-def test_tools_that_are_none_allow_no_call(tools: object) -> None:
-    """Whatever stands in the request, only real tools by their name were sent."""
-    request = {"model": "m", "messages": [], "tools": tools}
-    whole = signed_exchange(request, {})
-    completion = replace(whole.completion, tool_calls=(CALL,), finish_reason="tool_calls", text="")
-    refused(replace(whole, completion=completion), "shape", "a tool that was not sent")
+@pytest.mark.parametrize("tools", [None, [], [{"type": "function", "function": {"name": "other"}}]])
+def test_call_of_a_tool_that_was_not_sent_is_proven(tools: object) -> None:
+    """Its name is in the signed hash: the model made it up, and no enclave lied."""
+    request = {"model": "m", "messages": []} | ({} if tools is None else {"tools": tools})
+    hashed = canonical_request(CHAT_PATH, request)
+    proof = sign(hashed, canonical_output("", (CALL,), "tool_calls"))
+    called = Completion(text="", tool_calls=(CALL,), finish_reason="tool_calls", model="m", proof=proof)
+    verified = verify_exchange(replace(signed_exchange(request, {}), completion=called))
+    assert verified.proof == proof
 
 
 def test_request_that_is_not_json() -> None:
@@ -131,7 +122,7 @@ def test_other_request(name: str) -> None:
     refused(exchange(name, wire=wire), "request-hash", "the enclave signed another request: hash .*, expected ")
 
 
-def test_other_path() -> None:
+def test_request_to_another_path_is_not_proven() -> None:
     """The same bytes sent to the other endpoint are hashed by other rules."""
     refused(exchange(path="/v1/completions"), "request-hash", "signed another request")
     refused(
@@ -145,7 +136,7 @@ def test_exchanged_answers() -> None:
     refused(exchange(completion=other), "request-hash", "signed another request")
 
 
-def test_other_text() -> None:
+def test_changed_text_is_not_proven() -> None:
     said = "the enclave signed another answer: hash 47118c94.*, expected "
     refused(altered(text="Hello from the fake upstream!"), "output-hash", said)
 
@@ -180,7 +171,7 @@ def test_signature_of_another_answer() -> None:
     refused(broken, "signature", f"the signature is not by the key of enclave {ENCLAVE.tee_id}")
 
 
-def test_other_time() -> None:
+def test_changed_time_is_not_proven() -> None:
     at = proof_of(exchange().completion).timestamp
     refused(altered(proof={"timestamp": at + 1}), "signature", "not by the key of enclave")
 

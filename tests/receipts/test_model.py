@@ -141,7 +141,7 @@ def test_receipt_is_found_in_answers_of_any_framework() -> None:
 @pytest.mark.parametrize(
     "answer",
     [None, "text", Answer(), Answer(raw={"usage": None}), VerificationError("x"), {}, [],
-     SimpleNamespace(attributes={f"{RECEIPT_KEY}.receipt": "{"})],
+     Answer(response_metadata={"status": "completed"}), SimpleNamespace(attributes={f"{RECEIPT_KEY}.receipt": "{"})],
     ids=str,
 )  # fmt: skip
 def test_answer_without_receipt_says_so(answer: object) -> None:

@@ -9,13 +9,13 @@ A `Destination` names the peer: connections are keyed by it, so that another kin
 is one more destination and one more class, and nothing else changes.
 """
 
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
+from og_integrations.client.channels.tls import describe, is_mismatch, tls_failure
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 from og_integrations.protocol.proof.enclave import Enclave
 
@@ -56,7 +56,8 @@ class HttpRequest:
     """
     A request is a POST of `body` to `url`, or a GET if there is none; messages call the peer `whom`.
 
-    `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`.
+    `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
+    the limit of the whole exchange.
     """
 
     url: str
@@ -64,6 +65,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     timeout: float
+    whole: bool = False
 
 
 class Reply(Protocol):
@@ -155,7 +157,7 @@ def failure(
     Return what `exc`, raised while a request to `what` was under way, means.
 
     `library` is whose exceptions tell the phases apart: httpcore, or the httpx of a user's client, which name them
-    alike. Anything it does not know may have come after the request had left.
+    alike. Anything else (of `ssl`, of sockets) may have come after the request had left.
     """
     if isinstance(exc, library.PoolTimeout):
         busy = ConnectionFailedError(
@@ -173,23 +175,16 @@ def failure(
 
 
 def _not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
-    broken = _tls_failure(exc)
+    broken = tls_failure(exc)
     if broken is None:
         return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
-    if not isinstance(destination, Pinned):
-        return ConnectionFailedError(
-            f"No TLS with {what} ({getattr(broken, 'reason', None) or 'no reason was given'}): nothing was sent."
+    certificate = destination.certificate if isinstance(destination, Pinned) else None
+    if certificate is not None and is_mismatch(broken, certificate):
+        return CertificateMismatchError(
+            f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
+            "sent: someone may be in between, or the enclave was renewed a moment ago."
         )
-    return CertificateMismatchError(
-        f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
-        "sent: someone may be in between, or the enclave was renewed a moment ago."
-    )
-
-
-def _tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
-    while exc is not None and not isinstance(exc, ssl.SSLError):
-        exc = exc.__cause__ or exc.__context__
-    return exc
+    return ConnectionFailedError(f"No TLS with {what}: {describe(broken, certificate)}. Nothing was sent.")
 
 
 def lost(message: str, *, timed_out: bool) -> ConnectionLostError:

@@ -5,20 +5,32 @@ Async connections that are shared across loops fail every second call *after* th
 here would mean paying for nothing. Each loop's channels are anchored in an async generator started on
 that loop: `loop.shutdown_asyncgens()` (which `asyncio.run` calls) then closes them in time, so that
 no loop is kept alive and no socket is left to the garbage collector.
+
+A gate lets a limited number of calls through at once; the others wait in the order in which they came.
+
+It stands in front of the connections, so that waiting for one is no part of a call's `timeout`: a thousand calls at
+once would otherwise time out before they began. A call holds its place from before it looks for an enclave until its
+answer is read, so that nothing that it was told (a price, a session) grows old in the queue.
+
+Nobody waits for ever: if none of those inside has moved for as long as their own waits on the network may take
+(streams that are open and not read, for example), those who wait are told so.
 """
 
 import asyncio
 import ssl
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from og_integrations.client.channels.channel import AsyncChannel, Channel, Destination, Pinned
 from og_integrations.client.channels.httpx_client import AsyncHttpxChannel, HttpxChannel
 from og_integrations.client.channels.logs import redact_logs
-from og_integrations.client.channels.pool import AsyncPool, Pool
+from og_integrations.client.channels.pool import MAX_CONNECTIONS, AsyncPool, Pool
 from og_integrations.client.channels.tls import pinned_context
+from og_integrations.errors import ConnectionFailedError
 from og_integrations.forking import survive_forks
 
 if TYPE_CHECKING:
@@ -29,6 +41,9 @@ if TYPE_CHECKING:
     AsyncClientFactory = Callable[[ssl.SSLContext | None], httpx.AsyncClient | httpx2.AsyncClient]
 
 HttpClient = TypeVar("HttpClient")
+W = TypeVar("W")
+_PATIENCE = 1.0
+"""Seconds after which a gate whose calls should have moved is given up."""
 
 # Before the first connection, whoever makes it and however logging is set up.
 redact_logs()
@@ -47,8 +62,9 @@ class Borrowed(Generic[HttpClient]):
 class SyncConnections:
     """This holds the channels of one `Client`, made on first use; threads may share it."""
 
-    def __init__(self, factory: "SyncClientFactory | None" = None) -> None:
+    def __init__(self, factory: "SyncClientFactory | None" = None, places: int = MAX_CONNECTIONS) -> None:
         self._factory = factory
+        self._places = places
         self._owned = not isinstance(factory, Borrowed)
         self.begin_again()
         survive_forks(self)
@@ -56,6 +72,7 @@ class SyncConnections:
     def begin_again(self) -> None:
         """Forget all connections; a parent process goes on with its own."""
         self._lock = threading.Lock()
+        self.gate = Gate(self._places)
         self._channels: dict[Destination, Channel] = {}
         if self._owned:
             # Users drop models without closing them; sockets must not wait for the interpreter's end.
@@ -79,15 +96,16 @@ class SyncConnections:
 
     def _made(self, destination: Destination) -> Channel:
         if self._factory is None:
-            return Pool(destination)
+            return Pool(destination, self._places)
         return HttpxChannel(self._factory(_context(destination)), destination)
 
 
 class AsyncConnections:
     """This holds the channels of one `AsyncClient`, for every loop that uses it."""
 
-    def __init__(self, factory: "AsyncClientFactory | None" = None) -> None:
+    def __init__(self, factory: "AsyncClientFactory | None" = None, places: int = MAX_CONNECTIONS) -> None:
         self._factory = factory
+        self._places = places
         self._owned = not isinstance(factory, Borrowed)
         self._lock = threading.Lock()
         self._loops: dict[asyncio.AbstractEventLoop, _LoopChannels] = {}
@@ -101,6 +119,21 @@ class AsyncConnections:
 
     async def get(self, destination: Destination) -> AsyncChannel:
         """Return the running loop's channel to `destination`."""
+        here = self._here()
+        if here.anchor is None:
+            here.anchor = self._anchor(asyncio.get_running_loop(), here)
+            await anext(here.anchor)
+        channel = here.channels.get(destination)
+        if channel is None or channel.is_closed:
+            channel = here.channels[destination] = self._made(destination)
+        return channel
+
+    @property
+    def gate(self) -> "AsyncGate":
+        """Return the running loop's gate."""
+        return self._here().gate
+
+    def _here(self) -> "_LoopChannels":
         loop = asyncio.get_running_loop()
         with self._lock:
             here = self._loops.get(loop)
@@ -108,14 +141,8 @@ class AsyncConnections:
                 for dead in [other for other in self._loops if other.is_closed()]:
                     # A loop that ended without shutdown_asyncgens; its sockets died with it.
                     del self._loops[dead]
-                here = self._loops[loop] = _LoopChannels()
-        if here.anchor is None:
-            here.anchor = self._anchor(loop, here)
-            await anext(here.anchor)
-        channel = here.channels.get(destination)
-        if channel is None or channel.is_closed:
-            channel = here.channels[destination] = self._made(destination)
-        return channel
+                here = self._loops[loop] = _LoopChannels(self._places)
+            return here
 
     async def aclose(self) -> None:
         """Close the running loop's connections; those of other loops close when their loops end."""
@@ -126,7 +153,7 @@ class AsyncConnections:
 
     def _made(self, destination: Destination) -> AsyncChannel:
         if self._factory is None:
-            return AsyncPool(destination)
+            return AsyncPool(destination, self._places)
         return AsyncHttpxChannel(self._factory(_context(destination)), destination)
 
     async def _anchor(self, loop: asyncio.AbstractEventLoop, here: "_LoopChannels") -> AsyncGenerator[None, None]:
@@ -142,7 +169,8 @@ class AsyncConnections:
 class _LoopChannels:
     """This holds one loop's channels, and the generator whose end closes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int) -> None:
+        self.gate = AsyncGate(places)
         self.channels: dict[Destination, AsyncChannel] = {}
         self.anchor: AsyncGenerator[None, None] | None = None
 
@@ -154,3 +182,115 @@ def _context(destination: Destination) -> ssl.SSLContext | None:
 def _close_all(channels: dict[Destination, Channel]) -> None:
     for channel in channels.values():
         channel.close()
+
+
+class _Queue(Generic[W]):
+    """The places of a gate, and who waits for one."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.free = places
+        self.waiting: deque[W] = deque()
+        self._moves_until = 0.0
+
+    def moved(self, timeout: float) -> None:
+        """Note that a call inside has moved, and that it is to move again within `timeout` seconds."""
+        self._moves_until = max(self._moves_until, time.monotonic() + timeout)
+
+    def patience(self) -> float:
+        """Return for how many seconds to wait before looking again. Raises `ConnectionFailedError` if it is in vain."""
+        left = self._moves_until + _PATIENCE - time.monotonic()
+        if left <= 0:
+            error = ConnectionFailedError(
+                f"All {self.places} places for calls at once (max_concurrency) are held by calls that do not move: "
+                "nothing was sent. Read open streams to their end or close them, or allow more calls at once."
+            )
+            # Our own calls hold them all.
+            error.blames_enclave = False
+            raise error
+        return left
+
+
+class Gate:
+    """A gate for threads. Fair: a place that becomes free goes to the one who waits longest."""
+
+    def __init__(self, places: int) -> None:
+        # Re-entrant: the garbage collector may finalize an abandoned stream on a thread that holds it.
+        self._lock = threading.RLock()
+        self._queue: _Queue[threading.Event] = _Queue(places)
+
+    def enter(self, timeout: float) -> None:
+        """Wait for a place; inside, each wait takes at most `timeout` seconds. Raises `ConnectionFailedError`."""
+        queue = self._queue
+        with self._lock:
+            if queue.free:
+                queue.free -= 1
+                queue.moved(timeout)
+                return
+            mine = threading.Event()
+            queue.waiting.append(mine)
+        try:
+            while not mine.wait(queue.patience()):
+                pass
+        except BaseException:
+            self._leave_queue(mine)
+            raise
+        queue.moved(timeout)
+
+    def moved(self, timeout: float) -> None:
+        """Note that a call inside got on, and will again within `timeout` seconds."""
+        self._queue.moved(timeout)
+
+    def leave(self) -> None:
+        """Hand the place to the next one."""
+        with self._lock:
+            if self._queue.waiting:
+                self._queue.waiting.popleft().set()
+            else:
+                self._queue.free += 1
+
+    def _leave_queue(self, mine: threading.Event) -> None:
+        with self._lock:
+            if mine.is_set():
+                self.leave()
+            else:
+                self._queue.waiting.remove(mine)
+
+
+class AsyncGate:
+    """A gate of one event loop, as fair as a `Gate`."""
+
+    def __init__(self, places: int) -> None:
+        self._queue: _Queue[asyncio.Future[None]] = _Queue(places)
+
+    async def enter(self, timeout: float) -> None:
+        """Wait for a place; inside, each wait takes at most `timeout` seconds. Raises `ConnectionFailedError`."""
+        queue = self._queue
+        if queue.free:
+            queue.free -= 1
+            queue.moved(timeout)
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.waiting.append(mine)
+        try:
+            while not mine.done():
+                await asyncio.wait((mine,), timeout=queue.patience())
+        except BaseException:
+            if mine.done():
+                # The place came together with the cancellation: it goes on to the next one.
+                self.leave()
+            else:
+                queue.waiting.remove(mine)
+            raise
+        queue.moved(timeout)
+
+    def moved(self, timeout: float) -> None:
+        """Note that a call inside got on, and will again within `timeout` seconds."""
+        self._queue.moved(timeout)
+
+    def leave(self) -> None:
+        """Hand the place to the next one."""
+        if self._queue.waiting:
+            self._queue.waiting.popleft().set_result(None)
+        else:
+            self._queue.free += 1

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Response = httpx.Response | httpx2.Response
 
 _LIBRARIES = ("httpx", "httpx2")
-_HANDSHAKE_DONE = "connection.start_tls.complete"
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
 
 
@@ -56,7 +55,7 @@ class HttpxChannel:
         """
 
         def trace(event: str, info: Mapping[str, Any]) -> None:
-            if event == _HANDSHAKE_DONE and not _is_reached(info["return_value"], self._destination):
+            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
                 info["return_value"].close()
                 raise _not_pinned()
 
@@ -64,7 +63,7 @@ class HttpxChannel:
         try:
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
             response = self._client.send(built, stream=True, follow_redirects=False)
-        except (self._library.TransportError, self._library.StreamError) as exc:
+        except _failures(self._library) as exc:
             raise failure(exc, self._library, request.whom, self._destination) from exc
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             response.close()
@@ -93,14 +92,14 @@ class AsyncHttpxChannel:
         """Send `request` and return the answer's head. Raises what `HttpxChannel.send` does."""
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
-            if event == _HANDSHAKE_DONE and not _is_reached(info["return_value"], self._destination):
+            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
                 await info["return_value"].aclose()
                 raise _not_pinned()
 
         built = _built(self._library, self._client, request, trace)
         try:
             response = await self._client.send(built, stream=True, follow_redirects=False)
-        except (self._library.TransportError, self._library.StreamError) as exc:
+        except _failures(self._library) as exc:
             raise failure(exc, self._library, request.whom, self._destination) from exc
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             await response.aclose()
@@ -136,7 +135,7 @@ class HttpxReply(_HttpxHead):
             if self._parts is None:
                 self._parts = self._response.iter_raw()
             return next(self._parts, None)
-        except (self._library.TransportError, self._library.StreamError) as exc:
+        except _failures(self._library) as exc:
             raise self._failure(exc) from exc
 
     def close(self) -> None:
@@ -155,12 +154,17 @@ class AsyncHttpxReply(_HttpxHead):
             if self._parts is None:
                 self._parts = self._response.aiter_raw()
             return await anext(self._parts, None)
-        except (self._library.TransportError, self._library.StreamError) as exc:
+        except _failures(self._library) as exc:
             raise self._failure(exc) from exc
 
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._response.aclose()
+
+
+def _failures(library: Any) -> tuple[type[Exception], ...]:
+    """Return all exceptions of an exchange that failed: the library's, and what comes from below it (sockets, TLS)."""
+    return (library.HTTPError, library.StreamError, library.InvalidURL, OSError)
 
 
 def _library_of(client: object, kind: str) -> Any:
@@ -189,6 +193,11 @@ def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object
         )
     except library.InvalidURL as exc:
         raise ConnectionFailedError(f"{request.whom[:80]!r} has no URL ({exc}). Nothing was sent.") from exc
+
+
+def _is_handshake(event: str) -> bool:
+    """Return whether a handshake was completed: on a connection, or in a proxy's tunnel (HTTP, SOCKS)."""
+    return event.endswith(".start_tls.complete")
 
 
 def _is_reached(stream: Any, destination: Destination) -> bool:

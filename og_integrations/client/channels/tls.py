@@ -6,44 +6,63 @@ uses socket classes that compare the peer's DER when the handshake completes and
 application data can be written.
 """
 
-import socket
 import ssl
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
-from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
-from og_integrations.protocol.proof.enclave import Enclave
+from cryptography import x509
 
-TIMEOUT = 10.0
-
-
-def handshake(enclave: Enclave, timeout: float = TIMEOUT) -> None:
-    """
-    Connect to `enclave`, complete the pinned handshake and leave; `timeout` in seconds for each wait.
-
-    Raises `CertificateMismatchError` if it shows another certificate, `ConnectionFailedError` if it
-    cannot be reached.
-    """
-    try:
-        target = urlsplit(enclave.endpoint)
-        address = (target.hostname or "", target.port or 443)
-        with (
-            socket.create_connection(address, timeout) as plain,
-            pinned_context(enclave.certificate).wrap_socket(plain, server_hostname=target.hostname),
-        ):
-            return
-    except ssl.SSLError as exc:
-        raise CertificateMismatchError(
-            f"{enclave.endpoint} showed another certificate than the registry lists ({exc.reason or exc.args[-1]}). "
-            "Someone may be in between, or the enclave was renewed a moment ago."
-        ) from exc
-    except (OSError, ValueError) as exc:
-        raise ConnectionFailedError(f"No connection to {enclave.endpoint} ({type(exc).__name__}).") from exc
+from og_integrations.errors import ConnectionFailedError
 
 
 class PinMismatch(ssl.SSLError):
     """The peer proved another certificate than the pinned one."""
+
+
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+)
+_EXPIRED, _NOT_YET_VALID = 10, 9
+"""OpenSSL's codes for a certificate whose time is over, or has not come."""
+
+
+def tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
+    """Return the error of TLS that `exc` is, or was raised because of; None without one."""
+    while exc is not None and not isinstance(exc, ssl.SSLError):
+        exc = exc.__cause__ or exc.__context__
+    return exc
+
+
+def is_mismatch(failure: ssl.SSLError, certificate: bytes) -> bool:
+    """Return whether a handshake failed because the peer showed another certificate than the pinned one (DER)."""
+    if isinstance(failure, ssl.SSLCertVerificationError) and failure.verify_code in (_EXPIRED, _NOT_YET_VALID):
+        # The time is judged after the chain; but the pinned one may have signed another one, which is out of date.
+        return _out_of_date(certificate) is None
+    return isinstance(failure, PinMismatch | ssl.SSLCertVerificationError)
+
+
+def describe(failure: ssl.SSLError, certificate: bytes | None = None) -> str:
+    """Return why a handshake failed, in words; `certificate` (DER) is the pinned one."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        when = _out_of_date(certificate) if certificate is not None else None
+        return when or f"its certificate is not accepted ({failure.verify_message})"
+    reason = getattr(failure, "reason", None) or ""
+    if reason in _NOT_TLS or "RECORD_LAYER" in reason:
+        return "it answers with something else than TLS"
+    if isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "it ended the connection within the handshake"
+    return f"the handshake failed ({reason or type(failure).__name__})"
+
+
+def _out_of_date(certificate: bytes) -> str | None:
+    """Say when the pinned certificate is valid, if it is not now by this machine's clock."""
+    loaded = x509.load_der_x509_certificate(certificate)
+    first, last, now = loaded.not_valid_before_utc, loaded.not_valid_after_utc, datetime.now(UTC)
+    if first <= now <= last:
+        return None
+    when = f"is valid from {first:%Y-%m-%d %H:%M} on" if now < first else f"expired on {last:%Y-%m-%d %H:%M}"
+    return f"its certificate is the pinned one, which {when} UTC; this machine's clock says {now:%Y-%m-%d %H:%M}"
 
 
 @lru_cache(maxsize=256)

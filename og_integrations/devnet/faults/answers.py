@@ -175,7 +175,8 @@ ANSWER_FAULTS = (
     both("wrong_finish_reason", "the finish_reason says that the other half was signed", _wrong_reason),
     Fault(
         name="unoffered_tool",
-        about="a signed call of a tool that was not sent",
+        about="a signed call of a tool that was not sent, as models make them up",
+        spoils=False,
         output=_unoffered_call,
     ),
     Fault(name="stale_timestamp", about="signed a day ago", timestamp=lambda seconds: seconds - _DAY),

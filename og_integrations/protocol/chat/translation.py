@@ -1,10 +1,10 @@
 """
-Where what the user sees differs from what the enclave signed (DESIGN "Trust").
+This module holds where what the user sees differs from what the enclave signed (DESIGN "Trust").
 
 The gateway hashes `stop` but never passes it to the model (PROTOCOL §2), so stop sequences are cut
 here. Verification always runs on the whole signed text; the receipt's `presentation` tells of the cut.
 
-What the gateway drops or does not enforce, said in words that it does (notes: measured).
+What the gateway drops or does not enforce is written in a form that it does honour.
 
 * It silently drops `tools` for Anthropic models when `response_format` is a json_schema, while still
   hashing them. Only OpenAI and xAI models are known to take both. For all others the schema is sent
@@ -20,7 +20,7 @@ runs on what was really sent and signed.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Literal
 
@@ -33,12 +33,13 @@ from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 class StopCutter:
     """
-    Text in, shown text out: nothing from the first stop sequence on.
+    A cutter turns text into shown text: nothing from the first stop sequence on.
 
-    Holds back as much as could be the beginning of one, so that no part of it is ever shown.
+    It holds back as much as could be the beginning of one, so that no part of it is ever shown.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
+        # An empty sequence is found at the start of every text, and would cut all of it.
         self._stop = tuple(sequence for sequence in stop if sequence)
         self._held = ""
         self.cut_at: str | None = None
@@ -56,6 +57,7 @@ class StopCutter:
             at, self.cut_at = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
             shown, self._held = self._held[:at], ""
             return shown
+        # What could be the beginning of a sequence is held back: text that was shown cannot be taken back.
         keep = max(self._suspicious(sequence) for sequence in self._stop)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
@@ -72,12 +74,14 @@ class StopCutter:
 
 
 _FIRST_CALL = "first_tool_call"
+_RENAMED = "renamed_tools"
+_TAKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """An answer as the caller asked for it; `presentation` is None if that is what was signed."""
+    """Shown is an answer as the caller asked for it; `presentation` is None if that is what was signed."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -88,11 +92,11 @@ class Shown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    What to send for a wish, and how to show the answer.
+    A plan says what to send for a wish, and how to show the answer.
 
     `tool` is the tool that stands for the schema, or the one that the schema stands for.
     `demanded` names the tools of which one must be called (empty: none must), `forbidden` says that
-    none may, `one_call` that no second call is shown.
+    none may, `one_call` that no second call is shown. `names` maps names of tools that were sent to the caller's own.
     """
 
     tools: Sequence[JsonObject] | None = None
@@ -104,14 +108,21 @@ class Plan:
     demanded: frozenset[str] = frozenset()
     forbidden: bool = False
     one_call: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds_text(self) -> bool:
-        """Whether a stream's text means something else than text, and so is shown at the end only."""
+        """Return whether a stream's text means something else than text, and so is shown at the end only."""
         return self.kind != "plain"
 
     def show(self, completion: Completion) -> Shown:
         """Return the verified `completion` as asked for. Raises `ToolChoiceNotHonoredError`."""
+        shown = self._as_asked(completion)
+        if self.one_call:
+            shown = _first_call(shown)
+        return _with_own_names(shown, self.names) if self.names else shown
+
+    def _as_asked(self, completion: Completion) -> Shown:
         match self.kind:
             case "tool_from_json_schema":
                 return self._tool_call(completion)
@@ -122,6 +133,8 @@ class Plan:
                     text=completion.text, tool_calls=completion.tool_calls, finish_reason=completion.finish_reason
                 )
         called = {call.name for call in completion.tool_calls}
+        # No gateway hands `tool_choice` to a model (docs/protocol.md
+        # §2.2), so the answer is the first place to notice.
         if self.demanded and not called & self.demanded:
             raise ToolChoiceNotHonoredError(
                 f"tool_choice asked for a call of {' or '.join(sorted(self.demanded))}, but the model "
@@ -133,7 +146,7 @@ class Plan:
                 "tool_choice was 'none', but the model called a tool. The gateway does not enforce tool_choice; "
                 "the answer was paid, and its receipt is attached to this error."
             )
-        return _first_call(shown) if self.one_call else shown
+        return shown
 
     def _tool_call(self, completion: Completion) -> Shown:
         arguments = self._arguments(completion.text)
@@ -158,6 +171,8 @@ class Plan:
             answered = decode_answer(text)
             if not isinstance(answered, dict):
                 return None
+            # The strict form turned optional parameters into nullable
+            # ones, and the tool itself does not expect those nulls.
             cleaned = drop_added_nulls(answered, self.parameters or {})
             arguments = json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
             arguments.encode()  # half of a character cannot be
@@ -187,6 +202,59 @@ def _first_call(shown: Shown) -> Shown:
         return shown
     told = (shown.presentation or {"kind": _FIRST_CALL}) | {"tool_calls": calls}
     return replace(shown, tool_calls=shown.tool_calls[:1], presentation=told)
+
+
+def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
+    """Return `shown` with calls under the names that the caller gave its tools."""
+    renamed = {call.name: names[call.name] for call in shown.tool_calls if call.name in names}
+    if not renamed:
+        return shown
+    calls = tuple(replace(call, name=renamed.get(call.name, call.name)) for call in shown.tool_calls)
+    return replace(
+        shown, tool_calls=calls, presentation=(shown.presentation or {"kind": _RENAMED}) | {"names": renamed}
+    )
+
+
+def names_to_send(messages: Sequence[JsonObject], tools: Sequence[JsonObject] | None) -> dict[str, str]:
+    """
+    Return a name that providers take for each name of a tool, offered or called before, that they refuse.
+
+    MCP servers have such names (`github.issues/list`). Two names never become one.
+    """
+    offered = [str(_function(tool).get("name")) for tool in tools or ()]
+    called = [str(_function(call).get("name")) for message in messages for call in message.get("tool_calls") or ()]
+    refused = [name for name in dict.fromkeys(offered + called) if not _TAKEN_NAME.fullmatch(name)]
+    if not refused:
+        return {}
+    taken = {*offered, *called}
+    names: dict[str, str] = {}
+    for name in refused:
+        wished = sent = schema_name(name)
+        numbers = count(2)
+        # Two tools of one name could not be told apart in the answer, and the wrong one would be run.
+        while sent in taken:
+            sent = f"{wished[:58]}_{next(numbers)}"
+        taken.add(sent)
+        names[name] = sent
+    return names
+
+
+def rename_tools(tools: Sequence[JsonObject], names: Mapping[str, str]) -> list[JsonObject]:
+    """Return `tools`, or calls of tools, under the `names` to send."""
+    renamed = []
+    for tool in tools:
+        name = _function(tool).get("name")
+        known = names.get(name) if isinstance(name, str) else None
+        renamed.append(tool if known is None else {**tool, "function": {**_function(tool), "name": known}})
+    return renamed
+
+
+def rename_calls(messages: Sequence[JsonObject], names: Mapping[str, str]) -> list[JsonObject]:
+    """Return `messages` whose tool calls have the `names` to send."""
+    return [
+        {**message, "tool_calls": rename_tools(message["tool_calls"], names)} if message.get("tool_calls") else message
+        for message in messages
+    ]
 
 
 def plan_tools(
@@ -231,6 +299,8 @@ def _forced(info: ModelInfo, messages: Sequence[JsonObject], tool: JsonObject) -
     function = _function(tool)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     schema = strict_schema(parameters)
+    # A schema that is not strict is only a wish to most
+    # providers, and the answer could miss the tool's parameters.
     if schema is None:
         return None
     name = str(function.get("name"))
@@ -265,6 +335,7 @@ def _with_schema(
     taken = {_function(tool).get("name") for tool in tools}
     wished = name = schema_name(str(wanted.get("name") or "final_answer"))
     numbers = count(2)
+    # A tool of the caller with this name would receive the final answer as if it were its arguments.
     while name in taken:
         name = f"{wished[:60]}_{next(numbers)}"
     description = wanted.get("description") or "The form of the final answer."
@@ -309,11 +380,12 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
-    if shown.presentation is not None and shown.presentation["kind"] != _FIRST_CALL:
+    if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED):
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()
     if cutter.cut_at is None:
         return shown
+    # The receipt tells of the cut, because whoever checks the signed text finds more of it than was shown.
     told = (shown.presentation or {}) | {"kind": "cut_at_stop", "stop": cutter.cut_at}
     return replace(shown, text=text, presentation=told)

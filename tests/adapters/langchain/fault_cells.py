@@ -16,12 +16,12 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import INDIVIDUAL, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
-from tests.adapters.langchain.asking import get_weather, summed
+from tests.adapters.faults_met import INDIVIDUAL, INVENTED, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
+from tests.adapters.langchain.ways_to_ask import get_weather, summed
 
 MODEL = "openai/gpt-5-mini"
 PATIENCE = 20.0
-STALLED_PATIENCE = 0.5
+STALLED_PATIENCE = 1.0
 """Seconds to wait for each piece: few where nothing comes, many where a busy machine may be slow."""
 TEXT = "tok0 tok1 tok2 tok3"
 
@@ -151,7 +151,9 @@ def _answered(cell: Cell, receipts: list[dict[str, Any]]) -> None:
     assert sorted(carried, key=_signature) == sorted(receipts, key=_signature)
     assert {receipt["status"] for receipt in receipts} == {"verified"}
     for message in messages:
-        if cell.fault in WITH_TOOLS:
+        if cell.fault == INVENTED:
+            assert [call["name"] for call in message.tool_calls] == ["transfer_everything"]
+        elif cell.fault in WITH_TOOLS:
             assert [(call["name"], call["args"]) for call in message.tool_calls] == [("get_weather", {"city": "Oslo"})]
         else:
             assert message.text == TEXT

@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from og_integrations.client import collect_receipts
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Script
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.langchain.asking import add_numbers, get_weather
+from tests.adapters.langchain.ways_to_ask import add_numbers, get_weather
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*is in beta", "ignore:astream_events version='v1'", "ignore:The v3 streaming protocol"

@@ -12,8 +12,8 @@ from og_integrations.chat import arguments
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
-from tests.adapters.langchain.asking import WAYS
 from tests.adapters.langchain.test_parameters import sent
+from tests.adapters.langchain.ways_to_ask import WAYS
 
 MakeModel = Callable[..., ChatOpenGradient]
 

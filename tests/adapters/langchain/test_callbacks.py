@@ -17,7 +17,7 @@ from og_integrations.langchain import (
     ReceiptCallbackHandler,
     get_receipt_callback,
 )
-from tests.adapters.langchain.asking import get_weather
+from tests.adapters.langchain.ways_to_ask import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]
 

@@ -13,7 +13,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.langchain.asking import get_weather
+from tests.adapters.langchain.ways_to_ask import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]
 QUESTION = {"messages": [("user", 'What is the weather in "Oslo"?')]}

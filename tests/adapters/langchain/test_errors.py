@@ -29,7 +29,7 @@ from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.langchain import errors as model_errors
 from og_integrations.langchain.errors import as_model_error
 from og_integrations.langchain.messages import too_long
-from tests.adapters.langchain.asking import WAYS, get_weather
+from tests.adapters.langchain.ways_to_ask import WAYS, get_weather
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MakeModel = Callable[..., ChatOpenGradient]

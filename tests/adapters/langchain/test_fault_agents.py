@@ -13,7 +13,7 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import outcome_of, stalls
+from tests.adapters.faults_met import INVENTED, outcome_of, stalls
 from tests.adapters.langchain.fault_cells import MODEL, PATIENCE, STALLED_PATIENCE
 from tests.adapters.langchain.fault_table import ROWS
 
@@ -54,6 +54,7 @@ def _astreamed(agent: Any, question: dict[str, Any]) -> Any:
 
 
 STREAMED = {_streamed, _astreamed}
+FAULTS = [fault for fault in CATALOGUE if fault != INVENTED]
 ASYNCHRONOUS = [
     "wrong_certificate",
     "dead_registry",
@@ -95,7 +96,7 @@ def _faults(names: Iterable[str]) -> list[object]:
 
 @pytest.mark.parametrize("response_format", [None, Report], ids=["tools", "response format"])
 @pytest.mark.parametrize("run", [_invoked, _streamed])
-@pytest.mark.parametrize(("net", "fault"), _faults(CATALOGUE), indirect=["net"], scope="module")
+@pytest.mark.parametrize(("net", "fault"), _faults(FAULTS), indirect=["net"], scope="module")
 def test_agent_ends_proven_or_in_the_error(
     net: Devnet, watched: list[dict[str, Any]], fault: str, run: Callable[..., Any], response_format: Any
 ) -> None:

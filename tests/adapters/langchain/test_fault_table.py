@@ -41,7 +41,7 @@ def _rows() -> list[object]:
 
 
 @pytest.mark.parametrize(("net", "fault"), _rows(), indirect=["net"], scope="module")
-def test_row(net: Devnet, watched: list[dict[str, Any]], fault: str) -> None:
+def test_fault_ends_as_the_table_says(net: Devnet, watched: list[dict[str, Any]], fault: str) -> None:
     """
     By each method: the outcome of the table, or for a batch one that concurrency may bring instead.
 

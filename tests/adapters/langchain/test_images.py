@@ -10,7 +10,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.receipt import EARLIER_RULES
-from tests.adapters.langchain.asking import WAYS
+from tests.adapters.langchain.ways_to_ask import WAYS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MakeModel = Callable[..., ChatOpenGradient]

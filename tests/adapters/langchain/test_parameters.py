@@ -18,7 +18,7 @@ from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.proof.enclave import EnclavePolicy
-from tests.adapters.langchain.asking import get_weather
+from tests.adapters.langchain.ways_to_ask import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]
 KEY = "0x" + "4f" * 32

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Script
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.langchain.structured import StructuredParser
-from tests.adapters.langchain.asking import get_weather
+from tests.adapters.langchain.ways_to_ask import get_weather
 
 
 class City(BaseModel):

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.langchain.asking import WAYS
+from tests.adapters.langchain.ways_to_ask import WAYS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta", "ignore:The v3 streaming protocol")
 MakeModel = Callable[..., ChatOpenGradient]

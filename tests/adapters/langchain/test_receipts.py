@@ -10,7 +10,7 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.receipt import RECEIPT_KEY, Receipt, flat_fields
-from tests.adapters.langchain.asking import WAYS, get_weather, summed
+from tests.adapters.langchain.ways_to_ask import WAYS, get_weather, summed
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 ways = pytest.mark.parametrize("way", WAYS)

@@ -16,8 +16,8 @@ from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.protocol.payment.policy import SpendPolicy
 from og_integrations.protocol.proof.enclave import EnclavePolicy
-from tests.adapters.langchain.asking import WAYS, get_weather
-from tests.adapters.langchain.capture import langsmith
+from tests.adapters.langchain.local_langsmith import langsmith
+from tests.adapters.langchain.ways_to_ask import WAYS, get_weather
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MakeModel = Callable[..., ChatOpenGradient]

@@ -15,7 +15,7 @@ from og_integrations.client import collect_receipts
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.langchain.structured import response_format
-from tests.adapters.langchain.asking import get_weather
+from tests.adapters.langchain.ways_to_ask import get_weather
 
 QUESTION = 'The city of "Oslo" has 700 inhabitants; name them.'
 MODELS = ["openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "google/gemini-2.5-flash", "x-ai/grok-4"]

@@ -19,8 +19,8 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.errors import VerificationError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
-from tests.adapters.langchain.asking import WAYS, get_weather
 from tests.adapters.langchain.conftest import MODEL
+from tests.adapters.langchain.ways_to_ask import WAYS, get_weather
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 

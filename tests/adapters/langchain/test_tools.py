@@ -20,7 +20,7 @@ from og_integrations.langchain import ChatOpenGradient
 from og_integrations.langchain.messages import wire_tools
 from og_integrations.langchain.outputs import BROKEN_MARK, chat_result, chunks_of
 from og_integrations.protocol.chat.wire import Completion, ToolCall
-from tests.adapters.langchain.asking import add_numbers, get_weather, summed
+from tests.adapters.langchain.ways_to_ask import add_numbers, get_weather, summed
 
 SCHEMAS = wire_tools([get_weather, add_numbers])
 NAMED = {"type": "function", "function": {"name": "get_weather"}}

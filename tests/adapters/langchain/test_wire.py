@@ -18,7 +18,7 @@ from og_integrations.devnet import Answer, Devnet, ModelRequest, Script
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.langchain.structured import response_format
-from tests.adapters.langchain.asking import add_numbers, get_weather, summed
+from tests.adapters.langchain.ways_to_ask import add_numbers, get_weather, summed
 
 BOTH = ["openai/gpt-5-mini", "x-ai/grok-4"]
 """Families that take tools and a json_schema in one request."""

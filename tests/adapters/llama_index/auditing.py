@@ -18,7 +18,7 @@ from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.journal import AuthorizationSeen, Exchange
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol.strict_json import JsonObject
-from tests.adapters.llama_index.speaker import Speaker
+from tests.adapters.llama_index.prompt_model import Speaker
 
 
 @dataclass

@@ -12,7 +12,7 @@ from og_integrations.chat import arguments
 from og_integrations.devnet import Devnet
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account
-from tests.adapters.llama_index.speaker import Speaker
+from tests.adapters.llama_index.prompt_model import Speaker
 
 
 @pytest.fixture(autouse=True)

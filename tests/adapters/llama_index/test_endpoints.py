@@ -61,7 +61,7 @@ def test_whole_answer(account: Account, llm: OpenGradientLLM, name: str) -> None
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_stream(account: Account, llm: OpenGradientLLM, name: str) -> None:
+def test_stream_grows_by_its_deltas(account: Account, llm: OpenGradientLLM, name: str) -> None:
     """A stream grows by its deltas; the receipt is on its last response and on no other."""
     with audited(account) as audit:
         responses = STREAMS[name](llm)

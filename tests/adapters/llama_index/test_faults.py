@@ -38,7 +38,7 @@ def _rows() -> list[object]:
 
 
 @pytest.mark.parametrize(("net", "fault"), _rows(), indirect=["net"], scope="module")
-def test_row(net: Devnet, watched: list[dict[str, Any]], fault: str) -> None:
+def test_fault_ends_as_the_table_says(net: Devnet, watched: list[dict[str, Any]], fault: str) -> None:
     """
     In each way: the outcome that LangChain's table has, since both adapters must agree.
 

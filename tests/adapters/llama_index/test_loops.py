@@ -131,7 +131,7 @@ def test_unread_stream_costs_nothing(account: Account, llm: OpenGradientLLM) -> 
     assert account.authorizations() == []
 
 
-async def test_closing(account: Account) -> None:
+async def test_closed_llm_can_be_used_again(account: Account) -> None:
     """A closed LLM can be used again."""
     async with account.llm() as llm:
         await llm.acomplete("a")

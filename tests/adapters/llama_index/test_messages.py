@@ -53,7 +53,7 @@ def wire(receiver: tuple[str, str] = TODAY, **message: Any) -> JsonObject:
         ("model", "assistant"),
     ],
 )
-def test_roles(role: str, expected: str) -> None:
+def test_role_becomes_the_nearest_that_the_gateway_knows(role: str, expected: str) -> None:
     """Roles that the gateway does not know become the nearest one it does."""
     assert wire(role=role, content="x") == {"role": expected, "content": "x"}
 

@@ -17,7 +17,7 @@ from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index.structured import response_format
 from og_integrations.protocol.chat.wire import Usage
 from tests.adapters.llama_index.auditing import Account, audited
-from tests.adapters.llama_index.speaker import said
+from tests.adapters.llama_index.prompt_model import said
 
 
 class City(BaseModel):
@@ -137,7 +137,7 @@ def test_as_structured_llm(account: Account, llm: OpenGradientLLM) -> None:
     assert len(audit.receipts) == 5
 
 
-def test_programs(account: Account, llm: OpenGradientLLM) -> None:
+def test_programs_of_llama_index_work(account: Account, llm: OpenGradientLLM) -> None:
     """LlamaIndex's own programs work, synchronously and not."""
     with audited(account) as audit:
         program = FunctionCallingProgram.from_defaults(City, 'About "{city}" with 5', llm=llm)

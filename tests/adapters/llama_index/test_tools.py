@@ -118,7 +118,7 @@ def test_history_is_not_changed(llm: OpenGradientLLM) -> None:
     assert [message.content for message in history] == ["a"]
 
 
-def test_round_trip(account: Account, llm: OpenGradientLLM) -> None:
+def test_call_result_and_answer_follow_each_other(account: Account, llm: OpenGradientLLM) -> None:
     """A call, its result and the answer to it, as an agent does it."""
     question = ChatMessage(role="user", content='use tool add {"a": 1, "b": 2}')
     called = llm.chat_with_tools(TOOLS, question).message
@@ -129,7 +129,7 @@ def test_round_trip(account: Account, llm: OpenGradientLLM) -> None:
     assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] == call_id
 
 
-def test_no_tools(account: Account, llm: OpenGradientLLM) -> None:
+def test_request_without_tools_is_a_plain_chat(account: Account, llm: OpenGradientLLM) -> None:
     """No tools means no tools, whatever is said about choosing one."""
     llm.chat_with_tools([], "hi", tool_required=False, tool_choice="auto")
     assert account.speaker.asked[-1].tools == []

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from og_integrations.devnet import Devnet
-from tests.devnet.raw import Raw, ask
+from tests.devnet.bare_caller import Raw, ask
 
 
 def ref_of(session: str) -> str:
