@@ -152,8 +152,7 @@ def _refuse_non_json(value: object, where: str, depth: int) -> None:
         raise InvalidRequestError(f"The request is nested more than {MAX_DEPTH} levels deep, or holds itself.")
     if isinstance(value, dict):
         for key, item in value.items():
-            # Python turns 1 and "1" into the same key when it writes,
-            # so one of the two members would replace the other.
+            # Python writes 1 and "1" under the same name, and a reader keeps only one of the two members.
             if type(key) is not str:
                 raise InvalidRequestError(
                     f"{where} has the key {key!r} of type {type(key).__name__}: JSON keys are strings."

@@ -274,7 +274,7 @@ def _reason(exc: Exception) -> str:
 
 def _check_request(model_cid: object, mode: object) -> None:
     check_model(model_cid)
-    # The contract reverts for an unknown mode only after the gas was paid.
+    # A call in an unknown mode would fail on the chain, after its gas was paid.
     if isinstance(mode, bool) or mode not in tuple(InferenceMode):
         known = ", ".join(f"{known.name} ({known.value})" for known in InferenceMode)
         raise InvalidRequestError(f"The inference mode is {str(mode)[:20]}, expected {known}. Nothing was sent.")

@@ -195,7 +195,7 @@ def _flat(value: object) -> tuple[list[object], tuple[int, ...]]:
     # refused by the encoder with an error that names no tensor.
     if any(size > _UINT32_MAX for size in shape):
         raise _RefusedError(f"the shape {list(shape)} does not fit into 32 bits for each dimension")
-    # The published client sends a bare value with the shape [1] and a 0-d array with [], and models rely on it.
+    # The published client sends a bare value with the shape [1] and a 0-d array with [].
     is_bare = not isinstance(value, list | tuple) and _array(value) is None
     return leaves, (1,) if is_bare else shape
 

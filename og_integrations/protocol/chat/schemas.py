@@ -117,7 +117,7 @@ def open_schema(schema: object, whose: str) -> JsonObject:
                 "Nothing was sent. Put it into a property of an object."
             )
         root = {"type": "object", **root}
-    # A reference that leads nowhere is refused by the provider after the call was paid.
+    # A provider refuses a reference that leads nowhere, and the gateway makes that a 500 without words.
     _check_references(root, whose)
     # OpenAI refuses an object without this word, also where the schema describes it in another way.
     return root if "properties" in root else {**root, "properties": {}}
@@ -290,7 +290,7 @@ def _check_words(schema: JsonObject, place: str) -> None:
         raise _NotStrict(place, "it combines two forms of schema in one")
     if schema.get("format", "date") not in STRICT_FORMATS:
         raise _NotStrict(place, f"strict mode has no format {schema['format']!r:.40}")
-    # OpenAI answers 400 to lookaround, since its engine of patterns cannot look ahead while a model writes.
+    # OpenAI answers 400 to a strict schema with lookaround, and the gateway hides that behind a 500.
     if _LOOKAROUND.search(str(schema.get("pattern", ""))):
         raise _NotStrict(place, "strict mode has no lookaround in patterns")
 

@@ -58,8 +58,8 @@ class ChatRequest:
             "tool_choice": self.tool_choice,
             "stream": True if self.stream else None,
         }
-        # The gateway answers 400 to most members that are null
-        # (docs/protocol.md §2.3), so what is not set is left out.
+        # The gateway answers 400 to tools, formats and choices that are
+        # null (docs/protocol.md §2.3), so what is not set is left out.
         body |= {name: value for name, value in optional.items() if value is not None}
         return body | self.extra
 
@@ -339,7 +339,7 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
 
 def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
     temperature, max_tokens = request.temperature, request.max_tokens
-    # A bool is an int to Python; the gateway refuses it, and any value above 2, with a 400 after payment.
+    # A bool is an int to Python. The gateway refuses it, and any value above 2, after the payment was signed.
     if temperature is not None and (type(temperature) not in (int, float) or not 0 <= temperature <= 2):
         raise InvalidRequestError(f"temperature is {temperature!r}, expected a number from 0 to 2.")
     # The gateway refuses `1.0` and takes 0 for its default

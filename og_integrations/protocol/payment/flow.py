@@ -425,7 +425,7 @@ def _send(
         raise
     try:
         head: ReplyHead = yield Send(session.route, credential)
-    # These errors prove that no byte of the request left, so the authorization stays free for another call.
+    # These errors prove that the request never left, so no payment went with it.
     except NOTHING_SENT:
         sessions.left(session)
         raise

@@ -273,8 +273,7 @@ class Reclaimer:
             try:
                 return (yield from consulted(self._budget, attempt))
             except BudgetExceededError as exc:
-                # A kill switch or a single payment that is too large
-                # has no limit that the chain could make room for.
+                # Without the name of a limit there is no sum in which the chain could make room.
                 if not exc.limit:
                     raise
                 limit = exc.limit

@@ -257,7 +257,7 @@ def parse_requirements(raw: JsonObject) -> PaymentRequirements:
     if type(timeout) is not int or not 0 < timeout < 2**40 or not isinstance(extra, dict):
         raise MalformedOfferError(f"The offer's maxTimeoutSeconds is {timeout!r:.40}, expected seconds as a number.")
     amount = parse_uint(raw.get("amount"))
-    # An amount of zero would be signed in vain, and a larger one is cut by contracts that hold it as uint160.
+    # An amount of zero would be signed in vain, and a larger one does not fit into the uint160 of the contracts.
     if not 0 < amount <= MAX_AMOUNT:
         raise MalformedOfferError(f"The offer's amount is {amount}, expected 1 to 2^160-1 base units.")
     facilitator = extra.get("facilitatorAddress")

@@ -550,8 +550,7 @@ def _judge_binding(user_data: bytes | None, certificate: bytes | None, key: byte
         head, digest = user_data[start : start + 2], user_data[start + 2 : start + _SLOT_BYTES]
         if head != _SHA256_HEAD:
             raise StepError(f"'user_data' holds no SHA-256 of the {name}")
-        # The enclave's daemon starts with zeros and fills the
-        # hashes in later, so a zero hash was never registered.
+        # A hash that is all zero was never registered, so it binds no key at all (docs/protocol.md §9.2).
         if not any(digest):
             raise StepError(f"the enclave has not registered its {name}")
         if given is None:

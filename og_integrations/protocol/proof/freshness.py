@@ -37,8 +37,8 @@ def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
     # §2.2), so one more entry does not change the answer.
     stop = request.get("stop") or []
     entries = [stop] if isinstance(stop, str) else stop
-    # A fifth entry is answered with 400 after the payment
-    # (docs/protocol.md §2.3), so it is refused before anything is sent.
+    # A fifth entry is answered with 400, after the payment was
+    # signed (docs/protocol.md §2.3), so it is refused here.
     if not isinstance(entries, list) or len(entries) >= _MAX_STOP:
         raise InvalidRequestError(
             f"The request has no place for a nonce: its response_format is in use, and of stop sequences at most "

@@ -455,7 +455,7 @@ def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     return True
 
 
-# Parsing and hashing a key costs more than checking a signature with it, and one enclave answers many calls.
+# One enclave answers many calls, so the hash of its key is made once and not for each of them.
 _key_id = lru_cache(maxsize=64)(tee_id_of)
 
 
