@@ -37,8 +37,8 @@ def another(store: BudgetStore) -> BudgetStore:
 
 
 few = settings(examples(10), stateful_step_count=25, deadline=None)
-TestMemory: Any = store_machine(lambda: MemoryStore(threading.RLock())).TestCase  # type: ignore[attr-defined]
-TestFile: Any = store_machine(new_file, another).TestCase  # type: ignore[attr-defined]
+TestMemory: Any = store_machine(lambda: MemoryStore(threading.RLock())).TestCase
+TestFile: Any = store_machine(new_file, another).TestCase
 TestMemory.settings = TestFile.settings = few
 
 
