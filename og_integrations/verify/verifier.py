@@ -7,6 +7,7 @@ and how the answer came, is a skip.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -157,12 +158,16 @@ class Verifier:
             return
         # Spawned: a forked child of a program with threads may find a lock held for ever.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_work, initargs=(self,)) as pool:
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_work, initargs=(self,))
+        try:
             while first:
                 # Windows, since `map` would read all sources at once.
                 verdicts = pool.map(_work, first, chunksize=_CHUNK)
                 yield from zip((source.name for source in first), verdicts, strict=True)
                 first = list(islice(waiting, _WINDOW))
+        finally:
+            # Whoever leaves early does not wait for what nobody will read.
+            pool.shutdown(cancel_futures=True)
 
 
 _working: list[Verifier] = []
@@ -170,6 +175,8 @@ _working: list[Verifier] = []
 
 
 def _begin_work(verifier: Verifier) -> None:
+    # Ctrl-C reaches every process, and each would print a traceback; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _working[:] = [verifier]
 
 

@@ -1,0 +1,84 @@
+"""
+Every scenario on every generation of gateways, in every way to ask: verified, or refused with the named error.
+
+`make test` runs a diagonal of the table, `make test-all` the whole of it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from og_integrations import OpenGradientError, collect_receipts
+from og_integrations.client import Client
+from og_integrations.devnet import Devnet
+from og_integrations.devnet.generations import GENERATIONS, Generation, Moderation
+from tests.client.ways_to_ask import WAYS, user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """
+    What is asked, how many seconds after a first, verified call, and which generation refuses it.
+    """
+
+    text: str = "hi"
+    later: Callable[[Generation], int] = lambda generation: 0
+    fails: Callable[[Generation], bool] = lambda generation: False
+
+
+SCENARIOS = {
+    "text": Scenario(),
+    "pieces": Scenario(text="[[tokens=12]]"),
+    "idle session": Scenario(later=lambda generation: 130),
+    "session near its deadline": Scenario(later=lambda generation: generation.timeout - 50),
+    "provider asks to slow down": Scenario(text="[[status=429]]", fails=lambda generation: True),
+    "provider stops in the middle": Scenario(text="[[tokens=9 fail_after=4]]", fails=lambda generation: True),
+    "blocked": Scenario(text="[[blocked]]", fails=lambda generation: generation.moderation is Moderation.NEWEST_TURN),
+}
+
+
+def _cells() -> list[Any]:
+    """Return every cell of the table; those off the diagonal are heavy."""
+    cells = []
+    for row, scenario in enumerate(SCENARIOS):
+        for column, generation in enumerate(GENERATIONS):
+            for number, way in enumerate(WAYS):
+                marks = () if (row + column) % len(WAYS) == number else (pytest.mark.heavy,)
+                cells.append(pytest.param(scenario, generation, way, marks=marks, id=f"{scenario}-{generation}-{way}"))
+    return cells
+
+
+@pytest.mark.parametrize(("scenario", "generation", "way"), _cells())
+def test_answer_is_verified_or_refused_and_payments_are_reported(
+    scenario: str, generation: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, error = SCENARIOS[scenario], None
+    with Devnet(generation=generation) as net, collect_receipts() as receipts:
+        assert WAYS[way](net, "first").receipt["status"] == "verified"
+        later, real = asked.later(net.generation), time.time
+        net.advance(later)
+        monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
+        try:
+            answer = WAYS[way](net, asked.text)
+        except OpenGradientError as exc:
+            error = exc
+        else:
+            assert answer.receipt["status"] == "verified"
+        assert (error is not None) is asked.fails(net.generation), error
+        paid = {receipt["payment"]["payment_hash"] for receipt in receipts if receipt["payment"]}
+        assert len(paid) == net.stats().payments
+        assert net.verdict(receipts).clean, str(net.verdict(receipts))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_demanded_cap_is_within_the_default_policy(generation: str) -> None:
+    """With ten OPG in the wallet, that is."""
+    with Devnet(generation=generation) as net:
+        wallet = net.new_wallet(opg=10 * 10**18)
+        options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network}
+        with Client(**options) as client:
+            assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
+            assert client.spent().authorized == GENERATIONS[generation].cap
