@@ -163,13 +163,22 @@ class Engine:
             messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
             if isinstance(tool_choice, dict):
                 (tool_choice,) = rename_tools([tool_choice], names)
-        plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
+        plan = plan_tools(
+            info,
+            messages,
+            tools=tools,
+            tool_choice=tool_choice,
+            response_format=response_format,
+            several=parallel_tool_calls is True,
+        )
         request = replace(
             wish,
             messages=messages,
             tools=plan.tools or None,
             tool_choice=plan.tool_choice,
             response_format=plan.response_format,
+            # The verified answer is then shown as one piece.
+            stream=stream and (info.tool_streams or not plan.tools),
         )
         if names or parallel_tool_calls is False:
             own_names = {sent: own for own, sent in names.items()}
@@ -232,6 +241,12 @@ class Engine:
 
     def streamed(self, state: CallState) -> Pieces:
         """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
+        if not state.call.request.stream:
+            answer = yield from self.whole(state)
+            if answer.text:
+                yield answer.text
+            yield answer
+            return
         state.keep_body = wants_exchange()
         try:
             head = yield from self.open(state)

@@ -257,10 +257,12 @@ def plan_tools(
     tools: Sequence[JsonObject] | None,
     tool_choice: str | JsonObject | None,
     response_format: JsonObject | None,
+    several: bool = False,
 ) -> Plan:
     """
     Return what to send for these tools, choice and format to a model of `info`.
 
+    `several` says that more than one call is wanted, which a schema in place of the one tool would not allow.
     Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
     named = _named(tool_choice)
@@ -277,7 +279,7 @@ def plan_tools(
             return Plan(response_format=response_format)
         return _with_schema(info, tools, tool_choice, response_format, forbidden=True)
     demanded = frozenset({named}) if named else names if tool_choice == "required" else frozenset()
-    if len(demanded) == 1 and response_format is None:
+    if len(demanded) == 1 and response_format is None and (named is not None or not several):
         (name,) = demanded
         forced = _forced(info, messages, next(tool for tool in tools if _function(tool).get("name") == name))
         if forced is not None:
