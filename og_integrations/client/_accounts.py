@@ -9,9 +9,9 @@ last authorization is over and counts against no limit any more. Who wants two a
 
 import secrets
 import threading
-import time
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
+from og_integrations.client._call import now
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain.settlement import OverdueAsker
 from og_integrations.client.stores.sqlite import BudgetFile, open_store
@@ -142,7 +142,7 @@ def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore |
     )
     key = (*whose, None if store is None else store.path if isinstance(store, BudgetFile) else id(store))
     with _SHARED.lock:
-        _SHARED.forget(_now())
+        _SHARED.forget(now())
         own = _SHARED.contexts.get((*whose, None))
         if own is not None and own.sessions.budget.store is store:
             # The process's own account, named by its store.
@@ -173,9 +173,9 @@ def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, ke
     keep = (lambda until: None) if key is None else (lambda until: _SHARED.keep(key, max(until, _counted(policy))))
     return PaymentContext(
         sessions=SessionCache(budget, threading.RLock(), keep=keep),
-        clock=_now,
+        clock=now,
         nonce=lambda: secrets.randbits(256),
-        reclaim=Reclaimer(budget, _now, OverdueAsker(store, settings.network, _now), lock),
+        reclaim=Reclaimer(budget, now, OverdueAsker(store, settings.network, now), lock),
     )
 
 
@@ -186,8 +186,4 @@ def _counted(policy: SpendPolicy) -> int:
         return 0
     if policy.total is not None:
         return _FOR_EVER
-    return _now() + (DAY if policy.per_day is not None else HOUR if policy.per_hour is not None else 0)
-
-
-def _now() -> int:
-    return int(time.time())
+    return now() + (DAY if policy.per_day is not None else HOUR if policy.per_hour is not None else 0)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import textwrap
+import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -217,6 +218,11 @@ class CallState:
         expected = "text/event-stream" if self.call.request.stream else "application/json"
         if self.content_type() != expected:
             raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")
+
+
+def now() -> int:
+    """Return the unix time in whole seconds."""
+    return int(time.time())
 
 
 def check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:

@@ -6,8 +6,8 @@ from enum import Enum
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Self, Unpack
 
-from og_integrations.client._call import Answer, Call, CallState, Piece
-from og_integrations.client._engine import Engine, now
+from og_integrations.client._call import Answer, Call, CallState, Piece, now
+from og_integrations.client._engine import Engine
 from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, seal
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending

@@ -23,6 +23,7 @@ from og_integrations.client._call import (
     check_headers,
     check_size,
     gateway_error,
+    now,
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
@@ -446,8 +447,3 @@ def _came_from_elsewhere(head: ReplyHead | None) -> bool:
     if head is None:
         return False
     return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
-
-
-def now() -> int:
-    """Return the unix time in whole seconds."""
-    return int(time.time())

@@ -10,8 +10,8 @@ What the owner of a wallet can ask and say about its spending, in the words of b
 import time
 from collections.abc import Collection
 
-from og_integrations.client._call import CallState
-from og_integrations.client._engine import Engine, now
+from og_integrations.client._call import CallState, now
+from og_integrations.client._engine import Engine
 from og_integrations.client._runner import SyncDriver
 from og_integrations.client.channels.connections import SyncConnections
 from og_integrations.errors import DiscoveryError, GatewayError, SigningError

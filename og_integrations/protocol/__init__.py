@@ -1,5 +1,5 @@
 """
-What the bytes mean: no sockets, clock, environment, randomness or frameworks in this package.
+This package says what the bytes mean: no sockets, clock, environment, randomness or frameworks in this package.
 
 | room or file | what it holds |
 | --- | --- |

@@ -1,5 +1,5 @@
 """
-Between the protocol's values and a receipt's members: kinds, enclaves, and what the wallet signed.
+This module stands between the protocol's values and a receipt's members: kinds, enclaves, and what was signed.
 
 `read_authorization` reads back what was signed out of a receipt that a stranger may have written.
 
@@ -43,6 +43,7 @@ def rebuild_authorization(payment: ReceiptPayment) -> Permit2Authorization:
 
     Raises `MalformedOfferError` if the fields are not those of a Permit2 payment.
     """
+    # The digest covers every signed field, so a payment that lacks one cannot be tied to its hash.
     if payment.valid_after is None or payment.deadline is None:
         raise MalformedOfferError("The payment lacks a signed field (valid_after, deadline).")
     return Permit2Authorization(
@@ -75,6 +76,7 @@ def read_authorization(payment: ReceiptPayment | None) -> Permit2Authorization:
             "The receipt holds no Permit2 payment: expected `payment` with the signed fields, as Receipts.save "
             f"writes it ({str(exc).rstrip('.')})."
         ) from None
+    # A permit for another contract can be settled by other rules, so its nonce would say nothing about a gateway.
     if found.spender != UPTO_PROXY_ADDRESS:
         raise ConfigurationError(
             f"The receipt's payment goes through {found.spender}, expected {UPTO_PROXY_ADDRESS}. What another contract "
@@ -97,6 +99,7 @@ def _given(text: str | None) -> str:
 
 
 def _seconds(value: int) -> int:
+    # A negative time would be encoded as a huge uint256, and an error of the ABI would hide which field is wrong.
     if not 0 <= value < 2**63:
         raise MalformedOfferError("A time is a whole number of seconds.")
     return value

@@ -1,5 +1,5 @@
 """
-What strangers (gateways, nodes, operators) say, as far as a message of ours may repeat it.
+This module says what of strangers' words (gateways, nodes, operators) a message of ours may repeat.
 
 `shown` makes any of it harmless to print; `quotable` also leaves out what could be a secret. Messages end in
 logs and traces. The real gateway's 400 quotes the whole prompt (PROTOCOL §2), and a hostile one could quote
@@ -40,7 +40,9 @@ KNOWN = (
 """The gateway's own words (PROTOCOL §2, §3): they quote nobody, also where a prompt is about them."""
 
 _KNOWN = re.compile("|".join(map(re.escape, KNOWN)))
+# The pattern covers base64 and hex of 32 characters and more, and the beginning of a UUID, which names a session.
 _TOKEN = re.compile(r"[A-Za-z0-9+/=]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-")
+# A hostile gateway could spell a quotation in any of these escapes, and a plain comparison would not find it.
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})|\\[nrt]?|&(?:quot|apos|amp|lt|gt|#\d+);")
 
 
@@ -70,6 +72,8 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret()"
 
+    # A copy shares the object, since `copy` would otherwise go
+    # through `__reduce__` and fail on models that hold a secret.
     def __copy__(self) -> Self:
         return self
 
@@ -77,11 +81,13 @@ class Secret:
         return self
 
     def __reduce__(self) -> str:
+        # A pickle is a file or a message of a queue, where the text would be readable by anybody.
         raise ConfigurationError("A secret is not pickled. Send the setting it came from, and read it there.")
 
 
 def shown(text: str, limit: int) -> str:
     """Return a stranger's `text` as it may stand in a message: short, on one line, without terminal escapes."""
+    # Escape sequences could recolour or overwrite a terminal, and a line feed could forge a line of a log.
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:limit])
 
 
@@ -94,10 +100,15 @@ def quotable(reason: object, secrets: Iterable[str] = ()) -> str:
     """
     if not isinstance(reason, str) or not reason:
         return ""
+    # The text is cut before it is searched, because the search below costs time for each of its characters.
     short = reason[:MAX_QUOTED_CHARS]
+    # A structure in an error usually is the request itself, as in
+    # the schema errors of the gateway (docs/protocol.md §2.3).
     if any(bracket in short for bracket in "{[") or _TOKEN.search(short):
         return ""
     kept = [_squashed(text) for text in secrets]
+    # The gateway's own words are taken out first, or a prompt
+    # about payments would silence every error about payments.
     for spelling in (short, _ESCAPE.sub(_unescaped, short)):
         if any(_quotes(_squashed(piece), kept) for piece in _KNOWN.split(spelling)):
             return ""
@@ -115,6 +126,7 @@ def texts_of(request: JsonObject) -> list[str]:
         elif isinstance(value, list):
             waiting += value
         elif isinstance(value, dict):
+            # Values such as "user" and "text" are in every request, and would be found in almost any sentence.
             waiting += [item for key, item in value.items() if key not in ("role", "type")]
     return found
 
@@ -131,6 +143,8 @@ def _quotes(piece: str, texts: list[str]) -> bool:
 
 
 def _squashed(text: str) -> str:
+    # Case and white space are ignored, since a quotation that
+    # is wrapped or capitalised still gives the prompt away.
     return "".join(text.casefold().split())
 
 

@@ -1,5 +1,5 @@
 """
-JSON that means one thing only, to us and to whoever else reads it.
+This module reads and writes JSON that means one thing only, to us and to whoever else reads it.
 
 Python's own reader and writer are laxer: they accept NaN and keys that are not strings, take the last of two
 members of one name, and can end the whole process on text that is nested deeply enough.
@@ -32,6 +32,8 @@ def encode_json(value: object) -> bytes:
     """
     _refuse_non_json(value, "request", 0)
     try:
+        # ASCII escapes keep the wire independent of how a proxy decodes
+        # it; the hash is made of the parsed value (docs/protocol.md §4.2).
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
     except ValueError as exc:
         raise InvalidRequestError("The request holds an integer of thousands of digits.") from exc
@@ -69,11 +71,14 @@ def decode_arguments(text: str) -> JsonObject:
     """
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_depth(text)
+    # Models write an empty text for a tool without parameters, which no JSON parser would accept.
     value = _decode_finite(text or "{}")
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise ValueError(f"a JSON {type(value).__name__}")
+    # A lone surrogate can only come from an escape or from
+    # non-ASCII text, so most arguments need no second encoding.
     if "\\u" in text or not text.isascii():
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -93,6 +98,8 @@ def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> J
 
 
 def _unique(members: list[tuple[str, Any]]) -> JsonObject:
+    # Python keeps the last of two equal members, and another
+    # reader may keep the first: only one of them is hashed.
     found = dict(members)
     if len(found) != len(members):
         raise ValueError("a member is named twice")
@@ -104,6 +111,7 @@ _decode_unique = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 def _finite(number: str) -> float:
     value = float(number)
+    # `1e999` is valid JSON and becomes infinity in Python, against which every limit of an amount is in vain.
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"the number {number[:20]} is out of range")
     return value
@@ -134,14 +142,17 @@ def _refuse_non_json(value: object, where: str, depth: int) -> None:
         if not value.isascii() and _SURROGATE.search(value):
             raise InvalidRequestError(f"{where} holds half of a character (a lone surrogate), which is no text.")
         return
+    # `json.dumps` would write NaN, which the gateway's parser accepts and other readers refuse.
     if type(value) is float:
         if value != value or value in (float("inf"), float("-inf")):
             raise InvalidRequestError(f"{where} is {value}: JSON has no such number; send a finite one.")
         return
+    # A list that holds itself would be followed until the interpreter's stack ends.
     if depth >= MAX_DEPTH and isinstance(value, dict | list | tuple):
         raise InvalidRequestError(f"The request is nested more than {MAX_DEPTH} levels deep, or holds itself.")
     if isinstance(value, dict):
         for key, item in value.items():
+            # Python writes 1 and "1" under the same name, and a reader keeps only one of the two members.
             if type(key) is not str:
                 raise InvalidRequestError(
                     f"{where} has the key {key!r} of type {type(key).__name__}: JSON keys are strings."

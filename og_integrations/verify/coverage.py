@@ -11,7 +11,12 @@ from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol.chat.wire import Completion, TeeProof
 from og_integrations.protocol.payment.x402 import PAYMENT_RESPONSE, PROCESSING_HASH
-from og_integrations.protocol.proof.canonical import may_be_another_content, not_hashed, unsigned_members
+from og_integrations.protocol.proof.canonical import (
+    may_be_another_content,
+    not_hashed,
+    spells_tool_calls,
+    unsigned_members,
+)
 from og_integrations.protocol.proof.verification import TrustDecision, VerifiedExchange
 from og_integrations.protocol.receipt import KINDS, described, rebuild_authorization
 from og_integrations.protocol.strict_json import JsonObject
@@ -119,7 +124,8 @@ def not_covered(
     if may_be_another_content(verified.request, verified.hash_rule):
         request = (CONTENT_KIND, *request)
     answer = verified.unsigned(settlement_told=claims is not None and claims.tells_settlement)
-    if verified.exchange.completion.tool_calls:
+    completion = verified.exchange.completion
+    if completion.tool_calls or spells_tool_calls(completion.text):
         answer = (ANSWER_KIND, *answer)
     groups = {
         "receipt": () if claims is None else tuple(_of_receipt(claims.held, decision, passed)),

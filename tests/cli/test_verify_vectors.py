@@ -103,7 +103,7 @@ TAMPERINGS: dict[str, tuple[str, Edit, str]] = {
     "model of the request": ("plain", edit("request", lambda r: r.update(model="gpt-5")), "shape"),
     "text": ("plain", edit("response", lambda r: message(r).update(content="Buy now.")), "output-hash"),
     "tool arguments": ("tool-call", edit("response", lambda r: call(r).update(arguments="{}")), "output-hash"),
-    "tool name": ("tool-call", edit("response", lambda r: call(r).update(name="transfer")), "shape"),
+    "tool name": ("tool-call", edit("response", lambda r: call(r).update(name="transfer")), "output-hash"),
     "streamed text": ("stream-text", lambda e: e.update(response=e["response"].replace("tok1", "tokX")), "output-hash"),
     "second choice": ("plain", edit("response", lambda r: r["choices"].append(r["choices"][0])), "shape"),
     "finish reason": ("tool-call", edit("response", lambda r: r["choices"][0].update(finish_reason="stop")), "shape"),

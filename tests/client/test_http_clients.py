@@ -261,3 +261,18 @@ OURS = [
 def test_default_header_that_is_ours_or_cannot_be_sent_is_refused(net: Devnet, headers: Any) -> None:
     with pytest.raises(ConfigurationError, match="default_headers"):
         Client(private_key=net.private_key, network=net.network, default_headers=headers)
+
+
+def test_hook_that_fails_after_the_payment_leaves_it_in_doubt(net: Devnet, make_client: Callable[..., Client]) -> None:
+    """A foreign error would look as if nothing had been paid, and whoever repeats it pays twice."""
+
+    def refuse(response: httpx.Response) -> None:
+        if response.status_code == 200:
+            raise LookupError("a hook of the user's")
+
+    client = make_client(http_client=lambda ctx: httpx.Client(verify=ctx or False, event_hooks={"response": [refuse]}))
+    client.engine.directory._hold({one.tee_id: one.entry() for one in net.enclaves}, 0.0)
+    client.engine.directory._refresh_at = client.engine.directory._read_at = 1e12
+    with pytest.raises(PaymentInDoubtError, match=r"broke \(LookupError\)"):
+        client.chat(MODEL, user("hi"))
+    assert net.stats().payments == 1

@@ -68,8 +68,10 @@ def test_tool_call_is_not_taken_for_a_text() -> None:
 
 
 def test_text_that_spells_a_call_is_a_text_where_no_tool_was_sent() -> None:
-    """A model that was offered nothing calls nothing."""
-    assert saved(asked("Write an example."), as_text(), signed=SPELT).verified
+    """A model that was offered nothing calls nothing, or by a slip: nobody would run it. It is named."""
+    verdict = saved(asked("Write an example."), as_text(), signed=SPELT)
+    assert verdict.verified
+    assert "whether it is a tool call or a text that spells one" in verdict.not_covered["answer"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    OpenGradientError,
 )
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ class HttpxChannel:
                 raise _not_pinned()
 
         built = _built(self._library, self._client, request, trace)
-        try:
+        with _Failures(self._library, request, self._destination):
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
             response = self._client.send(built, stream=True, follow_redirects=False)
-        except _failures(self._library) as exc:
-            raise failure(exc, self._library, request.whom, self._destination) from exc
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             response.close()
             raise _sent_unpinned()
@@ -97,10 +96,8 @@ class AsyncHttpxChannel:
                 raise _not_pinned()
 
         built = _built(self._library, self._client, request, trace)
-        try:
+        with _Failures(self._library, request, self._destination):
             response = await self._client.send(built, stream=True, follow_redirects=False)
-        except _failures(self._library) as exc:
-            raise failure(exc, self._library, request.whom, self._destination) from exc
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             await response.aclose()
             raise _sent_unpinned()
@@ -120,9 +117,6 @@ class _HttpxHead:
         self._library, self._request, self._destination = library, request, destination
         self._response = response
 
-    def _failure(self, exc: BaseException) -> Exception:
-        return failure(exc, self._library, self._request.whom, self._destination)
-
 
 class HttpxReply(_HttpxHead):
     """This reply comes over a user's client."""
@@ -131,12 +125,10 @@ class HttpxReply(_HttpxHead):
 
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        try:
+        with _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.iter_raw()
             return next(self._parts, None)
-        except _failures(self._library) as exc:
-            raise self._failure(exc) from exc
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -150,21 +142,35 @@ class AsyncHttpxReply(_HttpxHead):
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        try:
+        with _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.aiter_raw()
             return await anext(self._parts, None)
-        except _failures(self._library) as exc:
-            raise self._failure(exc) from exc
 
     async def aclose(self) -> None:
         """Let go of the connection."""
         await self._response.aclose()
 
 
-def _failures(library: Any) -> tuple[type[Exception], ...]:
-    """Return all exceptions of an exchange that failed: the library's, and what comes from below it (sockets, TLS)."""
-    return (library.HTTPError, library.StreamError, library.InvalidURL, OSError)
+class _Failures:
+    """
+    Inside this `with`, whatever the user's client raises becomes an error of ours.
+
+    Its event hooks and transports may raise anything, after the request has left: a foreign error would look as if
+    nothing had been paid, and be repeated.
+    """
+
+    __slots__ = ("_destination", "_library", "_request")
+
+    def __init__(self, library: ModuleType, request: HttpRequest, destination: Destination) -> None:
+        self._library, self._request, self._destination = library, request, destination
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise failure(exc, self._library, self._request.whom, self._destination) from exc
 
 
 def _library_of(client: object, kind: str) -> Any:

@@ -1,5 +1,5 @@
 """
-Contract calls in bytes.
+This package writes and reads contract calls in bytes.
 
 | file | what it holds |
 | --- | --- |

@@ -1,5 +1,5 @@
 """
-Ethereum's contract ABI: 32-byte words, the hashes that name functions and events, and values of any type.
+This module speaks Ethereum's contract ABI: 32-byte words, hashes that name functions and events, and values.
 
 Values of any type go through eth-abi, which takes 0.16 s to load and is therefore imported where it is used:
 paying needs fixed-size words only.
@@ -28,6 +28,8 @@ keccak: Callable[[bytes], bytes] = _keccak
 
 def selector(function: str) -> bytes:
     """Return the four bytes in front of a call of `function`, written with its types: `"approve(address,uint256)"`."""
+    # The ABI names a function by these four bytes, so a space
+    # or an alias such as `uint` in the text names another one.
     return keccak(function.encode())[:4]
 
 
@@ -43,6 +45,7 @@ def uint_word(value: int) -> bytes:
 
 def address_word(address: str) -> bytes:
     """Return an address (0x-hex) as one word."""
+    # The ABI writes an address as a uint160, at the right of its word.
     return bytes(12) + bytes.fromhex(address[2:])
 
 
@@ -61,6 +64,7 @@ def decode_values(kinds: Sequence[str], data: bytes) -> AbiValues:
     """
     from eth_abi.exceptions import DecodingError
 
+    # The bound stands before the decoder, whose memory is a multiple of what it is given.
     if len(data) > MAX_DATA_BYTES:
         raise ValueError(f"{len(data)} bytes, expected at most {MAX_DATA_BYTES}")
     try:

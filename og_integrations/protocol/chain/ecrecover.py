@@ -1,5 +1,5 @@
 """
-Who made an Ethereum signature, found from the signature alone.
+This module finds who made an Ethereum signature, from the signature alone.
 
 Nothing secret takes part, so the arithmetic need not be constant in time. It only proposes a key: `cryptography`
 checks the signature against it. Libraries that do this come with private keys, or take 0.8 s to load.
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from og_integrations.protocol.chain.abi import keccak
 
+# These are the prime, the order and the generator of secp256k1 (SEC 2 §2.4.1).
 _P = 2**256 - 2**32 - 977
 _N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _G = (
@@ -28,17 +29,24 @@ def recover_address(digest: bytes, signature: bytes) -> str | None:
     `signature` is r ‖ s ‖ v with v 27 or 28. A high `s` is refused, as contracts do: whoever sees one signature could
     make a second one of it.
     """
+    # Contracts refuse a v of 0 or 1, which some wallets write:
+    # accepting it here would pass what the chain reverts.
     if len(signature) != 65 or signature[64] not in (27, 28):
         return None
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    # With s and n - s both allowed, one authorization would have two signatures (EIP-2).
     if not 0 < r < _N or not 0 < s <= _N // 2:
         return None
+    # The prime is 3 modulo 4, so this power is a square root where there is one, which the next line checks.
     y = pow(r**3 + 7, (_P + 1) // 4, _P)
     if (y * y - r**3 - 7) % _P:
         return None
+    # v says whether the y of the signer's point is odd; without it two keys would fit the signature.
     point = (r, y if y % 2 == signature[64] - 27 else _P - y)
+    # SEC 1 §4.1.6 gives the key as r⁻¹(sR - eG), with the digest as e.
     inverse = pow(r, -1, _N)
     key = _combine(point, s * inverse % _N, _G, -int.from_bytes(digest, "big") * inverse % _N)
+    # The key is believed only after a tested library has verified the signature with it.
     if key is None or not _verifies(key, digest, r, s):
         return None
     return "0x" + keccak(b"".join(coordinate.to_bytes(32, "big") for coordinate in key))[12:].hex()
@@ -74,6 +82,7 @@ def _add(one: _Point, other: _Point) -> _Point:
         return other if one is None else one
     (x, y), (u, v) = one, other
     if x == u:
+        # A point and its mirror image add up to infinity, where the slope would divide by zero.
         if (y + v) % _P == 0:
             return None
         slope = 3 * x * x * pow(2 * y, -1, _P)

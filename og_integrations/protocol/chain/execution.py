@@ -1,5 +1,5 @@
 """
-Running a model's file on a request, as a node does: for the devnet's node, and to check what another node answered.
+This module runs a model's file on a request as a node does, for the devnet and to check what a node answered.
 
 onnxruntime (extra `onnx`) and NumPy are loaded when a model is run. A model is data: it computes, it does not read
 files or sockets.
@@ -36,7 +36,7 @@ _TEXT = "tensor(string)"
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model says of an input or output: `kind` as ONNX names it, sizes of `shape` None where any is taken."""
+    """A spec describes an input or output: `kind` as ONNX names it, sizes of `shape` None where any is taken."""
 
     name: str
     kind: str
@@ -44,18 +44,18 @@ class TensorSpec:
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds texts."""
+        """Return whether it holds texts."""
         return self.kind == _TEXT
 
     @property
     def is_integral(self) -> bool:
-        """Whether it holds whole numbers."""
+        """Return whether it holds whole numbers."""
         return self.kind.startswith(_INTEGER_PREFIXES)
 
 
 class ModelFile:
     """
-    An ONNX model, ready to run.
+    A model file is an ONNX model, ready to run.
 
     Raises `ConfigurationError` without the extra `onnx`, `OnchainError` for a file that is no model.
     """
@@ -67,6 +67,7 @@ class ModelFile:
         options = runtime.SessionOptions()
         # One thread: sums in another order would round differently from run to run.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        # At its default the library writes its own warnings to standard error, beside the caller's output.
         options.log_severity_level = 4
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -96,6 +97,7 @@ class ModelFile:
     def _feeds(self, inputs: ModelInput) -> dict[str, "ndarray[Any, Any]"]:
         given: dict[str, NumberTensor | StringTensor] = {tensor.name: tensor for tensor in inputs.numbers}
         given |= {tensor.name: tensor for tensor in inputs.strings}
+        # A misspelt input would otherwise be ignored, and the model would run on something else than was asked.
         unknown = given.keys() - {spec.name for spec in self.inputs}
         if unknown:
             raise OnchainError(f"The model has no input {shown(min(unknown), 60)!r}.")
@@ -122,6 +124,8 @@ def differences(
         for name in sorted(mine.keys() | other.keys())
         if mine.get(name) != other.get(name)
     ]
+    # Only the first difference of a tensor is reported: one of
+    # a million numbers would fill the screen with the rest.
     numbers = {tensor.name: tensor.values for tensor in theirs.numbers}
     for tensor in ours.numbers:
         pairs = zip(tensor.values, numbers.get(tensor.name, ()), strict=False)
@@ -135,6 +139,7 @@ def differences(
 def _close(one: Number, two: Number, relative: float, absolute: float) -> bool:
     if one == two:
         return True
+    # Decimals are compared, because numbers of 28 digits would be rounded by a comparison as floats.
     first, second = Decimal(exact_value(one)), Decimal(exact_value(two))
     most = max(Decimal(absolute), Decimal(relative) * max(abs(first), abs(second)))
     return abs(first - second) <= most
@@ -179,6 +184,7 @@ def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray[Any
             return flat.reshape(sizes)
         except ValueError as exc:
             raise OnchainError(f"Input {name!r}: {len(flat)} texts do not fill the shape {sizes}.") from exc
+    # The public node refuses more than 18 decimals after the gas was paid, so this double refuses them, too.
     if any(not 0 <= number.decimals <= NODE_DECIMALS for number in tensor.values):
         raise OnchainError(f"Input {name!r} has numbers with more than {NODE_DECIMALS} decimals.")
     kind = _NUMBER_TYPES.get(spec.kind)

@@ -1,5 +1,5 @@
 """
-Calls of models on chain, and what the chain and its nodes answer.
+This module encodes calls of models on chain, and reads what the chain and its nodes answer.
 
 A call goes to the hub, which passes it to the inference precompile; both write an event. The same `ModelOutput`
 also comes as return data (workflows) and as JSON from the node's API (results that were deferred). Whoever can
@@ -31,6 +31,8 @@ from og_integrations.protocol.strict_json import decode_json, encode_json
 HUB_ADDRESS = "0x8383C9bD7462F12Eb996DD02F78234C0421A6FaE"
 PRECOMPILE_ADDRESS = "0x00000000000000000000000000000000000000F4"
 
+# The types are those of the contracts in SDK 0.5.8 to 1.1.4.
+# An older ModelOutput without `jsons` has another topic.
 _NUMBERS = "(string,(int128,int128)[],uint32[])[]"
 _STRINGS = "(string,string[])[]"
 INPUT_TYPE = f"({_NUMBERS},{_STRINGS})"
@@ -47,7 +49,7 @@ _MAX_NODE_TEXT = 8 * 1024 * 1024
 
 
 class InferenceMode(IntEnum):
-    """How the network runs a model. The numbers are the contract's."""
+    """A mode says how the network runs a model. The numbers are the contract's."""
 
     VANILLA = 0
     ZKML = 1
@@ -55,7 +57,7 @@ class InferenceMode(IntEnum):
 
 
 class JsonScalar(NamedTuple):
-    """An output that is JSON, as text."""
+    """A JSON scalar is an output that is JSON, as text."""
 
     name: str
     value: str
@@ -64,7 +66,7 @@ class JsonScalar(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
     """
-    The outputs of a model.
+    A model output holds the outputs of a model.
 
     `values` maps each output's name to nested lists (a bare value for the shape []) of exact `int` or `Decimal`, of
     texts, or to parsed JSON. Where two outputs have one name, `ambiguous` names it, `values` has the later one, and
@@ -81,12 +83,12 @@ class ModelOutput:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no output at all, as in the event of a deferred result."""
+        """Return whether there is no output at all, as in the event of a deferred result."""
         return not (self.numbers or self.strings or self.jsons)
 
 
 class Request(NamedTuple):
-    """What the hub asks of the precompile."""
+    """A request is what the hub asks of the precompile."""
 
     mode: int
     model_cid: str
@@ -98,7 +100,7 @@ class Request(NamedTuple):
 
 
 class InferenceEvent(NamedTuple):
-    """The precompile's `ModelInferenceEvent`."""
+    """An inference event is the precompile's `ModelInferenceEvent`."""
 
     inference_id: str
     request: Request
@@ -106,7 +108,7 @@ class InferenceEvent(NamedTuple):
 
 
 class Log(NamedTuple):
-    """A log of a transaction: who wrote it (0x-hex), its topics (0x-hex), its data."""
+    """A log is what a contract wrote in a transaction: who wrote it (0x-hex), its topics (0x-hex), its data."""
 
     address: str
     topics: tuple[str, ...]
@@ -131,6 +133,7 @@ def request_calldata(model_cid: str, mode: int, inputs: ModelInput) -> bytes:
 
 def decode_run(calldata: bytes) -> Request:
     """Return what a call of the hub's `run` asks for. Raises `OnchainError` if it is no such call."""
+    # Data of another call can decode as this one by chance, and would be shown as a request that nobody made.
     if calldata[:4] != RUN_SELECTOR:
         raise _unreadable("The calldata", calldata)
     model_cid, mode, inputs = _decoded(["string", "uint8", INPUT_TYPE], calldata[4:], "The call of the hub")
@@ -185,15 +188,19 @@ def find_result(
     """
     results, events = [], []
     for log in logs:
+        # Any contract that takes part in the transaction can
+        # write an event of this form, so its address is compared.
         if log.topics[:1] == (RESULT_TOPIC,) and log.address.lower() == hub.lower():
             results.append(decode_output(log.data))
         if log.topics[:1] == (INFERENCE_TOPIC,) and log.address.lower() == precompile.lower():
             events.append(decode_event(log.data))
+    # Two results in one transaction belong to two calls, and nothing in the hub's event says which is ours.
     if len(results) != 1:
         raise OnchainError(
             f"The transaction has {len(results)} InferenceResult events of the hub {hub}, expected exactly one. "
             "The gas was spent; do not use any result of it."
         )
+    # The precompile's event repeats the request, which is the only link between a result and what was asked.
     ours = [event for event in events if event.request == request]
     if len(ours) != 1:
         raise OnchainError(
@@ -267,6 +274,7 @@ def _reason(exc: Exception) -> str:
 
 def _check_request(model_cid: object, mode: object) -> None:
     check_model(model_cid)
+    # A call in an unknown mode would fail on the chain, after its gas was paid.
     if isinstance(mode, bool) or mode not in tuple(InferenceMode):
         known = ", ".join(f"{known.name} ({known.value})" for known in InferenceMode)
         raise InvalidRequestError(f"The inference mode is {str(mode)[:20]}, expected {known}. Nothing was sent.")
@@ -299,6 +307,8 @@ def _output(
     string_values: Sequence[object] | None = None,
 ) -> ModelOutput:
     jsons = tuple(jsons)
+    # The contract carries no shape of texts, so those of an
+    # event stay flat, while the node's API has their shape.
     texts = [list(tensor.values) for tensor in strings] if string_values is None else string_values
     named = [
         *((tensor.name, nested([exact_value(number) for number in tensor.values], tensor.shape)) for tensor in numbers),
@@ -307,6 +317,8 @@ def _output(
     ]
     values, ambiguous = {}, []
     for name, value in named:
+        # A model may name two outputs alike. The second would
+        # replace the first without a word, so the name is reported.
         if name in values:
             ambiguous.append(name)
         values[name] = value
@@ -367,12 +379,14 @@ def _named(member: Any) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} stands where a text should")
+    # A lone surrogate passes JSON and fails much later, when the text is printed or hashed.
     value.encode()
     return value
 
 
 def _int128(value: object) -> int:
     """Read an integer that the API writes as text or as a number."""
+    # The API writes large integers as text, and `int` alone would take spaces and underscores, too.
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not -INT128_MAX - 1 <= value <= INT128_MAX:

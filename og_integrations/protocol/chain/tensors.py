@@ -1,5 +1,5 @@
 """
-Tensors as OpenGradient's contracts carry them: exact decimals, a flat list of values, and a shape.
+This module builds tensors as OpenGradient's contracts carry them: exact decimals, a flat list, and a shape.
 
 A number is `(value, decimals)` and means value / 10**decimals; both are int128. It is the shortest decimal text
 of the number in its own type, without trailing zeros of the fraction: float32 0.1 is `(1, 1)`, 100.0 is `(100, 0)`.
@@ -42,7 +42,7 @@ class Number(NamedTuple):
 
 
 class NumberTensor(NamedTuple):
-    """A tensor of numbers, flat in row-major order."""
+    """A number tensor holds numbers, flat in row-major order."""
 
     name: str
     values: tuple[Number, ...]
@@ -50,14 +50,14 @@ class NumberTensor(NamedTuple):
 
 
 class StringTensor(NamedTuple):
-    """A tensor of texts; the contracts have no shape for it, so it is a flat list."""
+    """A string tensor holds texts; the contracts have no shape for it, so it is a flat list."""
 
     name: str
     values: tuple[str, ...]
 
 
 class ModelInput(NamedTuple):
-    """What a model is run on. The order of tensors is kept within each kind."""
+    """A model input is what a model is run on. The order of tensors is kept within each kind."""
 
     numbers: tuple[NumberTensor, ...]
     strings: tuple[StringTensor, ...]
@@ -65,7 +65,7 @@ class ModelInput(NamedTuple):
 
 class DecimalsPolicy(StrEnum):
     """
-    What happens to input numbers with more than 18 decimals, which the public node refuses.
+    A policy says what happens to input numbers with more than 18 decimals, which the public node refuses.
 
     `EXACT` sends them as they are, `REFUSE` raises, `ROUND` rounds half to even and raises where a number
     would become 0, `FLUSH` lets it become 0.
@@ -168,6 +168,7 @@ def _tensor(name: object, value: object, policy: DecimalsPolicy) -> NumberTensor
         leaves, shape = _flat(value)
         is_text = bool(leaves) and isinstance(leaves[0], str)
         for leaf in leaves:
+            # The contracts have separate lists for numbers and texts, so one tensor cannot be in both.
             if isinstance(leaf, str) != is_text:
                 raise _RefusedError("texts and other values stand in one tensor; make it all of one kind")
             converted.append(_text(leaf) if is_text else _number(leaf, policy))
@@ -190,14 +191,18 @@ def _flat(value: object) -> tuple[list[object], tuple[int, ...]]:
     """Return the values of a tensor in row-major order, and its shape."""
     leaves: list[object] = []
     shape = _walk(value, (), leaves)
+    # The ABI's shape is of uint32: a larger size would be
+    # refused by the encoder with an error that names no tensor.
     if any(size > _UINT32_MAX for size in shape):
         raise _RefusedError(f"the shape {list(shape)} does not fit into 32 bits for each dimension")
+    # The published client sends a bare value with the shape [1] and a 0-d array with [].
     is_bare = not isinstance(value, list | tuple) and _array(value) is None
     return leaves, (1,) if is_bare else shape
 
 
 def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[int, ...]:
     """Collect the leaves below `value` and return its shape."""
+    # A list that holds itself would otherwise be followed until the interpreter's stack ends.
     if len(path) > MAX_DIMENSIONS:
         raise _RefusedError(f"nested more than {MAX_DIMENSIONS} levels deep, or it holds itself")
     if not isinstance(value, list | tuple):
@@ -205,6 +210,8 @@ def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[i
         if array is None:
             leaves.append(value)
             return ()
+        # NumPy reads the hidden value under a mask, so the model
+        # would be run on numbers that were declared invalid.
         if _is_masked(array):
             raise _RefusedError("some values of the array are masked; fill them first")
         leaves += array.flat
@@ -212,6 +219,8 @@ def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[i
     shape: tuple[int, ...] = ()
     for index, item in enumerate(value):
         inner = _walk(item, (*path, index), leaves)
+        # The contract stores one flat list and one shape, in which
+        # rows of different lengths would slide into each other.
         if index and inner != shape:
             raise _RefusedError(
                 f"ragged: this row has the shape {list(inner)}, those before it {list(shape)}", *path, index
@@ -245,6 +254,7 @@ def _number(leaf: object, policy: DecimalsPolicy) -> Number:
             f'decimals="{DecimalsPolicy.ROUND}"'
         )
     rounded = _rounded(number)
+    # A small number that becomes zero can change a model's answer entirely, so it takes a decision of the caller.
     if rounded.value == 0 and policy is not DecimalsPolicy.FLUSH:
         raise _RefusedError(
             f"the number is not 0, and would be after rounding to the {NODE_DECIMALS} decimals that the node takes; "
@@ -254,6 +264,7 @@ def _number(leaf: object, policy: DecimalsPolicy) -> Number:
 
 
 def _exact(leaf: object) -> Number:
+    # A bool is an int to Python, and `True` in a list of numbers is more often a mistake than the number 1.
     if isinstance(leaf, bool):
         raise _RefusedError("a bool is no number to the network; send 0 or 1 if that is meant")
     if isinstance(leaf, int):
@@ -286,9 +297,12 @@ def _number_of(decimal: Decimal) -> Number:
         raise _RefusedError(f"{'NaN' if decimal.is_nan() else 'infinity'} cannot be sent; expected a finite number")
     sign, digits, exponent = decimal.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
+    # A zero has one form, (0, 0): the sign of -0.0 and the
+    # decimals of 0.000 have no place in the contract's number.
     if not text:
         return Number(0, 0)
     fraction = max(0, -int(exponent))
+    # Zeros at the end are dropped so that equal numbers have equal bytes, as in the published client.
     dropped = min(len(text) - len(text.rstrip("0")), fraction)
     text, decimals = text[: len(text) - dropped], fraction - dropped
     # Before any arithmetic: Decimal("1e999999999") is short to write and would fill the memory.
@@ -310,6 +324,7 @@ def _rounded(number: Number) -> Number:
     """Round half to even to the decimals of the node."""
     unit = 10 ** (number.decimals - NODE_DECIMALS)
     whole, rest = divmod(abs(number.value), unit)
+    # Rounding half to even is what the network does with its own numbers, and has no drift over many of them.
     if 2 * rest > unit or (2 * rest == unit and whole % 2):
         whole += 1
     decimals = NODE_DECIMALS

@@ -1,5 +1,5 @@
 """
-Workflows: contracts that run one model on a price feed, and the scheduler that calls them.
+This module speaks to workflows, contracts that run one model on a price feed, and to their scheduler.
 
 A workflow keeps its results; who reads them must look at their age, because a schedule ends without a word.
 """
@@ -13,6 +13,8 @@ from og_integrations.errors import InvalidRequestError, OnchainError
 from og_integrations.protocol.chain.abi import address_word, decode_values, encode_values, selector, topic, uint_word
 from og_integrations.protocol.chain.inference import OUTPUT_TYPE, ModelOutput, check_model, output_of
 
+# The addresses are those of the published SDK; the price
+# precompile's is also a constant in the workflows' bytecode.
 SCHEDULER_ADDRESS = "0x7179724De4e7FF9271FA40C0337c7f90C0508eF6"
 PRICE_PRECOMPILE_ADDRESS = "0x00000000000000000000000000000000000000F5"
 
@@ -30,14 +32,14 @@ _ADDRESS_DIGITS = 40
 
 
 class CandleOrder(IntEnum):
-    """The order of candles in time. The numbers are the contract's."""
+    """An order says how candles follow each other in time. The numbers are the contract's."""
 
     ASCENDING = 0
     DESCENDING = 1
 
 
 class CandleType(IntEnum):
-    """A value of a candle. The numbers are the contract's."""
+    """A candle type names a value of a candle. The numbers are the contract's."""
 
     HIGH = 0
     LOW = 1
@@ -93,6 +95,7 @@ def decode_price_feed(calldata: bytes) -> tuple[str, str, Query]:
 
 def history_calldata(num_results: int) -> bytes:
     """Return the call that reads the newest `num_results` (at least 1). Raises `InvalidRequestError`."""
+    # The contract reverts for a count of 0, with the text "Number of results must be positive".
     count = _uint("num_results", num_results, _UINT256_MAX, least=1)
     return selector("getLastInferenceResults(uint256)") + uint_word(count)
 
@@ -153,8 +156,10 @@ def _price_feed(model_cid: str, input_name: str, query: Query) -> tuple[str, str
     check_model(model_cid)
     texts: dict[str, object] = {"input_name": input_name, "base": query.base, "quote": query.quote}
     for what, text in texts.items():
+        # These texts go into the constructor of a contract, and cannot be changed after it was deployed.
         if not isinstance(text, str) or not text or not text.isprintable():
             raise InvalidRequestError(f"The workflow's {what} is empty or no text. Nothing was sent.")
+    # An empty list deploys a workflow whose model has no input columns, and every one of its runs would fail.
     kinds = list(query.candle_types)
     if not kinds or any(kind not in tuple(CandleType) or isinstance(kind, bool) for kind in kinds):
         known = ", ".join(f"{known.name} ({known.value})" for known in CandleType)
@@ -180,6 +185,7 @@ def check_address(contract: object) -> None:
 def _address(contract: object) -> bytes:
     text = contract if isinstance(contract, str) else ""
     digits = text.removeprefix("0x")
+    # `bytes.fromhex` skips spaces, so the digits are counted and checked before an address is made of them.
     if not text.startswith("0x") or len(digits) != _ADDRESS_DIGITS or not set(digits) <= set("0123456789abcdefABCDEF"):
         raise InvalidRequestError("The contract is no address; expected 0x and 40 hex digits. Nothing was sent.")
     return address_word(text)

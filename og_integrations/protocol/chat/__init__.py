@@ -1,5 +1,5 @@
 """
-Requests and answers of the gateway (PROTOCOL §2, §4).
+This package holds requests and answers of the gateway (PROTOCOL §2, §4).
 
 | file | what it holds |
 | --- | --- |

@@ -1,10 +1,8 @@
 """
-What one answer says: a decoded JSON object -> `Completion` (PROTOCOL §4, §5).
+This module turns an answer, a decoded JSON object or a stream of events, into a `Completion` (PROTOCOL §4, §5).
 
-Read strictly, since what is signed depends on it: one choice, texts that are texts, counts that are
+An answer is read strictly, since what is signed depends on it: one choice, texts that are texts, counts that are
 counts. Both a whole answer and the final event of a stream go through `build_completion`.
-
-Streamed answers: events -> `Completion` (PROTOCOL §5).
 
 A stream counts as complete only after its final event (a `finish_reason` and the enclave's proof)
 *and* `[DONE]`. Everything else (an error event, a cut, more events after the end) is an error;
@@ -51,6 +49,7 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
     reply = parse_json_object(body, "The answer")
     choice = only_choice(reply)
     finish_reason = choice.get("finish_reason")
+    # Text completions have `text` beside `finish_reason` and no message (docs/protocol.md §2.5).
     if path == COMPLETION_PATH:
         return build_completion(reply, text_of(choice.get("text"), "text"), (), finish_reason=finish_reason)
     message = choice.get("message")
@@ -71,6 +70,7 @@ def only_choice(reply: JsonObject) -> JsonObject:
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices:
         raise MalformedReplyError("The answer has no choices.")
+    # A second choice is not covered by the signature, and an adapter that shows it would show unproven text.
     if len(choices) != 1:
         raise VerificationError(
             f"The answer has {len(choices)} choices, expected exactly 1: the enclave signs only one.",
@@ -101,6 +101,8 @@ def build_completion(
         finish_reason=finish_reason,
         model=model,
         usage=_usage(reply.get("usage")),
+        # These two members are not signed, so a wrong type is
+        # left out rather than failing an answer that was paid.
         id=reply["id"] if isinstance(reply.get("id"), str) else None,
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
@@ -114,8 +116,10 @@ def _proof(reply: JsonObject) -> TeeProof | None:
     names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
     texts = [reply.get(name) for name in names]
     timestamp = reply.get("tee_timestamp")
+    # An answer without any member of a proof is reported by the verifier, which then lists all steps.
     if all(text is None for text in texts) and timestamp is None:
         return None
+    # `True` is an int to Python, so the type is compared exactly: the timestamp goes into the signed digest.
     if not all(isinstance(text, str) for text in texts) or type(timestamp) is not int:
         raise VerificationError(
             "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
@@ -136,6 +140,7 @@ def _usage(value: object) -> Usage | None:
     if not isinstance(value, dict):
         return None
     counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    # Totals are added over many calls, where one negative or enormous count would spoil every sum.
     if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
         raise MalformedReplyError("The answer's usage holds something else than token counts.")
     return Usage(*counts)  # type: ignore[arg-type]
@@ -187,7 +192,7 @@ thousand tokens. How many bytes it may have, `sse` says.
 
 class StreamAssembler:
     """
-    Events of one stream in, deltas out; `finish` returns the whole `Completion`.
+    An assembler turns the events of one stream into deltas; `finish` returns the whole `Completion`.
 
     `quote` says what of the gateway's own reason may stand in a message (`quoting.quotable`).
     """
@@ -204,7 +209,7 @@ class StreamAssembler:
 
     @property
     def text(self) -> str:
-        """All text so far."""
+        """Return all text so far."""
         return self._text.getvalue()
 
     def feed(self, event: str) -> Delta | None:
@@ -219,9 +224,12 @@ class StreamAssembler:
                 raise self._cut("the stream says [DONE] without a signed final event")
             self._done = True
             return None
+        # Text after the signed event is not in the signed hash, and would be shown as if it were.
         if self._done or self._final is not None:
             raise MalformedReplyError("The stream goes on after its signed final event; the answer was discarded.")
         chunk = parse_json_object(event, "A stream event")
+        # The gateway reports a provider's failure inside HTTP
+        # 200 (docs/protocol.md §5), so the status says nothing.
         if "error" in chunk:
             reason = self._quote(chunk["error"])
             said = f" ({reason})" if reason else ""
@@ -240,6 +248,8 @@ class StreamAssembler:
             raise MalformedReplyError("A stream event's choice has no delta.")
         text = text_of(delta.get("content"), "content")
         fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
+        # An event may hold thousands of fragments, each of which
+        # costs an object, so fragments are counted as well.
         self._events += max(1, len(fragments))
         if self._events > MAX_EVENTS:
             raise MalformedReplyError(f"The stream goes on after {MAX_EVENTS} events; it was given up.")
@@ -247,6 +257,7 @@ class StreamAssembler:
         self._reasoning.write(reasoning_of(delta))
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
+        # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
         if choice.get("finish_reason") is not None:
             self._final = (chunk, choice)
         return Delta(text, fragments)
@@ -258,6 +269,8 @@ class StreamAssembler:
         Raises `StreamCutError`, with the text so far, if it ended before the signed final event
         and `[DONE]`.
         """
+        # A body that ends without `[DONE]` was cut, even if the
+        # signed event came: an unsigned error may have followed.
         if self._final is None or not self._done:
             raise self._cut("the connection ended before the signed final event")
         chunk, choice = self._final
@@ -287,6 +300,7 @@ class _PartialCall:
     arguments: StringIO = field(default_factory=StringIO)
 
     def add(self, fragment: ToolCallDelta) -> None:
+        # Only the first fragment of xAI has id and name. Later ones are null or empty and must not erase them.
         self.id = fragment.id or self.id
         self.name = fragment.name or self.name
         self.arguments.write(fragment.arguments or "")
@@ -301,6 +315,7 @@ class _PartialCall:
 
 
 def _call_order(item: tuple[int | None, _PartialCall]) -> int:
+    # The gateway signs the calls in the order of their index, and None cannot be compared with an int.
     return -1 if item[0] is None else item[0]
 
 

@@ -1,5 +1,5 @@
 """
-JSON schemas as they are sent: the one conversion, and the one check of the strict subset.
+This module holds the one conversion of JSON schemas as they are sent, and the one check of the strict subset.
 
 A schema is sent in one of two forms. The *open* form says what the given schema says, with an object at
 its root, as providers demand of tools and formats. The *strict* form is the subset that providers enforce
@@ -21,6 +21,7 @@ from og_integrations.protocol.strict_json import JsonObject
 
 STRICT_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 """The formats that OpenAI takes in strict mode; any other one ends in its 400."""
+# A definition that refers to itself has no end, and no schema that a provider takes is this deep.
 _MAX_DEPTH = 40
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$schema", "$id", "$comment"}
@@ -109,12 +110,14 @@ def open_schema(schema: object, whose: str) -> JsonObject:
     root = _root(dict(schema))
     if root.get("type") != "object":
         kinds = _kinds(root, root, 0)
+        # Providers answer 400 to a tool whose root is no object, and the gateway makes it a 500 without words.
         if kinds != {"object"}:
             raise InvalidRequestError(
                 f"The schema of {whose} allows {_listed(kinds)} at its root, but models are asked for one JSON object. "
                 "Nothing was sent. Put it into a property of an object."
             )
         root = {"type": "object", **root}
+    # A provider refuses a reference that leads nowhere, and the gateway makes that a 500 without words.
     _check_references(root, whose)
     # OpenAI refuses an object without this word, also where the schema describes it in another way.
     return root if "properties" in root else {**root, "properties": {}}
@@ -128,6 +131,7 @@ def is_recursive(schema: JsonObject) -> bool:
         for name, item in members.items() if isinstance(members, dict) else ():
             references = (str(inner.get("$ref", "")) for _, inner in _schemas(item, "", 0))
             uses[name] = {match[1] for reference in references if (match := _DEFINITIONS.fullmatch(reference))}
+    # A definition can reach itself through several others, so the references are followed to their end.
     for name, used in uses.items():
         reached, todo = set[str](), list(used)
         while todo:
@@ -165,6 +169,8 @@ def _target(schema: JsonObject, root: JsonObject) -> JsonObject | None:
     if reference == "#":
         return root
     match = _DEFINITIONS.fullmatch(reference)
+    # JSON Pointer escapes a slash as ~1 and a tilde as ~0
+    # (RFC 6901 §3); the other order would decode ~01 wrongly.
     name = match[1].replace("~1", "/").replace("~0", "~") if match else ""
     for word in ("$defs", "definitions"):
         found = (root.get(word) or {}).get(name) if isinstance(root.get(word), dict) else None
@@ -227,7 +233,7 @@ def _schemas(schema: object, place: str, depth: int) -> Iterator[tuple[str, Json
 
 @dataclass(frozen=True, slots=True)
 class _Goal:
-    """The whole given schema, and whether what was optional may be null in the strict form."""
+    """A goal holds the whole given schema, and whether what was optional may be null in the strict form."""
 
     root: JsonObject
     nulls: bool
@@ -276,12 +282,15 @@ def _strict(schema: object, place: str, depth: int, goal: _Goal) -> JsonObject:
 def _check_words(schema: JsonObject, place: str) -> None:
     """Refuse what strict mode does not know, or could only know by losing a part of it."""
     unknown = schema.keys() - _ANNOTATIONS - _LIMITS - _STRUCTURE
+    # A word that strict mode ignores would be a limit that the caller relies on and that nobody enforces.
     if unknown:
         raise _NotStrict(place, f"strict mode has no {', '.join(sorted(unknown))}")
+    # Each converter below reads one form only, so the other one would be dropped without a word.
     if sum(word in schema for word in _FORMS) > 1:
         raise _NotStrict(place, "it combines two forms of schema in one")
     if schema.get("format", "date") not in STRICT_FORMATS:
         raise _NotStrict(place, f"strict mode has no format {schema['format']!r:.40}")
+    # OpenAI answers 400 to a strict schema with lookaround, and the gateway hides that behind a 500.
     if _LOOKAROUND.search(str(schema.get("pattern", ""))):
         raise _NotStrict(place, "strict mode has no lookaround in patterns")
 
@@ -298,6 +307,7 @@ def _strict_reference(schema: JsonObject, place: str, goal: _Goal) -> JsonObject
 def _strict_only_base(schema: JsonObject, place: str, depth: int, goal: _Goal) -> JsonObject:
     """Return what `allOf` of one base says; pydantic writes a base that way to describe it."""
     bases = schema["allOf"]
+    # An `allOf` of several says that all must hold, for which the strict subset has no form.
     if not isinstance(bases, list) or len(bases) != 1:
         raise _NotStrict(place, "strict mode has no allOf")
     base = _strict(bases[0], f"{place}/allOf/0", depth + 1, goal)
@@ -317,6 +327,7 @@ def _disjoint_branches(schema: JsonObject, place: str, depth: int, goal: _Goal) 
     """Return the branches of a `oneOf` of which no value fits two: only then `anyOf` says the same."""
     branches = _branches(schema, "oneOf", place, depth, goal)
     for one, other in combinations(schema["oneOf"], 2):
+        # `oneOf` refuses a value that fits two branches and `anyOf` accepts it, so the meaning would change.
         if not _are_disjoint(one, other, goal.root):
             raise _NotStrict(f"{place}/oneOf", "a value could fit two of its branches; strict mode has only anyOf")
     return branches
@@ -341,6 +352,7 @@ def _constants(schema: object, root: JsonObject) -> dict[str, set[str]]:
         item = _resolved(schema["properties"].get(name), root)
         if not isinstance(item, dict):
             continue
+        # Only texts are compared: 1, 1.0 and True are equal to Python and differ in JSON.
         values = [item["const"]] if "const" in item else item.get("enum") or []
         if values and all(isinstance(value, str) for value in values):
             found[str(name)] = {str(value) for value in values}
@@ -349,6 +361,7 @@ def _constants(schema: object, root: JsonObject) -> dict[str, set[str]]:
 
 def _strict_plain(schema: JsonObject, place: str, depth: int) -> JsonObject:
     kind = schema.get("type")
+    # Strict mode wants the items of every list described, and a list of anything has no such description.
     if kind == "array" or (isinstance(kind, list) and ("object" in kind or "array" in kind)):
         raise _NotStrict(place, "it does not say what is inside")
     if kind == "object":
@@ -364,6 +377,7 @@ def _strict_plain(schema: JsonObject, place: str, depth: int) -> JsonObject:
 def _strict_object(schema: JsonObject, place: str, depth: int, goal: _Goal) -> JsonObject:
     if schema.get("type", "object") != "object":
         raise _NotStrict(place, "it has properties, but is not of type object")
+    # The strict form closes every object, so a free-form dict would lose the keys that it was made for.
     if schema.get("additionalProperties") not in (None, False):
         raise _NotStrict(place, "it allows further properties")
     required = schema.get("required") or []
@@ -371,10 +385,13 @@ def _strict_object(schema: JsonObject, place: str, depth: int, goal: _Goal) -> J
         raise _NotStrict(f"{place}/required", "expected a list of names")
     strict: JsonObject = {}
     properties = _members(schema, "properties", place)
+    # A required name without a schema can never be written by a model that is held to the schema.
     if missing := set(map(str, required)) - properties.keys():
         raise _NotStrict(place, f"it requires {', '.join(sorted(missing))}, which it does not describe")
     for name, item in properties.items():
         inner = _strict(item, f"{place}/properties/{name}", depth + 1, goal)
+        # Strict mode requires every property. A null stands for
+        # "left out", unless null already has a meaning of its own.
         added = goal.nulls and name not in required and not _nullable(item, goal.root, 0)
         strict[name] = {"anyOf": [inner, {"type": "null"}]} if added else inner
     return {"type": "object", "properties": strict, "required": list(strict), "additionalProperties": False}
@@ -386,7 +403,7 @@ def _required(schema: JsonObject) -> list[object]:
 
 
 def _nullable(schema: object, root: JsonObject, depth: int) -> bool:
-    """Whether null fits `schema`, so that a null of the answer may be meant."""
+    """Return whether null fits `schema`, so that a null of the answer may be meant."""
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return False
     if "$ref" in schema:
@@ -420,6 +437,8 @@ def _cleaned(value: object, schema: object, root: JsonObject, depth: int) -> obj
     properties = schema.get("properties")
     if not isinstance(value, dict) or not isinstance(properties, dict):
         return value
+    # A null is kept where the given schema requires the member,
+    # because leaving it out would make the answer invalid.
     required = _required(schema)
     return {
         name: _cleaned(item, properties.get(name), root, depth + 1)
@@ -448,7 +467,7 @@ def _is_single(branches: object) -> bool:
 
 
 def _fits(value: object, schema: object, root: JsonObject, depth: int) -> bool:
-    """Whether `value` can be of the strict form of `schema`, which names every property of an object."""
+    """Return whether `value` can be of the strict form of `schema`, which names every property of an object."""
     schema = _resolved(schema, root)
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return False

@@ -1,5 +1,5 @@
 """
-Server-sent events, the part that the gateway uses (PROTOCOL §5).
+This module reads server-sent events, the part that the gateway uses (PROTOCOL §5).
 
 One JSON object per `data: ` line, a blank line between, `data: [DONE]` last. Lines end at `\\n` and
 nowhere else: text may hold U+2028 or U+0085, at which `str.splitlines` would cut an event in two.
@@ -16,7 +16,7 @@ MAX_STREAM_BYTES = 64 * 1024 * 1024
 
 class SSEDecoder:
     """
-    Bytes in, events out: `feed` takes any piece of the body and returns what it completed.
+    A decoder turns bytes into events: `feed` takes any piece of the body and returns what it completed.
 
     However the body is split, the concatenation of all answers is the same.
     """
@@ -32,13 +32,18 @@ class SSEDecoder:
         Raises `MalformedReplyError` for an event or a stream that is too large, or not UTF-8.
         """
         self._bytes += len(data)
+        # The rest is joined only when a line ends. Joining it with
+        # every piece would copy a long event again and again.
         if self._rest and b"\n" in data:
             data = bytes(self._rest) + data
             self._rest.clear()
         *lines, rest = data.split(b"\n")
         self._rest += rest
+        # The size is looked at before anything is decoded, so an endless line cannot fill the memory first.
         self._check_size()
         try:
+            # Comment lines such as `: keepalive`, which newer gateways
+            # send while a picture is made, are left out here.
             return [line[5:].strip(b" \r").decode() for line in lines if line.startswith(b"data:")]
         except UnicodeDecodeError as exc:
             raise MalformedReplyError("The stream holds an event that is not UTF-8; the answer was discarded.") from exc
@@ -51,7 +56,7 @@ class SSEDecoder:
 
     @property
     def at_rest(self) -> bool:
-        """Whether no unfinished line is held: a body that ends elsewhere was cut."""
+        """Return whether no unfinished line is held: a body that ends elsewhere was cut."""
         return not self._rest
 
 

@@ -1,10 +1,10 @@
 """
-Where what the user sees differs from what the enclave signed (DESIGN "Trust").
+This module holds where what the user sees differs from what the enclave signed (DESIGN "Trust").
 
 The gateway hashes `stop` but never passes it to the model (PROTOCOL §2), so stop sequences are cut
 here. Verification always runs on the whole signed text; the receipt's `presentation` tells of the cut.
 
-What the gateway drops or does not enforce, said in words that it does (notes: measured).
+What the gateway drops or does not enforce is written in a form that it does honour.
 
 * It silently drops `tools` for Anthropic models when `response_format` is a json_schema, while still
   hashing them. Only OpenAI and xAI models are known to take both. For all others the schema is sent
@@ -33,12 +33,13 @@ from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 class StopCutter:
     """
-    Text in, shown text out: nothing from the first stop sequence on.
+    A cutter turns text into shown text: nothing from the first stop sequence on.
 
-    Holds back as much as could be the beginning of one, so that no part of it is ever shown.
+    It holds back as much as could be the beginning of one, so that no part of it is ever shown.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
+        # An empty sequence is found at the start of every text, and would cut all of it.
         self._stop = tuple(sequence for sequence in stop if sequence)
         self._held = ""
         self.cut_at: str | None = None
@@ -56,6 +57,7 @@ class StopCutter:
             at, self.cut_at = min(found, key=lambda hit: (hit[0] + len(hit[1]), hit[0]))
             shown, self._held = self._held[:at], ""
             return shown
+        # What could be the beginning of a sequence is held back: text that was shown cannot be taken back.
         keep = max(self._suspicious(sequence) for sequence in self._stop)
         shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return shown
@@ -79,7 +81,7 @@ _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """An answer as the caller asked for it; `presentation` is None if that is what was signed."""
+    """Shown is an answer as the caller asked for it; `presentation` is None if that is what was signed."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -90,7 +92,7 @@ class Shown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    What to send for a wish, and how to show the answer.
+    A plan says what to send for a wish, and how to show the answer.
 
     `tool` is the tool that stands for the schema, or the one that the schema stands for.
     `demanded` names the tools of which one must be called (empty: none must), `forbidden` says that
@@ -110,7 +112,7 @@ class Plan:
 
     @property
     def holds_text(self) -> bool:
-        """Whether a stream's text means something else than text, and so is shown at the end only."""
+        """Return whether a stream's text means something else than text, and so is shown at the end only."""
         return self.kind != "plain"
 
     def show(self, completion: Completion) -> Shown:
@@ -131,6 +133,8 @@ class Plan:
                     text=completion.text, tool_calls=completion.tool_calls, finish_reason=completion.finish_reason
                 )
         called = {call.name for call in completion.tool_calls}
+        # No gateway hands `tool_choice` to a model (docs/protocol.md
+        # §2.2), so the answer is the first place to notice.
         if self.demanded and not called & self.demanded:
             raise ToolChoiceNotHonoredError(
                 f"tool_choice asked for a call of {' or '.join(sorted(self.demanded))}, but the model "
@@ -167,6 +171,8 @@ class Plan:
             answered = decode_answer(text)
             if not isinstance(answered, dict):
                 return None
+            # The strict form turned optional parameters into nullable
+            # ones, and the tool itself does not expect those nulls.
             cleaned = drop_added_nulls(answered, self.parameters or {})
             arguments = json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
             arguments.encode()  # half of a character cannot be
@@ -225,6 +231,7 @@ def names_to_send(messages: Sequence[JsonObject], tools: Sequence[JsonObject] | 
     for name in refused:
         wished = sent = schema_name(name)
         numbers = count(2)
+        # Two tools of one name could not be told apart in the answer, and the wrong one would be run.
         while sent in taken:
             sent = f"{wished[:58]}_{next(numbers)}"
         taken.add(sent)
@@ -294,6 +301,8 @@ def _forced(info: ModelInfo, messages: Sequence[JsonObject], tool: JsonObject) -
     function = _function(tool)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     schema = strict_schema(parameters)
+    # A schema that is not strict is only a wish to most
+    # providers, and the answer could miss the tool's parameters.
     if schema is None:
         return None
     name = str(function.get("name"))
@@ -328,6 +337,7 @@ def _with_schema(
     taken = {_function(tool).get("name") for tool in tools}
     wished = name = schema_name(str(wanted.get("name") or "final_answer"))
     numbers = count(2)
+    # A tool of the caller with this name would receive the final answer as if it were its arguments.
     while name in taken:
         name = f"{wished[:60]}_{next(numbers)}"
     description = wanted.get("description") or "The form of the final answer."
@@ -378,5 +388,6 @@ def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     text = cutter.feed(shown.text) + cutter.flush()
     if cutter.cut_at is None:
         return shown
+    # The receipt tells of the cut, because whoever checks the signed text finds more of it than was shown.
     told = (shown.presentation or {}) | {"kind": "cut_at_stop", "stop": cutter.cut_at}
     return replace(shown, text=text, presentation=told)

@@ -1,12 +1,12 @@
 """
-What travels: requests to and answers from the gateway (PROTOCOL §2, §4, §5).
+This module holds what travels: requests to and answers from the gateway (PROTOCOL §2, §4, §5).
 
 Requests are built once, as bytes: exactly those are sent and exactly those are hashed, so a
 request is never re-encoded between the wire and its proof.
 
-What the gateway would refuse, or drop silently, refused here first (PROTOCOL §2, "Refused").
+What the gateway would refuse, or drop silently, is refused here first (PROTOCOL §2.3).
 
-Not only to save a round trip: an unpaid bad request is paid for before it is looked at, its 400 may
+This does not only save a round trip: an unpaid bad request is paid for before it is looked at, its 400 may
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
 """
 
@@ -28,7 +28,7 @@ MAX_STOP = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """
-    One `/v1/chat/completions` request, in the gateway's own (OpenAI-shaped) words.
+    A chat request is one `/v1/chat/completions` request, in the gateway's own (OpenAI-shaped) words.
 
     `model` is the bare name (`gpt-5`, not `openai/gpt-5`). Absent optional members are not sent.
     """
@@ -58,13 +58,15 @@ class ChatRequest:
             "tool_choice": self.tool_choice,
             "stream": True if self.stream else None,
         }
+        # The gateway answers 400 to tools, formats and choices that are
+        # null (docs/protocol.md §2.3), so what is not set is left out.
         body |= {name: value for name, value in optional.items() if value is not None}
         return body | self.extra
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
-    """One `/v1/completions` request; this endpoint never streams (PROTOCOL §2)."""
+    """A completion request is one `/v1/completions` request; this endpoint never streams (PROTOCOL §2)."""
 
     path: ClassVar[str] = COMPLETION_PATH
     stream: ClassVar[bool] = False
@@ -88,7 +90,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool by the model; `arguments` is its JSON text, untouched."""
+    """A tool call is what the model wants to have called; `arguments` is its JSON text, untouched."""
 
     id: str
     name: str
@@ -97,7 +99,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the gateway reports them. Not signed."""
+    """Usage holds the token counts as the gateway reports them. They are not signed."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -107,7 +109,7 @@ class Usage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeeProof:
     """
-    The enclave's statement about one answer (PROTOCOL §4), as it came, unchecked.
+    A proof is the enclave's statement about one answer (PROTOCOL §4), as it came, unchecked.
 
     Hashes are bare hex, `timestamp` unix seconds, `signature` base64, `tee_id` 0x-hex.
     """
@@ -122,7 +124,7 @@ class TeeProof:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """
-    A whole answer, of either endpoint, streamed or not; `proof` is None when none came.
+    A completion is a whole answer, of either endpoint, streamed or not; `proof` is None when none came.
 
     Only `text` (or `tool_calls` when `finish_reason` is `"tool_calls"`) is covered by the proof.
     `images` are `data:` URIs (or URLs), as newer gateways send them, `reasoning` is what some models think
@@ -150,7 +152,7 @@ def image_data(image: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A fragment of a streamed tool call; absent members are None."""
+    """A delta is a fragment of a streamed tool call; absent members are None."""
 
     index: int | None
     id: str | None
@@ -160,7 +162,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One streamed event: some text, some tool call fragments, or both empty (the final event)."""
+    """A delta is one streamed event: some text, some tool call fragments, or both empty (the final event)."""
 
     text: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
@@ -205,6 +207,7 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
     if not isinstance(message, Mapping):
         raise InvalidRequestError(f"{where} is a {type(message).__name__}, expected an object with role and content.")
     role, content = message.get("role"), message.get("content")
+    # No gateway takes the role `developer`: it ends in a 500 that looks like an outage (docs/protocol.md §2.3).
     if role not in _ROLES:
         hint = " Send it as system." if role == "developer" else ""
         raise InvalidRequestError(f"{where} has the role {role!r}, expected one of {', '.join(_ROLES)}.{hint}")
@@ -280,7 +283,7 @@ def _check_turns(messages: Sequence[JsonObject]) -> None:
 
 
 def _answers_again(messages: Sequence[JsonObject], caller: int, position: int) -> bool:
-    """Whether this result is a second one of a call that is answered already, which some agents add."""
+    """Return whether this result is a second one of a call that is answered already, which some agents add."""
     made = {call["id"] for call in messages[caller].get("tool_calls", ())} if position > caller else set()
     return messages[position]["tool_call_id"] in made
 
@@ -326,6 +329,8 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
         raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
     if not isinstance(response_format.get("json_schema", {}), Mapping):
         raise InvalidRequestError("response_format has a json_schema that is no object, expected its name and schema.")
+    # The gateway answers 500 to this format with Anthropic
+    # models (docs/protocol.md §2.3), which invites to ask again.
     if kind == "json_object" and not json_object:
         raise InvalidRequestError(
             "This model's provider (Anthropic) does not take response_format json_object; use json_schema."
@@ -334,8 +339,11 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
 
 def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
     temperature, max_tokens = request.temperature, request.max_tokens
+    # A bool is an int to Python. The gateway refuses it, and any value above 2, after the payment was signed.
     if temperature is not None and (type(temperature) not in (int, float) or not 0 <= temperature <= 2):
         raise InvalidRequestError(f"temperature is {temperature!r}, expected a number from 0 to 2.")
+    # The gateway refuses `1.0` and takes 0 for its default
+    # of 4096, which would be the opposite of what was meant.
     if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
         raise InvalidRequestError(f"max_tokens is {max_tokens!r}, expected a whole number above 0.")
     _check_stop(request.stop)
@@ -348,6 +356,7 @@ def _check_stop(stop: object) -> None:
         raise InvalidRequestError(
             f"stop is a {type(stop).__name__}, or holds something else than text; expected a list of texts."
         )
+    # An empty list and a fifth sequence both end in a 400 (docs/protocol.md §2.3).
     if not 0 < len(stop) <= MAX_STOP:
         raise InvalidRequestError(f"stop has {len(stop)} sequences, expected 1 to {MAX_STOP}.")
 

@@ -1,5 +1,5 @@
 """
-Payment of a call by x402 (PROTOCOL §3).
+This package pays for a call by x402 (PROTOCOL §3).
 
 | file | what it holds |
 | --- | --- |

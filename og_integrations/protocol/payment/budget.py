@@ -1,5 +1,5 @@
 """
-What was authorized under a `SpendPolicy`, and where that is kept.
+This module counts what was authorized under a `SpendPolicy`, and says where that is kept.
 
 A `Budget` counts authorizations. Each is one `Entry`, held from the moment before it is signed, and it ends as
 settled, released or in doubt (`HoldState`):
@@ -45,7 +45,7 @@ MOST_UNEXPLAINED = 5_000
 
 
 class HoldState(Enum):
-    """What became of one authorization; see `protocol.payment.budget`."""
+    """A hold's state says what became of one authorization; see `protocol.payment.budget`."""
 
     HELD = "held"
     SETTLED = "settled"
@@ -56,7 +56,7 @@ class HoldState(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """
-    One authorization in a budget: `amount` base units, made `at` (unix seconds).
+    An entry is one authorization in a budget: `amount` base units, made `at` (unix seconds).
 
     `authorization` is what was signed, for asking the chain about it; None once that has answered. `network` is
     the `Network.identity` it was made for, None where nobody noted it. A store may keep it as `to_json`.
@@ -71,15 +71,16 @@ class Entry:
 
     @property
     def explained(self) -> bool:
-        """Whether the chain has said that `amount` was taken."""
+        """Return whether the chain has said that `amount` was taken."""
+        # The signed fields are dropped once the chain has answered, so their absence marks a final amount.
         return self.state is HoldState.SETTLED and self.authorization is None
 
     def in_use(self, now: int) -> bool:
-        """Whether a call may hold it at unix time `now`, so that nothing about it is final."""
+        """Return whether a call may hold it at unix time `now`, so that nothing about it is final."""
         return self.state is HoldState.HELD and not self._over(now, ABANDONED)
 
     def overdue(self, now: int) -> bool:
-        """Whether it waits for the chain's word, and nobody can take anything of it any more."""
+        """Return whether it waits for the chain's word, and nobody can take anything of it any more."""
         return self.authorization is not None and not self.in_use(now) and self._over(now, SKEW)
 
     def to_json(self) -> JsonObject:
@@ -118,13 +119,15 @@ class Entry:
             ) from exc
 
     def _over(self, now: int, patience: int) -> bool:
+        # Up to its deadline the facilitator may still settle,
+        # so an earlier answer of the chain would not be final.
         return self.authorization is not None and now > self.authorization.deadline + patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetTotals:
     """
-    The sums of a budget at one moment, in base units.
+    The totals are the sums of a budget at one moment, in base units.
 
     `authorized` is all that was ever authorized and not released; of it `settled` is what the chain says was taken,
     `in_doubt` what left without an answer, `last_hour` and `last_day` what was authorized then. What is settled
@@ -182,7 +185,7 @@ def _left(amount: int, limit: int | None) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """
-    What the sums of a budget may come to, in base units; None means no limit.
+    The limits say what the sums of a budget may come to, in base units; None means no limit.
 
     It is the `judge` of a claim once `amount` says what is to be added. A store that can express it in its own
     language (one SQL statement) may read the members instead of calling it.
@@ -211,6 +214,8 @@ class Limits:
 
     def __call__(self, totals: BudgetTotals) -> None:
         """Raise `SpendingStoppedError` or `BudgetExceededError` if `amount` may not be added to `totals`."""
+        # The kill switch is looked at first: a limit that is
+        # exceeded as well must not hide who stopped the spending.
         if totals.stopped is not None:
             raise _stopped(totals.stopped)
         name = self.exceeded(totals)
@@ -240,7 +245,7 @@ Judge = Callable[[BudgetTotals], None]
 @runtime_checkable
 class BudgetStore(Protocol):
     """
-    Where the entries of a budget are kept.
+    A store is where the entries of a budget are kept.
 
     Each method is atomic, for every thread and process that shares the store. A store that cannot be read or
     written raises `ConfigurationError` from `claim` and `totals`: what cannot be counted is not spent. Nothing is
@@ -283,6 +288,8 @@ class MemoryStore:
     def claim(self, entry: Entry, judge: Judge) -> None:
         """Add `entry`, unless `judge` raises."""
         with self._lock:
+            # Judging and adding happen under one lock. Otherwise two
+            # calls could both fit, and exceed the limit together.
             judge(self._totals(entry.at))
             self._entries[entry.id] = entry
             for old in foldable(list(self._entries.values()), entry.at):
@@ -293,6 +300,8 @@ class MemoryStore:
         """Note what became of an entry."""
         with self._lock:
             entry = self._entries.get(entry_id)
+            # A late failure of one call must not undo what another
+            # call, which shares the authorization, has seen accepted.
             if entry is None or entry.state is HoldState.SETTLED:
                 return
             self._entries[entry_id] = replace(entry, state=to)
@@ -302,6 +311,7 @@ class MemoryStore:
     def correct(self, entry_id: str, amount: int) -> None:
         """Note what was really taken."""
         with self._lock:
+            # An entry that was folded is counted with its cap for ever; bringing it back would count it twice.
             if entry_id in self._entries:
                 settled = replace(self._entries[entry_id], amount=amount, state=HoldState.SETTLED, authorization=None)
                 self._entries[entry_id] = settled
@@ -340,6 +350,7 @@ def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
     They are the final ones older than `FOLD_AFTER`; and of those that wait for the chain's word the oldest, where
     they are more than `MOST_UNEXPLAINED`: these then count in full for ever.
     """
+    # Entries in doubt are never folded, since the chain may still give their amounts back.
     old = [entry for entry in entries if entry.state is HoldState.SETTLED and entry.at < now - FOLD_AFTER]
     waiting = [entry for entry in old if entry.authorization is not None]
     final = [entry for entry in old if entry.authorization is None]
@@ -353,7 +364,7 @@ def folded(sums: BudgetTotals, entry: Entry) -> BudgetTotals:
 
 
 class Hold:
-    """One authorization's claim on the budget: `amount` base units."""
+    """A hold is one authorization's claim on the budget: `amount` base units."""
 
     def __init__(self, entry: Entry, store: BudgetStore, lock: Lock) -> None:
         self.amount = entry.amount
@@ -376,9 +387,11 @@ class Hold:
 
     def _move(self, to: HoldState, *sources: HoldState) -> None:
         with self._lock:
+            # Calls that share an authorization report in any order, and only a move forward is taken over.
             if self.state not in sources:
                 return
             self.state = to
+        # The store is told outside of the lock, because a store in a file takes its time.
         self._store.move(self._id, to)
 
 
@@ -412,6 +425,8 @@ class Budget:
 
         Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is allowed.
         """
+        # The entry is written before anything is signed: a process
+        # that dies in between counts too much, never too little.
         entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization, network=self.network)
         self.store.claim(entry, replace(self._limits, amount=amount))
         return Hold(entry, self.store, self._lock)
@@ -436,6 +451,8 @@ class Budget:
 
     def overdue(self, now: int, limit: str) -> list[Entry]:
         """Return what the chain can be asked about at unix time `now`, of what counts against `limit`."""
+        # Only what counts against the limit is asked about:
+        # correcting older entries would not make room in this window.
         since = now - _WINDOWS[limit] if limit in _WINDOWS else -1
         return [entry for entry in self.store.entries() if entry.overdue(now) and entry.at >= since]
 

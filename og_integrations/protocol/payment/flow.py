@@ -1,5 +1,5 @@
 """
-Paying for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
+This module pays for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
 
 `payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign` this
 authorization, `Pause`) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a synchronous
@@ -120,7 +120,7 @@ _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 @dataclass(frozen=True, kw_only=True)
 class PaymentContext:
     """
-    What a flow needs of the outside: the wallet's sessions, a clock (unix seconds) and random nonces (uint256).
+    A context is what a flow needs: the wallet's sessions, a clock (unix seconds) and random nonces (uint256).
 
     `reclaim` asks the chain what an exhausted budget gets back; without it a limit is final.
     """
@@ -133,7 +133,7 @@ class PaymentContext:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """The answer's head, and the session that paid for it; None if nothing was asked for."""
+    """Paid is the answer's head, and the session that paid for it; None if nothing was asked for."""
 
     head: ReplyHead
     session: PaymentSession | None
@@ -160,6 +160,7 @@ def payment_flow(
     made = False
     while True:
         if session is None:
+            # A remembered offer saves the unpaid request, which is one round trip of every renewal.
             requirements = sessions.known_offer(route)
             if requirements is None:
                 answer = yield from ask_price(route, sessions)
@@ -174,6 +175,7 @@ def payment_flow(
         head = yield from _attempt(sessions, session, quote)
         if head is not None:
             return Paid(head, session)
+        # A session of our own making that ends before it served anything would otherwise be signed anew for ever.
         if made:
             _refuse(route, "the session that this payment opened ended before the request was served")
         # The session was over before this request was looked at: ask again, as for a first call.
@@ -194,6 +196,7 @@ def ask_price(route: Route, sessions: SessionCache) -> Generator[Send, Any, Repl
     if required is None:
         raise MalformedOfferError(f"The gateway {route.host} asks for payment without an offer; nothing was signed.")
     refusals: list[OpenGradientError] = []
+    # A gateway may offer several networks, so one way to pay that is refused does not end the request.
     for raw in required.accepts:
         try:
             requirements = parse_requirements(raw)
@@ -214,10 +217,12 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
     """
     sessions, me, asked = context.sessions, object(), ""
     try:
+        # Waiting calls look again instead of holding a lock, since owner and signer may be people.
         while (turn := sessions.take_turn(session, me, context.clock())) is Turn.WAIT:
             yield Pause(SIGNING_POLL)
         if turn is Turn.MINE and session.state is State.NEW:
             claim = yield from _claim(context, session, began)
+            # Another call took the turn over meanwhile, so this claim pays for nothing and is given back.
             if not sessions.claimed(session, claim, me):
                 claim.hold.release()
                 turn = Turn.AGAIN
@@ -234,6 +239,7 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
         if context.clock() >= session.claimed.retire_at:
             raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
     except BaseException as exc:
+        # A cancelled call fails nobody else: those who share the session take its turn.
         failed = isinstance(exc, Exception)
         sessions.gave_up(session, me, failed=failed)
         if failed and asked and not isinstance(exc, OpenGradientError):
@@ -330,6 +336,8 @@ def _attempt(
     sessions: SessionCache, session: PaymentSession, quote: Callable[[object], str]
 ) -> Generator[Effect, Any, ReplyHead | None]:
     """Send with `session`; return the answer's head, or None if the session is over."""
+    # A session is named without the payment, since the gateway
+    # looks at the session first (docs/protocol.md §3.4).
     if session.session_id is not None:
         return (yield from _resume(sessions, session, {SESSION: session.session_id}))
     if session.state is State.REFUSED:
@@ -355,6 +363,8 @@ def _attempt(
         reason = required.error if required is not None else "Session expired or exhausted"
         sessions.ended(session, Event.REFUSED, refusal=reason)
         _refuse(session.route, quote(reason))
+    # A facilitator's fault is a 502 or 500 with neither session
+    # nor offer (docs/protocol.md §3.5): money may have moved.
     if session_id is None and not 200 <= head.status < 300:
         _doubt(sessions, session, f"HTTP {head.status} to a signed payment, with neither a session nor an offer")
     # Without a session (one payment per request) the authorization is used up.
@@ -386,6 +396,7 @@ def _send(
         raise
     try:
         head: ReplyHead = yield Send(session.route, credential)
+    # These errors prove that the request never left, so no payment went with it.
     except NOTHING_SENT:
         sessions.left(session)
         raise

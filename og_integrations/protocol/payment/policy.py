@@ -1,5 +1,5 @@
 """
-What the owner of a wallet allows: `SpendPolicy`, the rules about whom to pay, and amounts of OPG.
+This module holds what the owner of a wallet allows: `SpendPolicy`, the rules about whom to pay, and amounts of OPG.
 
 The rules are asked before the signer is touched, about exactly the fields that are then signed. Amounts are written
 in OPG by people and counted in base units (10^-18 OPG) everywhere else.
@@ -54,12 +54,14 @@ def parse_opg(value: object) -> int:
     if isinstance(value, float):
         # 0.1 is meant as 0.1, not as the binary fraction next to it, which has 55 decimals.
         value = repr(float(value))
+    # A bool is an int to Python, and `total=True` would be a limit of one OPG.
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
         raise ValueError(f"an amount of OPG is a Decimal, int, float or text, not a {type(value).__name__}")
     try:
         base_units = _EXACT.multiply(Decimal(value), Decimal(OPG))
     except (DecimalException, ValueError) as exc:
         raise ValueError(f"{value!r} is not an amount of OPG") from exc
+    # Infinity passes the exact context and would be no limit at all.
     if not base_units.is_finite() or base_units < 0 or base_units != int(base_units):
         raise ValueError(f"{value!r} OPG is negative, infinite or finer than 18 decimals")
     return int(base_units)
@@ -68,6 +70,7 @@ def parse_opg(value: object) -> int:
 def _lowered(values: object) -> object:
     if values is None:
         return None
+    # A text is an iterable of letters, so `hosts="a.example"` would allow only hosts of one letter.
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError("give a list of texts")
     return frozenset(str(value).lower() for value in values)
@@ -113,7 +116,7 @@ _Limit = Annotated[Decimal | int | float | str | None, BeforeValidator(_limit)]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequest:
     """
-    What `on_payment` is asked about: one authorization, before it is signed.
+    A payment request is what `on_payment` is asked about: one authorization, before it is signed.
 
     At most `amount` base units of `asset` on `network` may go from `payer` to `pay_to` until `deadline`
     (unix seconds). `authorized` is what the budget had authorized before, in base units.
@@ -131,7 +134,7 @@ class PaymentRequest:
 
     @property
     def opg(self) -> str:
-        """The amount in OPG."""
+        """Return the amount in OPG."""
         return format_opg(self.amount)
 
 
@@ -145,7 +148,7 @@ It may be asynchronous with an asynchronous client.
 
 class SpendPolicy(BaseModel):
     """
-    What the owner of the wallet allows. Every rule must hold; None means no rule.
+    A policy is what the owner of the wallet allows. Every rule must hold; None means no rule.
 
     Amounts are given in OPG (`"0.5"`, `Decimal`, `int`): `max_per_authorization`, `total` (of all that one
     budget ever authorizes) and `per_hour`, `per_day` (in any 60 minutes, 24 hours). An authorization counts
@@ -158,6 +161,7 @@ class SpendPolicy(BaseModel):
     the path of a file that several processes share, or a `BudgetStore`; by default it is the process's memory.
     """
 
+    # Unknown fields are refused, because a limit whose name is misspelt would not be a limit.
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     # What the newest public gateway asks for; April's asked for 0.1.
@@ -178,22 +182,22 @@ class SpendPolicy(BaseModel):
 
     @property
     def cap_units(self) -> int:
-        """`max_per_authorization` in base units. Raises `ConfigurationError`, as the three below."""
+        """Return `max_per_authorization` in base units. Raises `ConfigurationError`, as the three below."""
         return _units("max_per_authorization", self.max_per_authorization)
 
     @property
     def total_units(self) -> int | None:
-        """`total` in base units."""
+        """Return `total` in base units."""
         return None if self.total is None else _units("total", self.total)
 
     @property
     def hour_units(self) -> int | None:
-        """`per_hour` in base units."""
+        """Return `per_hour` in base units."""
         return None if self.per_hour is None else _units("per_hour", self.per_hour)
 
     @property
     def day_units(self) -> int | None:
-        """`per_day` in base units."""
+        """Return `per_day` in base units."""
         return None if self.per_day is None else _units("per_day", self.per_day)
 
     @classmethod
@@ -249,6 +253,7 @@ class SpendPolicy(BaseModel):
                 f"The gateway {host} asks for scheme {shown(requirements.scheme, 42)}, expected one of "
                 f"{sorted(SCHEMES)}: this version of og-integrations pays no other. Nothing was signed."
             )
+        # The order puts what is offered before whom it pays, so that the first message names the broader mistake.
         rules = (
             (self.schemes, requirements.scheme, "scheme", SchemeRefusedError),
             (self.networks, requirements.network, "network", NetworkRefusedError),
@@ -263,6 +268,8 @@ class SpendPolicy(BaseModel):
                     f"The gateway {host} asks for {name} {shown(offered, 42)}, expected one of {sorted(allowed)}. "
                     "Nothing was signed. If you trust it, allow it in SpendPolicy."
                 )
+        # Until its deadline an authorization can be settled by
+        # whoever has it, so a long one holds the budget for long.
         if requirements.max_timeout_seconds > self.max_validity_seconds:
             raise OfferRefusedError(
                 f"The gateway {host} asks for an authorization that stays valid for "
@@ -275,12 +282,13 @@ class SpendPolicy(BaseModel):
                 f"{format_opg(self.cap_units)} OPG (SpendPolicy.max_per_authorization). Nothing was signed. To allow "
                 f'it, write SpendPolicy(max_per_authorization="{format_opg(requirements.amount)}").'
             )
+            # Another enclave may ask for less, so the price is a reason to try the next one.
             too_much.blames_enclave = True
             raise too_much
 
 
 class Payees:
-    """What one wallet and budget remember of whom they paid. Guarded by the lock of its `SessionCache`."""
+    """These are the payees that one wallet and budget remember. They are guarded by the lock of its `SessionCache`."""
 
     def __init__(self) -> None:
         self._paid: dict[str, str] = {}
@@ -295,12 +303,14 @@ class Payees:
 
     def remember(self, requirements: PaymentRequirements, route: Route) -> None:
         """Note that a gateway took a payment for `requirements`."""
+        # The first address stays: a gateway that is taken over later cannot move the payments elsewhere.
         self._paid.setdefault(route.tee_id, requirements.pay_to.lower())
         if requirements.facilitator is not None:
             self._settled_by.setdefault(route.network, requirements.facilitator.lower())
 
     def _check_payee(self, requirements: PaymentRequirements, route: Route) -> None:
         offered = requirements.pay_to.lower()
+        # The registry's word is stronger than our memory: it is asked first, and a change in it is followed.
         if route.payees:
             if offered not in route.payees:
                 raise PayeeRefusedError(

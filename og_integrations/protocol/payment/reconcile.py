@@ -1,5 +1,5 @@
 """
-What became of old authorizations, by the chain's word, given back to the budget (PROTOCOL §7).
+This module reads from the chain what became of old authorizations, and gives it back to the budget (PROTOCOL §7).
 
 A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken. So before a call is refused, the
 chain is asked about the authorizations whose deadline is over, and the claim is made once more (`Reclaimer`). No lock
@@ -31,7 +31,7 @@ _BITMAP = selector("nonceBitmap(address,uint256)")
 
 class SettlementStatus(Enum):
     """
-    What became of an authorization.
+    A status says what became of an authorization.
 
     `pending`: not used, and it still may be. `unused`: not used, and it cannot be any more.
     """
@@ -45,7 +45,7 @@ class SettlementStatus(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """
-    What the chain says. `amount` is what was taken, in base units; 0 unless settled.
+    A settlement is what the chain says. `amount` is what was taken, in base units; 0 unless settled.
 
     `transaction_hash` and `block_number` are of the settlement or of the owner's cancellation.
     """
@@ -72,14 +72,18 @@ def encode_nonce_bitmap(authorization: Permit2Authorization) -> str:
 
 def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
     """Read the nonce's bit from Permit2's answer. Raises `DiscoveryError` if it is none."""
+    # A node answers with no bytes where there is no contract, which is not the same as an unused nonce.
     if len(bitmap) != 32:
         raise DiscoveryError("There is no Permit2 on this chain. Check the node's address.")
+    # Permit2 keeps 256 nonces in one word; the upper 248 bits of a nonce name the word (docs/protocol.md §7.1).
     return bool(int.from_bytes(bitmap, "big") >> (authorization.nonce & 255) & 1)
 
 
 def transfer_filter(authorization: Permit2Authorization) -> JsonObject:
     """Return the eth_getLogs filter, without blocks, of all transfers from payer to payee."""
     parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
+    # No event of a settlement carries the nonce, so the transfers
+    # between the two parties are what can be searched for.
     return {"address": authorization.token, "topics": [TRANSFER_TOPIC, *parties]}
 
 
@@ -96,11 +100,13 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
     that were signed; the amount stands between them, is one that the contract takes, and a transfer of it
     must have happened.
     """
+    # The words are joined in the order of `settle`, so that a chance match of a single number is not believed.
     head = address_word(authorization.token) + b"".join(
         map(uint_word, (authorization.amount, authorization.nonce, authorization.deadline))
     )
     tail = b"".join(map(address_word, (authorization.payer, authorization.pay_to, authorization.facilitator)))
     tail += uint_word(authorization.valid_after)
+    # Calldata alone proves nothing: a failed call inside a successful transaction has the same bytes.
     if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
         return None
     moved = {_data(log) for log in logs if _is_transfer(log, authorization)}
@@ -116,7 +122,7 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
 
 
 def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> bool:
-    """Whether `log` says that the payer used up the nonce without paying."""
+    """Return whether `log` says that the payer used up the nonce without paying."""
     data = _data(log)
     return (
         _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
@@ -158,7 +164,7 @@ LOST = 120
 
 class AskingTurns:
     """
-    Whose turn it is to ask the chain what can be given back to one budget; made safe for threads by `lock`.
+    The turns say who asks the chain what can be given back to one budget; `lock` makes them safe for threads.
 
     Many calls can meet the same limit at once. One of them asks, the others wait for its outcome; and if nothing came
     of it, nobody asks again for a while. `trouble` is why the last one could not ask.
@@ -188,10 +194,14 @@ class AskingTurns:
         `ended` is what it was when the limit was met. `"again"`: another one got something since, which may do.
         """
         with self._lock:
+            # A turn ends by itself after a while: a call whose event
+            # loop was stopped would block all others for ever.
             if _lasts(self._asking_since, LOST, now):
                 return "wait"
             if _lasts(self._resting_since, REST, now):
                 return "done"
+            # Another call got something back since the limit was met,
+            # so the claim is worth another attempt without asking.
             if self._ended != ended:
                 return "again"
             self._asking_since = now
@@ -201,6 +211,7 @@ class AskingTurns:
         """Note that the one whose turn it was has asked; the chain could not explain the entries `in_vain`."""
         with self._lock:
             self._asking_since = None
+            # Without a rest each of a hundred refused calls would ask the node about the same authorizations.
             self._resting_since = None if gave_back else now
             self._ended += 1
             self._ended_at = now
@@ -213,7 +224,7 @@ class AskingTurns:
             self._asking_since = None
 
     def was_in_vain(self, entry_id: str) -> bool:
-        """Whether the chain could not explain that entry when it was asked last."""
+        """Return whether the chain could not explain that entry when it was asked last."""
         return entry_id in self._in_vain
 
 
@@ -228,7 +239,7 @@ ASKING_POLL = 0.02
 
 @dataclass(slots=True)
 class Findings:
-    """What asking the chain brought: how many entries were corrected, and why others could not be."""
+    """The findings are what asking the chain brought: how many entries were corrected, and why others could not be."""
 
     corrected: int = 0
     in_vain: dict[str, str] = field(default_factory=dict)
@@ -242,7 +253,7 @@ its findings as it goes. A generator of its own effects, which raises `Configura
 
 
 class Reclaimer:
-    """Makes claims on `budget`, and asks the chain where a limit stands in the way; see `flow.Reclaim`."""
+    """A reclaimer makes claims on `budget`, and asks the chain where a limit stands in the way; see `flow.Reclaim`."""
 
     def __init__(self, budget: Budget, clock: Callable[[], int], ask_chain: AskChain, lock: Lock) -> None:
         self.turns = AskingTurns(lock)
@@ -262,6 +273,7 @@ class Reclaimer:
             try:
                 return attempt()
             except BudgetExceededError as exc:
+                # Without the name of a limit there is no sum in which the chain could make room.
                 if not exc.limit:
                     raise
                 limit = exc.limit
@@ -305,6 +317,7 @@ class Reclaimer:
             trouble = next(iter(found.in_vain.values()), "")
         except (ConfigurationError, DiscoveryError) as exc:
             trouble = str(exc)
+        # A cancelled call must give its turn away, or all others wait until the turn is taken for lost.
         except BaseException:
             turns.leave()
             raise

@@ -66,7 +66,7 @@ LOST = 120
 
 
 class State(Enum):
-    """How far a session came; the module's docstring says what each means."""
+    """A state says how far a session came; the module's docstring says what each means."""
 
     NEW = "new"
     HELD = "held"
@@ -80,7 +80,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What a call meets; the module's docstring says what each means."""
+    """An event is what a call meets; the module's docstring says what each means."""
 
     CLAIMED = "claimed"
     AGREED = "agreed"
@@ -108,6 +108,7 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
         Event.SERVED: State.OVER,
         Event.REFUSED: State.REFUSED,
     },
+    # A request that left may still have opened the session, so nothing leads from here to a released hold.
     State.SENT: {
         Event.UNUSED: State.SENT,
         Event.LOST: State.SENT,
@@ -116,6 +117,7 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
         Event.REFUSED: State.REFUSED,
         Event.ENDED: State.OVER,
     },
+    # A 402 within a session that the gateway named is its end, and never a refusal of the payment.
     State.OPEN: {
         Event.UNUSED: State.OPEN,
         Event.LOST: State.OPEN,
@@ -144,7 +146,7 @@ _TOLD = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What the budget has counted: the authorization to sign, its hold, and until when (unix seconds) it is used."""
+    """A claim is what the budget has counted: what to sign, its hold, and until when (unix seconds) it is used."""
 
     authorization: Authorization
     hold: Hold
@@ -162,7 +164,7 @@ class Claim:
 @dataclass(slots=True, kw_only=True, eq=False)
 class PaymentSession:
     """
-    One authorization, and the session that it opens; see the module's docstring for its states.
+    A payment session is one authorization, and the session that it opens; see the module's docstring for its states.
 
     `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
     since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
@@ -183,12 +185,12 @@ class PaymentSession:
 
     @property
     def authorization(self) -> Authorization:
-        """What is signed; there is one as soon as the budget has counted it."""
+        """Return what is signed; there is one as soon as the budget has counted it."""
         return self.claimed.authorization
 
     @property
     def hold(self) -> Hold:
-        """What the budget counts for it."""
+        """Return what the budget counts for it."""
         return self.claimed.hold
 
     @property
@@ -200,12 +202,12 @@ class PaymentSession:
 
     @property
     def unsigned(self) -> bool:
-        """Whether it has to be signed before a request can leave with it."""
+        """Return whether it has to be signed before a request can leave with it."""
         return self.state in _UNSIGNED
 
     @property
     def reached(self) -> bool:
-        """Whether it may have come to the gateway, so that a 402 to it is the end of it, not a refusal."""
+        """Return whether it may have come to the gateway, so that a 402 to it is the end of it, not a refusal."""
         return self.state not in _UNSIGNED and self.state not in (State.SIGNED, State.DROPPED)
 
     def joinable(self, now: int) -> bool:
@@ -215,13 +217,15 @@ class PaymentSession:
     def apply(self, event: Event) -> None:
         """Move to the state that `TRANSITIONS` has for `event`; one that it does not have is a mistake of ours."""
         after = TRANSITIONS.get((self.state, event))
+        # An event that the table does not have is never ignored:
+        # a hold could then be released although money left.
         if after is None:
             raise AssertionError(f"A payment session that is {self.state.value} was {event.value}.")
         self.state = after
 
 
 class Turn(Enum):
-    """What a call has to do until the session that it shares is signed."""
+    """A turn says what a call has to do until the session that it shares is signed."""
 
     MINE = "claim, ask and sign it, as far as that is not done, and then `signed` or `gave_up`"
     WAIT = "another call does; look again"
@@ -231,7 +235,7 @@ class Turn(Enum):
 
 class SessionCache:
     """
-    The current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only.
+    A cache holds the current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only.
 
     `keep` is told, with each authorization, until when (unix seconds) it may be used: so long the cache is needed.
     """
@@ -263,6 +267,8 @@ class SessionCache:
             known = self._offers.get(route)
             if known is None:
                 return None
+            # The remembered offer is checked again, because the policy
+            # of the account may have changed since it was made.
             self.budget.policy.check(known, route.host)
             try:
                 self._payees.check(known, route, self.budget.policy)
@@ -321,6 +327,7 @@ class SessionCache:
         Returns False if it is not the turn of `me` any more: then the claim is nobody's, and has to be released.
         """
         with self._lock:
+            # A turn that was taken over has a claim of its own; keeping both would count one payment twice.
             if session.holder is not me:
                 return False
             session.claim = claim
@@ -364,6 +371,7 @@ class SessionCache:
             if session.calls == 0:
                 session.apply(Event.UNUSED)
             self._forget(session)
+        # Only here is a hold given back: the last call has left, and no request with the authorization ever did.
         if session.state is State.DROPPED and session.claim is not None:
             session.hold.release()
 
@@ -381,6 +389,8 @@ class SessionCache:
             session.apply(event)
             if session_id is not None:
                 session.session_id = Secret(session_id)
+            # Only a payee whose gateway took a payment is remembered,
+            # so a lie that came to nothing does not bar the true one.
             if event in (Event.ACCEPTED, Event.SERVED):
                 self._payees.remember(session.requirements, session.route)
             if session.refusal is None:

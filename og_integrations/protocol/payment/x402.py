@@ -1,5 +1,5 @@
 """
-x402 v2 as a gateway speaks it: headers, offers, sessions and settlement (PROTOCOL §2, §3).
+This module speaks x402 v2 as a gateway does: headers, offers, sessions and settlement (PROTOCOL §2, §3).
 
 x402 has two words for an offer. A 402 answer carries one `PaymentRequired`; each way to pay in its `accepts` is
 one `PaymentRequirements`. Both are read strictly: one header, canonical base64, plain decimal amounts, real
@@ -25,7 +25,7 @@ from og_integrations.protocol.strict_json import JsonObject, decode_json
 
 class SettlementMode(StrEnum):
     """
-    What is published about a call when it is settled.
+    A mode says what is published about a call when it is settled.
 
     `PRIVATE`: nothing. `BATCH_HASHED` (default): hashes, in a Merkle root with many others.
     `INDIVIDUAL_FULL`: an event of its own, **and the request and response in clear** on Walrus; the
@@ -39,6 +39,7 @@ class SettlementMode(StrEnum):
     BATCH_HASHED = "batch"
     INDIVIDUAL_FULL = "individual"
 
+    # These are the names of clients before 0.8.0; docs/protocol.md §2.1 lists what each of them meant.
     SETTLE = PRIVATE
     SETTLE_INDIVIDUAL = PRIVATE
     SETTLE_BATCH = BATCH_HASHED
@@ -55,6 +56,7 @@ class SettlementMode(StrEnum):
         """
         if isinstance(value, cls):
             return value
+        # The name decides for a member of another client's enum: the values have changed between its versions.
         text = value.name if isinstance(value, Enum) else str(value)
         wanted = _squash(text)
         for name, member in cls.__members__.items():
@@ -82,7 +84,7 @@ def _squash(text: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """
-    What a session is bound to: one payer (0x-hex), payment network (CAIP-2), enclave and path. `host` is the
+    A route is what a session is bound to: one payer (0x-hex), payment network (CAIP-2), enclave and path. `host` is the
     gateway's host name, which the policy may restrict.
 
     `payees` are the addresses (lower case) that may be paid here; empty if nobody has said.
@@ -109,6 +111,7 @@ MAX_AMOUNT = 2**160 - 1
 """Permit2 and the facilitators hold amounts as uint160."""
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+# The patterns allow one spelling only, so that what is shown, signed and echoed is the same text.
 _UINT = re.compile(r"0|[1-9][0-9]{0,77}")
 _NETWORK = re.compile(r"eip155:([1-9][0-9]{0,17})")
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -118,7 +121,7 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}")
 
 @dataclass(frozen=True, slots=True)
 class ReplyHead:
-    """Status and headers of an answer, before its body; names in any case, duplicates kept."""
+    """A head is status and headers of an answer, before its body; names in any case, duplicates kept."""
 
     status: int
     headers: Sequence[tuple[str, str]] = field(repr=False)
@@ -132,14 +135,16 @@ class ReplyHead:
 
     @property
     def names_session(self) -> bool:
-        """Whether it names a session, as a gateway's own answers do after a payment, errors too (PROTOCOL §3.6)."""
+        """Return whether it names a session, as a gateway does after a payment, errors too (PROTOCOL §3.6)."""
         return any(name.lower() == SESSION.lower() for name, _ in self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequirements:
     """
-    One way to pay, as offered (PROTOCOL §3.1): at most `amount` base units of `asset` on `network` (`eip155:…`).
+    Requirements are one way to pay, as offered (PROTOCOL §3.1).
+
+    It takes at most `amount` base units of `asset` on `network` (`eip155:…`).
 
     Addresses are EIP-55. `max_timeout_seconds` is how long the authorization may be settled, counted from when it
     is made. `facilitator` may settle it; None where the offer names nobody. `raw` is echoed verbatim in the payment.
@@ -156,13 +161,13 @@ class PaymentRequirements:
 
     @property
     def chain_id(self) -> int:
-        """The chain named by `network`."""
+        """Return the id of the chain named by `network`."""
         return parse_chain_id(self.network)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequired:
-    """The content of a 402: the gateway's `error` word, and its ways to pay as they came (`parse_requirements`)."""
+    """An offer is what a 402 holds: the gateway's `error` word, and its ways to pay as they came."""
 
     error: str
     accepts: tuple[JsonObject, ...]
@@ -181,12 +186,15 @@ def checksum_address(address: str) -> str:
     if not _ADDRESS.fullmatch(address):
         raise MalformedOfferError(f"{address[:80]!r} is no address; expected 0x and 40 hex digits.")
     digits = address[2:].lower()
+    # EIP-55 hashes the lower-case digits without 0x; a digit is a capital where its mark is 8 or more.
     marks = keccak(digits.encode()).hex()
     return "0x" + "".join(c.upper() if int(mark, 16) > 7 else c for c, mark in zip(digits, marks, strict=False))
 
 
 def parse_uint(text: object) -> int:
     """Read a uint256 from plain decimal text: no sign, exponent, blank or leading zero."""
+    # `int` takes signs, underscores and digits of other scripts,
+    # which another reader would take for another amount.
     if not isinstance(text, str) or not _UINT.fullmatch(text) or int(text) >= 2**256:
         raise MalformedOfferError(f"{str(text)[:80]!r} is no uint256; expected plain decimal digits as text.")
     return int(text)
@@ -199,6 +207,7 @@ def encode_header(value: JsonObject) -> str:
 
 def decode_header(text: str) -> JsonObject:
     """Read the base64 JSON object of an x402 header, strictly. Raises `MalformedOfferError`."""
+    # The size is compared before decoding, because a header comes from anybody who answers for the host.
     if len(text) > MAX_HEADER_CHARS:
         raise MalformedOfferError(f"A payment header has {len(text)} characters, expected at most {MAX_HEADER_CHARS}.")
     try:
@@ -216,6 +225,7 @@ def parse_payment_required(head: ReplyHead) -> PaymentRequired | None:
 
     Raises `MalformedOfferError`.
     """
+    # A 402 without this header means that the session is over (docs/protocol.md §3.4), which is no error.
     values = [value for key, value in head.headers if key.lower() == PAYMENT_REQUIRED.lower()]
     if not values:
         return None
@@ -223,6 +233,7 @@ def parse_payment_required(head: ReplyHead) -> PaymentRequired | None:
         raise MalformedOfferError(f"The 402 answer has {len(values)} {PAYMENT_REQUIRED} headers, expected one.")
     content = decode_header(values[0])
     accepts = content.get("accepts")
+    # Version 1 has other member names, and an offer that is half understood would be signed wrongly.
     if content.get("x402Version") != 2 or not isinstance(accepts, list) or not 0 < len(accepts) <= 32:
         raise MalformedOfferError(
             f"The offer has x402Version {content.get('x402Version')!r:.20} and "
@@ -242,9 +253,11 @@ def parse_requirements(raw: JsonObject) -> PaymentRequirements:
     if not isinstance(scheme, str) or not isinstance(network, str):
         raise MalformedOfferError(f"The offer has scheme {scheme!r:.40} on network {network!r:.60}, expected texts.")
     parse_chain_id(network)
+    # The timeout becomes the permit's deadline; a very large one would leave the wallet bound for years.
     if type(timeout) is not int or not 0 < timeout < 2**40 or not isinstance(extra, dict):
         raise MalformedOfferError(f"The offer's maxTimeoutSeconds is {timeout!r:.40}, expected seconds as a number.")
     amount = parse_uint(raw.get("amount"))
+    # An amount of zero would be signed in vain, and a larger one does not fit into the uint160 of the contracts.
     if not 0 < amount <= MAX_AMOUNT:
         raise MalformedOfferError(f"The offer's amount is {amount}, expected 1 to 2^160-1 base units.")
     facilitator = extra.get("facilitatorAddress")
@@ -267,6 +280,8 @@ def encode_payment(requirements: PaymentRequirements, payload: JsonObject) -> st
     The gateway joins identical texts into one session, so the caller builds it once per authorization and shares
     it. `resource` and `extensions` are left out: they may be, and the real ones have 2 kB.
     """
+    # The gateway compares scheme, network, amount, asset and payTo as
+    # text, so `accepted` is the offer as it came (docs/protocol.md §3.3).
     return encode_header({"x402Version": 2, "payload": payload, "accepted": requirements.raw})
 
 
@@ -275,6 +290,7 @@ def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
     name, version = extra.get("name"), extra.get("version")
     if not isinstance(name, str) or not isinstance(version, str):
         raise MalformedOfferError("The offer names no token name and version, which EIP-3009 signs.")
+    # A lone surrogate has no UTF-8 form, and the hash of the token's domain would fail in the middle of signing.
     if any("\ud800" <= character <= "\udfff" for character in name + version):
         raise MalformedOfferError("The offer's token name or version holds a lone surrogate.")
     return name, version
@@ -283,6 +299,7 @@ def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
 def parse_session(head: ReplyHead) -> str | None:
     """Return the session id of an answer, None if it has none. Raises `MalformedReplyError`."""
     session = head.header(SESSION)
+    # The id is sent back as a header, where a line feed could add a header of the gateway's choice.
     if session is not None and not _SESSION_ID.fullmatch(session):
         raise MalformedReplyError(f"The answer's {SESSION} header is malformed.")
     return session
@@ -290,11 +307,12 @@ def parse_session(head: ReplyHead) -> str | None:
 
 def session_ref(session_id: str) -> str:
     """Return what may be shown of a session id, which itself is a bearer credential."""
+    # A hash names the session in logs, and nobody can spend with it.
     return hashlib.sha256(session_id.encode()).hexdigest()[:16]
 
 
 class ToldSettlement(NamedTuple):
-    """What an answer's headers tell about settlement. Nothing of it is signed; None is what they do not tell."""
+    """A told settlement is what an answer's headers tell. Nothing of it is signed; None is what they do not tell."""
 
     payment_hash: str | None = None
     payment_hash_source: str | None = None
@@ -304,6 +322,7 @@ class ToldSettlement(NamedTuple):
 
 def parse_settlement(head: ReplyHead) -> ToldSettlement:
     """Return what the headers tell about settlement, as far as it has the right form. Raises `MalformedReplyError`."""
+    # Older gateways send the processing hash, and per-request mode a PAYMENT-RESPONSE, which is the better word.
     payment_hash, source = transaction_hash(head.header(PROCESSING_HASH)), PROCESSING_HASH
     if response := head.header(PAYMENT_RESPONSE):
         try:

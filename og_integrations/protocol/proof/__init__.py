@@ -1,5 +1,5 @@
 """
-Proof of an answer: what is hashed, who signed it, and whether that is an enclave we accept (PROTOCOL §5, §6).
+This package proves an answer: what is hashed, who signed it, and whether we accept the signer (PROTOCOL §4, §9).
 
 | file | what it holds |
 | --- | --- |

@@ -64,12 +64,16 @@ _ES384 = b"\xa1\x01\x38\x22"  # {1: -35}, which is the only algorithm that Nitro
 _TAGGED, _ARRAY_OF_4 = b"\xd2", 0x84
 _SIGNATURE_BYTES = 96
 _PCR_BYTES = 48
+# Real bundles hold four certificates. Without a bound, a
+# document of 32 KiB could cost dozens of signature checks.
 _MAX_BUNDLE = 8
 _MAX_STRING = 1024  # 512 are documented for some members; real hardware signs this much
 _SHA256_HEAD = b"\x12\x20"  # nitriding writes its two hashes as multihashes
 _SLOT_BYTES = 34
+# RFC 5280 §4.2: whoever meets a critical extension that it does not process must refuse the certificate.
 _PROCESSED = (x509.BasicConstraints.oid, x509.KeyUsage.oid)
 _HEX = {32: re.compile(r"[0-9a-f]{64}"), 48: re.compile(r"[0-9a-f]{96}")}
+# Attestation demands this object, so that no other code can build one that looks verified.
 _SEAL = object()
 
 _UNREADABLE = (
@@ -81,7 +85,7 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,  # where warnings are errors
 )
-"""What `cryptography` raises for certificates that are none, or that it does not know."""
+"""These are the errors that `cryptography` raises for bytes that are no certificate, or one that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class AttestationPolicy:
         if isinstance(self.root_sha256, str):
             # Each of its letters would be a fingerprint, and no root has that one.
             raise ConfigurationError("AttestationPolicy.root_sha256 is a text, expected a list of texts.")
+        # A bool is an int to Python: `True` would be read as one second.
         for name in ("max_age", "max_future"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 0:
                 raise ConfigurationError(f"AttestationPolicy.{name} is no number of seconds, expected 0 or more.")
@@ -149,12 +154,12 @@ class Attestation:
 
     @property
     def verified(self) -> bool:
-        """Whether every check passed."""
+        """Return whether every check passed."""
         return all(check.result == "pass" for check in self.checks)
 
     @property
     def pcr_hash(self) -> str:
-        """What a registry lists for these measurements: 0x-hex keccak256(PCR0‖PCR1‖PCR2)."""
+        """Return what a registry lists for these measurements: 0x-hex keccak256(PCR0‖PCR1‖PCR2)."""
         return pcr_hash_of(self.measurements)
 
 
@@ -172,6 +177,7 @@ def read_measurements(document: object) -> list[Measurements]:
     """
     found: list[Measurements] = []
     for entry in document if isinstance(document, list) else [document]:
+        # The gateway's file and `nitro-cli` wrap the registers in `Measurements`; a list written by hand may not.
         inner = entry.get("Measurements", entry) if isinstance(entry, Mapping) else None
         if not isinstance(inner, Mapping):
             raise ConfigurationError("A list of measurements holds something else than objects with PCR0, PCR1, PCR2.")
@@ -291,6 +297,8 @@ def _refused(step: str, detail: str) -> AttestationError:
 def _decoded(body: bytes) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         raise StepError(f"the body has {len(body)} bytes, expected at most {MAX_BODY_BYTES}")
+    # The enclave's daemon ends its line with a line feed; nothing
+    # else around the base64 is accepted (docs/protocol.md §9.1).
     line = body.removesuffix(b"\n")
     try:
         document = base64.b64decode(line, validate=True)
@@ -305,6 +313,7 @@ def _decoded(body: bytes) -> bytes:
 def _message(document: bytes) -> _Message:
     if len(document) > MAX_DOCUMENT_BYTES:
         raise StepError(f"the document has {len(document)} bytes, expected at most {MAX_DOCUMENT_BYTES}")
+    # RFC 9052 §4.2 makes the tag of COSE_Sign1 optional, and the hypervisor leaves it out.
     untagged = document.removeprefix(_TAGGED)
     if untagged[:1] != bytes([_ARRAY_OF_4]):
         raise StepError("the document is no COSE_Sign1 message, expected an array of four parts")
@@ -320,10 +329,12 @@ def _message(document: bytes) -> _Message:
 
 
 def _check_header(message: _Message) -> None:
+    # Were the document to name its own algorithm, a forger could choose one that he can satisfy.
     if message.protected != _ES384:
         raise StepError(f"the protected header is {message.protected[:16].hex()}, expected {_ES384.hex()} (ES384)")
     if message.unprotected:
         raise StepError("the unprotected header is not empty: nobody signed it")
+    # The signature is split at byte 48 later: of another length, r and s would be read from the wrong places.
     if len(message.signature) != _SIGNATURE_BYTES:
         raise StepError(f"the signature has {len(message.signature)} bytes, expected {_SIGNATURE_BYTES}")
 
@@ -333,6 +344,7 @@ def _claims(payload: bytes) -> _Claims:
         members = cbor.decode(payload)
     except ValueError as exc:
         raise StepError(f"the payload is not the CBOR that Nitro makes: {exc}") from exc
+    # Unknown members are let through, since AWS signs them like the others (docs/protocol.md §9.1).
     if not isinstance(members, dict) or not all(isinstance(name, str) for name in members):
         raise StepError("the payload is no map with texts as keys")
     module_id, timestamp, bundle = members.get("module_id"), members.get("timestamp"), members.get("cabundle")
@@ -340,6 +352,7 @@ def _claims(payload: bytes) -> _Claims:
         raise StepError("'digest' is not SHA384")
     if not isinstance(module_id, str) or not 1 <= len(module_id.encode()) <= 256:
         raise StepError("'module_id' is no text of 1 to 256 bytes")
+    # Numbers of 2^53 and more are refused because readers in JavaScript would round them to another time.
     if not isinstance(timestamp, int) or not 0 < timestamp < 2**53:
         raise StepError("'timestamp' is no time, expected unix milliseconds")
     if not isinstance(bundle, list) or not 1 <= len(bundle) <= _MAX_BUNDLE:
@@ -365,6 +378,8 @@ def _measurements(value: object) -> Measurements:
         # Of another length, two builds could have the same bytes one after the other, and so the same pcr hash.
         if not isinstance(pcr, bytes) or len(pcr) != _PCR_BYTES:
             raise StepError(f"PCR{index} has not {_PCR_BYTES} bytes")
+    # The registry's pcrHash is made of these three registers
+    # (docs/protocol.md §1.2); the others are not compared.
     if not {0, 1, 2} <= value.keys():
         raise StepError("one of PCR0, PCR1 and PCR2 is missing")
     return value[0].hex(), value[1].hex(), value[2].hex()
@@ -383,9 +398,13 @@ def _string(value: object, name: str, *, least: int) -> bytes:
 
 def _leaf_key(claims: _Claims, policy: AttestationPolicy) -> ec.EllipticCurvePublicKey:
     """Walk from the pinned root to the leaf, in the given order: a path is never searched."""
+    # The bundle comes from the enclave itself, so its first
+    # certificate proves nothing until it equals the pinned one.
     fingerprint = hashlib.sha256(claims.cabundle[0]).hexdigest()
     if fingerprint not in policy.roots:
         raise StepError(f"the first certificate is {fingerprint}, none of the {len(policy.roots)} pinned roots")
+    # No path is searched: `cryptography`'s own verifier accepts
+    # swapped and repeated certificates, which this order refuses.
     chain = [*claims.cabundle, claims.certificate]
     issuer: bytes | None = None
     for position, der in enumerate(chain, 1):
@@ -394,6 +413,8 @@ def _leaf_key(claims: _Claims, policy: AttestationPolicy) -> ec.EllipticCurvePub
             certificate = _certificate(der, issuer)
         except StepError as exc:
             raise StepError(f"{name} {exc}") from exc
+        # The document's own time counts, because a leaf lives for
+        # three hours and saved documents are judged much later.
         if not certificate.valid[0] <= claims.timestamp <= certificate.valid[1]:
             raise StepError(f"{name} was not valid at the document's time")
         _check_role(certificate, name, below=len(chain) - 1 - position)
@@ -411,6 +432,8 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
             if certificate.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA384:
                 raise StepError("is not signed with ECDSA and SHA-384")
             authority = x509.load_der_x509_certificate(issuer)
+            # Two authorities can hold one key, so the name is
+            # compared as well as the signature (RFC 5280 §6.1.3).
             if certificate.issuer != authority.subject:
                 raise StepError("names another issuer than the certificate before it")
             certificate.verify_directly_issued_by(authority)
@@ -427,6 +450,7 @@ def _certificate(der: bytes, issuer: bytes | None) -> _Certificate:
         raise StepError("lacks the extension basicConstraints or keyUsage") from exc
     except _UNREADABLE as exc:
         raise StepError(f"cannot be read ({type(exc).__name__})") from exc
+    # A leaf on a weaker curve would let its holder sign documents that ES384 was meant to protect.
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise StepError("has no key on the curve P-384")
     return _Certificate(
@@ -450,6 +474,8 @@ def _check_role(certificate: _Certificate, name: str, below: int) -> None:
     # Otherwise any enclave could issue certificates to others.
     if not certificate.is_authority or not certificate.signs_certificates:
         raise StepError(f"{name} may not issue certificates")
+    # The instance's authority has a path length of 0: it may
+    # issue the leaf, but no authority that issues other leaves.
     if certificate.path_length is not None and certificate.path_length < below:
         raise StepError(f"{name} allows {certificate.path_length} authorities below it, there are {below}")
 
@@ -457,6 +483,7 @@ def _check_role(certificate: _Certificate, name: str, below: int) -> None:
 def _check_signature(key: ec.EllipticCurvePublicKey, message: _Message) -> None:
     # The received bytes are verified, and never an encoding of our own.
     signed = b"\x84\x6aSignature1" + b"".join(map(cbor.encode_bytes, (message.protected, b"", message.payload)))
+    # COSE writes r ‖ s (RFC 9053 §2.1) and `cryptography` takes DER, so the halves are encoded anew.
     r, s = (int.from_bytes(half, "big") for half in (message.signature[:48], message.signature[48:]))
     try:
         key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
@@ -468,8 +495,10 @@ def _judge_time(timestamp: int, now: int, policy: AttestationPolicy) -> str:
     age = now - timestamp // 1000
     # Within the certificates' validity, so there is such a date.
     made = f"made at {datetime.fromtimestamp(timestamp // 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    # A recorded document may describe a build that was replaced since, or a key that an operator has learned.
     if age > policy.max_age:
         raise StepError(f"{made}, {age} s ago, expected at most {policy.max_age}")
+    # A time in the future would let a document be recorded now and shown as fresh later.
     if timestamp > (now + policy.max_future) * 1000:
         raise StepError(f"{made}, which is {-age} s ahead of the clock here, expected at most {policy.max_future}")
     return (
@@ -481,6 +510,7 @@ def _judge_nonce(found: bytes | None, asked: bytes | None, log: CheckLog) -> Non
     if asked is None:
         log.skipped("no nonce was given: the document may be a recorded one")
         return
+    # An empty nonce would equal the empty nonce of any recorded document.
     if not asked or found is None or not hmac.compare_digest(found, asked):
         got = "none" if not found else found[:32].hex()
         raise StepError(f"the document answers another question: nonce {got}, expected {asked[:32].hex() or 'one'}")
@@ -489,6 +519,8 @@ def _judge_nonce(found: bytes | None, asked: bytes | None, log: CheckLog) -> Non
 
 def _judge_debug(measurements: Measurements, log: CheckLog) -> None:
     for index, pcr in enumerate(measurements):
+        # A debug enclave has all-zero registers. The check stands
+        # before the pinned list, so that no list can allow one.
         if not pcr.strip("0"):
             raise StepError(f"PCR{index} is all zero: the enclave runs in debug mode, and its operator can read it")
     log.passed("not in debug mode")
@@ -496,11 +528,14 @@ def _judge_debug(measurements: Measurements, log: CheckLog) -> None:
 
 def _judge_measurements(found: Measurements, policy: AttestationPolicy, listed: str | None, log: CheckLog) -> None:
     pcr_hash = pcr_hash_of(found)
+    # A difference means that the registry's entry describes another build than the one that answers.
     if listed is not None and normalize_hash(listed) != pcr_hash:
         raise StepError(f"the build's pcr hash is {pcr_hash}, but the registry lists {shown(listed, 80)}")
     if policy.builds is None:
         log.skipped(f"no measurements are pinned, and any AWS customer can make such a document (pcr hash {pcr_hash})")
         return
+    # The triple is compared as a whole: PCR1 is the same in
+    # every published build, so one register alone says nothing.
     if found not in policy.builds:
         raise StepError(f"the build with pcr hash {pcr_hash} is none of the {len(policy.builds)} that are pinned")
     log.passed(f"a pinned build (pcr hash {pcr_hash})")
@@ -510,10 +545,12 @@ def _judge_binding(user_data: bytes | None, certificate: bytes | None, key: byte
     if user_data is None or len(user_data) != 2 * _SLOT_BYTES:
         raise StepError(f"'user_data' has {len(user_data or b'')} bytes, expected the {2 * _SLOT_BYTES} of two hashes")
     missing = []
+    # Without these two hashes a genuine document could be relayed by a server in between that holds neither key.
     for start, name, given in ((0, "TLS certificate", certificate), (_SLOT_BYTES, "signing key", key)):
         head, digest = user_data[start : start + 2], user_data[start + 2 : start + _SLOT_BYTES]
         if head != _SHA256_HEAD:
             raise StepError(f"'user_data' holds no SHA-256 of the {name}")
+        # A hash that is all zero was never registered, so it binds no key at all (docs/protocol.md §9.2).
         if not any(digest):
             raise StepError(f"the enclave has not registered its {name}")
         if given is None:

@@ -1,5 +1,5 @@
 """
-Request and output -> the exact bytes that the enclave hashes and signs (PROTOCOL §4).
+This module turns request and output into the exact bytes that the enclave hashes and signs (PROTOCOL §4).
 
 The gateway hashes what it *parsed*, rebuilt field by field and dumped by Python's
 `json.dumps(…, sort_keys=True)`. So both sides start from the parsed wire bytes, never from the
@@ -31,6 +31,8 @@ VERBATIM = "verbatim"
 """Content lists are hashed as sent."""
 DIGEST = "digest"
 """Like `reduced`, and of attached data also the media type and the SHA-256 of its base64 text."""
+# The order is that of docs/protocol.md §4.4. Receipts name the
+# first rule that fits, so another order would rename them.
 RULES = (APRIL, REDUCED, EFFORT, VERBATIM, DIGEST)
 
 _ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
@@ -71,6 +73,8 @@ def plainest_rule(path: str, request: JsonObject, rule: str) -> str:
     """Return the first of `RULES` that makes the same bytes of `request` as `rule`, by which receipts call it."""
     if path == SEARCH_PATH or rule == APRIL:
         return APRIL
+    # Most requests have one form under several rules. Calling them
+    # by the plainest rule makes receipts of two gateways comparable.
     effort = path == CHAT_PATH and rule == EFFORT and bool(request.get("reasoning_effort"))
     contents = [content for content in _user_contents(request) if path == CHAT_PATH and not isinstance(content, str)]
     if not (effort or contents or request.get("web_search")):
@@ -97,28 +101,33 @@ def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
     """
     if path == SEARCH_PATH:
         return []
+    # April's gateway ignores `web_search`; every later generation
+    # hashes it when it is true (docs/protocol.md §4.4).
     hashed = {"web_search"} if rule != APRIL else set()
     if rule == EFFORT and path == CHAT_PATH:
         hashed.add("reasoning_effort")
     found = {name for name in _OPTIONS if request.get(name)} - hashed
+    # No rule hashes `n`, although it multiplies the price of pictures, so a receipt must list it as unsigned.
     if (request.get("n") or 1) != 1:
         found.add("n")
     if rule in (REDUCED, EFFORT, DIGEST) and any(
         rule != DIGEST or _digest(part) is None for part in _attachments(request)
     ):
         found.add("attachments")
+    # The name of a `function` message is hashed; that of any other
+    # role is dropped by the gateway (docs/protocol.md §4.2).
     if any(message.get("name") and message.get("role") != "function" for message in _messages(request)):
         found.add("messages[].name")
     return sorted(found)
 
 
 def has_attachments(request: JsonObject) -> bool:
-    """Whether users' messages in `request`, which the rules hash in their own ways, hold more than text."""
+    """Return whether users' messages in `request`, which the rules hash in their own ways, hold more than text."""
     return any(True for _ in _attachments(request))
 
 
 def drops_attachments(request: JsonObject, rule: str) -> bool:
-    """Whether gateways of that rule hash attachments of `request` without handing them to the model."""
+    """Return whether gateways of that rule hash attachments of `request` without handing them to the model."""
     return rule == APRIL and has_attachments(request)
 
 
@@ -156,12 +165,13 @@ def canonical_output(text: str, tool_calls: Sequence[ToolCall], finish_reason: s
 
 
 def spells_tool_calls(text: str) -> bool:
-    """Whether `text` is, byte for byte, what the hash of an answer with tool calls is made of."""
+    """Return whether `text` is, byte for byte, what the hash of an answer with tool calls is made of."""
     if not text.startswith('[{"function": {"arguments": ') or not text.endswith('"type": "function"}]'):
         return False
     try:
         listed = json.loads(text)
         calls = [ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in listed]
+        # The text is encoded again and compared, since only an exact copy has the hash of a tool call.
         return canonical_output("", calls, "tool_calls") == text.encode()
     except (ValueError, TypeError, KeyError, RecursionError):
         return False
@@ -169,7 +179,7 @@ def spells_tool_calls(text: str) -> bool:
 
 def may_be_another_content(request: JsonObject, rule: str) -> bool:
     """
-    Whether a user's content in `request` has its hash in common with one of another kind.
+    Return whether a user's content in `request` has its hash in common with one of another kind.
 
     The rule `april` hashes a list of parts as Python's text of it, so a list and that text are one.
     """
@@ -186,6 +196,8 @@ def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> by
 
     `timestamp` is in unix seconds and not negative.
     """
+    # The layout is that of Solidity's abi.encodePacked(bytes32,
+    # bytes32, uint256), so that contracts can check it, too.
     return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
 
 
@@ -195,6 +207,8 @@ def _newer(message: Any) -> Any:
 
 
 def _known(escape: re.Match[str]) -> str:
+    # A character that this Python does not know has the category
+    # Cn; a newer Python would have printed it unescaped.
     code = escape[1] or escape[2]
     return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
@@ -228,9 +242,11 @@ def _chat(request: JsonObject, rule: str) -> JsonObject:
     }
     if request.get("max_tokens") is not None:
         rebuilt["max_tokens"] = request["max_tokens"]
+    # The gateway tests these for truth, so an empty list is left out of the hash and not hashed as empty.
     for name in ("stop", "tools", "response_format"):
         if request.get(name):
             rebuilt[name] = request[name]
+    # One branch of the gateways hashes the effort; the later public controllers have no trace of it.
     if rule == EFFORT and request.get("reasoning_effort"):
         rebuilt["reasoning_effort"] = request["reasoning_effort"]
     return rebuilt | _search_flag(request, rule)
@@ -243,6 +259,8 @@ def _completion(request: JsonObject, rule: str) -> JsonObject:
         # This endpoint's own defaults are hashed when the member is absent, not when it is null.
         "temperature": _temperature(request, absent=1.0),
     }
+    # The schema's default of 16 is hashed when the member is
+    # absent, and a null is left out (docs/protocol.md §4.2).
     if (max_tokens := request.get("max_tokens", 16)) is not None:
         rebuilt["max_tokens"] = max_tokens
     if request.get("stop"):
@@ -251,6 +269,7 @@ def _completion(request: JsonObject, rule: str) -> JsonObject:
 
 
 def _search_flag(request: JsonObject, rule: str) -> JsonObject:
+    # The gateway hashes the constant true for any truthy value, not the value that was sent.
     return {"web_search": True} if rule != APRIL and request.get("web_search") else {}
 
 
@@ -260,6 +279,7 @@ def _message(message: object, rule: str) -> JsonObject:
     role = message.get("role")
     content = message.get("content")
     match role:
+        # Roles keep exactly the members that the gateway's parser keeps; a further member would change the hash.
         case "system":
             return {"role": role, "content": content}
         case "user":
@@ -277,6 +297,7 @@ def _message(message: object, rule: str) -> JsonObject:
 
 
 def _assistant(message: Mapping[str, Any]) -> JsonObject:
+    # The gateway turns a null content into the empty text before it hashes.
     rebuilt: JsonObject = {"role": "assistant", "content": message.get("content") or ""}
     if calls := message.get("tool_calls"):
         try:
@@ -310,12 +331,14 @@ def _user_content(content: object, rule: str) -> object:
 
 
 def _reduced_part(part: object, rule: str) -> JsonObject:
+    # The reduced rule turns a part that is no object into a text part of its `str`, as the published client does.
     if not isinstance(part, Mapping):
         return {"type": "text", "text": str(part)}
     if part.get("type") == "text":
         text = part.get("text")
         return {"type": "text", "text": "" if text is None else text}
     file = part.get("file")
+    # The name stands inside `file` in OpenAI's form and beside it in the newer form; the first one counts.
     filename = (file.get("filename") if isinstance(file, Mapping) else None) or part.get("filename")
     reduced: JsonObject = {"type": part.get("type")}
     if filename:
@@ -330,6 +353,8 @@ def _digest(part: Mapping[str, Any]) -> JsonObject | None:
             text = place.get(name) if isinstance(place, Mapping) else None
             found = _DATA_URI.match(text) if isinstance(text, str) and text.isascii() else None
             if found is not None:
+                # The digest is made of the base64 text as sent and
+                # not of the decoded bytes (docs/protocol.md §4.4).
                 data = found.string[found.end() :].encode()
                 return {"mime_type": found[1], "sha256": hashlib.sha256(data).hexdigest()}
     return None
@@ -339,9 +364,12 @@ def _temperature(request: JsonObject, *, absent: float) -> float:
     value = request.get("temperature", absent)
     if value is None:
         return 0.0
+    # A bool passes as an int in Python and would be hashed as 1.0, while the gateway refuses it.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidRequestError(f"temperature is a {type(value).__name__}, expected a number.")
     try:
+        # `1` and `1.0` are dumped differently, and the gateway
+        # parses the member as a float, so it is made one here.
         return float(value)
     except OverflowError as exc:
         raise InvalidRequestError("temperature is too large for a number.") from exc

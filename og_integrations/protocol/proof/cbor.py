@@ -13,6 +13,7 @@ Value = int | bytes | str | list["Value"] | dict[int | str, "Value"] | None
 MAX_DEPTH = 4
 """Arrays and maps inside each other; attestation documents need two levels."""
 
+# The order is that of RFC 8949 §3.1: a major type is the number of its name in this list.
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP = range(6)
 _NULL, _BREAK = 0xF6, 0xFF
 _INDEFINITE = 31
@@ -26,6 +27,7 @@ def decode(data: bytes) -> Value:
     """
     reader = _Reader(data)
     value = reader.item(0)
+    # Bytes behind the item are not covered by what was read, and another reader could take them for the document.
     if reader.left:
         raise ValueError(f"{reader.left} bytes stand behind the end")
     return value
@@ -36,6 +38,8 @@ def encode_bytes(value: bytes) -> bytes:
     size = len(value)
     if size < 24:
         return bytes([_BYTES << 5 | size]) + value
+    # RFC 9052 §9 signs the shortest encoding. A longer head
+    # would give other bytes, and every signature would fail.
     width = 1 if size < 2**8 else 2 if size < 2**16 else 4
     return bytes([_BYTES << 5 | 23 + width.bit_length()]) + size.to_bytes(width, "big") + value
 
@@ -57,15 +61,19 @@ class _Reader:
         if initial == _NULL:
             return None
         major = initial >> 5
+        # Nitro's documents hold none of these, and a float or tag can be read in more than one way.
         if major > _MAP:
             raise ValueError(f"a tag, simple value or float (0x{initial:02x}) stands in it")
         size = self._argument(initial & 31)
+        # Without this bound a few kilobytes of nested arrays end in a RecursionError of the interpreter.
         if major >= _ARRAY and depth == MAX_DEPTH:
             raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
         if major == _ARRAY:
             return [self.item(depth + 1) for _ in self._each(size, 1)]
         if major == _MAP:
             return self._map(size, depth + 1)
+        # A string in pieces has many spellings of one value,
+        # so documents could differ in bytes and mean the same.
         if size is None:
             raise ValueError("a number or string of indefinite length stands in it")
         if major in (_UINT, _NEGATIVE):
@@ -77,8 +85,11 @@ class _Reader:
         found: dict[int | str, Value] = {}
         for _ in self._each(size, 2):
             key = self.item(depth)
+            # Lists and maps cannot be keys of a Python dict, and would raise a TypeError instead of a refusal.
             if not isinstance(key, int | str):
                 raise ValueError(f"a map has a key of type {type(key).__name__}")
+            # A map with a key twice is not valid (RFC 8949 §5.6):
+            # one reader takes the first value, another the last.
             if key in found:
                 raise ValueError("a map has the same key twice")
             found[key] = self.item(depth)
@@ -90,6 +101,7 @@ class _Reader:
             return info
         if info == _INDEFINITE:
             return None
+        # RFC 8949 §3 reserves 28 to 30: no length of theirs is defined.
         if info > 27:
             raise ValueError("an item has a reserved head")
         return int.from_bytes(self._take(1 << info - 24), "big")
@@ -108,6 +120,7 @@ class _Reader:
         self._take(1)
 
     def _take(self, size: int) -> bytes:
+        # The size is compared before anything is copied, because the sender may claim up to 2^64 bytes.
         if size > self.left:
             raise ValueError("it ends too early")
         self._at += size

@@ -1,5 +1,5 @@
 """
-Whom we talk to, and whom we accept (PROTOCOL §1).
+This module holds what is known about an enclave, and the rules by which one is accepted (PROTOCOL §1).
 
 An `Enclave` is what the registry (or, in development, the gateway itself) says about one TEE.
 `EnclavePolicy` is the owner's opinion about it. `endpoint` and `payment_address` are claims of the
@@ -36,6 +36,7 @@ _ENDPOINT = re.compile(
 
 def tee_id_of(public_key: bytes) -> str:
     """Return the id (0x + 64 hex) of the enclave whose signing key is this DER SubjectPublicKeyInfo."""
+    # The registry and the gateway use the same rule (docs/protocol.md §1.2), so an id proves which key it names.
     return "0x" + keccak(public_key).hex()
 
 
@@ -45,6 +46,7 @@ def key_config_digest(signing_key: bytes, ids: Sequence[int], public_key: bytes,
 
     `ids` are those of the key, of KEM, KDF and AEAD; `key_config` is the blob that names them again.
     """
+    # The id is computed from the signing key: an id that is read could bind the key to another enclave.
     words = [bytes.fromhex(tee_id_of(signing_key)[2:]), *map(uint_word, ids)]
     return keccak(b"".join([_KEY_CONFIG, *words, keccak(public_key), keccak(key_config)]))
 
@@ -71,7 +73,7 @@ class OhttpKey(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enclave:
     """
-    One TEE. `public_key` is the DER of its RSA signing key, `certificate` the DER of its TLS leaf.
+    An enclave is one TEE. `public_key` is the DER of its RSA signing key, `certificate` the DER of its TLS leaf.
 
     `source` says who vouches for it: `"registry"` (the chain), `"endpoint"` (the gateway itself: a
     development setting, no attestation at all) or `"file"` (the key in a saved exchange).
@@ -95,7 +97,7 @@ class Enclave:
 
     @property
     def pinned(self) -> bool:
-        """Whether connections to it are TLS with nobody but the holder of its certificate."""
+        """Return whether connections to it are TLS with nobody but the holder of its certificate."""
         return bool(self.certificate) and self.endpoint.startswith("https://")
 
 
@@ -115,9 +117,12 @@ def check_endpoint(enclave: Enclave) -> None:
 
 def _is_endpoint(text: str) -> bool:
     found = _ENDPOINT.fullmatch(text)
+    # A port beyond 65535 passes the pattern, and would raise an OverflowError only when a socket is opened.
     if found is None or not 0 < int(found["port"] or 443) < 65536:
         return False
     try:
+        # A scope id names an interface of this machine, so a
+        # stranger could point connections into the local network.
         return found["ipv6"] is None or IPv6Address(found["ipv6"]).scope_id is None
     except ValueError:
         return False
@@ -126,7 +131,7 @@ def _is_endpoint(text: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnclavePolicy:
     """
-    Which enclaves may see a prompt. Every rule that is given must hold; None means no rule.
+    A policy says which enclaves may see a prompt. Every rule that is given must hold; None means no rule.
 
     By default any enclave of the registry is accepted, except one in debug mode. An *empty* list
     accepts nobody: a list that lost its entries must not open the door.
@@ -160,6 +165,8 @@ class EnclavePolicy:
 
     def check(self, enclave: Enclave) -> None:
         """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
+        # This comes first: an entry whose key and id disagree
+        # would let one enclave answer in the name of another.
         if tee_id_of(enclave.public_key) != enclave.tee_id:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} is listed with a signing key whose id is "
@@ -171,6 +178,7 @@ class EnclavePolicy:
             )
         if not enclave.enabled:
             raise EnclaveRejectedError(f"Enclave {enclave.tee_id} is disabled in the registry.")
+        # Debug mode is refused before the owner's list is read, so that no list can allow it by mistake.
         if normalize_hash(enclave.pcr_hash) == DEBUG_PCR_HASH:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} runs in debug mode (all-zero PCRs): its operator can read prompts."
@@ -188,9 +196,9 @@ class EnclavePolicy:
 
 class UnsafeAcceptAnyEnclave(EnclavePolicy):
     """
-    Accepts every enclave that can be connected to, also one in debug mode. Insecure; warns on each check.
+    This policy accepts every enclave that can be connected to, also one in debug mode. Insecure; warns on each check.
 
-    For experiments with enclaves that one runs oneself.
+    It is meant for experiments with enclaves that one runs oneself.
     """
 
     def check(self, enclave: Enclave) -> None:

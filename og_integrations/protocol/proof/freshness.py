@@ -29,10 +29,16 @@ def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
         raise InvalidRequestError("A nonce has 32 lower-case hex digits; this one has not. Nothing was sent.")
     if path not in (CHAT_PATH, COMPLETION_PATH):
         raise InvalidRequestError(f"A request to {path!r:.80} has no place for a nonce: its hash is not known.")
+    # Only `{"type": "text"}` is hashed and not forwarded (docs/protocol.md §4.6). JSON formats reach the
+    # provider, which may refuse an unknown member.
     if path == CHAT_PATH and request.get("response_format") in (None, {"type": "text"}):
         return request | {"response_format": {"type": "text", "og_nonce": nonce}}
+    # Gateways hash `stop` and hand it to no model (docs/protocol.md
+    # §2.2), so one more entry does not change the answer.
     stop = request.get("stop") or []
     entries = [stop] if isinstance(stop, str) else stop
+    # A fifth entry is answered with 400, after the payment was
+    # signed (docs/protocol.md §2.3), so it is refused here.
     if not isinstance(entries, list) or len(entries) >= _MAX_STOP:
         raise InvalidRequestError(
             f"The request has no place for a nonce: its response_format is in use, and of stop sequences at most "

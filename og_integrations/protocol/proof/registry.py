@@ -1,5 +1,5 @@
 """
-TEERegistry contract: eth_call data <-> `Enclave` values (PROTOCOL §1).
+This module turns the TEERegistry contract's eth_call data into `Enclave` values and back (PROTOCOL §1).
 
 The struct's last member (the OHTTP key) has grown over time and may grow again: none, six, seven or
 eight fields have been seen. It is not needed to talk to an enclave, so it is read by us, apart from the
@@ -65,10 +65,12 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     # The first word points to the array, whose first word is its length; elsewhere it would not be counted.
     if int.from_bytes(data[:32], "big") != 32:
         raise _other_form(data)
+    # The count is read before decoding, because decoding a million pointers to one entry would exhaust memory.
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         # The first of them serve as well as all: whoever can add entries must not stop everybody.
         data = data[:32] + MAX_ENTRIES.to_bytes(32, "big") + data[64:]
     (entries,) = _decode(f"({_FIELDS})[]", data)
+    # Each entry's place is kept, since the OHTTP member is read at that place and not by the ABI decoder.
     starts = [2 * _WORD + _word(data, 2 * _WORD, position) for position in range(len(entries))]
     found = (_enclave(entry, data, start) for entry, start in zip(entries, starts, strict=True))
     return [enclave for enclave in found if enclave is not None]
@@ -120,6 +122,7 @@ def _other_form(data: bytes) -> DiscoveryError:
 def _enclave(entry: tuple[Any, ...], data: bytes, start: int) -> Enclave | None:
     """Return the enclave of an entry that begins at `start` of `data`; None if it cannot be used."""
     owner, payment, endpoint, key, certificate, pcr, kind, enabled, registered, heartbeat = entry
+    # Without a certificate there is nothing to pin, and without a key no signature can be checked.
     if not (endpoint and key and certificate):
         return None
     try:
@@ -127,6 +130,7 @@ def _enclave(entry: tuple[Any, ...], data: bytes, start: int) -> Enclave | None:
     except UnicodeDecodeError:
         return None
     return Enclave(
+        # The registry does not return the id, and an id that is computed cannot disagree with its key.
         tee_id=tee_id_of(key),
         endpoint=url,
         public_key=key,
@@ -150,8 +154,11 @@ def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
             return None
         member = start + _word(data, start, _HEAD)
         key_id, *suite = (_word(data, member, position) for position in range(4))
+        # The first offset points behind the member's head, so it gives
+        # the number of fields, which tells the generations apart.
         fields = _word(data, member, 4) // _WORD
         public_key = _bytes(data, member, 4)
+        # A request sealed for another suite would not open at the enclave, and an all-zero key was never set.
         if tuple(suite) != _SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
             return None
     except ValueError:
@@ -185,6 +192,7 @@ def _bytes(data: bytes, start: int, position: int) -> bytes:
     """Return the bytes to which the word at `position` points. Raises `ValueError` if they are not in `data`."""
     at = start + _word(data, start, position)
     size = _word(data, at, 0)
+    # The size is a stranger's word: it is bounded before the bytes are copied.
     if size > min(_MAX_BYTES, len(data) - at - _WORD):
         raise ValueError("bytes are longer than what is left")
     return data[at + _WORD : at + _WORD + size]

@@ -1,5 +1,5 @@
 """
-Verification of one answer, step by step (PROTOCOL §4).
+This module verifies one answer, step by step (PROTOCOL §4).
 
 `verify_exchange` is the only maker of `VerifiedExchange`; adapters accept nothing else. It raises
 `VerificationError` at the first step that fails. A step that cannot be judged (freshness of a saved
@@ -59,7 +59,7 @@ def _unproven(step: str, detail: str) -> VerificationError:
 
 class CheckLog:
     """
-    Collects the verdicts of `steps`, in their order.
+    A log collects the verdicts of `steps`, in their order.
 
     Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
     """
@@ -89,8 +89,11 @@ class CheckLog:
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if not isinstance(exc, StepError):
             return
+        # A step that could not be judged is a skip: reporting it
+        # as failed would accuse an enclave of a node's outage.
         undecided = isinstance(exc, UndecidedStepError)
         self.checks.append(Check(self._step, "skip" if undecided else "fail", str(exc)))
+        # The steps behind are listed as skipped, so that a shorter list can never be read as a list of passes.
         self.checks += not_reached(self._step, self._steps, undecided=undecided)
         error = self._failed(self._step, str(exc))
         error.checks = tuple(self.checks)
@@ -146,7 +149,7 @@ _LIVE = ("registry", "endpoint")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """
-    One request and its answer, as far as the proof is about them.
+    An exchange is one request and its answer, as far as the proof is about them.
 
     `wire` is the request body exactly as sent; one that is not ours must have been read as unique
     before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
@@ -167,9 +170,9 @@ class Exchange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedExchange:
     """
-    Proof that `enclave` answered exactly this request with exactly this output.
+    A verified exchange proves that `enclave` answered exactly this request with exactly this output.
 
-    Made by `verify_exchange` only. `hash_rule` names the hash rule that matched, one of `canonical.RULES`.
+    Only `verify_exchange` makes one. `hash_rule` names the hash rule that matched, one of `canonical.RULES`.
     """
 
     exchange: Exchange
@@ -264,8 +267,11 @@ def _request(exchange: Exchange) -> JsonObject:
 
 
 def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
+    # The model's name is not signed, so this only catches a gateway that openly answers with another model.
     if completion.model != request.get("model"):
         raise StepError(f"the answer is from model {completion.model!r:.100}, expected {request.get('model')!r:.100}")
+    # The hash covers the tool calls or the text, chosen by
+    # `finish_reason`, which is itself not signed (docs/protocol.md §4.5).
     if bool(completion.tool_calls) != (completion.finish_reason == "tool_calls"):
         raise StepError(
             f"finish_reason {completion.finish_reason!r:.40} with {len(completion.tool_calls)} tool calls: the "
@@ -280,6 +286,7 @@ def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -
         signature = base64.b64decode(proof.signature, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise StepError("tee_signature is not strict base64") from exc
+    # Python ignores spare padding bits, so one signature would have several texts, and a replay would look new.
     if len(signature) not in (256, 512) or base64.b64encode(signature).decode() != proof.signature:
         raise StepError(f"tee_signature has {len(signature)} bytes, expected 256 (RSA-2048) in canonical base64")
     return signature
@@ -289,6 +296,7 @@ def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
     key_id = _key_id(enclave.public_key)
     if key_id != enclave.tee_id:
         raise StepError(f"the key's id is {key_id}, expected {shown(enclave.tee_id, 80)}")
+    # The key chosen for the check must belong to the id that the receipt will show.
     if proof.tee_id != enclave.tee_id and normalize_hash(proof.tee_id) != enclave.tee_id:
         raise StepError(f"signed by {proof.tee_id[:80]!r}, expected {enclave.tee_id}")
 
@@ -297,6 +305,8 @@ def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> 
     expected = _hash_bytes(proof.request_hash, "tee_request_hash")
     refused: InvalidRequestError | None = None
     tried: list[bytes] = []
+    # Nobody outside knows which generation answers, so the
+    # rules are tried until one fits (docs/protocol.md §4.4).
     for rule, asked in _readings(request, exchange.usual_rule):
         try:
             text = canonical.canonical_request(exchange.path, asked, rule)
@@ -315,6 +325,7 @@ def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> 
 
 
 def _readings(request: JsonObject, usual_rule: str | None) -> Iterator[tuple[str, JsonObject]]:
+    # The rule that proved the build's last answers comes first, which saves up to four hashes of a long request.
     first = (usual_rule,) if usual_rule in canonical.RULES else ()
     yield from ((rule, request) for rule in dict.fromkeys((*first, *canonical.RULES)))
     yield canonical.APRIL, canonical.for_newer_python(request)
@@ -399,6 +410,7 @@ def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
         raise UndecidedStepError(trust.detail)
     if trust.level is None:
         raise StepError(trust.detail)
+    # The endpoint vouches for its own key, which is no proof, so the step can be skipped and never passed.
     if trust.level == "endpoint":
         log.skipped(trust.detail)
     else:
@@ -406,12 +418,14 @@ def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
 
 
 def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+    # Signatures are salted, so two honest answers never have the same one; a second sight is a recording.
     if exchange.seen:
         raise StepError("this very signature came with an earlier answer: it is replayed")
     if exchange.window is None:
         log.skipped("when the request was sent is not known")
         return
     sent, received = exchange.window
+    # A signed answer of another day to the same question would otherwise pass as the answer to this call.
     if not sent - CLOCK_SKEW <= proof.timestamp <= received + CLOCK_SKEW:
         raise StepError(
             f"signed at {proof.timestamp}, expected between {sent} and {received} "
@@ -421,6 +435,7 @@ def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None
 
 
 def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
+    # Members outside the signature, such as usage and pictures, are protected by this channel and nothing else.
     if channel == "pinned":
         log.passed("TLS pinned to the enclave's certificate")
     else:
@@ -440,6 +455,7 @@ def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     return True
 
 
+# One enclave answers many calls, so the hash of its key is made once and not for each of them.
 _key_id = lru_cache(maxsize=64)(tee_id_of)
 
 

@@ -1,5 +1,5 @@
 """
-Requests sealed to an enclave so that a relay cannot read them, and the answers opened again (RFC 9458).
+This package seals requests to an enclave so that a relay cannot read them, and opens the answers (RFC 9458).
 
 | file | what it holds |
 | --- | --- |

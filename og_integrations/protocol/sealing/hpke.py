@@ -1,5 +1,5 @@
 """
-HPKE in base mode (RFC 9180) with X25519 and HKDF-SHA256: encryption to somebody's public key.
+This module encrypts to somebody's public key: HPKE in base mode (RFC 9180) with X25519 and HKDF-SHA256.
 
 A `Context` is what both ends of one message share. `setup_sender` makes it from the recipient's public key,
 `setup_recipient` makes the same one from the recipient's private key and the `enc` that the sender put in front.
@@ -28,7 +28,7 @@ NONCE_LENGTH = 12
 
 
 class Cipher(Protocol):
-    """A keyed AEAD, as `cryptography` makes them."""
+    """A cipher is a keyed AEAD, as `cryptography` makes them."""
 
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes: ...
 
@@ -37,7 +37,7 @@ class Cipher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """An AEAD beside the fixed KEM and KDF: its registered id, the bytes of its key, and its class."""
+    """A suite names the AEAD beside the fixed KEM and KDF: its registered id, the bytes of its key, and its class."""
 
     aead_id: int
     key_length: int
@@ -45,7 +45,7 @@ class Suite:
 
     @property
     def suite_id(self) -> bytes:
-        """The ten bytes that bind every derived key to the suite (RFC 9180 §5.1)."""
+        """Return the ten bytes that bind every derived key to the suite (RFC 9180 §5.1)."""
         return b"HPKE" + b"".join(number.to_bytes(2, "big") for number in (KEM_ID, KDF_ID, self.aead_id))
 
 
@@ -66,6 +66,8 @@ class Context:
     def __init__(self, shared_secret: bytes, enc: bytes, info: bytes, suite: Suite) -> None:
         """Derive the key schedule of base mode (RFC 9180 §5.1), with no pre-shared key."""
         suite_id = suite.suite_id
+        # The leading zero is the number of base mode; the
+        # pre-shared key and its id are empty in it (RFC 9180 §5.1).
         hashed_id = _labeled_extract(suite_id, b"", b"psk_id_hash", b"")
         schedule = b"\0" + hashed_id + _labeled_extract(suite_id, b"", b"info_hash", info)
         secret = _labeled_extract(suite_id, shared_secret, b"secret", b"")
@@ -74,6 +76,7 @@ class Context:
         self._cipher = suite.cipher(_labeled_expand(suite_id, secret, b"key", schedule, suite.key_length))
         self._base_nonce = _labeled_expand(suite_id, secret, b"base_nonce", schedule, NONCE_LENGTH)
         self._exporter_secret = _labeled_expand(suite_id, secret, b"exp", schedule, 32)
+        # RFC 9180 §5.2 counts the messages: a nonce that is used twice with one key reveals both plaintexts.
         self._sequence = 0
 
     def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
@@ -85,6 +88,7 @@ class Context:
         try:
             return self._cipher.decrypt(self._next_nonce(), ciphertext, associated)
         except InvalidTag:
+            # The library's exception is dropped: it holds nothing useful, and its frames hold the key.
             raise SealedChannelError("The sealed message does not open with this key.") from None
 
     def export(self, label: bytes, length: int) -> bytes:
@@ -114,6 +118,8 @@ def setup_sender(
     """
     private = X25519PrivateKey.generate() if ephemeral is None else _private_key(ephemeral)
     enc = private.public_key().public_bytes_raw()
+    # Both public keys go into the derivation (RFC 9180 §4.1),
+    # so a changed `enc` gives another key and does not open.
     return Context(_shared_secret(private, recipient, enc + recipient), enc, info, suite)
 
 
@@ -142,6 +148,8 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
     """Return `length` bytes of HKDF-Expand with SHA-256 (RFC 5869 §2.3)."""
     expanded = block = b""
     while len(expanded) < length:
+        # The counter is one byte (RFC 5869 §2.3), so at most 255
+        # blocks exist; every length asked for here fits into one.
         block = hmac.digest(key, block + info + bytes([len(expanded) // 32 + 1]), "sha256")
         expanded += block
     return expanded[:length]
@@ -153,6 +161,7 @@ def numbered_nonce(base: bytes, number: int) -> bytes:
 
 
 def _shared_secret(private: X25519PrivateKey, peer: bytes, kem_context: bytes) -> bytes:
+    # The KEM has a suite id of its own (RFC 9180 §4.1), different from the ten bytes of the whole suite.
     suite_id = b"KEM" + KEM_ID.to_bytes(2, "big")
     extracted = _labeled_extract(suite_id, b"", b"eae_prk", _agree(private, peer))
     return _labeled_expand(suite_id, extracted, b"shared_secret", kem_context, 32)
@@ -162,6 +171,7 @@ def _agree(private: X25519PrivateKey, peer: bytes) -> bytes:
     if len(peer) != KEY_LENGTH:
         raise SealedChannelError(f"An X25519 key has {len(peer)} bytes, expected {KEY_LENGTH}. Nothing was sealed.")
     try:
+        # `cryptography` raises for an all-zero secret, as RFC 9180 §7.1.4 demands.
         return private.exchange(X25519PublicKey.from_public_bytes(peer))
     except ValueError:
         raise SealedChannelError(
@@ -177,6 +187,7 @@ def _private_key(secret: bytes) -> X25519PrivateKey:
 
 
 def _labeled_extract(suite_id: bytes, salt: bytes, label: bytes, secret: bytes) -> bytes:
+    # The label and suite id keep a key of one use from ever equalling a key of another (RFC 9180 §4).
     return extract(salt, b"HPKE-v1" + suite_id + label + secret)
 
 

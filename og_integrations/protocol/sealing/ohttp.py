@@ -1,5 +1,5 @@
 """
-Oblivious HTTP as the gateway speaks it: sealed requests, and their answers opened (RFC 9458, chunked-ohttp draft 08).
+This module seals requests and opens answers: Oblivious HTTP as the gateway speaks it (RFC 9458, chunked draft 08).
 
 A relay carries what it cannot read. An `Exchange` seals one request to the enclave's key and opens the answer to
 this request only, whole (`open`) or as a stream (`stream`). The plaintext is the JSON of the direct path: the gateway
@@ -38,6 +38,7 @@ BILLING_MAGIC = b"\n--opengradient-ohttp-billing-v1--\n"
 MAX_BILLING = 64 * 1024
 """Bytes of the billing frame that the gateway writes in clear for the relay, which should take it out."""
 
+# The labels are those of RFC 9458 §4.4 and the chunked draft, although no binary HTTP is inside.
 _ANSWER_LABEL = b"message/bhttp response"
 _STREAM_LABEL = b"message/bhttp chunked response"
 _SUITE = struct.pack(">HH", hpke.KDF_ID, hpke.CHACHA20_POLY1305.aead_id)
@@ -62,6 +63,7 @@ class KeyConfig:
         if len(blob) < 7 + hpke.KEY_LENGTH or blob[1:3] != hpke.KEM_ID.to_bytes(2, "big"):
             raise _unusable(f"has {len(blob)} bytes and KEM 0x{blob[1:3].hex()}, expected at least 39 and 0x0020")
         length, suites = int.from_bytes(blob[35:37], "big"), blob[37:]
+        # The list of suites must end exactly at the blob's end: bytes behind it would be signed and yet unread.
         if length != len(suites) or length % 4:
             raise _unusable(f"announces {length} bytes of suites and has {len(suites)}, expected a multiple of 4")
         if _SUITE not in (suites[at : at + 4] for at in range(0, length, 4)):
@@ -71,12 +73,12 @@ class KeyConfig:
 
     @property
     def ids(self) -> tuple[int, int, int, int]:
-        """The ids of the key, of its KEM, and of the KDF and AEAD that we use with it."""
+        """Return the ids of the key, of its KEM, and of the KDF and AEAD that we use with it."""
         return self.key_id, hpke.KEM_ID, hpke.KDF_ID, hpke.CHACHA20_POLY1305.aead_id
 
     @property
     def header(self) -> bytes:
-        """The seven bytes in front of a request that is sealed to this key."""
+        """Return the seven bytes in front of a request that is sealed to this key."""
         return struct.pack(">BHHH", *self.ids)
 
 
@@ -88,11 +90,14 @@ def check_signed_config(fields: Mapping[str, Any], signing_key: bytes) -> KeyCon
     """
     ids = [fields.get(name) for name in ("key_id", "kem_id", "kdf_id", "aead_id")]
     key = fields.get("public_key")
+    # Several spellings of one blob would let a blob be swapped without changing what is shown of it.
     blob, signature = _strict_base64(fields, "key_config"), _strict_base64(fields, "signature")
     config = KeyConfig.parse(blob)
     # `True == 1`: the types are compared, too.
     if [(type(number), number) for number in ids] != [(int, number) for number in config.ids]:
         raise _unusable(f"is signed for other ids than {config.ids}, which its blob holds")
+    # The key stands in the fields and in the blob. Were they
+    # to differ, another reader would seal to the other one.
     if not isinstance(key, str) or not _HEX_KEY.fullmatch(key) or bytes.fromhex(key) != config.public_key:
         raise _unusable("is signed for another public key than its blob holds")
     try:
@@ -120,6 +125,8 @@ class Exchange:
 
         `ephemeral` (32 bytes) is for tests; it must never be used twice.
         """
+        # The seven header bytes are bound into the key (RFC 9458
+        # §4.3), so a relay cannot change the suite unnoticed.
         info = b"message/bhttp request\0" + config.header
         self._context = hpke.setup_sender(config.public_key, info, ephemeral=ephemeral)
         self.wire = config.header + self._context.enc + self._context.seal(body)
@@ -171,6 +178,8 @@ class SealedStream:
             while (chunk := self._next_chunk()) is not None:
                 opened.append(chunk)
         except SealedChannelError as exc:
+            # The failure is kept for the next call, because chunks
+            # that opened before it are genuine and were paid for.
             self._failure = exc
             self._buffer.clear()
             if not opened:
@@ -180,10 +189,14 @@ class SealedStream:
     def finish(self) -> bytes:
         """Return the final chunk, after the body has ended. Raises `SealedChannelError` if the stream was cut."""
         self._check()
+        # Only a length of 0 announces the final chunk. A body
+        # that ends elsewhere was cut, and must not look complete.
         if self._cipher is None or self._length != 0:
             self._failure = _broken("The sealed stream ended before its final chunk: it was cut on the way.")
             raise self._failure
         self._failure = _broken("The sealed stream is over: it was finished before.")
+        # The word "final" is authenticated with the last chunk,
+        # so an earlier chunk cannot be passed off as the end.
         return self._cipher.open(self._opened, bytes(self._buffer), b"final")
 
     def _check(self) -> None:
@@ -198,10 +211,12 @@ class SealedStream:
             self._cipher = _AnswerCipher(self._context, self._take(_nonce_length(self._context)), _STREAM_LABEL)
         if self._length is None:
             self._length = self._take_length()
+        # The final chunk has no length of its own, so without this bound an endless body would fill the memory.
         if self._length == 0 and len(self._buffer) > MAX_FINAL + hpke.TAG_LENGTH:
             raise _broken(f"The final chunk of the sealed stream has more than {MAX_FINAL} bytes.")
         if not self._length or len(self._buffer) < self._length:
             return None
+        # The chunk's number is its nonce, so chunks that were dropped, repeated or reordered do not open.
         chunk = self._cipher.open(self._opened, self._take(self._length), b"")
         self._opened += 1
         self._length = None
@@ -212,6 +227,7 @@ class SealedStream:
         # As a length, a line feed would be 10, less than a tag: so it can only begin the billing frame.
         if self._buffer[:1] == b"\n" and not self._billed and not self._skip_billing():
             return None
+        # The two highest bits of the first byte give the width, 1, 2, 4 or 8 bytes (RFC 9000 §16).
         width = 1 << (self._buffer[0] >> 6) if self._buffer else 1
         if len(self._buffer) < width:
             return None
@@ -230,11 +246,14 @@ class SealedStream:
         if not BILLING_MAGIC.startswith(self._buffer[: len(BILLING_MAGIC)]):
             raise _broken("The sealed stream holds something in clear between its chunks.")
         length = int.from_bytes(self._buffer[len(BILLING_MAGIC) : head], "big")
+        # The frame is written in clear by whoever is on the way,
+        # so its length is bounded and its numbers are never read.
         if length > MAX_BILLING:
             raise _broken(f"The billing frame has {length} bytes, expected at most {MAX_BILLING}.")
         if len(self._buffer) < head + length:
             return False
         self._take(head + length)
+        # A second frame is refused, so that a relay cannot fill the stream with text of its own.
         self._billed = True
         return True
 
@@ -305,6 +324,7 @@ def request_headers(tee_id: str, *, stream: bool) -> dict[str, str]:
     headers = {
         "Content-Type": REQUEST_TYPE,
         "Accept": STREAM_TYPE if stream else ANSWER_TYPE,
+        # The published client 1.1.4 sends the id without 0x, so no relay is known to take it with the prefix.
         "X-TEE-ID": tee_id.removeprefix("0x"),
     }
     return headers | {STREAM_HEADER: "true"} if stream else headers
@@ -317,9 +337,10 @@ def open_answer(context: hpke.Context, answer: bytes) -> bytes:
 
 
 class _AnswerCipher:
-    """The key of one answer, derived from the request's secret and the answer's nonce (RFC 9458 §4.4)."""
+    """A cipher holds the key of one answer, made from the request's secret and the answer's nonce (RFC 9458 §4.4)."""
 
     def __init__(self, context: hpke.Context, nonce: bytes, label: bytes) -> None:
+        # The secret depends on the request's keys, so an answer to another request cannot open here.
         secret = context.export(label, _nonce_length(context))
         key = hpke.extract(context.enc + nonce, secret)
         self._cipher = context.suite.cipher(hpke.expand(key, b"key", context.suite.key_length))
@@ -366,9 +387,11 @@ def _read_answer(plaintext: bytes) -> Reply:
         raise _broken("The sealed answer opened, and is not JSON.") from None
     if not isinstance(value, dict):
         raise _broken(f"The sealed answer opened, and is a JSON {type(value).__name__}, expected an object.")
+    # The gateway wraps only its refusals in `status` and `body`; an answer of a model stands as it is.
     if not {"status", "body"} <= value.keys():
         return Reply(outcome="answer", plaintext=plaintext)
     status, body = value["status"], value["body"]
+    # A reply of this shape that is neither form could be read as an answer or as an error.
     if type(status) is not int or not 100 <= status < 600 or not isinstance(body, dict):
         raise _broken("The sealed answer has a status and a body, which are neither an answer's nor an error's.")
     if status < 400:
@@ -404,4 +427,4 @@ _HINTS = {
     413: "The sealed request is too large for the relay or the gateway: send less text or fewer attachments.",
     429: "The relay asks for patience; ask again later.",
 }
-"""What to do, by the status that the relay shows."""
+"""Each hint says what to do, by the status that the relay shows."""

@@ -1,5 +1,5 @@
 """
-How an offer is paid: one module per x402 scheme, and all that the flow knows of them.
+This package says how an offer is paid: one module per x402 scheme, and all that the flow knows of them.
 
 | file | what it holds |
 | --- | --- |
@@ -57,6 +57,7 @@ def decode_authorization(stored: object) -> Authorization:
     """
     if not isinstance(stored, dict):
         raise ValueError(f"an authorization is a {type(stored).__name__}, expected an object")
+    # The members are copied, because `pop` would take the scheme out of the store's own object.
     members = dict(stored)
     scheme = members.pop("scheme", upto.NAME)
     if scheme != upto.NAME:

@@ -1,5 +1,5 @@
 """
-The x402 scheme `batch-settlement`: money in escrow, and vouchers that raise what may be claimed of it.
+This module holds the x402 scheme `batch-settlement`: escrow, and vouchers that raise what may be claimed of it.
 
 A deposit opens a channel between payer and receiver; each request then carries a voucher, which allows the receiver
 to claim at most so much in all since the channel's birth. Nothing here is paid by yet: these are the bytes, as the
@@ -38,6 +38,7 @@ _ZERO_ADDRESS = "0x" + "00" * 20
 _ADDRESSES = ("payer", "payerAuthorizer", "receiver", "receiverAuthorizer", "token")
 _BYTES32 = re.compile(r"0x[0-9a-fA-F]{64}")
 _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
+# Names, order and widths of these members go into the type hash, so they are those of the published contracts.
 _CHANNEL_TYPES = {
     "ChannelConfig": (*(f"address {name}" for name in _ADDRESSES), "uint40 withdrawDelay", "bytes32 salt"),
 }
@@ -117,6 +118,8 @@ class Deposit:
         """Return the whole EIP-712 message, for the payer to sign. Raises `MalformedOfferError`."""
         config = _read_config(self.config)
         channel = channel_id(config, chain_id=self.chain_id)
+        # The contract counts in uint128 and the permit in uint256;
+        # a larger deposit would be signed and then revert.
         if self.amount > MAX_AMOUNT:
             raise MalformedOfferError(f"A deposit of {self.amount} is no uint128; nothing was signed.")
         if self.method == "permit2":
@@ -162,6 +165,7 @@ class Deposit:
         if self.method == "permit2":
             permitted = message["permitted"] | {"amount": str(self.amount)}
             permit = {"from": self.config["payer"], **message, "permitted": permitted, "signature": signature}
+            # JSON numbers beyond 2^53 are rounded by readers in JavaScript, so every number is sent as text.
             permit |= {"nonce": str(message["nonce"]), "deadline": str(self.deadline)}
             return {"amount": str(self.amount), "authorization": {"permit2Authorization": permit}}
         authorization = {
@@ -231,8 +235,10 @@ def read_terms(requirement: PaymentRequirements) -> Terms:
     extra: JsonObject = requirement.raw.get("extra") or {}
     authorizer, delay, wished = (extra.get(name) for name in ("receiverAuthorizer", "withdrawDelay", "minDeposit"))
     method = extra.get("assetTransferMethod", "eip3009")
+    # The server requires an authorizer that is not zero: without one nobody could sign the receiver's claims.
     if not isinstance(authorizer, str) or checksum_address(authorizer) == _ZERO_ADDRESS:
         raise MalformedOfferError("The offer names no receiverAuthorizer, who signs the receiver's claims.")
+    # A delay outside of what the contract accepts makes the deposit revert; a long one locks the money up.
     if type(delay) is not int or delay not in WITHDRAW_DELAYS:
         raise MalformedOfferError(
             f"The offer's withdrawDelay is {delay!r:.40}, expected {WITHDRAW_DELAYS[0]} to {WITHDRAW_DELAYS[-1]} s."
@@ -348,12 +354,16 @@ def read_correction(
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
         raise _unproven("its voucher has no signature of 65 bytes")
     digest = voucher_digest(channel_id(config, chain_id=chain_id), signed_max, chain_id=chain_id)
+    # The voucher must be one of ours: otherwise a gateway could claim that any amount was used up.
     if recover_address(digest, bytes.fromhex(signature[2:])) != signer.lower():
         raise _unproven(f"its voucher for {signed_max} is not signed by our key")
+    # No channel can have charged more than was signed, so such a count is an invention.
     if charged > signed_max:
         raise _unproven(f"it charged {charged}, and we signed for {signed_max}")
+    # A ceiling above our record was not signed here: another client shares the channel, or the record is damaged.
     if highest_signed is not None and signed_max > highest_signed:
         raise _unproven(f"its voucher is for {signed_max}, and we signed for {highest_signed} at most")
+    # The chain never counts more claims than were charged, so a count below its own is false.
     if claimed_on_chain is None or charged < claimed_on_chain:
         read = "was not read" if claimed_on_chain is None else f"says {claimed_on_chain}"
         raise _unproven(f"it charged {charged}, and the chain, where claims are counted, {read}")

@@ -1,5 +1,5 @@
 """
-The scheme `upto`: a Permit2 authorization of at most an amount, settled by a named facilitator (PROTOCOL §3.2).
+This module signs the scheme `upto`: Permit2 for at most an amount, settled by a named facilitator (PROTOCOL §3.2).
 
 The wallet signs EIP-712 typed data, a `PermitWitnessTransferFrom` whose witness binds the payee and the
 facilitator. The digest of an authorization identifies it: it is shown as `payment_hash`, and whoever has the
@@ -18,6 +18,7 @@ NAME = "upto"
 VALID_BEFORE = 600
 """Seconds by which `validAfter` lies in the past, or a clock that is ahead would sign a permit of the future."""
 
+# The texts and their order are hashed into the signature (docs/protocol.md §3.2); Permit2 rebuilds the same text.
 _TYPES = {
     "PermitWitnessTransferFrom": (
         "TokenPermissions permitted",
@@ -34,7 +35,7 @@ _TYPES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit2Authorization:
     """
-    A `PermitWitnessTransferFrom`: at most `amount` base units of `token` from `payer` to `pay_to`.
+    An authorization is a `PermitWitnessTransferFrom`: at most `amount` base units of `token` from `payer` to `pay_to`.
 
     Only `facilitator` may settle it, through the contract `spender`. `valid_after` and `deadline` are unix seconds,
     `nonce` is an unordered Permit2 nonce (uint256). Addresses are EIP-55.
@@ -113,6 +114,8 @@ def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce:
     `now` is in unix seconds, `nonce` a fresh random uint256. Raises `MalformedOfferError` for an offer without
     facilitator: anybody could settle it.
     """
+    # The proxy lets only the named facilitator settle. Without
+    # a name, whoever sees the permit could take the whole cap.
     if requirements.facilitator is None:
         raise MalformedOfferError("The `upto` offer names no facilitatorAddress; anybody could settle it.")
     return Permit2Authorization(
@@ -120,6 +123,7 @@ def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce:
         payer=checksum_address(payer),
         token=requirements.asset,
         amount=requirements.amount,
+        # The spender is our constant and not the offer's: another contract could ignore the witness.
         spender=UPTO_PROXY_ADDRESS,
         nonce=nonce,
         deadline=now + requirements.max_timeout_seconds,
