@@ -4,6 +4,7 @@ Everything that can go wrong, as one tree.
 ```text
 OpenGradientError
     ConfigurationError
+        BudgetBusyError
     InvalidRequestError
     DiscoveryError
         EnclaveRejectedError
@@ -72,6 +73,16 @@ class OpenGradientError(Exception):
 
 class ConfigurationError(OpenGradientError):
     """A setting is missing or wrong; the message names it and where it can be set."""
+
+
+class BudgetBusyError(ConfigurationError):
+    """
+    The store of the budget is held by others, or away, for too long. Nothing was signed or sent: ask again.
+
+    What cannot be counted is not spent, so that a call waits for its store, and ends if that does not answer.
+    """
+
+    is_retryable = True
 
 
 class InvalidRequestError(OpenGradientError):

@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from og_integrations.client._call import now
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain.settlement import OverdueAsker
-from og_integrations.client.stores.sqlite import BudgetFile, open_store
+from og_integrations.client.stores import open_store
+from og_integrations.client.stores.sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.forking import survive_forks
 from og_integrations.protocol.payment.budget import DAY, HOUR, Budget, BudgetStore, MemoryStore
@@ -103,7 +104,7 @@ class Account:
     def __init__(self, settings: Settings, policy: SpendPolicy) -> None:
         self._settings = settings
         self._policy = policy
-        self._store = open_store(policy.store)
+        self._store = open_store(policy.store, policy.account)
         self.begin_again()
         self.context()
         survive_forks(self)

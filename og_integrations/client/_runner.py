@@ -25,7 +25,18 @@ from og_integrations.client.channels.channel import (
 from og_integrations.client.channels.connections import AsyncConnections, AsyncGate, Gate, SyncConnections
 from og_integrations.client.signer import Signer
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.payment.flow import Approve, Effect, Effects, Enter, Fetch, Pause, Receive, Send, Sign
+from og_integrations.protocol.payment.flow import (
+    Approve,
+    Consult,
+    Effect,
+    Effects,
+    Enter,
+    Fetch,
+    Pause,
+    Receive,
+    Send,
+    Sign,
+)
 from og_integrations.protocol.payment.x402 import ReplyHead
 
 T = TypeVar("T")
@@ -209,6 +220,8 @@ class SyncDriver:
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
+            case Consult():
+                return effect.work()
             case Pause():
                 time.sleep(effect.seconds)
         return None
@@ -291,6 +304,8 @@ class AsyncDriver:
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return await awaited(effect.on_payment(effect.request))
+            case Consult():
+                return await asyncio.to_thread(effect.work)
             case Pause():
                 await asyncio.sleep(effect.seconds)
         return None

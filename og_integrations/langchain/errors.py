@@ -47,6 +47,10 @@ class ConfigurationError(errors.ConfigurationError, OpenGradientError, ModelInva
     """A setting is missing or wrong; the message names it and where it can be set."""
 
 
+class BudgetBusyError(errors.BudgetBusyError, ConfigurationError):
+    """The store of the budget is held by others, or away, for too long; nothing was signed or sent."""
+
+
 class InvalidRequestError(errors.InvalidRequestError, OpenGradientError, ModelInvalidRequestError, RuntimeError):
     """The gateway would refuse this request, or drop part of it silently; nothing was sent."""
 

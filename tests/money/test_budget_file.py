@@ -13,9 +13,9 @@ import pytest
 
 from og_integrations.client import AsyncClient, Client
 from og_integrations.client.stores import sqlite
-from og_integrations.client.stores.sqlite import LOCK_TIMEOUT, BudgetFile
+from og_integrations.client.stores.sqlite import BudgetFile
 from og_integrations.devnet import Devnet
-from og_integrations.errors import BudgetExceededError, ConfigurationError
+from og_integrations.errors import BudgetBusyError, BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
 from og_integrations.protocol.payment.budget import Budget, HoldState
 from og_integrations.protocol.payment.policy import SpendPolicy
@@ -79,7 +79,8 @@ def test_file_that_is_not_the_same_any_more_is_no_fresh_account(tmp_path: Path, 
         with pytest.raises(ConfigurationError, match="The budget file"):
             attempt()
     assert path.exists() == (harm != "deleted")
-    if harm != "deleted":
+    if harm not in ("deleted", "emptied"):
+        # (What was emptied still has its log beside it, and is held by who knew it.)
         BudgetFile(path)  # a client that is made now knows what it begins with
 
 
@@ -87,11 +88,11 @@ def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     """Also while it is in use."""
     account = budget(BudgetFile(tmp_path / "budget.sqlite"))
     with sqlite3.connect(tmp_path / "budget.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        db.execute("PRAGMA user_version = 2")
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        db.execute("PRAGMA user_version = 3")
     db.close()
     for attempt in (lambda: BudgetFile(tmp_path / "budget.sqlite"), lambda: account.hold(1, now=NOW)):
-        with pytest.raises(ConfigurationError, match="is of version 2, expected 1"):
+        with pytest.raises(ConfigurationError, match="is of version 3, expected 2"):
             attempt()
 
 
@@ -114,39 +115,32 @@ def test_older_file_is_read(tmp_path: Path) -> None:
     assert [item.network for item in BudgetFile(tmp_path / "budget.sqlite").entries()] == [None, "base"]
 
 
-def test_file_that_is_locked_stops_a_loop_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that was stopped in the middle, say. It is said, nothing is sent, and the bound is a short one."""
-    assert LOCK_TIMEOUT <= 2
+def test_file_that_is_locked_stops_no_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped in the middle, say. It is said, nothing is sent, and other tasks go on meanwhile."""
     monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.4)
-    gaps: list[float] = []
+    beats: list[float] = []
 
     async def beat() -> None:
-        last = time.monotonic()
         while True:
             await asyncio.sleep(0.02)
-            gaps.append(time.monotonic() - last)
-            last = time.monotonic()
+            beats.append(time.monotonic())
 
     async def ask(net: Devnet) -> None:
         policy = {"store": tmp_path / "budget.sqlite"}
         async with AsyncClient(private_key=net.private_key, network=net.network, spend_policy=policy) as payer:
-            await payer.chat(MODEL, HI)
-            requests = net.stats().requests
             other = sqlite3.connect(tmp_path / "budget.sqlite", isolation_level=None)
             other.execute("BEGIN EXCLUSIVE")
             beating = asyncio.create_task(beat())
-            await asyncio.sleep(0.1)
-            with pytest.raises(ConfigurationError, match=r"another process holds it for more than 0\.4 s"):
+            with pytest.raises(BudgetBusyError, match=r"another process holds it for more than 0\.4 s"):
                 await payer.chat(MODEL, HI)
-            await asyncio.sleep(0.1)
+            assert len(beats) > 4
             beating.cancel()
             other.close()
-            assert net.stats().requests == requests
+            assert net.stats().signatures == 0
             assert (await payer.chat(MODEL, HI)).text
 
     with Devnet() as net:
         asyncio.run(ask(net))
-    assert 0.3 < max(gaps) < 1
 
 
 def test_devnet_gives_nothing_back_to_what_another_network_authorized(tmp_path: Path, monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -75,16 +76,28 @@ def test_abandoned_call_may_end_while_another_claims(store: BudgetStore) -> None
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("amount", "much"), ("state", "lost"), ("signed", "{"), ("signed", "{}"), ("signed", "[1]")]
-)
-def test_entry_that_cannot_be_read_stops_spending(tmp_path: Path, column: str, value: str) -> None:
+    ("table", "column", "value"),
+    [
+        ("budget", "amount", "much"), ("budget", "state", "lost"), ("budget", "signed", "{"),
+        ("budget", "signed", "{}"),
+        ("budget", "signed", "[1]"), ("totals", "authorized", "much"), ("totals", "in_doubt", "-"),
+        ("spans", "amount", "x"),
+    ],
+)  # fmt: skip
+def test_entry_that_cannot_be_read_stops_spending(tmp_path: Path, table: str, column: str, value: str) -> None:
     """In our words: a `ValueError` would be swallowed by LlamaIndex, and the next call would spend."""
     store = BudgetFile(tmp_path / "budget.sqlite")
-    store.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
+    store.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda totals: None)
     with closing(sqlite3.connect(store.path)) as db, db:
-        db.execute(f"UPDATE entries SET {column} = ?", (value,))
-    with pytest.raises(ConfigurationError, match=r"cannot be used .* What cannot be counted is not spent"):
-        store.claim(Entry(id="b", amount=1, at=NOW), lambda account: None)
+        db.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    said = r"cannot be used .* What cannot be counted is not spent"
+    ask: Callable[[], object] = (
+        store.entries
+        if table == "budget"
+        else lambda: store.claim(Entry(id="b", amount=1, at=NOW), lambda totals: None)
+    )
+    with pytest.raises(ConfigurationError, match=said):
+        ask()
 
 
 def test_file_that_cannot_be_opened_is_not_said_to_be_locked(tmp_path: Path) -> None:

@@ -251,7 +251,9 @@ class BudgetStore(Protocol):
     written raises `ConfigurationError` from `claim` and `totals`: what cannot be counted is not spent. Nothing is
     forgotten by being read: a clock that is ahead would open the windows of all others. The garbage collector may
     end an abandoned call, and a signal handler may use the kill switch, on a thread that is inside any method: `move`
-    and `stop` must then neither wait for it nor be lost.
+    and `stop` must then neither wait for it nor be lost. `move` is called on event loops, too, and must not block. A
+    store whose other methods wait for a disk or a network has a member `blocks` that is True: they are then called on
+    another thread by asynchronous clients.
     """
 
     def claim(self, entry: Entry, judge: Judge) -> None:
@@ -261,7 +263,7 @@ class BudgetStore(Protocol):
         """Note what became of an entry; one that is gone stays gone, and one that is settled stays settled."""
 
     def correct(self, entry_id: str, amount: int) -> None:
-        """Note that, as the chain says, exactly `amount` base units were taken, finally."""
+        """Note that, as the chain says, exactly `amount` base units were taken; the first word on an entry is final."""
 
     def totals(self, now: int) -> BudgetTotals:
         """Return the sums at unix time `now`."""
@@ -274,6 +276,33 @@ class BudgetStore(Protocol):
 
     def stopped(self) -> str | None:
         """Return that reason. Asked before each call."""
+
+
+WIDTHS = (1, 60, 3_600)
+"""Seconds of the spans whose sums a store keeps, so that a window is a few rows and not all entries."""
+
+
+def spans_since(since: int) -> tuple[tuple[int, int, int | None], ...]:
+    """
+    Return the spans that together are all times from `since` on: (width, first start, start to end before or None).
+
+    They are exact to the second: seconds up to the next minute, minutes up to the next hour, hours from there.
+    """
+    minute = -(-since // 60) * 60
+    hour = -(-minute // 3_600) * 3_600
+    return ((1, since, minute), (60, minute, hour), (3_600, hour, None))
+
+
+def counts(entry: Entry | None) -> tuple[int, int, int]:
+    """
+    Return what `entry` adds to the sums: authorized, of it settled, of it in doubt.
+
+    A store that keeps sums adds what an entry counts after a change, less what it counted before.
+    """
+    if entry is None or entry.state is HoldState.RELEASED:
+        return 0, 0, 0
+    amount = entry.amount
+    return amount, amount if entry.explained else 0, amount if entry.state is HoldState.IN_DOUBT else 0
 
 
 class MemoryStore:
@@ -312,8 +341,9 @@ class MemoryStore:
         """Note what was really taken."""
         with self._lock:
             # An entry that was folded is counted with its cap for ever; bringing it back would count it twice.
-            if entry_id in self._entries:
-                settled = replace(self._entries[entry_id], amount=amount, state=HoldState.SETTLED, authorization=None)
+            entry = self._entries.get(entry_id)
+            if entry is not None and not entry.explained:
+                settled = replace(entry, amount=amount, state=HoldState.SETTLED, authorization=None)
                 self._entries[entry_id] = settled
 
     def totals(self, now: int) -> BudgetTotals:
@@ -415,6 +445,7 @@ class Budget:
         self.policy = policy
         self.network = network
         self.store = store
+        self.blocks: bool = getattr(store, "blocks", False)
         self._limits = Limits.of(policy)
         self._lock = lock
         self._new_id = new_id

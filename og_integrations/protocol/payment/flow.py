@@ -28,6 +28,7 @@ from og_integrations.errors import (
     SpendingStoppedError,
 )
 from og_integrations.protocol.chain.ecrecover import recover_address
+from og_integrations.protocol.payment.budget import Budget, Hold
 from og_integrations.protocol.payment.policy import OnPayment, PaymentRequest
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.session import Claim, Event, PaymentSession, SessionCache, State, Turn
@@ -99,7 +100,14 @@ class Fetch:
     body: bytes | None = None
 
 
-Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """Do `work`, which waits for the budget's store, where no event loop stands still for it; answer with that."""
+
+    work: Callable[[], object]
+
+
+Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch | Consult
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
@@ -182,13 +190,21 @@ def payment_flow(
         session = sessions.join(route, context.clock())
 
 
-def ask_price(route: Route, sessions: SessionCache) -> Generator[Send, Any, ReplyHead | PaymentRequirements]:
+def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T]:
+    """Return what `work` returns, which asks the store of `budget`; at once, unless that may block."""
+    if not budget.blocks:
+        return work()
+    result: T = yield Consult(work)
+    return result
+
+
+def ask_price(route: Route, sessions: SessionCache) -> Generator[Effect, Any, ReplyHead | PaymentRequirements]:
     """
     Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
 
     Raises `OfferRefusedError`, `MalformedOfferError` or `SpendingStoppedError`.
     """
-    sessions.budget.require_running()
+    yield from consulted(sessions.budget, sessions.budget.require_running)
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -233,7 +249,7 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
             if session.state is State.HELD:
                 asked = "SpendPolicy.on_payment"
                 yield from _ask_owner(context, session)
-            sessions.budget.require_running()
+            yield from consulted(sessions.budget, sessions.budget.require_running)
             asked = f"The signer of {session.route.payer}"
             sessions.signed(session, _checked((yield Sign(session.authorization.typed_data())), session))
         if context.clock() >= session.claimed.retire_at:
@@ -251,25 +267,38 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
 def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Any, Any, Claim]:
     """Have the budget count what `session` needs, before anybody is asked to sign it."""
     sessions, requirements = context.sessions, session.requirements
+    made: list[Hold] = []
+    given_up = False
 
     def attempt() -> Claim:
         # Made anew each time: asking the chain takes a while, and an authorization lasts from when it is made.
         now = context.clock()
         authorization = authorize(requirements, payer=session.route.payer, now=now, nonce=context.nonce())
         hold = sessions.budget.hold(requirements.amount, now=now, authorization=authorization)
+        made.append(hold)
+        if given_up:
+            hold.release()
         return Claim.of(requirements, authorization, hold, now)
 
-    if context.reclaim is None:
-        return attempt()
-    return (yield from context.reclaim(attempt, requirements.amount, began))
+    try:
+        if context.reclaim is None:
+            return (yield from consulted(sessions.budget, attempt))
+        return (yield from context.reclaim(attempt, requirements.amount, began))
+    except BaseException:
+        # Cancelled while the store was at it: the claim is made all the same, and would count for nobody.
+        given_up = True
+        for hold in made:
+            hold.release()
+        raise
 
 
-def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Approve, Any, None]:
+def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Effect, Any, None]:
     sessions = context.sessions
     on_payment = sessions.budget.policy.on_payment
     if on_payment is not None:
-        before = sessions.budget.authorized(context.clock()) - session.hold.amount
-        request = _request(session, before)
+        now = context.clock()
+        counted = yield from consulted(sessions.budget, lambda: sessions.budget.authorized(now))
+        request = _request(session, counted - session.hold.amount)
         agreed = yield Approve(on_payment, request)
         # Not `if not agreed`: the answer of `input()` is a text, and "no" is true.
         if agreed is not True:
@@ -390,8 +419,8 @@ def _send(
     sessions: SessionCache, session: PaymentSession, credential: Mapping[str, Secret]
 ) -> Generator[Effect, Any, ReplyHead]:
     try:
-        sessions.budget.require_running()
-    except OpenGradientError:
+        yield from consulted(sessions.budget, sessions.budget.require_running)
+    except BaseException:
         sessions.left(session)
         raise
     try:

@@ -19,7 +19,7 @@ from og_integrations.errors import BudgetExceededError, ConfigurationError, Disc
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.chain.abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
 from og_integrations.protocol.payment.budget import Budget, Entry, Lock
-from og_integrations.protocol.payment.flow import Pause
+from og_integrations.protocol.payment.flow import Pause, consulted
 from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
 from og_integrations.protocol.payment.session import Claim
 from og_integrations.protocol.strict_json import JsonObject
@@ -271,7 +271,7 @@ class Reclaimer:
         trouble = None
         while trouble is None:
             try:
-                return attempt()
+                return (yield from consulted(self._budget, attempt))
             except BudgetExceededError as exc:
                 # Without the name of a limit there is no sum in which the chain could make room.
                 if not exc.limit:
@@ -279,7 +279,7 @@ class Reclaimer:
                 limit = exc.limit
             trouble = yield from self._ask(amount, limit, began)
         try:
-            return attempt()
+            return (yield from consulted(self._budget, attempt))
         except BudgetExceededError as exc:
             if not trouble or not exc.limit:
                 raise
@@ -294,7 +294,7 @@ class Reclaimer:
         """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
         turns, clock = self.turns, self._clock
         ended = turns.ended()
-        if not self._overdue(limit):
+        if not (yield from self._overdue(limit)):
             return ""
         if clock() >= began + REST and turns.ended_since(began):
             # A slow node would otherwise keep each of many calls for as long as all those before it.
@@ -309,7 +309,7 @@ class Reclaimer:
         found, trouble = Findings(), ""
         try:
             # Looked up again: another call, or process, may just have corrected them.
-            entries = self._overdue(limit)
+            entries = yield from self._overdue(limit)
             if not entries:
                 turns.leave()
                 return ""
@@ -324,7 +324,8 @@ class Reclaimer:
         turns.end(clock(), gave_back=found.corrected > 0, in_vain=found.in_vain, trouble=trouble)
         return trouble
 
-    def _overdue(self, limit: str) -> list[Entry]:
+    def _overdue(self, limit: str) -> Generator[Any, Any, list[Entry]]:
         """Return what to ask about: the oldest first, since nodes forget; but last what they could not explain."""
-        found = self._budget.overdue(self._clock(), limit)
+        now = self._clock()
+        found = yield from consulted(self._budget, lambda: self._budget.overdue(now, limit))
         return sorted(found, key=lambda entry: (self.turns.was_in_vain(entry.id), entry.at))
