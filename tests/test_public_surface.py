@@ -1,0 +1,41 @@
+"""
+The names that users may rely on, package by package; all else is private and may change.
+
+A name that is added or taken away changes this file, and so is a decision and not an accident.
+"""
+
+import importlib
+
+import pytest
+
+SURFACE = {
+    "og_integrations": """
+        AsyncClient Client EnclavePolicy LocalSigner OpenGradientError Receipt SettlementMode SpendPolicy TEE_LLM
+        __version__ collect_receipts
+    """,
+    "og_integrations.client": """
+        Answer Approval ApprovalProgress AsyncClient AsyncStream CallOptions ChatOptions Client ClientOptions Engine
+        LocalSigner Receipt Receipts Signer TransactionSigner collect_receipts typed_data_digest
+    """,
+    "og_integrations.langchain": """
+        ChatOpenGradient OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback register_with_langchain
+    """,
+    "og_integrations.llama_index": "OpenGradientLLM is_retryable",
+    "og_integrations.verify": """
+        Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
+    """,
+    "og_integrations.devnet": """
+        Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model
+        ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
+    """,
+    "og_integrations.onchain": """
+        AsyncOnchainClient CandleOrder CandleType DecimalsPolicy GasBudget Inference InferenceMode ModelFile ModelOutput
+        OnchainClient Query Task WORKFLOW_MODELS WorkflowModel WorkflowResult
+    """,
+}
+
+
+@pytest.mark.parametrize("package", SURFACE)
+def test_public_names_are_the_listed_ones(package: str) -> None:
+    """`__all__` of a public package is this list, no more and no less."""
+    assert sorted(importlib.import_module(package).__all__) == sorted(SURFACE[package].split())
