@@ -27,7 +27,7 @@ from typing import Literal
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
 from og_integrations.protocol.chat.schemas import drop_added_nulls, strict_schema
-from og_integrations.protocol.chat.wire import Completion, ToolCall
+from og_integrations.protocol.chat.wire import ChatRequest, Completion, ToolCall
 from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 
@@ -257,6 +257,42 @@ def rename_calls(messages: Sequence[JsonObject], names: Mapping[str, str]) -> li
     ]
 
 
+def plan_chat(
+    info: ModelInfo, wish: ChatRequest, *, parallel_tool_calls: bool | None = None
+) -> tuple[ChatRequest, Plan]:
+    """
+    Return the request to send for `wish` to a model of `info`, and how to show its answer.
+
+    Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
+    """
+    messages, tools, choice = wish.messages, wish.tools, wish.tool_choice
+    if names := names_to_send(messages, tools):
+        messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
+        if isinstance(choice, dict):
+            (choice,) = rename_tools([choice], names)
+    plan = plan_tools(
+        info,
+        messages,
+        tools=tools,
+        tool_choice=choice,
+        response_format=wish.response_format,
+        several=parallel_tool_calls is True,
+    )
+    if names or parallel_tool_calls is False:
+        own_names = {sent: own for own, sent in names.items()}
+        plan = replace(plan, one_call=parallel_tool_calls is False, names=own_names)
+    request = replace(
+        wish,
+        messages=messages,
+        tools=plan.tools or None,
+        tool_choice=plan.tool_choice,
+        response_format=plan.response_format,
+        # The verified answer is then shown as one piece.
+        stream=wish.stream and (info.tool_streams or not plan.tools),
+    )
+    return request, plan
+
+
 def plan_tools(
     info: ModelInfo,
     messages: Sequence[JsonObject],
@@ -264,10 +300,12 @@ def plan_tools(
     tools: Sequence[JsonObject] | None,
     tool_choice: str | JsonObject | None,
     response_format: JsonObject | None,
+    several: bool = False,
 ) -> Plan:
     """
     Return what to send for these tools, choice and format to a model of `info`.
 
+    `several` says that more than one call is wanted, which a schema in place of the one tool would not allow.
     Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
     named = _named(tool_choice)
@@ -284,7 +322,7 @@ def plan_tools(
             return Plan(response_format=response_format)
         return _with_schema(info, tools, tool_choice, response_format, forbidden=True)
     demanded = frozenset({named}) if named else names if tool_choice == "required" else frozenset()
-    if len(demanded) == 1 and response_format is None:
+    if len(demanded) == 1 and response_format is None and (named is not None or not several):
         (name,) = demanded
         forced = _forced(info, messages, next(tool for tool in tools if _function(tool).get("name") == name))
         if forced is not None:
