@@ -19,14 +19,17 @@ from og_integrations.client._call import (
     CallState,
     Piece,
     Pieces,
+    ReplayCache,
     check_headers,
     check_size,
+    collect_failed,
+    collect_verified,
     gateway_error,
     now,
+    wants_exchange,
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
-from og_integrations.client._receipts import ReplayCache, collect_failed, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
     ConnectionLostError,
