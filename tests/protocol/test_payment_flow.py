@@ -164,7 +164,7 @@ def test_expired_session_and_then_a_refusal() -> None:
     call = Call(purse).reply(EXPIRED).sign()
     with pytest.raises(
         PaymentRefusedError,
-        match="did not take the signed payment: 'permit2_allowance_required'.*`og-integrations approve`",
+        match=r"did not take the signed payment: 'permit2_allowance_required'.*`og-integrations approve`",
     ):
         call.reply(offer(error="permit2_allowance_required"))
     assert call.signatures == 1
