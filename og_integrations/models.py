@@ -85,7 +85,8 @@ class ModelInfo:
     request. The gateway silently drops the tools for Anthropic models; only OpenAI and xAI are known
     to take both. `json_object`: whether `response_format={"type": "json_object"}` is accepted.
     `image_inputs`, `image_outputs`: of the provider's model; the April gateway drops images itself.
-    `temperature`: whether the gateway hands it on (PROTOCOL §2).
+    `temperature`: whether the gateway hands it on (PROTOCOL §2). `tool_streams`: whether several tool calls can be
+    told apart in a stream; of Google's models the gateway merges them under one signature.
     """
 
     name: str
@@ -96,6 +97,7 @@ class ModelInfo:
     tools_with_schema: bool = False
     json_object: bool = True
     temperature: bool = True
+    tool_streams: bool = True
 
 
 _WINDOWS = (
@@ -176,4 +178,5 @@ def _info_of(text: str) -> ModelInfo:
         tools_with_schema=provider in ("openai", "x-ai"),
         json_object=provider != "anthropic",
         temperature=not name.startswith(("gpt-5", "o4-mini")),
+        tool_streams=provider != "google",
     )

@@ -80,6 +80,8 @@ class Engines:
         self._made: list[tuple[tuple[object, ...], Clients]] = []
         self._stores: dict[str, BudgetStore] = {}
         self._token: str | None = None
+        self.sources: dict[tuple[object, ...], dict[str, str | None]] = {}
+        """Where answers come from, by what was asked for; read of the environment once, as the engines are."""
         self.begin_again()
         survive_forks(self)
 
@@ -228,6 +230,8 @@ ENGINE_OPTIONS = (
 """What an engine is made with; the other options are those of each call."""
 _OF_EACH_CALL = ("temperature", "max_tokens", "timeout", "settlement_mode")
 _wanted = attrgetter(*ENGINE_OPTIONS)
+_PLACE = ("network", "registry_rpc_url", "registry_address", "gateway_url")
+_place = attrgetter(*_PLACE)
 _STAYS_HERE = ("private_key", "signer", "http_client", "http_async_client", "default_headers")
 """What no pickle takes along: secrets, and what is open."""
 
@@ -367,7 +371,8 @@ class OpenGradientModel(BaseModel):
         options = {key: getattr(self, key) if value is None else value for key, value in given}
         if wanted := stop or arguments.get("stop") or self.stop:
             options["stop"] = wanted
-        options = {key: value for key, value in options.items() if value is not None}
+        # The engine has the same defaults, and need not check them with every call.
+        options = {key: value for key, value in options.items() if value is not None and value != _OPTIONS[key].default}
         timeout, temperature = options.get("timeout"), options.get("temperature")
         if not isinstance(timeout, int | float | None):
             raise InvalidRequestError(
@@ -379,18 +384,19 @@ class OpenGradientModel(BaseModel):
         return cast("CallOptions", options)
 
     def source(self) -> dict[str, str | None]:
-        """Return where answers come from, as the environment has it: a cache must not mix them up."""
+        """Return where answers come from, as the environment had it: a cache must not mix them up."""
+        place = _place(self)
+        found = self.engines.sources.get(place)
+        if found is not None:
+            return found
         from og_integrations.client._settings import keyless_settings
 
         try:
-            return keyless_settings(
-                network=self.network,
-                registry_rpc_url=self.registry_rpc_url,
-                registry_address=self.registry_address,
-                gateway_url=self.gateway_url,
-            ).source
+            found = keyless_settings(**dict(zip(_PLACE, place, strict=True))).source
         except ConfigurationError:  # which the call will raise as well, at a better place
             return {"network": str(self.network)}
+        self.engines.sources[place] = found
+        return found
 
     def plain_settings(self) -> dict[str, object]:
         """Return the settings that are no plain JSON as such, and addresses without their keys, by name."""

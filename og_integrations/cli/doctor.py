@@ -30,7 +30,7 @@ from og_integrations.client.chain.jsonrpc import (
     read_block,
 )
 from og_integrations.client.channels.channel import server_of
-from og_integrations.client.channels.pool import handshake
+from og_integrations.client.channels.connections import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
 from og_integrations.networks import OPG, format_opg

@@ -8,9 +8,8 @@ an `Answer` that was verified, with its receipt.
 | --- | --- |
 | `_options` | every option, declared once: type, default, variable and meaning |
 | `_clients` | the two clients, the same methods awaited or not |
-| `_engine`, `_call` | what both clients share, all but the I/O; one call and how far it got |
+| `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_runner` | how generators of effects are run, synchronously or not |
-| `_receipts` | receipts of all calls, failed ones too |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `signer` | arguments and environment; who signs |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |
@@ -24,11 +23,10 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from og_integrations.client._call import Answer
+    from og_integrations.client._call import Answer, Receipts, collect_receipts
     from og_integrations.client._clients import AsyncClient, Client
     from og_integrations.client._engine import Engine
     from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions
-    from og_integrations.client._receipts import Receipts, collect_receipts
     from og_integrations.client._runner import AsyncStream
     from og_integrations.client.chain.approval import Approval, ApprovalProgress
     from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
@@ -67,10 +65,10 @@ _HOMES = {
     "Engine": "og_integrations.client._engine",
     "LocalSigner": "og_integrations.client.signer",
     "Receipt": "og_integrations.receipt",
-    "Receipts": "og_integrations.client._receipts",
+    "Receipts": "og_integrations.client._call",
     "Signer": "og_integrations.client.signer",
     "TransactionSigner": "og_integrations.client.signer",
-    "collect_receipts": "og_integrations.client._receipts",
+    "collect_receipts": "og_integrations.client._call",
     "typed_data_digest": "og_integrations.client.signer",
 }
 

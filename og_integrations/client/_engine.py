@@ -9,7 +9,6 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Unpack
 
@@ -20,14 +19,17 @@ from og_integrations.client._call import (
     CallState,
     Piece,
     Pieces,
+    ReplayCache,
     check_headers,
     check_size,
+    collect_failed,
+    collect_verified,
     gateway_error,
     now,
+    wants_exchange,
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
-from og_integrations.client._receipts import ReplayCache, collect_failed, collect_verified, wants_exchange
 from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
     ConnectionLostError,
@@ -41,15 +43,7 @@ from og_integrations.forking import survive_forks
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.translation import (
-    Plan,
-    StopCutter,
-    cut_at_stop,
-    names_to_send,
-    plan_tools,
-    rename_calls,
-    rename_tools,
-)
+from og_integrations.protocol.chat.translation import Plan, StopCutter, cut_at_stop, plan_chat
 from og_integrations.protocol.chat.wire import (
     ChatRequest,
     Completion,
@@ -160,21 +154,7 @@ class Engine:
             extra=extra or {},
         )
         check_chat(wish, images=self.takes_images and info.image_inputs, json_object=info.json_object)
-        if names := names_to_send(messages, tools):
-            messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
-            if isinstance(tool_choice, dict):
-                (tool_choice,) = rename_tools([tool_choice], names)
-        plan = plan_tools(info, messages, tools=tools, tool_choice=tool_choice, response_format=response_format)
-        request = replace(
-            wish,
-            messages=messages,
-            tools=plan.tools or None,
-            tool_choice=plan.tool_choice,
-            response_format=plan.response_format,
-        )
-        if names or parallel_tool_calls is False:
-            own_names = {sent: own for own, sent in names.items()}
-            plan = replace(plan, one_call=parallel_tool_calls is False, names=own_names)
+        request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(model, request, plan, **options)
 
     def prepare_completion(
@@ -233,6 +213,12 @@ class Engine:
 
     def streamed(self, state: CallState) -> Pieces:
         """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
+        if not state.call.request.stream:
+            answer = yield from self.whole(state)
+            if answer.text:
+                yield answer.text
+            yield answer
+            return
         state.keep_body = wants_exchange()
         try:
             head = yield from self.open(state)

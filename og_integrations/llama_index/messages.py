@@ -66,8 +66,8 @@ def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
     """
     Return `tool` in wire form; a dict passes as it is.
 
-    Raises `InvalidRequestError` for what is no tool, and for a name that providers do not take: LlamaIndex
-    sends another one then, does not find its tool by it, and ends in a `KeyError` or tells the model to try again.
+    Its name is its own; the client maps one that providers refuse, both ways. Raises `InvalidRequestError` for what
+    is no tool.
     """
     if isinstance(tool, dict):
         return tool
@@ -77,12 +77,8 @@ def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
             "becomes one with FunctionTool.from_defaults(…)."
         )
     wire: JsonObject = tool.metadata.to_openai_tool(skip_length_check=True)
-    if (sent := wire["function"]["name"]) != tool.metadata.name:
-        raise InvalidRequestError(
-            f"The tool {tool.metadata.name!r} would be called as {sent!r}, by which LlamaIndex does not find it; "
-            "nothing was sent. Give it a name of letters, digits, _ and -; for a generic class as output, make a "
-            "subclass of it, or leave pydantic_program_mode and should_use_structured_outputs at their defaults."
-        )
+    # LlamaIndex sends another name where providers refuse this one, and does not find its tool by it then.
+    wire["function"]["name"] = tool.metadata.get_name()
     if strict:
         wire["function"]["strict"] = True
         wire["function"]["parameters"]["additionalProperties"] = False

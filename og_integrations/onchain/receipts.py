@@ -12,7 +12,7 @@ is wei, as text.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._receipts import active_collectors
+from og_integrations.client._call import active_collectors
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain.setup import Setup
 from og_integrations.protocol.chain.abi import keccak

@@ -8,7 +8,7 @@ WITH_SESSION = frozenset({"expired_session"})
 INDIVIDUAL = frozenset({"settlement_failure"})
 """Faults that need something to lie about: a tool call, an open session, a published answer."""
 INVENTED = "unoffered_tool"
-"""Spoils nothing: an agent that gets it in each step is told so each time; see `test_invented_tools.py`."""
+"""Spoils nothing: an agent that gets it in each step is told so each time; see `test_tool_calls.py`."""
 SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
 """Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from og_integrations.client import collect_receipts
-from og_integrations.client._call import CallState
+from og_integrations.client._call import CallState, Receipts, collect, wants_exchange
 from og_integrations.client._engine import Engine
-from og_integrations.client._receipts import Receipts, collect, wants_exchange
 from og_integrations.devnet.enclave import EnclaveKeys
 from og_integrations.protocol.payment.x402 import ReplyHead
 from og_integrations.protocol.proof.enclave import Enclave

@@ -6,7 +6,7 @@ import httpcore2
 import pytest
 
 from og_integrations.client.channels.channel import CONNECT_TIMEOUT, UNPINNED, Destination, HttpRequest, Pinned, failure
-from og_integrations.client.channels.pool import _outgoing
+from og_integrations.client.channels.connections import _outgoing
 from og_integrations.client.channels.tls import PinMismatch
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 

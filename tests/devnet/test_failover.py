@@ -168,7 +168,7 @@ def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:
 
 def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving it would authorize a payment elsewhere, or stop all calls for a minute where there is no other."""
-    monkeypatch.setattr("og_integrations.client.channels.pool.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("og_integrations.client.channels.connections.MAX_CONNECTIONS", 1)
     with Client(private_key=pair.private_key, network=pair.network) as client:
         stream = client.stream(MODEL, user("[[tokens=50 delay=0.1]]"))
         next(iter(stream))

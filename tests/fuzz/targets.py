@@ -15,11 +15,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from og_integrations.client._call import Call, CallState, gateway_error
+from og_integrations.client._call import Call, CallState, build_receipt, gateway_error
 from og_integrations.client._call import Target as CallTarget
 from og_integrations.client._directory import read_enclaves
 from og_integrations.client._engine import Engine
-from og_integrations.client._receipts import build_receipt
 from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
 from og_integrations.client.channels.channel import destination_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import _receipts as recording
+from og_integrations.client import _call as recording
 from og_integrations.client._call import CallState, Target
 from og_integrations.client._engine import Engine
 from og_integrations.client.channels.channel import destination_of

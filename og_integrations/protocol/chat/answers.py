@@ -233,9 +233,10 @@ class StreamAssembler:
         if "error" in chunk:
             reason = self._quote(chunk["error"])
             said = f" ({reason})" if reason else ""
+            where = "in the middle of the stream" if self._events else "before the first piece of the answer"
             failed = StreamFailedError(
-                f"The gateway reported a failure in the middle of the stream{said}. What came so far is not an answer "
-                "and was not charged; ask again."
+                f"The gateway reported a failure {where}{said}. What came so far is not an answer and was not charged; "
+                "ask again."
             )
             failed.partial_text = self.text
             raise failed

@@ -20,14 +20,14 @@ runs on what was really sent and signed.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import count
 from typing import Literal
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
 from og_integrations.protocol.chat.schemas import drop_added_nulls, strict_schema
-from og_integrations.protocol.chat.wire import Completion, ToolCall
+from og_integrations.protocol.chat.wire import ChatRequest, Completion, ToolCall
 from og_integrations.protocol.strict_json import JsonObject, decode_answer
 
 
@@ -75,6 +75,8 @@ class StopCutter:
 
 _FIRST_CALL = "first_tool_call"
 _RENAMED = "renamed_tools"
+_MENDED = "mended_characters"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TAKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
@@ -117,7 +119,7 @@ class Plan:
 
     def show(self, completion: Completion) -> Shown:
         """Return the verified `completion` as asked for. Raises `ToolChoiceNotHonoredError`."""
-        shown = self._as_asked(completion)
+        shown = _mended(self._as_asked(completion))
         if self.one_call:
             shown = _first_call(shown)
         return _with_own_names(shown, self.names) if self.names else shown
@@ -129,9 +131,10 @@ class Plan:
             case "schema_through_tool":
                 shown = self._schema_text(completion)
             case "plain":
-                shown = Shown(
-                    text=completion.text, tool_calls=completion.tool_calls, finish_reason=completion.finish_reason
-                )
+                # Text beside tool calls is not signed; where a form and no tool was asked for, it would be the answer.
+                unasked = completion.tool_calls and self.response_format is not None and not self.tools
+                text = "" if unasked else completion.text
+                shown = Shown(text=text, tool_calls=completion.tool_calls, finish_reason=completion.finish_reason)
         called = {call.name for call in completion.tool_calls}
         # No gateway hands `tool_choice` to a model (docs/protocol.md
         # §2.2), so the answer is the first place to notice.
@@ -149,7 +152,8 @@ class Plan:
         return shown
 
     def _tool_call(self, completion: Completion) -> Shown:
-        arguments = self._arguments(completion.text)
+        # A gateway could write arguments of its own beside a signed call of a tool that nobody offered.
+        arguments = None if completion.tool_calls else self._arguments(completion.text)
         if arguments is None:
             raise ToolChoiceNotHonoredError(
                 f"The call of {self.tool} was asked for as a json_schema, but the model did not answer with a JSON "
@@ -202,6 +206,18 @@ def _first_call(shown: Shown) -> Shown:
         return shown
     told = (shown.presentation or {"kind": _FIRST_CALL}) | {"tool_calls": calls}
     return replace(shown, tool_calls=shown.tool_calls[:1], presentation=told)
+
+
+def _mended(shown: Shown) -> Shown:
+    """
+    Return `shown` without halves of characters (lone surrogates) in its calls, each replaced by U+FFFD.
+
+    JSON can spell them, so that they are signed, but no text can hold them: the conversation could never go on.
+    """
+    calls = tuple(ToolCall(*(_SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
+    if calls == shown.tool_calls:
+        return shown
+    return replace(shown, tool_calls=calls, presentation={"kind": _MENDED} | (shown.presentation or {}))
 
 
 def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
@@ -257,6 +273,42 @@ def rename_calls(messages: Sequence[JsonObject], names: Mapping[str, str]) -> li
     ]
 
 
+def plan_chat(
+    info: ModelInfo, wish: ChatRequest, *, parallel_tool_calls: bool | None = None
+) -> tuple[ChatRequest, Plan]:
+    """
+    Return the request to send for `wish` to a model of `info`, and how to show its answer.
+
+    Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
+    """
+    messages, tools, choice = wish.messages, wish.tools, wish.tool_choice
+    if names := names_to_send(messages, tools):
+        messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
+        if isinstance(choice, dict):
+            (choice,) = rename_tools([choice], names)
+    plan = plan_tools(
+        info,
+        messages,
+        tools=tools,
+        tool_choice=choice,
+        response_format=wish.response_format,
+        several=parallel_tool_calls is True,
+    )
+    if names or parallel_tool_calls is False:
+        own_names = {sent: own for own, sent in names.items()}
+        plan = replace(plan, one_call=parallel_tool_calls is False, names=own_names)
+    request = replace(
+        wish,
+        messages=messages,
+        tools=plan.tools or None,
+        tool_choice=plan.tool_choice,
+        response_format=plan.response_format,
+        # The verified answer is then shown as one piece.
+        stream=wish.stream and (info.tool_streams or not plan.tools),
+    )
+    return request, plan
+
+
 def plan_tools(
     info: ModelInfo,
     messages: Sequence[JsonObject],
@@ -264,10 +316,12 @@ def plan_tools(
     tools: Sequence[JsonObject] | None,
     tool_choice: str | JsonObject | None,
     response_format: JsonObject | None,
+    several: bool = False,
 ) -> Plan:
     """
     Return what to send for these tools, choice and format to a model of `info`.
 
+    `several` says that more than one call is wanted, which a schema in place of the one tool would not allow.
     Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
     named = _named(tool_choice)
@@ -281,10 +335,10 @@ def plan_tools(
     if tool_choice == "none":
         # Anthropic refuses tool turns in the history without the tools that they are about.
         if not (info.provider == "anthropic" and _has_tool_turns(messages)):
-            return Plan(response_format=response_format)
+            return Plan(response_format=response_format, forbidden=True)
         return _with_schema(info, tools, tool_choice, response_format, forbidden=True)
     demanded = frozenset({named}) if named else names if tool_choice == "required" else frozenset()
-    if len(demanded) == 1 and response_format is None:
+    if len(demanded) == 1 and response_format is None and (named is not None or not several):
         (name,) = demanded
         forced = _forced(info, messages, next(tool for tool in tools if _function(tool).get("name") == name))
         if forced is not None:
@@ -380,7 +434,7 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
-    if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED):
+    if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED, _MENDED):
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()

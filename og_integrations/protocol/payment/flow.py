@@ -458,9 +458,11 @@ def _doubt(sessions: SessionCache, session: PaymentSession, answered: str) -> No
 
 def _refuse(route: Route, reason: str) -> NoReturn:
     said = f": {reason!r}" if reason else ""
+    advice = "Usual causes: too little OPG, or no Permit2 approval (see `og-integrations doctor`), or a wrong clock."
+    if "permit2_allowance_required" in reason:
+        advice = "Permit2 may not take that much OPG yet: run `og-integrations approve` once, then ask again."
     error = PaymentRefusedError(
-        f"The gateway {route.host} did not take the signed payment{said}. It was not signed again. "
-        "Usual causes: too little OPG, or no Permit2 approval (see `og-integrations doctor`), or a wrong clock."
+        f"The gateway {route.host} did not take the signed payment{said}. It was not signed again. {advice}"
     )
     error.reason = reason
     raise error

@@ -202,12 +202,12 @@ def test_tool_choice_that_is_none(choice: Any) -> None:
 
 
 @each_call
-def test_tool_name_that_is_sent_as_another_one(account: Account, llm: OpenGradientLLM, name: str) -> None:
-    """LlamaIndex would not find its tool by the name that the model calls, after it was paid for."""
+def test_tool_name_that_providers_refuse_is_mapped_both_ways(account: Account, llm: OpenGradientLLM, name: str) -> None:
+    """MCP servers have such names; LlamaIndex finds its tool by the name that it gave it."""
     dotted = FunctionTool.from_defaults(add, name="math.add")
-    with pytest.raises(InvalidRequestError, match=r"'math\.add' would be called as 'math_add'"):
-        CALLS[name](llm, [dotted], BOTH)
-    assert account.authorizations() == []
+    response = CALLS[name](llm, [dotted], 'use tool math_add {"a": 1, "b": 2}')
+    assert account.speaker.asked[-1].tools[0]["function"]["name"] == "math_add"
+    assert [item.tool_name for item in llm.get_tool_calls_from_response(response)] == ["math.add"]
 
 
 @each_call

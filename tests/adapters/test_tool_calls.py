@@ -1,4 +1,7 @@
-"""A tool that nobody offered is the model's slip, not a lie: its call is proven, and agents of both kinds go on."""
+"""
+Calls of tools as models make them: of tools that nobody offered, which is a slip and no lie (it is proven, and agents
+of both kinds go on), and several at once.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +11,9 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
 from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
 
 from og_integrations import collect_receipts
 from og_integrations.devnet import Devnet
@@ -18,6 +23,13 @@ from og_integrations.llama_index import OpenGradientLLM
 MODEL = "openai/gpt-5-mini"
 INVENTED = "transfer_everything"
 ORDER = 'use tool add {"a": 1, "b": 2}'
+
+
+class Sum(BaseModel):
+    """Two numbers to add."""
+
+    a: int
+    b: int
 
 
 def add(a: int, b: int) -> int:
@@ -78,3 +90,37 @@ def test_call_is_handed_on_with_a_verified_receipt(net: Devnet, model: ChatOpenG
         answer = sum(more, first)
     assert [call["name"] for call in answer.tool_calls] == [INVENTED]
     assert answer.response_metadata["opengradient"]["status"] == "verified"
+
+
+TWICE = 'use tool add {"a": 1, "b": 2} and use tool add {"a": 3, "b": 4}'
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+def test_two_calls_of_googles_model_in_a_stream_are_two(net: Devnet, way: str) -> None:
+    """The gateway merges them under one signature, so it is asked without streaming; text alone is streamed."""
+    model = ChatOpenGradient(model="google/gemini-2.5-flash", private_key=net.private_key, network=net.network)
+    asked: Any = model.bind_tools([add])
+
+    async def read() -> list[Any]:
+        return [chunk async for chunk in asked.astream(TWICE)]
+
+    first, *more = asked.stream(TWICE) if way == "stream" else asyncio.run(read())
+    answer = sum(more, first)
+    assert [call["args"] for call in answer.tool_calls] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert answer.response_metadata["opengradient"]["status"] == "verified"
+    assert len([chunk for chunk in model.stream("[[tokens=3]]") if chunk.text]) == 3
+    model.close()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_program_gives_all_objects_if_it_may(net: Devnet, several: bool) -> None:
+    """A schema in place of the one demanded tool, which providers enforce, could be answered once only."""
+    with OpenGradientLLM(MODEL, private_key=net.private_key, network=net.network) as llm:
+        program: Any = FunctionCallingProgram.from_defaults(
+            output_cls=Sum, prompt_template_str="{order}", llm=llm, allow_parallel_tool_calls=several
+        )
+        made = program(order=TWICE.replace("tool add", "tool Sum"))
+    if several:
+        assert made == [Sum(a=1, b=2), Sum(a=3, b=4)]
+    else:
+        assert isinstance(made, Sum)

@@ -1,0 +1,45 @@
+"""A model's slip is proven as it is; the unsigned text beside it is taken for nothing, and the conversation goes on."""
+
+from typing import Any
+
+import pytest
+
+from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.models import model_info
+from og_integrations.protocol.chat.translation import Plan, plan_tools
+from og_integrations.protocol.chat.wire import Completion, ToolCall
+
+OTHER = ToolCall("1", "other", "{}")
+
+
+def planned(choice: Any = None, *names: str, response_format: Any = None) -> Plan:
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in names]
+    info = model_info("openai/gpt-5-mini")
+    return plan_tools(info, [], tools=tools, tool_choice=choice, response_format=response_format)
+
+
+def called(*calls: ToolCall, text: str = "") -> Completion:
+    return Completion(text=text, tool_calls=calls, finish_reason="tool_calls", model="m")
+
+
+def test_unsigned_text_beside_a_call_makes_no_forced_call() -> None:
+    """Only the call is signed: a gateway could write the arguments of the forced tool beside it."""
+    with pytest.raises(ToolChoiceNotHonoredError, match="did not answer with a JSON object"):
+        planned("required", "pay").show(called(OTHER, text='{"amount": 9}'))
+
+
+def test_unsigned_text_beside_a_call_is_no_structured_answer() -> None:
+    shown = planned(response_format={"type": "json_object"}).show(called(OTHER, text='{"amount": 9}'))
+    assert (shown.text, shown.tool_calls) == ("", (OTHER,))
+
+
+def test_call_although_none_was_wanted() -> None:
+    with pytest.raises(ToolChoiceNotHonoredError, match="'none', but the model called a tool"):
+        planned("none", "other").show(called(OTHER))
+
+
+def test_half_characters_in_calls_are_mended() -> None:
+    """Signed they can be, since JSON spells them; sent back they cannot."""
+    shown = planned(None, "name").show(called(ToolCall("id\ud800", "na\udfffme", '{"a": "\ud83d"}')))
+    assert shown.tool_calls == (ToolCall("id\ufffd", "na\ufffdme", '{"a": "\ufffd"}'),)
+    assert shown.presentation == {"kind": "mended_characters"}
