@@ -17,7 +17,7 @@ def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
 `opengradient_devnet` is a running `og_integrations.devnet.Devnet`, and the environment points to it.
 `opengradient_verdict` is the same one; a test that asks for it fails with the lines of
 `Devnet.verdict` (double payments, unverified answers taken for verified, secrets in the log, …) even
-if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="next")` passes arguments
+if all its assertions hold. `@pytest.mark.opengradient(enclaves=2, generation="newest")` passes arguments
 to `Devnet`. With pytest-socket, allow 127.0.0.1.
 
 A fixture `opengradient_devnet` of your own, of any scope, replaces the first one; each test is then judged by

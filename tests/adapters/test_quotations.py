@@ -177,7 +177,7 @@ def test_nothing_that_is_sent_back_in_a_stream_shows(
     gateway: Gateway, ask: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway.echo = lambda body, header, signature: in_stream(f"provider refused: {prompt_of(body)!r}")
-    assert "failure in the middle of the stream. What came" in nothing_shows(gateway, ask, caplog, stream=True)
+    assert "failure before the first piece of the answer. What came" in nothing_shows(gateway, ask, caplog, stream=True)
 
 
 @both

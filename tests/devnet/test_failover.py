@@ -168,12 +168,12 @@ def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:
 
 def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving it would authorize a payment elsewhere, or stop all calls for a minute where there is no other."""
-    monkeypatch.setattr("og_integrations.client.channels.connections.MAX_CONNECTIONS", 1)
-    with Client(private_key=pair.private_key, network=pair.network) as client:
-        stream = client.stream(MODEL, user("[[tokens=50 delay=0.1]]"))
+    monkeypatch.setattr("og_integrations.client.channels.connections._PATIENCE", 0.1)
+    with Client(private_key=pair.private_key, network=pair.network, max_concurrency=1, timeout=0.4) as client:
+        stream = client.stream(MODEL, user("[[tokens=30]]"))
         next(iter(stream))
-        with pytest.raises(errors.ConnectionFailedError, match=r"All connections to .* were in use"):
-            client.chat(MODEL, user("hi"), timeout=0.3)
+        with pytest.raises(errors.ConnectionFailedError, match=r"All 1 places .* calls that do not move"):
+            client.chat(MODEL, user("hi"))
         stream.close()
         assert client.chat(MODEL, user("hi")).text
     assert pair.stats().signatures == 1

@@ -1,6 +1,5 @@
 """Limits over time, the kill switch, and stores: nothing is authorized that the owner did not allow."""
 
-import json
 import multiprocessing
 import secrets
 import sqlite3
@@ -294,17 +293,3 @@ def test_store_is_a_path_or_a_store() -> None:
     assert open_store(store) is store
     with pytest.raises(ConfigurationError, match=r"store is a int, expected a path or a BudgetStore"):
         open_store(7)
-
-
-def test_policy_survives_being_written_and_read() -> None:
-    """Amounts stay what they are; rules that cannot be written are not silently dropped."""
-    policy = SpendPolicy(
-        total="1.5", per_hour=Decimal("0.25"), per_day=1, hosts=["A"], schemes={"upto"}, store="budget.db"
-    )
-    assert SpendPolicy.of(json.loads(json.dumps(policy.plain()))) == policy
-    for unwritable in (
-        SpendPolicy(on_payment=lambda request: True),
-        SpendPolicy(store=MemoryStore(threading.RLock())),
-    ):
-        copy = SpendPolicy.of(unwritable.plain())
-        assert (copy.cap_units, copy.on_payment, copy.store) == (0, None, None)

@@ -162,7 +162,10 @@ def test_expired_session_and_then_a_refusal() -> None:
     """Once is repeated, since nothing was processed; not twice."""
     purse = warm(wallet())
     call = Call(purse).reply(EXPIRED).sign()
-    with pytest.raises(PaymentRefusedError, match="did not take the signed payment: 'permit2_allowance_required'"):
+    with pytest.raises(
+        PaymentRefusedError,
+        match=r"did not take the signed payment: 'permit2_allowance_required'.*`og-integrations approve`",
+    ):
         call.reply(offer(error="permit2_allowance_required"))
     assert call.signatures == 1
 

@@ -36,7 +36,6 @@ from og_integrations.networks import OPG, Network, format_opg
 from og_integrations.protocol.payment.schemes import SCHEMES
 from og_integrations.protocol.payment.x402 import PaymentRequirements, Route
 from og_integrations.protocol.redact import shown
-from og_integrations.protocol.strict_json import JsonObject
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -223,23 +222,6 @@ class SpendPolicy(BaseModel):
         if self.assets is None:
             defaults["assets"] = frozenset({network.token.lower()})
         return self.model_copy(update=defaults)
-
-    def plain(self) -> JsonObject:
-        """
-        Return it as plain JSON, which `SpendPolicy.of` reads.
-
-        A callback or a store object cannot be written. The copy would be laxer without it, so it
-        authorizes nothing until it is given one again.
-        """
-        plain: JsonObject = {}
-        for name, value in self:
-            plain[name] = sorted(value) if isinstance(value, frozenset) else value
-            if isinstance(value, Decimal):
-                plain[name] = str(value)
-        del plain["on_payment"]
-        if self.on_payment is not None or not isinstance(plain["store"], str | None):
-            plain |= {"max_per_authorization": "0", "store": None}
-        return plain
 
     def check(self, requirements: PaymentRequirements, host: str) -> None:
         """
