@@ -1,5 +1,5 @@
 """
-The catalogue of models (PROTOCOL §8), and what is known about them.
+The catalogue of models (docs/protocol.md §8), and what is known about them.
 
 The list moves, so any `provider/name` passes: what is not known is None, and the gateway has the last
 word (it answers 400 to names it does not list). Context windows are the providers' published figures.
@@ -85,7 +85,7 @@ class ModelInfo:
     request. The gateway silently drops the tools for Anthropic models; only OpenAI and xAI are known
     to take both. `json_object`: whether `response_format={"type": "json_object"}` is accepted.
     `image_inputs`, `image_outputs`: of the provider's model; the April gateway drops images itself.
-    `temperature`: whether the gateway hands it on (PROTOCOL §2). `tool_streams`: whether several tool calls can be
+    `temperature`: whether the gateway hands it on (docs/protocol.md §2). `tool_streams`: whether several calls can be
     told apart in a stream; of Google's models the gateway merges them under one signature.
     """
 

@@ -33,7 +33,7 @@ IGNORED: Mapping[str, tuple[object, ...]] = {
     "user": (),
     "verbosity": (),
 }
-"""What gateways hash but hand on to no model (PROTOCOL §2), and the values of it that ask for what happens anyway."""
+"""Options that reach no model (docs/protocol.md §2), each with the values that ask for what happens anyway."""
 _PASSED_THROUGH = frozenset(
     {
         "asyncio",

@@ -304,7 +304,7 @@ def _reason(state: CallState, body: bytes) -> str:
         reply = parse_json_object(body, "The error")
     except MalformedReplyError:
         return ""
-    # The handlers say `error`, problem+json says `detail` and `title` (PROTOCOL §2).
+    # The handlers say `error`, problem+json says `detail` and `title` (docs/protocol.md §2).
     for name in ("error", "detail", "title"):
         if reason := state.quotable(reply.get(name)):
             return reason

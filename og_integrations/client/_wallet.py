@@ -1,5 +1,5 @@
 """
-What the next call may cost: a gateway's own offer, asked for without paying (PROTOCOL §3.1).
+What the next call may cost: a gateway's own offer, asked for without paying (docs/protocol.md §3.1).
 
 The request is a real one, since gateways answer no other; but its prompt says nothing, and it goes to an
 enclave whose certificate is pinned.

@@ -9,7 +9,7 @@ with Devnet() as net:
 
 It has a chain with OPG, Permit2 and the TEERegistry, gateways with TLS, a paywall and a signing enclave, and a
 scripted model. Everything that is signed is really signed, and every check of the real gateway is made
-(PROTOCOL.md). What it charges moves balances that nobody owns.
+(docs/protocol.md). What it charges moves balances that nobody owns.
 
 | room or file | what it holds |
 | --- | --- |

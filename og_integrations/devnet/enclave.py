@@ -1,5 +1,5 @@
 """
-An enclave has keys, signs outputs, and shows a certificate (PROTOCOL §1, §4).
+An enclave has keys, signs outputs, and shows a certificate (docs/protocol.md §1, §4).
 
 It signs an `Output`; the answer carries the `Proof`, and a stream is a series of `StreamEvent`s.
 """
@@ -134,7 +134,7 @@ class EnclaveKeys:
         return context
 
     def sign(self, request_hash: bytes, output_hash: bytes, timestamp: int) -> Proof:
-        """Sign one answer (PROTOCOL §4). `timestamp` is in unix seconds."""
+        """Sign one answer (docs/protocol.md §4). `timestamp` is in unix seconds."""
         digest = signed_digest(request_hash, output_hash, timestamp)
         signature = self.signing_key.sign(digest, _PSS, hashes.SHA256())
         return Proof(
@@ -202,7 +202,7 @@ STOP, TOOL_CALLS = "stop", "tool_calls"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """
-    One answer. Text beside tool calls is sent but not signed (PROTOCOL §4).
+    One answer. Text beside tool calls is sent but not signed (docs/protocol.md §4).
 
     `calls` are as they are sent; `signed_calls`, if given, are what the enclave signs instead: the
     calls re-assembled from a stream whose fragments have no index.

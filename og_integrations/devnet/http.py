@@ -108,7 +108,7 @@ class Reply:
     What a handler answers. `headers` may hold a name twice, and go out in that order.
 
     A body of bytes is sent with Content-Length, or as one chunk if `chunked`; a generator is sent
-    as chunks, one per item, and no header leaves before its first item is there (PROTOCOL §5).
+    as chunks, one per item, and no header leaves before its first item is there (docs/protocol.md §5).
     `on_begin` is told that its head goes out to a peer that is there, `on_end` whether all of it went out.
     """
 

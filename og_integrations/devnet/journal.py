@@ -3,7 +3,7 @@ The journal holds what the devnet saw and did: the ground truth with which a cli
 
 Each request is recorded with a fingerprint of its question, by which it is recognised when it comes again. What a
 client may change while it merely tries again is left out of it: `stream`, the nonce in `response_format`, and all
-that gateways ignore (PROTOCOL §4).
+that gateways ignore (docs/protocol.md §4).
 """
 
 import contextlib

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT_WINDOW = 128_000
 """Assumed of models that the catalogue does not know; set `context_window` if it is wrong."""
 DEFAULT_MAX_TOKENS = 4096
-"""What the gateway allows an answer when nothing else is asked for (PROTOCOL §2)."""
+"""What the gateway allows an answer when nothing else is asked for (docs/protocol.md §2)."""
 _OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
 _OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls"}
 _Response = TypeVar("_Response")

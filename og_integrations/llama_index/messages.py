@@ -1,5 +1,5 @@
 """
-LlamaIndex's messages and tools as the gateway takes them (PROTOCOL §2).
+LlamaIndex's messages and tools as the gateway takes them (docs/protocol.md §2).
 
 Roles that the gateway does not know are mapped, blocks that only carry hints for other providers are
 left out, and what would be dropped on the way is refused: one would pay for an answer about nothing.

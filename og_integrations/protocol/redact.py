@@ -2,7 +2,7 @@
 This module says what of strangers' words (gateways, nodes, operators) a message of ours may repeat.
 
 `shown` makes any of it harmless to print; `quotable` also leaves out what could be a secret. Messages end in
-logs and traces. The real gateway's 400 quotes the whole prompt (PROTOCOL §2), and a hostile one could quote
+logs and traces. The real gateway's 400 quotes the whole prompt (docs/protocol.md §2), and a hostile one could quote
 the payment or the session with which it was asked.
 """
 
@@ -37,7 +37,7 @@ KNOWN = (
     "upto_facilitator_mismatch",
     "insufficient_balance",
 )
-"""The gateway's own words (PROTOCOL §2, §3): they quote nobody, also where a prompt is about them."""
+"""The gateway's own words (docs/protocol.md §2, §3): they quote nobody, also where a prompt is about them."""
 
 _KNOWN = re.compile("|".join(map(re.escape, KNOWN)))
 # The pattern covers base64 and hex of 32 characters and more, and the beginning of a UUID, which names a session.

@@ -1,4 +1,4 @@
-"""A caller with nothing of our client in it: httpx, eth_account and the words of PROTOCOL.md."""
+"""A caller with nothing of our client in it: httpx, eth_account and the words of docs/protocol.md."""
 
 import base64
 import json

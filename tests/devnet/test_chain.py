@@ -1,4 +1,4 @@
-"""The node: what a wallet and a client read from it (PROTOCOL §1, §6, §7)."""
+"""The node: what a wallet and a client read from it (docs/protocol.md §1, §6, §7)."""
 
 from collections.abc import Callable
 from typing import Any

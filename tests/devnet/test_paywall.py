@@ -1,4 +1,4 @@
-"""The paywall: offer, every refusal with its word, sessions, charges (PROTOCOL §3; wire/01, 11, 14, 15, 19, 20)."""
+"""The paywall: offers, refusals, sessions, charges (docs/protocol.md §3; wire/01, 11, 14, 15, 19, 20)."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Event streams: shapes per provider, timing, failures (PROTOCOL §5; wire/02, 03, 05, 10, 13)."""
+"""Event streams: shapes per provider, timing, failures (docs/protocol.md §5; wire/02, 03, 05, 10, 13)."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`ensure_opg_approval` on a real EVM: the one transaction that a wallet sends (PROTOCOL §6)."""
+"""`ensure_opg_approval` on a real EVM: the one transaction that a wallet sends (docs/protocol.md §6)."""
 
 import asyncio
 from collections.abc import Callable

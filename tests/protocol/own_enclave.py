@@ -1,4 +1,4 @@
-"""An enclave whose key we hold: it signs whatever a test wants, by the rules of PROTOCOL §4."""
+"""An enclave whose key we hold: it signs whatever a test wants, by the rules of docs/protocol.md §4."""
 
 import base64
 import json

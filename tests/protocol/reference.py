@@ -1,5 +1,5 @@
 """
-PROTOCOL §4 written a second time, from its text alone, and requests to try both on.
+docs/protocol.md §4 written a second time, from its text alone, and requests to try both on.
 
 Nothing of `og_integrations` is imported here: two halves must not share a mistake.
 """

@@ -1,4 +1,4 @@
-"""Requests and outputs -> the exact bytes that the enclave hashes (PROTOCOL §4)."""
+"""Requests and outputs -> the exact bytes that the enclave hashes (docs/protocol.md §4)."""
 
 import hashlib
 import json
@@ -388,7 +388,7 @@ def test_wire_blanks_and_encoding_do_not_change_the_hash() -> None:
 @given(chat_requests)
 @examples(70)
 def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
-    """Any JSON request canonicalises like PROTOCOL §4 rebuilt from the wire bytes alone, by every rule."""
+    """Any JSON request canonicalises like docs/protocol.md §4 rebuilt from the wire bytes alone, by every rule."""
     wire = json.dumps(request).encode()
     made = {rule: canonical_request(CHAT_PATH, json.loads(wire), rule) for rule in RULES}
     assert made == {rule: reference_chat(wire, rule) for rule in RULES}

@@ -45,7 +45,7 @@ def test_tee_id_is_normalized(spelling: str) -> None:
 
 
 def test_known_measurements_are_the_hashes_of_the_pcrs() -> None:
-    """PROTOCOL §1: keccak256(PCR0 ‖ PCR1 ‖ PCR2), raw; all zero is a debug enclave."""
+    """docs/protocol.md §1: keccak256(PCR0 ‖ PCR1 ‖ PCR2), raw; all zero is a debug enclave."""
     assert "0x" + keccak(bytes.fromhex(PCRS)).hex() == KNOWN_PCR_HASH
     assert "0x" + keccak(bytes(3 * 48)).hex() == DEBUG_PCR_HASH
 

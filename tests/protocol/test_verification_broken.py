@@ -69,7 +69,7 @@ def test_missing_proof() -> None:
     ],
 )
 def test_broken_shape(broken: Exchange, said: str) -> None:
-    """The rules that close what the signature leaves open (PROTOCOL §4)."""
+    """The rules that close what the signature leaves open (docs/protocol.md §4)."""
     refused(broken, "shape", said)
 
 

@@ -135,7 +135,7 @@ def with_member(saved: Saved, member: str) -> Saved:
 
 @pytest.mark.parametrize("member", ["seed", "tool_choice"])
 def test_unhashed_member_of_the_request_is_named(member: str, saved: Saved) -> None:
-    """The gateway parses them and hashes nothing of them (PROTOCOL §2, §4)."""
+    """The gateway parses them and hashes nothing of them (docs/protocol.md §2, §4)."""
     verdict = judged(with_member(saved, member))
     assert (verdict.status, not_covered(verdict)["request"]) == ("verified", [member])
 

@@ -1,7 +1,7 @@
 """
-What an approval would do: read from the chain, nothing signed and nothing sent (PROTOCOL §6).
+What an approval would do: read from the chain, nothing signed and nothing sent (docs/protocol.md §6).
 
-The wallet's one transaction: allowing Permit2 to take OPG (PROTOCOL §6).
+The wallet's one transaction: allowing Permit2 to take OPG (docs/protocol.md §6).
 
 Both clients run the generator `ensure_approval`; `client.chain.transactions` sends.
 """

@@ -1,5 +1,5 @@
 """
-Finding the settlement of an authorization on the chain (PROTOCOL §7).
+Finding the settlement of an authorization on the chain (docs/protocol.md §7).
 
 Asking the chain what was really taken of what was authorized, and giving the rest back to the budget.
 

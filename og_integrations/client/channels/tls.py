@@ -1,5 +1,5 @@
 """
-TLS is pinned to one certificate, which is compared inside the handshake (DESIGN "Trust").
+TLS is pinned to one certificate, which is compared inside the handshake (docs/design.md "Trust").
 
 Looking at the certificate on the response is too late: the prompt has left by then. So the context
 uses socket classes that compare the peer's DER when the handshake completes and before any
@@ -71,7 +71,7 @@ def pinned_context(certificate: bytes) -> ssl.SSLContext:
     Return a client context that completes a handshake only with the peer that holds `certificate`.
 
     `certificate` is the DER of the leaf, which is the only trust anchor. Host names are not checked:
-    the endpoint is usually an IP address and the certificate names something else (PROTOCOL §1).
+    the endpoint is usually an IP address and the certificate names something else (docs/protocol.md §1).
     Raises `ConnectionFailedError` if it is no certificate.
     """
 

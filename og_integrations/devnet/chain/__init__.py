@@ -102,7 +102,7 @@ class Chain:
         return (owner.lower(), nonce) in self.used_nonces
 
     def nonce_bitmap(self, owner: str, word: int) -> int:
-        """Permit2's `nonceBitmap(owner, word)`: bit i is nonce `word * 256 + i` (PROTOCOL §7)."""
+        """Permit2's `nonceBitmap(owner, word)`: bit i is nonce `word * 256 + i` (docs/protocol.md §7)."""
         nonces = (nonce for payer, nonce in self.used_nonces if payer == owner.lower() and nonce >> 8 == word)
         return sum(1 << (nonce & 255) for nonce in nonces)
 

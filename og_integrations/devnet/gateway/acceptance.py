@@ -1,5 +1,5 @@
 """
-The gateway accepts some requests, and says what is wrong with the others (PROTOCOL §2).
+The gateway accepts some requests, and says what is wrong with the others (docs/protocol.md §2).
 
 A small JSON Schema checker speaks with the wording of Python's `jsonschema`, whose messages the real gateway sends in
 its 400 answers, over the two schemas as observed. Newer generations also look at attachments, and moderate.

@@ -1,5 +1,5 @@
 """
-An accepted request becomes a signed answer, whole or streamed (PROTOCOL §4, §5).
+An accepted request becomes a signed answer, whole or streamed (docs/protocol.md §4, §5).
 
 Answers come in four forms: JSON, compact JSON, problem+json, and event streams.
 

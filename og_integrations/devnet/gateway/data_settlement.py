@@ -1,5 +1,5 @@
 """
-The gateway posts something about each answer, and says so in it (PROTOCOL §2, §3 "Headers").
+The gateway posts something about each answer, and says so in it (docs/protocol.md §2, §3 "Headers").
 
 `private` posts nothing, `batch` hashes later; both are silent. `individual` posts at once, in clear.
 """

@@ -1,5 +1,5 @@
 """
-A TEE gateway has its routes, and makes its checks in the order of the real one (PROTOCOL §3.6).
+A TEE gateway has its routes, and makes its checks in the order of the real one (docs/protocol.md §3.6).
 
 `open_gateway` puts one together: keys, paywall, gateway and the server that shows them.
 """

@@ -32,7 +32,7 @@ def text_of(content: object) -> str:
 
 
 class Family(Enum):
-    """The provider of a model, as far as its streams have a shape of their own (PROTOCOL §5)."""
+    """The provider of a model, as far as its streams have a shape of their own (docs/protocol.md §5)."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -43,7 +43,7 @@ class Family(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """
-    What a gateway forwards (PROTOCOL §2).
+    What a gateway forwards (docs/protocol.md §2).
 
     Parts other than text, `web_search` and `reasoning_effort` reach the model in some generations only;
     `tool_choice`, `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are

@@ -4,8 +4,8 @@ Any OpenAI-compatible server (Ollama, llama.cpp, vLLM, …) can be the model beh
 The devnet takes payment for its answers and signs them like any other's: what it proves is that the gateway said so,
 not that the server is what it claims. Its errors become the gateway's.
 
-Beside it stands what every model meets: the gateway drops more of a request than it forwards (PROTOCOL §2), and tool
-calls look different in a stream from provider to provider (PROTOCOL §5).
+Beside it stands what every model meets: the gateway forwards a part of a request (docs/protocol.md §2), and tool
+calls look different in a stream from provider to provider (docs/protocol.md §5).
 """
 
 import json

@@ -1,10 +1,10 @@
 """
-The payment layer of the devnet's gateway sees every request to a paid path first (PROTOCOL §3).
+The payment layer of the devnet's gateway sees every request to a paid path first (docs/protocol.md §3).
 
-A payment session is one signed authorization, many answers, one settlement (PROTOCOL §3.4, §3.6, §3.7). It is
+A payment session is one signed authorization, many answers, one settlement (docs/protocol.md §3.4, §3.6, §3.7). It is
 looked at before a payment. Whatever the gateway answers afterwards carries X-Upto-Session; only an
 answer with status 2xx and usage is charged. The offer of the 402 has, byte for byte, the shape of the real one
-(PROTOCOL §3.1).
+(docs/protocol.md §3.1).
 
 | file | what it holds |
 | --- | --- |
@@ -391,7 +391,7 @@ def _read(header: str, terms: Iterable[JsonObject]) -> tuple[Payment, JsonObject
     if not isinstance(signature, str) or not signature.startswith("0x"):
         raise RefusedError(_UNREADABLE)
     if _addresses(authorization.payload("")) != _addresses(payload):
-        # Read tolerantly here, but the real ones take EIP-55 only (PROTOCOL §3.3).
+        # Read tolerantly here, but the real ones take EIP-55 only (docs/protocol.md §3.3).
         raise RefusedError(_UNREADABLE)
     return Payment(authorization=authorization, signature=signature), offered
 

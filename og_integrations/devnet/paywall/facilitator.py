@@ -1,7 +1,7 @@
 """
 The x402 facilitator says whether a payment is good, and settles sessions on the chain.
 
-It makes the checks in the order of the published facilitator, with its words (PROTOCOL §3.5).
+It makes the checks in the order of the published facilitator, with its words (docs/protocol.md §3.5).
 """
 
 import secrets

@@ -1,5 +1,5 @@
 """
-This package holds requests and answers of the gateway (PROTOCOL §2, §4).
+This package holds requests and answers of the gateway (docs/protocol.md §2, §4).
 
 | file | what it holds |
 | --- | --- |

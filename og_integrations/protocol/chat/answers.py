@@ -1,5 +1,5 @@
 """
-This module turns an answer, a decoded JSON object or a stream of events, into a `Completion` (PROTOCOL §4, §5).
+This module turns an answer, a decoded JSON object or a stream of events, into a `Completion` (docs/protocol.md §4, §5).
 
 An answer is read strictly, since what is signed depends on it: one choice, texts that are texts, counts that are
 counts. Both a whole answer and the final event of a stream go through `build_completion`.

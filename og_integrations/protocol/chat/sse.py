@@ -1,5 +1,5 @@
 """
-This module reads server-sent events, the part that the gateway uses (PROTOCOL §5).
+This module reads server-sent events, the part that the gateway uses (docs/protocol.md §5).
 
 One JSON object per `data: ` line, a blank line between, `data: [DONE]` last. Lines end at `\\n` and
 nowhere else: text may hold U+2028 or U+0085, at which `str.splitlines` would cut an event in two.

@@ -1,7 +1,7 @@
 """
-This module holds where what the user sees differs from what the enclave signed (DESIGN "Trust").
+This module holds where what the user sees differs from what the enclave signed (docs/design.md "Trust").
 
-The gateway hashes `stop` but never passes it to the model (PROTOCOL §2), so stop sequences are cut
+The gateway hashes `stop` but never passes it to the model (docs/protocol.md §2), so stop sequences are cut
 here. Verification always runs on the whole signed text; the receipt's `presentation` tells of the cut.
 
 What the gateway drops or does not enforce is written in a form that it does honour.

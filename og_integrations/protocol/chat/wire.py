@@ -1,10 +1,10 @@
 """
-This module holds what travels: requests to and answers from the gateway (PROTOCOL §2, §4, §5).
+This module holds what travels: requests to and answers from the gateway (docs/protocol.md §2, §4, §5).
 
 Requests are built once, as bytes: exactly those are sent and exactly those are hashed, so a
 request is never re-encoded between the wire and its proof.
 
-What the gateway would refuse, or drop silently, is refused here first (PROTOCOL §2.3).
+What the gateway would refuse, or drop silently, is refused here first (docs/protocol.md §2.3).
 
 This does not only save a round trip: an unpaid bad request is paid for before it is looked at, its 400 may
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
@@ -22,7 +22,7 @@ CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 SEARCH_PATH = "/v1/web_search"
 MAX_STOP = 4
-"""The gateway refuses more than four stop sequences (PROTOCOL §2)."""
+"""The gateway refuses more than four stop sequences (docs/protocol.md §2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
-    """A completion request is one `/v1/completions` request; this endpoint never streams (PROTOCOL §2)."""
+    """A completion request is one `/v1/completions` request; this endpoint never streams (docs/protocol.md §2)."""
 
     path: ClassVar[str] = COMPLETION_PATH
     stream: ClassVar[bool] = False
@@ -109,7 +109,7 @@ class Usage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeeProof:
     """
-    A proof is the enclave's statement about one answer (PROTOCOL §4), as it came, unchecked.
+    A proof is the enclave's statement about one answer (docs/protocol.md §4), as it came, unchecked.
 
     Hashes are bare hex, `timestamp` unix seconds, `signature` base64, `tee_id` 0x-hex.
     """

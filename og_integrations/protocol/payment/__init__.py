@@ -1,5 +1,5 @@
 """
-This package pays for a call by x402 (PROTOCOL §3).
+This package pays for a call by x402 (docs/protocol.md §3).
 
 | file | what it holds |
 | --- | --- |

@@ -1,5 +1,5 @@
 """
-This module pays for one request, as a generator of effects (PROTOCOL §3, DESIGN "Payment").
+This module pays for one request, as a generator of effects (docs/protocol.md §3, docs/design.md "Payment").
 
 `payment_flow` yields what has to be done (`Send` the request with these headers, `Approve` and `Sign` this
 authorization, `Pause`) and receives the outcome by `send()`, a failure by `throw()`. It does no I/O; a synchronous

@@ -4,7 +4,7 @@ This module holds what the owner of a wallet allows: `SpendPolicy`, the rules ab
 The rules are asked before the signer is touched, about exactly the fields that are then signed. Amounts are written
 in OPG by people and counted in base units (10^-18 OPG) everywhere else.
 
-Where a `SpendPolicy` names no payee, three rules decide (`Payees`, DESIGN "Payment"):
+Where a `SpendPolicy` names no payee, three rules decide (`Payees`, docs/design.md "Payment"):
 
 1. `payTo` must be a payment address of the registry's enclaves, or one that the network is known for.
 2. Where neither says anything (a registry entry without address, one gateway without registry), the first address

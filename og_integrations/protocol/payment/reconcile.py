@@ -1,5 +1,5 @@
 """
-This module reads from the chain what became of old authorizations, and gives it back to the budget (PROTOCOL §7).
+This module reads from the chain what old authorizations took, and gives back the rest (docs/protocol.md §7).
 
 A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken. So before a call is refused, the
 chain is asked about the authorizations whose deadline is over, and the claim is made once more (`Reclaimer`). No lock

@@ -1,5 +1,5 @@
 """
-The sessions of a wallet: what is signed, what the gateway made of it, and which calls share it (PROTOCOL §3).
+The sessions of a wallet: what is signed, what the gateway made of it, and which calls share it (docs/protocol.md §3).
 
 A `PaymentSession` is one authorization on its way from an offer to a session that pays for many calls. This is the
 whole machine; `PaymentSession.apply` is the only place where its state changes, and `TRANSITIONS` is this table:

@@ -1,5 +1,5 @@
 """
-This module speaks x402 v2 as a gateway does: headers, offers, sessions and settlement (PROTOCOL §2, §3).
+This module speaks x402 v2 as a gateway does: headers, offers, sessions and settlement (docs/protocol.md §2, §3).
 
 x402 has two words for an offer. A 402 answer carries one `PaymentRequired`; each way to pay in its `accepts` is
 one `PaymentRequirements`. Both are read strictly: one header, canonical base64, plain decimal amounts, real
@@ -135,14 +135,14 @@ class ReplyHead:
 
     @property
     def names_session(self) -> bool:
-        """Return whether it names a session, as a gateway does after a payment, errors too (PROTOCOL §3.6)."""
+        """Return whether it names a session, as a gateway does after a payment, errors too (docs/protocol.md §3.6)."""
         return any(name.lower() == SESSION.lower() for name, _ in self.headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequirements:
     """
-    Requirements are one way to pay, as offered (PROTOCOL §3.1).
+    Requirements are one way to pay, as offered (docs/protocol.md §3.1).
 
     It takes at most `amount` base units of `asset` on `network` (`eip155:…`).
 

@@ -1,5 +1,5 @@
 """
-This package proves an answer: what is hashed, who signed it, and whether we accept the signer (PROTOCOL §4, §9).
+This package proves an answer: what is hashed, who signed it, and who may sign (docs/protocol.md §4, §9).
 
 | file | what it holds |
 | --- | --- |

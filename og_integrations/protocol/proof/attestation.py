@@ -1,5 +1,5 @@
 """
-This module verifies AWS Nitro attestation documents, step by step (PROTOCOL §9).
+This module verifies AWS Nitro attestation documents, step by step (docs/protocol.md §9).
 
 A document is a COSE_Sign1 message (RFC 9052 §4.4) about a CBOR map, signed by the hypervisor's key, whose
 certificate leads to AWS's root in the order in which the document lists it. `verify_document` is the only maker

@@ -1,5 +1,5 @@
 """
-This module turns request and output into the exact bytes that the enclave hashes and signs (PROTOCOL §4).
+This module turns request and output into the exact bytes that the enclave hashes and signs (docs/protocol.md §4).
 
 The gateway hashes what it *parsed*, rebuilt field by field and dumped by Python's
 `json.dumps(…, sort_keys=True)`. So both sides start from the parsed wire bytes, never from the

@@ -1,5 +1,5 @@
 """
-This module holds what is known about an enclave, and the rules by which one is accepted (PROTOCOL §1).
+This module holds what is known about an enclave, and the rules by which one is accepted (docs/protocol.md §1).
 
 An `Enclave` is what the registry (or, in development, the gateway itself) says about one TEE.
 `EnclavePolicy` is the owner's opinion about it. `endpoint` and `payment_address` are claims of the
@@ -21,7 +21,7 @@ ZERO_ADDRESS = "0x" + "00" * 20
 DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"
 """Hash of all-zero PCRs: an enclave in debug mode, whose memory its operator can read."""
 KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f77e87"
-"""The one published measurement of the gateway (PROTOCOL §1); pass it in `allowed_pcr_hashes`."""
+"""The one published measurement of the gateway (docs/protocol.md §1); pass it in `allowed_pcr_hashes`."""
 LLM_PROXY = 0
 """The registry's `teeType` of LLM gateways."""
 
@@ -42,7 +42,7 @@ def tee_id_of(public_key: bytes) -> str:
 
 def key_config_digest(signing_key: bytes, ids: Sequence[int], public_key: bytes, key_config: bytes) -> bytes:
     """
-    Return the 32 bytes that an enclave's `signing_key` (DER) signs about its OHTTP key (PROTOCOL §1.2).
+    Return the 32 bytes that an enclave's `signing_key` (DER) signs about its OHTTP key (docs/protocol.md §1.2).
 
     `ids` are those of the key, of KEM, KDF and AEAD; `key_config` is the blob that names them again.
     """

@@ -1,7 +1,7 @@
 """
 A nonce in the request makes the enclave's signature answer this very call and no other.
 
-The gateway hashes some members that it hands to no model (PROTOCOL §4.6): a `response_format` of type text, and
+The gateway hashes some members that it hands to no model (docs/protocol.md §4.6): a `response_format` of type text, and
 `stop`. A random nonce there makes the hash of each request unlike any other. A recorded answer does not fit it,
 and nobody who knows a published hash can find out the request by trying.
 """

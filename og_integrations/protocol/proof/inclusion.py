@@ -1,5 +1,5 @@
 """
-This module finds a receipt in a published batch, and proves it against the root on the chain (PROTOCOL §7.2).
+This module finds a receipt in a published batch, and proves it against the root on the chain (docs/protocol.md §7.2).
 
 Batches are OpenZeppelin's `StandardMerkleTree` over (teeId, inputHash, outputHash, signature, timestamp): leaves
 are hashed twice and sorted, each node is the hash of its two children in ascending order. The dump of the whole

@@ -1,5 +1,5 @@
 """
-This module turns the TEERegistry contract's eth_call data into `Enclave` values and back (PROTOCOL §1).
+This module turns the TEERegistry contract's eth_call data into `Enclave` values and back (docs/protocol.md §1).
 
 The struct's last member (the OHTTP key) has grown over time and may grow again: none, six, seven or
 eight fields have been seen. It is not needed to talk to an enclave, so it is read by us, apart from the

@@ -1,5 +1,5 @@
 """
-This module verifies one answer, step by step (PROTOCOL §4).
+This module verifies one answer, step by step (docs/protocol.md §4).
 
 `verify_exchange` is the only maker of `VerifiedExchange`; adapters accept nothing else. It raises
 `VerificationError` at the first step that fails. A step that cannot be judged (freshness of a saved
@@ -222,7 +222,7 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
             raise StepError("the answer carries no tee_signature")
         log.passed("signature, hashes, time and id are there")
     with log.step("shape"):
-        # (2): what the signature leaves open is closed by rules (PROTOCOL §4, "Not covered").
+        # (2): what the signature leaves open is closed by rules (docs/protocol.md §4, "Not covered").
         signature = _check_shape(exchange.completion, proof, request)
         log.passed("one choice, the requested model, text or tool calls, strict encodings")
     with log.step("enclave"):

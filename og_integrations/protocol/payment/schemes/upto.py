@@ -1,5 +1,5 @@
 """
-This module signs the scheme `upto`: Permit2 for at most an amount, settled by a named facilitator (PROTOCOL §3.2).
+The scheme `upto` is Permit2 for at most an amount, settled by a named facilitator (docs/protocol.md §3.2).
 
 The wallet signs EIP-712 typed data, a `PermitWitnessTransferFrom` whose witness binds the payee and the
 facilitator. The digest of an authorization identifies it: it is shown as `payment_hash`, and whoever has the
