@@ -47,7 +47,7 @@ class ConfigurationError(errors.ConfigurationError, OpenGradientError, ModelInva
     """A setting is missing or wrong; the message names it and where it can be set."""
 
 
-class BudgetBusyError(errors.BudgetBusyError, ConfigurationError):
+class BudgetBusyError(errors.BudgetBusyError, OpenGradientError, ModelConnectionError):
     """The store of the budget is held by others, or away, for too long; nothing was signed or sent."""
 
 

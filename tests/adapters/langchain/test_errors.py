@@ -36,7 +36,7 @@ MakeModel = Callable[..., ChatOpenGradient]
 OURS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.OpenGradientError)]
 RAISED_AS = {"OpenGradientError": "UnclassifiedError", "GatewayError": "UnexpectedStatusError"}
 """Bases of errors that may be repeated, as `with_retry` sees them: what is raised is a class below them."""
-RETRYABLE = {"DiscoveryError", "ConnectionFailedError", "ConnectionLostError", "StreamFailedError"}
+RETRYABLE = {"BudgetBusyError", "DiscoveryError", "ConnectionFailedError", "ConnectionLostError", "StreamFailedError"}
 
 
 @pytest.mark.parametrize("ours", OURS, ids=lambda cls: cls.__name__)
