@@ -200,6 +200,22 @@ class StreamFailedError(errors.StreamFailedError, GatewayError, ModelAPIError):
     """The gateway reported a failure inside a stream; failed streams are not charged."""
 
 
+class TransactionError(errors.TransactionError, OpenGradientError, RuntimeError):
+    """A transaction of the wallet did not succeed."""
+
+
+class TransactionRefusedError(errors.TransactionRefusedError, TransactionError):
+    """The transaction would fail or cost too much, or no node took it: nothing was sent."""
+
+
+class TransactionRevertedError(errors.TransactionRevertedError, TransactionError):
+    """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
+
+
+class TransactionInDoubtError(errors.TransactionInDoubtError, TransactionError):
+    """The transaction left and was not seen mined: it may still be."""
+
+
 class OnchainError(errors.OnchainError, OpenGradientError, RuntimeError):
     """A model or workflow on chain gave no usable result."""
 
