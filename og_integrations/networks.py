@@ -5,7 +5,7 @@ An OpenGradient call touches two chains: the *payment* chain, where OPG is autho
 Permit2 (Base or Base Sepolia), and the *OpenGradient* chain, where the TEERegistry lists enclaves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
 REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
@@ -38,11 +38,12 @@ class Network:
     name: str
     chain_id: int
     token: str
-    rpc_url: str
-    registry_rpc_url: str = REGISTRY_RPC
+    # Providers of nodes put API keys into URLs, and reprs end in logs and error reports.
+    rpc_url: str = field(repr=False)
+    registry_rpc_url: str = field(default=REGISTRY_RPC, repr=False)
     registry_address: str = REGISTRY_ADDRESS
     registry_chain_id: int = REGISTRY_CHAIN_ID
-    node_api_url: str = NODE_API
+    node_api_url: str = field(default=NODE_API, repr=False)
     explorer_url: str = ""
     payees: tuple[str, ...] = ()
 

@@ -44,7 +44,7 @@ class Settings:
     """
 
     network: Network
-    gateway_url: str | None = None
+    gateway_url: str | None = field(default=None, repr=False)
     signer: Signer | None = field(default=None, repr=False)
 
     def require_signer(self) -> Signer:

@@ -252,7 +252,8 @@ def test_malformed_url_in_the_environment_is_named_by_its_variable(name: str) ->
         resolve_settings(environment={name: "node.example/SECRET"})
     assert "SECRET" not in str(caught.value)
     argument: dict[str, Any] = {name.removeprefix("OG_").lower(): "http://mine"}
-    assert "http://mine" in str(resolve_settings(environment={name: "node.example"}, **argument))
+    settings = resolve_settings(environment={name: "node.example"}, **argument)
+    assert "http://mine" in (settings.network.rpc_url, settings.network.registry_rpc_url, settings.gateway_url)
 
 
 def test_malformed_url_of_a_network_value_is_named() -> None:
@@ -285,3 +286,11 @@ def test_gateway_without_a_public_certificate_is_not_called_pinned() -> None:
 def test_missing_wallet_says_how_to_try_without_one() -> None:
     with Client(network="base") as client, pytest.raises(ConfigurationError, match="og-integrations devnet"):
         client.chat(MODEL, user("hi"))
+
+
+def test_keys_in_urls_of_nodes_are_in_no_repr() -> None:
+    """Providers of nodes put the key into the path or the query; reprs end in logs and error reports."""
+    secret = "https://node.example/v2/CANARY-KEY?apikey=CANARY-KEY"
+    network = replace(BASE, rpc_url=secret, registry_rpc_url=secret, node_api_url=secret)
+    settings = resolve_settings(network=network, private_key=KEY, environment={})
+    assert "CANARY" not in repr(network) + repr(settings) + str(settings.source)
