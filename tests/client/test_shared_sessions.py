@@ -104,7 +104,7 @@ def test_account_lives_until_its_last_authorization_is_over(net: Devnet, monkeyp
     gc.collect()
     assert account() is not None
     later = time.time() + 3600
-    monkeypatch.setattr(_accounts, "_now", lambda: int(later))
+    monkeypatch.setattr(_accounts, "now", lambda: int(later))
     Client(private_key=net.new_wallet().private_key, network=net.network)
     gc.collect()
     assert account() is None

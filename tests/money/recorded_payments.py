@@ -1,7 +1,9 @@
 """Payments made through the devnet, with everything that was signed for them."""
 
+import secrets
 from typing import Any, NamedTuple
 
+from og_integrations import SpendPolicy
 from og_integrations.client import Client, LocalSigner
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.devnet.chain.evm import EvmChain
@@ -34,9 +36,10 @@ class KeepingSigner(LocalSigner):
 
 
 def pay(net: Devnet, wallet: Wallet, *, calls: int = 1) -> Paid:
-    """Make `calls` calls in one session, which stays open."""
+    """Make `calls` calls in one session, which stays open; on an account of its own, so that it is a payment, too."""
     signer = KeepingSigner(wallet.private_key)
-    with Client(signer=signer, network=net.network) as client:
+    policy = SpendPolicy(account=secrets.token_hex(8))
+    with Client(signer=signer, network=net.network, spend_policy=policy) as client:
         for number in range(calls):
             answer = client.chat(MODEL, [{"role": "user", "content": f"question {number}"}])
     (signature,) = signer.signatures

@@ -106,11 +106,11 @@ def test_cap_of_one_authorization_is_no_question_for_the_chain() -> None:
     budget = chain.wallet.sessions.budget
 
     def attempt() -> Claim:
-        budget.policy.check(parse_requirements(REQUIREMENT | {"amount": str(20 * AMOUNT)}), "enclave.example")
+        budget.policy.check(parse_requirements(REQUIREMENT | {"amount": str(60 * AMOUNT)}), "enclave.example")
         raise AssertionError
 
     with pytest.raises(BudgetExceededError, match="max_per_authorization") as caught:
-        next(chain.reclaimer(attempt, 20 * AMOUNT, clock() + REST))
+        next(chain.reclaimer(attempt, 60 * AMOUNT, clock() + REST))
     assert (chain.asked, caught.value.limit) == ([], "")
 
 

@@ -31,6 +31,7 @@ def changes(net: Devnet) -> dict[str, Any]:
         "gateway_generation": "next",
         "http_async_client": lambda context: httpx.AsyncClient(verify=context or True),
         "http_client": lambda context: httpx.Client(verify=context or True),
+        "max_concurrency": 7,
         "max_retries": 1,
         "network": replace(network, name="another name"),
         "private_key": None,
