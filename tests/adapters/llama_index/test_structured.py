@@ -215,10 +215,9 @@ def test_wrong_answers_to_programs_are_errors(
 
 def test_generic_class_as_output(account: Account) -> None:
     """It is one like any other, also as a tool: its name, which providers refuse, is mapped both ways."""
-    asked = {"city": "Oslo"}
     for llm in (account.llm(), account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION)):
-        assert isinstance(llm.structured_predict(Page[City], PROMPT, **asked), Page)
-        assert isinstance(list(llm.stream_structured_predict(Page[City], PROMPT, **asked))[-1], Page)
+        assert isinstance(llm.structured_predict(Page[City], PROMPT, city="Oslo"), Page)
+        assert isinstance(list(llm.stream_structured_predict(Page[City], PROMPT, city="Oslo"))[-1], Page)
 
 
 CAPITALS = {"France": "Paris"}
