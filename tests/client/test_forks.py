@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,3 +191,18 @@ def test_locks_that_a_thread_held_do_not_hang_the_child(net: Devnet, kind: str) 
     payer.close()
     lc.close()
     li.close()
+
+
+def test_fork_waits_for_the_store_in_the_middle_of_its_work() -> None:
+    """A child that is forked in a transaction would find its parent's lock in its memory, and wait for it in vain."""
+    thread, begun, done = StoreThread(), threading.Event(), list[str]()
+
+    def work() -> None:
+        begun.set()
+        time.sleep(0.2)
+        done.append("committed")
+
+    thread.later(work)
+    begun.wait()
+    in_child(lambda: thread.run(lambda: done.append("in the child")))
+    assert done == ["committed"]

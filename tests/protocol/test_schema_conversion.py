@@ -133,7 +133,9 @@ def _ambiguous(schema: object) -> bool:
     if not isinstance(schema, dict):
         return False
     branches = [
-        item for item in schema.get("anyOf") or () if "object" in str(item) or "array" in str(item) or "$ref" in item
+        item
+        for item in schema.get("anyOf") or ()
+        if "object" in str(item) or "array" in str(item) or "$ref" in str(item)
     ]
     return len(branches) > 1 or any(map(_ambiguous, schema.values()))
 

@@ -7,6 +7,7 @@ without waiting for itself.
 """
 
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -53,12 +54,14 @@ class StoreThread:
     def __init__(self) -> None:
         self.begin_again()
         survive_forks(self)
+        _LIVING.add(self)
         atexit.register(_flush, weakref.ref(self))
 
     def begin_again(self) -> None:
         """Leave the parent's thread, and what it had still to do, to the parent."""
         self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()
         self._lock = threading.RLock()
+        self.at_work = threading.RLock()
         self._thread: threading.Thread | None = None
 
     def run(self, work: Callable[[], T]) -> T:
@@ -82,16 +85,40 @@ class StoreThread:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=_work, args=(self._jobs,), name="og-store", daemon=True)
+                    self._thread = threading.Thread(
+                        target=_work, args=(self._jobs, self.at_work), name="og-store", daemon=True
+                    )
                     weakref.finalize(self, self._jobs.put, None)
                     self._thread.start()
 
 
-def _work(jobs: "SimpleQueue[_Job[object] | None]") -> None:
+def _work(jobs: "SimpleQueue[_Job[object] | None]", at_work: threading.RLock) -> None:
     # It holds no store: one that nobody uses any more ends its thread.
     while (job := jobs.get()) is not None:
-        job.do()
+        with at_work:
+            job.do()
         del job
+
+
+_LIVING: "weakref.WeakSet[StoreThread]" = weakref.WeakSet()
+_held: list[threading.RLock] = []
+
+
+def _wait_for_jobs() -> None:
+    # SQLite keeps locks in the memory of a process: a child that is forked in the middle of a transaction would find
+    # its parent's lock there, which nobody in the child ever releases, and wait for the file in vain.
+    for thread in list(_LIVING):
+        thread.at_work.acquire()
+        _held.append(thread.at_work)
+
+
+def _go_on() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
+    os.register_at_fork(before=_wait_for_jobs, after_in_parent=_go_on, after_in_child=_held.clear)
 
 
 def _flush(thread: "weakref.ref[StoreThread]") -> None:
