@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Client
+from og_integrations.client.stores.thread import StoreThread
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
