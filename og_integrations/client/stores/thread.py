@@ -102,9 +102,12 @@ def _work(jobs: "SimpleQueue[_Job[object] | None]", at_work: threading.RLock) ->
 
 _LIVING: "weakref.WeakSet[StoreThread]" = weakref.WeakSet()
 _held: list[threading.RLock] = []
+_forking = threading.RLock()
 
 
 def _wait_for_jobs() -> None:
+    # Two threads that fork at once would each wait for a lock that the other one holds, and give back the wrong ones.
+    _forking.acquire()
     # SQLite keeps locks in the memory of a process: a child that is forked in the middle of a transaction would find
     # its parent's lock there, which nobody in the child ever releases, and wait for the file in vain.
     for thread in list(_LIVING):
@@ -115,10 +118,12 @@ def _wait_for_jobs() -> None:
 def _go_on() -> None:
     while _held:
         _held.pop().release()
+    _forking.release()
 
 
+# A child continues as the thread that forked, and so may release what that one has acquired.
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork either
-    os.register_at_fork(before=_wait_for_jobs, after_in_parent=_go_on, after_in_child=_held.clear)
+    os.register_at_fork(before=_wait_for_jobs, after_in_parent=_go_on, after_in_child=_go_on)
 
 
 def _flush(thread: "weakref.ref[StoreThread]") -> None:
