@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from og_integrations.client import AsyncClient, Client, LocalSigner, collect_receipts
     from og_integrations.errors import OpenGradientError
     from og_integrations.models import TEE_LLM
-    from og_integrations.protocol.payment.policy import SpendPolicy
-    from og_integrations.protocol.payment.x402 import SettlementMode
-    from og_integrations.protocol.proof.enclave import EnclavePolicy
+    from og_integrations.protocol.payment._policy import SpendPolicy
+    from og_integrations.protocol.payment._x402 import SettlementMode
+    from og_integrations.protocol.proof._enclave import EnclavePolicy
     from og_integrations.receipt import Receipt
 
 __version__ = "0.1.0"
@@ -50,12 +50,12 @@ __all__ = [
 _HOMES = {
     "AsyncClient": "og_integrations.client",
     "Client": "og_integrations.client",
-    "EnclavePolicy": "og_integrations.protocol.proof.enclave",
+    "EnclavePolicy": "og_integrations.protocol.proof._enclave",
     "LocalSigner": "og_integrations.client",
     "OpenGradientError": "og_integrations.errors",
     "Receipt": "og_integrations.receipt",
-    "SettlementMode": "og_integrations.protocol.payment.x402",
-    "SpendPolicy": "og_integrations.protocol.payment.policy",
+    "SettlementMode": "og_integrations.protocol.payment._x402",
+    "SpendPolicy": "og_integrations.protocol.payment._policy",
     "TEE_LLM": "og_integrations.models",
     "collect_receipts": "og_integrations.client",
 }

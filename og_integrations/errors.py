@@ -111,7 +111,7 @@ class AttestationError(EnclaveRejectedError):
     An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
 
     `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
-    steps (`protocol.proof.verification.Check`).
+    steps (`protocol.proof._verification.Check`).
     """
 
     blames_enclave = True
@@ -314,9 +314,9 @@ class OnchainError(OpenGradientError):
 
 class VerificationError(OpenGradientError):
     """
-    The proof is missing or wrong. `step` names the check that failed (see `protocol.proof.verification`).
+    The proof is missing or wrong. `step` names the check that failed (see `protocol.proof._verification`).
 
-    `checks` are the verdicts of all steps (`protocol.proof.verification.Check`); `partial_text` is the text
+    `checks` are the verdicts of all steps (`protocol.proof._verification.Check`); `partial_text` is the text
     already shown when a stream failed its proof at the end.
     """
 

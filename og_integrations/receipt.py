@@ -31,8 +31,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.payment.reconcile import Settlement
-    from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+    from og_integrations.protocol.payment._reconcile import Settlement
+    from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 RECEIPT_VERSION = 1
 RECEIPT_KEY = "opengradient"
@@ -259,7 +259,7 @@ class Receipt:
 
         Raises `ConfigurationError` if that was no Permit2 payment, or not the one that the receipt names.
         """
-        from og_integrations.protocol.receipt import read_authorization
+        from og_integrations.protocol._receipt import read_authorization
 
         return read_authorization(self.payment)
 
@@ -273,13 +273,13 @@ class Receipt:
 
         Raises `ConfigurationError` (no Permit2 payment in the receipt, no or a wrong node) or `DiscoveryError`.
         """
-        from og_integrations.client.chain.settlement import ask_settlement
+        from og_integrations.client.chain._settlement import ask_settlement
 
         return ask_settlement(self.authorization, rpc_url)
 
     async def asettlement(self, rpc_url: str | None = None) -> "Settlement":
         """Return what `settlement` returns."""
-        from og_integrations.client.chain.settlement import aask_settlement
+        from og_integrations.client.chain._settlement import aask_settlement
 
         return await aask_settlement(self.authorization, rpc_url)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from og_integrations.devnet import enclave
+from og_integrations.devnet import _enclave as enclave
 from tests.sizes import load_profiles
 
 load_profiles()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from og_integrations import SpendPolicy, errors
-from og_integrations.chat.model import ModelOptions
+from og_integrations.chat._model import ModelOptions
 from og_integrations.client import ClientOptions
 from og_integrations.client._options import options_table
 from og_integrations.client._settings import PRIVATE_KEY_VARIABLES

@@ -209,7 +209,7 @@ def test_no_file_names_this_machine() -> None:
     assert found == []
 
 
-READS_THE_ENVIRONMENT = {"client/_settings.py", "devnet/chain/evm.py", "pytest_plugin.py"}
+READS_THE_ENVIRONMENT = {"client/_settings.py", "devnet/chain/_evm.py", "pytest_plugin.py"}
 
 
 @each_module

@@ -11,7 +11,7 @@ an `Answer` that was verified, with its receipt.
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_runner` | how generators of effects are run, synchronously or not |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
-| `_settings`, `signer` | arguments and environment; who signs |
+| `_settings`, `_signer` | arguments and environment; who signs |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |
 | `channels` | how a request reaches an enclave |
 | `stores` | where a budget is kept |
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from og_integrations.client._engine import Engine
     from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions
     from og_integrations.client._runner import AsyncStream
-    from og_integrations.client.chain.approval import Approval, ApprovalProgress
-    from og_integrations.client.signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
+    from og_integrations.client._signer import LocalSigner, Signer, TransactionSigner, typed_data_digest
+    from og_integrations.client.chain._approval import Approval, ApprovalProgress
     from og_integrations.receipt import Receipt
 
 __all__ = [
@@ -54,8 +54,8 @@ __all__ = [
 
 _HOMES = {
     "Answer": "og_integrations.client._call",
-    "Approval": "og_integrations.client.chain.approval",
-    "ApprovalProgress": "og_integrations.client.chain.approval",
+    "Approval": "og_integrations.client.chain._approval",
+    "ApprovalProgress": "og_integrations.client.chain._approval",
     "AsyncClient": "og_integrations.client._clients",
     "AsyncStream": "og_integrations.client._runner",
     "CallOptions": "og_integrations.client._options",
@@ -63,13 +63,13 @@ _HOMES = {
     "Client": "og_integrations.client._clients",
     "ClientOptions": "og_integrations.client._options",
     "Engine": "og_integrations.client._engine",
-    "LocalSigner": "og_integrations.client.signer",
+    "LocalSigner": "og_integrations.client._signer",
     "Receipt": "og_integrations.receipt",
     "Receipts": "og_integrations.client._call",
-    "Signer": "og_integrations.client.signer",
-    "TransactionSigner": "og_integrations.client.signer",
+    "Signer": "og_integrations.client._signer",
+    "TransactionSigner": "og_integrations.client._signer",
     "collect_receipts": "og_integrations.client._call",
-    "typed_data_digest": "og_integrations.client.signer",
+    "typed_data_digest": "og_integrations.client._signer",
 }
 
 if not TYPE_CHECKING:  # which would take any name for one of ours

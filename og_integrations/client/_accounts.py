@@ -11,18 +11,18 @@ import secrets
 import threading
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
+from og_integrations._forking import survive_forks
 from og_integrations.client._call import now
 from og_integrations.client._settings import Settings
-from og_integrations.client.chain.settlement import OverdueAsker
+from og_integrations.client.chain._settlement import OverdueAsker
 from og_integrations.client.stores import open_store
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
-from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.budget import DAY, HOUR, Budget, BudgetStore, MemoryStore
-from og_integrations.protocol.payment.flow import PaymentContext
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.reconcile import Reclaimer
-from og_integrations.protocol.payment.session import SessionCache
+from og_integrations.protocol.payment._budget import DAY, HOUR, Budget, BudgetStore, MemoryStore
+from og_integrations.protocol.payment._flow import PaymentContext
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment._reconcile import Reclaimer
+from og_integrations.protocol.payment._session import SessionCache
 
 Key = tuple[object, ...]
 _FOR_EVER = 2**62

@@ -28,7 +28,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from og_integrations.client.channels.channel import Destination
+from og_integrations._forking import survive_forks
+from og_integrations.client.channels._channel import Destination
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -38,19 +39,20 @@ from og_integrations.errors import (
     OpenGradientError,
     VerificationError,
 )
-from og_integrations.forking import survive_forks
-from og_integrations.protocol.chat.translation import Plan
-from og_integrations.protocol.chat.wire import (
+from og_integrations.protocol._receipt import KINDS, described
+from og_integrations.protocol._redact import quotable, texts_of
+from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol.chat._translation import Plan
+from og_integrations.protocol.chat._wire import (
     ChatRequest,
     Completion,
     CompletionRequest,
     ToolCall,
     Usage,
 )
-from og_integrations.protocol.payment.flow import Effect, in_doubt
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
-from og_integrations.protocol.payment.session import PaymentSession
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol.payment._flow import Effect, in_doubt
+from og_integrations.protocol.payment._session import PaymentSession
+from og_integrations.protocol.payment._x402 import (
     ReplyHead,
     Route,
     SettlementMode,
@@ -60,12 +62,10 @@ from og_integrations.protocol.payment.x402 import (
     session_ref,
     transaction_hash,
 )
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import VerifiedExchange
-from og_integrations.protocol.receipt import KINDS, described
-from og_integrations.protocol.redact import quotable, texts_of
-from og_integrations.protocol.strict_json import JsonObject, parse_json_object
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
 
 MAX_ERROR_BYTES = 64 * 1024

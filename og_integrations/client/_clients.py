@@ -11,7 +11,7 @@ from og_integrations.client._engine import Engine
 from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, seal
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
-from og_integrations.client.chain.approval import (
+from og_integrations.client.chain._approval import (
     Amount,
     Approval,
     OnProgress,
@@ -19,13 +19,13 @@ from og_integrations.client.chain.approval import (
     progress_teller,
     signer_of,
 )
-from og_integrations.client.chain.jsonrpc import aread, read
-from og_integrations.client.chain.settlement import reconcile
-from og_integrations.client.chain.transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
-from og_integrations.client.channels.connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
+from og_integrations.client.chain._jsonrpc import aread, read
+from og_integrations.client.chain._settlement import reconcile
+from og_integrations.client.chain._transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
+from og_integrations.client.channels._connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.budget import BudgetTotals
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._budget import BudgetTotals
 
 if TYPE_CHECKING:
     import httpx

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from og_integrations._forking import survive_forks
 from og_integrations.client._call import Target
 from og_integrations.client._settings import Settings
-from og_integrations.client.chain.jsonrpc import Fetching, eth_call, fetch_signing_key
-from og_integrations.client.channels.channel import destination_of
-from og_integrations.client.channels.tls import pinned_context
+from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
+from og_integrations.client.channels._channel import destination_of
+from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -30,10 +31,9 @@ from og_integrations.errors import (
     HostRefusedError,
     OpenGradientError,
 )
-from og_integrations.forking import survive_forks
-from og_integrations.protocol.payment.flow import Fetch, Pause
-from og_integrations.protocol.payment.x402 import Route
-from og_integrations.protocol.proof.enclave import (
+from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.payment._x402 import Route
+from og_integrations.protocol.proof._enclave import (
     LLM_PROXY,
     ZERO_ADDRESS,
     Enclave,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Unpack
 
+from og_integrations._forking import survive_forks
 from og_integrations.client._accounts import Account
 from og_integrations.client._call import (
     Answer,
@@ -39,27 +40,26 @@ from og_integrations.errors import (
     ToolChoiceNotHonoredError,
     VerificationError,
 )
-from og_integrations.forking import survive_forks
 from og_integrations.models import model_info, model_name, wire_name
-from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.translation import Plan, StopCutter, cut_at_stop, plan_chat
-from og_integrations.protocol.chat.wire import (
+from og_integrations.protocol._strict_json import JsonObject, encode_json
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._sse import SSEDecoder
+from og_integrations.protocol.chat._translation import Plan, StopCutter, cut_at_stop, plan_chat
+from og_integrations.protocol.chat._wire import (
     ChatRequest,
     Completion,
     CompletionRequest,
     check_chat,
     check_completion,
 )
-from og_integrations.protocol.payment.budget import Budget
-from og_integrations.protocol.payment.flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.session import SessionCache
-from og_integrations.protocol.payment.x402 import ReplyHead, SettlementMode, chosen_mode
+from og_integrations.protocol.payment._budget import Budget
+from og_integrations.protocol.payment._flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment._session import SessionCache
+from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
+from og_integrations.protocol.proof._enclave import EnclavePolicy
+from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.proof.canonical import APRIL, RULES
-from og_integrations.protocol.proof.enclave import EnclavePolicy
-from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange, verify_exchange
-from og_integrations.protocol.strict_json import JsonObject, encode_json
 from og_integrations.receipt import rule_name
 
 

@@ -3,7 +3,7 @@ Every option of clients and models, declared once: its type, default, environmen
 
 `ClientOptions`, `CallOptions` and `ChatOptions` are what type checkers and editors know. What stands beside
 each type is read at run time: the engine takes its defaults from here, `client._settings` the variables, the
-adapters their fields (`chat.model`), and a test holds the table in the README equal to `options_table`.
+adapters their fields (`chat._model`), and a test holds the table in the README equal to `options_table`.
 """
 
 import re
@@ -14,16 +14,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_args
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from og_integrations.client.signer import Signer
+    from og_integrations.client._signer import Signer
     from og_integrations.networks import Network
-    from og_integrations.protocol.payment.policy import SpendPolicy
-    from og_integrations.protocol.payment.x402 import SettlementMode
-    from og_integrations.protocol.proof.enclave import EnclavePolicy
+    from og_integrations.protocol.payment._policy import SpendPolicy
+    from og_integrations.protocol.payment._x402 import SettlementMode
+    from og_integrations.protocol.proof._enclave import EnclavePolicy
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 GatewayGeneration = Literal["2026-04", "next"]

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Self, TypeVar
 
 from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
-from og_integrations.client.channels.channel import (
+from og_integrations.client._signer import Signer
+from og_integrations.client.channels._channel import (
     UNPINNED,
     AsyncReply,
     Destination,
@@ -22,10 +23,9 @@ from og_integrations.client.channels.channel import (
     lost,
     server_of,
 )
-from og_integrations.client.channels.connections import AsyncConnections, AsyncGate, Gate, SyncConnections
-from og_integrations.client.signer import Signer
+from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.payment.flow import (
+from og_integrations.protocol.payment._flow import (
     Approve,
     Consult,
     Effect,
@@ -37,7 +37,7 @@ from og_integrations.protocol.payment.flow import (
     Send,
     Sign,
 )
-from og_integrations.protocol.payment.x402 import ReplyHead
+from og_integrations.protocol.payment._x402 import ReplyHead
 
 T = TypeVar("T")
 _CLOSING: set[asyncio.Task[None]] = set()

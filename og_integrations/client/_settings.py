@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from og_integrations.client._options import OPTIONS
-from og_integrations.client.channels.channel import NO_SERVER, is_server
-from og_integrations.client.signer import LocalSigner, Signer
+from og_integrations.client._signer import LocalSigner, Signer
+from og_integrations.client.channels._channel import NO_SERVER, is_server
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 

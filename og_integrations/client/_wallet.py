@@ -13,12 +13,12 @@ from collections.abc import Collection
 from og_integrations.client._call import CallState, now
 from og_integrations.client._engine import Engine
 from og_integrations.client._runner import SyncDriver
-from og_integrations.client.channels.connections import SyncConnections
+from og_integrations.client.channels._connections import SyncConnections
 from og_integrations.errors import DiscoveryError, GatewayError, SigningError
-from og_integrations.protocol.payment.budget import BudgetTotals
-from og_integrations.protocol.payment.flow import Effects, ask_price
-from og_integrations.protocol.payment.x402 import PaymentRequirements, ReplyHead
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._budget import BudgetTotals
+from og_integrations.protocol.payment._flow import Effects, ask_price
+from og_integrations.protocol.payment._x402 import PaymentRequirements, ReplyHead
 
 PROMPT = "ping"
 TIMEOUT = 15.0

@@ -13,35 +13,35 @@ scripted model. Everything that is signed is really signed, and every check of t
 
 | room or file | what it holds |
 | --- | --- |
-| `local_network` | `Devnet`, and a devnet as a program |
+| `_local_network` | `Devnet`, and a devnet as a program |
 | `gateway` | one gateway: routes, answers, request schema, what is published |
 | `paywall` | the 402, sessions, the facilitator |
 | `model` | the scripted model, or any OpenAI-compatible server |
 | `chain` | the chain in Python or as a real EVM, and its node |
 | `faults` | every lie and breakdown, by name |
 | `verdict` | the judgement on the client |
-| `fault` | what a fault is, where it acts, and the faults of one request |
-| `journal` | everything that was seen and done |
-| `enclave` | an enclave's keys, outputs, proofs |
-| `generations` | how the gateways of each time behave; which models they list, at what price |
-| `http`, `clock` | the HTTP server with its requests and replies; the devnet's time |
+| `_fault` | what a fault is, where it acts, and the faults of one request |
+| `_journal` | everything that was seen and done |
+| `_enclave` | an enclave's keys, outputs, proofs |
+| `_generations` | how the gateways of each time behave; which models they list, at what price |
+| `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
 Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
 `generations`, `enclave`, `journal` -> `model`, `http`, `clock`.
 """
 
+from og_integrations.devnet._enclave import LocalEnclave
+from og_integrations.devnet._fault import Fault
+from og_integrations.devnet._journal import Journal, Stats
+from og_integrations.devnet._local_network import DEFAULT_CAP, Devnet, serve
 from og_integrations.devnet.chain import Wallet
-from og_integrations.devnet.enclave import LocalEnclave
-from og_integrations.devnet.fault import Fault
 from og_integrations.devnet.faults import CATALOGUE
-from og_integrations.devnet.journal import Journal, Stats
-from og_integrations.devnet.local_network import DEFAULT_CAP, Devnet, serve
 from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
-from og_integrations.devnet.model.script import Script
-from og_integrations.devnet.model.upstream import Upstream
+from og_integrations.devnet.model._script import Script
+from og_integrations.devnet.model._upstream import Upstream
 from og_integrations.devnet.verdict import MISBEHAVIOURS, Finding, Judgement
-from og_integrations.devnet.verdict.judge import Mark
-from og_integrations.protocol.chat.wire import Usage
+from og_integrations.devnet.verdict._judge import Mark
+from og_integrations.protocol.chat._wire import Usage
 
 __all__ = [
     "Answer",

@@ -14,18 +14,18 @@ Needs `pip install "og-integrations[langchain]"`.
 
 | file | what is in it |
 | --- | --- |
-| `chat_model`, `completion_model` | the two models; what they have in common stands with the first |
-| `messages` | messages and tools of LangChain to the wire |
-| `outputs` | answers to LangChain's messages and content blocks |
-| `structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
+| `_chat_model`, `_completion_model` | the two models; what they have in common stands with the first |
+| `_messages` | messages and tools of LangChain to the wire |
+| `_outputs` | answers to LangChain's messages and content blocks |
+| `_structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
 | `errors` | the double of each error that is a `ModelError`, and what may be repeated |
-| `callbacks` | receipts, collected through chains and agents |
+| `_callbacks` | receipts, collected through chains and agents |
 """
 
 try:
-    from og_integrations.langchain.callbacks import ReceiptCallbackHandler, get_receipt_callback
-    from og_integrations.langchain.chat_model import ChatOpenGradient, register_with_langchain
-    from og_integrations.langchain.completion_model import OpenGradientCompletion
+    from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
+    from og_integrations.langchain._chat_model import ChatOpenGradient, register_with_langchain
+    from og_integrations.langchain._completion_model import OpenGradientCompletion
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] != "langchain_core":
         raise

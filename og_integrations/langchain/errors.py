@@ -31,7 +31,7 @@ from langchain_core.exceptions import (
 )
 
 from og_integrations import errors
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import RECEIPT_KEY
 
 

@@ -19,10 +19,10 @@ is what `collect_receipts` is for.
 
 | file | what is in it |
 | --- | --- |
-| `llm` | `OpenGradientLLM`: its fields, the eight endpoints, and how it is copied and stored |
-| `messages` | messages and tools of LlamaIndex to the wire |
-| `responses` | answers to LlamaIndex's responses, and the tool calls in them |
-| `structured` | pydantic classes as schemas, and answers as their instances |
+| `_llm` | `OpenGradientLLM`: its fields, the eight endpoints, and how it is copied and stored |
+| `_messages` | messages and tools of LlamaIndex to the wire |
+| `_responses` | answers to LlamaIndex's responses, and the tool calls in them |
+| `_structured` | pydantic classes as schemas, and answers as their instances |
 """
 
 try:
@@ -33,6 +33,6 @@ except ModuleNotFoundError as exc:
         name=exc.name,
     ) from exc
 
-from og_integrations.llama_index.llm import OpenGradientLLM, is_retryable
+from og_integrations.llama_index._llm import OpenGradientLLM, is_retryable
 
 __all__ = ["OpenGradientLLM", "is_retryable"]

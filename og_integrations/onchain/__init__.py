@@ -14,11 +14,11 @@ and the precompile wrote for this very request. Reading workflows needs no key.
 
 | file | what it holds |
 | --- | --- |
-| `clients` | the two clients, the same methods awaited or not |
-| `inference` | one inference from its request to its proven result, as a generator of effects |
-| `workflows` | deployment, schedules, runs and results of workflows; the known workflows as data |
-| `setup` | where, who pays, and what may be spent: limits, the budget of gas |
-| `receipts` | receipts of kind `onchain` |
+| `_clients` | the two clients, the same methods awaited or not |
+| `_inference` | one inference from its request to its proven result, as a generator of effects |
+| `_workflows` | deployment, schedules, runs and results of workflows; the known workflows as data |
+| `_setup` | where, who pays, and what may be spent: limits, the budget of gas |
+| `_receipts` | receipts of kind `onchain` |
 """
 
 from typing import TYPE_CHECKING
@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from og_integrations.onchain.clients import AsyncOnchainClient, OnchainClient
-    from og_integrations.onchain.inference import Inference
-    from og_integrations.onchain.setup import GasBudget
-    from og_integrations.onchain.workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
-    from og_integrations.protocol.chain.execution import ModelFile
+    from og_integrations.onchain._clients import AsyncOnchainClient, OnchainClient
+    from og_integrations.onchain._inference import Inference
+    from og_integrations.onchain._setup import GasBudget
+    from og_integrations.onchain._workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
+    from og_integrations.protocol.chain._execution import ModelFile
     from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput
     from og_integrations.protocol.chain.tensors import DecimalsPolicy
     from og_integrations.protocol.chain.workflow import CandleOrder, CandleType, Query, Task
@@ -54,21 +54,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncOnchainClient": "og_integrations.onchain.clients",
+    "AsyncOnchainClient": "og_integrations.onchain._clients",
     "CandleOrder": "og_integrations.protocol.chain.workflow",
     "CandleType": "og_integrations.protocol.chain.workflow",
     "DecimalsPolicy": "og_integrations.protocol.chain.tensors",
-    "GasBudget": "og_integrations.onchain.setup",
-    "Inference": "og_integrations.onchain.inference",
+    "GasBudget": "og_integrations.onchain._setup",
+    "Inference": "og_integrations.onchain._inference",
     "InferenceMode": "og_integrations.protocol.chain.inference",
-    "ModelFile": "og_integrations.protocol.chain.execution",
+    "ModelFile": "og_integrations.protocol.chain._execution",
     "ModelOutput": "og_integrations.protocol.chain.inference",
-    "OnchainClient": "og_integrations.onchain.clients",
+    "OnchainClient": "og_integrations.onchain._clients",
     "Query": "og_integrations.protocol.chain.workflow",
     "Task": "og_integrations.protocol.chain.workflow",
-    "WORKFLOW_MODELS": "og_integrations.onchain.workflows",
-    "WorkflowModel": "og_integrations.onchain.workflows",
-    "WorkflowResult": "og_integrations.onchain.workflows",
+    "WORKFLOW_MODELS": "og_integrations.onchain._workflows",
+    "WorkflowModel": "og_integrations.onchain._workflows",
+    "WorkflowResult": "og_integrations.onchain._workflows",
 }
 
 

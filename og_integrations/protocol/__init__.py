@@ -8,6 +8,6 @@ This package says what the bytes mean: no sockets, clock, environment, randomnes
 | `payment` | x402 offers and headers, what is signed, policy, budget, sessions, the payment flow |
 | `sealing` | requests sealed to an enclave, so that a relay cannot read them (OHTTP) |
 | `chain` | contract calls in bytes |
-| `strict_json`, `redact` | JSON that has one meaning; what of a gateway's text may stand in an error |
-| `receipt` | the plain-JSON receipt of a call |
+| `_strict_json`, `_redact` | JSON that has one meaning; what of a gateway's text may stand in an error |
+| `_receipt` | the plain-JSON receipt of a call |
 """

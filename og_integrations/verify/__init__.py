@@ -12,17 +12,17 @@ for name, verdict in Verifier.registry().verify_many(sources_in("receipts"), job
 
 | file | what it holds |
 | --- | --- |
-| `verifier` | `Verifier` and its `Verdict`: the steps, one after the other |
-| `trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
-| `bundle` | the file format and its limits |
-| `coverage` | the receipt compared with its exchange; what nothing vouches for |
+| `_verifier` | `Verifier` and its `Verdict`: the steps, one after the other |
+| `_trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
+| `_bundle` | the file format and its limits |
+| `_coverage` | the receipt compared with its exchange; what nothing vouches for |
 """
 
-from og_integrations.protocol.proof.verification import TrustDecision
+from og_integrations.protocol.proof._verification import TrustDecision
 from og_integrations.receipt import Check
-from og_integrations.verify.bundle import SavedExchange, Source, sources_in
-from og_integrations.verify.trust import TrustSource
-from og_integrations.verify.verifier import Verdict, Verifier
+from og_integrations.verify._bundle import SavedExchange, Source, sources_in
+from og_integrations.verify._trust import TrustSource
+from og_integrations.verify._verifier import Verdict, Verifier
 
 __all__ = [
     "Check",

@@ -15,7 +15,7 @@ from og_integrations import OpenGradientError, collect_receipts, errors
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
 
 NO_DEFAULTS = {"temperature": None, "timeout": 5.0}
 """Where the constructors differ (`test_defaults`), and what keeps a broken test short."""

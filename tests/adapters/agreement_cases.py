@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
 from tests.adapters.agreement import Case
 
 CLAUDE, GEMINI, GROK = "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash", "x-ai/grok-4"

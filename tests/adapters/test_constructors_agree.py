@@ -9,9 +9,9 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from og_integrations.client import ClientOptions, Engine
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.chat_model import ChatModelOptions
+from og_integrations.langchain._chat_model import ChatModelOptions
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.llm import LLMOptions
+from og_integrations.llama_index._llm import LLMOptions
 from og_integrations.networks import BASE_SEPOLIA
 
 OF_CALLS = {"model", "temperature", "max_tokens", "stop"}

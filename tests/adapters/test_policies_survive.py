@@ -13,12 +13,12 @@ import pytest
 from langchain_core.load import dumps, load
 
 from og_integrations import EnclavePolicy, SpendPolicy
-from og_integrations.chat.policies import plain_spend_policy
+from og_integrations.chat._policies import plain_spend_policy
 from og_integrations.errors import EnclaveRejectedError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment.budget import MemoryStore
-from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.proof._enclave import Enclave
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")
 MODEL = "openai/gpt-5-mini"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Client, collect_receipts
-from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import BASE

@@ -10,7 +10,7 @@ from langchain_core.exceptions import ModelError
 
 from og_integrations import AsyncClient, Client
 from og_integrations.client import Approval
-from og_integrations.client.chain.approval import ApprovalOptions
+from og_integrations.client.chain._approval import ApprovalOptions
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion

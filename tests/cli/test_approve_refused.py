@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from og_integrations.cli import approve, main
+from og_integrations.cli import _approve as approve
+from og_integrations.cli import main
 from og_integrations.client import Client
-from og_integrations.client.chain.approval import ApprovalPlan
-from og_integrations.client.chain.jsonrpc import Fetching
+from og_integrations.client.chain._approval import ApprovalPlan
+from og_integrations.client.chain._jsonrpc import Fetching
 from og_integrations.networks import OPG
 
 pytestmark = pytest.mark.usefixtures("environment")

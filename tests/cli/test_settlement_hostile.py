@@ -10,7 +10,7 @@ from og_integrations.cli import main
 from og_integrations.client import Receipt
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 GONE = ...
 ADDRESS = "0x" + "99" * 20

@@ -9,11 +9,11 @@ import pytest
 
 from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
-from og_integrations.client.chain import settlement
-from og_integrations.client.chain.jsonrpc import Fetching
+from og_integrations.client.chain import _settlement as settlement
+from og_integrations.client.chain._jsonrpc import Fetching
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.payment.reconcile import Settlement
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment._reconcile import Settlement
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from og_integrations.cli import main
 from og_integrations.errors import ConfigurationError
 from og_integrations.verify import Verifier
-from og_integrations.verify.bundle import MAX_BYTES, parse_bundle
+from og_integrations.verify._bundle import MAX_BYTES, parse_bundle
 
 CAPTURES: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors" / "gateway.json").read_text())
 MEMBERS = ("path", "request", "content_type", "response")
@@ -84,7 +84,7 @@ def test_unreadable_file_is_malformed(name: str, tmp_path: Path, monkeypatch: py
 
 def test_endless_input_is_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading stops at the limit."""
-    monkeypatch.setattr("og_integrations.verify.bundle.MAX_BYTES", 10)
+    monkeypatch.setattr("og_integrations.verify._bundle.MAX_BYTES", 10)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(changed())))
     assert main(["verify", "--trust-file-key", "-"]) == 2
     assert MAX_BYTES > 64 * 1024 * 1024

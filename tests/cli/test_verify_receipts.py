@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from og_integrations.cli import main
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH
+from og_integrations.protocol.proof._enclave import DEBUG_PCR_HASH
 from og_integrations.verify import Verifier
-from og_integrations.verify.coverage import Claims, payment_check
+from og_integrations.verify._coverage import Claims, payment_check
 
 Saved = dict[str, Any]
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
-from og_integrations.client.channels.connections import handshake
+from og_integrations.client.channels._connections import handshake
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, VerificationError
-from og_integrations.protocol.proof.enclave import tee_id_of
+from og_integrations.protocol.proof._enclave import tee_id_of
 from tests.client.ways_to_ask import MODEL, user
 
 BROKEN: dict[str, dict[str, Any]] = {

@@ -8,8 +8,8 @@ from og_integrations.client import _call as call_module
 from og_integrations.client._call import Call, CallState, check_size, gateway_error
 from og_integrations.client._engine import Engine
 from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.payment.x402 import ReplyHead
-from og_integrations.protocol.redact import Secret
+from og_integrations.protocol._redact import Secret
+from og_integrations.protocol.payment._x402 import ReplyHead
 from tests.protocol.flows import NOW, ROUTE, wallet, warm
 
 JSON = ("Content-Type", "application/json")

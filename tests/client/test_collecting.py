@@ -12,9 +12,9 @@ import pytest
 from og_integrations.client import collect_receipts
 from og_integrations.client._call import CallState, Receipts, collect, wants_exchange
 from og_integrations.client._engine import Engine
-from og_integrations.devnet.enclave import EnclaveKeys
-from og_integrations.protocol.payment.x402 import ReplyHead
-from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.devnet._enclave import EnclaveKeys
+from og_integrations.protocol.payment._x402 import ReplyHead
+from og_integrations.protocol.proof._enclave import Enclave
 
 KEYS = EnclaveKeys()
 ENCLAVE = Enclave(tee_id=KEYS.tee_id, endpoint="https://10.0.0.1", public_key=KEYS.public_key)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from og_integrations.client._directory import COOL_DOWN, MAX_AGE, REFRESH_AFTER, Directory
 from og_integrations.client._settings import resolve_settings
-from og_integrations.devnet.enclave import EnclaveKeys
+from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -18,8 +18,8 @@ from og_integrations.errors import (
     EnclaveRejectedError,
     HostRefusedError,
 )
-from og_integrations.protocol.payment.flow import Fetch, Pause
-from og_integrations.protocol.proof.enclave import (
+from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.proof._enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
     Enclave,

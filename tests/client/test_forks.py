@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Client
-from og_integrations.client.stores.thread import StoreThread
+from og_integrations.client.stores._thread import StoreThread
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment.budget import MemoryStore
+from og_integrations.protocol.payment._budget import MemoryStore
 from tests.client.ways_to_ask import MODEL, user
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -14,7 +14,7 @@ import pytest
 from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.generations import GENERATIONS, Generation, Moderation
+from og_integrations.devnet._generations import GENERATIONS, Generation, Moderation
 from tests.client.ways_to_ask import WAYS, user
 
 

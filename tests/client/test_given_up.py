@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from og_integrations.client import AsyncClient, Client
-from og_integrations.client.channels.channel import Destination, Pinned
+from og_integrations.client.channels._channel import Destination, Pinned
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConnectionFailedError, OpenGradientError
 from tests.client.ways_to_ask import MODEL, user
@@ -94,7 +94,7 @@ def test_places_that_nobody_gives_back_are_said(
     net: Devnet, places: int, make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Open streams that nobody reads: whoever waits for them would wait for ever."""
-    monkeypatch.setattr("og_integrations.client.channels.connections._PATIENCE", 0.1)
+    monkeypatch.setattr("og_integrations.client.channels._connections._PATIENCE", 0.1)
     client = make_client(max_concurrency=places, timeout=0.4)
     streams = [client.stream(MODEL, user("[[tokens=30]]")) for _ in range(places)]
     for stream in streams:

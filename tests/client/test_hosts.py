@@ -8,7 +8,7 @@ import pytest
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.errors import HostRefusedError
-from og_integrations.protocol.proof.enclave import Enclave
+from og_integrations.protocol.proof._enclave import Enclave
 from tests.client.ways_to_ask import MODEL, user
 
 

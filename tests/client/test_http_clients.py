@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from og_integrations.client import AsyncClient, Client, collect_receipts
-from og_integrations.client.chain.jsonrpc import Reader, read_block
+from og_integrations.client.chain._jsonrpc import Reader, read_block
 from og_integrations.devnet import Devnet
 from og_integrations.errors import (
     CertificateMismatchError,

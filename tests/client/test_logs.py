@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from og_integrations.client.channels.connections import SyncConnections
-from og_integrations.protocol.payment.x402 import encode_header
+from og_integrations.client.channels._connections import SyncConnections
+from og_integrations.protocol.payment._x402 import encode_header
 
 PAYMENT = encode_header({"x402Version": 2, "payload": {"signature": "0x" + "5a" * 65}})
 SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"

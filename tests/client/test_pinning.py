@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import og_integrations
-from og_integrations.client.channels.channel import HttpRequest, Pinned
-from og_integrations.client.channels.connections import AsyncPool, Pool
-from og_integrations.client.channels.tls import pinned_context
+from og_integrations.client.channels._channel import HttpRequest, Pinned
+from og_integrations.client.channels._connections import AsyncPool, Pool
+from og_integrations.client.channels._tls import pinned_context
 from og_integrations.devnet import Devnet
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError
 

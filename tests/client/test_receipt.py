@@ -14,7 +14,7 @@ import og_integrations
 from og_integrations.client import Client, Receipt, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, OpenGradientError
-from og_integrations.protocol.payment.reconcile import SettlementStatus
+from og_integrations.protocol.payment._reconcile import SettlementStatus
 from tests.client.ways_to_ask import MODEL, user
 
 

@@ -14,11 +14,11 @@ from og_integrations.client import AsyncClient, Client
 from og_integrations.client import _runner as runner
 from og_integrations.client._call import CallState
 from og_integrations.client._runner import _request
-from og_integrations.client.chain.jsonrpc import Reader, rpc
-from og_integrations.client.channels.channel import Destination, HttpRequest
+from og_integrations.client.chain._jsonrpc import Reader, rpc
+from og_integrations.client.channels._channel import Destination, HttpRequest
 from og_integrations.devnet import Devnet
 from og_integrations.errors import DiscoveryError, MalformedOfferError
-from og_integrations.protocol.payment.flow import Send
+from og_integrations.protocol.payment._flow import Send
 from tests.client.ways_to_ask import MODEL, user
 
 HEAD = "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"

@@ -5,9 +5,16 @@ import ssl
 import httpcore2
 import pytest
 
-from og_integrations.client.channels.channel import CONNECT_TIMEOUT, UNPINNED, Destination, HttpRequest, Pinned, failure
-from og_integrations.client.channels.connections import _outgoing
-from og_integrations.client.channels.tls import PinMismatch
+from og_integrations.client.channels._channel import (
+    CONNECT_TIMEOUT,
+    UNPINNED,
+    Destination,
+    HttpRequest,
+    Pinned,
+    failure,
+)
+from og_integrations.client.channels._connections import _outgoing
+from og_integrations.client.channels._tls import PinMismatch
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 
 PINNED = Pinned(b"a certificate")

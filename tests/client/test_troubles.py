@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from og_integrations.client import Client
 from og_integrations.client import _runner as runner
-from og_integrations.client.chain.jsonrpc import Reader, rpc
-from og_integrations.client.channels.httpx_client import _is_handshake
+from og_integrations.client.chain._jsonrpc import Reader, rpc
+from og_integrations.client.channels._httpx_client import _is_handshake
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, DiscoveryError, OpenGradientError
 from tests.client.ways_to_ask import MODEL, WAYS, user

@@ -7,7 +7,7 @@ import pytest
 from og_integrations import errors
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet, LocalEnclave
-from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment._policy import SpendPolicy
 from tests.client.ways_to_ask import MODEL, user
 from tests.devnet.bare_caller import ask, raw_caller
 
@@ -168,7 +168,7 @@ def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:
 
 def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving it would authorize a payment elsewhere, or stop all calls for a minute where there is no other."""
-    monkeypatch.setattr("og_integrations.client.channels.connections._PATIENCE", 0.1)
+    monkeypatch.setattr("og_integrations.client.channels._connections._PATIENCE", 0.1)
     with Client(private_key=pair.private_key, network=pair.network, max_concurrency=1, timeout=0.4) as client:
         stream = client.stream(MODEL, user("[[tokens=30]]"))
         next(iter(stream))

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chat.wire import CHAT_PATH, ToolCall
+from og_integrations.protocol.chat._wire import CHAT_PATH, ToolCall
+from og_integrations.protocol.proof._enclave import tee_id_of
 from og_integrations.protocol.proof.canonical import output_hash, request_hash, signed_digest
-from og_integrations.protocol.proof.enclave import tee_id_of
 from tests.devnet.bare_caller import Raw, ask, offer_of, raw_caller
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.generations import GENERATIONS, ErrorStyle, Generation, Moderation, find_generation
+from og_integrations.devnet._generations import GENERATIONS, ErrorStyle, Generation, Moderation, find_generation
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.chat.wire import CHAT_PATH
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chat._wire import CHAT_PATH
 from og_integrations.protocol.proof.canonical import APRIL, RULES, request_hash
 from tests.devnet.bare_caller import Raw, raw_caller
 

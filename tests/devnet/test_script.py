@@ -8,7 +8,7 @@ import pytest
 
 from og_integrations.devnet import Answer, ModelRequest, Script
 from og_integrations.devnet.model import Family
-from og_integrations.devnet.model.script import Filler, Hints
+from og_integrations.devnet.model._script import Filler, Hints
 
 
 def tool(name: str, **properties: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.chat.wire import ToolCall
+from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.protocol.proof.canonical import output_hash
 from tests.devnet.bare_caller import Raw, ask
 

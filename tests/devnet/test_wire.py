@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.http import listen
+from og_integrations.devnet._http import listen
 from tests.devnet.bare_caller import CHAT, Raw, ask, raw_caller, tls_of
 
 QUESTION = ask("[[tokens=4]]")

@@ -10,7 +10,7 @@ import json
 import random
 from typing import Any
 
-from og_integrations.protocol.proof import cbor
+from og_integrations.protocol.proof import _cbor as cbor
 
 PIECES = (
     b"", b"\0", b"\n", b"\n\n", b"\r\n", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"-1", b"0",

@@ -21,8 +21,9 @@ from og_integrations.client._directory import read_enclaves
 from og_integrations.client._engine import Engine
 from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
-from og_integrations.client.channels.channel import destination_of
+from og_integrations.client.channels._channel import destination_of
 from og_integrations.errors import OpenGradientError
+from og_integrations.protocol._strict_json import parse_json_object
 from og_integrations.protocol.chain.inference import (
     InferenceMode,
     decode_event,
@@ -31,12 +32,10 @@ from og_integrations.protocol.chain.inference import (
     decode_run,
 )
 from og_integrations.protocol.chain.workflow import decode_history
-from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.payment.schemes import authorize
-from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._sse import SSEDecoder
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.payment._x402 import (
     PAYMENT_REQUIRED,
     SESSION,
     ReplyHead,
@@ -45,10 +44,12 @@ from og_integrations.protocol.payment.x402 import (
     parse_session,
     parse_settlement,
 )
+from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
+from og_integrations.protocol.proof._verification import verify_exchange
 from og_integrations.protocol.proof.canonical import RULES, not_hashed, request_hash, unsigned_members
 from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.proof.verification import verify_exchange
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
     BILLING_MAGIC,
@@ -58,7 +59,6 @@ from og_integrations.protocol.sealing.ohttp import (
     check_signed_config,
     read_reply,
 )
-from og_integrations.protocol.strict_json import parse_json_object
 from og_integrations.verify import Verifier
 from tests.fuzz.mutation import in_base64, in_document, mutated
 from tests.protocol.batches import CASES as BATCHES

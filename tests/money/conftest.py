@@ -9,7 +9,7 @@ import pytest
 
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet, Wallet
-from og_integrations.devnet.chain.evm import fetch_anvil, fetch_permit2
+from og_integrations.devnet.chain._evm import fetch_anvil, fetch_permit2
 from og_integrations.errors import ConfigurationError
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from og_integrations import errors
 from og_integrations.devnet import Fault
-from og_integrations.devnet.http import Reply
-from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.devnet._http import Reply
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._x402 import PAYMENT_REQUIRED
 
 STRANGER = "0x000000000000000000000000000000000baDC0DE"
 YEARS = 10 * 365 * 86_400

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from og_integrations import SpendPolicy
 from og_integrations.client import Client, LocalSigner
 from og_integrations.devnet import Devnet, Wallet
-from og_integrations.devnet.chain.evm import EvmChain
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
-from og_integrations.protocol.receipt import rebuild_authorization
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.devnet.chain._evm import EvmChain
+from og_integrations.protocol._receipt import rebuild_authorization
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.receipt import Receipt
 
 MODEL = "openai/gpt-5-mini"

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from og_integrations.client._runner import drive
 from og_integrations.errors import ConnectionFailedError
-from og_integrations.protocol.payment.flow import Fetch
+from og_integrations.protocol.payment._flow import Fetch
 from tests.protocol.test_settlement import SETTLED, calldata, transfer
 
 T = TypeVar("T")

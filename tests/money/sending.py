@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from og_integrations.client._runner import adrive, drive
-from og_integrations.client.chain.transactions import (
+from og_integrations.client._signer import LocalSigner, TransactionSigner
+from og_integrations.client.chain._transactions import (
     AsyncSender,
     GasLimits,
     Place,
@@ -26,10 +27,9 @@ from og_integrations.client.chain.transactions import (
     draft,
     transact,
 )
-from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.signer import LocalSigner, TransactionSigner
+from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.chain.abi import encode_approve
+from og_integrations.protocol.chain._abi import encode_approve
 
 LIMITS = GasLimits(cost=10**16)
 Sent = tuple[SentTransaction, dict[str, Any]]

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from og_integrations.client import AsyncClient, Client
-from og_integrations.client.stores import sqlite
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.stores import _sqlite as sqlite
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetBusyError, BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
-from og_integrations.protocol.payment.budget import Budget, HoldState
-from og_integrations.protocol.payment.policy import SpendPolicy
+from og_integrations.protocol.payment._budget import Budget, HoldState
+from og_integrations.protocol.payment._policy import SpendPolicy
 from tests.money.recorded_payments import MODEL
 from tests.money.test_limits import NOW, PERMIT
 from tests.protocol.flows import new_budget

@@ -13,7 +13,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, PaymentInDoubtError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment.reconcile import REST, Reclaimer
+from og_integrations.protocol.payment._reconcile import REST, Reclaimer
 from tests.money.recorded_payments import MODEL
 from tests.sizes import sized
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from og_integrations.client.stores.conformance import store_machine
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.stores._conformance import store_machine
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import BudgetBusyError, BudgetExceededError, ConfigurationError
-from og_integrations.protocol.payment.budget import BudgetStore, Entry, HoldState, Limits, MemoryStore
+from og_integrations.protocol.payment._budget import BudgetStore, Entry, HoldState, Limits, MemoryStore
 from tests.money.test_limits import NOW, PERMIT
 from tests.sizes import examples
 
@@ -140,7 +140,7 @@ def test_database_of_another_program_is_not_touched(tmp_path: Path) -> None:
 
 def test_store_that_is_held_is_busy_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retryable, and nothing was signed."""
-    monkeypatch.setattr("og_integrations.client.stores.sqlite.LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr("og_integrations.client.stores._sqlite.LOCK_TIMEOUT", 0.2)
     store = BudgetFile(tmp_path / "budget.sqlite")
     other = sqlite3.connect(tmp_path / "budget.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

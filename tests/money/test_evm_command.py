@@ -49,7 +49,7 @@ def test_fault_of_the_node_with_a_real_one_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is fetched or started."""
-    monkeypatch.setattr("og_integrations.cli.devnet.Devnet", None)
+    monkeypatch.setattr("og_integrations.cli._devnet.Devnet", None)
     assert main(["devnet", "--evm", "--fault", "dead_registry:1"]) == 2
     error = capsys.readouterr().err
     assert "'dead_registry' changes what the devnet's own node answers" in error

@@ -9,7 +9,7 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import SpendingStoppedError
-from og_integrations.protocol.payment.flow import Send, Sign
+from og_integrations.protocol.payment._flow import Send, Sign
 from tests.money.recorded_payments import MODEL
 from tests.protocol.flows import EXPIRED, ROUTE, Call, offer, paying, signing, wallet, warm
 

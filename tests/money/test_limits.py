@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from og_integrations.client.stores import open_store
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import OPG
-from og_integrations.protocol.payment.budget import (
+from og_integrations.protocol.payment._budget import (
     DAY,
     FOLD_AFTER,
     HOUR,
@@ -29,8 +29,8 @@ from og_integrations.protocol.payment.budget import (
     HoldState,
     MemoryStore,
 )
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.protocol.flows import new_budget
 from tests.sizes import examples
 

@@ -9,15 +9,15 @@ import pytest
 
 from og_integrations.client._runner import drive
 from og_integrations.client._settings import resolve_settings
-from og_integrations.client.chain import settlement as reconciling
-from og_integrations.client.chain.approval import plan_approval
-from og_integrations.client.chain.settlement import OverdueAsker, reconcile
+from og_integrations.client.chain import _settlement as reconciling
+from og_integrations.client.chain._approval import plan_approval
+from og_integrations.client.chain._settlement import OverdueAsker, reconcile
 from og_integrations.errors import ApprovalError, ConfigurationError, DiscoveryError
 from og_integrations.networks import BASE, DEVNET, Network
-from og_integrations.protocol.payment.budget import SKEW, Budget, HoldState
-from og_integrations.protocol.payment.flow import Fetch
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.reconcile import Findings
+from og_integrations.protocol.payment._budget import SKEW, Budget, HoldState
+from og_integrations.protocol.payment._flow import Fetch
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment._reconcile import Findings
 from tests.money.scripted_node import Node, receipt_of
 from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT, calldata

@@ -13,11 +13,11 @@ import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet
-from og_integrations.devnet.chain.evm import call_data
+from og_integrations.devnet.chain._evm import call_data
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.payment.budget import MemoryStore
-from og_integrations.protocol.payment.policy import PaymentRequest
+from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._policy import PaymentRequest
 from tests.money.recorded_payments import MODEL, chain_of
 
 HI = [{"role": "user", "content": "hi"}]

@@ -11,12 +11,12 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.client import Receipt, collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain.evm import call_data
-from og_integrations.devnet.paywall.facilitator import FACILITATOR_ADDRESS
+from og_integrations.devnet.chain._evm import call_data
+from og_integrations.devnet.paywall._facilitator import FACILITATOR_ADDRESS
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import OPG, PERMIT2_ADDRESS
-from og_integrations.protocol.payment.reconcile import SettlementStatus
+from og_integrations.protocol.payment._reconcile import SettlementStatus
 from tests.money.recorded_payments import MODEL, Paid, chain_of, pay
 
 

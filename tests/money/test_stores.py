@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from og_integrations.client.chain.settlement import _permit
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.chain._settlement import _permit
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import BASE, BASE_SEPOLIA, Network
-from og_integrations.protocol.payment.budget import SKEW, BudgetStore, BudgetTotals, Entry, HoldState, MemoryStore
+from og_integrations.protocol.payment._budget import SKEW, BudgetStore, BudgetTotals, Entry, HoldState, MemoryStore
 from tests.money.test_limits import NOW, PERMIT
 
 FORK = replace(BASE, name="devnet", rpc_url="http://127.0.0.1:1")

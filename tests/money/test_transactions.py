@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from og_integrations.client._runner import adrive, drive
-from og_integrations.client.chain.transactions import (
+from og_integrations.client._signer import LocalSigner
+from og_integrations.client.chain._transactions import (
     AsyncSender,
     GasLimits,
     SentTransaction,
@@ -22,8 +23,7 @@ from og_integrations.client.chain.transactions import (
     resume,
     transact,
 )
-from og_integrations.client.channels.connections import AsyncConnections, SyncConnections
-from og_integrations.client.signer import LocalSigner
+from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.devnet import Devnet, Wallet
 from og_integrations.errors import (
     ConnectionLostError,
@@ -31,8 +31,8 @@ from og_integrations.errors import (
     TransactionInDoubtError,
     TransactionRefusedError,
 )
-from og_integrations.protocol.chain.abi import encode_allowance, encode_approve
-from og_integrations.protocol.payment.flow import Fetch
+from og_integrations.protocol.chain._abi import encode_allowance, encode_approve
+from og_integrations.protocol.payment._flow import Fetch
 from tests.money.recorded_payments import chain_of
 from tests.money.sending import LIMITS, Sent, approving, in_tasks, in_threads, loaded, place_of, run, spender
 

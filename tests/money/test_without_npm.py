@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain import evm
+from og_integrations.devnet.chain import _evm as evm
 from og_integrations.errors import ConfigurationError
 
 
@@ -45,7 +45,7 @@ def test_missing_compiler_is_said_plainly(tmp_path: Path, monkeypatch: pytest.Mo
 def test_devnet_that_cannot_have_an_evm_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ports are free again."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("og_integrations.devnet.chain.evm.default_folder", lambda: tmp_path)
+    monkeypatch.setattr("og_integrations.devnet.chain._evm.default_folder", lambda: tmp_path)
     with pytest.raises(ConfigurationError, match="npm, which is not installed"):
         Devnet(evm="anvil")
     with pytest.raises(ConfigurationError, match="clock of its own"):

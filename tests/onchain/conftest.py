@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain.inference import ModelNode
+from og_integrations.devnet.chain._inference import ModelNode
 from og_integrations.onchain import OnchainClient
 from tests.money.conftest import evm, own_evm, real_evm
 

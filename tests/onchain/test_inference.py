@@ -12,7 +12,7 @@ import pytest
 
 from og_integrations import collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain.inference import ModelNode
+from og_integrations.devnet.chain._inference import ModelNode
 from og_integrations.devnet.chain.models import FOLDER, VOLATILITY
 from og_integrations.errors import (
     ConfigurationError,
@@ -26,7 +26,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.onchain import AsyncOnchainClient, GasBudget, Inference, InferenceMode, ModelFile, OnchainClient
-from og_integrations.onchain.receipts import STEPS
+from og_integrations.onchain._receipts import STEPS
 from og_integrations.receipt import Receipt
 from tests.money.recorded_payments import chain_of
 from tests.onchain.onnx_file import INT32, INT64, SHIPPED, STRING, identity

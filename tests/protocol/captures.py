@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.wire import Completion, TeeProof
-from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import Exchange, TrustDecision
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._sse import SSEDecoder
+from og_integrations.protocol.chat._wire import Completion, TeeProof
+from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._verification import Exchange, TrustDecision
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _GATEWAY = json.loads((VECTORS / "gateway.json").read_text())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.proof.verification import Exchange, verify_exchange
+from og_integrations.protocol.proof._verification import Exchange, verify_exchange
 
 
 def refused(broken: Exchange, step: str, said: str) -> VerificationError:

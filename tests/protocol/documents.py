@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any
 
-from og_integrations.protocol.proof import cbor
+from og_integrations.protocol.proof import _cbor as cbor
 from og_integrations.protocol.proof.attestation import Attestation, AttestationPolicy, decode_body, verify_document
 from tests.protocol.captures import VECTORS
 

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_hash.auto import keccak
 
-from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, TeeProof
-from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import TRUST_OF_SOURCE, Exchange
+from og_integrations.protocol.chat._wire import CHAT_PATH, Completion, TeeProof
+from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange
 
 NOW = 1_795_178_000
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from og_integrations.protocol.sealing import hpke
+from og_integrations.protocol.sealing import _hpke as hpke
 from og_integrations.protocol.sealing.ohttp import KeyConfig
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "attestation"

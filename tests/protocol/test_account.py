@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from og_integrations.networks import OPG
-from og_integrations.protocol.payment import budget as account
-from og_integrations.protocol.payment.budget import (
+from og_integrations.protocol.payment import _budget as account
+from og_integrations.protocol.payment._budget import (
     ABANDONED,
     DAY,
     HOUR,
@@ -16,8 +16,8 @@ from og_integrations.protocol.payment.budget import (
     HoldState,
     MemoryStore,
 )
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.protocol.flows import new_budget
 from tests.protocol.test_settlement import PERMIT
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.chat.answers import parse_completion
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Usage
+from og_integrations.protocol.chat._answers import parse_completion
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, Usage
 
 MESSAGE = {"role": "assistant", "content": "hi"}
 COUNTS = {"prompt_tokens": 0, "completion_tokens": 2**53 - 1, "total_tokens": 7}

@@ -11,9 +11,9 @@ from og_integrations.errors import (
     StreamFailedError,
     VerificationError,
 )
-from og_integrations.protocol.chat import answers as assembly
-from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat.wire import CHAT_PATH, Completion, Delta, ToolCall, Usage
+from og_integrations.protocol.chat import _answers as assembly
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._wire import CHAT_PATH, Completion, Delta, ToolCall, Usage
 from tests.protocol.captures import (
     CAPTURES,
     FAILED_STREAMS,

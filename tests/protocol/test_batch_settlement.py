@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedOfferError, OpenGradientError, PaymentRefusedError, SchemeRefusedError
-from og_integrations.protocol.chain import eip712
-from og_integrations.protocol.chain.ecrecover import recover_address
+from og_integrations.protocol.chain import _eip712 as eip712
+from og_integrations.protocol.chain._ecrecover import recover_address
+from og_integrations.protocol.payment._x402 import parse_requirements
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.schemes.batch_settlement import (
     SCHEME,
@@ -26,7 +27,6 @@ from og_integrations.protocol.payment.schemes.batch_settlement import (
     read_terms,
     voucher_digest,
 )
-from og_integrations.protocol.payment.x402 import parse_requirements
 from tests.protocol.captures import BATCH
 from tests.sizes import examples
 

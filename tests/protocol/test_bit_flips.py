@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import OpenGradientError, VerificationError
-from og_integrations.protocol.chat.wire import ToolCall
-from og_integrations.protocol.proof.verification import Exchange, verify_exchange
+from og_integrations.protocol.chat._wire import ToolCall
+from og_integrations.protocol.proof._verification import Exchange, verify_exchange
 from tests.protocol.captures import SIGNED, TOOL_CALLS, Capture, exchange, proof_of, read
 from tests.sizes import examples
 

@@ -19,9 +19,9 @@ from og_integrations.errors import (
     SchemeRefusedError,
 )
 from og_integrations.networks import BASE, BASE_SEPOLIA, OPG, format_opg
-from og_integrations.protocol.payment.budget import Budget, Hold, HoldState
-from og_integrations.protocol.payment.policy import SpendPolicy, parse_opg
-from og_integrations.protocol.payment.x402 import parse_requirements
+from og_integrations.protocol.payment._budget import Budget, Hold, HoldState
+from og_integrations.protocol.payment._policy import SpendPolicy, parse_opg
+from og_integrations.protocol.payment._x402 import parse_requirements
 from tests.protocol.flows import AMOUNT, REQUIREMENT, new_budget
 from tests.sizes import examples
 

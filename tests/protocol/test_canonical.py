@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 from og_integrations.protocol.proof.canonical import (
     APRIL,
     DIGEST,

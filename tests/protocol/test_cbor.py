@@ -2,7 +2,7 @@
 
 import pytest
 
-from og_integrations.protocol.proof import cbor
+from og_integrations.protocol.proof import _cbor as cbor
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from og_integrations.protocol.chat.wire import ChatRequest, CompletionRequest
+from og_integrations.protocol.chat._wire import ChatRequest, CompletionRequest
 
 MESSAGES = [{"role": "user", "content": "canary"}]
 

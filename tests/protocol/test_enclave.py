@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import ConfigurationError, DiscoveryError, EnclaveRejectedError
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.proof.enclave import (
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.proof._enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,
     Enclave,

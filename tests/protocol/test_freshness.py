@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
 from og_integrations.protocol.proof.canonical import APRIL, REDUCED, canonical_request, request_hash
 from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
 from tests.protocol.documents import FOLDER

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError, OpenGradientError
-from og_integrations.protocol.chat.answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat.sse import SSEDecoder
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, Completion
-from og_integrations.protocol.payment.schemes import authorize
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol._strict_json import parse_json_object
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._sse import SSEDecoder
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, Completion
+from og_integrations.protocol.payment._x402 import (
     PAYMENT_REQUIRED,
     ReplyHead,
     decode_header,
@@ -26,10 +26,10 @@ from og_integrations.protocol.payment.x402 import (
     parse_session,
     parse_settlement,
 )
-from og_integrations.protocol.proof.enclave import tee_id_of
+from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.proof._enclave import tee_id_of
+from og_integrations.protocol.proof._verification import verify_exchange
 from og_integrations.protocol.proof.registry import decode_enclaves
-from og_integrations.protocol.proof.verification import verify_exchange
-from og_integrations.protocol.strict_json import parse_json_object
 from tests.fuzz.targets import TARGETS
 from tests.protocol.captures import CAPTURES, SIGNED, exchange, proof_of, read_stream
 from tests.protocol.flows import NOW, REQUIREMENT, ROUTE

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from og_integrations.errors import InvalidRequestError, OnchainError, OpenGradientError
-from og_integrations.protocol.chain.abi import uint_word
+from og_integrations.protocol.chain._abi import uint_word
 from og_integrations.protocol.chain.inference import (
     HUB_ADDRESS,
     INFERENCE_TOPIC,

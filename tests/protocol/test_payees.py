@@ -1,4 +1,4 @@
-"""Whom a wallet pays where its owner has named nobody: the rules of `protocol.payment.policy`, one by one."""
+"""Whom a wallet pays where its owner has named nobody: the rules of `protocol.payment._policy`, one by one."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import PayeeRefusedError
-from og_integrations.protocol.payment.policy import Payees, SpendPolicy
-from og_integrations.protocol.payment.x402 import PaymentRequirements, Route, parse_requirements
+from og_integrations.protocol.payment._policy import Payees, SpendPolicy
+from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, parse_requirements
 from tests.protocol.flows import REQUIREMENT, ROUTE
 
 OFFERED = parse_requirements(REQUIREMENT)

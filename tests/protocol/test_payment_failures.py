@@ -14,11 +14,17 @@ from og_integrations.errors import (
     ReadTimeoutError,
     SigningError,
 )
-from og_integrations.protocol.chain import eip712
-from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.flow import Send, Sign, in_doubt
-from og_integrations.protocol.payment.session import RENEW_BEFORE
-from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
+from og_integrations.protocol.chain import _eip712 as eip712
+from og_integrations.protocol.payment._budget import HoldState
+from og_integrations.protocol.payment._flow import Send, Sign, in_doubt
+from og_integrations.protocol.payment._session import RENEW_BEFORE
+from og_integrations.protocol.payment._x402 import (
+    PAYMENT_REQUIRED,
+    PAYMENT_SIGNATURE,
+    SESSION,
+    ReplyHead,
+    decode_header,
+)
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,

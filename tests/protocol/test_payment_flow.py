@@ -7,11 +7,11 @@ from eth_account import Account
 
 from og_integrations.errors import PayeeRefusedError, PaymentRefusedError
 from og_integrations.networks import BASE
-from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.flow import Send, Sign
-from og_integrations.protocol.payment.session import RENEW_BEFORE
-from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
-from og_integrations.protocol.redact import Secret
+from og_integrations.protocol._redact import Secret
+from og_integrations.protocol.payment._budget import HoldState
+from og_integrations.protocol.payment._flow import Send, Sign
+from og_integrations.protocol.payment._session import RENEW_BEFORE
+from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
 from tests.protocol.captures import PAYMENTS
 from tests.protocol.flows import (
     AMOUNT,

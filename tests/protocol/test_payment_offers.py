@@ -15,7 +15,7 @@ from og_integrations.errors import (
     SchemeRefusedError,
 )
 from og_integrations.networks import BASE
-from og_integrations.protocol.payment.x402 import PAYMENT_REQUIRED, ReplyHead, decode_header
+from og_integrations.protocol.payment._x402 import PAYMENT_REQUIRED, ReplyHead, decode_header
 from tests.protocol.flows import EXPIRED, NOW, REQUIREMENT, Call, answer, offer, wallet, warm
 
 

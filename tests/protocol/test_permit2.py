@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.payment import schemes
-from og_integrations.protocol.payment.schemes import Authorization
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol.payment._x402 import (
     checksum_address,
     decode_header,
     encode_payment,
     parse_requirements,
     parse_uint,
 )
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.protocol.captures import PAYMENTS
 from tests.sizes import examples
 

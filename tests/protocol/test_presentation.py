@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from og_integrations.protocol.chat.translation import Shown, StopCutter, cut_at_stop
+from og_integrations.protocol.chat._translation import Shown, StopCutter, cut_at_stop
 from tests.sizes import examples
 
 

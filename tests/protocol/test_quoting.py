@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.redact import KNOWN, Secret, quotable, texts_of
+from og_integrations.protocol._redact import KNOWN, Secret, quotable, texts_of
 
 PROMPT = 'It\'s a "test":\nJohn Doe has HIV & <caf\u00e9>'
 SESSION = "1f0c2b7e-5e55-4d1a-9a52-0d5a3b1e7c11"

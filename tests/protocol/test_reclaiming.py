@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError, SpendingStoppedError
-from og_integrations.protocol.payment.budget import ABANDONED, HOUR, SKEW, Entry
-from og_integrations.protocol.payment.flow import Pause, PaymentContext, Send, Sign
-from og_integrations.protocol.payment.reconcile import LOST, REST, Findings, Reclaimer
-from og_integrations.protocol.payment.session import Claim
-from og_integrations.protocol.payment.x402 import SESSION, Route, parse_requirements
+from og_integrations.protocol.payment._budget import ABANDONED, HOUR, SKEW, Entry
+from og_integrations.protocol.payment._flow import Pause, PaymentContext, Send, Sign
+from og_integrations.protocol.payment._reconcile import LOST, REST, Findings, Reclaimer
+from og_integrations.protocol.payment._session import Claim
+from og_integrations.protocol.payment._x402 import SESSION, Route, parse_requirements
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, SESSION_ID, Call, answer, offer, paying, wallet
 
 OVER = NOW + 300 + SKEW + 1

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from og_integrations.errors import BudgetExceededError
-from og_integrations.protocol.payment.flow import Pause
-from og_integrations.protocol.payment.reconcile import REST
+from og_integrations.protocol.payment._flow import Pause
+from og_integrations.protocol.payment._reconcile import REST
 from tests.protocol.flows import AMOUNT, ROUTE, answer
 from tests.protocol.test_reclaiming import calling, go_on, two_overdue
 

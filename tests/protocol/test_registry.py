@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.proof import registry
-from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
+from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
 from og_integrations.protocol.proof.registry import (
     SELECTORS,
     decode_bool,

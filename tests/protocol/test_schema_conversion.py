@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.schemas import (
+from og_integrations.protocol.chat._schemas import (
     STRICT_FORMATS,
     demanded_strict_schema,
     drop_added_nulls,

@@ -12,11 +12,11 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
-from og_integrations.protocol.payment import session
-from og_integrations.protocol.payment.budget import HoldState
-from og_integrations.protocol.payment.flow import Approve, Pause, Sign
-from og_integrations.protocol.payment.session import RENEW_BEFORE, Turn
-from og_integrations.protocol.payment.x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements
+from og_integrations.protocol.payment import _session as session
+from og_integrations.protocol.payment._budget import HoldState
+from og_integrations.protocol.payment._flow import Approve, Pause, Sign
+from og_integrations.protocol.payment._session import RENEW_BEFORE, Turn
+from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,

@@ -5,7 +5,7 @@ from enum import Enum, StrEnum
 import pytest
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.x402 import SettlementMode
+from og_integrations.protocol.payment._x402 import SettlementMode
 
 
 class Published(StrEnum):

@@ -6,8 +6,8 @@ import pytest
 
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info
-from og_integrations.protocol.chat.translation import Plan, plan_tools
-from og_integrations.protocol.chat.wire import Completion, ToolCall
+from og_integrations.protocol.chat._translation import Plan, plan_tools
+from og_integrations.protocol.chat._wire import Completion, ToolCall
 
 OTHER = ToolCall("1", "other", "{}")
 

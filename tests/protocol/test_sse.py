@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError
-from og_integrations.protocol.chat import sse
-from og_integrations.protocol.chat.sse import SSEDecoder, encode_event
+from og_integrations.protocol.chat import _sse as sse
+from og_integrations.protocol.chat._sse import SSEDecoder, encode_event
 from tests.protocol.captures import STREAMS, Capture, each, read_stream
 from tests.sizes import examples
 

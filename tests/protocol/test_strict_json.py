@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.strict_json import MAX_DEPTH, decode_answer, decode_json, encode_json
+from og_integrations.protocol._strict_json import MAX_DEPTH, decode_answer, decode_json, encode_json
 from tests.protocol.reference import json_values
 from tests.sizes import examples
 

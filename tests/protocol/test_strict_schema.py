@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.protocol.chat.schemas import drop_added_nulls, strict_schema
+from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema
 
 INNER = {"type": "object", "properties": {"x": {"type": "integer", "default": 5}}}
 OTHER = {"type": "object", "properties": {"y": {"type": "string"}, "z": {"type": "string"}}}

@@ -7,7 +7,8 @@ import pytest
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import model_info
-from og_integrations.protocol.chat.translation import (
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._translation import (
     Plan,
     cut_at_stop,
     names_to_send,
@@ -16,8 +17,7 @@ from og_integrations.protocol.chat.translation import (
     rename_tools,
     schema_name,
 )
-from og_integrations.protocol.chat.wire import Completion, TeeProof, ToolCall
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol.chat._wire import Completion, TeeProof, ToolCall
 
 OPENAI, ANTHROPIC, GEMINI = "openai/gpt-5", "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"
 PARAMETERS = {

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.wire import CHAT_PATH, ChatRequest, CompletionRequest, check_chat, check_completion
+from og_integrations.protocol.chat._wire import CHAT_PATH, ChatRequest, CompletionRequest, check_chat, check_completion
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, each
 
 USER: dict[str, Any] = {"role": "user", "content": "hi"}

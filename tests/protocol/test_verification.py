@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.chat.wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
-from og_integrations.protocol.proof.verification import (
+from og_integrations.protocol.chat._wire import CHAT_PATH
+from og_integrations.protocol.proof._verification import (
     CLOCK_SKEW,
     STEPS,
     TRUST_OF_SOURCE,
@@ -21,6 +20,7 @@ from og_integrations.protocol.proof.verification import (
     VerifiedExchange,
     verify_exchange,
 )
+from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import NOW, signed_exchange

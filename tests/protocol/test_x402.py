@@ -9,7 +9,7 @@ import pytest
 from og_integrations.errors import MalformedOfferError, MalformedReplyError, SchemeRefusedError
 from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol.payment import schemes
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol.payment._x402 import (
     MAX_HEADER_CHARS,
     PAYMENT_REQUIRED,
     SESSION,

@@ -11,14 +11,14 @@ import pytest
 from og_integrations.client import _call as recording
 from og_integrations.client._call import CallState, Target
 from og_integrations.client._engine import Engine
-from og_integrations.client.channels.channel import destination_of
+from og_integrations.client.channels._channel import destination_of
 from og_integrations.errors import MalformedOfferError, VerificationError
-from og_integrations.protocol.chat.wire import Completion
-from og_integrations.protocol.payment.session import PaymentSession
-from og_integrations.protocol.payment.x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
-from og_integrations.protocol.proof.enclave import Enclave
-from og_integrations.protocol.proof.verification import STEPS, VerifiedExchange, verify_exchange
-from og_integrations.protocol.receipt import rebuild_authorization
+from og_integrations.protocol._receipt import rebuild_authorization
+from og_integrations.protocol.chat._wire import Completion
+from og_integrations.protocol.payment._session import PaymentSession
+from og_integrations.protocol.payment._x402 import SESSION, ReplyHead, SettlementMode, encode_header, session_ref
+from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._verification import STEPS, VerifiedExchange, verify_exchange
 from og_integrations.receipt import Check, Receipt, ReceiptPayment, flat_fields
 from tests.protocol.captures import CAPTURES, ENCLAVE, SIGNED, TOOL_CALLS, Capture, altered, each, exchange, proof_of
 from tests.protocol.flows import AMOUNT, NOW, ROUTE, SESSION_ID, SIGNATURE, paying, wallet

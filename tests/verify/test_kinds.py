@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from og_integrations.protocol.proof.verification import STEPS
+from og_integrations.protocol.proof._verification import STEPS
 from og_integrations.verify import Verdict, Verifier
 from tests.protocol.own_enclave import NOW, enclave, key, sign
 

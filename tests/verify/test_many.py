@@ -13,7 +13,7 @@ from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.verify import Verifier
-from og_integrations.verify.bundle import sources_in
+from og_integrations.verify._bundle import sources_in
 
 CALLS = 12
 BY_FILE = ("verify", "--trust-file-key")

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from og_integrations.client.chain.jsonrpc import Fetching
+from og_integrations.client.chain._jsonrpc import Fetching
 from og_integrations.errors import ConfigurationError, DiscoveryError
-from og_integrations.protocol.proof.enclave import KNOWN_PCR_HASH, Enclave
-from og_integrations.protocol.proof.verification import TrustDecision
+from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
+from og_integrations.protocol.proof._verification import TrustDecision
 from og_integrations.verify import Verifier
-from og_integrations.verify.trust import RegistryTrust
+from og_integrations.verify._trust import RegistryTrust
 from tests.protocol.captures import ENCLAVE
 from tests.protocol.own_enclave import enclave
 
@@ -63,7 +63,7 @@ def test_registry_that_was_away_is_asked_again_later(monkeypatch: pytest.MonkeyP
             raise error
 
     registry, now = Away(None), 1000.0
-    monkeypatch.setattr("og_integrations.verify.trust.time.monotonic", lambda: now)
+    monkeypatch.setattr("og_integrations.verify._trust.time.monotonic", lambda: now)
     assert [registry.decide(LISTED.tee_id).answered for _ in range(3)] == [False] * 3
     assert registry.asked == 1
     now += 60

@@ -9,7 +9,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.verify import SavedExchange, Verdict, Verifier
-from og_integrations.verify.bundle import load_bundle
+from og_integrations.verify._bundle import load_bundle
 
 API_KEY = "V2aPiKeY0123456789"
 

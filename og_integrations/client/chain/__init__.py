@@ -3,8 +3,8 @@ Reading the chain and sending transactions to it.
 
 | file | what it holds |
 | --- | --- |
-| `jsonrpc` | JSON-RPC as generators of `Fetch`, and the two ways to run them |
-| `transactions` | the one sender: nonces, fees, waiting, what is in doubt |
-| `approval` | the one transaction of a wallet: the allowance for Permit2 |
-| `settlement` | what became of a payment, and what a budget gets back |
+| `_jsonrpc` | JSON-RPC as generators of `Fetch`, and the two ways to run them |
+| `_transactions` | the one sender: nonces, fees, waiting, what is in doubt |
+| `_approval` | the one transaction of a wallet: the allowance for Permit2 |
+| `_settlement` | what became of a payment, and what a budget gets back |
 """

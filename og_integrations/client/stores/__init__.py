@@ -3,19 +3,19 @@ Where the budget of a wallet is kept, if not in memory.
 
 | file | what it holds |
 | --- | --- |
-| `sqlite` | a budget in a file that processes of one machine share |
-| `thread` | the thread on which a store that blocks is used |
-| `conformance` | what every store must do, as a test for stores of one's own |
+| `_sqlite` | a budget in a file that processes of one machine share |
+| `_thread` | the thread on which a store that blocks is used |
+| `_conformance` | what every store must do, as a test for stores of one's own |
 
 `open_store` returns what `SpendPolicy.store` means. A store of one's own is any object with the methods of
-`BudgetStore` (`protocol.payment.budget`, with `Entry`, `BudgetTotals` and the rest); `conformance` tests it.
+`BudgetStore` (`protocol.payment._budget`, with `Entry`, `BudgetTotals` and the rest); `conformance` tests it.
 """
 
 from pathlib import Path
 
-from og_integrations.client.stores.sqlite import BudgetFile
+from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment.budget import BudgetStore
+from og_integrations.protocol.payment._budget import BudgetStore
 
 
 def open_store(store: object, account: str = "") -> BudgetStore | None:

@@ -6,9 +6,9 @@ keyed in lower case; amounts are base units.
 
 | file | what it holds |
 | --- | --- |
-| `node` | the JSON-RPC node of the chain in Python |
-| `evm` | the chain as a real EVM (anvil), with the real Permit2 and our own contracts (`contracts/*.vy`) |
-| `inference`, `models` | the node that runs models for the chain, the scheduler's clock; the models it knows |
+| `_node` | the JSON-RPC node of the chain in Python |
+| `_evm` | the chain as a real EVM (anvil), with the real Permit2 and our own contracts (`contracts/*.vy`) |
+| `_inference`, `models` | the node that runs models for the chain, the scheduler's clock; the models it knows |
 """
 
 import secrets
@@ -18,12 +18,12 @@ from typing import ClassVar, NamedTuple, Self
 
 from eth_account import Account
 
-from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.journal import Settlement
+from og_integrations.devnet._clock import Clock
+from og_integrations.devnet._journal import Settlement
 from og_integrations.networks import Network
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
-from og_integrations.protocol.proof.enclave import DEBUG_PCR_HASH, Enclave
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+from og_integrations.protocol.proof._enclave import DEBUG_PCR_HASH, Enclave
 
 
 class Wallet(NamedTuple):

@@ -7,20 +7,20 @@ net.inject("bad_signature", times=1)
 
 | file | what it holds |
 | --- | --- |
-| `trust` | the certificate, the registry, the node |
-| `payments` | offers, payments, sessions |
-| `answers` | what is said and signed, and the events of a stream |
-| `wire` | the bytes: cuts, stalls, and what no HTTP library would send |
-| `chain` | models on chain: their results, events and receipts, and the node's API |
+| `_trust` | the certificate, the registry, the node |
+| `_payments` | offers, payments, sessions |
+| `_answers` | what is said and signed, and the events of a stream |
+| `_wire` | the bytes: cuts, stalls, and what no HTTP library would send |
+| `_chain` | models on chain: their results, events and receipts, and the node's API |
 """
 
 from difflib import get_close_matches
 
-from og_integrations.devnet.fault import Fault
-from og_integrations.devnet.faults.answers import ANSWER_FAULTS, STREAM_FAULTS
-from og_integrations.devnet.faults.payments import PAYMENT_FAULTS
-from og_integrations.devnet.faults.trust import TRUST_FAULTS
-from og_integrations.devnet.faults.wire import WIRE_FAULTS
+from og_integrations.devnet._fault import Fault
+from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
+from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults._trust import TRUST_FAULTS
+from og_integrations.devnet.faults._wire import WIRE_FAULTS
 from og_integrations.errors import ConfigurationError
 
 CATALOGUE: dict[str, Fault] = {

@@ -3,8 +3,8 @@ The model behind a gateway: what reaches it, what it answers, and who makes it.
 
 | file | what it holds |
 | --- | --- |
-| `script` | the scripted model, and the values it makes up for a JSON schema |
-| `upstream` | any OpenAI-compatible server as the model; what gateways forward to it |
+| `_script` | the scripted model, and the values it makes up for a JSON schema |
+| `_upstream` | any OpenAI-compatible server as the model; what gateways forward to it |
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
-from og_integrations.protocol.chat.wire import Usage
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import Usage
 
 
 def last_user_text(messages: list[JsonObject]) -> str:

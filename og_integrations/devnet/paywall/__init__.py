@@ -8,7 +8,7 @@ answer with status 2xx and usage is charged. The offer of the 402 has, byte for 
 
 | file | what it holds |
 | --- | --- |
-| `facilitator` | the x402 facilitator, which verifies and settles |
+| `_facilitator` | the x402 facilitator, which verifies and settles |
 """
 
 import uuid
@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from og_integrations.devnet.clock import Clock
-from og_integrations.devnet.fault import RequestFaults
-from og_integrations.devnet.generations import GENERATIONS, Generation
-from og_integrations.devnet.http import Reply, Request
-from og_integrations.devnet.journal import AuthorizationSeen, Charge, Exchange, Journal, payment_key
-from og_integrations.devnet.paywall.facilitator import Facilitator, Payment
+from og_integrations.devnet._clock import Clock
+from og_integrations.devnet._fault import RequestFaults
+from og_integrations.devnet._generations import GENERATIONS, Generation
+from og_integrations.devnet._http import Reply, Request
+from og_integrations.devnet._journal import AuthorizationSeen, Charge, Exchange, Journal, payment_key
+from og_integrations.devnet.paywall._facilitator import Facilitator, Payment
 from og_integrations.errors import MalformedOfferError
 from og_integrations.networks import Network
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
-from og_integrations.protocol.payment.schemes.upto import Permit2Authorization
-from og_integrations.protocol.payment.x402 import (
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
+from og_integrations.protocol.payment._x402 import (
     PAYMENT_REQUIRED,
     PAYMENT_SIGNATURE,
     SESSION,
@@ -34,7 +34,7 @@ from og_integrations.protocol.payment.x402 import (
     encode_header,
     session_ref,
 )
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 DESCRIPTIONS = {CHAT_PATH: "Chat completion", COMPLETION_PATH: "Completion", SEARCH_PATH: "Web search"}
 _JSON = "application/json"

@@ -5,8 +5,8 @@ The names and what they mean are `MISBEHAVIOURS`.
 
 | file | what it holds |
 | --- | --- |
-| `judge` | what a server can see by itself, and the judgement over all |
-| `claims` | what the client says about its calls, compared with the journal |
+| `_judge` | what a server can see by itself, and the judgement over all |
+| `_claims` | what the client says about its calls, compared with the journal |
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,9 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from og_integrations.errors import InvalidRequestError, OnchainError
-from og_integrations.protocol.chain.abi import AbiValues, decode_values, encode_values, keccak, selector, topic
+from og_integrations.protocol._redact import shown
+from og_integrations.protocol._strict_json import decode_json, encode_json
+from og_integrations.protocol.chain._abi import AbiValues, decode_values, encode_values, keccak, selector, topic
 from og_integrations.protocol.chain.tensors import (
     INT128_MAX,
     ModelInput,
@@ -25,8 +27,6 @@ from og_integrations.protocol.chain.tensors import (
     exact_value,
     nested,
 )
-from og_integrations.protocol.redact import shown
-from og_integrations.protocol.strict_json import decode_json, encode_json
 
 HUB_ADDRESS = "0x8383C9bD7462F12Eb996DD02F78234C0421A6FaE"
 PRECOMPILE_ADDRESS = "0x00000000000000000000000000000000000000F4"

@@ -14,7 +14,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.redact import shown
+from og_integrations.protocol._redact import shown
 
 if TYPE_CHECKING:
     from numpy import ndarray

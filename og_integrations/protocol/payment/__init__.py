@@ -3,13 +3,13 @@ This package pays for a call by x402 (docs/protocol.md §3).
 
 | file | what it holds |
 | --- | --- |
-| `x402` | offers, payment headers and sessions as a gateway speaks them; settlement modes |
+| `_x402` | offers, payment headers and sessions as a gateway speaks them; settlement modes |
 | `schemes` | how an offer is paid: what the wallet signs, one module per scheme |
-| `policy` | what the owner allows: `SpendPolicy`, and the rules about whom to pay |
-| `budget` | what was authorized so far, held against the limits; what a `BudgetStore` must do |
-| `session` | THE state machine: one authorization from an offer to a session, and who shares it |
-| `flow` | one request, paid if the gateway asks for it; the effects that it yields |
-| `reconcile` | what the chain says about old authorizations, given back to the budget |
+| `_policy` | what the owner allows: `SpendPolicy`, and the rules about whom to pay |
+| `_budget` | what was authorized so far, held against the limits; what a `BudgetStore` must do |
+| `_session` | THE state machine: one authorization from an offer to a session, and who shares it |
+| `_flow` | one request, paid if the gateway asks for it; the effects that it yields |
+| `_reconcile` | what the chain says about old authorizations, given back to the budget |
 
 To read it in one sitting, begin with the table in `session`, then follow `flow.payment_flow`.
 """

@@ -29,11 +29,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.utils import CryptographyDeprecationWarning
 
 from og_integrations.errors import AttestationError, ConfigurationError
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.proof import cbor
-from og_integrations.protocol.proof.enclave import normalize_hash
-from og_integrations.protocol.proof.verification import CheckLog, StepError
-from og_integrations.protocol.redact import shown
+from og_integrations.protocol._redact import shown
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.proof import _cbor as cbor
+from og_integrations.protocol.proof._enclave import normalize_hash
+from og_integrations.protocol.proof._verification import CheckLog, StepError
 from og_integrations.receipt import Check
 
 AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"

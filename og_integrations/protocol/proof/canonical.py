@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chain.abi import keccak
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 
 APRIL = "april"
 """The rule of the captured generation: users' content lists are hashed as Python's `str(list)`."""

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chat.wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _STOP_PREFIX = "og-nonce:"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol.chain.abi import decode_values, selector
-from og_integrations.protocol.proof.enclave import Enclave, OhttpKey, key_config_digest, tee_id_of
-from og_integrations.protocol.proof.verification import StepError, is_signed_by
+from og_integrations.protocol.chain._abi import decode_values, selector
+from og_integrations.protocol.proof._enclave import Enclave, OhttpKey, key_config_digest, tee_id_of
+from og_integrations.protocol.proof._verification import StepError, is_signed_by
 
 _SIGNATURES = (
     "getActiveTEEs(uint8)",

@@ -3,6 +3,6 @@ This package seals requests to an enclave so that a relay cannot read them, and 
 
 | file | what it holds |
 | --- | --- |
-| `hpke` | encryption to a public key (RFC 9180) |
+| `_hpke` | encryption to a public key (RFC 9180) |
 | `ohttp` | key configs, sealed requests, answers whole and streamed |
 """

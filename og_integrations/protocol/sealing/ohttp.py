@@ -19,10 +19,10 @@ from typing import Any, Literal, Self
 from cryptography.exceptions import InvalidTag
 
 from og_integrations.errors import SealedChannelError
-from og_integrations.protocol.proof.enclave import key_config_digest
-from og_integrations.protocol.proof.verification import StepError, is_signed_by
-from og_integrations.protocol.sealing import hpke
-from og_integrations.protocol.strict_json import decode_json
+from og_integrations.protocol._strict_json import decode_json
+from og_integrations.protocol.proof._enclave import key_config_digest
+from og_integrations.protocol.proof._verification import StepError, is_signed_by
+from og_integrations.protocol.sealing import _hpke as hpke
 
 REQUEST_TYPE = "message/ohttp-req"
 ANSWER_TYPE = "message/ohttp-res"

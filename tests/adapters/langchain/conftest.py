@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.chat import arguments
+from og_integrations.chat import _arguments as arguments
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from og_integrations.devnet.fault import Fault
-from og_integrations.devnet.faults.answers import ANSWER_FAULTS, STREAM_FAULTS
-from og_integrations.devnet.faults.payments import PAYMENT_FAULTS
-from og_integrations.devnet.faults.trust import TRUST_FAULTS
-from og_integrations.devnet.faults.wire import WIRE_FAULTS
+from og_integrations.devnet._fault import Fault
+from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
+from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults._trust import TRUST_FAULTS
+from og_integrations.devnet.faults._wire import WIRE_FAULTS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "faults.md"
 SECTIONS = {

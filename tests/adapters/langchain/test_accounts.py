@@ -9,13 +9,13 @@ import httpx
 import pytest
 from langchain_core.runnables import ConfigurableField
 
-from og_integrations.chat.model import ENGINE_OPTIONS
+from og_integrations.chat._model import ENGINE_OPTIONS
 from og_integrations.client import LocalSigner
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion, register_with_langchain
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.proof.enclave import EnclavePolicy
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 
 MakeModel = Callable[..., ChatOpenGradient]
 ONE = {"total": "0.1"}

@@ -111,7 +111,7 @@ def test_id_that_the_gateway_repeats_replaces_nothing(
     """It is not signed, and LangGraph takes messages of one id for one message."""
     from dataclasses import replace as changed
 
-    from og_integrations.protocol.chat import answers
+    from og_integrations.protocol.chat import _answers as answers
 
     honest = answers.build_completion
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
-from og_integrations.chat import arguments
+from og_integrations.chat import _arguments as arguments
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion

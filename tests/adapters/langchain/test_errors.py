@@ -27,8 +27,8 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.langchain import errors as model_errors
+from og_integrations.langchain._messages import too_long
 from og_integrations.langchain.errors import as_model_error
-from og_integrations.langchain.messages import too_long
 from tests.adapters.langchain.ways_to_ask import WAYS, get_weather
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is in beta")

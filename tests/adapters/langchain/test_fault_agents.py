@@ -87,7 +87,7 @@ def watched(net: Devnet) -> list[dict[str, Any]]:
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """An endless stream is given up at 250,000 events; fewer show the same."""
-    monkeypatch.setattr("og_integrations.protocol.chat.answers.MAX_EVENTS", 2_000)
+    monkeypatch.setattr("og_integrations.protocol.chat._answers.MAX_EVENTS", 2_000)
 
 
 def _faults(names: Iterable[str]) -> list[object]:

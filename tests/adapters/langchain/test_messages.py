@@ -15,8 +15,8 @@ from langchain_core.messages import (
 )
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain.messages import to_wire
-from og_integrations.langchain.outputs import BROKEN_MARK
+from og_integrations.langchain._messages import to_wire
+from og_integrations.langchain._outputs import BROKEN_MARK
 
 TEXT = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}, "index": "lc_txt_0", "id": "x"}
 CALL = {"name": "add", "args": {"a": "é"}, "id": "c1", "type": "tool_call"}

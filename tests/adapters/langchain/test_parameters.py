@@ -16,8 +16,8 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
 from og_integrations.models import TEE_LLM
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.proof.enclave import EnclavePolicy
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 from tests.adapters.langchain.ways_to_ask import get_weather
 
 MakeModel = Callable[..., ChatOpenGradient]

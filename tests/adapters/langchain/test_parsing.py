@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Script
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.structured import StructuredParser
+from og_integrations.langchain._structured import StructuredParser
 from tests.adapters.langchain.ways_to_ask import get_weather
 
 

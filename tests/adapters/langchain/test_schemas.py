@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.messages import schema_function, wire_tool
-from og_integrations.langchain.structured import response_format
+from og_integrations.langchain._messages import schema_function, wire_tool
+from og_integrations.langchain._structured import response_format
 
 
 class Part(BaseModel):

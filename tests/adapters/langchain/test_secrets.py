@@ -14,8 +14,8 @@ from langchain_core.tracers import LangChainTracer
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
-from og_integrations.protocol.payment.policy import SpendPolicy
-from og_integrations.protocol.proof.enclave import EnclavePolicy
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 from tests.adapters.langchain.local_langsmith import langsmith
 from tests.adapters.langchain.ways_to_ask import WAYS, get_weather
 

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from og_integrations.client import collect_receipts
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.structured import response_format
+from og_integrations.langchain._structured import response_format
 from tests.adapters.langchain.ways_to_ask import get_weather
 
 QUESTION = 'The city of "Oslo" has 700 inhabitants; name them.'

@@ -12,14 +12,14 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from og_integrations.chat.requests import wire_tool_choice
+from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client._call import Answer
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.messages import wire_tools
-from og_integrations.langchain.outputs import BROKEN_MARK, chat_result, chunks_of
-from og_integrations.protocol.chat.wire import Completion, ToolCall
+from og_integrations.langchain._messages import wire_tools
+from og_integrations.langchain._outputs import BROKEN_MARK, chat_result, chunks_of
+from og_integrations.protocol.chat._wire import Completion, ToolCall
 from tests.adapters.langchain.ways_to_ask import add_numbers, get_weather, summed
 
 SCHEMAS = wire_tools([get_weather, add_numbers])

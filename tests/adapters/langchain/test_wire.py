@@ -17,7 +17,7 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import Answer, Devnet, ModelRequest, Script
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.langchain.structured import response_format
+from og_integrations.langchain._structured import response_format
 from tests.adapters.langchain.ways_to_ask import add_numbers, get_weather, summed
 
 BOTH = ["openai/gpt-5-mini", "x-ai/grok-4"]

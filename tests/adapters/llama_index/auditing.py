@@ -15,9 +15,9 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from og_integrations import collect_receipts
 from og_integrations.client import Receipts
 from og_integrations.devnet import Devnet, Wallet
-from og_integrations.devnet.journal import AuthorizationSeen, Exchange
+from og_integrations.devnet._journal import AuthorizationSeen, Exchange
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
 from tests.adapters.llama_index.prompt_model import Speaker
 
 

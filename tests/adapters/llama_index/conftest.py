@@ -8,7 +8,7 @@ import pytest
 from llama_index.core import Document, MockEmbedding, Settings, VectorStoreIndex
 from llama_index.core.node_parser import SentenceSplitter
 
-from og_integrations.chat import arguments
+from og_integrations.chat import _arguments as arguments
 from og_integrations.devnet import Devnet
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account

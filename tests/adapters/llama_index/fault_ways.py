@@ -17,7 +17,7 @@ from llama_index.core.tools import FunctionTool
 
 from og_integrations.client import Receipts
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.messages import wire_tool
+from og_integrations.llama_index._messages import wire_tool
 
 
 @dataclass

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 
 from og_integrations.devnet import Answer, ModelRequest, Script
-from og_integrations.protocol.chat.wire import Usage
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import Usage
 
 _SUB_QUESTIONS = {
     "items": [

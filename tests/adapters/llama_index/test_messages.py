@@ -24,8 +24,8 @@ from llama_index.core.llms import ChatMessage, MessageRole
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.messages import to_wire
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.llama_index._messages import to_wire
+from og_integrations.protocol._strict_json import JsonObject
 from tests.adapters.llama_index.auditing import Account
 
 PNG = base64.b64decode(

@@ -13,7 +13,7 @@ from og_integrations import TEE_LLM, EnclavePolicy, LocalSigner, SpendPolicy
 from og_integrations.errors import BudgetExceededError, ConfigurationError, EnclaveRejectedError, InvalidRequestError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.networks import BASE_SEPOLIA, OPG
-from og_integrations.protocol.proof.enclave import UnsafeAcceptAnyEnclave
+from og_integrations.protocol.proof._enclave import UnsafeAcceptAnyEnclave
 from tests.adapters.llama_index.auditing import Account
 
 KEY = "0x" + "1f" * 32

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, field_validator
 from og_integrations.devnet import Answer, ModelCall, ModelRequest
 from og_integrations.errors import MalformedReplyError
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.structured import response_format
-from og_integrations.protocol.chat.wire import Usage
+from og_integrations.llama_index._structured import response_format
+from og_integrations.protocol.chat._wire import Usage
 from tests.adapters.llama_index.auditing import Account, audited
 from tests.adapters.llama_index.prompt_model import said
 

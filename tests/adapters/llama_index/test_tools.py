@@ -9,10 +9,10 @@ from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.tools import FunctionTool
 
-from og_integrations.chat.requests import wire_tool_choice
+from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.llama_index.messages import wire_tool
+from og_integrations.llama_index._messages import wire_tool
 from tests.adapters.llama_index.auditing import Account, audited
 
 

@@ -11,7 +11,7 @@ from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from og_integrations import collect_receipts
 from og_integrations.devnet import Answer, Devnet, Script
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.chat.wire import Usage
+from og_integrations.protocol.chat._wire import Usage
 
 THOUGHT = "The user wants an answer. "
 

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from og_integrations.protocol.chain.execution import ModelFile
+from og_integrations.protocol.chain._execution import ModelFile
 
 FOLDER = Path(__file__).parent
 

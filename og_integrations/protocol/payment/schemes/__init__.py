@@ -3,7 +3,7 @@ This package says how an offer is paid: one module per x402 scheme, and all that
 
 | file | what it holds |
 | --- | --- |
-| `upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
+| `_upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
 | `batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
 
 A scheme turns an offer into an `Authorization`: what the wallet signs (`typed_data`, `digest`), what is sent with the
@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from og_integrations.errors import SchemeRefusedError
-from og_integrations.protocol.payment.schemes import upto
-from og_integrations.protocol.payment.x402 import PaymentRequirements
-from og_integrations.protocol.redact import shown
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._redact import shown
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._x402 import PaymentRequirements
+from og_integrations.protocol.payment.schemes import _upto as upto
 
 Authorization = upto.Permit2Authorization
 """Everything that a wallet may be asked to sign for a payment."""

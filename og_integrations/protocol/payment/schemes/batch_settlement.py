@@ -16,11 +16,11 @@ from typing import Literal
 
 from og_integrations.errors import MalformedOfferError, PaymentRefusedError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.chain import eip712
-from og_integrations.protocol.chain.abi import keccak, uint_word
-from og_integrations.protocol.chain.ecrecover import recover_address
-from og_integrations.protocol.payment.x402 import PaymentRequirements, checksum_address, parse_uint, token_domain
-from og_integrations.protocol.strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chain import _eip712 as eip712
+from og_integrations.protocol.chain._abi import keccak, uint_word
+from og_integrations.protocol.chain._ecrecover import recover_address
+from og_integrations.protocol.payment._x402 import PaymentRequirements, checksum_address, parse_uint, token_domain
 
 SCHEME = "batch-settlement"
 SETTLEMENT_ADDRESS = "0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003"

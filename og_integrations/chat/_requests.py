@@ -1,0 +1,108 @@
+"""What both adapters put into a request: the choice of a tool, the arguments of calls, and attachments."""
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.models import model_info
+from og_integrations.protocol._strict_json import JsonObject
+
+_WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
+
+
+def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[str, ...]:
+    """
+    Return the types of parts beside text that reach `model` in messages of `role`.
+
+    The captured generation of gateways drops them all. The next one hands images and files on (client
+    1.1.4); of audio nothing is known. OpenAI and xAI take none in the results of tools.
+    """
+    info = model_info(model)
+    shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
+    return ("image_url", "file") if generation == "next" and info.image_inputs and shown else ()
+
+
+def check_attachment(kind: str, where: str, role: str, model: str, generation: str, *, said: str) -> None:
+    """
+    Raise `InvalidRequestError` for a part of type `kind` that would not reach `model`; `said` says what was given.
+
+    Dropped on the way, it would be paid for all the same.
+    """
+    taken = attachments_taken(model, generation, role)
+    if kind in taken:
+        return
+    other = "" if generation == "next" else '; if your gateways take images and files, set gateway_generation="next"'
+    raise InvalidRequestError(
+        f"{where} {said}, expected {' or '.join(('text', *taken))} for {model} ({generation} gateways, role "
+        f"{role}). Anything else would not reach the model, and you would pay for an answer about nothing. Remove it "
+        f"or describe it{other}."
+    )
+
+
+def wire_call(call_id: str, name: str, arguments: object, where: str) -> JsonObject:
+    """
+    Return a tool call of a history in wire form; `arguments` are its JSON text, or what is written as such.
+
+    Raises `InvalidRequestError` for arguments that JSON does not know.
+    """
+    if isinstance(arguments, str):
+        text = arguments
+    else:
+        try:
+            text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as exc:
+            raise InvalidRequestError(
+                f"{where} has a call of {name!r} whose arguments are not JSON: {exc}. Nothing was sent."
+            ) from exc
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonObject | None:
+    """
+    Return `choice` as "auto", "none", "required" or a named function; None leaves it to the model.
+
+    Understood: those words, "any", True, a tool's name, and the dicts of OpenAI and Anthropic.
+    Raises `InvalidRequestError` for anything else, and for a tool that is not among `tools`.
+    """
+    if choice is None or choice is False or choice == "":
+        return None
+    if choice is True:
+        return "required"
+    if isinstance(choice, Mapping):
+        return _of_mapping(choice, tools)
+    if not isinstance(choice, str):
+        raise InvalidRequestError(
+            f"tool_choice is a {type(choice).__name__}, expected a word, a tool's name or a dict."
+        )
+    # A tool may be called "any": its name wins over the word.
+    if choice in _names(tools) or choice not in _WORDS:
+        return _named(choice, tools)
+    return _WORDS[choice]
+
+
+def _of_mapping(choice: Mapping[str, object], tools: Sequence[JsonObject]) -> str | JsonObject:
+    kind, function = choice.get("type"), choice.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+    if isinstance(name, str) and kind in ("function", "tool", None):
+        return _named(name, tools)
+    if isinstance(kind, str) and kind in _WORDS:
+        return _WORDS[kind]
+    raise InvalidRequestError(
+        f'tool_choice is a dict of type {kind!r}, expected {{"type": "function", "function": {{"name": …}}}}.'
+    )
+
+
+def _named(name: str, tools: Sequence[JsonObject]) -> JsonObject:
+    names = _names(tools)
+    if name not in names:
+        close = get_close_matches(name, [*names, *_WORDS], n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise InvalidRequestError(
+            f"tool_choice is {name!r}, expected one of {', '.join(_WORDS)} or a bound tool ({', '.join(names)}).{meant}"
+        )
+    return {"type": "function", "function": {"name": name}}
+
+
+def _names(tools: Sequence[JsonObject]) -> list[str]:
+    return [str(tool["function"].get("name")) for tool in tools if isinstance(tool.get("function"), Mapping)]

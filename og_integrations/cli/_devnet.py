@@ -1,0 +1,203 @@
+"""`og-integrations devnet`: the whole network on this machine, until Ctrl-C."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+from og_integrations.cli._terminal import count, opg, port, url, whole
+from og_integrations.devnet import CATALOGUE, Devnet, Wallet
+from og_integrations.devnet._generations import GENERATIONS
+from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import format_opg
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._policy import parse_opg
+
+DEFAULT_PORT = 8545
+_READ_BYTES = 65_536
+_WAIT_SECONDS = 0.5
+"""How long a wait that cannot be interrupted (on Windows) lasts."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `devnet`."""
+    command.description = (
+        "Run chain, registry, gateways and a scripted model on 127.0.0.1 until Ctrl-C. Costs nothing. Exit code 1: a "
+        "client misbehaved as far as its requests show, e.g. paid twice; the last lines say how."
+    )
+    command.add_argument(
+        "--port",
+        type=port,
+        default=DEFAULT_PORT,
+        help="of the chain's node; 0 is any free one (default: %(default)s)",
+    )
+    command.add_argument("--enclaves", type=count, default=1, metavar="N", help="gateways to run (default: 1)")
+    command.add_argument(
+        "--opg", type=opg, default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)"
+    )
+    command.add_argument(
+        "--json", action="store_true", help="one JSON line when ready, one with the account at the end"
+    )
+    command.add_argument(
+        "--until-eof", action="store_true", help="end when standard input closes, for programs that start a devnet"
+    )
+    command.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[:TIMES]",
+        help="lie or break in this way (may be repeated; 'list' names them all)",
+    )
+    command.add_argument(
+        "--generation",
+        default="april",
+        metavar="NAME",
+        help=f"how the gateways behave: {', '.join(GENERATIONS)} (default: %(default)s, as captured)",
+    )
+    command.add_argument(
+        "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
+    )
+    command.add_argument(
+        "--evm",
+        choices=["anvil"],
+        nargs="?",
+        const="anvil",
+        help="a real EVM node (on a port of its own) with the real Permit2 as chain; needs npm and the extra evm",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Serve until Ctrl-C, SIGTERM or (`--until-eof`) the end of standard input.
+
+    Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
+    """
+    if "list" in arguments.fault:
+        for fault in CATALOGUE.values():
+            print(f"{fault.name:28} {fault.about}")
+        return 0
+    amount = parse_opg(arguments.opg)
+    faults = [_fault(text, evm=arguments.evm) for text in arguments.fault]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
+        signal.signal(number, _interrupt)
+    try:
+        network = Devnet(
+            enclaves=arguments.enclaves,
+            rpc_port=arguments.port,
+            generation=arguments.generation,
+            upstream=arguments.upstream,
+            evm=arguments.evm,
+        )
+    except OSError as exc:
+        raise ConfigurationError(
+            f"Port {arguments.port} of 127.0.0.1 cannot be used ({exc.strerror}); --port 0 takes any free one."
+        ) from exc
+    with network:
+        for name, times in faults:
+            network.inject(name, times=times)
+        running = RunningDevnet(network, network.new_wallet(opg=amount), amount)
+        try:
+            running.announce(as_json=arguments.json)
+            _wait(until_eof=arguments.until_eof)
+        except KeyboardInterrupt:
+            pass
+        running.give_account(as_json=arguments.json)
+        return network.verdict().exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDevnet:
+    """A devnet with the wallet that its user was given; `opg` is what that started with, in base units."""
+
+    network: Devnet
+    wallet: Wallet
+    opg: int
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point a program here."""
+        return self.network.environment() | {"OG_PRIVATE_KEY": self.wallet.private_key}
+
+    def announce(self, *, as_json: bool) -> None:
+        """Say that it is ready, and how to use it."""
+        environment = self.environment()
+        gateways = [{"tee_id": enclave.tee_id, "endpoint": enclave.endpoint} for enclave in self.network.enclaves]
+        if as_json:
+            ready: JsonObject = {
+                "environment": environment,
+                "rpc_url": self.network.rpc_url,
+                "registry_address": self.network.registry_address,
+                "wallet": self.wallet.address,
+                "opg": format_opg(self.opg),
+                "gateways": gateways,
+                "generation": self.network.generation.name,
+            }
+            print(json.dumps(ready), flush=True)
+            return
+        print("The OpenGradient devnet runs on this machine. Nothing in it is worth anything.\n")
+        print(f"  plays     the gateways of the generation {self.network.generation.name}")
+        print(f"  node      {self.network.rpc_url}")
+        print(f"  registry  {self.network.registry_address}")
+        for gateway in gateways:
+            print(f"  gateway   {gateway['endpoint']}  enclave {gateway['tee_id'][:18]}…")
+        print(f"  wallet    {self.wallet.address}  {format_opg(self.opg)} OPG")
+        print("\nCopy this into another terminal:\n")
+        for name, value in environment.items():
+            print(f"export {name}={value}")
+        print('\nThen try:  og-integrations ask "Say hello."\nCtrl-C ends it.', flush=True)
+
+    def give_account(self, *, as_json: bool) -> None:
+        """Settle every session, as the facilitator would after a while, and say what was paid."""
+        settlements = self.network.settle_all()
+        stats = self.network.stats()
+        if as_json:
+            account: JsonObject = {
+                "requests": stats.requests,
+                "authorizations": stats.payments,
+                "charges": stats.charges,
+                "charged": str(stats.charged),
+                "settled": str(stats.settled),
+                "verdict": list(self.network.verdict().lines),
+                "settlements": [
+                    {name: value for name, value in asdict(item).items() if name != "session"}
+                    | {"amount": str(item.amount), "nonce": str(item.nonce)}
+                    for item in self.network.journal.settlements
+                ],
+            }
+            print(json.dumps(account), flush=True)
+            return
+        print(
+            f"\n{stats.requests} requests, {stats.payments} authorizations, {stats.charges} charged answers; "
+            f"settled {format_opg(stats.settled)} OPG in {len(settlements)} transactions."
+        )
+        for line in self.network.verdict().lines:
+            print(f"misbehaviour: {line}")
+
+
+def _fault(text: str, *, evm: str | None) -> tuple[str, int | None]:
+    name, limited, times = text.partition(":")
+    if limited and whole(times) < 1:
+        raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number above 0.")
+    fault = find_fault(name)
+    if evm:
+        # Before the node is fetched and started.
+        refuse_without_node(fault)
+    return fault.name, whole(times) if limited else None
+
+
+def _wait(*, until_eof: bool) -> None:
+    if until_eof:
+        # Bytes, whatever they say; without standard input at all, it has ended.
+        while sys.stdin is not None and sys.stdin.buffer.read(_READ_BYTES):
+            pass
+        return
+    while True:
+        time.sleep(_WAIT_SECONDS)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,113 @@
+"""
+What a person types at a terminal, and what is shown there.
+
+The values of flags are checked by functions that argparse calls; it puts the flag in front of their message.
+
+Files, answers and error messages may hold terminal escapes, which could rewrite what stands on the screen above them:
+a verifier must not let a file print its own "verified".
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+
+from og_integrations.errors import ConfigurationError
+
+DEFAULT_MODEL = "anthropic/claude-sonnet-4-6"
+MAX_LINE_CHARS = 700
+_MARKS = {"pass": "✓", "fail": "✗", "skip": "-"}
+_PLAIN_MARKS = {"pass": "+", "fail": "!", "skip": "-"}
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything but printable characters, newlines and tabs made visible."""
+    # Most texts are harmless, and looking at each character costs.
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line of bounded length, safe to print."""
+    short = text if len(text) <= MAX_LINE_CHARS else text[: MAX_LINE_CHARS - 1] + "…"
+    return short if short.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in short)
+
+
+def check_marks() -> Mapping[str, str]:
+    """Return the result of a check -> the character in front of its line, as standard output can show it."""
+    return _MARKS if "utf" in (sys.stdout.encoding or "").lower() else _PLAIN_MARKS
+
+
+def read_input(name: str) -> bytes:
+    """Return what the file `name` holds, or standard input for "-". Raises `ConfigurationError`."""
+    from og_integrations.verify._bundle import read_file, read_stream
+
+    return read_stream(sys.stdin.buffer) if name == "-" else read_file(name)
+
+
+def whole(text: str) -> int:
+    """Return a number of at most nine digits, -1 for anything else."""
+    return int(text) if text.isdecimal() and len(text) <= 9 else -1
+
+
+def port(text: str) -> int:
+    """Return a TCP port."""
+    if not 0 <= whole(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a time to wait."""
+    from og_integrations.client._settings import check_seconds
+
+    try:
+        return check_seconds("the time to wait", float(text))
+    except (ValueError, ConfigurationError) as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait; expected seconds above 0") from exc
+
+
+def count(text: str) -> int:
+    """Return a number of gateways."""
+    if not 1 <= whole(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of gateways; expected 1 to 100")
+    return int(text)
+
+
+def opg(text: str) -> str:
+    """Return an amount of OPG, as text, that is one."""
+    from og_integrations.protocol.payment._policy import parse_opg
+
+    try:
+        base_units = parse_opg(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+    if base_units >= 2**256:
+        raise argparse.ArgumentTypeError(f"{text!r} OPG is more than any chain can count")
+    return text
+
+
+def model(text: str) -> str:
+    """Return a model's name; only the gateway knows which there are."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no model; expected a name such as anthropic/claude-sonnet-4-6")
+    return text
+
+
+def folder(text: str) -> str:
+    """Return a folder's name. `Path` takes none for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no folder; the current one is .")
+    return text
+
+
+def url(text: str) -> str:
+    """Return the address of a server. It may hold a key of a node's provider: it is not repeated in the error."""
+    from og_integrations.client._settings import check_server
+
+    try:
+        return check_server("this", text)
+    except ConfigurationError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,198 @@
+"""`og-integrations verify`: saved receipts and exchanges, one verdict each, and a summary of many."""
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from og_integrations.cli._terminal import check_marks, one_line, read_input, whole
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.proof._enclave import EnclavePolicy
+from og_integrations.protocol.proof._verification import TrustDecision
+from og_integrations.verify._bundle import Source, sources_in, sources_of
+from og_integrations.verify._verifier import Verdict, Verifier
+
+EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
+_BY_SEVERITY = ("failed", "malformed", "undecided", "verified")
+"""A forged receipt outranks one that cannot be read: junk does not hide it in the exit code."""
+_MOST_NAMES = 10
+"""Files that the summary names of each kind; `--failed` names them all."""
+_COLUMNS = ("file", "status", "step", "detail", "enclave", "signed_at", "duplicate_of")
+
+
+class NoTrust:
+    """Nobody is believed, since nothing was said about whom to believe."""
+
+    def decide(self, tee_id: str) -> TrustDecision:
+        """Return that, and what can be said."""
+        return TrustDecision(None, f"nobody vouches for {tee_id}; say --tee-id, --registry or --trust-file-key")
+
+    async def adecide(self, tee_id: str) -> TrustDecision:
+        """Return what `decide` returns."""
+        return self.decide(tee_id)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `verify`."""
+    command.description = (
+        "Check saved receipts or exchanges, offline except for --registry. Exit code: 0 all verified, 1 one failed, 2 "
+        "none failed, but one could not be read, or the registry not be asked."
+    )
+    command.epilog = (
+        "Without one of --tee-id, --registry and --trust-file-key nobody vouches for the enclave, and the check "
+        "enclave-trusted fails."
+    )
+    command.add_argument(
+        "files", nargs="*", metavar="FILE", help="JSON, JSON Lines (.jsonl), or a folder of them; - for standard input"
+    )
+    command.add_argument(
+        "--files-from", metavar="LIST", help="a file with the names of such, one a line; - for standard input"
+    )
+    trust = command.add_mutually_exclusive_group()
+    trust.add_argument("--tee-id", action="append", metavar="ID", help="believe this enclave (may be repeated)")
+    trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
+    trust.add_argument("--trust-file-key", action="store_true", help="believe the key in the file, whoever made it")
+    command.add_argument(
+        "--pcr-hash", action="append", metavar="HASH", help="with --registry: only of this build (may be repeated)"
+    )
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON line per file")
+    shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
+    shown.add_argument("--summary", action="store_true", help="only how many, and the names of the first that failed")
+    command.add_argument("--failed", action="store_true", help="leave out what is verified and is no duplicate")
+    command.add_argument(
+        "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="processes for many files"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check each file, print its verdict, and return the exit code of the gravest one."""
+    if not arguments.files and not arguments.files_from:
+        raise ConfigurationError("There is nothing to verify: name a FILE, or a list of them with --files-from.")
+    tally, verifier = Tally(), _verifier(arguments)
+    if arguments.csv:
+        print(_csv_line(_COLUMNS))
+    for name, verdict in verifier.verify_many(_sources(arguments), jobs=arguments.jobs):
+        duplicate_of = tally.count(name, verdict)
+        if arguments.summary or (arguments.failed and verdict.verified and duplicate_of is None):
+            continue
+        if arguments.csv:
+            print(_csv_line(_row(name, verdict, duplicate_of)))
+            continue
+        report = report_of(name, verdict) | ({} if duplicate_of is None else {"duplicate_of": duplicate_of})
+        if arguments.json:
+            print(json.dumps(report), flush=True)
+        else:
+            print_report(report)
+    if not arguments.json and not arguments.csv and (arguments.summary or tally.statuses.total() > 1):
+        tally.show(named=arguments.summary)
+    return tally.exit_code
+
+
+@dataclass(slots=True)
+class Tally:
+    """A tally counts verdicts, and finds the calls that were handed in twice: one signature is one call."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    duplicates: int = 0
+    _first: dict[str, str] = field(default_factory=dict)
+
+    def count(self, name: str, verdict: Verdict) -> str | None:
+        """Count one more; return the file that is about the same call and came before, if there is one."""
+        self.statuses[verdict.status] += 1
+        first = name
+        if verdict.verified and verdict.proof is not None:
+            first = self._first.setdefault(verdict.proof.signature, name)
+        else:
+            step = f" ({verdict.step})" if verdict.step else ""
+            self.names.setdefault(verdict.status, []).append(name + step)
+        if first == name:
+            return None
+        self.duplicates += 1
+        self.names.setdefault("duplicate", []).append(f"{name} (the same call as {first})")
+        return first
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the gravest verdict."""
+        return next(EXIT_CODES[status] for status in _BY_SEVERITY if self.statuses[status])
+
+    def show(self, *, named: bool) -> None:
+        """Print how many there are of each kind and, if `named`, the first names of those that are not right."""
+        counts = ", ".join(f"{n} {status}" for status, n in sorted(self.statuses.items()))
+        print(f"{self.statuses.total()} files: {counts}")
+        if self.duplicates:
+            calls = len(self._first)
+            print(f"{self.duplicates} of them are the same call as another file: {calls} calls are verified.")
+        for kind, names in self.names.items() if named else ():
+            for name in names[:_MOST_NAMES]:
+                print(f"  {kind:10} {one_line(name)}")
+            if len(names) > _MOST_NAMES:
+                print(f"  {kind:10} and {len(names) - _MOST_NAMES} more; --failed names them all")
+
+
+def report_of(file: str, verdict: Verdict) -> JsonObject:
+    """Return the verdict on `file` as plain JSON that is safe to print."""
+    found = verdict.to_json()
+    shown = [check | {"detail": one_line(check["detail"])} for check in found["checks"]]
+    return {"file": file} | found | {"checks": shown}
+
+
+def print_report(report: JsonObject) -> None:
+    """Print the verdict on one file, a line for each check."""
+    marks = check_marks()
+    print(f"{one_line(report['file'])}: {report['status']}" + (f" ({report['step']})" if report["step"] else ""))
+    for check in report["checks"]:
+        print(f"  {marks[check['result']]} {check['result']:5}{check['id']:16}{check['detail']}")
+    if "duplicate_of" in report:
+        print(f"  {marks['skip']} the same call as {one_line(report['duplicate_of'])}")
+
+
+def _row(name: str, verdict: Verdict, duplicate_of: str | None) -> tuple[str, ...]:
+    detail = next((check.detail for check in verdict.checks if check.id == verdict.step), "")
+    proof = verdict.proof
+    signed = (proof.tee_id, str(proof.timestamp)) if proof is not None else ("", "")
+    return (name, verdict.status, verdict.step or "", one_line(detail), *signed, duplicate_of or "")
+
+
+def _csv_line(values: Iterable[str]) -> str:
+    line = io.StringIO()
+    # A spreadsheet takes a text that begins like this for a formula, and a stranger's file may hold any.
+    safe = [f"'{value}" if value[:1] in ("=", "+", "-", "@") else value for value in map(one_line, values)]
+    csv.writer(line, lineterminator="").writerow(safe)
+    return line.getvalue()
+
+
+def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
+    for name in arguments.files:
+        yield from sources_of(sys.stdin.buffer, name) if name == "-" else sources_in(name)
+    if arguments.files_from is not None:
+        listed = read_input(arguments.files_from).decode("utf-8", "surrogateescape")
+        for name in filter(None, listed.splitlines()):
+            yield from sources_in(name)
+
+
+def _jobs(text: str) -> int:
+    if not 1 <= whole(text) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; expected 1 to 256")
+    return int(text)
+
+
+def _verifier(arguments: argparse.Namespace) -> Verifier:
+    if arguments.pcr_hash and not arguments.registry:
+        raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
+    if arguments.registry:
+        return Verifier.registry(policy=EnclavePolicy(allowed_pcr_hashes=arguments.pcr_hash))
+    if arguments.tee_id:
+        try:
+            return Verifier.tee_ids(arguments.tee_id)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"--tee-id {exc}") from None
+    return Verifier.unsafe_file_key() if arguments.trust_file_key else Verifier(NoTrust())

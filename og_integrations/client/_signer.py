@@ -1,0 +1,132 @@
+"""
+Who signs payments. The only place that touches a private key.
+
+Anything with an `address` and a `sign_typed_data`, synchronous or asynchronous, can be a signer: a
+KMS, a remote wallet, a hardware key.
+"""
+
+import re
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.protocol.chain._abi import keccak
+
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """
+    A wallet. `address` is its 0x-hex address.
+
+    `sign_typed_data` takes a whole EIP-712 message (`types`, `primaryType`, `domain`, `message`) and
+    returns the 65-byte signature r‖s‖v as 0x-hex, or an awaitable of it. An asynchronous signer
+    needs an asynchronous client.
+    """
+
+    @property
+    def address(self) -> str: ...
+
+    def sign_typed_data(self, typed_data: JsonObject) -> str | Awaitable[str]: ...
+
+
+@runtime_checkable
+class TransactionSigner(Signer, Protocol):
+    """A wallet that can also sign transactions; needed for `ensure_opg_approval` and models on chain only."""
+
+    def sign_transaction(self, transaction: JsonObject) -> str | Awaitable[str]:
+        """
+        Sign an EIP-1559 transaction and return it ready to send, 0x-hex.
+
+        Its members are those of JSON-RPC (`chainId`, `nonce`, `to`, `data`, `value`, `gas`,
+        `maxFeePerGas`, `maxPriorityFeePerGas`), numbers as int. On a chain whose blocks have no base fee there is a
+        `gasPrice` instead of the last two and of `type`; where a contract is deployed, no `to`.
+        """
+        ...
+
+
+def typed_data_digest(typed_data: JsonObject) -> bytes:
+    """Return the 32 bytes that are signed for an EIP-712 message: what a KMS wants, which signs digests."""
+    _load_account()
+    from eth_account.messages import encode_typed_data
+
+    message = encode_typed_data(full_message=typed_data)
+    return keccak(b"\x19" + message.version + message.header + message.body)
+
+
+class LocalSigner:
+    """A private key in this process. It never shows in repr, str, pickle or errors."""
+
+    def __init__(self, private_key: str) -> None:
+        if not _KEY.fullmatch(private_key):
+            raise ConfigurationError(
+                f"The private key is not one: expected 64 hex digits (with or without 0x), got {len(private_key)} "
+                "characters. Check OG_PRIVATE_KEY, or the program's private_key=…."
+            )
+        account_type = _load_account()
+        try:
+            self._account = account_type.from_key(private_key)
+        except ValueError as exc:
+            raise ConfigurationError("The private key is out of the range of secp256k1 keys.") from exc
+
+    @classmethod
+    def from_keystore(cls, path: str | Path, password: str) -> Self:
+        """
+        Return the key in a keystore file (Web3 Secret Storage, as geth, Foundry and eth-account write it).
+
+        Opening it takes a second or so, by design of the format. Raises `ConfigurationError`.
+        """
+        try:
+            content = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigurationError(f"The keystore {path} cannot be read ({type(exc).__name__}).") from exc
+        return cls(_decrypted(path, content, password))
+
+    @property
+    def address(self) -> str:
+        """The wallet's address, EIP-55."""
+        return str(self._account.address)
+
+    def sign_typed_data(self, typed_data: JsonObject) -> str:
+        """Sign an EIP-712 message (RFC 6979, low s, v = 27 or 28)."""
+        signature: bytes = self._account.sign_typed_data(full_message=typed_data).signature
+        return "0x" + bytes(signature).hex()
+
+    def sign_transaction(self, transaction: JsonObject) -> str:
+        """Sign an EIP-1559 transaction and return it ready to send, 0x-hex."""
+        return "0x" + bytes(self._account.sign_transaction(transaction).raw_transaction).hex()
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({self.address})"
+
+    def __reduce__(self) -> str:
+        raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
+
+
+def _decrypted(path: str | Path, content: str, password: str) -> str:
+    account_type = _load_account()
+    wrong = ""
+    try:
+        return "0x" + bytes(account_type.decrypt(decode_json(content), password)).hex()
+    except ValueError as exc:
+        # The MAC is the only thing in the file that depends on the password.
+        wrong = "the password is wrong" if "MAC mismatch" in str(exc) else "it is no keystore file"
+    except (KeyError, TypeError, AttributeError, NotImplementedError):
+        wrong = "it is no keystore file of a kind that eth-account knows"
+    # Outside of the handlers: a cause could quote what was decrypted.
+    raise ConfigurationError(f"The keystore {path} cannot be opened: {wrong}.")
+
+
+def _load_account() -> Any:
+    # eth_account brings py_ecc, which raises the recursion limit to 100,000 for the whole process:
+    # from then on deeply nested JSON would end the process instead of raising `RecursionError`.
+    limit = sys.getrecursionlimit()
+    try:
+        from eth_account import Account
+    finally:
+        sys.setrecursionlimit(limit)
+    return Account

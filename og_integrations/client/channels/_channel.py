@@ -1,0 +1,244 @@
+"""
+A channel is a way for HTTP requests to one peer, whatever carries them.
+
+Every channel raises errors of our own tree only. `ConnectionFailedError` says that nothing of the request was sent,
+`ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so the
+errors of all libraries below us are translated in one place, here.
+
+A `Destination` names the peer: connections are keyed by it, so that another kind of channel (through a relay, sealed)
+is one more destination and one more class, and nothing else changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Literal, Protocol
+from urllib.parse import SplitResult, quote, urlsplit
+
+from og_integrations.client.channels._tls import describe, is_mismatch, tls_failure
+from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
+from og_integrations.protocol.proof._enclave import Enclave
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for connecting: a server that is away is given up sooner than one that thinks."""
+NO_SERVER = "no address of a server, expected http(s)://host[:port]"
+_PATH = "/%:@!$&'()*+,;=-._~?"
+"""A path and a query may hold these as they are (RFC 3986)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """This destination is the holder of one certificate (DER), with whom TLS ends; nobody else is talked to."""
+
+    certificate: bytes = field(repr=False)
+    channel: Literal["pinned"] = field(default="pinned", init=False)
+    """A receipt calls it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpinned:
+    """This destination is whoever answers at a URL, over http or by a public CA's word: nodes, or a given gateway."""
+
+    channel: Literal["unpinned"] = field(default="unpinned", init=False)
+
+
+Destination = Pinned | Unpinned
+UNPINNED = Unpinned()
+
+
+def destination_of(enclave: Enclave) -> Destination:
+    """Return how `enclave` is reached."""
+    return Pinned(enclave.certificate) if enclave.pinned else UNPINNED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """
+    A request is a POST of `body` to `url`, or a GET if there is none; messages call the peer `whom`.
+
+    `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
+    the limit of the whole exchange.
+    """
+
+    url: str
+    whom: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+    timeout: float
+    whole: bool = False
+
+
+class Reply(Protocol):
+    """A reply has the head of an answer, duplicates of headers kept, and gives out its body as it is read."""
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """Return names and values, as they came."""
+        ...
+
+    def read(self) -> bytes | None:
+        """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection; a body that was not read to its end breaks it."""
+        ...
+
+
+class AsyncReply(Protocol):
+    """An asynchronous reply is a `Reply` that is awaited."""
+
+    @property
+    def status(self) -> int:
+        """Return the HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """Return names and values, as they came."""
+        ...
+
+    async def read(self) -> bytes | None:
+        """Return what `Reply.read` does."""
+        ...
+
+    async def aclose(self) -> None:
+        """Do what `Reply.close` does."""
+        ...
+
+
+class Channel(Protocol):
+    """A channel carries requests to one destination; threads may share it."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether it can carry nothing any more: then a new one is made."""
+        ...
+
+    def send(self, request: HttpRequest) -> Reply:
+        """
+        Send `request` and return the head of its answer.
+
+        Raises `ConnectionFailedError` if nothing of it was sent, `ConnectionLostError` otherwise.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class AsyncChannel(Protocol):
+    """An asynchronous channel is a `Channel` of one event loop."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether it can carry nothing any more."""
+        ...
+
+    async def send(self, request: HttpRequest) -> AsyncReply:
+        """Do what `Channel.send` does."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+def failure(
+    exc: BaseException, library: ModuleType, what: str, destination: Destination
+) -> ConnectionFailedError | ConnectionLostError:
+    """
+    Return what `exc`, raised while a request to `what` was under way, means.
+
+    `library` is whose exceptions tell the phases apart: httpcore, or the httpx of a user's client, which name them
+    alike. Anything else (of `ssl`, of sockets) may have come after the request had left.
+    """
+    if isinstance(exc, library.PoolTimeout):
+        busy = ConnectionFailedError(
+            f"All connections to {what} were in use by other calls for too long: nothing was sent. Make fewer "
+            "calls at once, or set a longer timeout."
+        )
+        # Our own calls have them all.
+        busy.blames_enclave = False
+        return busy
+    if isinstance(exc, library.ConnectError | library.ConnectTimeout | library.UnsupportedProtocol):
+        return _not_connected(exc, what, destination)
+    if isinstance(exc, library.TimeoutException | TimeoutError):
+        return lost(f"{what} did not answer in time.", timed_out=True)
+    return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
+
+
+def _not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
+    broken = tls_failure(exc)
+    if broken is None:
+        return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+    certificate = destination.certificate if isinstance(destination, Pinned) else None
+    if certificate is not None and is_mismatch(broken, certificate):
+        return CertificateMismatchError(
+            f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
+            "sent: someone may be in between, or the enclave was renewed a moment ago."
+        )
+    return ConnectionFailedError(f"No TLS with {what}: {describe(broken, certificate)}. Nothing was sent.")
+
+
+def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
+    """Return the error of an answer that did not come, or not to its end."""
+    error = ConnectionLostError(message)
+    error.timed_out = timed_out
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address is where a URL leads to; `target` is path and query, `host_header` what requests have as Host."""
+
+    scheme: str
+    host: str
+    port: int | None
+    target: str
+    host_header: str
+
+
+def address_of(url: str) -> Address:
+    """Return where `url` leads to. Raises `ConnectionFailedError` if it is no http(s) URL."""
+    try:
+        parts, host, port = _parts(url)
+    except ValueError as exc:
+        raise ConnectionFailedError(f"{server_of(url)} is {NO_SERVER}. Nothing was sent.") from exc
+    target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
+    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    return Address(parts.scheme, host, port, target, shown)
+
+
+def _parts(url: str) -> tuple[SplitResult, str, int | None]:
+    """Return `url` in parts, its host in ASCII, and its port. Raises `ValueError` if it leads nowhere."""
+    # `urlsplit` drops line breaks without a word.
+    parts = urlsplit(url if url.isprintable() and " " not in url else "")
+    host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(url)
+    return parts, host, port
+
+
+def is_server(url: str) -> bool:
+    """Return whether `url` is an address that can be asked."""
+    try:
+        return bool(_parts(url))
+    except ValueError:
+        return False
+
+
+def server_of(url: str) -> str:
+    """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
+    except ValueError:
+        return "This"

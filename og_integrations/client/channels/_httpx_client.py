@@ -1,0 +1,231 @@
+"""
+A user's own httpx client can be a channel (event hooks, proxies, metrics); the rules are those of our own.
+
+Clients of httpx2, its successor, which comes with langsmith, are as good: what is used of it is the same.
+
+Whether the client really uses the TLS context that it was given is looked at when a connection is made,
+before anything is sent on it, and again on each answer.
+"""
+
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, HttpRequest, Pinned, failure, lost
+from og_integrations.errors import (
+    CertificateMismatchError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    OpenGradientError,
+)
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+    SyncClient = httpx.Client | httpx2.Client
+    AsyncClient = httpx.AsyncClient | httpx2.AsyncClient
+    Response = httpx.Response | httpx2.Response
+
+_LIBRARIES = ("httpx", "httpx2")
+_HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
+
+
+class HttpxChannel:
+    """This channel is a user's `Client` of httpx or httpx2, which must be pinned if `destination` is."""
+
+    def __init__(self, client: "SyncClient", destination: Destination) -> None:
+        self._library = _library_of(client, "Client")
+        self._client: Any = client
+        self._destination = destination
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether its owner has closed it: then it is asked for anew."""
+        return bool(self._client.is_closed)
+
+    def send(self, request: HttpRequest) -> "HttpxReply":
+        """
+        Send `request` and return the answer's head.
+
+        Raises what `Channel.send` does, `CertificateMismatchError`, `ConfigurationError` (nothing was sent) or, for
+        an answer that came from an unknown peer, `ConnectionLostError`.
+        """
+
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
+                info["return_value"].close()
+                raise _not_pinned()
+
+        built = _built(self._library, self._client, request, trace)
+        with _Failures(self._library, request, self._destination):
+            # Whatever the client does by itself: a redirect takes prompt and payment to another host.
+            response = self._client.send(built, stream=True, follow_redirects=False)
+        if not _is_reached(response.extensions.get("network_stream"), self._destination):
+            response.close()
+            raise _sent_unpinned()
+        return HttpxReply(self._library, request, self._destination, response)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+
+class AsyncHttpxChannel:
+    """This channel is a user's `AsyncClient` of httpx or httpx2, which must be pinned if `destination` is."""
+
+    def __init__(self, client: "AsyncClient", destination: Destination) -> None:
+        self._library = _library_of(client, "AsyncClient")
+        self._client: Any = client
+        self._destination = destination
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether its owner has closed it: then it is asked for anew."""
+        return bool(self._client.is_closed)
+
+    async def send(self, request: HttpRequest) -> "AsyncHttpxReply":
+        """Send `request` and return the answer's head. Raises what `HttpxChannel.send` does."""
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
+                await info["return_value"].aclose()
+                raise _not_pinned()
+
+        built = _built(self._library, self._client, request, trace)
+        with _Failures(self._library, request, self._destination):
+            response = await self._client.send(built, stream=True, follow_redirects=False)
+        if not _is_reached(response.extensions.get("network_stream"), self._destination):
+            await response.aclose()
+            raise _sent_unpinned()
+        return AsyncHttpxReply(self._library, request, self._destination, response)
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+class _HttpxHead:
+    """Both kinds of replies have this."""
+
+    def __init__(self, library: Any, request: HttpRequest, destination: Destination, response: "Response") -> None:
+        self.status: int = response.status_code
+        self.headers: Sequence[tuple[str, str]] = response.headers.multi_items()
+        self._library, self._request, self._destination = library, request, destination
+        self._response = response
+
+
+class HttpxReply(_HttpxHead):
+    """This reply comes over a user's client."""
+
+    _parts: Iterator[bytes] | None = None
+
+    def read(self) -> bytes | None:
+        """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
+        with _Failures(self._library, self._request, self._destination):
+            if self._parts is None:
+                self._parts = self._response.iter_raw()
+            return next(self._parts, None)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._response.close()
+
+
+class AsyncHttpxReply(_HttpxHead):
+    """This reply comes over a user's asynchronous client."""
+
+    _parts: AsyncIterator[bytes] | None = None
+
+    async def read(self) -> bytes | None:
+        """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
+        with _Failures(self._library, self._request, self._destination):
+            if self._parts is None:
+                self._parts = self._response.aiter_raw()
+            return await anext(self._parts, None)
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._response.aclose()
+
+
+class _Failures:
+    """
+    Inside this `with`, whatever the user's client raises becomes an error of ours.
+
+    Its event hooks and transports may raise anything, after the request has left: a foreign error would look as if
+    nothing had been paid, and be repeated.
+    """
+
+    __slots__ = ("_destination", "_library", "_request")
+
+    def __init__(self, library: ModuleType, request: HttpRequest, destination: Destination) -> None:
+        self._library, self._request, self._destination = library, request, destination
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise failure(exc, self._library, self._request.whom, self._destination) from exc
+
+
+def _library_of(client: object, kind: str) -> Any:
+    """Return the library of which `client` is a `kind`. Raises `ConfigurationError` if it is of none we know."""
+    for name in _LIBRARIES:
+        library = sys.modules.get(name)
+        if library is not None and isinstance(client, getattr(library, kind)):
+            return library
+    raise ConfigurationError(
+        f"The http_client is a {type(client).__module__}.{type(client).__name__}, expected "
+        f"{' or '.join(f'{name}.{kind}' for name in _LIBRARIES)}. Nothing was sent."
+    )
+
+
+def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object) -> object:
+    if client.is_closed:
+        raise ConfigurationError("The http_client that was given is closed. Nothing was sent; give an open one.")
+    try:
+        return client.build_request(
+            "GET" if request.body is None else "POST",
+            request.url,
+            content=request.body,
+            headers=dict(request.headers),
+            timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
+            extensions={"trace": trace},
+        )
+    except library.InvalidURL as exc:
+        raise ConnectionFailedError(f"{request.whom[:80]!r} has no URL ({exc}). Nothing was sent.") from exc
+
+
+def _is_handshake(event: str) -> bool:
+    """Return whether a handshake was completed: on a connection, or in a proxy's tunnel (HTTP, SOCKS)."""
+    return event.endswith(".start_tls.complete")
+
+
+def _is_reached(stream: Any, destination: Destination) -> bool:
+    if not isinstance(destination, Pinned):
+        return True
+    peer: ssl.SSLObject | None = stream.get_extra_info("ssl_object") if stream is not None else None
+    return peer is not None and peer.getpeercert(True) == destination.certificate
+
+
+def _not_pinned() -> CertificateMismatchError:
+    return CertificateMismatchError(
+        f"The http_client accepted another certificate than the enclave's. Nothing was sent: {_HOW}."
+    )
+
+
+def _sent_unpinned() -> ConnectionLostError:
+    # No `ConfigurationError`, though it is to blame: that one says that nothing was sent, and so not paid.
+    error = lost(
+        "The http_client's connection is not known to be pinned to the enclave's certificate, so its answer is not "
+        f"used: {_HOW}. The request was sent on it.",
+        timed_out=False,
+    )
+    error.blames_enclave = False
+    error.is_retryable = False  # the same unknown peer would get the prompt again
+    return error

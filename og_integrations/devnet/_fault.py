@@ -1,0 +1,303 @@
+"""
+A `Fault` is a name and a few small functions, one per place where the devnet can lie or break.
+
+The devnet passes everything it makes through the `RequestFaults` of the request, which applies the faults that
+are armed; with none armed it changes nothing. One fault counts one use per request, however many of its places
+that request passes.
+"""
+
+import contextlib
+import functools
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from og_integrations.devnet._enclave import EnclaveKeys, Output, StreamEvent
+from og_integrations.devnet._http import Channel, Pieces, Reply, Request, WireFault
+from og_integrations.devnet._journal import Exchange
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chain.inference import InferenceEvent, ModelOutput
+from og_integrations.protocol.proof._enclave import Enclave
+
+_T = TypeVar("_T")
+Events = AsyncGenerator[StreamEvent, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """
+    One way to lie or break. `about` says in one line what is done; every other member is a place.
+
+    offer            the 402's content, before it is encoded
+    offer_reply      the 402 itself
+    offer_wire       the bytes of the 402
+    refuse_payment   refuse every payment with this word
+    expire_session   the session is gone
+    instead          answer this after paying, without session header
+    hashed_request   the parsed request, before it is hashed
+    output           what the model said, before it is signed
+    timestamp        the signed time, unix seconds
+    as_impostor      sign with a key that no registry knows
+    signed           the JSON answer, after signing
+    events           the events of a stream, after signing
+    stolen_session   name another payer's session
+    elsewhere        redirect whoever paid to a server that is no gateway
+    reply            status and headers of a paid answer
+    wire             the bytes of a paid answer
+    whole_wire       the same, if it is not streamed
+    stream_wire      the same, if it is
+    settle_data      the facilitator's error when it is to post an `individual` answer
+    certificate      show another certificate in the TLS handshake
+    registry         what `getActiveTEEs` lists
+    rpc              the node's answer
+
+    Unless `spoils` is False, an answer that it has changed must not be accepted.
+    """
+
+    name: str
+    about: str
+    spoils: bool = True
+    offer: Callable[[JsonObject], JsonObject] | None = None
+    offer_reply: Callable[[Reply], Reply] | None = None
+    offer_wire: WireFault | None = None
+    refuse_payment: str | None = None
+    expire_session: bool | None = None
+    instead: Callable[[Request], Reply] | None = None
+    hashed_request: Callable[[JsonObject], JsonObject] | None = None
+    output: Callable[[Output], Output] | None = None
+    timestamp: Callable[[int], int] | None = None
+    as_impostor: bool | None = None
+    signed: Callable[[JsonObject], JsonObject] | None = None
+    events: Callable[[Events], Events] | None = None
+    stolen_session: bool | None = None
+    elsewhere: bool | None = None
+    reply: Callable[[Reply], Reply] | None = None
+    wire: WireFault | None = None
+    whole_wire: WireFault | None = None
+    stream_wire: WireFault | None = None
+    settle_data: str | None = None
+    certificate: bool | None = None
+    registry: Callable[[list[Enclave]], list[Enclave]] | None = None
+    rpc: Callable[[], Reply] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Armed:
+    """A fault that waits: for `left` more uses (None: always), at `enclave` (a tee id; None: any)."""
+
+    fault: Fault
+    left: int | None
+    enclave: str | None
+
+    def spend(self) -> bool:
+        """Use it once, if any use is left."""
+        if self.left == 0:
+            return False
+        if self.left is not None:
+            self.left -= 1
+        return True
+
+
+@dataclass(slots=True)
+class FaultInjector:
+    """The armed faults of one devnet, and what some of them need: an impostor's key, the URL of redirects."""
+
+    redirect_target: str
+    armed: list[Armed] = field(default_factory=list)
+    impostor: EnclaveKeys = field(default_factory=EnclaveKeys, repr=False)
+
+    def arm(self, fault: Fault, *, times: int | None, enclave: str | None) -> None:
+        """Let `fault` happen `times` times (None: until cleared)."""
+        self.armed.append(Armed(fault, times, enclave))
+
+    def for_request(self, exchange: Exchange) -> "RequestFaults":
+        """Return what will be done to the answer of `exchange`."""
+        return RequestFaults(self, exchange)
+
+    def at(self, enclave: str | None) -> list[Armed]:
+        """The faults that may act at `enclave`."""
+        return [armed for armed in self.armed if armed.enclave in {None, enclave}]
+
+    def in_handshake(self, enclave: str) -> Fault | None:
+        """The fault by which this handshake shall show the impostor's certificate, if any."""
+        return next((armed.fault for armed in self.at(enclave) if armed.fault.certificate and armed.spend()), None)
+
+    def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
+        """What the registry shall list instead of `enclaves`."""
+        for armed in self.armed:
+            if armed.fault.registry is None or not armed.spend():
+                continue
+            here = [item for item in enclaves if armed.enclave in {None, item.tee_id}]
+            others = [item for item in enclaves if armed.enclave not in {None, item.tee_id}]
+            enclaves = armed.fault.registry(here) + others
+        return enclaves
+
+    def at_node(self) -> Fault | None:
+        """The fault by which the node shall answer something else, if any."""
+        return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
+
+
+class RequestFaults:
+    """The faults as one request meets them; each use is record_exchange in the exchange's `faults`."""
+
+    def __init__(self, injector: FaultInjector, exchange: Exchange) -> None:
+        self._injector = injector
+        self._exchange = exchange
+        self._used: list[Armed] = []
+
+    def _at(self, place: Callable[[Fault], _T | None], *, spoils: bool = True) -> list[_T]:
+        return [value for _, value in self._met(place, spoils=spoils)]
+
+    def _met(self, place: Callable[[Fault], _T | None], *, spoils: bool) -> list[tuple[Fault, _T]]:
+        found = []
+        for armed in self._injector.at(self._exchange.enclave):
+            value = place(armed.fault)
+            if value is None or (armed not in self._used and not armed.spend()):
+                continue
+            if armed not in self._used:
+                self._used.append(armed)
+                self._exchange.faults.append(armed.fault.name)
+            if spoils:
+                self._spoil(armed.fault)
+            found.append((armed.fault, value))
+        return found
+
+    def _spoil(self, fault: Fault) -> None:
+        self._exchange.spoiled = self._exchange.spoiled or fault.spoils
+
+    def _changed(self, value: _T, place: Callable[[Fault], Callable[[_T], _T] | None]) -> _T:
+        """Apply the changes of one place; one that found nothing to change spoils nothing."""
+        for fault, change in self._met(place, spoils=False):
+            changed = change(value)
+            if changed != value:
+                self._spoil(fault)
+            value = changed
+        return value
+
+    def offer(self, content: JsonObject) -> JsonObject:
+        """The content of the offer."""
+        return self._changed(content, lambda fault: fault.offer)
+
+    def offer_reply(self, reply: Reply) -> Reply:
+        """The 402 and its bytes."""
+        for change in self._at(lambda fault: fault.offer_reply):
+            reply = change(reply)
+        reply.wire = _chained(self._at(lambda fault: fault.offer_wire))
+        return reply
+
+    def refuses_payment(self) -> str | None:
+        """The word with which a good payment is refused, None to take it."""
+        return next(iter(self._at(lambda fault: fault.refuse_payment)), None)
+
+    def expires_session(self) -> bool:
+        """Whether the shown session is gone."""
+        return bool(self._at(lambda fault: fault.expire_session))
+
+    def instead(self, request: Request) -> Reply | None:
+        """What is answered after paying, without asking the gateway."""
+        return next((make(request) for make in self._at(lambda fault: fault.instead)), None)
+
+    def names_stolen_session(self) -> bool:
+        """Whether the answer names another payer's session."""
+        return bool(self._at(lambda fault: fault.stolen_session))
+
+    def hashed_request(self, request: JsonObject) -> JsonObject:
+        """The request that is signed for."""
+        return self._changed(request, lambda fault: fault.hashed_request)
+
+    def output(self, output: Output) -> Output:
+        """The output that is signed and sent."""
+        return self._changed(output, lambda fault: fault.output)
+
+    def timestamp(self, seconds: int) -> int:
+        """The signed time."""
+        return self._changed(seconds, lambda fault: fault.timestamp)
+
+    def keys(self, honest: EnclaveKeys) -> EnclaveKeys:
+        """Whose key signs."""
+        return self._injector.impostor if self._at(lambda fault: fault.as_impostor) else honest
+
+    def signed(self, body: JsonObject) -> JsonObject:
+        """The JSON answer."""
+        return self._changed(body, lambda fault: fault.signed)
+
+    def events(self, events: Events) -> Events:
+        """The events of a stream."""
+        for fault, change in self._met(lambda fault: fault.events, spoils=False):
+            events = _compared(events, change, functools.partial(self._spoil, fault))
+        return events
+
+    def reply(self, reply: Reply) -> Reply:
+        """A paid answer and its bytes."""
+        if self._at(lambda fault: fault.elsewhere):
+            reply = Reply(
+                status=307, headers=[("Location", f"{self._injector.redirect_target}/stolen"), *reply.headers]
+            )
+        for change in self._at(lambda fault: fault.reply):
+            reply = change(reply)
+        faults = self._at(lambda fault: fault.wire)
+        if isinstance(reply.body, bytes):
+            faults += self._at(lambda fault: fault.whole_wire)
+        else:
+            faults += self._at(lambda fault: fault.stream_wire)
+        reply.wire = _chained(faults)
+        return reply
+
+    def settle_data_error(self) -> str | None:
+        """Why the facilitator did not post the answer, None if it did."""
+        return next(iter(self._at(lambda fault: fault.settle_data)), None)
+
+
+async def _compared(events: Events, change: Callable[[Events], Events], differs: Callable[[], None]) -> Events:
+    """Yield what `change` makes of `events`, and call `differs` as soon as that is something else."""
+    behind: deque[bytes] = deque()
+
+    async def honest() -> Events:
+        async for event in events:
+            behind.append(event.encode())
+            yield event
+
+    differing = False
+    async with contextlib.aclosing(change(honest())) as changed:
+        async for event in changed:
+            if not differing and (not behind or behind.popleft() != event.encode()):
+                differing = True
+                differs()
+            yield event
+    if not differing and behind:
+        differs()
+
+
+def _chained(faults: list[WireFault]) -> WireFault | None:
+    if not faults:
+        return None
+
+    def wire(pieces: Pieces, channel: Channel) -> Pieces:
+        for fault in faults:
+            pieces = fault(pieces, channel)
+        return pieces
+
+    return wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainFault:
+    """
+    One way in which the chain or its node lies or breaks.
+
+    `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
+    JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
+    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
+    """
+
+    name: str
+    about: str
+    spoils: bool = True
+    output: Callable[[ModelOutput], ModelOutput] | None = None
+    event: Callable[[InferenceEvent], InferenceEvent] | None = None
+    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    call: Callable[[str], object] | None = None
+    drops: bool = False
+    reverts: bool = False
+    api: Callable[[list[str]], list[str]] | None = None

@@ -1,0 +1,355 @@
+"""
+A `Devnet` is one chain, some gateways and one funded wallet, on free ports of this machine.
+
+`serve` runs one as a program: it starts, says so, and waits for Ctrl-C.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import signal
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar, cast
+
+from og_integrations.devnet._clock import Clock
+from og_integrations.devnet._enclave import LocalEnclave
+from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector
+from og_integrations.devnet._generations import Generation, find_generation
+from og_integrations.devnet._http import BackgroundLoop, HttpServer, listen, url_of
+from og_integrations.devnet._journal import Journal, Settlement, Stats
+from og_integrations.devnet.chain import UNLIMITED, Wallet
+from og_integrations.devnet.chain._evm import Evm, EvmChain, open_chain
+from og_integrations.devnet.chain._node import Node
+from og_integrations.devnet.faults import find_fault, refuse_without_node
+from og_integrations.devnet.faults._chain import CHAIN_FAULTS
+from og_integrations.devnet.gateway._gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.model import Model
+from og_integrations.devnet.model._script import Script
+from og_integrations.devnet.model._upstream import Upstream
+from og_integrations.devnet.paywall._facilitator import facilitator_of
+from og_integrations.devnet.verdict import PATIENCE, Judgement
+from og_integrations.devnet.verdict._judge import START, Mark, gathered, judge
+from og_integrations.errors import ConfigurationError
+from og_integrations.networks import DEVNET, OPG, Network
+from og_integrations.protocol._strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from og_integrations.devnet.chain._inference import ModelNode
+
+_T = TypeVar("_T")
+DEFAULT_CAP = OPG // 10
+"""What the real gateways ask to authorize: 0.1 OPG."""
+_START_OPG = 1_000 * OPG
+_START_NATIVE = 10**18
+_REAP_SECONDS = 25
+"""How often the real gateway looks for idle sessions."""
+
+
+class Devnet:
+    """
+    The whole OpenGradient network on 127.0.0.1, in a background thread; a context manager.
+
+    `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
+    fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
+    the gateways ask to authorize, in base units (default: what those of the generation ask). `model` answers instead
+    of the script, or the OpenAI-compatible server at the URL `upstream` (see `Upstream` for its options). The
+    provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
+    `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
+    or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
+    `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
+    """
+
+    def __init__(
+        self,
+        enclaves: int = 1,
+        clock: Callable[[], float] | None = None,
+        *,
+        tls: bool = True,
+        rpc_port: int = 0,
+        gateway_ports: Sequence[int] = (),
+        cap: int | None = None,
+        model: Model | None = None,
+        upstream: str | None = None,
+        retry_seconds: float = 0.0,
+        generation: str | Generation = "april",
+        evm: Evm | None = None,
+    ) -> None:
+        self.generation = find_generation(generation)
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
+        self.clock = Clock(clock)
+        self.journal = Journal()
+        self._background = BackgroundLoop(self._open, self._close)
+        self._reaper: asyncio.Task[None] | None = None
+        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
+        rpc_socket, *gateway_sockets, redirect_socket = sockets
+        self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
+        url = url_of(rpc_socket)
+        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        self.chain = open_chain(network, self.clock, evm, sockets)
+        self.chain.listed = self._faults.listed
+        node = Node(self.chain, self.journal, self._faults.at_node)
+        redirected = RedirectTarget(self.journal, self.clock)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
+        self.models = self._open_models()
+        self._wallets: list[Wallet] = []
+        self._watched: list[list[JsonObject]] = []
+        self._cap = self.generation.cap if cap is None else cap
+        options = GatewayOptions(
+            chain=self.chain,
+            facilitator=facilitator_of(self.chain),
+            faults=self._faults,
+            journal=self.journal,
+            model=answering,
+            generation=self.generation,
+            cap=self._cap,
+            retry_seconds=retry_seconds,
+            tls=tls,
+        )
+        self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
+        self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
+        self._owner = self.new_wallet()
+
+    def _open_models(self) -> "ModelNode | None":
+        """Put the node that runs models in front of a real EVM; the registry is read through it, too."""
+        self.network: Network = self.chain.network
+        if not isinstance(self.chain, EvmChain):
+            return None
+        from og_integrations.devnet.chain._inference import ModelNode
+
+        (sock,) = listen(0)
+        models = ModelNode(self.chain.node, self.clock)
+        self._plain_servers.append(HttpServer(models.handle, sock))
+        url = url_of(sock)
+        self.network = dataclasses.replace(self.network, registry_rpc_url=url, node_api_url=url)
+        self.chain.network = self.network
+        return models
+
+    def start(self) -> None:
+        """Start the servers. Raises `RuntimeError` if that fails."""
+        self._background.start()
+
+    def stop(self) -> None:
+        """Stop the servers and cut every connection; nothing is left behind."""
+        self._background.stop()
+        for server in self._servers():
+            server.release()
+        self.chain.close()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    async def _open(self) -> None:
+        for server in self._servers():
+            await server.start()
+        self._reaper = asyncio.create_task(self._reap())
+
+    async def _reap(self) -> None:
+        while True:
+            await asyncio.sleep(_REAP_SECONDS)
+            for gateway in self._gateways:
+                gateway.paywall.reap()
+
+    async def _close(self) -> None:
+        if self._reaper is not None:
+            self._reaper.cancel()
+            await asyncio.gather(self._reaper, return_exceptions=True)
+        for server in self._servers():
+            await server.close()
+
+    def _servers(self) -> list[HttpServer]:
+        return [*(gateway.server for gateway in self._gateways), *self._plain_servers]
+
+    @property
+    def private_key(self) -> str:
+        """The key of the funded wallet, 0x-hex; made for this devnet and worth nothing elsewhere."""
+        return self._owner.private_key
+
+    @property
+    def wallet(self) -> str:
+        """The address of the funded wallet."""
+        return self._owner.address
+
+    @property
+    def rpc_url(self) -> str:
+        """The node's URL."""
+        return self.network.rpc_url
+
+    @property
+    def registry_address(self) -> str:
+        """Where the TEERegistry is."""
+        return self.network.registry_address
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make a child process use this devnet."""
+        return {
+            "OG_PRIVATE_KEY": self.private_key,
+            "OG_NETWORK": self.network.name,
+            "OG_RPC_URL": self.rpc_url,
+            "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
+            "OG_REGISTRY_ADDRESS": self.registry_address,
+        }
+
+    def new_wallet(self, opg: int = _START_OPG, allowance: int = UNLIMITED, native: int = _START_NATIVE) -> Wallet:
+        """Return a new account that owns `opg`, of which Permit2 may take `allowance` (base units)."""
+        wallet = Wallet.new()
+        self._wallets.append(wallet)
+        self._call(lambda: self.chain.fund(wallet.address, opg=opg, allowance=allowance, native=native))
+        return wallet
+
+    def inject(
+        self, fault: str | Fault | ChainFault, *, times: int | None = None, enclave: LocalEnclave | None = None
+    ) -> None:
+        """
+        Let `fault` (a name of the catalogue) happen `times` times (default: until `clear_faults`).
+
+        With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
+        fault of the node or the registry, which a real node would not show. Faults of models on chain need `evm`.
+        """
+        of_chain = CHAIN_FAULTS.get(fault) if isinstance(fault, str) else fault
+        if isinstance(of_chain, ChainFault):
+            if self.models is None:
+                raise ConfigurationError(f'Fault {of_chain.name!r} is of models on chain: they need evm="anvil".')
+            self.models.inject(of_chain)
+            return
+        found = find_fault(fault) if isinstance(fault, str) else cast(Fault, fault)
+        if not self.chain.answered_by_us:
+            refuse_without_node(found)
+        where = None if enclave is None else enclave.tee_id
+        self._call(lambda: self._faults.arm(found, times=times, enclave=where))
+
+    def clear_faults(self) -> None:
+        """Disarm every fault."""
+        self._call(self._faults.armed.clear)
+        if self.models is not None:
+            self.models.clear_faults()
+
+    def retire(self, enclave: LocalEnclave) -> None:
+        """Take `enclave` off the registry's active list; its gateway goes on answering."""
+        self._call(lambda: self.chain.retire(enclave.tee_id))
+
+    def kill(self, enclave: LocalEnclave) -> None:
+        """End the gateway of `enclave`: connections are cut, then refused; the registry goes on listing it."""
+        for gateway in self._gateways:
+            if gateway.enclave is enclave:
+                self._background.run(gateway.server.close)
+                gateway.server.release()
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once, for the whole devnet; idle sessions are settled."""
+
+        def pass_time() -> None:
+            self.clock.advance(seconds)
+            self.chain.passed(seconds)
+            if self.models is not None:
+                self.models.tick()
+            for gateway in self._gateways:
+                gateway.paywall.reap()
+
+        self._call(pass_time)
+
+    def settle_all(self) -> list[Settlement]:
+        """End every session now and return the settlements that this made."""
+
+        def settle() -> list[Settlement]:
+            before = len(self.journal.settlements)
+            for gateway in self._gateways:
+                for session in gateway.paywall.sessions.open_sessions():
+                    gateway.paywall.close(session)
+            return self.journal.settlements[before:]
+
+        return self._call(settle)
+
+    def stats(self) -> Stats:
+        """Return what was seen, in numbers."""
+
+        def count() -> Stats:
+            return self.journal.stats(
+                handshakes=sum(gateway.server.handshakes for gateway in self._gateways),
+                connections=sum(gateway.server.connections for gateway in self._gateways),
+            )
+
+        return self._call(count)
+
+    def watch(self, receipts: list[JsonObject]) -> list[JsonObject]:
+        """
+        Remember a list that receipts are collected in, for `verdict`; return it.
+
+        Every receipt of every call has to end in one of the watched lists.
+        """
+        self._watched.append(receipts)
+        return receipts
+
+    def mark(self) -> Mark:
+        """Return this moment, for `verdict(since=…)`: one devnet for many tests, each judged by itself."""
+        return self._call(lambda: Mark.of(self.journal, self._watched))
+
+    def unwatch(self, since: Mark) -> None:
+        """Forget the lists that are watched since then."""
+        del self._watched[len(since.receipts) :]
+
+    def verdict(
+        self,
+        receipts: Sequence[JsonObject] | None = None,
+        *,
+        answers: Sequence[str] = (),
+        logs: Sequence[str] = (),
+        patience: float = PATIENCE,
+        since: Mark = START,
+    ) -> Judgement:
+        """
+        Return what the client did wrong so far (`since` a mark); false (and `clean`) if it behaved.
+
+        A server sees only half of it: give all `receipts` (or `watch` them), or the `answers` (texts)
+        that the client took for finished, and what it wrote to its `logs`. A stalled answer may be
+        waited for `patience` seconds.
+        """
+        claims = gathered(since.new_receipts(self._watched), receipts, answers, logs)
+        asked = functools.partial(judge, claims, cap=self._cap, secrets=self.secrets(), patience=patience)
+        return self._call(lambda: asked(since.new_entries(self.journal), self.network))
+
+    def secrets(self) -> set[str]:
+        """Return every text that a client must keep to itself: keys, payments, session ids."""
+        keys = [wallet.private_key for wallet in self._wallets]
+        return self._call(lambda: {*keys, *(key[2:] for key in keys), *self.journal.secrets})
+
+    def _call(self, function: Callable[[], _T]) -> _T:
+        return self._background.call(function)
+
+
+_LOOK_SECONDS = 0.1
+
+
+def serve(net: Devnet, ready: Callable[[Devnet], None]) -> None:
+    """
+    Run `net` until SIGINT (Ctrl-C) or SIGTERM; call `ready` once it answers.
+
+    For the main thread of a program. What the signals did before is restored at the end.
+    """
+    asked_to_stop: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        # Nothing that takes a lock: the handler may run while this very thread holds it.
+        asked_to_stop.append(number)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with net:
+            ready(net)
+            while not asked_to_stop:
+                time.sleep(_LOOK_SECONDS)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

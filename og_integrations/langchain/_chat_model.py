@@ -1,0 +1,585 @@
+"""`ChatOpenGradient`, LangChain's chat model on top of our clients, and what it has in common with the text model."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, closing
+from contextvars import ContextVar
+from enum import Enum
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.load.serializable import Serializable
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tracers.context import register_configure_hook
+from langchain_core.utils import secret_from_env
+from pydantic import Field, SecretStr, field_validator, model_validator
+from typing_extensions import override
+
+import og_integrations
+from og_integrations.chat._arguments import call_arguments, check_extra, named_model
+from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
+from og_integrations.chat._requests import wire_tool_choice
+from og_integrations.chat._tracing import ReceiptSpan, Span, current_span
+from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
+from og_integrations.errors import ConfigurationError, OpenGradientError
+from og_integrations.langchain._messages import (
+    Tool,
+    build_profile,
+    count_message_tokens,
+    count_text_tokens,
+    to_wire,
+    too_long,
+    wire_tools,
+)
+from og_integrations.langchain._outputs import (
+    MODEL_PROVIDER,
+    chat_result,
+    chunks_of,
+    combined_llm_output,
+    register_blocks,
+)
+from og_integrations.langchain._structured import Method, Schema, Wish, response_format, structured_output
+from og_integrations.langchain.errors import RETRYABLE, ModelErrors, as_model_error
+from og_integrations.models import model_name
+from og_integrations.protocol._strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from langchain_core.caches import BaseCache
+    from langchain_core.callbacks import Callbacks
+    from langchain_core.language_models.base import BaseLanguageModel, LangSmithParams
+    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.rate_limiters import BaseRateLimiter
+    from langchain_core.runnables.retry import ExponentialJitterParams
+
+    from og_integrations.client import ChatOptions
+
+    RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
+
+_OF_LANGCHAIN = frozenset({"stream", "stream_usage", "stream_options"})
+"""Arguments that choose between LangChain's own paths, and say nothing to the gateway."""
+OF_A_CALL = _OF_LANGCHAIN | {"model", "model_name"} | (CallOptions.__annotations__.keys() - ALIASES.keys())
+_OF_A_CHAT = OF_A_CALL | {
+    "model_kwargs",
+    "parallel_tool_calls",
+    "response_format",
+    "strict",
+    "tool_choice",
+    "tools",
+}
+_OPENINFERENCE = "openinference.instrumentation.langchain"
+_run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
+
+
+class LangChainOptions(ModelOptions, total=False):
+    """What both models take by name."""
+
+    model: str | Enum
+    model_name: str | Enum
+    cache: "BaseCache | bool | None"
+    callbacks: "Callbacks"
+    custom_get_token_ids: Callable[[str], list[int]] | None
+    metadata: JsonObject | None
+    name: str | None
+    tags: list[str] | None
+    verbose: bool
+
+
+class ChatModelOptions(LangChainOptions, total=False):
+    """What the chat model takes besides."""
+
+    streaming: bool
+    stream_usage: bool
+    model_kwargs: JsonObject
+    disable_streaming: bool | Literal["tool_calling"]
+    output_version: str | None
+    profile: "ModelProfile | None"
+    rate_limiter: "BaseRateLimiter | None"
+
+
+class _RunWatcher(BaseCallbackHandler):
+    """Remembers which run begins: `stream()` tells handlers, but not the model."""
+
+    run_inline = True
+    ignore_llm = ignore_chain = ignore_agent = ignore_retriever = True
+
+    @override
+    def on_chat_model_start(
+        self, serialized: JsonObject, messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: object
+    ) -> None:
+        _run.set(run_id)
+
+
+class _Watching:
+    """What LangChain reads like a `ContextVar`: the watcher, once OpenInference is there to have spans of runs."""
+
+    def __init__(self) -> None:
+        self._watcher = _RunWatcher()
+
+    def get(self) -> _RunWatcher | None:
+        # A handler costs each call 30 us and each token 2, and who does not trace needs none.
+        return self._watcher if _OPENINFERENCE in sys.modules else None
+
+
+register_configure_hook(cast("ContextVar[_RunWatcher | None]", _Watching()), inheritable=True)
+register_blocks()
+
+
+def _span_of(manager: "RunManager | None") -> Span | None:
+    """Return OpenInference's span of a run, else the current one, None without OpenTelemetry."""
+    openinference = sys.modules.get(_OPENINFERENCE)
+    run = manager.run_id if manager is not None else _run.get()
+    if openinference is not None and run is not None:
+        instrumentor = openinference.LangChainInstrumentor()
+        if instrumentor.is_instrumented_by_opentelemetry and (span := instrumentor.get_span(run)) is not None:
+            return cast("Span", span)
+    return current_span()
+
+
+class Run(ReceiptSpan):
+    """One call, in a `with`: its receipt goes onto the span of LangChain's run, its errors leave as their doubles."""
+
+    def __init__(
+        self,
+        model: "LangChainModel",
+        manager: "RunManager | None",
+        asked: Sequence[BaseMessage] | str,
+        arguments: Mapping[str, object],
+    ) -> None:
+        super().__init__(_span_of(manager))
+        self._model = model
+        self._asked = asked
+        self._arguments = arguments
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.note(error)
+        if isinstance(error, OpenGradientError):
+            # In its place: its own frames would fill a screen, and stand in every report with their locals.
+            raise as_model_error(error, too_long=self._too_long) from error.__cause__
+
+    def _too_long(self) -> str | None:
+        name = self._model.asked_model(self._arguments)
+        messages = [HumanMessage(self._asked)] if isinstance(self._asked, str) else self._asked
+        return too_long(name, messages, cast("Sequence[Tool] | None", self._arguments.get("tools")))
+
+
+class LangChainModel(OpenGradientModel, Serializable):
+    """What the chat model and the text model are to LangChain besides models of ours."""
+
+    _SHARED_BY_COPIES: ClassVar[tuple[str, ...]] = (
+        *OpenGradientModel._SHARED_BY_COPIES,  # noqa: SLF001 - its subclass
+        "cache",
+        "rate_limiter",
+    )
+
+    model_name: str = Field(alias="model")
+    """Model to ask, as `provider/name` (`"openai/gpt-5"`) or a `TEE_LLM`."""
+    private_key: SecretStr | None = declared(
+        "private_key", made_by=secret_from_env(list(OPTIONS["private_key"].variables), default=None)
+    )
+    """Key of the wallet that pays; read here, as LangChain's users expect it."""
+
+    @field_validator("model_name", mode="before")
+    @classmethod
+    def _read_model(cls, value: str | Enum) -> str:
+        return model_name(value)
+
+    @model_validator(mode="after")
+    def _set_og_integrations_version(self) -> Self:
+        cast("BaseLanguageModel[AIMessage]", self)._add_version("og-integrations", og_integrations.__version__)  # noqa: SLF001 - a hook of LangChain's
+        return self
+
+    @property
+    def model(self) -> str:
+        """The model's name, under the name it was given by."""
+        return self.model_name
+
+    def asked_model(self, arguments: Mapping[str, object]) -> str:
+        """Return the model that a call with these arguments asks, by whichever name they have it."""
+        try:
+            return named_model(arguments, self.model_name)
+        except ConfigurationError:  # which the call raises
+            return self.model_name
+
+    def with_retry(
+        self,
+        *,
+        retry_if_exception_type: "tuple[type[BaseException], ...] | Callable[[BaseException], bool]" = RETRYABLE,
+        wait_exponential_jitter: bool = True,
+        exponential_jitter_params: "ExponentialJitterParams | None" = None,
+        stop_after_attempt: int = 3,
+    ) -> "Runnable[Any, Any]":
+        """
+        Repeat failed calls, but by default none that was paid or whose proof failed: that would pay again.
+
+        Of a chain (`prompt | model`, `with_structured_output`), `with_retry` is LangChain's own and repeats
+        everything; there, give it `retry_if_exception_type=RETRYABLE` (of `og_integrations.langchain.errors`).
+        """
+        return cast("BaseLanguageModel[AIMessage]", super()).with_retry(
+            retry_if_exception_type=retry_if_exception_type,
+            wait_exponential_jitter=wait_exponential_jitter,
+            exponential_jitter_params=exponential_jitter_params,
+            stop_after_attempt=stop_after_attempt,
+        )
+
+    @property
+    def lc_attributes(self) -> dict[str, object]:
+        """What is dumped in another form than it is held: policies, networks, and addresses without keys."""
+        return self.plain_settings()
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Where a loaded model finds its key; it is never dumped."""
+        return {"private_key": OPTIONS["private_key"].variables[0]}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
+        return True
+
+    def identifying_params(self) -> dict[str, object]:
+        """Return what shapes an answer, and where it comes from, for traces and caches: no key or header."""
+        params: dict[str, object] = {
+            "model_name": self.model_name,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop,
+            "settlement_mode": self.settlement_mode,
+        }
+        if self.enclave_policy is not None:
+            params["enclave_policy"] = self.plain_settings()["enclave_policy"]
+        return params | self.source()
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: object) -> "LangSmithParams":
+        given = {ALIASES.get(name, name): value for name, value in kwargs.items()}
+        options: JsonObject = {
+            **given,
+            "model": self.asked_model(kwargs),
+            "stop": stop or given.get("stop") or self.stop,
+        }
+        params = cast("BaseLanguageModel[AIMessage]", super())._get_ls_params(**options)  # noqa: SLF001 - a hook of LangChain's
+        params["ls_provider"] = MODEL_PROVIDER
+        return params
+
+    @override
+    def _own_errors(self) -> AbstractContextManager[object]:
+        return ModelErrors()
+
+
+class ChatOpenGradient(LangChainModel, BaseChatModel):
+    """
+    Chat models that run in attested enclaves, paid per call, each answer with a receipt.
+
+    Setup:
+        Install `og-integrations[langchain]` and set the key of a wallet that holds OPG and has approved
+        Permit2 (`og-integrations doctor` tells what is missing).
+
+        ```bash
+        pip install "og-integrations[langchain]"
+        export OG_PRIVATE_KEY="0x…"
+        ```
+
+    Key init args — completion params:
+        model: Model to ask, as `provider/name`.
+        temperature: Sampling temperature, 0 to 2.
+        max_tokens: Most tokens to answer with.
+        stop: Where to cut the answer.
+
+    Key init args — client params:
+        private_key: Key of the paying wallet, else `OG_PRIVATE_KEY` (`api_key` means the same).
+        network: `"base"`, `"base-sepolia"` or `"devnet"`, else `OG_NETWORK`.
+        spend_policy: What may be spent, for example `{"total": "1"}` (OPG).
+        settlement_mode: `"batch"`, `"private"` or `"individual"`.
+        gateway_generation: `"next"` for gateways that take images and files.
+        timeout: Seconds to wait for each piece of an answer.
+
+        The README's table of settings has them all.
+
+    Instantiate:
+        ```python
+        from og_integrations.langchain import ChatOpenGradient
+
+        model = ChatOpenGradient(model="anthropic/claude-sonnet-4-6", spend_policy={"total": "1"})
+        ```
+
+    Invoke:
+        ```python
+        answer = model.invoke("What is a trusted execution environment?")  # or: await model.ainvoke(…)
+        print(answer.text)
+        ```
+
+    Stream:
+        ```python
+        for chunk in model.stream("Count to ten."):
+            print(chunk.text, end="")
+        ```
+
+    Tool calling:
+        ```python
+        def get_price(symbol: str) -> float:
+            '''Return the price of a token in USD.'''
+
+        model.bind_tools([get_price]).invoke("What is ETH worth?").tool_calls
+        ```
+
+    Structured output:
+        ```python
+        class City(BaseModel):
+            name: str
+            inhabitants: int
+
+        model.with_structured_output(City).invoke("The capital of Norway?")
+        ```
+
+    Response metadata:
+        ```python
+        receipt = answer.response_metadata["opengradient"]
+        receipt["status"], receipt["payment"]["payment_hash"], receipt["tee_signature"]
+        ```
+
+    Raises:
+        Every error of a call is both an `og_integrations.errors.OpenGradientError` and a
+        `langchain_core.exceptions.ModelError`, whose `is_retryable` says whether repeating is safe; its
+        class is the one of that name in `og_integrations.langchain.errors`.
+    """
+
+    streaming: bool = False
+    """Whether `invoke` streams under the hood."""
+    stream_usage: bool = True
+    """Whether the last chunk of a stream tells the token counts."""
+    model_kwargs: JsonObject = Field(default_factory=dict)
+    """Further members of the request, sent as they are."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **options: Unpack[ChatModelOptions]) -> None: ...
+
+    @model_validator(mode="after")
+    def _check_model_kwargs(self) -> Self:
+        check_extra(self.model_kwargs)
+        return self
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> ChatResult:
+        with Run(self, run_manager, messages, kwargs) as run:
+            name, wire, options = self._call(messages, stop, kwargs)
+            return chat_result(run.note(self.clients.sync.chat(name, wire, **options)))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> ChatResult:
+        with Run(self, run_manager, messages, kwargs) as run:
+            name, wire, options = self._call(messages, stop, kwargs)
+            return chat_result(run.note(await self.clients.asynchronous.chat(name, wire, **options)))
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> Iterator[ChatGenerationChunk]:
+        with Run(self, run_manager, messages, kwargs) as run:
+            name, wire, options = self._call(messages, stop, kwargs)
+            usage = self._usage_wanted(kwargs)
+            with closing(self.clients.sync.stream(name, wire, **options)) as items:
+                for item in items:
+                    for chunk in chunks_of(run.note(item), usage=usage):
+                        if run_manager is not None:  # only LangChain's v3 path leaves this to us
+                            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: object,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        with Run(self, run_manager, messages, kwargs) as run:
+            name, wire, options = self._call(messages, stop, kwargs)
+            usage = self._usage_wanted(kwargs)
+            async with aclosing(self.clients.asynchronous.stream(name, wire, **options)) as items:
+                async for item in items:
+                    for chunk in chunks_of(run.note(item), usage=usage):
+                        if run_manager is not None:
+                            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                        yield chunk
+
+    def _call(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, arguments: Mapping[str, object]
+    ) -> "tuple[str, list[JsonObject], ChatOptions]":
+        """Return model, messages and options of one call. Raises `InvalidRequestError` for what is not known."""
+        given = call_arguments(arguments, _OF_A_CHAT)
+        name = named_model(given, self.model_name)
+        options = cast("ChatOptions", self.call_options(name, given, stop))
+        strict = cast("bool | None", given.get("strict"))
+        if given.get("tools"):
+            options["tools"] = wire_tools(cast("Sequence[Tool]", given["tools"]), strict=strict)
+        if given.get("tool_choice") is not None:
+            options["tool_choice"] = wire_tool_choice(given["tool_choice"], options.get("tools") or ())
+        if given.get("parallel_tool_calls") is not None:
+            options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+        if given.get("response_format") is not None:
+            options["response_format"] = response_format(given["response_format"], strict=strict)
+        if extra := {**self.model_kwargs, **cast("JsonObject", given.get("model_kwargs") or {})}:
+            check_extra(extra)
+            options["extra"] = extra
+        return name, to_wire(messages, model=name, generation=self.gateway_generation), options
+
+    def _usage_wanted(self, arguments: Mapping[str, object]) -> bool:
+        if arguments.get("stream_usage") is not None:
+            return bool(arguments["stream_usage"])
+        wished = cast("Mapping[str, object]", arguments.get("stream_options") or {})
+        return bool(wished.get("include_usage", self.stream_usage))
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[Tool],
+        *,
+        tool_choice: str | bool | dict[str, object] | None = None,
+        strict: bool | None = None,
+        **kwargs: object,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """
+        Return this model with `tools` to call; the model itself stays as it is.
+
+        Args:
+            tools: Functions, LangChain tools, pydantic classes, TypedDicts or schemas.
+            tool_choice: `"auto"`, `"none"`, `"any"`/`"required"`/`True` (some tool), a tool's name, or a
+                dict of OpenAI's or Anthropic's form. The gateway does not enforce it: a single forced tool
+                is asked for as a json_schema where that is possible, and an answer that still disobeys is
+                a `ToolChoiceNotHonoredError`.
+            strict: Whether arguments have to fit the schemas exactly.
+            **kwargs: Further arguments of each call, such as `response_format` or `parallel_tool_calls`
+                (False shows the first call only).
+
+        Raises:
+            InvalidRequestError: If `tool_choice` is none of these, or names no bound tool.
+        """
+        with ModelErrors():
+            schemas = wire_tools(tools, strict=strict)
+            choice = wire_tool_choice(tool_choice, schemas)
+        if choice is not None:
+            kwargs["tool_choice"] = choice
+        return self.bind(tools=schemas, **kwargs)
+
+    @override
+    def with_structured_output(
+        self,
+        schema: Schema | None = None,
+        *,
+        method: Method = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[Tool] | None = None,
+        **kwargs: object,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """
+        Return this model answering with instances of `schema`; the model itself stays as it is.
+
+        Args:
+            schema: A pydantic class (instances of it come back), TypedDict or JSON schema (dicts do).
+            method: `"json_schema"` (enforced by providers), `"function_calling"` or `"json_mode"`.
+            include_raw: Whether to return `{"raw": message, "parsed": …, "parsing_error": …}`. The receipt
+                is in the message; without it, use `get_receipt_callback` or `collect_receipts`.
+            strict: Whether providers enforce the schema exactly; by default where that changes nothing.
+            tools: Tools that the model may call before it answers.
+            **kwargs: Further arguments of each call.
+
+        Raises:
+            InvalidRequestError: If these do not go together.
+        """
+        wish = Wish(method=method, include_raw=include_raw, strict=strict, tools=tools)
+        with ModelErrors():
+            return structured_output(self, self.model_name, schema, wish, kwargs)
+
+    @override
+    def get_token_ids(self, text: str) -> list[int]:
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        raise NotImplementedError("No tokenizer is available offline: give the model custom_get_token_ids.")
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """Return about how many tokens `text` has, offline; exactly with `custom_get_token_ids`."""
+        return len(self.get_token_ids(text)) if self.custom_get_token_ids else count_text_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Tool] | None = None) -> int:
+        """Return about how many tokens `messages` and `tools` have, offline."""
+        if self.custom_get_token_ids is not None and tools is None:
+            return super().get_num_tokens_from_messages(messages)
+        return count_message_tokens(messages, tools)
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "opengradient-chat"
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, object]:
+        return self.identifying_params() | {"model_kwargs": self.model_kwargs}
+
+    @override
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: object) -> str:
+        # What LangChain dumps for its cache knows nothing of the environment.
+        return f"{super()._get_llm_string(stop, **kwargs)}---{sorted(self.source().items())}"
+
+    @override
+    def _resolve_model_profile(self) -> "ModelProfile | None":
+        return build_profile(self.model_name, self.gateway_generation)
+
+    @override
+    def _combine_llm_outputs(self, llm_outputs: list[JsonObject | None], /) -> JsonObject:
+        return combined_llm_output(llm_outputs)
+
+
+def register_with_langchain() -> None:
+    """
+    Make `langchain.chat_models.init_chat_model` know the provider `opengradient`.
+
+    LangChain has no public way to add a provider, so this writes into its private table; it is done
+    only on request. With `configurable_fields` it makes a new model for each call; so all models of
+    one wallet that are made by name share their sessions, and one account counts what they spend.
+
+    Raises `ConfigurationError` if `langchain` is missing or its table moved.
+    """
+    try:
+        module = import_module("langchain.chat_models.base")
+        providers = module._BUILTIN_PROVIDERS  # noqa: SLF001 - see the docstring
+    except (ImportError, AttributeError) as exc:
+        raise ConfigurationError(
+            f"init_chat_model cannot be told about this provider: {exc}. Use ChatOpenGradient(model=…) directly."
+        ) from exc
+    engines = Engines()
+
+    def make(cls: type[ChatOpenGradient], **options: Unpack[ChatModelOptions]) -> ChatOpenGradient:
+        options.setdefault("engines", engines)
+        return cls(**options)
+
+    providers["opengradient"] = ("og_integrations.langchain", "ChatOpenGradient", make)

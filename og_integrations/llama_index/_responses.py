@@ -1,0 +1,183 @@
+"""
+Verified answers as LlamaIndex's responses.
+
+The receipt stands in `raw` (the one member that agents hand on) and in `additional_kwargs` (which
+completions, events and instrumentation read), under the key `opengradient`; beside it, what the model
+thought (`reasoning_content`). Neither is put into the message: memories count and prompts would repeat it.
+What the model drew is put there, and for completions, which have no blocks, it stands in `raw` only.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+from llama_index.core.llms.llm import ToolSelection
+
+from og_integrations.client import Answer
+from og_integrations.errors import ToolChoiceNotHonoredError
+from og_integrations.llama_index._messages import tool_calls_of
+from og_integrations.protocol._strict_json import JsonObject, decode_arguments
+from og_integrations.protocol.chat._wire import ToolCall, image_data
+from og_integrations.receipt import RECEIPT_KEY
+
+
+def chat_response(answer: Answer) -> ChatResponse:
+    """Return a whole answer as a chat response."""
+    return ChatResponse(message=_message(answer), raw=_raw(answer), additional_kwargs=_kwargs(answer))
+
+
+def completion_response(answer: Answer) -> CompletionResponse:
+    """Return a whole answer as a completion response."""
+    return CompletionResponse(text=answer.text, raw=_raw(answer), additional_kwargs=_kwargs(answer))
+
+
+def chat_stream() -> Callable[[str | Answer], ChatResponse]:
+    """
+    Return what makes the responses of one stream from its pieces, each with all the text so far.
+
+    The `Answer`, which comes last, makes the one with tool calls and receipt.
+    """
+    text = ""
+
+    def respond(piece: str | Answer) -> ChatResponse:
+        nonlocal text
+        if not isinstance(piece, str):
+            last = chat_response(piece)
+            last.delta = ""
+            if piece.reasoning:
+                # Where agents look for it, to show it in `AgentStream`.
+                last.additional_kwargs["thinking_delta"] = piece.reasoning
+            return last
+        text += piece
+        return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=text), delta=piece)
+
+    return respond
+
+
+def completion_stream() -> Callable[[str | Answer], CompletionResponse]:
+    """Return what makes the responses of one stream from its pieces, as `chat_stream` does."""
+    text = ""
+
+    def respond(piece: str | Answer) -> CompletionResponse:
+        nonlocal text
+        if not isinstance(piece, str):
+            last = completion_response(piece)
+            last.delta = ""
+            return last
+        text += piece
+        return CompletionResponse(text=text, delta=piece)
+
+    return respond
+
+
+def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None:
+    """Return the receipt in `response`; None for all chunks of a stream but the last."""
+    receipt: JsonObject | None = response.additional_kwargs.get(RECEIPT_KEY)
+    return receipt
+
+
+def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[ToolSelection]:
+    """
+    Return the tool calls in `response`.
+
+    Arguments that are no JSON object are none: half an amount would be another amount, and a tool that misses its
+    arguments says so. Raises `ToolChoiceNotHonoredError` if there is no call and `error_if_none` is set.
+    """
+    selections = [
+        ToolSelection(
+            tool_id=call["id"],
+            tool_name=call["function"]["name"],
+            tool_kwargs=_arguments(call["function"]["arguments"]),
+        )
+        for call in tool_calls_of(response.message)
+    ]
+    if error_if_none and not selections:
+        error = ToolChoiceNotHonoredError(
+            "Expected at least one tool call, but the model answered in text. Pass tool_required=True or a "
+            "tool_choice to demand one, or error_on_no_tool_call=False to take text."
+        )
+        error.receipt = receipt_of(response)
+        raise error
+    return selections
+
+
+def _arguments(text: str) -> JsonObject:
+    try:
+        return decode_arguments(text)
+    except ValueError:
+        return {}
+
+
+def _message(answer: Answer) -> ChatMessage:
+    calls = answer.tool_calls
+    blocks: list[ContentBlock] = [TextBlock(text=answer.text)] if answer.text or not calls else []
+    blocks += _pictures(answer.images)
+    # The arguments stay the text that the enclave signed.
+    blocks += [ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
+    # Structured streaming in function mode looks for calls here only.
+    extra = {"tool_calls": [_wire_call(call) for call in calls]} if calls else {}
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
+
+
+def _pictures(images: Sequence[str]) -> list[ImageBlock]:
+    """Return LlamaIndex's blocks for `data:` URIs and URLs; no signature covers them."""
+    blocks: list[ImageBlock] = []
+    for image in images:
+        # What is neither is left to `raw`: LlamaIndex's `ValueError` would lose an answer that was paid.
+        with suppress(ValueError):
+            if (inline := image_data(image)) is None:
+                blocks.append(ImageBlock(url=image))
+            else:
+                media_type, data = inline
+                blocks.append(ImageBlock(image=data.encode(), image_mimetype=media_type))
+    return blocks
+
+
+def _wire_call(call: ToolCall) -> JsonObject:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _raw(answer: Answer) -> JsonObject:
+    message: JsonObject = {"role": "assistant", "content": answer.text}
+    if answer.tool_calls:
+        # Also those after the first, where only that one is shown.
+        signed = answer.completion.tool_calls
+        message["tool_calls"] = list(map(_wire_call, signed if answer.tool_calls[0] in signed else answer.tool_calls))
+    if answer.images:
+        message["images"] = list(answer.images)
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    return {
+        "id": answer.id,
+        "object": "chat.completion",
+        "created": answer.created,
+        "model": answer.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+        "usage": _usage(answer) or None,
+        RECEIPT_KEY: answer.receipt,
+    }
+
+
+def _kwargs(answer: Answer) -> JsonObject:
+    thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
+    return _usage(answer) | thought | {RECEIPT_KEY: answer.receipt}
+
+
+def _usage(answer: Answer) -> JsonObject:
+    usage = answer.usage
+    if usage is None:
+        return {}
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }

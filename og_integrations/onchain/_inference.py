@@ -1,0 +1,238 @@
+"""
+One inference: simulated, sent, mined, found in the events of its own request, and, if it comes late, waited for.
+
+The generator yields effects, so that it exists once for both clients. Whatever stops it leaves a receipt.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from og_integrations.client.chain._jsonrpc import decode_hex, rpc
+from og_integrations.client.chain._transactions import GasLimits, Sending, Waiting, resume
+from og_integrations.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    OnchainError,
+    OpenGradientError,
+    TransactionError,
+    TransactionInDoubtError,
+    VerificationError,
+)
+from og_integrations.onchain._receipts import Record
+from og_integrations.onchain._setup import Setup, check_place, send
+from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol.chain._execution import ModelFile, differences
+from og_integrations.protocol.chain.inference import (
+    InferenceEvent,
+    Log,
+    ModelOutput,
+    Request,
+    decode_node_result,
+    decode_run,
+    find_result,
+    has_node_result,
+    run_calldata,
+)
+from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.receipt import is_verified, kind_of, names_of_proven
+
+_WHAT = "The inference"
+_API_PATH = "/artela-network/artela-rollkit/inference/tx/"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """
+    The result of a model on chain.
+
+    `values` maps each output's name to nested lists of exact `int` or `Decimal`, of texts, or to parsed JSON.
+    """
+
+    output: ModelOutput
+    transaction_hash: str
+    receipt: JsonObject = field(repr=False)
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The outputs by name."""
+        return self.output.values
+
+    @property
+    def verified(self) -> bool:
+        """Whether the chain's own events vouch for the result, or the model's file does."""
+        return is_verified(self.receipt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recomputing:
+    """The model's file, and how much its numbers may differ from the network's."""
+
+    model: ModelFile
+    relative: float = 1e-5
+    absolute: float = 1e-9
+
+
+def infer(
+    setup: Setup, request: Request, *, limits: GasLimits | None = None, recomputing: Recomputing | None = None
+) -> Sending[Inference]:
+    """
+    Run the model of `request` on chain and return its result.
+
+    Raises `TransactionError` (see there whether anything was sent), `OnchainError` if the chain's answer is not
+    the answer to this request, `VerificationError` if the model's file gives another result; all with a receipt.
+    """
+    record = Record(setup, request, int(time.time()), sender=setup.signer().address)
+    with _recorded(record):
+        calldata = run_calldata(request.model_cid, request.mode, request.inputs)
+        mined = yield from send(setup, setup.hub, calldata, _WHAT, limits=limits)
+        record.transaction_hash = mined.sent.transaction_hash
+        record.passed("transaction", "signed here: a call of the hub with this model, mode and input")
+        record.cost = mined.cost
+        return (yield from _concluded(record, mined.receipt, recomputing))
+
+
+def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputing | None = None) -> Sending[Inference]:
+    """
+    Return the result of an inference that was sent before; its request is read from the chain.
+
+    Raises as `infer` does, and `OnchainError` if the transaction is no inference of this hub.
+    """
+    yield from check_place(setup)
+    found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
+    if not isinstance(found, dict):
+        error = TransactionInDoubtError(f"The node does not know the transaction {transaction_hash} (yet).")
+        error.transaction_hash = transaction_hash
+        raise error
+    if str(found.get("to")).lower() != setup.hub.lower():
+        raise OnchainError(f"The transaction {transaction_hash} is no call of the hub {setup.hub}.")
+    request = decode_run(decode_hex(found.get("input"), setup.url))
+    record = Record(setup, request, int(time.time()), sender=str(found.get("from")), transaction_hash=transaction_hash)
+    with _recorded(record):
+        receipt = yield from resume(setup.place, transaction_hash, Waiting(_WHAT, setup.timeout))
+        record.passed("transaction", "read from the chain: a call of the hub with this model, mode and input")
+        return (yield from _concluded(record, receipt, recomputing))
+
+
+def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing | None = None) -> Sending[Inference]:
+    """
+    Read again from the chain what a saved receipt claims, and return the inference with a receipt of its own.
+
+    Raises `VerificationError` if the chain has something else, and what `resume_inference` raises; `ConfigurationError`
+    if it is no receipt of an inference on chain.
+    """
+    facts = receipt.get("onchain")
+    if (
+        kind_of(receipt) != "onchain"
+        or not isinstance(facts, dict)
+        or not isinstance(facts.get("transaction_hash"), str)
+    ):
+        raise ConfigurationError("This is no receipt of an inference that was sent: it names no transaction.")
+    found = yield from resume_inference(setup, facts["transaction_hash"], recomputing)
+    of_chain: Mapping[str, object] = found.receipt["onchain"]
+    pairs = [(name, receipt.get(name), found.receipt[name]) for name in names_of_proven()]
+    pairs += [(name, facts.get(name), of_chain[name]) for name in ("mode", "chain_id", "block_hash", "inference_id")]
+    others = [name for name, claimed, read in pairs if claimed != read]
+    if others:
+        raise VerificationError(
+            f"The receipt is not of the transaction that it names: {', '.join(others)} differ on the chain.",
+            step="transaction",
+        )
+    return found
+
+
+def _concluded(record: Record, receipt: JsonObject, recomputing: Recomputing | None) -> Sending[Inference]:
+    record.chain = receipt
+    record.passed("mined", f"status 1 in block {receipt.get('blockNumber')}")
+    event = find_result(_logs(receipt), record.request, hub=record.setup.hub, precompile=record.setup.precompile)
+    record.inference_id = event.inference_id
+    record.passed("result_event", "exactly one result, written by the hub")
+    record.passed("inference_event", "the precompile wrote this request and the same result")
+    from_chain = not (event.response.is_empty or event.response.is_simulation_result)
+    if from_chain:
+        record.result_source, record.output = "event", event.response
+        record.passed("not_simulated", "the network ran the model")
+    else:
+        record.result_source = "node-api"
+        record.output = yield from _late_result(record, event)
+        record.skipped("not_simulated", "the event has no result; this one is what the node's API says")
+    recomputed = _recomputed(record, record.output, recomputing)
+    transaction_hash = record.transaction_hash or ""
+    made = record.receipt(verified=from_chain or recomputed)
+    return Inference(output=record.output, transaction_hash=transaction_hash, receipt=made)
+
+
+def _late_result(record: Record, event: InferenceEvent) -> Sending[ModelOutput]:
+    """Ask the node's API until it has the result, or the deadline is over."""
+    setup = record.setup
+    url = setup.settings.network.node_api_url.rstrip("/") + _API_PATH + quote(event.inference_id, safe="")
+    until, pause = time.monotonic() + setup.result_timeout, _FIRST_PAUSE
+    while True:
+        try:
+            body: JsonObject = parse_json_object((yield Fetch(url)), "The node's API")
+        except OpenGradientError:
+            body = {}
+        if has_node_result(body):
+            return decode_node_result(record.request.mode, body)
+        if time.monotonic() + pause > until:
+            error = TransactionInDoubtError(
+                f"{_WHAT} was mined, and its result did not come within {setup.result_timeout:.0f} s. Its gas is "
+                f"spent; ask for it later. Transaction: {record.transaction_hash}. Inference: {event.inference_id}."
+            )
+            error.transaction_hash = record.transaction_hash
+            raise error
+        yield Pause(pause)
+        pause = min(_LONGEST_PAUSE, 2 * pause)
+
+
+def _recomputed(record: Record, output: ModelOutput, recomputing: Recomputing | None) -> bool:
+    """Run the model's file and compare. Raises `VerificationError`."""
+    if recomputing is None:
+        record.skipped("recomputed", "the model's file was not given")
+        return False
+    ours = recomputing.model.run(record.request.inputs)
+    found = differences(ours, output, relative=recomputing.relative, absolute=recomputing.absolute)
+    if found:
+        raise VerificationError(
+            f"The model's file gives another result than the chain: {'; '.join(found[:3])}. The gas is spent; do not "
+            "use the result.",
+            step="recomputed",
+        )
+    record.passed("recomputed", f"the model's file gives the same, within {recomputing.relative:g} of each number")
+    return True
+
+
+@contextmanager
+def _recorded(record: Record) -> Iterator[None]:
+    """Leave a receipt with status "unverified" for whatever stops the inference inside."""
+    try:
+        yield
+    except BaseException as exc:
+        step = exc.step if isinstance(exc, VerificationError) and exc.step else record.next_step()
+        record.failed(step, exc)
+        if isinstance(exc, TransactionError):
+            record.transaction_hash = exc.transaction_hash or record.transaction_hash
+        receipt = record.receipt(verified=False)
+        if isinstance(exc, OpenGradientError):
+            exc.receipt = receipt
+        raise
+
+
+def _logs(receipt: JsonObject) -> Iterable[Log]:
+    """Read the logs of a node's receipt. Raises `OnchainError`."""
+    logs = receipt.get("logs")
+    if not isinstance(logs, list):
+        raise OnchainError("The node's receipt has no logs. The gas is spent.")
+    return [_log(raw) for raw in logs]
+
+
+def _log(raw: Any) -> Log:
+    try:
+        topics = tuple(str(topic).lower() for topic in raw["topics"])
+        return Log(str(raw["address"]), topics, decode_hex(raw["data"], "http://node"))
+    except (KeyError, TypeError, DiscoveryError) as exc:
+        raise OnchainError("The node's receipt has a log that cannot be read. The gas is spent.") from exc

@@ -1,0 +1,333 @@
+"""
+This module turns an answer, a decoded JSON object or a stream of events, into a `Completion` (docs/protocol.md §4, §5).
+
+An answer is read strictly, since what is signed depends on it: one choice, texts that are texts, counts that are
+counts. Both a whole answer and the final event of a stream go through `build_completion`.
+
+A stream counts as complete only after its final event (a `finish_reason` and the enclave's proof)
+*and* `[DONE]`. Everything else (an error event, a cut, more events after the end) is an error;
+none of it may ever look like a finished answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+
+from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError, VerificationError
+from og_integrations.protocol._redact import quotable
+from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol.chat._sse import DONE
+from og_integrations.protocol.chat._wire import (
+    COMPLETION_PATH,
+    Completion,
+    Delta,
+    TeeProof,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+
+_SETTLEMENT_KEYS = (
+    "data_settlement_success",
+    "data_settlement_error",
+    "data_settlement_transaction_hash",
+    "data_settlement_blob_id",
+    "settlement_type",
+    "settlement_job_id",
+    "settlement_queue_nonce",
+)
+
+
+def parse_completion(path: str, body: bytes | str) -> Completion:
+    """
+    Read a whole (not streamed) answer of the endpoint `path`.
+
+    Raises `MalformedReplyError` if it is not of that form, `VerificationError` (step `shape`) if it
+    holds more than the one choice that the enclave signs.
+    """
+    reply = parse_json_object(body, "The answer")
+    choice = only_choice(reply)
+    finish_reason = choice.get("finish_reason")
+    # Text completions have `text` beside `finish_reason` and no message (docs/protocol.md §2.5).
+    if path == COMPLETION_PATH:
+        return build_completion(reply, text_of(choice.get("text"), "text"), (), finish_reason=finish_reason)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise MalformedReplyError("The answer's choice has no message.")
+    return build_completion(
+        reply,
+        text_of(message.get("content"), "content"),
+        _tool_calls(message.get("tool_calls")),
+        finish_reason=finish_reason,
+        images=message.get("images"),
+        reasoning=reasoning_of(message),
+    )
+
+
+def only_choice(reply: JsonObject) -> JsonObject:
+    """Return the one choice of `reply`. Raises `VerificationError` (step `shape`) if there are more."""
+    choices = reply.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise MalformedReplyError("The answer has no choices.")
+    # A second choice is not covered by the signature, and an adapter that shows it would show unproven text.
+    if len(choices) != 1:
+        raise VerificationError(
+            f"The answer has {len(choices)} choices, expected exactly 1: the enclave signs only one.",
+            step="shape",
+        )
+    choice = choices[0]
+    if not isinstance(choice, dict):
+        raise MalformedReplyError("The answer's choice is not an object.")
+    return choice
+
+
+def build_completion(
+    reply: JsonObject,
+    text: str,
+    calls: tuple[ToolCall, ...],
+    *,
+    finish_reason: object,
+    images: object = None,
+    reasoning: str = "",
+) -> Completion:
+    """Return the answer whose outer object is `reply`. Raises `MalformedReplyError` or `VerificationError`."""
+    model = reply.get("model")
+    if not isinstance(finish_reason, str) or not isinstance(model, str):
+        raise MalformedReplyError("The answer lacks finish_reason or model as text.")
+    return Completion(
+        text=text,
+        tool_calls=calls,
+        finish_reason=finish_reason,
+        model=model,
+        usage=_usage(reply.get("usage")),
+        # These two members are not signed, so a wrong type is
+        # left out rather than failing an answer that was paid.
+        id=reply["id"] if isinstance(reply.get("id"), str) else None,
+        created=reply["created"] if type(reply.get("created")) is int else None,
+        proof=_proof(reply),
+        images=tuple(text_of(image, "images") for image in list_of(images, "images")),
+        reasoning=reasoning,
+        settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
+    )
+
+
+def _proof(reply: JsonObject) -> TeeProof | None:
+    names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
+    texts = [reply.get(name) for name in names]
+    timestamp = reply.get("tee_timestamp")
+    # An answer without any member of a proof is reported by the verifier, which then lists all steps.
+    if all(text is None for text in texts) and timestamp is None:
+        return None
+    # `True` is an int to Python, so the type is compared exactly: the timestamp goes into the signed digest.
+    if not all(isinstance(text, str) for text in texts) or type(timestamp) is not int:
+        raise VerificationError(
+            "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
+            "text and tee_timestamp as a whole number.",
+            step="proof",
+        )
+    request_hash, output_hash, signature, tee_id = (str(text) for text in texts)
+    return TeeProof(
+        request_hash=request_hash,
+        output_hash=output_hash,
+        timestamp=timestamp,
+        signature=signature,
+        tee_id=tee_id,
+    )
+
+
+def _usage(value: object) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    # Totals are added over many calls, where one negative or enormous count would spoil every sum.
+    if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+        raise MalformedReplyError("The answer's usage holds something else than token counts.")
+    return Usage(*counts)  # type: ignore[arg-type]
+
+
+def text_of(value: object, name: str) -> str:
+    """Return `value` as text, null as none. Raises `MalformedReplyError`, naming `name`."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected text.")
+    return value
+
+
+def reasoning_of(message: JsonObject) -> str:
+    """Return what a message or delta says of the model's thoughts; what is no text says nothing."""
+    value = message.get("reasoning_content")
+    return value if isinstance(value, str) else ""
+
+
+def list_of(value: object, name: str) -> list[Any]:
+    """Return `value` as a list, null as an empty one. Raises `MalformedReplyError`, naming `name`."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise MalformedReplyError(f"The answer's {name} is a {type(value).__name__}, expected a list.")
+    return value
+
+
+def _tool_calls(value: object) -> tuple[ToolCall, ...]:
+    calls = []
+    for item in list_of(value, "tool_calls"):
+        function = item.get("function") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(function, dict):
+            raise MalformedReplyError("A tool call of the answer has no function.")
+        members = (item.get("id"), function.get("name"), function.get("arguments"))
+        if not all(isinstance(member, str) for member in members):
+            raise MalformedReplyError("A tool call of the answer lacks its id, name or arguments as text.")
+        calls.append(ToolCall(*members))  # type: ignore[arg-type]
+    return tuple(calls)
+
+
+MAX_EVENTS = 250_000
+"""
+A stream of more events, or fragments of tool calls in them, is an attack on our time and memory: models answer some
+thousand tokens. How many bytes it may have, `sse` says.
+"""
+
+
+class StreamAssembler:
+    """
+    An assembler turns the events of one stream into deltas; `finish` returns the whole `Completion`.
+
+    `quote` says what of the gateway's own reason may stand in a message (`quoting.quotable`).
+    """
+
+    def __init__(self, quote: Callable[[object], str] = quotable) -> None:
+        self._quote = quote
+        # Not a list: of a long stream's pieces, each would cost ten times its text.
+        self._text = StringIO()
+        self._reasoning = StringIO()
+        self._events = 0
+        self._calls: dict[int | None, _PartialCall] = {}
+        self._final: tuple[JsonObject, JsonObject] | None = None
+        self._done = False
+
+    @property
+    def text(self) -> str:
+        """Return all text so far."""
+        return self._text.getvalue()
+
+    def feed(self, event: str) -> Delta | None:
+        """
+        Take the data of one event; return what is new, or None for the final marker.
+
+        Raises `StreamFailedError` for the gateway's error event and `MalformedReplyError` (with
+        the text so far) for anything that is not an event of this protocol.
+        """
+        if event == DONE:
+            if self._final is None:
+                raise self._cut("the stream says [DONE] without a signed final event")
+            self._done = True
+            return None
+        # Text after the signed event is not in the signed hash, and would be shown as if it were.
+        if self._done or self._final is not None:
+            raise MalformedReplyError("The stream goes on after its signed final event; the answer was discarded.")
+        chunk = parse_json_object(event, "A stream event")
+        # The gateway reports a provider's failure inside HTTP
+        # 200 (docs/protocol.md §5), so the status says nothing.
+        if "error" in chunk:
+            reason = self._quote(chunk["error"])
+            said = f" ({reason})" if reason else ""
+            where = "in the middle of the stream" if self._events else "before the first piece of the answer"
+            failed = StreamFailedError(
+                f"The gateway reported a failure {where}{said}. What came so far is not an answer and was not charged; "
+                "ask again."
+            )
+            failed.partial_text = self.text
+            raise failed
+        return self._delta(chunk)
+
+    def _delta(self, chunk: JsonObject) -> Delta:
+        choice = only_choice(chunk)
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            raise MalformedReplyError("A stream event's choice has no delta.")
+        text = text_of(delta.get("content"), "content")
+        fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
+        # An event may hold thousands of fragments, each of which
+        # costs an object, so fragments are counted as well.
+        self._events += max(1, len(fragments))
+        if self._events > MAX_EVENTS:
+            raise MalformedReplyError(f"The stream goes on after {MAX_EVENTS} events; it was given up.")
+        self._text.write(text)
+        self._reasoning.write(reasoning_of(delta))
+        for item in fragments:
+            self._calls.setdefault(item.index, _PartialCall()).add(item)
+        # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
+        if choice.get("finish_reason") is not None:
+            self._final = (chunk, choice)
+        return Delta(text, fragments)
+
+    def finish(self) -> Completion:
+        """
+        Return the answer after the body has ended.
+
+        Raises `StreamCutError`, with the text so far, if it ended before the signed final event
+        and `[DONE]`.
+        """
+        # A body that ends without `[DONE]` was cut, even if the
+        # signed event came: an unsigned error may have followed.
+        if self._final is None or not self._done:
+            raise self._cut("the connection ended before the signed final event")
+        chunk, choice = self._final
+        calls = tuple(call.whole(index) for index, call in sorted(self._calls.items(), key=_call_order))
+        return build_completion(
+            chunk,
+            self.text,
+            calls,
+            finish_reason=choice["finish_reason"],
+            images=chunk.get("images"),
+            reasoning=self._reasoning.getvalue(),
+        )
+
+    def _cut(self, what: str) -> StreamCutError:
+        error = StreamCutError(
+            f"The answer is incomplete: {what}. Expected an event with finish_reason and tee_signature, then "
+            "[DONE]. What came so far is in partial_text and is not signed; it may have been charged."
+        )
+        error.partial_text = self.text
+        return error
+
+
+@dataclass(slots=True)
+class _PartialCall:
+    id: str = ""
+    name: str = ""
+    arguments: StringIO = field(default_factory=StringIO)
+
+    def add(self, fragment: ToolCallDelta) -> None:
+        # Only the first fragment of xAI has id and name. Later ones are null or empty and must not erase them.
+        self.id = fragment.id or self.id
+        self.name = fragment.name or self.name
+        self.arguments.write(fragment.arguments or "")
+
+    def whole(self, index: int | None) -> ToolCall:
+        arguments = self.arguments.getvalue()
+        if index is None:
+            # Gemini sends no index, so two calls run into one in the signed output; then the
+            # arguments are two JSON texts in a row, which nobody may execute.
+            parse_json_object(arguments or "{}", "A streamed tool call without index")
+        return ToolCall(self.id, self.name, arguments)
+
+
+def _call_order(item: tuple[int | None, _PartialCall]) -> int:
+    # The gateway signs the calls in the order of their index, and None cannot be compared with an int.
+    return -1 if item[0] is None else item[0]
+
+
+def _fragment(item: object) -> ToolCallDelta:
+    if not isinstance(item, dict):
+        raise MalformedReplyError("A streamed tool call is not an object.")
+    function = item.get("function") or {}
+    index = item.get("index")
+    if not isinstance(function, dict) or not (index is None or type(index) is int):
+        raise MalformedReplyError("A streamed tool call has a malformed function or index.")
+    texts = (item.get("id"), function.get("name"), function.get("arguments"))
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise MalformedReplyError("A streamed tool call holds something else than text in id, name or arguments.")
+    return ToolCallDelta(index, *texts)

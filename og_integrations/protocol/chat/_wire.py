@@ -1,0 +1,370 @@
+"""
+This module holds what travels: requests to and answers from the gateway (docs/protocol.md §2, §4, §5).
+
+Requests are built once, as bytes: exactly those are sent and exactly those are hashed, so a
+request is never re-encoded between the wire and its proof.
+
+What the gateway would refuse, or drop silently, is refused here first (docs/protocol.md §2.3).
+
+This does not only save a round trip: an unpaid bad request is paid for before it is looked at, its 400 may
+quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol._strict_json import JsonObject
+
+CHAT_PATH = "/v1/chat/completions"
+COMPLETION_PATH = "/v1/completions"
+SEARCH_PATH = "/v1/web_search"
+MAX_STOP = 4
+"""The gateway refuses more than four stop sequences (docs/protocol.md §2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """
+    A chat request is one `/v1/chat/completions` request, in the gateway's own (OpenAI-shaped) words.
+
+    `model` is the bare name (`gpt-5`, not `openai/gpt-5`). Absent optional members are not sent.
+    """
+
+    path: ClassVar[str] = CHAT_PATH
+
+    model: str
+    messages: Sequence[JsonObject] = field(repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+    tools: Sequence[JsonObject] | None = None
+    response_format: JsonObject | None = None
+    tool_choice: str | JsonObject | None = None
+    stream: bool = False
+    extra: JsonObject = field(default_factory=dict)
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON object to send, without the members that were not set."""
+        body: JsonObject = {"model": self.model, "messages": list(self.messages)}
+        optional: JsonObject = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop),
+            "tools": None if self.tools is None else list(self.tools),
+            "response_format": self.response_format,
+            "tool_choice": self.tool_choice,
+            "stream": True if self.stream else None,
+        }
+        # The gateway answers 400 to tools, formats and choices that are
+        # null (docs/protocol.md §2.3), so what is not set is left out.
+        body |= {name: value for name, value in optional.items() if value is not None}
+        return body | self.extra
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """A completion request is one `/v1/completions` request; this endpoint never streams (docs/protocol.md §2)."""
+
+    path: ClassVar[str] = COMPLETION_PATH
+    stream: ClassVar[bool] = False
+
+    model: str
+    prompt: str = field(repr=False)
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON object to send, without the members that were not set."""
+        body: JsonObject = {"model": self.model, "prompt": self.prompt}
+        optional: JsonObject = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "stop": self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop),
+        }
+        return body | {name: value for name, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call is what the model wants to have called; `arguments` is its JSON text, untouched."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Usage holds the token counts as the gateway reports them. They are not signed."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeeProof:
+    """
+    A proof is the enclave's statement about one answer (docs/protocol.md §4), as it came, unchecked.
+
+    Hashes are bare hex, `timestamp` unix seconds, `signature` base64, `tee_id` 0x-hex.
+    """
+
+    request_hash: str
+    output_hash: str
+    timestamp: int
+    signature: str
+    tee_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """
+    A completion is a whole answer, of either endpoint, streamed or not; `proof` is None when none came.
+
+    Only `text` (or `tool_calls` when `finish_reason` is `"tool_calls"`) is covered by the proof.
+    `images` are `data:` URIs (or URLs), as newer gateways send them, `reasoning` is what some models think
+    aloud before they answer (`reasoning_content`).
+    """
+
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str
+    model: str
+    usage: Usage | None = None
+    id: str | None = None
+    created: int | None = None
+    images: tuple[str, ...] = ()
+    reasoning: str = ""
+    proof: TeeProof | None = None
+    settlement: JsonObject = field(default_factory=dict)
+
+
+def image_data(image: str) -> tuple[str, str] | None:
+    """Return media type and base64 of one of `Completion.images` that is a `data:` URI; None if it is a URL."""
+    head, found, data = image.partition(";base64,")
+    return (head.removeprefix("data:"), data) if found and head.startswith("data:") else None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A delta is a fragment of a streamed tool call; absent members are None."""
+
+    index: int | None
+    id: str | None
+    name: str | None
+    arguments: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A delta is one streamed event: some text, some tool call fragments, or both empty (the final event)."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+
+
+_ROLES = ("system", "user", "assistant", "tool", "function")
+_TEXT_REQUIRED = ("system", "user", "tool", "function")
+_ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,/]+/[^,]+,.", re.IGNORECASE)
+"""Of an image that a gateway can fetch, or that is in the address itself."""
+
+
+def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None:
+    """
+    Raise `InvalidRequestError` for what the gateway would refuse or drop.
+
+    `images`: whether non-text parts reach this model; `json_object`: whether it takes that format.
+    """
+    for name in ("messages", "tools"):
+        given = getattr(request, name)
+        # What can be read only once would be empty when it is sent; a text would be taken for a list of letters.
+        if isinstance(given, str) or not isinstance(given, Sequence | None):
+            raise InvalidRequestError(f"{name} is a {type(given).__name__}, expected a list.")
+    if not request.messages:
+        raise InvalidRequestError("messages is empty, expected at least one message.")
+    for position, message in enumerate(request.messages):
+        _check_message(message, f"messages[{position}]", images=images)
+    _check_turns(request.messages)
+    _check_tools(request.tools or ())
+    _check_format(request.response_format, json_object=json_object)
+    _check_choice(request.tool_choice)
+    _check_sampling(request)
+
+
+def check_completion(request: CompletionRequest) -> None:
+    """Raise `InvalidRequestError` for what the gateway would refuse."""
+    if not isinstance(request.prompt, str):
+        raise InvalidRequestError(f"prompt is a {type(request.prompt).__name__}, expected text.")
+    _check_sampling(request)
+
+
+def _check_message(message: object, where: str, *, images: bool) -> None:
+    if not isinstance(message, Mapping):
+        raise InvalidRequestError(f"{where} is a {type(message).__name__}, expected an object with role and content.")
+    role, content = message.get("role"), message.get("content")
+    # No gateway takes the role `developer`: it ends in a 500 that looks like an outage (docs/protocol.md §2.3).
+    if role not in _ROLES:
+        hint = " Send it as system." if role == "developer" else ""
+        raise InvalidRequestError(f"{where} has the role {role!r}, expected one of {', '.join(_ROLES)}.{hint}")
+    if content == [] or (role in _TEXT_REQUIRED and content is None):
+        raise InvalidRequestError(f"{where} ({role}) has no content.")
+    if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+        raise InvalidRequestError(f"{where} (tool) has no tool_call_id.")
+    if (role == "function" or "name" in message) and not isinstance(message.get("name"), str):
+        raise InvalidRequestError(f"{where} ({role}) has no name, or one that is no text.")
+    if content is not None and not isinstance(content, str | list):
+        raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
+    for part in content if isinstance(content, list) else ():
+        _check_part(part, where, images=images)
+    if "tool_calls" in message and message["tool_calls"] is None:
+        raise InvalidRequestError(f"{where} has tool_calls null, which the gateway refuses; leave it out.")
+    calls = message.get("tool_calls", [])
+    if not isinstance(calls, list | tuple) or not all(map(_is_call, calls)):
+        raise InvalidRequestError(
+            f'{where} has a tool call without type "function", or its id, name or arguments as text.'
+        )
+
+
+def _check_part(part: object, where: str, *, images: bool) -> None:
+    kind = _type_of(part)
+    if kind != "text" and not images:
+        raise InvalidRequestError(
+            f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
+            "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
+        )
+    if isinstance(part, Mapping) and _is_empty(part, kind):
+        raise InvalidRequestError(
+            f"{where} has a part of type {kind!r} without data: it would be paid for, and the model would see nothing. "
+            "Give it as a data: URI, or an image as a URL; a file_id, or a path of yours, means nothing to a gateway."
+        )
+
+
+def _is_empty(part: Mapping[str, Any], kind: object) -> bool:
+    if kind == "image_url":
+        return not _ADDRESS.match(str(_of(part, "image_url").get("url") or part.get(kind)))
+    data = _of(part, "file").get("file_data")
+    return kind == "file" and (not data or str(data).endswith(","))
+
+
+def _is_call(call: object) -> bool:
+    if not isinstance(call, Mapping) or call.get("type") != "function":
+        return False
+    function = _of(call, "function")
+    return all(isinstance(member, str) for member in (call.get("id"), function.get("name"), function.get("arguments")))
+
+
+def _check_turns(messages: Sequence[JsonObject]) -> None:
+    """
+    Raise `InvalidRequestError` for a tool call without its result right after it, or a result without its call.
+
+    Providers refuse both; the gateway makes their 400 a 500 without words, which invites to ask again.
+    """
+    open_calls: dict[object, None] = {}
+    caller = 0
+    for position, message in enumerate(messages):
+        if message["role"] == "tool":
+            if message["tool_call_id"] not in open_calls and not _answers_again(messages, caller, position):
+                raise InvalidRequestError(
+                    f"messages[{position}] is the result of the tool call {message['tool_call_id']!r:.60}, which no "
+                    "message right before it makes. Providers refuse such a history; nothing was sent. Leave it out, "
+                    "or keep the message with its call."
+                )
+            open_calls.pop(message["tool_call_id"], None)
+            continue
+        _refuse_open(open_calls, caller)
+        open_calls = {call["id"]: None for call in message.get("tool_calls", ())}
+        caller = position
+    _refuse_open(open_calls, caller)
+
+
+def _answers_again(messages: Sequence[JsonObject], caller: int, position: int) -> bool:
+    """Return whether this result is a second one of a call that is answered already, which some agents add."""
+    made = {call["id"] for call in messages[caller].get("tool_calls", ())} if position > caller else set()
+    return messages[position]["tool_call_id"] in made
+
+
+def _refuse_open(calls: Collection[object], caller: int) -> None:
+    if calls:
+        raise InvalidRequestError(
+            f"messages[{caller}] calls tools whose results do not follow it: {', '.join(map(repr, calls))[:120]}. "
+            "Providers refuse such a history; nothing was sent. Add the results, or leave that message out."
+        )
+
+
+def _check_tools(tools: Sequence[JsonObject]) -> None:
+    seen: dict[str, int] = {}
+    for position, tool in enumerate(tools):
+        name = _of(tool, "function").get("name")
+        if _type_of(tool) != "function" or not isinstance(name, str):
+            raise InvalidRequestError(
+                f'tools[{position}] is not of the form {{"type": "function", "function": {{"name": …}}}}.'
+            )
+        if name in seen:
+            raise InvalidRequestError(
+                f"tools[{position}] and tools[{seen[name]}] are both named {name!r:.80}, which providers refuse; "
+                "nothing was sent. Give each a name of its own."
+            )
+        seen[name] = position
+
+
+def _check_choice(choice: object) -> None:
+    if isinstance(choice, Mapping):
+        fine = _type_of(choice) == "function" and isinstance(_of(choice, "function").get("name"), str)
+    else:
+        fine = choice in (None, "none", "auto", "required")
+    if not fine:
+        raise InvalidRequestError(f"tool_choice is {choice!r:.80}, expected none, auto, required or a named function.")
+
+
+def _check_format(response_format: JsonObject | None, *, json_object: bool) -> None:
+    if response_format is None:
+        return
+    kind = _type_of(response_format)
+    if kind not in ("text", "json_object", "json_schema"):
+        raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
+    if not isinstance(response_format.get("json_schema", {}), Mapping):
+        raise InvalidRequestError("response_format has a json_schema that is no object, expected its name and schema.")
+    # The gateway answers 500 to this format with Anthropic
+    # models (docs/protocol.md §2.3), which invites to ask again.
+    if kind == "json_object" and not json_object:
+        raise InvalidRequestError(
+            "This model's provider (Anthropic) does not take response_format json_object; use json_schema."
+        )
+
+
+def _check_sampling(request: ChatRequest | CompletionRequest) -> None:
+    temperature, max_tokens = request.temperature, request.max_tokens
+    # A bool is an int to Python. The gateway refuses it, and any value above 2, after the payment was signed.
+    if temperature is not None and (type(temperature) not in (int, float) or not 0 <= temperature <= 2):
+        raise InvalidRequestError(f"temperature is {temperature!r}, expected a number from 0 to 2.")
+    # The gateway refuses `1.0` and takes 0 for its default
+    # of 4096, which would be the opposite of what was meant.
+    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
+        raise InvalidRequestError(f"max_tokens is {max_tokens!r}, expected a whole number above 0.")
+    _check_stop(request.stop)
+
+
+def _check_stop(stop: object) -> None:
+    if stop is None or isinstance(stop, str):
+        return
+    if not isinstance(stop, Collection) or not all(isinstance(sequence, str) for sequence in stop):
+        raise InvalidRequestError(
+            f"stop is a {type(stop).__name__}, or holds something else than text; expected a list of texts."
+        )
+    # An empty list and a fifth sequence both end in a 400 (docs/protocol.md §2.3).
+    if not 0 < len(stop) <= MAX_STOP:
+        raise InvalidRequestError(f"stop has {len(stop)} sequences, expected 1 to {MAX_STOP}.")
+
+
+def _type_of(value: object) -> object:
+    return value.get("type") if isinstance(value, Mapping) else None
+
+
+def _of(value: object, name: str) -> Mapping[str, Any]:
+    inner = value.get(name) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}

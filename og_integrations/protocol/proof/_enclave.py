@@ -1,0 +1,213 @@
+"""
+This module holds what is known about an enclave, and the rules by which one is accepted (docs/protocol.md §1).
+
+An `Enclave` is what the registry (or, in development, the gateway itself) says about one TEE.
+`EnclavePolicy` is the owner's opinion about it. `endpoint` and `payment_address` are claims of the
+operator and are not attested by anything.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import Any, NamedTuple
+
+from og_integrations.errors import ConfigurationError, EnclaveRejectedError
+from og_integrations.protocol._redact import shown
+from og_integrations.protocol.chain._abi import keccak, uint_word
+
+ZERO_ADDRESS = "0x" + "00" * 20
+DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"
+"""Hash of all-zero PCRs: an enclave in debug mode, whose memory its operator can read."""
+KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f77e87"
+"""The one published measurement of the gateway (docs/protocol.md §1); pass it in `allowed_pcr_hashes`."""
+LLM_PROXY = 0
+"""The registry's `teeType` of LLM gateways."""
+
+_KEY_CONFIG = keccak(b"OPENGRADIENT_TEE_OHTTP_CONFIG_V1")
+# No user, query or fragment: the path of a call is put behind it. Labels as DNS and Python's codec take them.
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_ENDPOINT = re.compile(
+    rf"https://(?:\[(?P<ipv6>[^][]*)\]|{_LABEL}(?:\.{_LABEL}){{0,31}}\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]{0,200})?"
+)
+
+
+def tee_id_of(public_key: bytes) -> str:
+    """Return the id (0x + 64 hex) of the enclave whose signing key is this DER SubjectPublicKeyInfo."""
+    # The registry and the gateway use the same rule (docs/protocol.md §1.2), so an id proves which key it names.
+    return "0x" + keccak(public_key).hex()
+
+
+def key_config_digest(signing_key: bytes, ids: Sequence[int], public_key: bytes, key_config: bytes) -> bytes:
+    """
+    Return the 32 bytes that an enclave's `signing_key` (DER) signs about its OHTTP key (docs/protocol.md §1.2).
+
+    `ids` are those of the key, of KEM, KDF and AEAD; `key_config` is the blob that names them again.
+    """
+    # The id is computed from the signing key: an id that is read could bind the key to another enclave.
+    words = [bytes.fromhex(tee_id_of(signing_key)[2:]), *map(uint_word, ids)]
+    return keccak(b"".join([_KEY_CONFIG, *words, keccak(public_key), keccak(key_config)]))
+
+
+def normalize_hash(text: str) -> str:
+    """Return an enclave id or PCR hash in lower case with 0x: registry, web3 and gateway spell them differently."""
+    lowered = text.lower()
+    return lowered if lowered.startswith("0x") else "0x" + lowered
+
+
+class OhttpKey(NamedTuple):
+    """
+    An OHTTP key is the X25519 key to which requests for an enclave are sealed: its id (0 to 255) and 32 bytes.
+
+    `signed` says whether the entry holds a signature of it by the enclave's own key. Without one, it is the word of
+    whoever answered for the registry.
+    """
+
+    key_id: int
+    public_key: bytes
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclave:
+    """
+    An enclave is one TEE. `public_key` is the DER of its RSA signing key, `certificate` the DER of its TLS leaf.
+
+    `source` says who vouches for it: `"registry"` (the chain), `"endpoint"` (the gateway itself: a
+    development setting, no attestation at all) or `"file"` (the key in a saved exchange).
+    Times are unix seconds. A certificate may be empty where `source` is not the registry. `ohttp` is the key that
+    the registry lists for sealed requests, None if there is none that can be used.
+    """
+
+    tee_id: str
+    endpoint: str
+    public_key: bytes
+    certificate: bytes = b""
+    pcr_hash: str = ""
+    payment_address: str = ZERO_ADDRESS
+    owner: str = ZERO_ADDRESS
+    tee_type: int = LLM_PROXY
+    enabled: bool = True
+    registered_at: int = 0
+    last_heartbeat_at: int = 0
+    source: str = "registry"
+    ohttp: OhttpKey | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Return whether connections to it are TLS with nobody but the holder of its certificate."""
+        return bool(self.certificate) and self.endpoint.startswith("https://")
+
+
+def check_endpoint(enclave: Enclave) -> None:
+    """
+    Raise `EnclaveRejectedError` if `enclave` cannot be connected to safely; no policy can allow that.
+
+    An operator writes what he likes into the registry: one broken entry must not be in the way of the
+    others. A gateway that the user names by URL is his own business.
+    """
+    if enclave.source == "registry" and not _is_endpoint(enclave.endpoint):
+        raise EnclaveRejectedError(
+            f"Enclave {enclave.tee_id} is listed with the endpoint '{shown(enclave.endpoint, 80)}', expected "
+            "https://host[:port]: prompts would travel in clear, or not at all."
+        )
+
+
+def _is_endpoint(text: str) -> bool:
+    found = _ENDPOINT.fullmatch(text)
+    # A port beyond 65535 passes the pattern, and would raise an OverflowError only when a socket is opened.
+    if found is None or not 0 < int(found["port"] or 443) < 65536:
+        return False
+    try:
+        # A scope id names an interface of this machine, so a
+        # stranger could point connections into the local network.
+        return found["ipv6"] is None or IPv6Address(found["ipv6"]).scope_id is None
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclavePolicy:
+    """
+    A policy says which enclaves may see a prompt. Every rule that is given must hold; None means no rule.
+
+    By default any enclave of the registry is accepted, except one in debug mode. An *empty* list
+    accepts nobody: a list that lost its entries must not open the door.
+
+    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids. Raises `ConfigurationError`
+    for one of them that is a text.
+    """
+
+    allowed_pcr_hashes: Iterable[str] | None = None
+    allowed_tee_ids: Iterable[str] | None = None
+    _pcr_hashes: frozenset[str] | None = field(init=False, repr=False, default=None)
+    _tee_ids: frozenset[str] | None = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_pcr_hashes", _hashes("allowed_pcr_hashes", self.allowed_pcr_hashes))
+        object.__setattr__(self, "_tee_ids", _hashes("allowed_tee_ids", self.allowed_tee_ids))
+
+    @classmethod
+    def of(cls, value: "EnclavePolicy | Mapping[str, Any] | None") -> "EnclavePolicy":
+        """Return `value`, or its fields, as a policy. Raises `ConfigurationError`."""
+        if isinstance(value, EnclavePolicy):
+            return value
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigurationError(f"enclave_policy is a {type(value).__name__}, expected an EnclavePolicy.")
+        try:
+            return cls(**(value or {}))
+        except (AttributeError, TypeError) as exc:
+            raise ConfigurationError(
+                "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids."
+            ) from exc
+
+    def check(self, enclave: Enclave) -> None:
+        """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
+        # This comes first: an entry whose key and id disagree
+        # would let one enclave answer in the name of another.
+        if tee_id_of(enclave.public_key) != enclave.tee_id:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is listed with a signing key whose id is "
+                f"{tee_id_of(enclave.public_key)}; the registry's answer was altered or is broken."
+            )
+        if enclave.tee_type != LLM_PROXY:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is of type {enclave.tee_type}, expected {LLM_PROXY}: it serves no models."
+            )
+        if not enclave.enabled:
+            raise EnclaveRejectedError(f"Enclave {enclave.tee_id} is disabled in the registry.")
+        # Debug mode is refused before the owner's list is read, so that no list can allow it by mistake.
+        if normalize_hash(enclave.pcr_hash) == DEBUG_PCR_HASH:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} runs in debug mode (all-zero PCRs): its operator can read prompts."
+            )
+        if self._pcr_hashes is not None and normalize_hash(enclave.pcr_hash) not in self._pcr_hashes:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} runs code with pcr_hash {enclave.pcr_hash or 'unknown'}, expected "
+                f"one of {len(self._pcr_hashes)} in EnclavePolicy.allowed_pcr_hashes."
+            )
+        if self._tee_ids is not None and enclave.tee_id not in self._tee_ids:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} is not one of {len(self._tee_ids)} in EnclavePolicy.allowed_tee_ids."
+            )
+
+
+class UnsafeAcceptAnyEnclave(EnclavePolicy):
+    """
+    This policy accepts every enclave that can be connected to, also one in debug mode. Insecure; warns on each check.
+
+    It is meant for experiments with enclaves that one runs oneself.
+    """
+
+    def check(self, enclave: Enclave) -> None:
+        """Accept `enclave`, loudly."""
+        warnings.warn(f"Enclave {enclave.tee_id} is accepted without any check.", stacklevel=2)
+
+
+def _hashes(name: str, given: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(given, str):
+        # Each of its letters would be an id, and nobody has that one.
+        raise ConfigurationError(f"EnclavePolicy.{name} is a text, expected a list of texts.")
+    return None if given is None else frozenset(map(normalize_hash, given))

@@ -1,0 +1,201 @@
+"""
+The file format of saved exchanges, with its limits.
+
+```text
+{"path", "request", "content_type", "response", "tee_id", "public_key_pem"}      all exact text
+{"receipt": {…}, "exchange": {the above}}                                        as Receipts.save writes it
+```
+
+A file whose name ends in `.jsonl` holds one such document a line, and a folder any number of files. Nothing that is
+read here has been checked: `verifier` does that.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from og_integrations.errors import ConfigurationError
+from og_integrations.protocol._strict_json import JsonObject, decode_json
+
+MAX_BYTES = 128 * 1024 * 1024
+"""No honest exchange is larger, and a file that never ends would fill the memory."""
+MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
+RSA_BITS = range(2048, 4096 + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedExchange:
+    """
+    One exchange as read from a file: of the right form, and nothing in it checked.
+
+    `wire` is the request's body, `public_key` the DER of the key in the file, `receipt` what the file says about it.
+    """
+
+    path: str
+    wire: bytes
+    content_type: str
+    response: str
+    tee_id: str
+    public_key: bytes
+    receipt: JsonObject | None
+
+
+def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
+    """
+    Return what is in a file (a path), in its bytes, or what was read before.
+
+    Raises `ConfigurationError` with one line about what is wrong with it.
+    """
+    if isinstance(saved, SavedExchange):
+        return saved
+    return parse_bundle(saved if isinstance(saved, bytes) else read_file(saved))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source is one document to judge: its name for people, and its bytes or the file that holds them."""
+
+    name: str
+    saved: str | bytes
+
+
+def sources_in(name: str) -> Iterator[Source]:
+    """
+    Yield the documents of a file, or of all `.json` and `.jsonl` files in a folder, in the order of their names.
+
+    What cannot be read is a source too, whose verdict says so.
+    """
+    if os.path.isdir(name):
+        files = [
+            os.path.join(folder, file)
+            for folder, _, found in os.walk(name)
+            for file in found
+            if file.endswith((".json", ".jsonl"))
+        ]
+        if files:
+            for file in sorted(files):
+                yield from sources_in(file)
+            return
+    if name.endswith(".jsonl") and os.path.isfile(name) and os.access(name, os.R_OK):
+        with open(name, "rb") as lines:
+            yield from _numbered(lines, name)
+    else:
+        yield Source(name, name)
+
+
+def sources_of(stream: BinaryIO, name: str) -> Iterator[Source]:
+    """Yield the documents of a stream that holds one, or one a line."""
+    first = stream.readline(MAX_BYTES + 1)
+    if not (first.startswith(b"{") and first.rstrip().endswith(b"}")):
+        yield Source(name, first + stream.read(MAX_BYTES + 1 - len(first)))
+        return
+    others = _numbered(stream, name, after=1)
+    second = next(others, None)
+    if second is None:
+        yield Source(name, first)
+    else:
+        yield from (Source(f"{name}:1", first), second)
+        yield from others
+
+
+def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]:
+    """Yield the documents of JSON Lines, as `name:number`; blank lines are none."""
+    number = after
+    while line := lines.readline(MAX_BYTES + 1):
+        number += 1
+        if line.strip():
+            yield Source(f"{name}:{number}", line)
+
+
+def parse_bundle(data: bytes) -> SavedExchange:
+    """Read `data` as one JSON document of either form. Raises `ConfigurationError`."""
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
+    document = _document(data)
+    receipt = None
+    if "receipt" in document or "exchange" in document:
+        receipt = _object(document.get("receipt"), "receipt")
+        if document.get("exchange") is None:
+            raise ConfigurationError(
+                "the receipt was saved without its exchange, so there is nothing to verify it against; collect with "
+                "collect_receipts(keep_exchanges=True)"
+            )
+        document = _object(document["exchange"], "exchange")
+    for member in MEMBERS:
+        if not isinstance(document.get(member), str):
+            raise ConfigurationError(f"{member!r} is {_kind(document.get(member))}, expected text")
+    return SavedExchange(
+        path=document["path"],
+        wire=_encoded(document["request"]),
+        content_type=document["content_type"],
+        response=document["response"],
+        tee_id=document["tee_id"],
+        public_key=_der(document["public_key_pem"]),
+        receipt=receipt,
+    )
+
+
+def parse_receipt(data: bytes) -> JsonObject:
+    """Read a receipt, alone or saved with its exchange, from JSON. Raises `ConfigurationError`."""
+    document = _document(data)
+    return _object(document["receipt"], "receipt") if "receipt" in document else document
+
+
+def read_file(name: str | Path) -> bytes:
+    """Return what the file `name` holds. Raises `ConfigurationError`."""
+    try:
+        with Path(name).open("rb") as file:
+            return read_stream(file)
+    except (OSError, ValueError) as exc:
+        raise ConfigurationError(f"cannot be read ({exc})") from None
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """Return what `stream` holds. Raises `ConfigurationError` if that is more than any exchange."""
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
+    return data
+
+
+def _document(data: bytes) -> JsonObject:
+    try:
+        return _object(decode_json(data), "the file")
+    except ValueError as exc:
+        raise ConfigurationError(f"not JSON ({type(exc).__name__})") from None
+
+
+def _object(value: object, name: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{name} is {_kind(value)}, expected an object")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "missing or null" if value is None else f"a JSON {type(value).__name__}"
+
+
+def _encoded(request: str) -> bytes:
+    try:
+        return request.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError("'request' holds a lone surrogate: no bytes on a wire were that text") from None
+
+
+@lru_cache(maxsize=64)
+def _der(pem: str) -> bytes:
+    # Cached: ten thousand files of one enclave hold one key.
+    try:
+        key = serialization.load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError("'public_key_pem' is no PEM public key") from None
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in RSA_BITS:
+        raise ConfigurationError("'public_key_pem' is not an RSA key of 2048 to 4096 bits, as enclaves have")
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

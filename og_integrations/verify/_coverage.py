@@ -1,0 +1,204 @@
+"""
+What a saved receipt claims, compared with its exchange; and what nothing vouches for.
+
+Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from og_integrations.errors import ConfigurationError, MalformedOfferError
+from og_integrations.models import wire_name
+from og_integrations.protocol._receipt import KINDS, described, rebuild_authorization
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import Completion, TeeProof
+from og_integrations.protocol.payment._x402 import PAYMENT_RESPONSE, PROCESSING_HASH
+from og_integrations.protocol.proof._verification import TrustDecision, VerifiedExchange
+from og_integrations.protocol.proof.canonical import (
+    may_be_another_content,
+    not_hashed,
+    spells_tool_calls,
+    unsigned_members,
+)
+from og_integrations.receipt import (
+    BY_DIGEST,
+    BY_EXCHANGE,
+    BY_REGISTRY,
+    OWN_HASH,
+    Check,
+    Member,
+    Receipt,
+    ReceiptEnclave,
+    ReceiptPayment,
+    is_older,
+    is_verified,
+    leaves,
+    members,
+    upgraded,
+)
+from og_integrations.verify._bundle import SavedExchange
+
+HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
+"""Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
+
+ANSWER_KIND = "whether it is a tool call or a text that spells one"
+CONTENT_KIND = "whether messages[].content is a list or its text"
+"""What two things that share one hash leave open, where neither was refused (`protocol.proof._verification`)."""
+
+
+class Claims:
+    """The claims of a receipt that a stranger may have written; any member of it may be of any form."""
+
+    def __init__(self, receipt: JsonObject) -> None:
+        document = upgraded(receipt)
+        self.verified = is_verified(document)
+        self.older = is_older(receipt)
+        self.held = dict(leaves(document))
+        self.payment: ReceiptPayment | None = None
+        self.broken_payment = ""
+        try:
+            self.payment = Receipt.payment_of(document)
+        except ConfigurationError as exc:
+            self.broken_payment = str(exc)
+
+    @property
+    def tells_settlement(self) -> bool:
+        """Whether the gateway's word about the settlement stands in it."""
+        return self.payment is not None and self.payment.tells_settlement
+
+
+def receipt_check(
+    claims: Claims,
+    saved: SavedExchange,
+    completion: Completion | None,
+    verified: VerifiedExchange | None,
+    decision: TrustDecision,
+) -> Check:
+    """Return whether the receipt speaks about this very exchange, and about the enclave that the registry knows."""
+    if completion is None or completion.proof is None:
+        return Check(BY_EXCHANGE, "skip", "the exchange holds no proof to compare with")
+    if not claims.verified:
+        return Check(BY_EXCHANGE, "fail", "the receipt itself says that this answer was not verified when it came")
+    unsigned = () if verified is None else verified.unsigned(settlement_told=claims.tells_settlement)
+    if verified is not None and claims.older:
+        # Receipts of that time named attachments, and nothing else of the request.
+        later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
+        unsigned = tuple(name for name in unsigned if name not in later)
+    rule = verified.hash_rule if verified is not None else None
+    expected = dict(leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json()))
+    wrong = [
+        path
+        for path, member in members().items()
+        # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
+        if expected.get(path) not in (None, []) and not _agrees(member, claims.held.get(path), expected[path])
+    ]
+    if wrong:
+        detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
+        return Check(BY_EXCHANGE, "fail", detail)
+    return Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
+
+
+def payment_check(claims: Claims) -> Check:
+    """
+    Return whether the payment hash of a receipt is the EIP-712 digest of the fields beside it.
+
+    A pass says which authorization is meant, not who signed it, or that it was settled: the chain knows that.
+    """
+    if claims.broken_payment:
+        return Check(BY_DIGEST, "fail", claims.broken_payment)
+    if claims.payment is None:
+        return Check(BY_DIGEST, "skip", "the receipt names no payment")
+    return _recomputed(claims.payment)
+
+
+def not_covered(
+    claims: Claims | None, verified: VerifiedExchange, decision: TrustDecision, checks: Sequence[Check]
+) -> dict[str, tuple[str, ...]]:
+    """
+    Return what could be altered all the same, given the `checks` made before: of the receipt, the answer, the request.
+
+    Whoever wrote the file could say something else there.
+    """
+    passed = {check.id for check in checks if check.result == "pass"}
+    request = tuple(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
+    if may_be_another_content(verified.request, verified.hash_rule):
+        request = (CONTENT_KIND, *request)
+    answer = verified.unsigned(settlement_told=claims is not None and claims.tells_settlement)
+    completion = verified.exchange.completion
+    if completion.tool_calls or spells_tool_calls(completion.text):
+        answer = (ANSWER_KIND, *answer)
+    groups = {
+        "receipt": () if claims is None else tuple(_of_receipt(claims.held, decision, passed)),
+        "answer": answer,
+        "request": request,
+    }
+    return {group: names for group, names in groups.items() if names}
+
+
+def _expected(
+    saved: SavedExchange,
+    completion: Completion,
+    proof: TeeProof,
+    decision: TrustDecision,
+    rule: str | None,
+    unsigned: tuple[str, ...],
+) -> Receipt:
+    """Return what a receipt of this exchange says; None and empty stand for what is not known."""
+    return Receipt(
+        kind=KINDS.get(saved.path),
+        status="verified",
+        hash_rule=rule,
+        model=completion.model,
+        request_hash=proof.request_hash,
+        output_hash=proof.output_hash,
+        tee_timestamp=proof.timestamp,
+        tee_signature=proof.signature,
+        tee_id=proof.tee_id,
+        enclave=ReceiptEnclave(
+            public_key=saved.public_key.hex(), pcr_hash=decision.enclave.pcr_hash if decision.enclave else None
+        ),
+        unsigned=unsigned,
+    )
+
+
+def _agrees(member: Member, claimed: object, found: object) -> bool:
+    if claimed is None and member.standing.later:
+        return True
+    if member.standing.apart and isinstance(claimed, str) and claimed.strip():
+        claimed = wire_name(claimed)
+    return type(claimed) is type(found) and claimed == found
+
+
+@lru_cache(maxsize=4096)
+def _recomputed(payment: ReceiptPayment) -> Check:
+    # Cached: it takes 15 hashes, and the calls of a session have one payment.
+    if payment.payment_hash_source not in HASH_SOURCES:
+        return Check(BY_DIGEST, "fail", f"payment_hash_source is none of {', '.join(HASH_SOURCES)}")
+    if payment.payment_hash_source != OWN_HASH:
+        return Check(BY_DIGEST, "skip", "the gateway's own hash, which nobody can recompute")
+    try:
+        signed = rebuild_authorization(payment)
+    except MalformedOfferError as exc:
+        return Check(BY_DIGEST, "fail", f"the payment is no Permit2 authorization: {exc}")
+    if payment.scheme != "upto":
+        return Check(BY_DIGEST, "fail", "the payment's scheme is not `upto`, which its fields are those of")
+    digest = "0x" + signed.digest().hex()
+    if payment.payment_hash != digest:
+        return Check(BY_DIGEST, "fail", f"the payment's fields hash to {digest}, not to its payment_hash")
+    return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
+
+
+def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: set[str]) -> Iterator[str]:
+    known = members()
+    listed: dict[str, object] = {}
+    if decision.enclave is not None:
+        listed = dict(leaves(Receipt(enclave=described(decision.enclave)).to_json()))
+    yield from (known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart)
+    for path, standing in ((path, member.standing) for path, member in known.items() if path in held):
+        in_registry = standing.by == BY_REGISTRY and decision.enclave is not None and held[path] == listed.get(path)
+        open_to_change = standing.word == "claimed" or standing.by not in passed
+        if (open_to_change and not in_registry) or (standing.later and held[path] is None):
+            yield path
+    # Members of the file's own making: their names could push the others out of a line.
+    if others := held.keys() - known.keys():
+        yield f"{len(others)} members that no receipt has"

@@ -1,0 +1,260 @@
+"""
+The judge of saved exchanges: the numbered steps of `protocol.proof._verification`, and what a receipt claims.
+
+Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it recomputes
+from the receipt) and `not-covered`, which names what could be altered all the same. What nobody can judge later, when
+and how the answer came, is a skip.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal, Self
+
+from og_integrations.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    MalformedReplyError,
+    StreamCutError,
+    StreamFailedError,
+    VerificationError,
+)
+from og_integrations.networks import Network
+from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
+from og_integrations.protocol.chat._sse import SSEDecoder
+from og_integrations.protocol.chat._wire import Completion, TeeProof
+from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
+from og_integrations.protocol.proof._verification import (
+    STEPS,
+    Exchange,
+    TrustDecision,
+    VerifiedExchange,
+    not_reached,
+    verify_exchange,
+)
+from og_integrations.receipt import Check
+from og_integrations.verify._bundle import SavedExchange, Source, load_bundle
+from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
+from og_integrations.verify._trust import FileKeyTrust, RegistryTrust, TeeIdTrust, TrustSource
+
+TRUSTED = "enclave-trusted"
+REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
+"""Checks that must pass; of the others only a failure counts."""
+
+_key_id = lru_cache(maxsize=64)(tee_id_of)
+_WORTH_A_PROCESS = 500
+"""Files below which starting a process takes longer than judging them."""
+_WINDOW, _CHUNK = 4096, 64
+Status = Literal["verified", "failed", "undecided", "malformed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    A verdict says what a saved exchange proves.
+
+    `status` is "verified", "failed" (it is not what an enclave signed, or nobody vouches for the enclave), "undecided"
+    (who was to vouch could not be asked) or "malformed" (no exchange could be read). `step` names the first check that
+    failed, of "undecided" the one that could not be made, and is None for "verified". `checks` are all of them, in
+    their order. `not_covered` names what could be altered all the same, by group: receipt, answer, request. `proof` is
+    what the enclave signed, if the answer is proven: two files with one signature are about one call.
+    """
+
+    status: Status
+    step: str | None
+    checks: tuple[Check, ...]
+    not_covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    proof: TeeProof | None = field(default=None, repr=False)
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything that can be checked was checked, and is right."""
+        return self.status == "verified"
+
+    def to_json(self) -> JsonObject:
+        """Return the verdict as plain JSON."""
+        return {"status": self.status, "step": self.step, "checks": [check.to_json() for check in self.checks]}
+
+
+class Verifier:
+    """
+    A verifier judges saved exchanges, believing the enclaves that its source of trust vouches for.
+
+    ```python
+    verdict = Verifier.registry().verify("receipts/receipt-001.json")
+    verdict.status, [check for check in verdict.checks if check.result == "fail"]
+    ```
+    """
+
+    def __init__(self, trust: TrustSource) -> None:
+        self._trust = trust
+
+    @classmethod
+    def registry(
+        cls,
+        network: str | Network | None = None,
+        *,
+        registry_rpc_url: str | None = None,
+        registry_address: str | None = None,
+        policy: EnclavePolicy | None = None,
+    ) -> Self:
+        """
+        Return a verifier that believes the enclaves which the TEERegistry lists, and which `policy` accepts.
+
+        Arguments that are not given are read from the environment (`OG_NETWORK`, `OG_REGISTRY_RPC_URL`,
+        `OG_REGISTRY_ADDRESS`); no wallet is needed. Raises `ConfigurationError`.
+        """
+        return cls(
+            RegistryTrust(network, registry_rpc_url=registry_rpc_url, registry_address=registry_address, policy=policy)
+        )
+
+    @classmethod
+    def tee_ids(cls, ids: Iterable[str]) -> Self:
+        """Return a verifier that believes the enclaves with these ids (0x-hex). Raises `ConfigurationError`."""
+        return cls(TeeIdTrust(ids))
+
+    @classmethod
+    def unsafe_file_key(cls) -> Self:
+        """Return a verifier that believes the key in each file: that the file is consistent, not who made it."""
+        return cls(FileKeyTrust())
+
+    def verify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
+        """
+        Return the verdict on a file (its path), on its bytes, or on what was read of it.
+
+        Never raises for what the file holds, or for a registry that does not answer.
+        """
+        try:
+            exchange = load_bundle(saved)
+        except ConfigurationError as exc:
+            return malformed(exc)
+        return judge(exchange, self._trust.decide(_key_id(exchange.public_key)))
+
+    async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
+        """Return what `verify` returns; the registry is asked without blocking the event loop."""
+        try:
+            exchange = load_bundle(saved)
+        except ConfigurationError as exc:
+            return malformed(exc)
+        return judge(exchange, await self._trust.adecide(_key_id(exchange.public_key)))
+
+    def verify_many(self, sources: Iterable[Source], *, jobs: int = 1) -> Iterator[tuple[str, Verdict]]:
+        """
+        Yield (name, verdict) of each source, in their order; `jobs` processes share the work.
+
+        Processes are started only if there is enough to do for them. Sources are read as they are needed.
+        """
+        waiting = iter(sources)
+        first = list(islice(waiting, _WORTH_A_PROCESS))
+        if jobs < 2 or len(first) < _WORTH_A_PROCESS:
+            for source in chain(first, waiting):
+                yield source.name, self.verify(source.saved)
+            return
+        # Spawned: a forked child of a program with threads may find a lock held for ever.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_work, initargs=(self,))
+        try:
+            while first:
+                # Windows, since `map` would read all sources at once.
+                verdicts = pool.map(_work, first, chunksize=_CHUNK)
+                yield from zip((source.name for source in first), verdicts, strict=True)
+                first = list(islice(waiting, _WINDOW))
+        finally:
+            # Whoever leaves early does not wait for what nobody will read.
+            pool.shutdown(cancel_futures=True)
+
+
+_working: list[Verifier] = []
+"""The verifier of a process that `verify_many` has started; it remembers what the registry said."""
+
+
+def _begin_work(verifier: Verifier) -> None:
+    # Ctrl-C reaches every process, and each would print a traceback; the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _working[:] = [verifier]
+
+
+def _work(source: Source) -> Verdict:
+    return _working[0].verify(source.saved)
+
+
+def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
+    """Check everything that can be checked about `saved`; `decision` is about the key in it. Pure, never raises."""
+    completion: Completion | None = None
+    verified: VerifiedExchange | None = None
+    try:
+        completion = read_answer(saved)
+        verified, checks = _proof_checks(saved, completion, decision)
+    except VerificationError as exc:
+        checks = _failed_at(exc.step or "shape", str(exc))
+    except (StreamCutError, StreamFailedError) as exc:
+        checks = _failed_at("proof", str(exc))
+    except MalformedReplyError as exc:
+        checks = _failed_at("shape", str(exc))
+    claims = None if saved.receipt is None else Claims(saved.receipt)
+    if claims is not None:
+        checks += [receipt_check(claims, saved, completion, verified, decision), payment_check(claims)]
+    open_to_change: Mapping[str, tuple[str, ...]] = {}
+    if verified is not None:
+        open_to_change = not_covered(claims, verified, decision, checks)
+        named = "; ".join(f"{group}: {', '.join(names)}" for group, names in open_to_change.items())
+        checks.append(Check("not-covered", "skip", named))
+    step = next((check.id for check in checks if check.result == "fail"), None)
+    passed = {check.id for check in checks if check.result == "pass"}
+    status: Status = "verified" if step is None and passed >= REQUIRED else "failed"
+    if step is None and not decision.answered:
+        status, step = "undecided", TRUSTED
+    return Verdict(status, step, tuple(checks), open_to_change, verified.proof if verified is not None else None)
+
+
+def read_answer(saved: SavedExchange) -> Completion:
+    """
+    Read the answer in the file.
+
+    Raises `MalformedReplyError`, `VerificationError`, `StreamCutError` or `StreamFailedError` for whatever is not a
+    whole answer.
+    """
+    kind = saved.content_type.partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return parse_completion(saved.path, saved.response)
+    if kind != "text/event-stream":
+        raise MalformedReplyError(f"The answer is {kind[:80]!r}, expected application/json or text/event-stream.")
+    decoder, assembler = SSEDecoder(), StreamAssembler()
+    # A lone surrogate becomes bytes that are not UTF-8, which the decoder refuses. The line end closes a last line
+    # that has none, as the client does.
+    for event in decoder.feed(saved.response.encode("utf-8", "surrogatepass") + b"\n"):
+        assembler.feed(event)
+    return assembler.finish()
+
+
+def _proof_checks(
+    saved: SavedExchange, completion: Completion, decision: TrustDecision
+) -> tuple[VerifiedExchange | None, list[Check]]:
+    enclave = Enclave(tee_id=normalize_hash(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
+    exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=decision)
+    try:
+        # `verify_exchange` reads requests of ours; one that a stranger wrote could name a member twice.
+        parse_json_object(saved.wire, "The request")
+        verified = verify_exchange(exchange)
+    except VerificationError as exc:
+        return None, list(exc.checks)
+    except (InvalidRequestError, MalformedReplyError) as exc:
+        return None, _failed_at("request-hash", f"the request cannot be hashed: {exc}")
+    return verified, list(verified.checks)
+
+
+def _failed_at(step: str, detail: str) -> list[Check]:
+    """Return the verdicts when nothing but `step` could be judged."""
+    before = [Check(name, "skip", f"not reached: {step} failed") for name in STEPS[: STEPS.index(step)]]
+    return [*before, Check(step, "fail", detail), *not_reached(step)]
+
+
+def malformed(reason: ConfigurationError) -> Verdict:
+    """Return the verdict on what is no exchange."""
+    return Verdict("malformed", "input", (Check("input", "fail", str(reason)),))
