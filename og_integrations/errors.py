@@ -5,6 +5,7 @@ Everything that can go wrong, as one tree.
 OpenGradientError
     ConfigurationError
         BudgetBusyError
+        LedgerBusyError
     InvalidRequestError
     DiscoveryError
         EnclaveRejectedError
@@ -80,6 +81,16 @@ class BudgetBusyError(ConfigurationError):
     The store of the budget is held by others, or away, for too long. Nothing was signed or sent: ask again.
 
     What cannot be counted is not spent, so that a call waits for its store, and ends if that does not answer.
+    """
+
+    is_retryable = True
+
+
+class LedgerBusyError(ConfigurationError):
+    """
+    The ledger that receipts are written to is held by others, or away, for too long. Nothing was sent: ask again.
+
+    A call that cannot leave its receipt is not made; an answer that came is never lost to it.
     """
 
     is_retryable = True

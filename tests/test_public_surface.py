@@ -15,12 +15,13 @@ SURFACE = {
     """,
     "og_integrations.client": """
         Answer Approval ApprovalProgress AsyncClient AsyncStream CallOptions ChatOptions Client ClientOptions Engine
-        LocalSigner Receipt Receipts Signer TransactionSigner collect_receipts typed_data_digest
+        LocalSigner Receipt Receipts Recording Signer TransactionSigner collect_receipts set_ledger typed_data_digest
     """,
     "og_integrations.langchain": """
         ChatOpenGradient OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback register_with_langchain
     """,
     "og_integrations.llama_index": "OpenGradientLLM is_retryable",
+    "og_integrations.ledger": "Ledger LedgerEntry Query SettlementNote Totals open_ledger",
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,

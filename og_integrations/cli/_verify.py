@@ -49,7 +49,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "enclave-trusted fails."
     )
     command.add_argument(
-        "files", nargs="*", metavar="FILE", help="JSON, JSON Lines (.jsonl), or a folder of them; - for standard input"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="JSON, JSON Lines (.jsonl), a folder of them, or a ledger's URL (sqlite:///…, postgresql://…); - for "
+        "standard input",
     )
     command.add_argument(
         "--files-from", metavar="LIST", help="a file with the names of such, one a line; - for standard input"

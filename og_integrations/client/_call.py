@@ -1,11 +1,8 @@
 """
 One call: what is asked (`Call`), how far it got (`CallState`), what came of it (`Answer`), and the receipt it leaves.
 
-`collect_receipts` catches the receipt of every call, through engines, agents, tasks and the threads they start.
-A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
-bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
-
-Every call leaves its receipt with the open collectors, whatever stopped it: `build_receipt` makes it.
+Every call leaves its receipt with the open collectors (`client._collecting`), whatever stopped it: `build_receipt`
+makes it.
 
 `ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
 signature.
@@ -19,26 +16,26 @@ import threading
 import time
 from asyncio import CancelledError
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
-from pathlib import Path
 from typing import Any, cast
 
 from og_integrations._forking import survive_forks
+from og_integrations.client._collecting import hand_out
 from og_integrations.client.channels._channel import Destination
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
     GatewayError,
     InvalidRequestError,
+    LedgerBusyError,
     MalformedReplyError,
     OpenGradientError,
     VerificationError,
 )
+from og_integrations.ledger._ledger import Ticket
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
@@ -50,7 +47,7 @@ from og_integrations.protocol.chat._wire import (
     ToolCall,
     Usage,
 )
-from og_integrations.protocol.payment._flow import Effect, in_doubt
+from og_integrations.protocol.payment._flow import Consult, Effect, Effects, in_doubt
 from og_integrations.protocol.payment._session import PaymentSession
 from og_integrations.protocol.payment._x402 import (
     ReplyHead,
@@ -66,7 +63,7 @@ from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -129,7 +126,7 @@ class Call:
     A call is a request that is ready to be sent; `wire` is its exact body.
 
     `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
-    how to show the answer.
+    how to show the answer; `tags` go into ledgers with the receipt.
     """
 
     request: ChatRequest | CompletionRequest
@@ -141,6 +138,7 @@ class Call:
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tags: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -200,6 +198,7 @@ class CallState:
     keep_body: bool = False
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
+    tickets: list[Ticket] = field(default_factory=list)
 
     def on_payment(self, grant: PaymentSession) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
@@ -317,98 +316,6 @@ def _pem(der: bytes) -> str:
     return "\n".join(("-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""))
 
 
-_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
-
-
-class Receipts(list[JsonObject]):
-    """
-    This list holds the receipts of all calls inside one `collect_receipts`, failed ones too, in order of ending.
-
-    `exchanges` holds, at the same positions, the exact request and answer of each (None unless
-    `keep_exchanges=True`, or if no answer came), in the form that `og-integrations verify` reads.
-    """
-
-    def __init__(self, *, keep_exchanges: bool = False) -> None:
-        super().__init__()
-        self.keep_exchanges = keep_exchanges
-        # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
-        self._kept: list[tuple[JsonObject, JsonObject | None]] = []
-
-    @property
-    def exchanges(self) -> list[JsonObject | None]:
-        """Return the exchanges of the receipts, as they stand in this list now."""
-        return [exchange for _, exchange in self._pairs()]
-
-    @property
-    def verified(self) -> bool:
-        """Return whether there is at least one receipt, and every one is verified."""
-        return bool(self) and all(map(is_verified, self))
-
-    def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
-        """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
-        if self.keep_exchanges:
-            self._kept.append((receipt, exchange))
-        self.append(receipt)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """
-        Write each receipt with its exchange to a new JSON file in `folder`; return the files.
-
-        They hold prompts and answers in clear: `verify` needs them. Files that are there are kept.
-        Raises `ConfigurationError` if that is not possible.
-        """
-        target = Path(folder)
-        files: list[Path] = []
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            names = (target / f"receipt-{n:03}.json" for n in count(1))
-            for receipt, exchange in self._pairs():
-                text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
-                files.append(_write_new(names, text))
-        except OSError as exc:
-            raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
-        return files
-
-    def _pairs(self) -> list[tuple[JsonObject, JsonObject | None]]:
-        receipts = list(self)
-        kept = {id(receipt): exchange for receipt, exchange in self._kept}
-        return [(receipt, kept.get(id(receipt))) for receipt in receipts]
-
-
-def _write_new(names: Iterator[Path], text: str) -> Path:
-    """Write `text` to the first of `names` that is free; asking first would overwrite what comes in between."""
-    for file in names:
-        with suppress(FileExistsError), file.open("x", encoding="utf-8") as target:
-            target.write(text)
-            return file
-    raise FileNotFoundError("no name is free")
-
-
-@contextmanager
-def collect_receipts(*, keep_exchanges: bool = False) -> Iterator[Receipts]:
-    """
-    Collect the receipts of all calls made inside the `with`, by any model and framework.
-
-    Streams have to be read to their end inside it. Collectors nest; each gets every receipt.
-    """
-    receipts = Receipts(keep_exchanges=keep_exchanges)
-    token = _collectors.set((*_collectors.get(), receipts))
-    try:
-        yield receipts
-    finally:
-        _collectors.reset(token)
-
-
-def active_collectors() -> tuple[Receipts, ...]:
-    """Return the collectors open in this context, outermost first."""
-    return _collectors.get()
-
-
-def wants_exchange() -> bool:
-    """Return whether a collector in this context keeps the bytes of requests and answers."""
-    return any(receipts.keep_exchanges for receipts in active_collectors())
-
-
 def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
     receipt = build_receipt(state, verified=verified).to_json()
@@ -518,14 +425,20 @@ def collect_failed(state: CallState, exc: BaseException) -> None:
     receipt = build_receipt(state, checks=_failed_checks(exc)).to_json()
     if isinstance(exc, OpenGradientError | CancelledError):
         exc.receipt = receipt  # type: ignore[union-attr]
-    collect(state, receipt)
+    # What was refused since a ledger is away would fill its backlog, and the memory.
+    collect(state, receipt, ledgers=not isinstance(exc, LedgerBusyError))
 
 
-def collect(state: CallState, receipt: JsonObject) -> None:
-    """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
-    exchange = state.exchange()
-    for receipts in active_collectors():
-        receipts.add(receipt, exchange)
+def collect(state: CallState, receipt: JsonObject, *, ledgers: bool = True) -> None:
+    """Hand `receipt`, and the exchange where it was kept, to every collector in this context, ledgers included."""
+    state.tickets += hand_out(receipt, state.exchange(), state.call.tags, ledgers=ledgers)
+
+
+def recorded(state: CallState) -> Effects[None]:
+    """Wait until the receipt of the call is written wherever that takes its time; not for ever."""
+    waiting = [ticket for ticket in state.tickets if not ticket.written]
+    if waiting:
+        yield Consult(lambda: [ticket.wait() for ticket in waiting])
 
 
 def _hash_of(call: Call) -> str | None:

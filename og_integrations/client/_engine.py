@@ -27,8 +27,9 @@ from og_integrations.client._call import (
     collect_verified,
     gateway_error,
     now,
-    wants_exchange,
+    recorded,
 )
+from og_integrations.client._collecting import current_tags, ledgers_here, wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
@@ -53,7 +54,15 @@ from og_integrations.protocol.chat._wire import (
     check_completion,
 )
 from og_integrations.protocol.payment._budget import Budget
-from og_integrations.protocol.payment._flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
+from og_integrations.protocol.payment._flow import (
+    ENTER,
+    NOTHING_SENT,
+    RECEIVE,
+    Consult,
+    Effects,
+    PaymentContext,
+    payment_flow,
+)
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
@@ -199,6 +208,7 @@ class Engine:
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
             created=now(),
             extra_headers=self.default_headers,
+            tags=current_tags(),
         )
 
     def whole(self, state: CallState) -> Effects[Answer]:
@@ -206,10 +216,14 @@ class Engine:
         state.keep_body = wants_exchange()
         try:
             yield from self.open(state)
-            return self.conclude_body(state, (yield from _body(state)))
+            answer = self.conclude_body(state, (yield from _body(state)))
         except BaseException as exc:
             self._on_failure(state, exc)
+            if isinstance(exc, OpenGradientError):
+                yield from recorded(state)
             raise
+        yield from recorded(state)
+        return answer
 
     def streamed(self, state: CallState) -> Pieces:
         """Make the call of `state` and yield, between effects, each `Piece` of its answer."""
@@ -233,7 +247,10 @@ class Engine:
                 raise reader.failed(exc) from exc
         except BaseException as exc:
             self._on_failure(state, exc)
+            if isinstance(exc, OpenGradientError):
+                yield from recorded(state)
             raise
+        yield from recorded(state)
         yield from pieces
 
     def open(self, state: CallState) -> Effects[ReplyHead]:
@@ -241,11 +258,14 @@ class Engine:
         Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
         Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
-        Raises `ConfigurationError` if there is nothing to pay with.
+        Raises `ConfigurationError` if there is nothing to pay with, or the receipt could not be kept.
         """
         if self.settings.signer is None:
             raise no_wallet()
         context = self.context
+        for ledger in ledgers_here():
+            if ledger.unprepared:
+                yield Consult(ledger.prepare)
         yield ENTER
         tried: list[str] = []
         while True:

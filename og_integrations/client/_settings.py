@@ -128,6 +128,12 @@ def onchain_settings(
     return resolve_settings(private_key=private_key, signer=signer, **options)
 
 
+def ledger_setting() -> tuple[str, str] | None:
+    """Return what `OG_LEDGER` names and how much of exchanges it keeps (`OG_LEDGER_EXCHANGES`), None without one."""
+    to = os.environ.get("OG_LEDGER")
+    return (to, os.environ.get("OG_LEDGER_EXCHANGES") or "none") if to else None
+
+
 def keyless_settings(**options: Any) -> Settings:
     """
     Return the settings from `options` and the environment without a wallet: read-only users need none.

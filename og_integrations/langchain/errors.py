@@ -51,6 +51,10 @@ class BudgetBusyError(errors.BudgetBusyError, OpenGradientError, ModelConnection
     """The store of the budget is held by others, or away, for too long; nothing was signed or sent."""
 
 
+class LedgerBusyError(errors.LedgerBusyError, OpenGradientError, ModelConnectionError):
+    """The ledger that receipts are written to is held by others, or away, for too long; nothing was sent."""
+
+
 class InvalidRequestError(errors.InvalidRequestError, OpenGradientError, ModelInvalidRequestError, RuntimeError):
     """The gateway would refuse this request, or drop part of it silently; nothing was sent."""
 

@@ -12,7 +12,7 @@ is wei, as text.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._call import active_collectors
+from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain._setup import Setup
 from og_integrations.protocol._strict_json import JsonObject
@@ -85,9 +85,7 @@ class Record:
             checks=tuple(made),
         )
         receipt: JsonObject = standard.to_json() | {"onchain": self._facts()}
-        exchange = self._exchange()
-        for collector in active_collectors():
-            collector.add(receipt, exchange)
+        hand_out(receipt, self._exchange(), current_tags())
         return receipt
 
     def _facts(self) -> JsonObject:

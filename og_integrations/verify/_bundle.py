@@ -6,8 +6,8 @@ The file format of saved exchanges, with its limits.
 {"receipt": {…}, "exchange": {the above}}                                        as Receipts.save writes it
 ```
 
-A file whose name ends in `.jsonl` holds one such document a line, and a folder any number of files. Nothing that is
-read here has been checked: `verifier` does that.
+A file whose name ends in `.jsonl` holds one such document a line, a folder any number of files, and a ledger one for
+each call (`og_integrations.ledger`). Nothing that is read here has been checked: `verifier` does that.
 """
 
 import os
@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations.errors import ConfigurationError
+from og_integrations.ledger._entry import NOTE_BEGINS
+from og_integrations.ledger._ledger import is_ledger_url, open_ledger
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 
 MAX_BYTES = 128 * 1024 * 1024
@@ -70,8 +72,13 @@ def sources_in(name: str) -> Iterator[Source]:
     """
     Yield the documents of a file, or of all `.json` and `.jsonl` files in a folder, in the order of their names.
 
-    What cannot be read is a source too, whose verdict says so.
+    `name` may be the URL of a ledger (`sqlite:///…`, `postgresql://…`, `s3://…`), whose entries are named by their id.
+    What cannot be read is a source too, whose verdict says so; a ledger that cannot be is a `ConfigurationError`.
     """
+    if is_ledger_url(name):
+        ledger = open_ledger(name)
+        yield from (Source(f"{ledger.name}#{entry.id}", entry.line()) for entry in ledger.entries())
+        return
     if os.path.isdir(name):
         files = [
             os.path.join(folder, file)
@@ -106,11 +113,11 @@ def sources_of(stream: BinaryIO, name: str) -> Iterator[Source]:
 
 
 def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]:
-    """Yield the documents of JSON Lines, as `name:number`; blank lines are none."""
+    """Yield the documents of JSON Lines, as `name:number`; blank lines are none, nor notes on payments."""
     number = after
     while line := lines.readline(MAX_BYTES + 1):
         number += 1
-        if line.strip():
+        if line.strip() and not line.startswith(NOTE_BEGINS):
             yield Source(f"{name}:{number}", line)
 
 
@@ -128,6 +135,10 @@ def parse_bundle(data: bytes) -> SavedExchange:
                 "collect_receipts(keep_exchanges=True)"
             )
         document = _object(document["exchange"], "exchange")
+        if "request_sha256" in document:
+            raise ConfigurationError(
+                "the ledger kept only hashes of the exchange; put the exact 'request' and 'response' in their place"
+            )
     for member in MEMBERS:
         if not isinstance(document.get(member), str):
             raise ConfigurationError(f"{member!r} is {_kind(document.get(member))}, expected text")

@@ -1,0 +1,129 @@
+"""The sums over receipts, one after the other: memory grows with payments and models, never with calls."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from og_integrations.ledger._cost import estimated_cost, reported_cost
+from og_integrations.ledger._entry import SettlementNote
+from og_integrations.networks import format_opg
+from og_integrations.receipt import is_verified
+
+TAKEN = "settled"
+"""The word of `SettlementStatus` for a payment that was taken."""
+
+
+@dataclass(slots=True)
+class ModelTotals:
+    """What was asked of one model."""
+
+    calls: int = 0
+    verified: int = 0
+    replayed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Totals:
+    """
+    Sums over receipts; amounts are base units of OPG, and printed they are OPG.
+
+    `authorized` bounds what can be taken: each of the `authorizations` serves many calls. `settled` is what the chain
+    said was taken of `settlements` of them, and is only known where it was asked (`Ledger.note_settlement`).
+    `reported` is what gateways said that `reported_calls` calls cost, `estimated` what the price list gives for
+    `estimated_calls` others; neither is proven. `replayed` are answers that came from a cache.
+    """
+
+    calls: int = 0
+    verified: int = 0
+    replayed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    reported: int = 0
+    reported_calls: int = 0
+    estimated: int = 0
+    estimated_calls: int = 0
+    settled: int = 0
+    settlements: int = 0
+    payments: dict[str, int] = field(default_factory=dict)
+    by_model: dict[str, ModelTotals] = field(default_factory=dict)
+
+    @property
+    def authorizations(self) -> int:
+        """Return how many authorizations paid."""
+        return len(self.payments)
+
+    @property
+    def authorized(self) -> int:
+        """Return the most that can be taken by all of them."""
+        return sum(self.payments.values())
+
+    def add(self, receipt: Mapping[str, Any]) -> None:
+        """Count one more call, by its receipt as plain JSON, which may hold anything."""
+        model = self._model(receipt)
+        self.calls += 1
+        model.calls += 1
+        if is_verified(receipt):
+            self.verified += 1
+            model.verified += 1
+        payment = receipt.get("payment")
+        if isinstance(payment, dict) and payment.get("payment_hash"):
+            self.payments[str(payment["payment_hash"])] = _whole(payment.get("max_amount"))
+        usage = receipt.get("usage")
+        if isinstance(usage, dict):
+            self.tokens_in += _whole(usage.get("prompt_tokens"))
+            self.tokens_out += _whole(usage.get("completion_tokens"))
+        if (reported := reported_cost(receipt)) is not None:
+            self.reported += reported
+            self.reported_calls += 1
+        elif (estimated := estimated_cost(receipt)) is not None:
+            self.estimated += estimated
+            self.estimated_calls += 1
+
+    def replay(self, receipt: Mapping[str, Any]) -> None:
+        """Count an answer that came from a cache: nothing was asked or paid."""
+        self.replayed += 1
+        self._model(receipt).replayed += 1
+
+    def settle(self, notes: Mapping[str, SettlementNote]) -> None:
+        """Take what the chain said of the payments that were counted."""
+        known = [notes[payment] for payment in self.payments if payment in notes]
+        taken = [note.amount or 0 for note in known if note.amount is not None]
+        self.settled, self.settlements = sum(taken), len(taken)
+
+    def copy(self) -> "Totals":
+        """Return the same sums, which later calls do not change."""
+        models = {name: replace(counted) for name, counted in self.by_model.items()}
+        return replace(self, payments=dict(self.payments), by_model=models)
+
+    def _model(self, receipt: Mapping[str, Any]) -> ModelTotals:
+        return self.by_model.setdefault(str(receipt.get("model")), ModelTotals())
+
+    def __str__(self) -> str:
+        lines = [
+            ("calls", f"{self.calls}, of them {self.verified} verified"),
+            ("tokens", f"{self.tokens_in} in, {self.tokens_out} out (reported, not signed)"),
+            ("authorized", f"{format_opg(self.authorized)} OPG at most, by {self.authorizations} authorizations"),
+            ("settled", f"{format_opg(self.settled)} OPG, of {self.settlements} authorizations that the chain told of"),
+            (
+                "cost reported",
+                f"{format_opg(self.reported)} OPG for {self.reported_calls} calls, by gateways; not proven",
+            ),
+            (
+                "cost estimated",
+                f"{format_opg(self.estimated)} OPG for {self.estimated_calls} other calls, by price list",
+            ),
+        ]
+        if self.replayed:
+            lines.insert(1, ("from a cache", str(self.replayed)))
+        return "\n".join(f"{name:<16}{text}" for name, text in lines)
+
+
+def _whole(value: object) -> int:
+    """Return a count or an amount as text; 0 for anything else that a stranger's receipt may hold."""
+    if isinstance(value, bool):
+        return 0
+    if isinstance(value, int):
+        return value if 0 <= value < 2**256 else 0
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 78:
+        return int(value)
+    return 0
