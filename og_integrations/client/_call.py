@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._collecting import hand_out
+from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import Destination
 from og_integrations.errors import (
     ConfigurationError,
@@ -35,6 +36,7 @@ from og_integrations.errors import (
     OpenGradientError,
     VerificationError,
 )
+from og_integrations.ledger._cost import estimate
 from og_integrations.ledger._ledger import Ticket
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
@@ -63,7 +65,7 @@ from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptEstimate, ReceiptPayment, ReceiptUsage
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -102,8 +104,10 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `model` is the name that the gateway knows, `asked_model` the one that was asked for;
-    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
+    neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
+    says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
+    one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
+    (`og_integrations.receipt`).
     """
 
     text: str
@@ -115,6 +119,8 @@ class Answer:
     usage: Usage | None
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
+    citations: tuple[JsonObject, ...] = ()
+    moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)
@@ -363,8 +369,42 @@ def build_receipt(
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
         payment=payment,
+        cost=_cost(exchange.completion),
+        usage=_usage(exchange.completion),
+        estimate=_estimate(call.model, exchange.completion),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
+    )
+
+
+def _usage(completion: Completion) -> ReceiptUsage | None:
+    usage = completion.usage
+    if usage is None:
+        return None
+    return ReceiptUsage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+
+
+def _estimate(model: str, completion: Completion) -> ReceiptEstimate | None:
+    """Return what the answer costs by the price list, where the gateway does not say."""
+    usage = completion.usage
+    if usage is None or completion.cost is not None:
+        return None
+    price = None
+    # Said before anything was paid (`Engine.open`); an answer is not lost to a setting.
+    with suppress(ConfigurationError):
+        price = opg_price_setting()
+    return estimate(model, usage.prompt_tokens, usage.completion_tokens, price)
+
+
+def _cost(completion: Completion) -> ReceiptCost | None:
+    cost = completion.cost
+    if cost is None:
+        return None
+    return ReceiptCost(
+        cost_opg=cost.cost_opg,
+        cost_usd=cost.cost_usd,
+        opg_price_usd=cost.opg_price_usd,
+        contradiction=cost.contradiction,
     )
 
 

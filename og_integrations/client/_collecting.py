@@ -32,7 +32,7 @@ from og_integrations.ledger._entry import (
 from og_integrations.ledger._ledger import Ledger, Ticket, open_ledger
 from og_integrations.ledger._totals import Totals
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import is_verified
+from og_integrations.receipt import is_verified, reported_cost
 
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())
@@ -56,6 +56,15 @@ class Receipts(list[JsonObject]):
     def exchanges(self) -> list[JsonObject | None]:
         """Return the exchanges of the receipts, as they stand in this list now."""
         return [exchange for _, exchange in self._pairs()]
+
+    @property
+    def reported_cost(self) -> int:
+        """
+        Return what the gateways say these calls cost, in base units of OPG; calls of which none says it count 0.
+
+        Nobody signs it, and no budget believes it.
+        """
+        return sum(reported_cost(receipt) or 0 for receipt in self)
 
     @property
     def verified(self) -> bool:

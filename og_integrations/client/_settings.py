@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -132,6 +133,23 @@ def ledger_setting() -> tuple[str, str] | None:
     """Return what `OG_LEDGER` names and how much of exchanges it keeps (`OG_LEDGER_EXCHANGES`), None without one."""
     to = os.environ.get("OG_LEDGER")
     return (to, os.environ.get("OG_LEDGER_EXCHANGES") or "none") if to else None
+
+
+def opg_price_setting() -> Decimal | None:
+    """Return what one OPG costs in US dollars (`OG_OPG_PRICE_USD`), None without one. Raises `ConfigurationError`."""
+    text = os.environ.get("OG_OPG_PRICE_USD")
+    return _price(text) if text else None
+
+
+@lru_cache(maxsize=8)
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal(0)
+    if not price.is_finite() or not Decimal("1e-9") <= price <= Decimal("1e9"):
+        raise ConfigurationError(f"OG_OPG_PRICE_USD is {text[:40]!r}, expected US dollars for one OPG, such as 0.05.")
+    return price
 
 
 def keyless_settings(**options: Any) -> Settings:

@@ -3,7 +3,7 @@ An entry of a ledger is one call: its receipt, and as much of its exchange as wa
 
 ```text
 {"v": 1, "id", "at", "run", "tags", "receipt": {…}, "exchange": {…} or null}       one call
-{"settlement": {"payment_hash", "status", "amount", …}, "v": 1, "id", "at"}          what the chain said later
+{"settlement": {"payment", "status", "amount", …}, "v": 1, "id", "at"}          what the chain said later
 ```
 
 Both are plain JSON, and the first is what `og-integrations verify` reads. `exchange` is in one of three forms: the
@@ -14,14 +14,15 @@ short text can be guessed, and then its hash confirms the guess.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 from uuid import uuid4
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.receipt import Facts, facts_of
 
 ENTRY_VERSION = 1
 NOTE_BEGINS = b'{"settlement":'
@@ -52,16 +53,9 @@ class LedgerEntry:
     id: str = field(default_factory=lambda: uuid4().hex)
 
     @property
-    def payment(self) -> Mapping[str, Any]:
-        """Return the receipt's `payment`, empty if nothing was paid."""
-        found = self.receipt.get("payment")
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def wallet(self) -> str | None:
-        """Return the address that paid, in lower case."""
-        payer = self.payment.get("payer")
-        return payer.lower() if isinstance(payer, str) else None
+    def facts(self) -> Facts:
+        """Return what the receipt says, as far as it can be asked for."""
+        return facts_of(self.receipt)
 
     def to_json(self) -> JsonObject:
         """Return the entry as plain JSON."""
@@ -101,23 +95,23 @@ class SettlementNote:
     """
     A note says what the chain said of one payment.
 
-    `amount` is what was taken, in base units, None while that is open; `status` is a word of
-    `SettlementStatus`, `transaction_hash` the transaction that settled it.
+    `payment` is its hash, `amount` what was taken, in base units, None while that is open; `status` is a word of
+    `SettlementStatus`, `transaction` the hash of the transaction that settled it.
     """
 
-    payment_hash: str
+    payment: str
     status: str
     amount: int | None = None
-    transaction_hash: str | None = None
+    transaction: str | None = None
     at: float = 0.0
 
     def line(self) -> bytes:
         """Return the note as one line of JSON Lines."""
         settlement = {
-            "payment_hash": self.payment_hash,
+            "payment": self.payment,
             "status": self.status,
             "amount": None if self.amount is None else str(self.amount),
-            "transaction_hash": self.transaction_hash,
+            "transaction": self.transaction,
         }
         return line_of({"settlement": settlement, "v": ENTRY_VERSION, "id": uuid4().hex, "at": self.at})
 
@@ -127,16 +121,21 @@ class SettlementNote:
         try:
             held = document["settlement"]
             return cls(
-                payment_hash=str(held["payment_hash"]),
+                payment=str(held["payment"]),
                 status=str(held["status"]),
                 amount=None if held["amount"] is None else int(held["amount"]),
-                transaction_hash=held.get("transaction_hash"),
+                transaction=held["transaction"],
                 at=float(document["at"]),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise ConfigurationError(
                 f"The ledger holds a settlement that cannot be read ({type(exc).__name__})."
             ) from exc
+
+
+def is_note(document: JsonObject) -> bool:
+    """Return whether `document` is a note on a payment, and no call."""
+    return "settlement" in document
 
 
 def line_of(document: JsonObject) -> bytes:
@@ -213,15 +212,15 @@ class Query:
 
     def wants(self, entry: LedgerEntry) -> bool:
         """Return whether `entry` is one of those."""
-        receipt, model = entry.receipt, str(entry.receipt.get("model"))
+        facts = entry.facts
         return (
             (self.since is None or entry.at >= float(self.since))  # type: ignore[arg-type]
             and (self.until is None or entry.at < float(self.until))  # type: ignore[arg-type]
-            and self.wallet in (None, entry.wallet)
-            and self.model in (None, model, model.rpartition("/")[2])
+            and self.wallet in (None, facts.wallet)
+            and self.model in (None, facts.model, facts.model.rpartition("/")[2])
             and (self.tag is None or self.tag in entry.tags)
-            and self.status in (None, receipt.get("status"))
-            and self.payment in (None, entry.payment.get("payment_hash"))
+            and self.status in (None, facts.status)
+            and self.payment in (None, facts.payment)
             and self.run in (None, entry.run)
-            and (self.request_hashes is None or receipt.get("request_hash") in self.request_hashes)
+            and (self.request_hashes is None or facts.request in self.request_hashes)
         )

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from og_integrations._forking import survive_forks
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote
+from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote, is_note
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class ObjectStoreLedger:
 def wanted(documents: Iterator[JsonObject], query: Query) -> Iterator[LedgerEntry]:
     """Yield those of `documents` that are entries which `query` wants."""
     for document in documents:
-        if "receipt" in document:
+        if not is_note(document):
             entry = LedgerEntry.from_json(document)
             if query.wants(entry):
                 yield entry
@@ -223,5 +223,5 @@ def wanted(documents: Iterator[JsonObject], query: Query) -> Iterator[LedgerEntr
 
 def last_notes(documents: Iterator[JsonObject]) -> dict[str, SettlementNote]:
     """Return the last note on each payment in `documents`."""
-    notes = (SettlementNote.from_json(document) for document in documents if "settlement" in document)
-    return {note.payment_hash: note for note in notes}
+    notes = (SettlementNote.from_json(document) for document in documents if is_note(document))
+    return {note.payment: note for note in notes}

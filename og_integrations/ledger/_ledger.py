@@ -193,15 +193,17 @@ class Ledger:
         return self._store.settlements()
 
     def note_settlement(
-        self, payment_hash: str, status: str, amount: int | None = None, transaction_hash: str | None = None
+        self, payment: str, status: str, amount: int | None = None, transaction: str | None = None
     ) -> None:
-        """Keep what the chain says of a payment; the last word on each counts. Raises `LedgerBusyError`."""
-        note = SettlementNote(
-            payment_hash=payment_hash, status=status, amount=amount, transaction_hash=transaction_hash, at=time.time()
-        )
+        """
+        Keep what the chain says of the payment with that hash; the last word on each counts.
+
+        `amount` is in base units, None while it is open. Raises `LedgerBusyError`.
+        """
         self.prepare()
+        note = SettlementNote(payment=payment, status=status, amount=amount, transaction=transaction, at=time.time())
         if not self.add(note).wait():
-            raise LedgerBusyError(f"The ledger {self.name} does not take what the chain said of {payment_hash}.")
+            raise LedgerBusyError(f"The ledger {self.name} does not take what the chain said of {payment}.")
 
     def close(self) -> None:
         """Write what waits, and let go of files and connections. Raises `LedgerBusyError`."""

@@ -11,6 +11,7 @@ Readers fetch page after page by the number of the row, so that no transaction s
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from og_integrations._forking import survive_forks
@@ -99,7 +100,7 @@ class SqlLedger:
         table = self._tables.settlements
         with self._told(), self._engine.connect() as connection:
             rows = connection.execute(table.select().order_by(table.c.number)).all()
-        return {row.payment_hash: _note(row) for row in rows}
+        return {row.payment: _note(row) for row in rows}
 
     def close(self) -> None:
         """Close the connections; the ledger can be used again."""
@@ -203,12 +204,12 @@ class _Tables:
             Column("number", number, primary_key=True, autoincrement=True),
             Column("id", String(32), nullable=False, unique=True),
             Column("at", Float(53), nullable=False, index=True),
-            Column("run", String(64), index=True),
-            Column("status", String(16), nullable=False),
+            Column("run", Text, index=True),
+            Column("status", Text, nullable=False),
             Column("model", Text, index=True),
-            Column("wallet", String(64), index=True),
-            Column("payment_hash", String(128), index=True),
-            Column("request_hash", String(128), index=True),
+            Column("wallet", Text, index=True),
+            Column("payment", Text, index=True),
+            Column("request", Text, index=True),
             Column("receipt", Text, nullable=False),
             Column("exchange", Text),
         )
@@ -225,10 +226,10 @@ class _Tables:
             "og_settlements",
             metadata,
             Column("number", number, primary_key=True, autoincrement=True),
-            Column("payment_hash", String(128), nullable=False, index=True),
-            Column("status", String(32), nullable=False),
+            Column("payment", Text, nullable=False, index=True),
+            Column("status", Text, nullable=False),
             Column("amount", Text),
-            Column("transaction_hash", Text),
+            Column("transaction", Text),
             Column("at", Float(53), nullable=False),
         )
 
@@ -247,9 +248,9 @@ class _Tables:
                 lambda: or_(column.model == query.model, column.model.endswith(bare, autoescape=True)),
             ),
             (query.status, lambda: column.status == query.status),
-            (query.payment, lambda: column.payment_hash == query.payment),
+            (query.payment, lambda: column.payment == query.payment),
             (query.run, lambda: column.run == query.run),
-            (query.request_hashes, lambda: column.request_hash.in_(list(query.request_hashes or ()))),
+            (query.request_hashes, lambda: column.request.in_(list(query.request_hashes or ()))),
             (query.tag, lambda: column.id.in_(select(tags.c.entry_id).where(tags.c.tag == query.tag))),
         ]
         clauses = [clause() for wish, clause in wishes if wish is not None]
@@ -267,17 +268,17 @@ def _insert_once(connection: "Connection", table: "Table") -> Any:
 
 
 def _row(entry: LedgerEntry) -> dict[str, Any]:
-    receipt = entry.receipt
+    facts = entry.facts
     return {
         "id": entry.id,
         "at": entry.at,
         "run": entry.run,
-        "status": str(receipt.get("status")),
-        "model": receipt.get("model"),
-        "wallet": entry.wallet,
-        "payment_hash": entry.payment.get("payment_hash"),
-        "request_hash": receipt.get("request_hash"),
-        "receipt": json.dumps(receipt, separators=(",", ":")),
+        "status": facts.status,
+        "model": facts.model,
+        "wallet": facts.wallet,
+        "payment": facts.payment,
+        "request": facts.request,
+        "receipt": json.dumps(entry.receipt, separators=(",", ":")),
         "exchange": None if entry.exchange is None else json.dumps(entry.exchange, separators=(",", ":")),
     }
 
@@ -294,20 +295,14 @@ def _entry(row: "Row[Any]", tags: tuple[str, ...]) -> LedgerEntry:
 
 
 def _note_row(note: SettlementNote) -> dict[str, Any]:
-    return {
-        "payment_hash": note.payment_hash,
-        "status": note.status,
-        "amount": None if note.amount is None else str(note.amount),
-        "transaction_hash": note.transaction_hash,
-        "at": note.at,
-    }
+    return asdict(note) | {"amount": None if note.amount is None else str(note.amount)}
 
 
 def _note(row: "Row[Any]") -> SettlementNote:
     return SettlementNote(
-        payment_hash=row.payment_hash,
+        payment=row.payment,
         status=row.status,
         amount=None if row.amount is None else int(row.amount),
-        transaction_hash=row.transaction_hash,
+        transaction=row.transaction,
         at=row.at,
     )

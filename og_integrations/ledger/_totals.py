@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from og_integrations.ledger._cost import estimated_cost, reported_cost
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.networks import format_opg
-from og_integrations.receipt import is_verified
+from og_integrations.receipt import facts_of, is_verified
 
 TAKEN = "settled"
 """The word of `SettlementStatus` for a payment that was taken."""
@@ -59,30 +58,28 @@ class Totals:
 
     def add(self, receipt: Mapping[str, Any]) -> None:
         """Count one more call, by its receipt as plain JSON, which may hold anything."""
-        model = self._model(receipt)
+        facts = facts_of(receipt)
+        model = self.by_model.setdefault(facts.model, ModelTotals())
         self.calls += 1
         model.calls += 1
         if is_verified(receipt):
             self.verified += 1
             model.verified += 1
-        payment = receipt.get("payment")
-        if isinstance(payment, dict) and payment.get("payment_hash"):
-            self.payments[str(payment["payment_hash"])] = _whole(payment.get("max_amount"))
-        usage = receipt.get("usage")
-        if isinstance(usage, dict):
-            self.tokens_in += _whole(usage.get("prompt_tokens"))
-            self.tokens_out += _whole(usage.get("completion_tokens"))
-        if (reported := reported_cost(receipt)) is not None:
-            self.reported += reported
+        if facts.payment:
+            self.payments[facts.payment] = facts.authorized
+        self.tokens_in += facts.tokens_in
+        self.tokens_out += facts.tokens_out
+        if facts.reported is not None:
+            self.reported += facts.reported
             self.reported_calls += 1
-        elif (estimated := estimated_cost(receipt)) is not None:
-            self.estimated += estimated
+        elif facts.estimated is not None:
+            self.estimated += facts.estimated
             self.estimated_calls += 1
 
     def replay(self, receipt: Mapping[str, Any]) -> None:
         """Count an answer that came from a cache: nothing was asked or paid."""
         self.replayed += 1
-        self._model(receipt).replayed += 1
+        self.by_model.setdefault(facts_of(receipt).model, ModelTotals()).replayed += 1
 
     def settle(self, notes: Mapping[str, SettlementNote]) -> None:
         """Take what the chain said of the payments that were counted."""
@@ -94,9 +91,6 @@ class Totals:
         """Return the same sums, which later calls do not change."""
         models = {name: replace(counted) for name, counted in self.by_model.items()}
         return replace(self, payments=dict(self.payments), by_model=models)
-
-    def _model(self, receipt: Mapping[str, Any]) -> ModelTotals:
-        return self.by_model.setdefault(str(receipt.get("model")), ModelTotals())
 
     def __str__(self) -> str:
         lines = [
@@ -116,14 +110,3 @@ class Totals:
         if self.replayed:
             lines.insert(1, ("from a cache", str(self.replayed)))
         return "\n".join(f"{name:<16}{text}" for name, text in lines)
-
-
-def _whole(value: object) -> int:
-    """Return a count or an amount as text; 0 for anything else that a stranger's receipt may hold."""
-    if isinstance(value, bool):
-        return 0
-    if isinstance(value, int):
-        return value if 0 <= value < 2**256 else 0
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 78:
-        return int(value)
-    return 0

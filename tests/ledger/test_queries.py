@@ -27,7 +27,7 @@ def entry(number: int) -> LedgerEntry:
         "request_hash": f"{number:064x}",
         "payment": payment,
         "cost": {"cost_opg": "25"} if number == 1 else None,
-        "estimate": {"opg": "7"} if number in (1, 2) else None,
+        "estimate": {"cost_opg": "7"} if number in (1, 2) else None,
         "usage": {"prompt_tokens": 3, "completion_tokens": 2},
     }
     tags = ("even", "all") if number % 2 == 0 else ("all",)
@@ -90,7 +90,7 @@ def test_costs_are_named_as_what_they_are(ledger: Ledger) -> None:
     assert (totals.estimated, totals.estimated_calls) == (7, 1)
     assert (totals.settled, totals.settlements) == (31, 1)
     assert "0.2 OPG at most, by 2 authorizations" in str(totals)
-    assert ledger.settlements()["0x0"].transaction_hash == "0xabc"
+    assert ledger.settlements()["0x0"].transaction == "0xabc"
     assert len(list(ledger.entries())) == 10
 
 
