@@ -33,7 +33,8 @@ OTHER_FORMATS = {
         "enclave",
         "payment",
     },
-    "results of the chain": {"status", "transaction_hash", "payer"},
+    "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
+    "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
 }
 """Names that other documents have, too: as words they may stand anywhere, but not to read a receipt with."""
