@@ -31,7 +31,7 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
-from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.client._settings import Settings, check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
@@ -73,7 +73,7 @@ class Engine:
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         seal(options)
         given = complete(options)
-        self.settings = resolve_settings(
+        self.settings: Settings = resolve_settings(
             private_key=given["private_key"],
             signer=given["signer"],
             network=given["network"],
@@ -82,17 +82,17 @@ class Engine:
             registry_address=given["registry_address"],
             gateway_url=given["gateway_url"],
         )
-        self.settlement_mode = chosen_mode(given["settlement_mode"])
-        self.buffered = check_choice("verification", given["verification"]) == "buffer"
-        self.timeout = check_seconds("timeout", given["timeout"])
-        self.max_concurrency = check_count("max_concurrency", given["max_concurrency"], least=1)
-        self.max_retries = check_count("max_retries", given["max_retries"])
-        self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
+        self.settlement_mode: SettlementMode = chosen_mode(given["settlement_mode"])
+        self.buffered: bool = check_choice("verification", given["verification"]) == "buffer"
+        self.timeout: float = check_seconds("timeout", given["timeout"])
+        self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
+        self.max_retries: int = check_count("max_retries", given["max_retries"])
+        self.default_headers: dict[str, str] = check_headers(given["default_headers"])
+        self.takes_images: bool = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._rules: dict[str, str] = {}
         self._account = Account(self.settings, policy)
-        self.directory = Directory(
+        self.directory: Directory = Directory(
             self.settings,
             EnclavePolicy.of(given["enclave_policy"]),
             spread=given["spread"],
