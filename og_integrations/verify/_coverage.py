@@ -7,6 +7,7 @@ Which member is compared with what is not listed here: each says it where it is 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol._receipt import KINDS, described, rebuild_authorization
@@ -26,7 +27,6 @@ from og_integrations.receipt import (
     BY_REGISTRY,
     OWN_HASH,
     Check,
-    Member,
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
