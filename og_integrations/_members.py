@@ -1,13 +1,15 @@
 """
-The members of a JSON document, declared as annotated fields of dataclasses: each with its type, standing and meaning.
+This module reads and describes documents whose members are declared in a class, each with how far it can be believed.
 
-From one declaration come the reader, which checks types, and the JSON Schema.
+A member is a field of a frozen dataclass whose type is `Annotated[type, Standing, what it means]`. From that follow
+the check of what a stranger's document holds there, and the JSON Schema of it.
 """
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -56,17 +58,18 @@ def members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
+@lru_cache(maxsize=8)
+def getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
+    names = tuple(members_of(model))
+    return names, attrgetter(*names)
+
+
 def read_members(model: type, document: Mapping[str, object], prefix: str = "") -> Document:
-    """Return the members of `document` that `model` declares, by name. Raises `ConfigurationError`."""
     known = members_of(model, prefix)
-    return {
-        name: read_member(known[name].declared, value, prefix + name)
-        for name, value in document.items()
-        if name in known
-    }
+    return {name: read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known}
 
 
-def read_member(declared: Any, value: Any, path: str) -> Any:
+def read(declared: Any, value: Any, path: str) -> Any:
     """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
     kind = without_none(declared)
     # Most members are plain. `type`, since a bool would be an int.
@@ -76,7 +79,7 @@ def read_member(declared: Any, value: Any, path: str) -> Any:
     if origin is Literal and value in get_args(kind):
         return value
     if origin is tuple and isinstance(value, list):
-        return tuple(read_member(get_args(kind)[0], item, path) for item in value)
+        return tuple(read(get_args(kind)[0], item, path) for item in value)
     if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
         return deepcopy(value) if origin is dict else _made(kind, value, path)
     raise ConfigurationError(
@@ -93,7 +96,6 @@ def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
 
 @lru_cache(maxsize=64)
 def without_none(declared: Any) -> Any:
-    """Return the declared type without None."""
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)
     return declared
@@ -110,7 +112,6 @@ def _words(kind: Any) -> str:
 
 
 def schema_of(model: type) -> Document:
-    """Return the JSON Schema of a class of members."""
     properties = {}
     for name, member in members_of(model).items():
         kind = without_none(member.declared)

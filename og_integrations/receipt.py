@@ -23,15 +23,15 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
-from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from og_integrations._members import (
     Document,
     Member,
     Standing,
+    getter,
     members_of,
-    read_member,
+    read,
     read_members,
     schema_of,
     without_none,
@@ -151,6 +151,31 @@ class ReceiptPayment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCost:
+    """
+    The member `cost` holds what the gateway says the call cost, where it says so. Nothing of it is signed.
+
+    It is shown and summed, and no budget believes it: what was authorized is the bound of what can be taken.
+    """
+
+    cost_opg: Annotated[str | None, CLAIMED, "The cost in base units of OPG, decimal."] = None
+    cost_usd: Annotated[str | None, CLAIMED, "The same in US dollars, decimal."] = None
+    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that the gateway reckoned with."] = None
+    contradiction: Annotated[str | None, CLAIMED, "Why the three cannot all be true; null if they agree."] = None
+
+    @property
+    def base_units(self) -> int | None:
+        """The cost in base units of OPG; None if it is not told, or told in a form that is no number."""
+        text = self.cost_opg or ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 40 else None
+
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        names, values = getter(ReceiptCost)
+        return dict(zip(names, values(self), strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptOnchain:
     """The member `onchain` describes the transaction that ran a model on chain; a node of the chain has it all."""
 
@@ -205,7 +230,7 @@ class Receipt:
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
-    cost: Annotated[Document | None, CLAIMED, "What the gateway says the call cost."] = None
+    cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
     onchain: Annotated[ReceiptOnchain | None, CLAIMED, "The transaction of a model on chain; of no other kind."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
@@ -244,7 +269,7 @@ class Receipt:
     @staticmethod
     def payment_of(document: Mapping[str, object]) -> ReceiptPayment | None:
         """Return the member `payment` of plain JSON; the others may be anything. Raises `ConfigurationError`."""
-        payment: ReceiptPayment | None = read_member(ReceiptPayment | None, document.get("payment"), "payment")
+        payment: ReceiptPayment | None = read(ReceiptPayment | None, document.get("payment"), "payment")
         return payment
 
     def to_json(self) -> Document:
@@ -316,6 +341,9 @@ class Receipt:
                 ("settlement", payment.settlement_mode),
                 ("transaction", payment.transaction_hash),
             ]
+        if self.cost is not None and (units := self.cost.base_units) is not None:
+            doubt = f", which contradicts itself: {self.cost.contradiction}" if self.cost.contradiction else ""
+            lines.append(("cost", f"{format_opg(units)} OPG as reported by the gateway, not signed{doubt}"))
         if self.onchain is not None:
             lines += [("transaction", self.onchain.transaction_hash), ("paid by", self.onchain.sender)]
         lines.append(("not signed", ", ".join(self.unsigned)))
@@ -363,9 +391,22 @@ def is_verified(receipt: Mapping[str, object]) -> bool:
     return bool(receipt.get("status") == "verified")
 
 
+def reported_cost(receipt: Mapping[str, object]) -> int:
+    """Return what `receipt`, as plain JSON, says its call cost, in base units of OPG; 0 if it does not say."""
+    cost = receipt.get("cost")
+    text = cost.get("cost_opg") if isinstance(cost, dict) else None
+    return (ReceiptCost(cost_opg=text).base_units or 0) if isinstance(text, str) else 0
+
+
 def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")
+
+
+def unsigned_of(receipt: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what `receipt`, as plain JSON that may hold anything, names as not signed."""
+    named = receipt.get("unsigned")
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def kind_of(receipt: Mapping[str, object]) -> object:
@@ -396,7 +437,7 @@ def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 @lru_cache(maxsize=1)
 def members() -> Mapping[str, Member]:
-    """Return every member of a receipt by its full name; members of members stand behind their own."""
+    """Return every member of a receipt by its full name, those of `enclave` and `payment` behind their own."""
     found: dict[str, Member] = {}
     for name, member in members_of(Receipt).items():
         found[name] = member
@@ -456,10 +497,11 @@ def receipt_schema() -> Document:
 
 
 def _plain(receipt: Receipt) -> Document:
-    names, values = _getter(Receipt)
+    names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
+    document["cost"] = receipt.cost.to_json() if receipt.cost else None
     if receipt.onchain is not None:
         document["onchain"] = receipt.onchain.to_json()
     else:
@@ -473,14 +515,8 @@ def _plain(receipt: Receipt) -> Document:
 def _shared(model: ReceiptEnclave | ReceiptPayment | ReceiptOnchain) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
-    names, values = _getter(kind)
+    names, values = getter(kind)
     return dict(zip(names, values(model), strict=True))
-
-
-@lru_cache(maxsize=8)
-def _getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
-    names = tuple(members_of(model))
-    return names, attrgetter(*names)
 
 
 def _receipt_in(answer: object) -> object:
