@@ -16,7 +16,7 @@ from typing import Any
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError, VerificationError
 from og_integrations.protocol._redact import quotable
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import SURROGATE, JsonObject, parse_json_object
 from og_integrations.protocol.chat._sse import DONE
 from og_integrations.protocol.chat._wire import (
     COMPLETION_PATH,
@@ -98,18 +98,23 @@ def build_completion(
     return Completion(
         text=text,
         tool_calls=calls,
-        finish_reason=finish_reason,
-        model=model,
+        finish_reason=_storable(finish_reason),
+        model=_storable(model),
         usage=_usage(reply.get("usage")),
         # These two members are not signed, so a wrong type is
         # left out rather than failing an answer that was paid.
-        id=reply["id"] if isinstance(reply.get("id"), str) else None,
+        id=_storable(reply["id"]) if isinstance(reply.get("id"), str) else None,
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
-        images=tuple(text_of(image, "images") for image in list_of(images, "images")),
-        reasoning=reasoning,
+        images=tuple(_storable(text_of(image, "images")) for image in list_of(images, "images")),
+        reasoning=_storable(reasoning),
         settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
     )
+
+
+def _storable(text: str) -> str:
+    """Return unsigned `text` without halves of characters: frameworks could not write what holds it to a file."""
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 def _proof(reply: JsonObject) -> TeeProof | None:
@@ -261,7 +266,7 @@ class StreamAssembler:
         # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
         if choice.get("finish_reason") is not None:
             self._final = (chunk, choice)
-        return Delta(text, fragments)
+        return Delta(_storable(text), fragments)
 
     def finish(self) -> Completion:
         """
