@@ -36,6 +36,9 @@ class Standing:
     later: bool = False
 
 
+CLAIMED = Standing("claimed")
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""

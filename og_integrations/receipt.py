@@ -25,7 +25,9 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations._members import (
+    CLAIMED,
     Document,
     Member,
     Standing,
@@ -57,8 +59,8 @@ _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
 
 
-BY_EXCHANGE, BY_DIGEST, BY_REGISTRY = "receipt", "payment-hash", "registry"
-"""Who compares a member: the two checks of `verify` that go by these ids, and the registry."""
+BY_EXCHANGE, BY_DIGEST, BY_REGISTRY, BY_CHAIN = "receipt", "payment-hash", "registry", "transaction"
+"""Who compares a member: the checks of `verify` that go by these ids, and the registry."""
 SIGNED = Standing("signed", by=BY_EXCHANGE)
 RECOMPUTED = Standing("checked", by=BY_EXCHANGE)
 SINCE_KINDS = Standing("checked", by=BY_EXCHANGE, later=True)
@@ -66,7 +68,7 @@ OF_PAYMENT = Standing("checked", by=BY_DIGEST)
 OF_REGISTRY = Standing("checked", by=BY_REGISTRY)
 MEASURED = Standing("checked", by=BY_REGISTRY, lasting=True)
 BUT_PROVIDER = Standing("checked", by=BY_EXCHANGE, apart="the provider in model")
-CLAIMED = Standing("claimed")
+OF_CHAIN = Standing("checked", by=BY_CHAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,45 +152,25 @@ class ReceiptPayment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptCost:
-    """
-    The member `cost` holds what the gateway says the call cost, where it says so. Nothing of it is signed.
+class ReceiptOnchain:
+    """The member `onchain` describes the transaction that ran a model on chain; a node of the chain has it all."""
 
-    It is shown and summed, and no budget believes it: what was authorized is the bound of what can be taken.
-    """
+    mode: Annotated[str | None, OF_CHAIN, "VANILLA, TEE or ZKML."] = None
+    chain_id: Annotated[int | None, OF_CHAIN, "The chain."] = None
+    hub: Annotated[str | None, OF_CHAIN, "The contract that was called."] = None
+    precompile: Annotated[str | None, CLAIMED, "The contract that runs models there."] = None
+    sender: Annotated[str | None, OF_CHAIN, "The wallet that paid the gas."] = None
+    transaction_hash: Annotated[str | None, OF_CHAIN, "The transaction, 0x-hex; null if none was sent."] = None
+    block_number: Annotated[int | None, OF_CHAIN, "Its block."] = None
+    block_hash: Annotated[str | None, OF_CHAIN, "The block's hash, 0x-hex."] = None
+    gas_used: Annotated[int | None, OF_CHAIN, "In units of gas."] = None
+    cost: Annotated[str | None, CLAIMED, "What the gas cost, in wei."] = None
+    inference_id: Annotated[str | None, OF_CHAIN, "The network's name of the inference."] = None
+    result_source: Annotated[str | None, CLAIMED, "event, or node-api where the result came late."] = None
 
-    cost_opg: Annotated[str | None, CLAIMED, "The cost in base units of OPG, decimal."] = None
-    cost_usd: Annotated[str | None, CLAIMED, "The same in US dollars, decimal."] = None
-    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that the gateway reckoned with."] = None
-    contradiction: Annotated[str | None, CLAIMED, "Why the three cannot all be true; null if they agree."] = None
-
-    @property
-    def base_units(self) -> int | None:
-        """The cost in base units of OPG; None if it is not told, or told in a form that is no number."""
-        text = self.cost_opg or ""
-        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 40 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptEstimate:
-    """
-    The member `estimate` holds what the call costs by a price list, where the gateway does not say.
-
-    It is the client's own sum of token counts that nobody signs, and of prices that may have changed.
-    """
-
-    cost_usd: Annotated[str | None, CLAIMED, "US dollars, decimal."] = None
-    cost_opg: Annotated[str | None, CLAIMED, "The same in base units of OPG; null without a price of OPG."] = None
-    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that was given (OG_OPG_PRICE_USD)."] = None
-    prices: Annotated[str | None, CLAIMED, "When the price list was current, year and month."] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptUsage:
-    """The member `usage` holds the token counts that the gateway reports; nothing of it is signed."""
-
-    prompt_tokens: Annotated[int | None, CLAIMED, "Tokens of the request."] = None
-    completion_tokens: Annotated[int | None, CLAIMED, "Tokens of the answer."] = None
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        return _shared(self).copy()
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -227,6 +209,7 @@ class Receipt:
     cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
     estimate: Annotated[ReceiptEstimate | None, CLAIMED, "What it costs by a price list, where no gateway says."] = None
     usage: Annotated[ReceiptUsage | None, CLAIMED, "The token counts that the gateway reports."] = None
+    onchain: Annotated[ReceiptOnchain | None, CLAIMED, "The transaction of a model on chain; of no other kind."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
     _document: Document | None = field(init=False, default=None)
@@ -283,7 +266,9 @@ class Receipt:
 
     @property
     def transaction_hash(self) -> str | None:
-        """The transaction that posted the answer's hashes, where the gateway told it at once."""
+        """The transaction that posted the answer's hashes, where the gateway told it at once, or ran the model."""
+        if self.onchain is not None:
+            return self.onchain.transaction_hash
         return self.payment.transaction_hash if self.payment else None
 
     @property
@@ -338,10 +323,9 @@ class Receipt:
             doubt = f", which contradicts itself: {self.cost.contradiction}" if self.cost.contradiction else ""
             lines.append(("cost", f"{format_opg(units)} OPG as reported by the gateway, not signed{doubt}"))
         elif self.estimate is not None:
-            opg = (
-                f"{format_opg(int(self.estimate.cost_opg))} OPG, " if (self.estimate.cost_opg or "").isdecimal() else ""
-            )
-            lines.append(("cost", f"{opg}{self.estimate.cost_usd} US dollars as estimated by the price list"))
+            lines.append(("cost", self.estimate.told))
+        if self.onchain is not None:
+            lines += [("transaction", self.onchain.transaction_hash), ("paid by", self.onchain.sender)]
         lines.append(("not signed", ", ".join(self.unsigned)))
         return [(name, _visible(value)) for name, value in lines if value]
 
@@ -387,68 +371,6 @@ def is_verified(receipt: Mapping[str, object]) -> bool:
     return bool(receipt.get("status") == "verified")
 
 
-def reported_cost(receipt: Mapping[str, object]) -> int | None:
-    """Return what `receipt`, as plain JSON, says its call cost, in base units of OPG; None if it does not say."""
-    cost = receipt.get("cost")
-    text = cost.get("cost_opg") if isinstance(cost, dict) else None
-    return ReceiptCost(cost_opg=text).base_units if isinstance(text, str) else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """
-    The facts are what ledgers and sums need of a receipt, read from plain JSON that may hold anything.
-
-    `wallet` is the payer in lower case; `authorized`, `reported` and `estimated` are base units of OPG, the last two
-    None where nobody said or could tell what the call cost.
-    """
-
-    status: str
-    model: str
-    wallet: str | None
-    payment: str | None
-    request: str | None
-    authorized: int
-    tokens_in: int
-    tokens_out: int
-    reported: int | None
-    estimated: int | None
-
-
-def facts_of(receipt: Mapping[str, object]) -> Facts:
-    """Return the facts of `receipt`; what is missing or unreadable there is None, 0 or empty."""
-    payment, usage, estimate = (_object(receipt.get(name)) for name in ("payment", "usage", "estimate"))
-    wallet = _text(payment.get("payer"))
-    return Facts(
-        status=_text(receipt.get("status")) or "",
-        model=_text(receipt.get("model")) or "",
-        wallet=wallet.lower() if wallet else None,
-        payment=_text(payment.get("payment_hash")),
-        request=_text(receipt.get("request_hash")),
-        authorized=_whole(payment.get("max_amount")) or 0,
-        tokens_in=_whole(usage.get("prompt_tokens")) or 0,
-        tokens_out=_whole(usage.get("completion_tokens")) or 0,
-        reported=reported_cost(receipt),
-        estimated=_whole(estimate.get("cost_opg")),
-    )
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    # PostgreSQL takes no NUL in a text, and a stranger's receipt may hold one.
-    return value.replace("\0", "")[:_MOST_SHOWN] if isinstance(value, str) else None
-
-
-def _whole(value: object) -> int | None:
-    """Return a count, or an amount as text; None for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 78:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**256 else None
-
-
 def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")
@@ -468,6 +390,11 @@ def kind_of(receipt: Mapping[str, object]) -> object:
 def names_of_proven() -> tuple[str, ...]:
     """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
     return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
+
+
+def names_of_chain() -> tuple[str, ...]:
+    """Return the members that a node of the chain tells anybody about the transaction of a model on chain."""
+    return tuple(path for path, member in members().items() if member.standing.by == BY_CHAIN)
 
 
 def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -549,13 +476,19 @@ def _plain(receipt: Receipt) -> Document:
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
     for name, member in (("cost", receipt.cost), ("estimate", receipt.estimate), ("usage", receipt.usage)):
         document[name] = _shared(member).copy() if member else None
+    if receipt.onchain is not None:
+        document["onchain"] = receipt.onchain.to_json()
+    else:
+        del document["onchain"]
     document["checks"] = [check.to_json() for check in receipt.checks]
     document["unsigned"] = list(receipt.unsigned)
     return document
 
 
 @lru_cache(maxsize=256)
-def _shared(model: ReceiptEnclave | ReceiptPayment | ReceiptCost | ReceiptEstimate | ReceiptUsage) -> Document:
+def _shared(
+    model: ReceiptEnclave | ReceiptPayment | ReceiptOnchain | ReceiptCost | ReceiptEstimate | ReceiptUsage,
+) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = getter(kind)

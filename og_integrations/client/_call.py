@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
+from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations._forking import survive_forks
 from og_integrations.client._collecting import hand_out
 from og_integrations.client._settings import opg_price_setting
@@ -65,7 +66,7 @@ from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptEstimate, ReceiptPayment, ReceiptUsage
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Unpack, overload
 from uuid import uuid4
 
+from og_integrations._accounting import reported_cost
 from og_integrations._forking import survive_forks
 from og_integrations.client._settings import ledger_setting
 from og_integrations.errors import ConfigurationError
@@ -32,7 +33,7 @@ from og_integrations.ledger._entry import (
 from og_integrations.ledger._ledger import Ledger, Ticket, open_ledger
 from og_integrations.ledger._totals import Totals
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import is_verified, reported_cost
+from og_integrations.receipt import is_verified
 
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())

@@ -12,9 +12,9 @@ Above all of them stands what was *authorized*: no more can be taken. Budgets co
 
 from decimal import ROUND_CEILING, Decimal
 
+from og_integrations._accounting import ReceiptEstimate
 from og_integrations.models import model_info
 from og_integrations.networks import OPG
-from og_integrations.receipt import ReceiptEstimate
 
 PRICES_AS_OF = "2026-09"
 """When the prices of the catalogue (`og_integrations.models`) were current."""

@@ -20,9 +20,9 @@ from datetime import datetime
 from typing import Literal, TypedDict
 from uuid import uuid4
 
+from og_integrations._accounting import Facts, facts_of
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import Facts, facts_of
 
 ENTRY_VERSION = 1
 NOTE_BEGINS = b'{"settlement":'

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from og_integrations._accounting import facts_of
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.networks import format_opg
-from og_integrations.receipt import facts_of, is_verified
+from og_integrations.receipt import is_verified
 
 TAKEN = "settled"
 """The word of `SettlementStatus` for a payment that was taken."""

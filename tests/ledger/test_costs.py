@@ -67,6 +67,6 @@ def test_price_that_is_none_is_told_before_anything_is_paid(
 ) -> None:
     monkeypatch.setenv("OG_OPG_PRICE_USD", price)
     before = net.stats().requests
-    with pytest.raises(ConfigurationError, match="OG_OPG_PRICE_USD is .*, expected US dollars for one OPG"):
+    with pytest.raises(ConfigurationError, match=r"OG_OPG_PRICE_USD is .*, expected US dollars for one OPG"):
         client.chat(MODEL, user("hi"))
     assert net.stats().requests == before

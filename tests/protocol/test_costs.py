@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from og_integrations._accounting import ReceiptCost
 from og_integrations.protocol.chat._answers import parse_completion
 from og_integrations.protocol.chat._wire import CHAT_PATH, ReportedCost
-from og_integrations.receipt import Receipt, ReceiptCost
+from og_integrations.receipt import Receipt
 
 WORKED: list[dict[str, Any]] = json.loads((Path(__file__).parent.parent / "vectors/generations.json").read_text())[
     "costs"

@@ -10,7 +10,8 @@ import pytest
 from og_integrations.receipt import members
 
 ROOT = Path(__file__).parent.parent.parent / "og_integrations"
-PACKAGE = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "receipt.py")
+MODEL = {ROOT / "receipt.py", ROOT / "_accounting.py"}
+PACKAGE = sorted(path for path in ROOT.rglob("*.py") if path not in MODEL)
 NAMES = {path.rpartition(".")[2] for path in members()} | {"hashing"}
 OTHER_FORMATS = {
     "x402": {"asset", "network", "nonce", "scheme", "spender", "deadline", "facilitator"},
@@ -33,7 +34,8 @@ OTHER_FORMATS = {
         "enclave",
         "payment",
     },
-    "results of the chain": {"status", "transaction_hash", "payer"},
+    "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
+    "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
     "costs and usage in answers": {
         "cost_opg",

@@ -36,7 +36,10 @@ MakeModel = Callable[..., ChatOpenGradient]
 OURS = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.OpenGradientError)]
 RAISED_AS = {"OpenGradientError": "UnclassifiedError", "GatewayError": "UnexpectedStatusError"}
 """Bases of errors that may be repeated, as `with_retry` sees them: what is raised is a class below them."""
-RETRYABLE = {"BudgetBusyError", "DiscoveryError", "ConnectionFailedError", "ConnectionLostError", "StreamFailedError"}
+RETRYABLE = {
+    "BudgetBusyError", "LedgerBusyError", "DiscoveryError", "ConnectionFailedError", "ConnectionLostError",
+    "StreamFailedError",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("ours", OURS, ids=lambda cls: cls.__name__)

@@ -1,0 +1,126 @@
+"""
+What a receipt tells of costs, and what ledgers and sums need of it; the rest of its members is in `receipt`.
+
+Three words are never mixed up: a gateway *reports* a cost, the client *estimates* one, the chain says what was
+*settled*. Above all of them stands what was authorized: budgets count that, and none of the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from og_integrations._members import CLAIMED
+from og_integrations.networks import format_opg
+
+_MOST_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCost:
+    """
+    The member `cost` holds what the gateway says the call cost, where it says so. Nothing of it is signed.
+
+    It is shown and summed, and no budget believes it: what was authorized is the bound of what can be taken.
+    """
+
+    cost_opg: Annotated[str | None, CLAIMED, "The cost in base units of OPG, decimal."] = None
+    cost_usd: Annotated[str | None, CLAIMED, "The same in US dollars, decimal."] = None
+    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that the gateway reckoned with."] = None
+    contradiction: Annotated[str | None, CLAIMED, "Why the three cannot all be true; null if they agree."] = None
+
+    @property
+    def base_units(self) -> int | None:
+        """The cost in base units of OPG; None if it is not told, or told in a form that is no number."""
+        text = self.cost_opg or ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 40 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptEstimate:
+    """
+    The member `estimate` holds what the call costs by a price list, where the gateway does not say.
+
+    It is the client's own sum of token counts that nobody signs, and of prices that may have changed.
+    """
+
+    cost_usd: Annotated[str | None, CLAIMED, "US dollars, decimal."] = None
+    cost_opg: Annotated[str | None, CLAIMED, "The same in base units of OPG; null without a price of OPG."] = None
+    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that was given (OG_OPG_PRICE_USD)."] = None
+    prices: Annotated[str | None, CLAIMED, "When the price list was current, year and month."] = None
+
+    @property
+    def told(self) -> str:
+        """The estimate for a person, in OPG where its price was given."""
+        units = _whole(self.cost_opg)
+        opg = "" if units is None else f"{format_opg(units)} OPG, "
+        return f"{opg}{self.cost_usd} US dollars as estimated by the price list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptUsage:
+    """The member `usage` holds the token counts that the gateway reports; nothing of it is signed."""
+
+    prompt_tokens: Annotated[int | None, CLAIMED, "Tokens of the request."] = None
+    completion_tokens: Annotated[int | None, CLAIMED, "Tokens of the answer."] = None
+
+
+def reported_cost(receipt: Mapping[str, object]) -> int | None:
+    """Return what `receipt`, as plain JSON, says its call cost, in base units of OPG; None if it does not say."""
+    cost = receipt.get("cost")
+    text = cost.get("cost_opg") if isinstance(cost, dict) else None
+    return ReceiptCost(cost_opg=text).base_units if isinstance(text, str) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """
+    The facts are what ledgers and sums need of a receipt, read from plain JSON that may hold anything.
+
+    `wallet` is the payer in lower case; `authorized`, `reported` and `estimated` are base units of OPG, the last two
+    None where nobody said or could tell what the call cost.
+    """
+
+    status: str
+    model: str
+    wallet: str | None
+    payment: str | None
+    request: str | None
+    authorized: int
+    tokens_in: int
+    tokens_out: int
+    reported: int | None
+    estimated: int | None
+
+
+def facts_of(receipt: Mapping[str, object]) -> Facts:
+    """Return the facts of `receipt`; what is missing or unreadable there is None, 0 or empty."""
+    payment, usage, estimate = (_object(receipt.get(name)) for name in ("payment", "usage", "estimate"))
+    wallet = _text(payment.get("payer"))
+    return Facts(
+        status=_text(receipt.get("status")) or "",
+        model=_text(receipt.get("model")) or "",
+        wallet=wallet.lower() if wallet else None,
+        payment=_text(payment.get("payment_hash")),
+        request=_text(receipt.get("request_hash")),
+        authorized=_whole(payment.get("max_amount")) or 0,
+        tokens_in=_whole(usage.get("prompt_tokens")) or 0,
+        tokens_out=_whole(usage.get("completion_tokens")) or 0,
+        reported=reported_cost(receipt),
+        estimated=_whole(estimate.get("cost_opg")),
+    )
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    # PostgreSQL takes no NUL in a text, and a stranger's receipt may hold one.
+    return value.replace("\0", "")[:_MOST_CHARACTERS] if isinstance(value, str) else None
+
+
+def _whole(value: object) -> int | None:
+    """Return a count, or an amount as text; None for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 78:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**256 else None
