@@ -21,6 +21,9 @@ SURFACE = {
         ChatOpenGradient OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback register_with_langchain
     """,
     "og_integrations.llama_index": "OpenGradientLLM is_retryable",
+    "og_integrations.openai": """
+        AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client openai_client
+    """,
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,
