@@ -9,10 +9,12 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Unpack
 
 from og_integrations._forking import survive_forks
+from og_integrations._warnings import warn_once
 from og_integrations.client._accounts import Account
 from og_integrations.client._call import (
     Answer,
@@ -153,7 +155,7 @@ class Engine:
             stream=stream,
             extra=extra or {},
         )
-        check_chat(wish, images=self.takes_images and info.image_inputs, json_object=info.json_object)
+        check_chat(wish, images=self.takes_images and info.image_inputs is not False, json_object=info.json_object)
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(model, request, plan, **options)
 
@@ -188,7 +190,9 @@ class Engine:
         x402_settlement_mode: SettlementMode | Enum | str | None = None,
         timeout: float | None = None,
     ) -> Call:
-        stop = request.stop
+        stop, created = request.stop, now()
+        if (ending := model_info(model).ending(datetime.fromtimestamp(created, UTC).date())) is not None:
+            warn_once(model_name(model), ending)
         return Call(
             request=request,
             wire=encode_json(request.to_json()),
@@ -197,7 +201,7 @@ class Engine:
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
-            created=now(),
+            created=created,
             extra_headers=self.default_headers,
         )
 
@@ -318,6 +322,8 @@ class Engine:
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
+            citations=completion.citations,
+            moderation=completion.moderation,
             # Streams carry no id, and frameworks need one that is never repeated.
             id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
             receipt=receipt,

@@ -20,6 +20,7 @@ client's own headers or API key leaves this process.
 | `_translation` | requests, answers, chunks and errors in OpenAI's form and in ours; `serve` speaks it, too |
 | `_transport` | the transports below httpx's clients, and the openai clients made with them |
 | `_agents` | the model provider for the OpenAI Agents SDK |
+| `_onchain_tools` | models and workflows on chain as tools |
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
     from og_integrations.openai._agents import OpenGradientProvider
+    from og_integrations.openai._onchain_tools import call_onchain_tool, onchain_tool, onchain_tool_schema
     from og_integrations.openai._transport import (
         AsyncOpenGradientTransport,
         OpenGradientTransport,
@@ -40,6 +42,9 @@ __all__ = [
     "OpenGradientProvider",
     "OpenGradientTransport",
     "async_openai_client",
+    "call_onchain_tool",
+    "onchain_tool",
+    "onchain_tool_schema",
     "openai_client",
 ]
 
@@ -48,6 +53,9 @@ _HOMES = {
     "OpenGradientProvider": "og_integrations.openai._agents",
     "OpenGradientTransport": "og_integrations.openai._transport",
     "async_openai_client": "og_integrations.openai._transport",
+    "call_onchain_tool": "og_integrations.openai._onchain_tools",
+    "onchain_tool": "og_integrations.openai._onchain_tools",
+    "onchain_tool_schema": "og_integrations.openai._onchain_tools",
     "openai_client": "og_integrations.openai._transport",
 }
 
