@@ -38,7 +38,6 @@ SURFACE = {
         OnchainClient OnchainTool Query Task TensorSpec ToolResult WORKFLOW_MODELS WorkflowModel WorkflowResult
         model_tool workflow_tool
     """,
-    "og_integrations.openai": "call_onchain_tool onchain_tool onchain_tool_schema",
 }
 
 

@@ -27,7 +27,7 @@ from og_integrations.errors import (
     PaymentInDoubtError,
     ReadTimeoutError,
 )
-from og_integrations.models import TEE_LLM, model_name
+from og_integrations.models import MODELS, model_name
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chat._schemas import demanded_strict_schema
 from og_integrations.protocol.chat._wire import ToolCall, Usage
@@ -188,7 +188,7 @@ class Chunks:
 
 def models() -> JsonObject:
     """Return the known models as OpenAI's `/models` lists them."""
-    return {"object": "list", "data": [model(member.value) for member in TEE_LLM]}
+    return {"object": "list", "data": [model(f"{info.provider}/{info.name}") for info in MODELS.values()]}
 
 
 def model(name: str) -> JsonObject:
