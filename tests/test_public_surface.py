@@ -23,6 +23,10 @@ SURFACE = {
     """,
     "og_integrations.ledger": "Ledger LedgerEntry Query SettlementNote Totals open_ledger",
     "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.openai": """
+        AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
+        onchain_tool onchain_tool_schema openai_client
+    """,
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,
@@ -35,7 +39,6 @@ SURFACE = {
         OnchainClient OnchainTool Query Task TensorSpec ToolResult WORKFLOW_MODELS WorkflowModel WorkflowResult
         model_tool workflow_tool
     """,
-    "og_integrations.openai": "call_onchain_tool onchain_tool onchain_tool_schema",
 }
 
 
