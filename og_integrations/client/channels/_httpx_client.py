@@ -257,6 +257,21 @@ class _Watch:
         return None
 
 
+class _HandedOver:
+    """What is raised inside this `with` is raised where `outcome` is waited for, instead of here."""
+
+    def __init__(self, outcome: "Future[Response]") -> None:
+        self._outcome = outcome
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> bool:
+        if exc is not None:
+            self._outcome.set_exception(exc)
+        return True
+
+
 def _left_at(until: float, ask: "Callable[[], Response]") -> "Response":
     """
     Return what `ask` does, in a thread of its own. Raises `TimeoutError` at `until` (monotonic clock).
@@ -267,12 +282,8 @@ def _left_at(until: float, ask: "Callable[[], Response]") -> "Response":
     context = copy_context()
 
     def run() -> None:
-        try:
-            response = context.run(ask)
-        except BaseException as exc:  # noqa: BLE001 - it is raised where the answer is waited for
-            outcome.set_exception(exc)
-        else:
-            outcome.set_result(response)
+        with _HandedOver(outcome):
+            outcome.set_result(context.run(ask))
 
     def close(late: "Future[Response]") -> None:
         if late.exception() is None:
