@@ -24,6 +24,7 @@ from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote, Wi
 from og_integrations.ledger._files import JsonLinesLedger, ObjectStoreLedger
 from og_integrations.ledger._sql import SqlLedger
 from og_integrations.ledger._totals import Totals
+from og_integrations.protocol._strict_json import JsonObject
 
 PATIENCE = 10.0
 """Seconds for which a call waits until its entry is written."""
@@ -154,7 +155,7 @@ class Ledger:
                 self._writer.start()
         return ticket
 
-    def record(self, receipt: "dict[str, object]", exchange: "dict[str, object] | None" = None) -> Ticket:
+    def record(self, receipt: JsonObject, exchange: JsonObject | None = None) -> Ticket:
         """Write a receipt that was made elsewhere, with its exchange where there is one."""
         return self.add(LedgerEntry(receipt=receipt, exchange=exchange, at=time.time()))
 

@@ -9,7 +9,7 @@ Readers fetch page after page by the number of the row, so that no transaction s
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -239,7 +239,7 @@ class _Tables:
 
         entries, tags = self.entries, self.tags
         column, bare = entries.c, f"/{query.model}"
-        wishes = [
+        wishes: list[tuple[object, Callable[[], Any]]] = [
             (query.since, lambda: column["at"] >= query.since),
             (query.until, lambda: column["at"] < query.until),
             (query.wallet, lambda: column.wallet == query.wallet),

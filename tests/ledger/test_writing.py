@@ -17,6 +17,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, GatewayError, LedgerBusyError
 from og_integrations.ledger import LedgerEntry, open_ledger
 from og_integrations.ledger import _ledger as ledger_module
+from og_integrations.ledger._sql import SqlLedger
 from tests.client.ways_to_ask import MODEL, user
 from tests.ledger.conftest import ask
 from tests.sizes import sized
@@ -222,7 +223,7 @@ def test_database_of_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "r.db") as db:
         db.execute("UPDATE og_ledger SET version = 9")
     db.close()
-    ledger = ledger_module.Ledger(ledger_module.SqlLedger(to), "again")
+    ledger = ledger_module.Ledger(SqlLedger(to), "again")
     with pytest.raises(ConfigurationError, match="has version 9 of its tables, expected 1"):
         list(ledger.entries())
 
@@ -242,7 +243,11 @@ def test_memory_does_not_grow_with_calls(tmp_path: Path, calls: int) -> None:
     import tracemalloc
 
     ledger = open_ledger(f"sqlite:///{tmp_path / 'r.db'}")
-    receipt = {"status": "verified", "model": "openai/gpt-5", "payment": {"payment_hash": "0x1", "max_amount": "7"}}
+    receipt: dict[str, Any] = {
+        "status": "verified",
+        "model": "openai/gpt-5",
+        "payment": {"payment_hash": "0x1", "max_amount": "7"},
+    }
 
     def write(number: int) -> None:
         for _ in range(number // 100):
