@@ -21,6 +21,7 @@ SURFACE = {
         ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
         onchain_tool register_with_langchain
     """,
+    "og_integrations.jobs": "BatchActor BatchJob Progress",
     "og_integrations.ledger": "Ledger LedgerEntry Query SettlementNote Totals open_ledger",
     "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
     "og_integrations.openai": """

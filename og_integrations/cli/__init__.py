@@ -12,6 +12,7 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_entry` | which command it is, and what errors become: messages and exit codes |
 | `_terminal` | what the values of flags may be; text that is safe to print |
 | `_doctor` | what stands between you and an answer |
+| `_batch` | a file of prompts, each answered once |
 | `_verify`, `_settlement` | what a saved receipt proves; what became of its payment |
 | `_attestation` | `verify-attestation`: an enclave's own document |
 | `_ask`, `_approve`, `_devnet` | one verified answer; the wallet's one transaction; the network on this machine |
