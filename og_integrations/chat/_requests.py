@@ -1,13 +1,17 @@
 """What both adapters put into a request: the choice of a tool, the arguments of calls, and attachments."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._schemas import demanded_strict_schema
+from og_integrations.protocol.chat._translation import schema_name
 
+_NOT_DONE = "Error: the arguments of this call are no JSON object, so nothing was done. They began: {}"
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 
 
@@ -20,7 +24,9 @@ def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[
     """
     info = model_info(model)
     shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
-    return ("image_url", "file") if generation == "next" and info.image_inputs and shown else ()
+    # What is not known of a model is tried: gateways do the same, and a refusal of its provider is free.
+    reach = {"image_url": info.image_inputs is not False, "file": info.pdf_inputs is not False}
+    return tuple(kind for kind, taken in reach.items() if taken) if generation == "next" and shown else ()
 
 
 def check_attachment(kind: str, where: str, role: str, model: str, generation: str, *, said: str) -> None:
@@ -58,6 +64,20 @@ def wire_call(call_id: str, name: str, arguments: object, where: str) -> JsonObj
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
 
 
+def results_of_broken(calls: Iterable[JsonObject], answered: Collection[object]) -> list[JsonObject]:
+    """
+    Return a result for each of these calls (in wire form) that no agent carries out and that is not `answered`.
+
+    Those are the calls whose arguments are no JSON object. Providers refuse a history with a call that has no result,
+    so that the conversation could never go on; and the model is told what was wrong.
+    """
+    return [
+        {"role": "tool", "content": _NOT_DONE.format(call["function"]["arguments"][:200]), "tool_call_id": call["id"]}
+        for call in calls
+        if call["id"] not in answered
+    ]
+
+
 def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonObject | None:
     """
     Return `choice` as "auto", "none", "required" or a named function; None leaves it to the model.
@@ -79,6 +99,22 @@ def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonO
     if choice in _names(tools) or choice not in _WORDS:
         return _named(choice, tools)
     return _WORDS[choice]
+
+
+def wire_format(wish: Mapping[str, Any]) -> JsonObject:
+    """
+    Return a `response_format` under a name that providers take, with a strict schema if it demands one.
+
+    Agents name it after a class, which providers may refuse. Raises `InvalidRequestError` for a schema that has no
+    strict form.
+    """
+    described = wish.get("json_schema")
+    if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
+        return dict(wish)
+    mended = {**described, "name": schema_name(described["name"])}
+    if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
+        mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
+    return {**wish, "json_schema": mended}
 
 
 def _of_mapping(choice: Mapping[str, object], tools: Sequence[JsonObject]) -> str | JsonObject:

@@ -20,24 +20,39 @@ Needs `pip install "og-integrations[langchain]"`.
 | `_structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
 | `errors` | the double of each error that is a `ModelError`, and what may be repeated |
 | `_callbacks` | receipts, collected through chains and agents |
+| `_onchain_tools` | models and workflows on chain as tools |
 """
+
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
 
 try:
     from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
     from og_integrations.langchain._chat_model import ChatOpenGradient, register_with_langchain
     from og_integrations.langchain._completion_model import OpenGradientCompletion
-except ModuleNotFoundError as exc:
-    if (exc.name or "").partition(".")[0] != "langchain_core":
+except ModuleNotFoundError as _exc:
+    if (_exc.name or "").partition(".")[0] != "langchain_core":
         raise
     raise ModuleNotFoundError(
-        f'LangChain is not installed ({exc.name} is missing). Run: pip install "og-integrations[langchain]"',
-        name=exc.name,
-    ) from exc
+        f'LangChain is not installed ({_exc.name} is missing). Run: pip install "og-integrations[langchain]"',
+        name=_exc.name,
+    ) from _exc
+
+if TYPE_CHECKING:
+    from og_integrations.langchain._onchain_tools import OnchainToolkit, onchain_tool
 
 __all__ = [
     "ChatOpenGradient",
+    "OnchainToolkit",
     "OpenGradientCompletion",
     "ReceiptCallbackHandler",
     "get_receipt_callback",
+    "onchain_tool",
     "register_with_langchain",
 ]
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(
+        __name__, dict.fromkeys(("OnchainToolkit", "onchain_tool"), "og_integrations.langchain._onchain_tools")
+    )

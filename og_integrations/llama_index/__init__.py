@@ -23,16 +23,29 @@ is what `collect_receipts` is for.
 | `_messages` | messages and tools of LlamaIndex to the wire |
 | `_responses` | answers to LlamaIndex's responses, and the tool calls in them |
 | `_structured` | pydantic classes as schemas, and answers as their instances |
+| `_onchain_tools` | models and workflows on chain as tools |
 """
+
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
 
 try:
     import llama_index.core.llms  # noqa: F401 - only to say what is missing
-except ModuleNotFoundError as exc:
+except ModuleNotFoundError as _exc:
     raise ModuleNotFoundError(
-        f'LlamaIndex is not installed ({exc.name} is missing). Run: pip install "og-integrations[llama-index]"',
-        name=exc.name,
-    ) from exc
+        f'LlamaIndex is not installed ({_exc.name} is missing). Run: pip install "og-integrations[llama-index]"',
+        name=_exc.name,
+    ) from _exc
 
 from og_integrations.llama_index._llm import OpenGradientLLM, is_retryable
 
-__all__ = ["OpenGradientLLM", "is_retryable"]
+if TYPE_CHECKING:
+    from og_integrations.llama_index._onchain_tools import OnchainToolSpec, onchain_tool
+
+__all__ = ["OnchainToolSpec", "OpenGradientLLM", "is_retryable", "onchain_tool"]
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(
+        __name__, dict.fromkeys(("OnchainToolSpec", "onchain_tool"), "og_integrations.llama_index._onchain_tools")
+    )

@@ -33,8 +33,10 @@ OTHER_FORMATS = {
         "enclave",
         "payment",
     },
-    "results of the chain": {"status", "transaction_hash", "payer"},
+    "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
+    "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
+    "costs in answers": {"cost_opg", "cost_usd", "opg_price_usd"},
 }
 """Names that other documents have, too: as words they may stand anywhere, but not to read a receipt with."""
 ONLY_OF_RECEIPTS = NAMES - set().union(*OTHER_FORMATS.values())

@@ -417,10 +417,10 @@ class Hold:
     """A hold is one authorization's claim on the budget: `amount` base units, which came `near` some limits."""
 
     def __init__(self, entry: Entry, store: BudgetStore, lock: Lock, near: tuple[LimitNear, ...] = ()) -> None:
-        self.amount = entry.amount
-        self.near = near
-        self.state = HoldState.HELD
-        self.id = entry.id
+        self.amount: int = entry.amount
+        self.near: tuple[LimitNear, ...] = near
+        self.state: HoldState = HoldState.HELD
+        self.id: str = entry.id
         self._store = store
         self._lock = lock
 
