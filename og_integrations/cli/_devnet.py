@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 
 from og_integrations.cli._terminal import count, opg, port, url, whole
@@ -35,6 +36,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_PORT,
         help="of the chain's node; 0 is any free one (default: %(default)s)",
     )
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen; 0.0.0.0 in a container, for whoever reaches it (default: %(default)s)",
+    )
+    command.add_argument("--advertise", metavar="NAME", help="by which name others reach it (default: that address)")
+    command.add_argument("--env-file", metavar="FILE", help="write the variables for its users there, when ready")
     command.add_argument("--enclaves", type=count, default=1, metavar="N", help="gateways to run (default: 1)")
     command.add_argument(
         "--opg", type=opg, default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)"
@@ -92,10 +101,12 @@ def run(arguments: argparse.Namespace) -> int:
             generation=arguments.generation,
             upstream=arguments.upstream,
             evm=arguments.evm,
+            host=arguments.host,
+            advertise=arguments.advertise,
         )
     except OSError as exc:
         raise ConfigurationError(
-            f"Port {arguments.port} of 127.0.0.1 cannot be used ({exc.strerror}); --port 0 takes any free one."
+            f"Port {arguments.port} of {arguments.host} cannot be used ({exc.strerror}); --port 0 takes any free one."
         ) from exc
     with network:
         for name, times in faults:
@@ -103,6 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         running = RunningDevnet(network, network.new_wallet(opg=amount), amount)
         try:
             running.announce(as_json=arguments.json)
+            if arguments.env_file is not None:
+                running.write_environment(arguments.env_file)
             _wait(until_eof=arguments.until_eof)
         except KeyboardInterrupt:
             pass
@@ -121,6 +134,16 @@ class RunningDevnet:
     def environment(self) -> dict[str, str]:
         """Return the variables that point a program here."""
         return self.network.environment() | {"OG_PRIVATE_KEY": self.wallet.private_key}
+
+    def write_environment(self, file: str) -> None:
+        """Write the variables to `file`, whole or not at all. Raises `ConfigurationError`."""
+        lines = "".join(f"export {name}={value}\n" for name, value in self.environment().items())
+        new = Path(f"{file}.new")
+        try:
+            new.write_text(lines, encoding="utf-8")
+            new.replace(file)
+        except OSError as exc:
+            raise ConfigurationError(f"--env-file {file} cannot be written: {exc}.") from exc
 
     def announce(self, *, as_json: bool) -> None:
         """Say that it is ready, and how to use it."""

@@ -12,6 +12,7 @@ import threading
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from og_integrations._forking import survive_forks
+from og_integrations.client import _telemetry
 from og_integrations.client._call import now
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._settlement import OverdueAsker
@@ -188,6 +189,7 @@ def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, ke
         network=settings.network.identity,
         clock=now,
     )
+    _telemetry.watch(budget)
     keep = (lambda until: None) if key is None else (lambda until: _SHARED.keep(key, max(until, _counted(policy))))
     return PaymentContext(
         sessions=SessionCache(budget, threading.RLock(), keep=keep),

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations._forking import survive_forks
+from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import Destination
@@ -206,6 +207,7 @@ class CallState:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
     tickets: list[Ticket] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def on_payment(self, grant: PaymentSession) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
@@ -326,6 +328,7 @@ def _pem(der: bytes) -> str:
 def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
     receipt = build_receipt(state, verified=verified).to_json()
+    _telemetry.ended(receipt, state.began, None, paying=state.grant is not None)
     collect(state, receipt)
     return receipt
 
@@ -464,6 +467,7 @@ def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
 def collect_failed(state: CallState, exc: BaseException) -> None:
     """Hand the receipt of a call that `exc` stopped to `exc` and to every collector; its status is "unverified"."""
     receipt = build_receipt(state, checks=_failed_checks(exc)).to_json()
+    _telemetry.ended(receipt, state.began, exc, paying=state.grant is not None)
     if isinstance(exc, OpenGradientError | CancelledError):
         exc.receipt = receipt  # type: ignore[union-attr]
     # What was refused since a ledger is away would fill its backlog, and the memory.

@@ -18,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
+from og_integrations.client import _telemetry
 from og_integrations.client._call import Target
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
@@ -147,6 +148,7 @@ class Directory:
             self._cooling[enclave.tee_id] = now + COOL_DOWN
             if self._current == enclave.tee_id:
                 self._current = None
+        _telemetry.enclave_left(enclave)
 
     def distrust(self, enclave: Enclave, now: float) -> None:
         """Leave `enclave`, which lied or did not do its part, like one that is away, if there is another."""

@@ -15,6 +15,7 @@ from typing import Unpack
 
 from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
+from og_integrations.client import _telemetry
 from og_integrations.client._accounts import Account
 from og_integrations.client._call import (
     Answer,
@@ -295,7 +296,10 @@ class Engine:
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
+                _telemetry.failed_over(enclave, len(tried))
                 continue
+            if paid.session is not None:
+                _telemetry.paid_with(paid.session)
             state.head = paid.head
             return paid.head
 

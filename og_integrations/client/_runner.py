@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Self, TypeVar
 
+from og_integrations.client import _telemetry
 from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
 from og_integrations.client._signer import Signer
 from og_integrations.client.channels._channel import (
@@ -212,12 +213,16 @@ class SyncDriver:
                 return self._receive()
             case Enter():
                 gate = self._connections.gate
-                gate.enter(self._state.call.timeout)
+                with _telemetry.waiting_for_a_place():
+                    gate.enter(self._state.call.timeout)
                 self._gate = gate
+                _telemetry.place_taken(1)
             case Send():
                 return self._send(effect)
             case Sign():
-                return not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
+                signed = not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
+                _telemetry.authorized(effect.typed_data)
+                return signed
             case Fetch():
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
@@ -261,6 +266,7 @@ class SyncDriver:
             if self._gate is not None:
                 self._gate.leave()
                 self._gate = None
+                _telemetry.place_taken(-1)
 
     def _moved(self) -> None:
         if self._gate is not None:
@@ -298,12 +304,16 @@ class AsyncDriver:
                 return await self._receive()
             case Enter():
                 gate = self._connections.gate
-                await gate.enter(self._state.call.timeout)
+                with _telemetry.waiting_for_a_place():
+                    await gate.enter(self._state.call.timeout)
                 self._gate, self._loop = gate, asyncio.get_running_loop()
+                _telemetry.place_taken(1)
             case Send():
                 return await self._send(effect)
             case Sign():
-                return await awaited(self._signer().sign_typed_data(effect.typed_data))
+                signed = await awaited(self._signer().sign_typed_data(effect.typed_data))
+                _telemetry.authorized(effect.typed_data)
+                return signed
             case Fetch():
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
@@ -351,6 +361,7 @@ class AsyncDriver:
             if self._gate is not None:
                 self._gate.leave()
                 self._gate = None
+                _telemetry.place_taken(-1)
 
     def abandon(self) -> None:
         """Have the loop do what `aclose` does, from whatever thread: nobody will read on, or close."""

@@ -391,14 +391,15 @@ class Connection:
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
+LOOPBACK = "127.0.0.1"
 _HANDSHAKE_SECONDS = 10.0
 _SHUTDOWN_SECONDS = 1.0
 
 
-def listen(*ports: int) -> list[socket.socket]:
-    """Return a socket per port, listening on 127.0.0.1 (0: any free port). Raises `OSError`."""
+def listen(*ports: int, host: str = LOOPBACK) -> list[socket.socket]:
+    """Return a socket per port, listening on `host` (port 0: any free one). Raises `OSError`."""
     with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", port), backlog=512)) for port in ports]
+        sockets = [opened.enter_context(socket.create_server((host, port), backlog=512)) for port in ports]
         for sock in sockets:
             # asyncio does not do it for a socket that it was given, and then every answer waits 40 ms
             # for an ACK; accepted sockets inherit it.
@@ -407,9 +408,9 @@ def listen(*ports: int) -> list[socket.socket]:
     return sockets
 
 
-def url_of(sock: socket.socket) -> str:
-    """Return where `sock` listens, without TLS."""
-    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+def url_of(sock: socket.socket, host: str = LOOPBACK) -> str:
+    """Return where `sock` listens, without TLS, for those who reach it as `host`."""
+    return f"http://{host}:{sock.getsockname()[1]}"
 
 
 class HttpServer:

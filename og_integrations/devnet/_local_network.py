@@ -17,7 +17,7 @@ from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import LocalEnclave
 from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector
 from og_integrations.devnet._generations import Generation, find_generation
-from og_integrations.devnet._http import BackgroundLoop, HttpServer, listen, url_of
+from og_integrations.devnet._http import LOOPBACK, BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet._journal import Journal, Settlement, Stats
 from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.chain._evm import Evm, EvmChain, open_chain
@@ -58,7 +58,9 @@ class Devnet:
     provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
     `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
     or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
-    `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
+    `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`). `host` is where the
+    servers listen, `advertise` the name by which others reach them: in a container, for example. Whoever reaches them
+    owns every wallet of the devnet.
     """
 
     def __init__(
@@ -75,17 +77,20 @@ class Devnet:
         retry_seconds: float = 0.0,
         generation: str | Generation = "april",
         evm: Evm | None = None,
+        host: str = LOOPBACK,
+        advertise: str | None = None,
     ) -> None:
+        known_as = advertise or (host if host != "0.0.0.0" else LOOPBACK)
         self.generation: Generation = find_generation(generation)
         answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock: Clock = Clock(clock)
         self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
-        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
+        sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0, host=host)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
-        self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
-        url = url_of(rpc_socket)
+        self._faults = FaultInjector(redirect_target=url_of(redirect_socket, known_as))
+        url = url_of(rpc_socket, known_as)
         network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
@@ -106,6 +111,7 @@ class Devnet:
             cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
+            advertise=known_as,
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]

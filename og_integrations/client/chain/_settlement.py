@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from og_integrations.client import _telemetry
 from og_integrations.client._settings import rpc_url_setting
 from og_integrations.client.chain._jsonrpc import (
     Fetching,
@@ -238,6 +239,7 @@ def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fe
     if found.status is SettlementStatus.PENDING:
         return False
     store.correct(entry.id, found.amount)
+    _telemetry.settled(found.amount, permit.payer, found.status.value)
     return True
 
 

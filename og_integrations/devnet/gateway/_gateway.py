@@ -272,6 +272,7 @@ class GatewayOptions:
     cap: int
     retry_seconds: float
     tls: bool
+    advertise: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +289,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
     clock, keys = options.chain.clock, EnclaveKeys()
     enclave = LocalEnclave(
         keys=keys,
-        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
+        endpoint=f"{'https' if options.tls else 'http'}://{options.advertise}:{sock.getsockname()[1]}",
         payment_address=random_address(),
         wallet_address=random_address(),
         started_at=clock.seconds(),
