@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from og_integrations.client._options import OPTIONS
 from og_integrations.client._signer import LocalSigner, Signer
 from og_integrations.client.channels._channel import NO_SERVER, is_server
+from og_integrations.client.channels._sealed import Relay
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 
@@ -113,6 +114,12 @@ def resolve_settings(
         gateway_url=_server("gateway_url", gateway_url, env),
         signer=signer,
     )
+
+
+def resolve_relay(url: str | None, token: object) -> Relay | None:
+    """Return the relay of arguments and environment, None if none is named. Raises `ConfigurationError`."""
+    named = _server("relay_url", url, os.environ)
+    return Relay.of(named, token if token is not None else os.environ.get("OG_RELAY_TOKEN") or None)
 
 
 def onchain_settings(

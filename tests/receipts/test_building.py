@@ -42,7 +42,15 @@ def session_of(head: ReplyHead) -> PaymentSession:
 
 
 def target(enclave: Enclave) -> Target:
-    return Target(enclave=enclave, route=ROUTE, url=enclave.endpoint, destination=destination_of(enclave))
+    destination = destination_of(enclave)
+    return Target(
+        enclave=enclave,
+        route=ROUTE,
+        url=enclave.endpoint,
+        destination=destination,
+        whom="the gateway",
+        channel=destination.channel,
+    )
 
 
 def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> CallState:
