@@ -20,7 +20,9 @@ def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[
     """
     info = model_info(model)
     shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
-    return ("image_url", "file") if generation == "next" and info.image_inputs and shown else ()
+    # What is not known of a model is tried: gateways do the same, and a refusal of its provider is free.
+    reach = {"image_url": info.image_inputs is not False, "file": info.pdf_inputs is not False}
+    return tuple(kind for kind, taken in reach.items() if taken) if generation == "next" and shown else ()
 
 
 def check_attachment(kind: str, where: str, role: str, model: str, generation: str, *, said: str) -> None:

@@ -68,7 +68,16 @@ from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, ReceiptSealing, is_verified
+from og_integrations.receipt import (
+    OWN_HASH,
+    Check,
+    Receipt,
+    ReceiptCost,
+    ReceiptPayment,
+    ReceiptSealing,
+    is_verified,
+    reported_cost,
+)
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -109,8 +118,10 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `model` is the name that the gateway knows, `asked_model` the one that was asked for;
-    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
+    neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
+    says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
+    one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
+    (`og_integrations.receipt`).
     """
 
     text: str
@@ -122,6 +133,8 @@ class Answer:
     usage: Usage | None
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
+    citations: tuple[JsonObject, ...] = ()
+    moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)
@@ -362,6 +375,15 @@ class Receipts(list[JsonObject]):
         return [exchange for _, exchange in self._pairs()]
 
     @property
+    def reported_cost(self) -> int:
+        """
+        Return what the gateways say these calls cost, in base units of OPG; calls of which none says it count 0.
+
+        Nobody signs it, and no budget believes it.
+        """
+        return sum(map(reported_cost, self))
+
+    @property
     def verified(self) -> bool:
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
@@ -480,6 +502,7 @@ def build_receipt(
         enclave=described(enclave) if enclave else None,
         sealing=_sealing(state.sealed),
         payment=payment,
+        cost=_cost(exchange.completion),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
     )
@@ -493,6 +516,18 @@ def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
         key_id=sealed.key.key_id,
         public_key_sha256=hashlib.sha256(sealed.key.public_key).hexdigest(),
         signature_from=sealed.signed_at,
+    )
+
+
+def _cost(completion: Completion) -> ReceiptCost | None:
+    cost = completion.cost
+    if cost is None:
+        return None
+    return ReceiptCost(
+        cost_opg=cost.cost_opg,
+        cost_usd=cost.cost_usd,
+        opg_price_usd=cost.opg_price_usd,
+        contradiction=cost.contradiction,
     )
 
 

@@ -171,7 +171,7 @@ class Upstream:
     def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None) -> None:
         if not _is_url(url):
             raise ConfigurationError(f"upstream is {url!r}, expected a URL such as http://127.0.0.1:11434.")
-        self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
+        self.url: str = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
         self._model = model
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
