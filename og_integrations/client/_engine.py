@@ -30,8 +30,8 @@ from og_integrations.client._call import (
     collect_verified,
     gateway_error,
     now,
-    wants_exchange,
 )
+from og_integrations.client._collecting import wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._settings import (

@@ -81,7 +81,6 @@ class Devnet:
         evm: Evm | None = None,
     ) -> None:
         self.generation: Generation = find_generation(generation)
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock: Clock = Clock(clock)
         self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -105,7 +104,7 @@ class Devnet:
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=self.generation,
             cap=self._cap,
             retry_seconds=retry_seconds,
@@ -113,8 +112,8 @@ class Devnet:
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
-        self.relay_token = secrets.token_urlsafe(24)
-        self.relay_url = self._open_relay()
+        self.relay_token: str = secrets.token_urlsafe(24)
+        self.relay_url: str | None = self._open_relay()
         self._owner = self.new_wallet()
 
     def _open_relay(self) -> str | None:

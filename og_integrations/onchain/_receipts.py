@@ -12,7 +12,7 @@ is wei, as text.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._call import active_collectors
+from og_integrations.client._collecting import active_collectors
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain._setup import Setup
 from og_integrations.protocol._strict_json import JsonObject

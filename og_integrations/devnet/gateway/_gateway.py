@@ -338,15 +338,8 @@ class RunningGateway:
 
 def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway:
     """Return a new enclave that answers on `sock` once its server is started; the chain lists it."""
-    clock, keys = options.chain.clock, EnclaveKeys()
-    enclave = LocalEnclave(
-        keys=keys,
-        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
-        payment_address=random_address(),
-        wallet_address=random_address(),
-        started_at=clock.seconds(),
-        takes_sealed=options.generation.max_sealed is not None,
-    )
+    clock, enclave = options.chain.clock, _new_enclave(sock, options)
+    keys = enclave.keys
     paywall = Paywall(
         enclave=enclave.tee_id,
         generation=options.generation,
@@ -386,12 +379,29 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         tls=keys.tls_context() if options.tls else None,
         impostor_tls=lambda: _impostor(enclave, options),
     )
-    if enclave.takes_sealed and options.generation.search_endpoint:
-        # The registry that holds signatures is about as old as the search endpoint.
-        listed = options.chain.key_signatures = options.chain.key_signatures or {}
-        listed[keys.sealing.listed.public_key] = keys.key_config_signature
-    options.chain.register(enclave.entry())
+    _register(enclave, options)
     return RunningGateway(enclave=enclave, paywall=paywall, server=server, carry=gateway.carry)
+
+
+def _new_enclave(sock: socket.socket, options: GatewayOptions) -> LocalEnclave:
+    return LocalEnclave(
+        keys=EnclaveKeys(),
+        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
+        payment_address=random_address(),
+        wallet_address=random_address(),
+        started_at=options.chain.clock.seconds(),
+        takes_sealed=options.generation.max_sealed is not None,
+    )
+
+
+def _register(enclave: LocalEnclave, options: GatewayOptions) -> None:
+    chain = options.chain
+    # The registry that holds signatures is about as old as the search endpoint.
+    if enclave.takes_sealed and options.generation.search_endpoint:
+        signatures = {} if chain.key_signatures is None else chain.key_signatures
+        signatures[enclave.keys.sealing.listed.public_key] = enclave.keys.key_config_signature
+        chain.key_signatures = signatures
+    chain.register(enclave.entry())
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:
