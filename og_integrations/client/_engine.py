@@ -54,6 +54,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import model_info, model_name, wire_name
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
@@ -495,17 +496,16 @@ def _sealing(given: ClientOptions, settings: Settings) -> Sealing | None:
     return Sealing(relay=resolve_relay(given["relay_url"], given["relay_token"]))
 
 
-def _token(relay: Relay | None) -> Effects[str | None]:
+def _token(relay: Relay | None) -> Effects[Secret | None]:
     """Return what `relay` is to be shown, None if it is nothing. Raises `ConfigurationError`."""
     if relay is None or relay.token is None:
         return None
     try:
-        found = yield Obtain(relay.token)
+        return check_token((yield Obtain(relay.token)))
     except BaseException as exc:
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
             raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
         raise
-    return check_token(found)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

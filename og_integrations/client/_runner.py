@@ -76,11 +76,12 @@ def drive_to(flow: Flow[object, object], perform: Callable[[Any], object], kinds
         effect = next(flow)
         while not isinstance(effect, kinds):
             try:
-                outcome = perform(effect)
+                # Taken out again before the flow runs: a signature would stay in this frame, which errors pass.
+                outcome = [perform(effect)]
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
                 effect = flow.throw(exc)
             else:
-                effect = flow.send(outcome)
+                effect = flow.send(outcome.pop())
     except StopIteration as stop:
         return stop.value
     return effect
@@ -94,11 +95,11 @@ async def adrive_to(
         effect = next(flow)
         while not isinstance(effect, kinds):
             try:
-                outcome = await perform(effect)
+                outcome = [await perform(effect)]
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
                 effect = flow.throw(exc)
             else:
-                effect = flow.send(outcome)
+                effect = flow.send(outcome.pop())
     except StopIteration as stop:
         return stop.value
     return effect
@@ -438,8 +439,7 @@ def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
     request = HttpRequest(
         url=target.url,
         whom=target.whom,
-        headers=(direct if sealed is None else sealed.headers(direct))
-        | {name: secret.reveal() for name, secret in effect.headers.items()},
+        headers={**(direct if sealed is None else sealed.headers(direct)), **effect.headers},
         body=state.call.wire if sealed is None else sealed.wire(),
         timeout=state.call.timeout,
     )

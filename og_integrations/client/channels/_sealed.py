@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from og_integrations.client.channels._channel import server_of
 from og_integrations.errors import ConfigurationError, InvalidRequestError, SealedChannelError
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
 from og_integrations.protocol.payment._x402 import ReplyHead
 from og_integrations.protocol.proof._enclave import OhttpKey
@@ -100,17 +101,21 @@ def _is_this_machine(host: str) -> bool:
 def _provider(token: object) -> Callable[[], object] | None:
     if token is None or callable(token):
         return token
-    return lambda: token.get_secret_value() if hasattr(token, "get_secret_value") else token
+    # A `SecretStr` of pydantic's, or what the environment held.
+    return getattr(token, "get_secret_value", lambda: token)
 
 
-def check_token(token: object) -> str:
+def check_token(token: object) -> Secret:
     """Return `token` if it can be sent as one. Raises `ConfigurationError`, which does not show it."""
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+    kind, text = type(token).__name__, token.reveal() if isinstance(token, Secret) else token
+    found = Secret(text) if isinstance(text, str) and _TOKEN.fullmatch(text) else None
+    del token, text  # frames are reported with what they hold
+    if found is None:
         raise ConfigurationError(
-            f"relay_token gave a {type(token).__name__}, expected text of printable characters without blanks. It is "
-            "not shown here. Nothing was sent."
+            f"relay_token gave a {kind}, expected text of printable characters without blanks. It is not shown here. "
+            "Nothing was sent."
         )
-    return token
+    return found
 
 
 def sealed_body(path: str, wire: bytes) -> bytes:
@@ -140,7 +145,7 @@ class SealedCall:
         signed_at: str,
         tee_id: str,
         relay: Relay | None,
-        token: str | None,
+        token: Secret | None,
         body: bytes,
         stream: bool,
     ) -> None:
@@ -162,7 +167,7 @@ class SealedCall:
         self._exchange = Exchange(self._config, self._body)
         return self._exchange.wire
 
-    def headers(self, direct: Mapping[str, str]) -> dict[str, str]:
+    def headers(self, direct: Mapping[str, str]) -> dict[str, str | Secret]:
         """Return the headers of the sealed request; `direct` are those of the same request in clear."""
         sealed = request_headers(self._tee_id, stream=self._stream)
         if self.relay is None:
@@ -171,7 +176,8 @@ class SealedCall:
         # The relay pays, and in its own way, so nothing of the wallet's payment or settlement goes to it.
         kept = {name: value for name, value in direct.items() if name.lower() not in _OWN_WORDS}
         kept.pop("X-SETTLEMENT-TYPE", None)
-        return kept | sealed | ({} if self._token is None else {"Authorization": f"Bearer {self._token}"})
+        shown = {} if self._token is None else {"Authorization": Secret(f"Bearer {self._token.reveal()}")}
+        return {**kept, **sealed, **shown}
 
     def begin(self, head: ReplyHead, whom: str) -> None:
         """Take the head of the reply by `whom`. Raises `SealedChannelError` if it is in clear."""
