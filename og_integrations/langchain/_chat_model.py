@@ -24,6 +24,7 @@ from typing_extensions import override
 
 import og_integrations
 from og_integrations.chat._arguments import call_arguments, check_extra, named_model
+from og_integrations.chat._asking import aask, ask, astream, stream
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.chat._tracing import ReceiptSpan, Span, current_span
@@ -378,7 +379,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> ChatResult:
         with Run(self, run_manager, messages, kwargs) as run:
             name, wire, options = self._call(messages, stop, kwargs)
-            return chat_result(run.note(self.clients.sync.chat(name, wire, **options)))
+            return chat_result(run.note(ask(self, name, wire, options)))
 
     @override
     async def _agenerate(
@@ -390,7 +391,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> ChatResult:
         with Run(self, run_manager, messages, kwargs) as run:
             name, wire, options = self._call(messages, stop, kwargs)
-            return chat_result(run.note(await self.clients.asynchronous.chat(name, wire, **options)))
+            return chat_result(run.note(await aask(self, name, wire, options)))
 
     @override
     def _stream(
@@ -403,7 +404,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         with Run(self, run_manager, messages, kwargs) as run:
             name, wire, options = self._call(messages, stop, kwargs)
             usage = self._usage_wanted(kwargs)
-            with closing(self.clients.sync.stream(name, wire, **options)) as items:
+            with closing(stream(self, name, wire, options)) as items:
                 for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
@@ -421,7 +422,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         with Run(self, run_manager, messages, kwargs) as run:
             name, wire, options = self._call(messages, stop, kwargs)
             usage = self._usage_wanted(kwargs)
-            async with aclosing(self.clients.asynchronous.stream(name, wire, **options)) as items:
+            async with aclosing(astream(self, name, wire, options)) as items:
                 async for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:

@@ -33,10 +33,11 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, field_validator, model_validator
 
 from og_integrations.chat._arguments import call_arguments
+from og_integrations.chat._asking import aask, ask, astream, stream
 from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.chat._tracing import ReceiptSpan, current_span
-from og_integrations.client import Answer, AsyncStream, CallOptions, ChatOptions
+from og_integrations.client import Answer, CallOptions, ChatOptions
 from og_integrations.client._options import ALIASES, hint, seal
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
     from llama_index.core.types import BaseOutputParser
 
+    from og_integrations.chat._asking import AsyncPieces
     from og_integrations.client._clients import AsyncHttpClient
 
 DEFAULT_CONTEXT_WINDOW = 128_000
@@ -243,12 +245,12 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     def _ask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
             wire, options = self._call(messages, arguments)
-            return span.note(self.clients.sync.chat(self.model, wire, **options))
+            return span.note(ask(self, self.model, wire, options))
 
     async def _aask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
             wire, options = self._call(messages, arguments)
-            return span.note(await self.clients.asynchronous.chat(self.model, wire, **options))
+            return span.note(await aask(self, self.model, wire, options))
 
     def _stream(
         self,
@@ -258,7 +260,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     ) -> Generator[_Response, None, None]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
         wire, options = self._call(messages, arguments)
-        return _each(self.clients.sync.stream(self.model, wire, **options), ReceiptSpan(current_span()), respond)
+        return _each(stream(self, self.model, wire, options), ReceiptSpan(current_span()), respond)
 
     def _astream(
         self,
@@ -267,8 +269,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         respond: Callable[[str | Answer], _Response],
     ) -> AsyncGenerator[_Response, None]:
         wire, options = self._call(messages, arguments)
-        pieces = self.clients.asynchronous.stream(self.model, wire, **options)
-        return _each_async(pieces, ReceiptSpan(current_span()), respond)
+        return _each_async(astream(self, self.model, wire, options), ReceiptSpan(current_span()), respond)
 
     def _call(
         self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
@@ -491,7 +492,7 @@ def _each(
 
 
 async def _each_async(
-    pieces: AsyncStream, span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
+    pieces: "AsyncPieces", span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
 ) -> AsyncGenerator[_Response, None]:
     """Do what `_each` does."""
     async with aclosing(pieces):
