@@ -2,16 +2,18 @@
 One question to a model, which may take a second call.
 
 Models of Anthropic and Google take no schema beside tools, so the schema is sent as one more tool
-(`protocol.chat._translation`), and nothing makes a model call it. A model that answers in text instead is asked once
-more, with the same history and schema and without the tools: then its provider enforces the schema. The second call is
-one of its own: it is paid within the same limits, and leaves a receipt of its own.
+(`protocol.chat._translation`), and nothing makes a model call it. LangChain's agents do the same with models that they
+know to be so. A model that answers in text instead is asked once more, with the same history and for the form alone,
+which its provider enforces. The second call is one of its own: it is paid within the same limits, and leaves a receipt
+of its own.
 """
 
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
 from og_integrations.protocol.chat._wire import Usage
@@ -26,90 +28,132 @@ if TYPE_CHECKING:
 
 EARLIER_KEY = "opengradient_earlier"
 """Where the receipts of the calls before the last one stand, beside that one's, if there were any."""
-_WITHOUT = ("tools", "tool_choice", "parallel_tool_calls")
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
-def ask(model: "OpenGradientModel", name: str, messages: Sequence[JsonObject], options: "ChatOptions") -> "Answer":
-    """Ask the model `name` with the wallet of `model` and return its answer. Raises `OpenGradientError`."""
-    client = model.clients.sync
-    answer = client.chat(name, messages, **options)
-    again = _second_options(model, name, options)
-    if again is None or _is_formed(answer, again):
-        return answer
-    return _joined(answer, client.chat(name, messages, **again))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """
+    A question is what one call asks the model `name`, with the wallet of `model`.
+
+    `form_tool` names the tool that stands for the form of the answer, if there is one among the tools: nobody runs it.
+    """
+
+    model: "OpenGradientModel"
+    name: str
+    messages: Sequence[JsonObject]
+    options: "ChatOptions"
+    form_tool: str | None = None
+
+    def ask(self) -> "Answer":
+        """Return the answer. Raises `OpenGradientError`."""
+        client, again = self.model.clients.sync, _Again.of(self)
+        first: Answer | ToolChoiceNotHonoredError
+        try:
+            first = client.chat(self.name, self.messages, **self.options)
+        except ToolChoiceNotHonoredError as exc:
+            if again is None or not again.for_tool:
+                raise
+            first = exc
+        if again is None or again.needs_none(first):
+            return cast("Answer", first)
+        return _joined(first, client.chat(self.name, self.messages, **again.options))
+
+    async def aask(self) -> "Answer":
+        """Return the answer like `ask`."""
+        client, again = self.model.clients.asynchronous, _Again.of(self)
+        first: Answer | ToolChoiceNotHonoredError
+        try:
+            first = await client.chat(self.name, self.messages, **self.options)
+        except ToolChoiceNotHonoredError as exc:
+            if again is None or not again.for_tool:
+                raise
+            first = exc
+        if again is None or again.needs_none(first):
+            return cast("Answer", first)
+        return _joined(first, await client.chat(self.name, self.messages, **again.options))
+
+    def stream(self) -> "Pieces":
+        """Return the pieces of the answer; what is wrong with the request is raised at once."""
+        client, again = self.model.clients.sync, _Again.of(self)
+        pieces = client.stream(self.name, self.messages, **self.options)
+        if again is None:
+            return pieces
+        return _either(pieces, again, lambda: client.stream(self.name, self.messages, **again.options))
+
+    def astream(self) -> "AsyncPieces":
+        """Return the pieces of the answer like `stream`."""
+        client, again = self.model.clients.asynchronous, _Again.of(self)
+        pieces = client.stream(self.name, self.messages, **self.options)
+        if again is None:
+            return pieces
+        return _aeither(pieces, again, lambda: client.stream(self.name, self.messages, **again.options))
 
 
-async def aask(
-    model: "OpenGradientModel", name: str, messages: Sequence[JsonObject], options: "ChatOptions"
-) -> "Answer":
-    """Ask like `ask`."""
-    client = model.clients.asynchronous
-    answer = await client.chat(name, messages, **options)
-    again = _second_options(model, name, options)
-    if again is None or _is_formed(answer, again):
-        return answer
-    return _joined(answer, await client.chat(name, messages, **again))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """The second call that a question may take: for the form as a tool, or for a schema that has these members."""
+
+    options: "ChatOptions"
+    for_tool: bool
+    required: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, question: Question) -> "_Again | None":
+        """Return the second call, None if there is none, whatever the first one answers."""
+        asked = question.options
+        tools, form = asked.get("tools"), asked.get("response_format") or {}
+        if not question.model.ask_again or not tools:
+            return None
+        wanted = {name: value for name, value in asked.items() if name not in _OF_TOOLS}
+        if question.form_tool is not None and asked.get("tool_choice") == "required":
+            named = {"type": "function", "function": {"name": question.form_tool}}
+            only = [tool for tool in tools if tool["function"]["name"] == question.form_tool]
+            return cls(options=cast("ChatOptions", wanted | {"tools": only, "tool_choice": named}), for_tool=True)
+        if form.get("type") != "json_schema" or model_info(question.name).tools_with_schema:
+            return None
+        schema = (form.get("json_schema") or {}).get("schema") or {}
+        return cls(options=cast("ChatOptions", wanted), for_tool=False, required=schema.get("required") or ())
+
+    def needs_none(self, first: "Answer | ToolChoiceNotHonoredError") -> bool:
+        """Return whether `first` calls tools, or is an object with what the schema requires."""
+        if isinstance(first, ToolChoiceNotHonoredError):
+            return False
+        if first.tool_calls or self.for_tool:
+            return True
+        try:
+            value = decode_answer(first.text)
+        except ValueError:
+            return False
+        return isinstance(value, dict) and value.keys() >= set(self.required)
 
 
-def stream(model: "OpenGradientModel", name: str, messages: Sequence[JsonObject], options: "ChatOptions") -> "Pieces":
-    """Ask like `ask`, and yield the pieces of the answer; what is wrong with the request is raised at once."""
-    client = model.clients.sync
-    pieces = client.stream(name, messages, **options)
-    again = _second_options(model, name, options)
-    if again is None:
-        return pieces
-    return _formed(pieces, lambda: client.stream(name, messages, **again), again)
-
-
-def astream(
-    model: "OpenGradientModel", name: str, messages: Sequence[JsonObject], options: "ChatOptions"
-) -> "AsyncPieces":
-    """Ask like `stream`."""
-    client = model.clients.asynchronous
-    pieces = client.stream(name, messages, **options)
-    again = _second_options(model, name, options)
-    if again is None:
-        return pieces
-    return _aformed(pieces, lambda: client.stream(name, messages, **again), again)
-
-
-def _second_options(model: "OpenGradientModel", name: str, options: "ChatOptions") -> "ChatOptions | None":
-    """Return the options of a second call, None if there is none, whatever the first one answers."""
-    wanted = (options.get("response_format") or {}).get("type")
-    if not model.ask_again or not options.get("tools") or wanted != "json_schema" or model_info(name).tools_with_schema:
-        return None
-    return cast("ChatOptions", {key: value for key, value in options.items() if key not in _WITHOUT})
-
-
-def _is_formed(answer: "Answer", wanted: "ChatOptions") -> bool:
-    """Return whether `answer` calls tools, or is an object with what the schema requires."""
-    if answer.tool_calls:
-        return True
-    try:
-        value = decode_answer(answer.text)
-    except ValueError:
-        return False
-    schema = ((wanted["response_format"] or {}).get("json_schema") or {}).get("schema") or {}
-    return isinstance(value, dict) and set(schema.get("required") or ()) <= value.keys()
-
-
-def _joined(first: "Answer", second: "Answer") -> "Answer":
+def _joined(first: "Answer | ToolChoiceNotHonoredError", second: "Answer") -> "Answer":
     """Return `second`, which took both calls."""
-    usage = second.usage
-    if usage is not None and first.usage is not None:
+    earlier = () if first.receipt is None else (first.receipt,)
+    usage, before = second.usage, None if isinstance(first, ToolChoiceNotHonoredError) else first.usage
+    if usage is not None and before is not None:
         usage = Usage(
-            usage.prompt_tokens + first.usage.prompt_tokens,
-            usage.completion_tokens + first.usage.completion_tokens,
-            usage.total_tokens + first.usage.total_tokens,
+            usage.prompt_tokens + before.prompt_tokens,
+            usage.completion_tokens + before.completion_tokens,
+            usage.total_tokens + before.total_tokens,
         )
-    return replace(second, usage=usage, earlier=(*first.earlier, first.receipt))
+    return replace(second, usage=usage, earlier=earlier)
 
 
-def _formed(pieces: "Pieces", ask_again: "Callable[[], Pieces]", wanted: "ChatOptions") -> "Pieces":
+def _either(pieces: "Pieces", again: _Again, ask_again: "Callable[[], Pieces]") -> "Pieces":
+    first: Answer | ToolChoiceNotHonoredError
+    held: list[Piece] = []
+    # Nothing is shown before it is known whether it is the answer.
     with closing(pieces):
-        held = list(pieces)  # its text may be no answer, and is held by the client as well until its proof
-    first = cast("Answer", held[-1])
-    if _is_formed(first, wanted):
+        try:
+            held += pieces
+            first = cast("Answer", held[-1])
+        except ToolChoiceNotHonoredError as exc:
+            if not again.for_tool:
+                raise
+            first = exc
+    if again.needs_none(first):
         yield from held
         return
     with closing(ask_again()) as more:
@@ -117,13 +161,20 @@ def _formed(pieces: "Pieces", ask_again: "Callable[[], Pieces]", wanted: "ChatOp
             yield piece if isinstance(piece, str) else _joined(first, piece)
 
 
-async def _aformed(
-    pieces: "AsyncStream", ask_again: "Callable[[], AsyncStream]", wanted: "ChatOptions"
+async def _aeither(
+    pieces: "AsyncStream", again: _Again, ask_again: "Callable[[], AsyncStream]"
 ) -> "AsyncGenerator[Piece, None]":
+    first: Answer | ToolChoiceNotHonoredError
+    held: list[Piece] = []
     async with aclosing(pieces):
-        held = [piece async for piece in pieces]
-    first = cast("Answer", held[-1])
-    if _is_formed(first, wanted):
+        try:
+            held += [piece async for piece in pieces]
+            first = cast("Answer", held[-1])
+        except ToolChoiceNotHonoredError as exc:
+            if not again.for_tool:
+                raise
+            first = exc
+    if again.needs_none(first):
         for piece in held:
             yield piece
         return

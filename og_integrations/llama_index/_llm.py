@@ -33,7 +33,7 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, field_validator, model_validator
 
 from og_integrations.chat._arguments import call_arguments
-from og_integrations.chat._asking import aask, ask, astream, stream
+from og_integrations.chat._asking import Question
 from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.chat._tracing import ReceiptSpan, current_span
@@ -244,13 +244,11 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     def _ask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
-            wire, options = self._call(messages, arguments)
-            return span.note(ask(self, self.model, wire, options))
+            return span.note(self._question(messages, arguments).ask())
 
     async def _aask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
-            wire, options = self._call(messages, arguments)
-            return span.note(await aask(self, self.model, wire, options))
+            return span.note(await self._question(messages, arguments).aask())
 
     def _stream(
         self,
@@ -259,8 +257,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         respond: Callable[[str | Answer], _Response],
     ) -> Generator[_Response, None, None]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
-        wire, options = self._call(messages, arguments)
-        return _each(stream(self, self.model, wire, options), ReceiptSpan(current_span()), respond)
+        return _each(self._question(messages, arguments).stream(), ReceiptSpan(current_span()), respond)
 
     def _astream(
         self,
@@ -268,13 +265,10 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         arguments: Mapping[str, object],
         respond: Callable[[str | Answer], _Response],
     ) -> AsyncGenerator[_Response, None]:
-        wire, options = self._call(messages, arguments)
-        return _each_async(astream(self, self.model, wire, options), ReceiptSpan(current_span()), respond)
+        return _each_async(self._question(messages, arguments).astream(), ReceiptSpan(current_span()), respond)
 
-    def _call(
-        self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
-    ) -> tuple[list[JsonObject], ChatOptions]:
-        """Return messages and options of one chat. Raises `InvalidRequestError` for what is not known."""
+    def _question(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Question:
+        """Return what one chat asks. Raises `InvalidRequestError` for what is not known."""
         given = self._asked(arguments, _OF_A_CHAT)
         options = cast("ChatOptions", self.call_options(self.model, given))
         if given.get("tools"):
@@ -286,7 +280,8 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
             options["response_format"] = cast("JsonObject", given["response_format"])
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
-        return to_wire(messages, model=self.model, generation=self.gateway_generation), options
+        wire = to_wire(messages, model=self.model, generation=self.gateway_generation)
+        return Question(model=self, name=self.model, messages=wire, options=options)
 
     def _asked(self, arguments: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
         # LlamaIndex passes None for what was not asked for.

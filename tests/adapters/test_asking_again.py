@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage
+from langchain_core.tools import StructuredTool
 from llama_index.core.llms import ChatMessage, ChatResponse
 from pydantic import BaseModel
 
 from og_integrations import collect_receipts
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Usage
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
-from og_integrations.langchain.errors import SpendingStoppedError
+from og_integrations.langchain.errors import SpendingStoppedError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
 
 CLAUDE, GEMINI, GPT = "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash", "openai/gpt-5-mini"
@@ -41,6 +42,11 @@ class Weather(BaseModel):
 def look(city: str) -> str:
     """Look at the weather of a city."""
     return f"The sun shines in {city}."
+
+
+def look_again(city: str) -> str:
+    """Look once more."""
+    return look(city)
 
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": SCHEMA}}
@@ -134,6 +140,37 @@ def test_message_has_the_form_and_both_receipts(net: Devnet, talker: Talker, nam
     model.close()
 
 
+FORM_TOOL = StructuredTool(name="Weather", description="Give the answer.", args_schema=SCHEMA)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [GPT, GEMINI])
+def test_form_that_stands_as_a_tool_is_asked_for_alone(net: Devnet, talker: Talker, name: str, way: str) -> None:
+    """LangChain's agents (`ToolStrategy`) demand some tool, one of which nobody runs: it is the form of the answer."""
+    model = langchain_model(net, name)
+    with collect_receipts() as receipts:
+        answer = WAYS[way](model.bind_tools([look, FORM_TOOL], tool_choice="any"), HISTORY)
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [
+        ("Weather", {"city": "Oslo", "sunny": True})
+    ]
+    assert answer.response_metadata["opengradient_earlier"] == [receipts[0]]
+    assert (answer.text, receipts.verified, len(receipts)) == ("", True, 2)
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("tools", "options"),
+    [([look, FORM_TOOL], {"ask_again": False}), ([look, look_again], {})],
+    ids=["switched off", "no tool is a form"],
+)
+def test_demand_of_a_call_is_not_asked_again(net: Devnet, talker: Talker, tools: Any, options: Any) -> None:
+    model = langchain_model(net, GEMINI, **options)
+    with pytest.raises(ToolChoiceNotHonoredError):
+        model.bind_tools(tools, tool_choice="any").invoke(HISTORY)
+    assert len(talker.asked) == 1
+    model.close()
+
+
 LLAMA_INDEX: dict[str, Callable[[OpenGradientLLM, Any, Any], ChatResponse]] = {
     "chat": lambda llm, asked, options: llm.chat(asked, **options),
     "achat": lambda llm, asked, options: asyncio.run(llm.achat(asked, **options)),
@@ -157,8 +194,8 @@ def test_response_has_the_form_and_both_receipts(net: Devnet, talker: Talker, na
     ):
         response = LLAMA_INDEX[way](llm, asked, {"tools": [TOOL], "response_format": FORM})
     assert response.message.content == ANSWERED
-    assert response.raw["opengradient"] == response.additional_kwargs["opengradient"] == receipts[1]
-    assert response.raw["opengradient_earlier"] == response.additional_kwargs["opengradient_earlier"] == [receipts[0]]
+    for member in (response.raw or {}, response.additional_kwargs):
+        assert (member["opengradient"], member["opengradient_earlier"]) == (receipts[1], [receipts[0]])
     assert response.additional_kwargs["total_tokens"] == 30
     assert [len(request.tools) for request in talker.asked] == [2, 0]
 
