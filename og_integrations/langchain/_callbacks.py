@@ -117,7 +117,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         artifact = getattr(output, "artifact", None)
         receipt = artifact.get(RECEIPT_KEY) if isinstance(artifact, dict) else None
         if isinstance(receipt, dict):
-            self._keep(receipt, run_id, cached=False)
+            self._keep([receipt], run_id, cached=False)
 
     @override
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
