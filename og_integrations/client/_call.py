@@ -113,7 +113,7 @@ class Answer:
     neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
     says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
     one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
-    (`og_integrations.receipt`).
+    (`og_integrations.receipt`), and `earlier` holds those of the calls that an adapter made for this answer before.
     """
 
     text: str
@@ -129,6 +129,7 @@ class Answer:
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
+    earlier: tuple[JsonObject, ...] = field(default=(), repr=False)
     completion: Completion = field(repr=False)
 
 
