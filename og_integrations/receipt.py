@@ -152,6 +152,20 @@ class ReceiptPayment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptSealing:
+    """The member `sealing` says who carried a sealed request, and to which key it was sealed."""
+
+    relay: Annotated[str | None, CLAIMED, "Host of the relay; null if the client brought it itself."] = None
+    key_id: Annotated[int | None, CLAIMED, "The id of the enclave's OHTTP key."] = None
+    public_key_sha256: Annotated[str | None, CLAIMED, "SHA-256 of that X25519 key, hex."] = None
+    signature_from: Annotated[str | None, CLAIMED, "Where the enclave signed it: registry or enclave."] = None
+
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        return _shared(self).copy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptOnchain:
     """The member `onchain` describes the transaction that ran a model on chain; a node of the chain has it all."""
 
@@ -205,6 +219,7 @@ class Receipt:
     tee_signature: Annotated[str | None, SIGNED, "RSA-PSS over keccak256(request ‖ output ‖ time), base64."] = None
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
+    sealing: Annotated[ReceiptSealing | None, CLAIMED, "How it was sealed; null on other channels."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
     cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
     estimate: Annotated[ReceiptEstimate | None, CLAIMED, "What it costs by a price list, where no gateway says."] = None
@@ -473,6 +488,7 @@ def _plain(receipt: Receipt) -> Document:
     names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
+    document["sealing"] = receipt.sealing.to_json() if receipt.sealing else None
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
     for name, member in (("cost", receipt.cost), ("estimate", receipt.estimate), ("usage", receipt.usage)):
         document[name] = _shared(member).copy() if member else None

@@ -9,6 +9,7 @@ signature.
 """
 
 import base64
+import hashlib
 import json
 import re
 import textwrap
@@ -28,6 +29,7 @@ from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import Destination
+from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -65,9 +67,9 @@ from og_integrations.protocol.payment._x402 import (
 )
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
-from og_integrations.protocol.proof._verification import VerifiedExchange
+from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, ReceiptSealing
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -91,8 +93,10 @@ _OWN_HEADERS = frozenset(
         "host",
         "payment-signature",
         "transfer-encoding",
+        "x-ohttp-stream",
         "x-payment",
         "x-settlement-type",
+        "x-tee-id",
         "x-upto-session",
     }
 )
@@ -109,7 +113,7 @@ class Answer:
     neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
     says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
     one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
-    (`og_integrations.receipt`).
+    (`og_integrations.receipt`), and `earlier` holds those of the calls that an adapter made for this answer before.
     """
 
     text: str
@@ -125,6 +129,7 @@ class Answer:
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
+    earlier: tuple[JsonObject, ...] = field(default=(), repr=False)
     completion: Completion = field(repr=False)
 
 
@@ -180,13 +185,16 @@ class Target:
     """
     A target is one endpoint of one enclave, with all that calls of it have in common.
 
-    `route` is what a session is bound to, `url` where requests go, and `destination` by which channel.
+    `route` is what a session is bound to, `url` where requests go, and `destination` who is connected to there, which
+    messages call `whom`; `channel` is how a receipt calls the way to the enclave.
     """
 
     enclave: Enclave
     route: Route
     url: str
     destination: Destination
+    whom: str
+    channel: Channel
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,12 +202,14 @@ class CallState:
     """
     The state says how far one call got, which is what a receipt of it can tell.
 
-    `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
-    bytes are kept only if someone collects exchanges: streams can be long.
+    `target` is whom it goes to, `sealed` what opens its answer if it is sealed, `grant` what pays for it, `sent_at`
+    when it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. The
+    answer's bytes are kept only if someone collects exchanges: streams can be long.
     """
 
     call: Call
     target: Target | None = None
+    sealed: SealedCall | None = None
     grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
@@ -219,8 +229,21 @@ class CallState:
             self.body += data
 
     def on_loss(self, exc: ConnectionLostError) -> OpenGradientError:
-        """Return what a connection lost inside the body means: in doubt if it was paid for."""
-        return in_doubt(exc) if self.grant is not None else exc
+        """Return what a connection lost inside the body means: in doubt if it was paid for, here or by a relay."""
+        if self.grant is not None:
+            return in_doubt(exc)
+        return exc if self.sealed is None else self.sealed.lost(exc)
+
+    def unsealed(self, body: bytes) -> bytes:
+        """Return a whole body as the enclave wrote it. Raises `SealedChannelError`."""
+        return body if self.sealed is None else self.sealed.open(body)
+
+    @property
+    def answer_head(self) -> ReplyHead:
+        """Return the head of the enclave's own answer."""
+        head = self.head if self.sealed is None else self.sealed.head
+        assert head is not None  # noqa: S101 - asked after the answer has begun
+        return head
 
     def quotable(self, reason: object) -> str:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
@@ -246,13 +269,13 @@ class CallState:
 
     def content_type(self) -> str:
         """Return the answer's content type without parameters; the last one if there are several."""
-        found = [value for name, value in (self.head.headers if self.head else ()) if name.lower() == "content-type"]
+        head = self.head if self.sealed is None else self.sealed.head
+        found = [value for name, value in (head.headers if head else ()) if name.lower() == "content-type"]
         return found[-1].partition(";")[0].strip().lower() if found else ""
 
     def check_head(self) -> None:
         """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
-        assert self.head is not None  # noqa: S101 - called after the head came
-        encoding = [value for name, value in self.head.headers if name.lower() == "content-encoding"]
+        encoding = [value for name, value in self.answer_head.headers if name.lower() == "content-encoding"]
         if any(value.strip().lower() not in ("", "identity") for value in encoding):
             raise MalformedReplyError(
                 f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
@@ -353,6 +376,7 @@ def build_receipt(
             request_hash=_hash_of(call),
             tee_id=enclave.tee_id if enclave else None,
             enclave=described(enclave) if enclave else None,
+            sealing=_sealing(state.sealed),
             payment=payment,
             checks=tuple(checks),
         )
@@ -372,6 +396,7 @@ def build_receipt(
         tee_signature=proof.signature,
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
+        sealing=_sealing(state.sealed),
         payment=payment,
         cost=_cost(exchange.completion),
         usage=_usage(exchange.completion),
@@ -398,6 +423,17 @@ def _estimate(model: str, completion: Completion) -> ReceiptEstimate | None:
     with suppress(ConfigurationError):
         price = opg_price_setting()
     return estimate(model, usage.prompt_tokens, usage.completion_tokens, price)
+
+
+def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
+    if sealed is None:
+        return None
+    return ReceiptSealing(
+        relay=sealed.relay.host if sealed.relay is not None else None,
+        key_id=sealed.key.key_id,
+        public_key_sha256=hashlib.sha256(sealed.key.public_key).hexdigest(),
+        signature_from=sealed.signed_at,
+    )
 
 
 def _cost(completion: Completion) -> ReceiptCost | None:

@@ -123,7 +123,7 @@ def settled(amount: int, payer: str, status: str) -> None:
 
 def paid_with(session: PaymentSession) -> None:
     """Tell, once for each authorization, that it brought a limit of the budget near its end."""
-    near, session.hold.near = session.hold.near, ()
+    near, session.hold.came_near = session.hold.came_near, ()
     for limit in near:
         extra = {"og_event": "limit_near", "og_limit": limit.limit, "og_counted": str(limit.counted)}
         counts = limit.limit == "payments_per_hour"

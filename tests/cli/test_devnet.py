@@ -183,3 +183,22 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_flag_is_named(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["devnet", "--port", "0", *flags]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_devnet_is_reached_by_the_name_it_advertises(tmp_path: Path) -> None:
+    """As in a container, where it listens everywhere and its address is not 127.0.0.1; users source a file."""
+    file = tmp_path / "devnet.env"
+    command = [sys.executable, "-m", "og_integrations", "devnet", "--port", "0", "--until-eof"]
+    named = ["--host", "127.0.0.1", "--advertise", "localhost", "--env-file", str(file)]
+    with subprocess.Popen([*command, *named], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "Ctrl-C ends it" not in process.stdout.readline():
+            assert process.poll() is None
+        while not file.exists():
+            assert process.poll() is None
+        lines = dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
+        assert lines["OG_RPC_URL"].startswith("http://localhost:")
+        asked = [sys.executable, "-m", "og_integrations", "ask", "Say hello."]
+        done = subprocess.run(asked, env=os.environ | lines, capture_output=True, text=True, check=False, timeout=50)
+        assert done.returncode == 0, done.stderr
+        process.communicate()

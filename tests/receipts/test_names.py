@@ -37,6 +37,7 @@ OTHER_FORMATS = {
     "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
     "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
+    "key configs": {"key_id"},
     "costs and usage in answers": {
         "cost_opg",
         "cost_usd",

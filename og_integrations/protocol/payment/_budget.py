@@ -414,11 +414,16 @@ def unanswered(before: int, was: HoldState, to: HoldState) -> int:
 
 
 class Hold:
-    """A hold is one authorization's claim on the budget: `amount` base units, which came `near` some limits."""
+    """
+    A hold is one authorization's claim on the budget: `amount` base units, which came `near` some limits.
+
+    `near` is emptied once their owner was told, `came_near` once they were logged.
+    """
 
     def __init__(self, entry: Entry, store: BudgetStore, lock: Lock, near: tuple[LimitNear, ...] = ()) -> None:
         self.amount: int = entry.amount
         self.near: tuple[LimitNear, ...] = near
+        self.came_near: tuple[LimitNear, ...] = near
         self.state: HoldState = HoldState.HELD
         self.id: str = entry.id
         self._store = store
