@@ -48,7 +48,7 @@ from og_integrations.errors import (
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class Tell:
     seconds: float
 
 
-Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell, Any, T]
+Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell | Consult, Any, T]
 
 
 class Waiting:
@@ -532,6 +532,8 @@ class SyncSender:
                 return not_awaitable(self._signer().sign_transaction(effect.transaction), "The signer")
             case Pause():
                 time.sleep(effect.seconds)
+            case Consult():
+                return effect.work()
             case Leaving() if self._leaving is not None:
                 self._leaving(effect.sent)
             case Tell() if self._tell is not None:
@@ -562,6 +564,8 @@ class AsyncSender:
                 return await awaited(self._signer().sign_transaction(effect.transaction))
             case Pause():
                 await asyncio.sleep(effect.seconds)
+            case Consult():
+                return await asyncio.to_thread(effect.work)
             case Leaving() if self._leaving is not None:
                 await awaited(self._leaving(effect.sent))
             case Tell() if self._tell is not None:
