@@ -22,6 +22,10 @@ SURFACE = {
         onchain_tool register_with_langchain
     """,
     "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.openai": """
+        AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
+        onchain_tool onchain_tool_schema openai_client
+    """,
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,
@@ -35,7 +39,6 @@ SURFACE = {
         ReceiptJudge Task TensorSpec ToolResult TransactionStatus WORKFLOW_MODELS WorkflowModel
         WorkflowResult contracts model_tool past_inferences workflow_tool
     """,
-    "og_integrations.openai": "call_onchain_tool onchain_tool onchain_tool_schema",
 }
 
 
