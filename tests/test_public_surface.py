@@ -36,7 +36,7 @@ SURFACE = {
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference
         InferenceMode ModelFile ModelOutput OnchainClient OnchainTool PastInference Query
-        ReceiptJudge Task TensorSpec ToolResult TransactionStatus WORKFLOW_MODELS WorkflowModel
+        ReceiptJudge SentTransaction Task TensorSpec ToolResult TransactionStatus WORKFLOW_MODELS WorkflowModel
         WorkflowResult contracts model_tool past_inferences workflow_tool
     """,
 }

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from og_integrations.client.chain._transactions import SentTransaction
     from og_integrations.onchain._clients import AsyncOnchainClient, OnchainClient
     from og_integrations.onchain._inference import Inference, TransactionStatus
     from og_integrations.onchain._judging import ReceiptJudge
@@ -57,6 +58,7 @@ __all__ = [
     "PastInference",
     "Query",
     "ReceiptJudge",
+    "SentTransaction",
     "Task",
     "TensorSpec",
     "ToolResult",
@@ -86,6 +88,7 @@ _HOMES = {
     "PastInference": "og_integrations.onchain._web3",
     "Query": "og_integrations.protocol.chain.workflow",
     "ReceiptJudge": "og_integrations.onchain._judging",
+    "SentTransaction": "og_integrations.client.chain._transactions",
     "Task": "og_integrations.protocol.chain.workflow",
     "TensorSpec": "og_integrations.protocol.chain._execution",
     "ToolResult": "og_integrations.onchain._tools",

@@ -14,6 +14,7 @@ from og_integrations.client.chain._transactions import (
     AsyncSender,
     GasLimits,
     Sending,
+    SentTransaction,
     SyncSender,
 )
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
@@ -199,9 +200,13 @@ class OnchainClient:
         """
         return self._run(_inferring(self.setup, model_cid, inputs, mode, options))
 
-    def resume(self, transaction_hash: str, **options: Unpack[InferOptions]) -> Inference:
-        """Return the result of an inference that was in doubt. Raises as `infer` does."""
-        return self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
+    def resume(self, sent: SentTransaction | str, **options: Unpack[InferOptions]) -> Inference:
+        """
+        Return the result of an inference that was in doubt, by its hash or as `on_leaving` was given it.
+
+        Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
+        """
+        return self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
 
     def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """
@@ -318,9 +323,13 @@ class AsyncOnchainClient:
         """
         return await self._run(_inferring(self.setup, model_cid, inputs, mode, options))
 
-    async def resume(self, transaction_hash: str, **options: Unpack[InferOptions]) -> Inference:
-        """Return the result of an inference that was in doubt. Raises as `infer` does."""
-        return await self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
+    async def resume(self, sent: SentTransaction | str, **options: Unpack[InferOptions]) -> Inference:
+        """
+        Return the result of an inference that was in doubt, by its hash or as `on_leaving` was given it.
+
+        Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
+        """
+        return await self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
 
     async def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from og_integrations.client.chain._jsonrpc import as_number, decode_hex, rpc
-from og_integrations.client.chain._transactions import GasLimits, Sending, Waiting, resume
+from og_integrations.client.chain._transactions import GasLimits, Sending, SentTransaction, Waiting, resume, send_again
 from og_integrations.errors import (
     ConfigurationError,
     DiscoveryError,
@@ -113,14 +113,21 @@ def infer(
         return (yield from _concluded(record, mined.receipt, recomputing))
 
 
-def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputing | None = None) -> Sending[Inference]:
+def resume_inference(
+    setup: Setup, sent: SentTransaction | str, recomputing: Recomputing | None = None
+) -> Sending[Inference]:
     """
-    Return the result of an inference that was sent before; its request is read from the chain.
+    Return the result of an inference that was sent before, given its hash or the transaction as it was written down.
 
+    With the transaction itself it is sent again where the node does not know it. Its request is read from the chain.
     Raises as `infer` does, and `OnchainError` if the transaction is no inference of this hub.
     """
     yield from check_place(setup)
+    transaction_hash = sent if isinstance(sent, str) else sent.transaction_hash
     found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
+    if not isinstance(found, dict) and isinstance(sent, SentTransaction):
+        yield from send_again(setup.place, sent)
+        found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
     if not isinstance(found, dict):
         error = TransactionInDoubtError(f"The node does not know the transaction {transaction_hash} (yet).")
         error.transaction_hash = transaction_hash
@@ -131,7 +138,7 @@ def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputi
     sender = _sender_of(found)
     record = Record(setup, request, int(time.time()), sender=sender, transaction_hash=transaction_hash)
     with _recorded(record):
-        receipt = yield from resume(setup.place, transaction_hash, Waiting(_WHAT, setup.timeout))
+        receipt = yield from resume(setup.place, sent, Waiting(_WHAT, setup.timeout))
         record.cost = cost_of(receipt, setup.url)
         if setup.budget is not None and record.cost is not None:
             budget, cost = setup.budget, record.cost

@@ -16,6 +16,7 @@ Everything is a generator of effects; `SyncSender` and `AsyncSender` perform the
 """
 
 import asyncio
+import dataclasses
 import secrets
 import threading
 import time
@@ -113,6 +114,28 @@ class SentTransaction:
     nonce: int
     transaction_hash: str
     raw: bytes = field(repr=False)
+
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON, to be written down."""
+        return dataclasses.asdict(self) | {"raw": "0x" + self.raw.hex()}
+
+    @classmethod
+    def from_json(cls, written: JsonObject) -> "SentTransaction":
+        """Read what `to_json` wrote. Raises `ConfigurationError`; its hash is computed anew."""
+        try:
+            raw = bytes.fromhex(str(written["raw"]).removeprefix("0x"))
+            found = cls(
+                chain_id=int(written["chain_id"]),
+                sender=str(written["sender"]),
+                nonce=int(written["nonce"]),
+                transaction_hash="0x" + keccak(raw).hex(),
+                raw=raw,
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ConfigurationError(f"This is no transaction that was written down ({type(exc).__name__}).") from exc
+        if written.get("transaction_hash") != found.transaction_hash:
+            raise ConfigurationError("The transaction that was written down is damaged: it has another hash.")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +306,7 @@ def resume(place: Place, sent: SentTransaction | str, waiting: Waiting) -> Sendi
         if receipt is not None:
             return receipt
         if isinstance(sent, SentTransaction):
-            yield from _send_again(place, sent)
+            yield from send_again(place, sent)
         yield from waiting.wait("is not mined yet")
 
 
@@ -468,7 +491,7 @@ def _mined(place: Place, sent: SentTransaction, waiting: Waiting) -> Sending[Jso
             if gone >= _GONE_LOOKS:
                 return None
             if not gone:
-                yield from _send_again(place, sent)
+                yield from send_again(place, sent)
         else:
             gone = 0
         yield from waiting.wait("is not mined yet")
@@ -493,7 +516,8 @@ def _is_known(place: Place, sent: SentTransaction) -> Fetching[bool]:
     return isinstance(found, dict)
 
 
-def _send_again(place: Place, sent: SentTransaction) -> Fetching[None]:
+def send_again(place: Place, sent: SentTransaction) -> Fetching[None]:
+    """Send the same bytes again, which is safe; what the node says of it does not matter."""
     yield from or_nothing(rpc(place.url, "eth_sendRawTransaction", ["0x" + sent.raw.hex()]))
 
 
