@@ -1,5 +1,5 @@
 """
-The command line: `doctor`, `approve`, `ask`, `infer`, `workflow`, `verify`, `verify-attestation`, `settlement`, `devnet`.
+The command line: `doctor`, `approve`, `ask`, `infer`, `workflow`, `verify`, `settlement`, `devnet` and others.
 
 ```sh
 og-integrations verify --registry receipts/*.json
