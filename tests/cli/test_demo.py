@@ -61,4 +61,3 @@ def test_demo_with_a_model_on_chain(real_evm: None, tmp_path: Path) -> None:
         "VERIFIED: 4 of 4 answers, by their enclave and again from disk.",
     )
     assert "calls get_volatility(token='OPG') -> {\"Y\"" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
