@@ -43,8 +43,9 @@ from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, check_address
-from og_integrations.protocol.payment._budget import BudgetTotals, Entry, HoldState, Limits, MemoryStore
+from og_integrations.protocol.payment._budget import BudgetTotals, Entry, HoldState, Limits
 from og_integrations.protocol.payment._flow import Consult
+from og_integrations.protocol.payment._memory import MemoryStore
 
 if TYPE_CHECKING:
     from og_integrations.onchain._web3 import Web3Node
