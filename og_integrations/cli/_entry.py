@@ -22,6 +22,8 @@ COMMANDS = {
     "devnet": ("devnet", "run the whole network on this machine"),
     "ask": ("ask", "ask a model once, and show the answer with its receipt"),
     "batch": ("batch", "ask every prompt of a file once, and resume after any interruption"),
+    "infer": ("infer", "run a model on chain once, and show its outputs with the receipt"),
+    "workflow": ("workflow", "deploy, run and read workflows on chain"),
     "verify": ("verify", "check saved receipts or exchanges"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
     "approve": ("approve", "allow Permit2 to take OPG from the wallet, once"),
