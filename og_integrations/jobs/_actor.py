@@ -63,7 +63,8 @@ class BatchActor:
         self._model, self._job = model, job
         self._ledger = open_ledger(ledger)
         self._columns = (prompt, answer, error, maybe_paid)
-        self._client = AsyncClient(max_concurrency=concurrency, **options)
+        options.setdefault("max_concurrency", concurrency)
+        self._client = AsyncClient(**options)
 
     def __call__(self, batch: Columns) -> dict[str, Sequence[Any]]:
         """Return `batch` with its answers."""

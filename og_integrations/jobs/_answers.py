@@ -143,7 +143,9 @@ def find_answers(entries: Iterable[LedgerEntry], wanted: Mapping[str, tuple[Prom
     found: dict[str, Found] = {}
     for entry in entries:
         key = entry_key(entry)
-        if key in wanted and key not in found and (answer := answer_in(entry, wanted[key][1])) is not None:
+        if key is None or key not in wanted or key in found:
+            continue
+        if (answer := answer_in(entry, wanted[key][1])) is not None:
             found[key] = Found(answer[0].text)
     return found
 

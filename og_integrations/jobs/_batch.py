@@ -119,7 +119,8 @@ class BatchJob:
         self._concurrency = check_count("concurrency", concurrency, least=1)
         self._attempts = check_count("attempts", attempts, least=1)
         self._owned = client is None
-        self._client = client if client is not None else AsyncClient(max_concurrency=self._concurrency, **options)
+        options.setdefault("max_concurrency", self._concurrency)
+        self._client = client if client is not None else AsyncClient(**options)
         self._on_progress = on_progress or (lambda progress: None)
         self._answers, self._dead = LineFile(self.out), LineFile(self.dead_letters)
         self._progress = Progress()
@@ -258,5 +259,5 @@ async def asked(
 
 def _pause(attempt: int) -> float:
     """Return the seconds to wait after an attempt; not the same for all, who failed together."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (attempt - 1))
-    return longest * (0.5 + random.random() / 2)  # noqa: S311 - no secret
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1))
+    return float(longest * (0.5 + random.random() / 2))  # noqa: S311 - no secret

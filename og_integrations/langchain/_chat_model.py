@@ -159,6 +159,13 @@ class Run(ReceiptSpan):
         self._model = model
         self._asked = asked
         self._arguments = arguments
+        self._tags = [] if manager is None else [*manager.tags]
+
+    def tagged(self) -> AbstractContextManager[None]:
+        """Have a call that begins inside carry the tags of LangChain's run into ledgers."""
+        from og_integrations.client._collecting import tagged
+
+        return tagged(self._tags)
 
     @override
     def __exit__(
@@ -379,7 +386,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run:
+        with Run(self, run_manager, messages, kwargs) as run, run.tagged():
             return chat_result(run.note(self._question(messages, stop, kwargs).ask()))
 
     @override
@@ -390,7 +397,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run:
+        with Run(self, run_manager, messages, kwargs) as run, run.tagged():
             return chat_result(run.note(await self._question(messages, stop, kwargs).aask()))
 
     @override
@@ -403,7 +410,9 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            with closing(self._question(messages, stop, kwargs).stream()) as items:
+            with run.tagged():
+                pieces = self._question(messages, stop, kwargs).stream()
+            with closing(pieces) as items:
                 for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
@@ -420,7 +429,9 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            async with aclosing(self._question(messages, stop, kwargs).astream()) as items:
+            with run.tagged():
+                pieces = self._question(messages, stop, kwargs).astream()
+            async with aclosing(pieces) as items:
                 async for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:

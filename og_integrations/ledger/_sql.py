@@ -9,6 +9,7 @@ Readers fetch page after page by the number of the row, so that no transaction s
 """
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -46,6 +47,8 @@ class SqlLedger:
         self._tables = _Tables()
         self.name: str = self._engine.url.render_as_string(hide_password=True)
         survive_forks(self)
+        # A ledger that nobody uses any more closes its connections, instead of leaving that to the garbage collector.
+        weakref.finalize(self, self._engine.dispose)
 
     def begin_again(self) -> None:
         """Leave the parent's connections to the parent."""

@@ -29,7 +29,7 @@ def actor(folder: Path, **options: Any) -> BatchActor:
 
 def test_batch_is_answered_and_resumed(net: Devnet, tmp_path: Path) -> None:
     """Ray runs a batch again when its worker dies; equal requests are one call."""
-    batch = {"prompt": ["one", "two", "one"], "number": [1, 2, 3]}
+    batch: dict[str, list[Any]] = {"prompt": ["one", "two", "one"], "number": [1, 2, 3]}
     first = actor(tmp_path)(batch)
     second = actor(tmp_path)(batch)
     assert first == second

@@ -116,7 +116,7 @@ def test_other_jobs_answers_are_none_of_this_one(net: Devnet, tmp_path: Path) ->
 
 def test_forms_of_prompts(net: Devnet, tmp_path: Path) -> None:
     asked = [{"role": "user", "content": "3"}]
-    lines = [
+    lines: list[Any] = [
         {"prompt": "one", "temperature": 0.5},
         {"id": "two", "messages": [{"role": "user", "content": "two"}], "stop": ["x"]},
         {"custom_id": "three", "method": "POST", "url": "/v1", "body": {"model": MODEL, "messages": asked}},
@@ -171,19 +171,18 @@ def test_empty_budget_stops_the_job(net: Devnet, tmp_path: Path, capsys: pytest.
     assert "failed          0" in shown
     assert net.stats().payments == 0
     assert cli.main([*arguments, "--total", "1"]) == 0
-    shown = capsys.readouterr()
-    assert "of these        20 now, 0 from the ledger, 0 before" in shown.out
-    assert "of 20 done, 0 failed" in shown.err
+    last = capsys.readouterr()
+    assert "of these        20 now, 0 from the ledger, 0 before" in last.out
+    assert "of 20 done, 0 failed" in last.err
 
 
 def test_kill_switch_stops_the_job(net: Devnet, tmp_path: Path) -> None:
-    made = BatchJob(
-        [f"n {n}" for n in range(50)],
-        out=tmp_path / "a.jsonl",
-        model=MODEL,
-        concurrency=2,
-        on_progress=lambda progress: progress.answered >= 5 and made.stop("enough"),
-    )
+    def watch(progress: Progress) -> None:
+        if progress.answered >= 5:
+            made.stop("enough")
+
+    prompts = [f"n {n}" for n in range(50)]
+    made = BatchJob(prompts, out=tmp_path / "a.jsonl", model=MODEL, concurrency=2, on_progress=watch)
     progress = made.run()
     assert progress.stopped == "enough"
     assert 5 <= progress.answered <= 7

@@ -11,7 +11,7 @@ from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from tests.client.ways_to_ask import MODEL, user
 
-KINDS = ("file", "sqlite", "objects")
+KINDS = ("file", "sqlite", "postgres", "objects")
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def to(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     names: dict[str, Callable[[], Any]] = {
         "file": lambda: str(tmp_path / "receipts.jsonl"),
         "sqlite": lambda: f"sqlite:///{tmp_path / 'receipts.db'}",
+        "postgres": lambda: request.getfixturevalue("database"),
         "objects": lambda: f"memory://{uuid4().hex}/receipts",
     }
     return str(names[request.param]())
