@@ -30,10 +30,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
 def points(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
     """Return what was measured, by the metric's name."""
     data = reader.get_metrics_data()
-    found = [
-        metric for resource in data.resource_metrics for scope in resource.scope_metrics for metric in scope.metrics
-    ]
-    return {metric.name: list(metric.data.data_points) for metric in found}
+    scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
+    return {metric.name: list(metric.data.data_points) for scope in scopes for metric in scope.metrics}
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
