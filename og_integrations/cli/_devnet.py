@@ -36,14 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=DEFAULT_PORT,
         help="of the chain's node; 0 is any free one (default: %(default)s)",
     )
-    command.add_argument(
-        "--host",
-        default="127.0.0.1",
-        metavar="ADDRESS",
-        help="where to listen; 0.0.0.0 in a container, for whoever reaches it (default: %(default)s)",
-    )
-    command.add_argument("--advertise", metavar="NAME", help="by which name others reach it (default: that address)")
-    command.add_argument("--env-file", metavar="FILE", help="write the variables for its users there, when ready")
+    _add_place(command)
     command.add_argument("--enclaves", type=count, default=1, metavar="N", help="gateways to run (default: 1)")
     command.add_argument(
         "--opg", type=opg, default="1000", metavar="AMOUNT", help="OPG in the wallet (default: %(default)s)"
@@ -77,6 +70,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         const="anvil",
         help="a real EVM node (on a port of its own) with the real Permit2 as chain; needs npm and the extra evm",
     )
+
+
+def _add_place(command: argparse.ArgumentParser) -> None:
+    """Declare where it listens, and how others learn of it."""
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen; 0.0.0.0 in a container, for whoever reaches it (default: %(default)s)",
+    )
+    command.add_argument("--advertise", metavar="NAME", help="by which name others reach it (default: that address)")
+    command.add_argument("--env-file", metavar="FILE", help="write the variables for its users there, when ready")
 
 
 def run(arguments: argparse.Namespace) -> int:

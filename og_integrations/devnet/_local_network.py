@@ -104,18 +104,8 @@ class Devnet:
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
-        options = GatewayOptions(
-            chain=self.chain,
-            facilitator=facilitator_of(self.chain),
-            faults=self._faults,
-            journal=self.journal,
-            model=model or (Upstream(upstream) if upstream else Script()),
-            generation=self.generation,
-            cap=self._cap,
-            retry_seconds=retry_seconds,
-            tls=tls,
-            advertise=known_as,
-        )
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
+        options = self._options(answering, retry_seconds=retry_seconds, tls=tls, advertise=known_as)
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self.relay_token: str = secrets.token_urlsafe(24)
@@ -131,6 +121,20 @@ class Devnet:
         self.journal.secrets.add(self.relay_token)
         self._plain_servers.append(HttpServer(relay.handle, sock))
         return url_of(sock)
+
+    def _options(self, model: Model, *, retry_seconds: float, tls: bool, advertise: str) -> GatewayOptions:
+        return GatewayOptions(
+            chain=self.chain,
+            facilitator=facilitator_of(self.chain),
+            faults=self._faults,
+            journal=self.journal,
+            model=model,
+            generation=self.generation,
+            cap=self._cap,
+            retry_seconds=retry_seconds,
+            tls=tls,
+            advertise=advertise,
+        )
 
     def _open_models(self) -> "ModelNode | None":
         """Put the node that runs models in front of a real EVM; the registry is read through it, too."""

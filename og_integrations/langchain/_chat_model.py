@@ -27,6 +27,7 @@ from og_integrations.chat._arguments import call_arguments, check_extra, named_m
 from og_integrations.chat._asking import Question
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
+from og_integrations.client._collecting import tagged
 from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
 from og_integrations.client._tracing import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
@@ -159,13 +160,7 @@ class Run(ReceiptSpan):
         self._model = model
         self._asked = asked
         self._arguments = arguments
-        self._tags = [] if manager is None else [*manager.tags]
-
-    def tagged(self) -> AbstractContextManager[None]:
-        """Have a call that begins inside carry the tags of LangChain's run into ledgers."""
-        from og_integrations.client._collecting import tagged
-
-        return tagged(self._tags)
+        self.tags = [] if manager is None else [*manager.tags]
 
     @override
     def __exit__(
@@ -386,7 +381,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, run.tagged():
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run.tags):
             return chat_result(run.note(self._question(messages, stop, kwargs).ask()))
 
     @override
@@ -397,7 +392,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, run.tagged():
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run.tags):
             return chat_result(run.note(await self._question(messages, stop, kwargs).aask()))
 
     @override
@@ -410,7 +405,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            with run.tagged():
+            with tagged(run.tags):
                 pieces = self._question(messages, stop, kwargs).stream()
             with closing(pieces) as items:
                 for item in items:
@@ -429,7 +424,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            with run.tagged():
+            with tagged(run.tags):
                 pieces = self._question(messages, stop, kwargs).astream()
             async with aclosing(pieces) as items:
                 async for item in items:

@@ -20,7 +20,7 @@ from og_integrations.errors import ConfigurationError, LedgerBusyError
 from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row, Select, Table
+    from sqlalchemy import Connection, Engine, MetaData, Row, Select, Table
 
 SCHEMA_VERSION = 1
 PAGE = 500
@@ -188,17 +188,15 @@ class _Tables:
             BigInteger,
             Column,
             Float,
-            Index,
             Integer,
             MetaData,
             String,
             Table,
             Text,
-            UniqueConstraint,
         )
 
         number = BigInteger().with_variant(Integer, "sqlite")
-        metadata: MetaData = MetaData()
+        metadata = MetaData()
         self.metadata = metadata
         self.facts = Table("og_ledger", metadata, Column("version", Integer, primary_key=True))
         self.entries: Table = Table(
@@ -216,25 +214,7 @@ class _Tables:
             Column("receipt", Text, nullable=False),
             Column("exchange", Text),
         )
-        self.tags: Table = Table(
-            "og_entry_tags",
-            metadata,
-            Column("number", number, primary_key=True, autoincrement=True),
-            Column("entry_id", String(32), nullable=False),
-            Column("tag", Text, nullable=False),
-            UniqueConstraint("entry_id", "tag"),
-            Index("og_entry_tags_by_tag", "tag", "entry_id"),
-        )
-        self.settlements: Table = Table(
-            "og_settlements",
-            metadata,
-            Column("number", number, primary_key=True, autoincrement=True),
-            Column("payment", Text, nullable=False, index=True),
-            Column("status", Text, nullable=False),
-            Column("amount", Text),
-            Column("transaction", Text),
-            Column("at", Float(53), nullable=False),
-        )
+        self.tags, self.settlements = _tables_beside(metadata, number)
 
     def matching(self, query: Query) -> "Select[Any]":
         """Return the statement that selects what `query` wants, in the order of writing."""
@@ -258,6 +238,32 @@ class _Tables:
         ]
         clauses = [clause() for wish, clause in wishes if wish is not None]
         return select(entries).where(*clauses).order_by(column.number)
+
+
+def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table]":
+    """Return the tables of tags and of what the chain said, beside that of entries."""
+    from sqlalchemy import Column, Float, Index, String, Table, Text, UniqueConstraint
+
+    tags = Table(
+        "og_entry_tags",
+        metadata,
+        Column("number", number, primary_key=True, autoincrement=True),
+        Column("entry_id", String(32), nullable=False),
+        Column("tag", Text, nullable=False),
+        UniqueConstraint("entry_id", "tag"),
+        Index("og_entry_tags_by_tag", "tag", "entry_id"),
+    )
+    settlements = Table(
+        "og_settlements",
+        metadata,
+        Column("number", number, primary_key=True, autoincrement=True),
+        Column("payment", Text, nullable=False, index=True),
+        Column("status", Text, nullable=False),
+        Column("amount", Text),
+        Column("transaction", Text),
+        Column("at", Float(53), nullable=False),
+    )
+    return tags, settlements
 
 
 def _insert_once(connection: "Connection", table: "Table") -> Any:
