@@ -41,7 +41,8 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import (
     ChatRequest,
@@ -70,13 +71,6 @@ from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, Recei
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_HINTS = {
-    400: "Check the model name and the parameters.",
-    401: "The gateway wants an Authorization header.",
-    404: "This gateway does not have the endpoint.",
-    413: "The request is too large.",
-    429: "Wait and try again.",
-}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
 _OWN_HEADERS = frozenset(
@@ -289,30 +283,8 @@ def check_size(body: bytearray) -> None:
 
 def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
-    reason = _reason(state, body)
-    said = f": {reason}" if reason else ""
-    message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
-    return GatewayError(message, status=status)
-
-
-def _hint(status: int) -> str:
-    if 300 <= status < 400:
-        return "Redirects are never followed: prompt and payment would go to another host."
-    if status >= 500:
-        return "Try again later."
-    return _HINTS.get(status, "")
-
-
-def _reason(state: CallState, body: bytes) -> str:
-    try:
-        reply = parse_json_object(body, "The error")
-    except MalformedReplyError:
-        return ""
-    # The handlers say `error`, problem+json says `detail` and `title` (docs/protocol.md §2).
-    for name in ("error", "detail", "title"):
-        if reason := state.quotable(reply.get(name)):
-            return reason
-    return ""
+    headers = state.head.headers if state.head is not None else ()
+    return error_of(parse_failure(status, tuple(headers), body), state.quotable)
 
 
 def _pem(der: bytes) -> str:

@@ -54,6 +54,7 @@ from og_integrations.protocol.chat._wire import (
     check_chat,
     check_completion,
 )
+from og_integrations.protocol.chat._wire import check_size as check_request_size
 from og_integrations.protocol.payment._budget import Budget
 from og_integrations.protocol.payment._flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
 from og_integrations.protocol.payment._policy import SpendPolicy
@@ -193,9 +194,11 @@ class Engine:
         stop, created = request.stop, now()
         if (ending := model_info(model).ending(datetime.fromtimestamp(created, UTC).date())) is not None:
             warn_once(model_name(model), ending)
+        wire = encode_json(request.to_json())
+        check_request_size(wire)
         return Call(
             request=request,
-            wire=encode_json(request.to_json()),
+            wire=wire,
             plan=plan,
             model=model_name(model),
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),

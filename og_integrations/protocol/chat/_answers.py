@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
-from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError, VerificationError
+from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol.chat._failures import Failure, stream_error
 from og_integrations.protocol.chat._sse import DONE
 from og_integrations.protocol.chat._wire import (
     COMPLETION_PATH,
@@ -282,13 +283,7 @@ class StreamAssembler:
         # The gateway reports a provider's failure inside HTTP
         # 200 (docs/protocol.md §5), so the status says nothing.
         if "error" in chunk:
-            reason = self._quote(chunk["error"])
-            said = f" ({reason})" if reason else ""
-            where = "in the middle of the stream" if self._events else "before the first piece of the answer"
-            failed = StreamFailedError(
-                f"The gateway reported a failure {where}{said}. What came so far is not an answer and was not charged; "
-                "ask again."
-            )
+            failed = stream_error(Failure.of(200, chunk), self._quote, began=self._events > 0)
             failed.partial_text = self.text
             raise failed
         return self._delta(chunk)

@@ -23,6 +23,8 @@ from og_integrations.protocol._strict_json import JsonObject
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 SEARCH_PATH = "/v1/web_search"
+MAX_REQUEST_BYTES = 20 * 1024 * 1024
+"""Newer gateways take no larger body (docs/protocol.md §2)."""
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (docs/protocol.md §2)."""
 
@@ -204,6 +206,15 @@ _ROLES = ("system", "user", "assistant", "tool", "function")
 _TEXT_REQUIRED = ("system", "user", "tool", "function")
 _ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,/]+/[^,]+,.", re.IGNORECASE)
 """Of an image that a gateway can fetch, or that is in the address itself."""
+
+
+def check_size(wire: bytes) -> None:
+    """Raise `InvalidRequestError` for a body that newer gateways refuse."""
+    if len(wire) > MAX_REQUEST_BYTES:
+        raise InvalidRequestError(
+            f"The request has {len(wire)} bytes; newer gateways take at most {MAX_REQUEST_BYTES}. Nothing was sent. "
+            "Send smaller pictures and files."
+        )
 
 
 def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None:
