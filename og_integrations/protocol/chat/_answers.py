@@ -17,7 +17,7 @@ from typing import Any
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import SURROGATE, JsonObject, parse_json_object
 from og_integrations.protocol.chat._failures import Failure, stream_error
 from og_integrations.protocol.chat._sse import DONE
 from og_integrations.protocol.chat._wire import (
@@ -105,22 +105,27 @@ def build_completion(
     return Completion(
         text=text,
         tool_calls=calls,
-        finish_reason=finish_reason,
-        model=model,
+        finish_reason=_storable(finish_reason),
+        model=_storable(model),
         usage=_usage(reply.get("usage")),
         # These two members are not signed, so a wrong type is
         # left out rather than failing an answer that was paid.
-        id=reply["id"] if isinstance(reply.get("id"), str) else None,
+        id=_storable(reply["id"]) if isinstance(reply.get("id"), str) else None,
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
-        images=tuple(text_of(image, "images") for image in list_of(images, "images")),
-        reasoning=reasoning,
+        images=tuple(_storable(text_of(image, "images")) for image in list_of(images, "images")),
+        reasoning=_storable(reasoning),
         cost=_cost(reply.get("opengradient")),
         citations=_citations(citations),
         searches=searches,
         moderation=_moderation(reply.get("moderation")),
         settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
     )
+
+
+def _storable(text: str) -> str:
+    """Return unsigned `text` without halves of characters: frameworks could not write what holds it to a file."""
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 def _proof(reply: JsonObject) -> TeeProof | None:
@@ -178,22 +183,22 @@ def _citations(value: object) -> tuple[JsonObject, ...]:
     for item in listed[:_MOST_NOTES]:
         texts = {name: text for name, text in item.items() if isinstance(text, str)} if isinstance(item, dict) else {}
         if "url" in texts:
-            found.append({name: texts[name] for name in ("title", "url", "published_date") if name in texts})
+            found.append({name: _storable(texts[name]) for name in ("title", "url", "published_date") if name in texts})
     return tuple(found)
 
 
 def _search_of(value: object) -> list[str]:
     query = value.get("query") if isinstance(value, dict) else None
-    return [query] if isinstance(query, str) else []
+    return [_storable(query)] if isinstance(query, str) else []
 
 
 def _moderation(value: object) -> JsonObject | None:
     if not isinstance(value, dict):
         return None
     flags = {name: value[name] for name in ("checked", "flagged", "blocked") if isinstance(value.get(name), bool)}
-    texts = {name: value[name] for name in ("model", "error") if isinstance(value.get(name), str)}
+    texts = {name: _storable(value[name]) for name in ("model", "error") if isinstance(value.get(name), str)}
     named = value.get("categories")
-    categories = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    categories = [_storable(name) for name in named if isinstance(name, str)] if isinstance(named, list) else []
     return {**texts, **flags, "categories": categories}
 
 
@@ -308,7 +313,7 @@ class StreamAssembler:
         self._searches += _search_of(chunk.get("web_search"))
         if choice.get("finish_reason") is not None:
             self._final = (chunk, choice)
-        return Delta(text, fragments)
+        return Delta(_storable(text), fragments)
 
     def finish(self) -> Completion:
         """

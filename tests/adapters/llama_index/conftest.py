@@ -41,6 +41,7 @@ def shared_net(speaker: Speaker) -> Iterator[Devnet]:
 @pytest.fixture
 def account(shared_net: Devnet, speaker: Speaker) -> Iterator[Account]:
     speaker.asked.clear()
+    speaker.says.clear()
     yield Account(shared_net, speaker, shared_net.new_wallet())
     shared_net.clear_faults()
 
