@@ -49,9 +49,9 @@ def test_newest_gateway_is_believed(status: int, retryable: bool, whole: type, s
         assert "Authorization" not in str(caught.value)
         assert len(net.journal.exchanges) == 2  # the price was asked, then the answer, and nothing again
         double: Any = as_model_error(caught.value)
-        assert isinstance(double, whole if way == "chat" else streamed)
         assert double.is_retryable is retryable
         assert isinstance(double, RuntimeError) is not retryable
+        assert isinstance(double, whole if way == "chat" else streamed)
 
 
 @pytest.mark.parametrize("generation", OLDER)
