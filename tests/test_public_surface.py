@@ -18,10 +18,10 @@ SURFACE = {
         LocalSigner Receipt Receipts Signer TransactionSigner collect_receipts typed_data_digest
     """,
     "og_integrations.langchain": """
-        ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
-        onchain_tool register_with_langchain
+        ChatOpenGradient OnchainToolkit OpenGradientCompletion OpenGradientWebSearch ReceiptCallbackHandler
+        get_receipt_callback onchain_tool register_with_langchain
     """,
-    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool web_search_tool",
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,

@@ -44,13 +44,7 @@ from og_integrations.protocol._redact import quotable, texts_of
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
-from og_integrations.protocol.chat._wire import (
-    ChatRequest,
-    Completion,
-    CompletionRequest,
-    ToolCall,
-    Usage,
-)
+from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
 from og_integrations.protocol.payment._flow import Effect, in_doubt
 from og_integrations.protocol.payment._session import PaymentSession
 from og_integrations.protocol.payment._x402 import (
@@ -70,7 +64,7 @@ from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptPayment, is_verified, reported_cost
 
 MAX_ERROR_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
 _OWN_HEADERS = frozenset(
@@ -98,11 +92,12 @@ class Answer:
     An answer is what the caller sees, and was verified.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
-    the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
-    says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
-    one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
-    (`og_integrations.receipt`).
+    the receipt's `presentation`). `model` is the name that the gateway knows, `asked_model` the one that was asked for;
+    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
+
+    Not signed are `images` (`data:` URIs, or URLs, which nothing here fetches), `reasoning` (what the model thought),
+    `citations` (pages that the gateway says it read: `title`, `url`), `searches` (what it says it searched for) and
+    `moderation` (what it says a classifier found).
     """
 
     text: str
@@ -115,6 +110,7 @@ class Answer:
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
     citations: tuple[JsonObject, ...] = ()
+    searches: tuple[str, ...] = ()
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
@@ -126,19 +122,20 @@ class Call:
     """
     A call is a request that is ready to be sent; `wire` is its exact body.
 
-    `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
-    how to show the answer.
+    `timeout` is in seconds, for each wait on the network; `model` is None of a web search; `stop` holds the sequences
+    that are cut here; `plan` says how to show the answer, `attachments` whether users' messages hold more than text.
     """
 
-    request: ChatRequest | CompletionRequest
+    request: Request
     wire: bytes = field(repr=False)
     plan: Plan = field(repr=False)
-    model: str
+    model: str | None
     settlement_mode: SettlementMode
     stop: tuple[str, ...]
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    attachments: bool = False
 
     @property
     def path(self) -> str:
@@ -500,6 +497,7 @@ def _paid(
         settlement_mode=mode,
         transaction_hash=told.transaction_hash,
         blob_id=told.blob_id,
+        charged_amount=told.charged,
     )
 
 

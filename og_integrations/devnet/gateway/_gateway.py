@@ -292,6 +292,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         payment_address=random_address(),
         wallet_address=random_address(),
         started_at=clock.seconds(),
+        pcr_hash=options.generation.pcr_hash,
     )
     paywall = Paywall(
         enclave=enclave.tee_id,
