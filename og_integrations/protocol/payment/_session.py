@@ -366,8 +366,7 @@ class SessionCache:
         """Keep the signature for all who share the session: signers may randomise, and only equal texts are joined."""
         with self._lock:
             session.signature = Secret(signature)
-            payload = session.authorization.payload(signature)
-            session.header = Secret(encode_payment(session.requirements, payload))
+            session.header = Secret(encode_payment(session.requirements, session.authorization.payload(signature)))
             session.apply(Event.SIGNED)
             session.holder = None
 
@@ -401,7 +400,7 @@ class SessionCache:
         session: PaymentSession,
         event: Event,
         *,
-        session_id: str | None = None,
+        session_id: Secret | None = None,
         refusal: str | None = None,
         now: int | None = None,
     ) -> None:
@@ -417,7 +416,7 @@ class SessionCache:
                 self._learn_margin(session, event, now)
             session.apply(event)
             if session_id is not None:
-                session.session_id = Secret(session_id)
+                session.session_id = session_id
             # Only a payee whose gateway took a payment is remembered,
             # so a lie that came to nothing does not bar the true one.
             if event in (Event.ACCEPTED, Event.SERVED):
