@@ -34,7 +34,7 @@ class Found:
 
     @property
     def generation(self) -> str:
-        """Return which generation that looks like, in the words of docs/protocol.md §9."""
+        """Return which generation that looks like, in the words of docs/devnet.md."""
         known = self.health or {}
         if self.published:
             return "april (the published build, by its measurement)"
