@@ -149,6 +149,12 @@ def _names(tools: Sequence[JsonObject]) -> list[str]:
     return [str(tool["function"].get("name")) for tool in tools if isinstance(tool.get("function"), Mapping)]
 
 
+def notes_of(answer: "Answer") -> JsonObject:
+    """Return what the gateway says beside an answer, where it says something; the receipt names it as not signed."""
+    notes = {"citations": list(answer.citations), "searches": list(answer.searches), "moderation": answer.moderation}
+    return {name: said for name, said in notes.items() if said}
+
+
 SEARCH_TOOL = "search_web"
 """Not `web_search`: some gateways take every call of that name for their own."""
 SEARCH_TOOL_MEANING = (

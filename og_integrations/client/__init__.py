@@ -10,7 +10,7 @@ an `Answer` that was verified, with its receipt.
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_runner` | how generators of effects are run, synchronously or not |
-| `_builds` | what was learned of each build of a gateway |
+| `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |

@@ -68,7 +68,7 @@ from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, ch
 from og_integrations.protocol.proof._enclave import EnclavePolicy
 from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, VerifiedExchange, verify_exchange
 from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash, unsigned_members
-from og_integrations.receipt import rule_name
+from og_integrations.receipt import Receipt, rule_name
 
 
 class Engine:
@@ -341,6 +341,7 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
+        _tell_unpublished(state, receipt)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
@@ -461,6 +462,18 @@ class StreamReader:
         if isinstance(exc, PaymentInDoubtError | VerificationError):
             exc.partial_text = self._assembler.text
         return exc
+
+
+def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:
+    """Say once that a call which was to be settled by itself was answered without a word about that."""
+    payment = Receipt.payment_of(receipt)
+    if state.call.settlement_mode is not SettlementMode.INDIVIDUAL_FULL or payment is None or payment.tells_settlement:
+        return
+    warn_once(
+        "individual settlement",
+        "settlement_mode='individual' was asked for, and the gateway says nothing of a transaction: the answer may not "
+        "have been published.",
+    )
 
 
 def _tell_unsigned(verified: VerifiedExchange) -> None:

@@ -22,6 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.llm import ToolSelection
 
+from og_integrations.chat._requests import notes_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.llama_index._messages import arguments_of, tool_calls_of
@@ -156,13 +157,14 @@ def _raw(answer: Answer) -> JsonObject:
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": _usage(answer) or None,
+        **notes_of(answer),
         RECEIPT_KEY: answer.receipt,
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    return _usage(answer) | thought | {RECEIPT_KEY: answer.receipt}
+    return _usage(answer) | thought | notes_of(answer) | {RECEIPT_KEY: answer.receipt}
 
 
 def _usage(answer: Answer) -> JsonObject:

@@ -82,3 +82,28 @@ def test_demanded_cap_is_within_the_default_policy(generation: str) -> None:
         with Client(**options) as client:
             assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
             assert client.spent().authorized == GENERATIONS[generation].cap
+
+
+def test_margin_of_a_host_is_learned_and_the_next_session_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest gateways stop serving 420 s before the deadline; that costs one more 402, once."""
+    later, real = 0, time.time
+    with Devnet(generation="newest") as net, Client(private_key=net.private_key, network=net.network) as client:
+        monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
+
+        def ask(at: int) -> int:
+            """Ask at so many seconds after the beginning, and return how many requests that took."""
+            nonlocal later
+            net.advance(at - later)
+            later, before = at, net.stats().requests
+            assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
+            return net.stats().requests - before
+
+        assert ask(0) == 2
+        # Kept alive by a call each 50 s, as an agent does, the session ends 420 s before its deadline of 3600 s.
+        took = [ask(at) for at in range(50, 3250, 50)]
+        assert (took.count(1), took.count(2)) == (len(took) - 1, 1)
+        assert took[3200 // 50 - 1] == 2
+        # The next one is left by the client before the gateway leaves it.
+        took = [ask(at) for at in range(3250, 6450, 50)]
+        assert took.count(2) == 0
+        assert net.stats().payments == 3

@@ -283,7 +283,7 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     _check_choice(request.tool_choice)
     _check_effort(request.reasoning_effort)
     _check_sampling(request)
-    # Gateways that search by that flag take every call of this name for their own (docs/protocol.md §6).
+    # Gateways that search by that flag take every call of this name for their own (docs/protocol.md §2.6).
     if request.extra.get("web_search") and any(_of(tool, "function").get("name") == "web_search" for tool in tools):
         raise InvalidRequestError(
             "A tool is named web_search, and the member web_search is sent: some gateways would answer the calls of "

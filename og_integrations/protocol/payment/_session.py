@@ -441,14 +441,15 @@ class SessionCache:
         if event in (Event.ACCEPTED, Event.ANSWERED):
             session.served_at = now
             return
-        fresh = session.served_at is not None and now - session.served_at < FRESH
-        if event is not Event.ENDED or session.state is not State.OPEN or not fresh or session.claim is None:
+        served = session.served_at
+        if event is not Event.ENDED or session.state is not State.OPEN or served is None or now - served >= FRESH:
             return
-        left = session.authorization.deadline - now
+        # The host stopped between the last answer and now; the earlier of the two is safe.
+        margin = session.authorization.deadline - served
         # In the first half of its life no gateway hides a session: it was exhausted, or lost in a restart.
-        if 0 < left <= session.requirements.max_timeout_seconds // 2:
+        if margin <= session.requirements.max_timeout_seconds // 2:
             host = session.route.host
-            self._margins[host] = max(left, self._margins.get(host, 0))
+            self._margins[host] = max(margin, self._margins.get(host, 0))
 
     def _joined(self, route: Route, now: int) -> PaymentSession | None:
         session = self._current.get(route)
