@@ -204,6 +204,14 @@ class ModelOptions(ClientOptions, CallOptions, OtherNames, total=False):
         "AsyncHttpClient | None",
         Option("the same for asynchronous calls; `AsyncClient` has it as `http_client`", shown="our own", hidden=True),
     ]
+    ask_again: Annotated[
+        bool,
+        Option(
+            "with tools and a schema, models of Anthropic and Google may answer in text: they are asked once more, "
+            "without the tools, which is a second paid call",
+            default=True,
+        ),
+    ]
     engines: Annotated[
         "Engines",
         Option(
@@ -292,6 +300,7 @@ class OpenGradientModel(BaseModel):
     default_headers: dict[str, str] | None = declared("default_headers")
     http_client: "SkipValidation[SyncHttpClient | None]" = declared("http_client")
     http_async_client: "SkipValidation[AsyncHttpClient | None]" = declared("http_async_client")
+    ask_again: bool = declared("ask_again")
     engines: SkipValidation[Engines] = declared("engines", made_by=Engines)
 
     if not TYPE_CHECKING:  # each framework's class says what it takes

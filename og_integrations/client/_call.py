@@ -93,7 +93,8 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `model` is the name that the gateway knows, `asked_model` the one that was asked for;
-    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
+    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`), `earlier`
+    holds those of the calls that an adapter made for this answer before.
 
     Not signed are `images` (`data:` URIs, or URLs, which nothing here fetches), `reasoning` (what the model thought),
     `citations` (pages that the gateway says it read: `title`, `url`), `searches` (what it says it searched for) and
@@ -114,6 +115,7 @@ class Answer:
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
+    earlier: tuple[JsonObject, ...] = field(default=(), repr=False)
     completion: Completion = field(repr=False)
 
 

@@ -22,6 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.llm import ToolSelection
 
+from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.chat._requests import notes_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
@@ -150,7 +151,7 @@ def _raw(answer: Answer) -> JsonObject:
         message["images"] = list(answer.images)
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    return {
+    return _receipts(answer) | {
         "id": answer.id,
         "object": "chat.completion",
         "created": answer.created,
@@ -158,13 +159,17 @@ def _raw(answer: Answer) -> JsonObject:
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": _usage(answer) or None,
         **notes_of(answer),
-        RECEIPT_KEY: answer.receipt,
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    return _usage(answer) | thought | notes_of(answer) | {RECEIPT_KEY: answer.receipt}
+    return _usage(answer) | thought | notes_of(answer) | _receipts(answer)
+
+
+def _receipts(answer: Answer) -> JsonObject:
+    earlier = {EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}
+    return {RECEIPT_KEY: answer.receipt} | earlier
 
 
 def _usage(answer: Answer) -> JsonObject:
