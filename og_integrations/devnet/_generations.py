@@ -24,6 +24,7 @@ from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH
 from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
+from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 from og_integrations.receipt import EARLIER_RULES
 
 
@@ -85,6 +86,7 @@ class Generation:
     search_endpoint       whether `POST /v1/web_search` is there
     moderation            what is moderated
     max_body              the size above which a body is refused before payment, in bytes
+    max_sealed            the size above which a sealed request is refused, in bytes; None: no sealed channel
     """
 
     name: str
@@ -103,6 +105,7 @@ class Generation:
     search_endpoint: bool = False
     moderation: Moderation = Moderation.NONE
     max_body: int | None = None
+    max_sealed: int | None = 512 * 2**10
 
     @property
     def pcr_hash(self) -> str:
@@ -112,7 +115,9 @@ class Generation:
     @property
     def paid_paths(self) -> frozenset[str]:
         """The paths that ask for a payment."""
-        return frozenset({CHAT_PATH, COMPLETION_PATH, *([SEARCH_PATH] if self.search_endpoint else [])})
+        search = [SEARCH_PATH] if self.search_endpoint else []
+        sealed = [] if self.max_sealed is None else [OHTTP_PATH]
+        return frozenset({CHAT_PATH, COMPLETION_PATH, *search, *sealed})
 
 
 _REDUCED = Generation(name="reduced", hash_rule=REDUCED, errors=ErrorStyle.NAMED)
@@ -133,7 +138,14 @@ GENERATIONS: Mapping[str, Generation] = MappingProxyType(
     {
         known.name: known
         for known in (
-            Generation(name="april", hash_rule=APRIL, newer=False, attachments=False, web_search=WebSearch.IGNORED),
+            Generation(
+                name="april",
+                hash_rule=APRIL,
+                newer=False,
+                attachments=False,
+                web_search=WebSearch.IGNORED,
+                max_sealed=None,
+            ),
             Generation(name="verbatim", hash_rule=VERBATIM, errors=ErrorStyle.NAMED, attachments=False),
             _REDUCED,
             dataclasses.replace(_REDUCED, name="effort", hash_rule=EFFORT, effort=True),
@@ -149,6 +161,7 @@ GENERATIONS: Mapping[str, Generation] = MappingProxyType(
                 web_search=WebSearch.IGNORED,
                 moderation=Moderation.PICTURES,
                 max_body=20 * 2**20,
+                max_sealed=20 * 2**20,
             ),
         )
     }

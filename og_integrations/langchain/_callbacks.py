@@ -192,7 +192,7 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
 
     They nest, and each gets everything. A stream has to be read to its end or closed inside.
     """
-    from og_integrations.client._call import collect_receipts
+    from og_integrations.client._collecting import collect_receipts
 
     with collect_receipts() as collected:
         handler = ReceiptCallbackHandler().listening(collected, _handler.get())
