@@ -68,6 +68,7 @@ from og_integrations.protocol.chat._wire import (
     SearchRequest,
     check_chat,
     check_completion,
+    check_pictures,
     check_search,
     translated_extra,
 )
@@ -193,6 +194,9 @@ class Engine:
             extra=members,
         )
         check_chat(wish, images=self.takes_images and info.image_inputs is not False, json_object=info.json_object)
+        check_pictures(
+            members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
+        )
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(model, request, plan, **options)
 

@@ -5,8 +5,8 @@ Every scenario on every generation of gateways, in every way to ask: verified, o
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,16 +15,25 @@ from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._generations import GENERATIONS, Generation, Moderation
-from tests.client.ways_to_ask import WAYS, user
+from tests.client.ways_to_ask import WAYS, WEATHER, user
+
+FORM = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "city",
+        "schema": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
-    What is asked, how many seconds after a first, verified call, and which generation refuses it.
+    What is asked and how, how many seconds after a first, verified call, and which generation refuses it.
     """
 
     text: str = "hi"
+    options: Mapping[str, Any] = field(default_factory=dict)
     later: Callable[[Generation], int] = lambda generation: 0
     fails: Callable[[Generation], bool] = lambda generation: False
 
@@ -36,6 +45,12 @@ SCENARIOS = {
     "session near its deadline": Scenario(later=lambda generation: generation.timeout - 50),
     "provider asks to slow down": Scenario(text="[[status=429]]", fails=lambda generation: True),
     "provider stops in the middle": Scenario(text="[[tokens=9 fail_after=4]]", fails=lambda generation: True),
+    "tool call": Scenario(text='use tool get_weather {"city":"Oslo"}', options={"tools": [WEATHER]}),
+    "form": Scenario(options={"response_format": FORM}),
+    "picture drawn": Scenario(text="[[image]] draw"),
+    "effort": Scenario(options={"reasoning_effort": "high"}),
+    "limit under its newer name": Scenario(text="[[tokens=9]]", options={"extra": {"max_completion_tokens": 4}}),
+    "chat flag": Scenario(options={"extra": {"web_search": True}}),
     "blocked": Scenario(text="[[blocked]]", fails=lambda generation: generation.moderation is Moderation.NEWEST_TURN),
 }
 
@@ -51,6 +66,7 @@ def _cells() -> list[Any]:
     return cells
 
 
+@pytest.mark.filterwarnings("ignore:reasoning_effort was sent")
 @pytest.mark.parametrize(("scenario", "generation", "way"), _cells())
 def test_answer_is_verified_or_refused_and_payments_are_reported(
     scenario: str, generation: str, way: str, monkeypatch: pytest.MonkeyPatch
@@ -62,7 +78,7 @@ def test_answer_is_verified_or_refused_and_payments_are_reported(
         net.advance(later)
         monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
         try:
-            answer = WAYS[way](net, asked.text)
+            answer = WAYS[way](net, asked.text, **asked.options)
         except OpenGradientError as exc:
             error = exc
         else:

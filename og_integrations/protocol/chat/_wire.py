@@ -291,6 +291,25 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
         )
 
 
+def check_picture_options(
+    extra: JsonObject, *, ratios: Collection[str], resolutions: Collection[str], one: bool
+) -> None:
+    """
+    Raise `InvalidRequestError` for a picture that this model is known not to make.
+
+    `ratios` and `resolutions` are those that it takes (empty: not known); `one`: it makes one, whatever `n` is.
+    """
+    for name, known in (("aspect_ratio", {*ratios, "auto"} if ratios else ()), ("resolution", resolutions)):
+        value = extra.get(name)
+        if value is not None and known and value not in known:
+            raise InvalidRequestError(f"{name} is {value!r:.40}, expected one of {', '.join(sorted(known))}.")
+    count = extra.get("n")
+    if count is not None and (type(count) is not int or not 1 <= count <= 128):
+        raise InvalidRequestError(f"n is {count!r:.40}, expected a whole number from 1 to 128.")
+    if one and count not in (None, 1):
+        raise InvalidRequestError(f"n is {count}, and this model makes one picture, whatever is asked for.")
+
+
 def check_completion(request: CompletionRequest) -> None:
     """Raise `InvalidRequestError` for what the gateway would refuse."""
     if not isinstance(request.prompt, str):
