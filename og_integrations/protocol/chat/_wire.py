@@ -291,9 +291,7 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
         )
 
 
-def check_picture_options(
-    extra: JsonObject, *, ratios: Collection[str], resolutions: Collection[str], one: bool
-) -> None:
+def check_pictures(extra: JsonObject, *, ratios: Collection[str], resolutions: Collection[str], one: bool) -> None:
     """
     Raise `InvalidRequestError` for a picture that this model is known not to make.
 
