@@ -10,6 +10,7 @@ an `Answer` that was verified, with its receipt.
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_collecting` | who gets the receipts of calls: lists, recordings, the ledger of the process |
+| `_reader` | a streamed answer, and what of it may be shown before the proof |
 | `_telemetry` | what happens, told to logs and metrics |
 | `_runner` | how generators of effects are run, synchronously or not |
 | `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |

@@ -130,8 +130,8 @@ class Call:
     A call is a request that is ready to be sent; `wire` is its exact body.
 
     `timeout` is in seconds, for each wait on the network; `model` is None of a web search; `stop` holds the sequences
-    that are cut here; `plan` says how to show the answer, `attachments` whether users' messages hold more than text; `tags`
-    go into ledgers with the receipt.
+    that are cut here; `plan` says how to show the answer, `attachments` whether users' messages hold more than text;
+    `tags` go into ledgers with the receipt.
     """
 
     request: Request

@@ -22,7 +22,6 @@ from og_integrations.client._call import (
     Answer,
     Call,
     CallState,
-    Piece,
     Pieces,
     ReplayCache,
     Target,
@@ -37,6 +36,7 @@ from og_integrations.client._call import (
 from og_integrations.client._collecting import current_tags, ledgers_here, wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
+from og_integrations.client._reader import StreamReader
 from og_integrations.client._settings import (
     Settings,
     check_count,
@@ -51,18 +51,15 @@ from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
     OpenGradientError,
-    PaymentInDoubtError,
     SealedChannelError,
-    StreamCutError,
     ToolChoiceNotHonoredError,
     VerificationError,
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
-from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat._sse import SSEDecoder
-from og_integrations.protocol.chat._translation import Plan, StopCutter, cut_at_stop, plan_chat
+from og_integrations.protocol.chat._answers import parse_completion
+from og_integrations.protocol.chat._translation import Plan, cut_at_stop, plan_chat
 from og_integrations.protocol.chat._wire import (
     ChatRequest,
     Completion,
@@ -478,73 +475,6 @@ class Engine:
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
                 self.directory.distrust(state.target.enclave, time.monotonic())
-
-
-class StreamReader:
-    """
-    A reader takes the bytes of one streamed answer, and returns the text to show and last the verified `Answer`.
-
-    Text is handed on as it comes (`verification="end"`) or held until the proof (`"buffer"`, and always
-    where the channel is not pinned). Tool calls are never handed on before the proof: an agent would
-    execute them.
-    """
-
-    def __init__(self, engine: Engine, state: CallState) -> None:
-        state.check_head()
-        self._engine = engine
-        self._state = state
-        self._decoder = SSEDecoder()
-        self._assembler = StreamAssembler(state.quotable)
-        self._cutter = StopCutter(state.call.stop)
-        safe = state.target is not None and state.target.channel in ("pinned", "sealed")
-        self._buffered = engine.buffered or state.call.plan.holds_text or not safe
-        self._shown_chars = 0
-
-    def feed(self, data: bytes) -> list[str]:
-        """Return the text that may be shown now that `data` came."""
-        sealed = self._state.sealed
-        return self._take(data if sealed is None else sealed.feed(data))
-
-    def _take(self, data: bytes) -> list[str]:
-        self._state.on_data(data)
-        texts: list[str] = []
-        for event in self._decoder.feed(data):
-            delta = self._assembler.feed(event)
-            if delta is None or self._buffered:
-                continue
-            if delta.text and (text := self._cutter.feed(delta.text)):
-                self._shown_chars += len(text)
-                texts.append(text)
-        return texts
-
-    def finish(self) -> list[Piece]:
-        """
-        Return the text that was still held back, if any, and the answer, verified.
-
-        Raises `StreamCutError` or `VerificationError`, each with the text so far.
-        """
-        sealed = self._state.sealed
-        pieces: list[Piece] = [] if sealed is None else [*self._take(sealed.finish())]
-        if not self._decoder.at_rest:
-            # A last line without its end: whole events are judged, anything else is a cut.
-            pieces += self._take(b"\n")
-        answer = self._engine.conclude(self._state, self._assembler.finish())
-        rest = answer.text[self._shown_chars :]
-        return [*pieces, rest, answer] if rest else [*pieces, answer]
-
-    def failed(self, exc: OpenGradientError) -> OpenGradientError:
-        """Return `exc` as the caller shall see it, with the text so far."""
-        if isinstance(exc, ConnectionLostError):
-            error = self._state.on_loss(exc)
-            if not exc.timed_out and isinstance(error, PaymentInDoubtError):
-                error = StreamCutError(
-                    f"{exc} The answer is incomplete: the signed final event did not come. What came so far is in "
-                    "partial_text and is not signed; it may have been charged, and was not repeated."
-                )
-            exc = error
-        if isinstance(exc, PaymentInDoubtError | VerificationError | SealedChannelError):
-            exc.partial_text = self._assembler.text
-        return exc
 
 
 def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:

@@ -6,11 +6,10 @@ was cancelled. So `get_receipt_callback` listens to them and to the client's own
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -21,32 +20,13 @@ from typing_extensions import override
 from og_integrations._forking import survive_forks
 from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import RECEIPT_KEY, Receipt, is_verified, signature_of
+from og_integrations.receipt import RECEIPT_KEY, is_verified, signature_of
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@dataclass(slots=True)
-class ModelTotals:
-    """Totals say what was asked of one model, or of all."""
-
-    calls: int = 0
-    verified: int = 0
-    replayed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptTotals:
-    """
-    These totals are sums over receipts. `calls` counts what reached a gateway or failed before; `replayed` are answers
-    from a cache. `authorized` is the sum of what was authorized, in base units of OPG: each
-    authorization serves many calls, and what is finally taken of it is less.
-    """
-
-    calls: int
-    verified: int
-    replayed: int
-    authorizations: int
-    authorized: int
-    by_model: dict[str, ModelTotals] = field(default_factory=dict)
+    from og_integrations.ledger import Ledger, Totals
+    from og_integrations.ledger._entry import Exchanges
 
 
 class ReceiptCallbackHandler(BaseCallbackHandler):
@@ -123,26 +103,16 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         self.on_llm_error(error, run_id=run_id)
 
-    def totals(self) -> ReceiptTotals:
-        """Return the sums over all receipts so far."""
-        receipts, replays = list(map(Receipt, self.receipts)), list(map(Receipt, self.replays))
-        by_model: dict[str, ModelTotals] = {}
-        for receipt in receipts:
-            totals = by_model.setdefault(str(receipt.model), ModelTotals())
-            totals.calls += 1
-            totals.verified += receipt.verified
-        for receipt in replays:
-            by_model.setdefault(str(receipt.model), ModelTotals()).replayed += 1
-        paid = filter(None, (receipt.payment for receipt in receipts))
-        payments = {payment.payment_hash: int(payment.max_amount or 0) for payment in paid}
-        return ReceiptTotals(
-            calls=len(receipts),
-            verified=sum(totals.verified for totals in by_model.values()),
-            replayed=len(replays),
-            authorizations=len(payments),
-            authorized=sum(payments.values()),
-            by_model=by_model,
-        )
+    def totals(self) -> "Totals":
+        """Return the sums over all receipts so far; printed, they are a report in OPG."""
+        from og_integrations.ledger import Totals
+
+        totals = Totals()
+        for receipt in self.receipts:
+            totals.add(receipt)
+        for receipt in self.replays:
+            totals.replay(receipt)
+        return totals
 
     def listening(self, collected: Sequence[JsonObject], outer: "ReceiptCallbackHandler | None") -> Self:
         """Take what the client collects, and tell `outer` what this one is told."""
@@ -180,7 +150,12 @@ register_configure_hook(_handler, inheritable=True)
 
 
 @contextmanager
-def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
+def get_receipt_callback(
+    *,
+    to: "str | Path | Ledger | None" = None,
+    keep_exchanges: "bool | Exchanges" = False,
+    tags: Iterable[str] = (),
+) -> Iterator[ReceiptCallbackHandler]:
     """
     Collect the receipts of all calls inside the `with`, through whatever LangChain runs, and of cached answers.
 
@@ -190,11 +165,16 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
     print(receipts.totals())
     ```
 
-    They nest, and each gets everything. A stream has to be read to its end or closed inside.
+    They nest, and each gets everything. A stream has to be read to its end or closed inside. `to` names a ledger that
+    gets them as they happen, too, with `tags` and those of LangChain's runs (not of streams, of whose run it tells a
+    model nothing); see `collect_receipts`, which alone needs no memory for each call.
     """
     from og_integrations.client._collecting import collect_receipts
 
-    with collect_receipts() as collected:
+    with ExitStack() as collectors:
+        if to is not None:
+            collectors.enter_context(collect_receipts(to=to, keep_exchanges=keep_exchanges, tags=tags))
+        collected = collectors.enter_context(collect_receipts())
         handler = ReceiptCallbackHandler().listening(collected, _handler.get())
         token = _handler.set(handler)
         try:

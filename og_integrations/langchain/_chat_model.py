@@ -162,7 +162,6 @@ class Run(ReceiptSpan):
         self._model = model
         self._asked = asked
         self._arguments = arguments
-        self.tags = [] if manager is None else [*manager.tags]
 
     @override
     def __exit__(
@@ -385,7 +384,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, tagged(run.tags):
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager and run_manager.tags):
             return chat_result(run.note(self._question(messages, stop, kwargs).ask()))
 
     @override
@@ -396,7 +395,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, tagged(run.tags):
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager and run_manager.tags):
             return chat_result(run.note(await self._question(messages, stop, kwargs).aask()))
 
     @override
@@ -409,9 +408,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            with tagged(run.tags):
-                pieces = self._question(messages, stop, kwargs).stream()
-            with closing(pieces) as items:
+            with closing(self._question(messages, stop, kwargs).stream()) as items:
                 for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
@@ -428,9 +425,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
             usage = self._usage_wanted(kwargs)
-            with tagged(run.tags):
-                pieces = self._question(messages, stop, kwargs).astream()
-            async with aclosing(pieces) as items:
+            async with aclosing(self._question(messages, stop, kwargs).astream()) as items:
                 async for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:

@@ -5,6 +5,7 @@ import copy
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from og_integrations.langchain import (
     ReceiptCallbackHandler,
     get_receipt_callback,
 )
+from og_integrations.ledger import open_ledger
 
 MakeModel = Callable[..., ChatOpenGradient]
 SLOW = "[[tokens=50 delay=0.1]]"
@@ -133,3 +135,17 @@ def test_copies_of_a_model_keep_what_counts_and_remembers(make_model: MakeModel)
     assert len(handler.receipts) == 1
     again = pickle.loads(pickle.dumps(make_model(callbacks=[handler])))
     assert again.callbacks[0].receipts == []
+
+
+async def test_ledger_has_the_tags_of_runs(make_model: MakeModel, tmp_path: Path) -> None:
+    """Those of the collector are beside them. LangChain tells a model nothing of the run that a stream belongs to."""
+    model, config = make_model(), RunnableConfig(tags=["of the run"])
+    with get_receipt_callback(to=tmp_path / "r.jsonl", tags=["of the collector"]) as receipts:
+        model.invoke("hi", config)
+        await model.ainvoke("hi", config)
+        list(model.stream("hi", config))
+        _ = [chunk async for chunk in model.astream("hi", config)]
+    entries = list(open_ledger(tmp_path / "r.jsonl").entries())
+    whole, streamed = {"of the run", "of the collector"}, {"of the collector"}
+    assert [set(entry.tags) for entry in entries] == [whole, whole, streamed, streamed]
+    assert receipts.totals().tokens_in == sum(entry.facts.tokens_in for entry in entries) > 0
