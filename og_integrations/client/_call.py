@@ -371,7 +371,7 @@ def build_receipt(
         payment=payment,
         cost=_cost(exchange.completion),
         usage=_usage(exchange.completion),
-        estimate=_estimate(call.model, exchange.completion),
+        estimate=_estimate(call.model or "", exchange.completion),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
     )

@@ -292,7 +292,7 @@ class Engine:
             head = yield from self.open(state)
             if head.status != 200 or (state.sealed is not None and not state.sealed.streams):
                 self.conclude_body(state, (yield from _body(state)))
-            reader = StreamReader(self, state)
+            reader = StreamReader(self.conclude, state, buffered=self.buffered)
             try:
                 while (data := (yield RECEIVE)) is not None:
                     yield from reader.feed(data)

@@ -1,8 +1,8 @@
 """A streamed answer, read piece by piece: what may be shown before the proof, and what has to wait for it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from og_integrations.client._call import CallState, Piece
+from og_integrations.client._call import Answer, CallState, Piece
 from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
@@ -14,9 +14,10 @@ from og_integrations.errors import (
 from og_integrations.protocol.chat._answers import StreamAssembler
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._translation import StopCutter
+from og_integrations.protocol.chat._wire import Completion
 
-if TYPE_CHECKING:
-    from og_integrations.client._engine import Engine
+Conclude = Callable[[CallState, Completion], Answer]
+"""Verifies a complete answer, and shows it as it was asked for."""
 
 
 class StreamReader:
@@ -28,15 +29,15 @@ class StreamReader:
     execute them.
     """
 
-    def __init__(self, engine: "Engine", state: CallState) -> None:
+    def __init__(self, conclude: Conclude, state: CallState, *, buffered: bool) -> None:
         state.check_head()
-        self._engine = engine
+        self._conclude = conclude
         self._state = state
         self._decoder = SSEDecoder()
         self._assembler = StreamAssembler(state.quotable)
         self._cutter = StopCutter(state.call.stop)
         safe = state.target is not None and state.target.channel in ("pinned", "sealed")
-        self._buffered = engine.buffered or state.call.plan.holds_text or not safe
+        self._buffered = buffered or state.call.plan.holds_text or not safe
         self._shown_chars = 0
 
     def feed(self, data: bytes) -> list[str]:
@@ -67,7 +68,7 @@ class StreamReader:
         if not self._decoder.at_rest:
             # A last line without its end: whole events are judged, anything else is a cut.
             pieces += self._take(b"\n")
-        answer = self._engine.conclude(self._state, self._assembler.finish())
+        answer = self._conclude(self._state, self._assembler.finish())
         rest = answer.text[self._shown_chars :]
         return [*pieces, rest, answer] if rest else [*pieces, answer]
 

@@ -384,7 +384,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager and run_manager.tags):
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager.tags if run_manager else ()):
             return chat_result(run.note(self._question(messages, stop, kwargs).ask()))
 
     @override
@@ -395,7 +395,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: object,
     ) -> ChatResult:
-        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager and run_manager.tags):
+        with Run(self, run_manager, messages, kwargs) as run, tagged(run_manager.tags if run_manager else ()):
             return chat_result(run.note(await self._question(messages, stop, kwargs).aask()))
 
     @override
