@@ -78,7 +78,7 @@ def _wrongly_accepted(exchange: Exchange) -> Finding:
 def _payments(receipts: Sequence[Receipt], journal: Journal) -> Iterator[Finding]:
     seen: dict[str, list[AuthorizationSeen]] = {}
     for authorization in journal.authorizations.values():
-        if authorization.digest is not None:
+        if authorization.digest is not None and not authorization.relayed:
             seen.setdefault(authorization.digest, []).append(authorization)
     paid = [receipt.payment for receipt in receipts if receipt.payment]
     reported = {str(payment.payment_hash) for payment in paid}

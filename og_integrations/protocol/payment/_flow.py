@@ -31,7 +31,7 @@ from og_integrations.protocol._redact import Secret, quotable
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.payment._budget import Budget, Hold
-from og_integrations.protocol.payment._policy import OnPayment, PaymentRequest
+from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnPayment, PaymentRequest
 from og_integrations.protocol.payment._session import Claim, Event, PaymentSession, SessionCache, State, Turn
 from og_integrations.protocol.payment._x402 import (
     PAYMENT_SIGNATURE,
@@ -44,6 +44,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_session,
 )
 from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.proof._enclave import Enclave
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,14 @@ class Approve:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the owner's `on_limit_near` that a limit is `near`."""
+
+    on_limit_near: OnLimitNear
+    near: LimitNear
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """Have the wallet sign `typed_data`; answer with the signature."""
 
@@ -94,10 +103,15 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+    """
+    POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body.
+
+    `enclave` is whom the connection is pinned to, None for nodes and gateways given by URL.
+    """
 
     url: str
     body: bytes | None = None
+    enclave: Enclave | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,14 @@ class Consult:
     work: Callable[[], object]
 
 
-Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch | Consult
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """Call `provider`, a function of the user's that may wait; answer with what it returned."""
+
+    provider: Callable[[], object]
+
+
+Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Obtain
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
@@ -247,6 +268,8 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
             return False
         if turn is Turn.MINE:
             if session.state is State.HELD:
+                asked = "SpendPolicy.on_limit_near"
+                yield from _tell_owner(sessions.budget, session)
                 asked = "SpendPolicy.on_payment"
                 yield from _ask_owner(context, session)
             yield from consulted(sessions.budget, sessions.budget.require_running)
@@ -290,6 +313,14 @@ def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Gene
         for hold in made:
             hold.release()
         raise
+
+
+def _tell_owner(budget: Budget, session: PaymentSession) -> Generator[Effect, Any, None]:
+    """Tell the owner of the limits that this authorization makes nearly used up; once, whoever shares it."""
+    near, session.hold.near = session.hold.near, ()
+    if budget.policy.on_limit_near is not None:
+        for limit in near:
+            yield Tell(budget.policy.on_limit_near, limit)
 
 
 def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Effect, Any, None]:
