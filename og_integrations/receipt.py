@@ -390,6 +390,8 @@ def flat_fields(receipt: Document) -> Document:
     """Return the few members of `receipt` that users of the published adapter read at top level."""
     payment = receipt.get("payment") or {}
     flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
+    if isinstance(onchain := receipt.get("onchain"), dict):
+        flat["transaction_hash"] = onchain.get("transaction_hash")
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
 
 

@@ -323,7 +323,9 @@ class ChainFault:
 
     `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
     JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
-    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
+    whether it fails although its estimate did not, `loses` whether the node takes it and answers with an error,
+    `ignores_tasks` whether the scheduler calls nobody. After `times` uses of `call` it is over. `spoils` says that a
+    client may not take the result.
     """
 
     name: str
@@ -331,8 +333,11 @@ class ChainFault:
     spoils: bool = True
     output: Callable[[ModelOutput], ModelOutput] | None = None
     event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    receipt: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     call: Callable[[str], object] | None = None
     drops: bool = False
     reverts: bool = False
+    loses: bool = False
+    ignores_tasks: bool = False
+    times: int | None = None
     api: Callable[[list[str]], list[str]] | None = None

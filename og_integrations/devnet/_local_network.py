@@ -332,6 +332,7 @@ class Devnet:
         waited for `patience` seconds.
         """
         claims = gathered(since.new_receipts(self._watched), receipts, answers, logs)
+        claims.spoiled = set() if self.models is None else self.models.spoiled
         asked = functools.partial(judge, claims, cap=self._cap, secrets=self.secrets(), patience=patience)
         return self._call(lambda: asked(since.new_entries(self.journal), self.network))
 
