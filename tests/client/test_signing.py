@@ -104,7 +104,8 @@ def test_domain_in_another_order_is_not_ours() -> None:
     data = _data("string", "x")
     data["types"]["EIP712Domain"] = DOMAIN_TYPE[::-1]
     assert not _eip712.covers(data)
-    for broken in ({}, None, {"types": {}}, data | {"primaryType": "Other"}, data | {"domain": None}):
+    mistakes: list[object] = [{}, None, {"types": {}}, data | {"primaryType": "Other"}, data | {"domain": None}]
+    for broken in mistakes:
         assert not _eip712.covers(broken)
 
 

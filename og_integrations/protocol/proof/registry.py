@@ -77,7 +77,7 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
         starts = [array + _word(data, array, position) for position in range(_word(data, _WORD, 0))]
         entries = [_entry_at(data, start) for start in starts]
         # Pointers to one place would be copies without end; honest entries share nothing.
-        if sum(len(entry[field]) for entry in entries for field in (2, 3, 4)) > len(data):
+        if sum(len(entry[2]) + len(entry[3]) + len(entry[4]) for entry in entries) > len(data):
             raise ValueError("the same bytes are read again and again")
     found = (_enclave(entry, data, start) for entry, start in zip(entries, starts, strict=True))
     return [enclave for enclave in found if enclave is not None]
