@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from og_integrations._forking import survive_forks
 from og_integrations.client.channels._channel import Destination
 from og_integrations.errors import (
+    AttestationError,
     ConfigurationError,
     ConnectionLostError,
     GatewayError,
@@ -67,6 +68,9 @@ from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
+
+if TYPE_CHECKING:
+    from og_integrations.protocol.proof.attestation import Attestation
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -183,17 +187,45 @@ class Target:
     destination: Destination
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """
+    Attested is an enclave that has shown what it runs: its `document`, as judged when it came.
+
+    `nonce` (40 hex digits) is what it was asked with, `received_at` when it came (unix seconds), `certificate` the DER
+    that its connection was pinned to. `until` is when it is asked again, on a clock that is never set.
+    """
+
+    attestation: "Attestation"
+    document: bytes = field(repr=False)
+    nonce: str
+    received_at: int
+    certificate: bytes = field(repr=False)
+    until: float
+
+    def to_json(self) -> JsonObject:
+        """Return it as it stands in an evidence file."""
+        return {
+            "document": base64.b64encode(self.document).decode(),
+            "nonce": self.nonce,
+            "received_at": self.received_at,
+            "tls_certificate": base64.b64encode(self.certificate).decode(),
+        }
+
+
 @dataclass(slots=True, kw_only=True)
 class CallState:
     """
     The state says how far one call got, which is what a receipt of it can tell.
 
-    `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
-    bytes are kept only if someone collects exchanges: streams can be long.
+    `target` is whom it goes to, `attested` what that enclave showed of itself if it had to, `grant` what pays for it,
+    `sent_at` when it was sent (unix seconds). The answer's bytes are kept only if someone collects exchanges: streams
+    can be long.
     """
 
     call: Call
     target: Target | None = None
+    attested: Attested | None = None
     grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
@@ -539,6 +571,8 @@ def _hash_of(call: Call) -> str | None:
 def _failed_checks(exc: BaseException) -> list[Check]:
     if isinstance(exc, VerificationError) and exc.step:
         return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
+    if isinstance(exc, AttestationError):
+        return [Check("attestation", "fail", str(exc))]
     detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
     return [Check("answer", "fail", detail)]
 

@@ -7,7 +7,9 @@ across a yield.
 """
 
 import random
+import secrets
 import threading
+import time
 from collections.abc import Callable, Collection, Generator
 from copy import copy
 from functools import lru_cache
@@ -18,12 +20,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
-from og_integrations.client._call import Target
+from og_integrations.client._call import Attested, Target
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import destination_of
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import (
+    AttestationError,
     ConnectionFailedError,
     ConnectionLostError,
     DiscoveryError,
@@ -31,7 +34,7 @@ from og_integrations.errors import (
     HostRefusedError,
     OpenGradientError,
 )
-from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.payment._flow import Attest, Fetch, Pause
 from og_integrations.protocol.payment._x402 import Route
 from og_integrations.protocol.proof._enclave import (
     LLM_PROXY,
@@ -50,9 +53,12 @@ COOL_DOWN = 60
 RETRY_AFTER = 0.2
 """Seconds after which a node that failed is asked once more."""
 READING_POLL = 0.02
-"""Seconds after which a call looks again whether another one has read the registry."""
+"""Seconds after which a call looks again whether another one has read the registry, or an enclave's document."""
+ATTESTED_FOR = 3600
+"""Seconds after which an enclave is asked again for its attestation document."""
 T = TypeVar("T")
 Reading = Generator[Fetch | Pause, Any, T]
+Attesting = Generator[Attest | Pause, Any, T]
 MAX_AGE = 3600
 """Seconds for which a list serves while the registry cannot be read: who blocks it must not undo a revocation."""
 
@@ -90,6 +96,8 @@ class Directory:
         self._refresh_at = 0.0
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
+        self._refused: dict[str, AttestationError] = {}
+        self._attested: dict[_Shown, Attested] = {}
         self.begin_again()
         survive_forks(self)
 
@@ -97,6 +105,7 @@ class Directory:
         """Choose anew, under a lock that nobody holds."""
         self._lock = threading.Lock()
         self._reading = None
+        self._asking: dict[_Shown, _Reading] = {}
         self._current: str | None = None
 
     def choose(self, now: float, avoid: Collection[str] = ()) -> Reading[Enclave]:
@@ -132,6 +141,85 @@ class Directory:
             if known is None or known.enclave is not enclave:
                 known = self._targets[enclave.tee_id, path] = self._new_target(enclave, path)
             return known
+
+    def attest(self, enclave: Enclave, now: float) -> "Attesting[Attested | None]":
+        """
+        Return what `enclave` has shown of itself, at `now` (seconds, of a clock that is never set).
+
+        It is asked by one call when its certificate is first used, and an hour later; the others wait for that. None
+        if the policy asks for no document. Raises `AttestationError`, or `ConnectionFailedError`.
+        """
+        if self._policy.documents is None:
+            return None
+        # Whoever lists a known certificate beside another key, or another build, has shown nothing yet.
+        shown = enclave.certificate, enclave.public_key, enclave.pcr_hash
+        while True:
+            with self._lock:
+                known = self._attested.get(shown)
+                if known is not None and now < known.until:
+                    return known
+                awaited = self._asking.get(shown)
+                if awaited is None:
+                    own = self._asking[shown] = _Reading()
+            if awaited is None:
+                return (yield from self._ask_for_document(own, enclave, shown, now))
+            yield from awaited.wait()
+
+    def _ask_for_document(self, own: "_Reading", enclave: Enclave, shown: "_Shown", now: float) -> Attesting[Attested]:
+        nonce = secrets.token_hex(20)
+        try:
+            found = self._judged(enclave, nonce, (yield Attest(enclave, nonce)), now)
+        except ConnectionLostError as exc:
+            silent = AttestationError(f"{exc} It showed no attestation document; nothing was sent.", step="encoding")
+            own.failure = _refusal(enclave, silent)
+            raise own.failure from exc
+        except AttestationError as exc:
+            own.failure = _refusal(enclave, exc)
+            raise own.failure from exc
+        except ConnectionFailedError as exc:
+            own.failure = exc
+            raise
+        finally:
+            own.ended = True
+            with self._lock:
+                if self._asking.get(shown) is own:
+                    del self._asking[shown]
+        with self._lock:
+            self._attested = {key: known for key, known in self._attested.items() if now < known.until}
+            self._attested[shown] = found
+            self._refused.pop(enclave.tee_id, None)
+        return found
+
+    def _judged(self, enclave: Enclave, nonce: str, body: bytes, now: float) -> Attested:
+        # With the certificates of X.509, which only they need who ask for documents.
+        from og_integrations.protocol.proof.attestation import decode_body, verify_document
+
+        policy, received_at = self._policy.documents, int(time.time())
+        assert policy is not None  # noqa: S101 - a document was asked for
+        document = decode_body(body)
+        attestation = verify_document(
+            document,
+            policy=policy,
+            now=received_at,
+            nonce=bytes.fromhex(nonce),
+            tls_certificate=enclave.certificate,
+            signing_key=enclave.public_key,
+            pcr_hash=enclave.pcr_hash if enclave.source == "registry" else None,
+        )
+        return Attested(
+            attestation=attestation,
+            document=document,
+            nonce=nonce,
+            received_at=received_at,
+            certificate=enclave.certificate,
+            until=now + ATTESTED_FOR,
+        )
+
+    def refuse(self, enclave: Enclave, why: AttestationError, now: float) -> None:
+        """Leave `enclave`, which has not shown what it had to; as long as there is no other, calls hear `why`."""
+        with self._lock:
+            self._refused[enclave.tee_id] = why
+        self.leave(enclave, now)
 
     def leave(self, enclave: Enclave, now: float) -> None:
         """
@@ -193,6 +281,8 @@ class Directory:
             return self._listed[self._current]
         candidates = [enclave for tee_id, enclave in self._listed.items() if tee_id not in avoid]
         rested = [enclave for enclave in candidates if self._cooling.get(enclave.tee_id, 0) <= now]
+        if not rested and candidates and all(enclave.tee_id in self._refused for enclave in candidates):
+            raise copy(self._refused[candidates[0].tee_id])
         if not rested:
             raise DiscoveryError(
                 f"All {len(self._listed)} enclaves known were tried and could not be reached, or were left less "
@@ -260,6 +350,7 @@ class Directory:
                 if before is not None and _where(before) != _where(enclave):
                     # Renewed or moved, which may be why it could not be reached.
                     self._cooling.pop(tee_id, None)
+                    self._refused.pop(tee_id, None)
             self._listed = accepted
             self._read_at = now
             addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
@@ -269,14 +360,25 @@ class Directory:
                 self._current = None
 
 
+_Shown = tuple[bytes, bytes, str]
+"""What a document was about: the certificate, the signing key and the pcr hash that was listed."""
+
+
+def _refusal(enclave: Enclave, exc: AttestationError) -> AttestationError:
+    """Return `exc` as one that names the enclave."""
+    named = copy(exc)
+    named.args = (f"Enclave {enclave.tee_id} at {enclave.endpoint}: {exc}",)
+    return named
+
+
 class _Reading:
-    """A read of the registry that several calls wait for."""
+    """A read of the registry, or of an enclave's document, that several calls wait for."""
 
     def __init__(self) -> None:
         self.ended = False
         self.failure: OpenGradientError | None = None
 
-    def wait(self) -> Reading[None]:
+    def wait(self) -> Generator[Pause, Any, None]:
         """Return when the read has ended. Raises what it raised; one that was cancelled is left to others."""
         while not self.ended:
             yield Pause(READING_POLL)

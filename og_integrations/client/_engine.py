@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from enum import Enum
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._accounts import Account
@@ -33,6 +33,7 @@ from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
+    AttestationError,
     ConnectionLostError,
     OpenGradientError,
     PaymentInDoubtError,
@@ -57,10 +58,13 @@ from og_integrations.protocol.payment._flow import ENTER, NOTHING_SENT, RECEIVE,
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
-from og_integrations.protocol.proof._enclave import EnclavePolicy
-from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, verify_exchange
+from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
+from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, TrustDecision, verify_exchange
 from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.receipt import rule_name
+
+if TYPE_CHECKING:
+    from og_integrations.protocol.proof.attestation import Attestation
 
 
 class Engine:
@@ -240,7 +244,8 @@ class Engine:
         """
         Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
-        Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
+        Another enclave is tried only if the last one could not be connected to, by its own doing, or did not show the
+        attestation document that the policy asks for: nothing was sent.
         Raises `ConfigurationError` if there is nothing to pay with.
         """
         if self.settings.signer is None:
@@ -251,15 +256,19 @@ class Engine:
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
-            state.sent_at = now()
             try:
+                state.attested = yield from self.directory.attest(enclave, time.monotonic())
+                state.sent_at = now()
                 paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
-            except NOTHING_SENT as exc:
+            except (*NOTHING_SENT, AttestationError) as exc:
                 # Its receipt tells of no payment.
                 state.grant = None
                 if not exc.blames_enclave:
                     raise
-                self.directory.leave(enclave, time.monotonic())
+                if isinstance(exc, AttestationError):
+                    self.directory.refuse(enclave, exc, time.monotonic())
+                else:
+                    self.directory.leave(enclave, time.monotonic())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
@@ -285,6 +294,7 @@ class Engine:
         """
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
+        attested = state.attested.attestation if state.attested is not None else None
         build = enclave.pcr_hash or enclave.tee_id
         verified = verify_exchange(
             Exchange(
@@ -293,7 +303,7 @@ class Engine:
                 completion=completion,
                 enclave=enclave,
                 usual_rule=self._rules.get(build),
-                trust=TRUST_OF_SOURCE[enclave.source],
+                trust=_trust_in(enclave, attested),
                 window=(state.sent_at, now()),
                 channel=state.target.destination.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
@@ -411,6 +421,15 @@ def _body(state: CallState) -> Effects[bytes]:
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
     return bytes(body)
+
+
+def _trust_in(enclave: Enclave, attested: "Attestation | None") -> TrustDecision:
+    """Return who vouches for `enclave`: what it has shown itself, or where it was found."""
+    if attested is None:
+        return TRUST_OF_SOURCE[enclave.source]
+    from og_integrations.protocol.proof.attestation import trust_of
+
+    return trust_of(attested)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

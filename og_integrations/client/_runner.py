@@ -20,13 +20,15 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Reply,
+    destination_of,
     lost,
     server_of,
 )
 from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
-from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.errors import AttestationError, ConfigurationError, DiscoveryError
 from og_integrations.protocol.payment._flow import (
     Approve,
+    Attest,
     Consult,
     Effect,
     Effects,
@@ -45,6 +47,8 @@ _CLOSING: set[asyncio.Task[None]] = set()
 E = TypeVar("E")
 MAX_FETCHED_BYTES = 20 * 1024 * 1024
 FETCH_TIMEOUT = 15.0
+ATTESTATION_PATH = "/enclave/attestation"
+_DOCUMENT_HEADERS = {"Accept": "text/plain", "Accept-Encoding": "identity"}
 _FETCH_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -121,57 +125,78 @@ async def awaited(answer: object) -> object:
     return answer
 
 
-def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+Read = Fetch | Attest
+"""An effect that is one request whose whole answer is wanted; no money is in it."""
+
+
+def fetch(connections: SyncConnections, effect: Read, timeout: float = FETCH_TIMEOUT) -> bytes:
     """
     Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
-    channel = connections.get(UNPINNED)
-    body, request = bytearray(), _fetch_request(effect, timeout)
+    channel = connections.get(_destination(effect))
+    body, request, most = bytearray(), _fetch_request(effect, timeout), _most_bytes(effect)
     until = time.monotonic() + request.timeout
     with contextlib.closing(channel.send(request)) as reply:
-        while len(body) <= MAX_FETCHED_BYTES and (data := reply.read()) is not None:
+        while len(body) <= most and (data := reply.read()) is not None:
             body += data
-            _check_pace(effect, until)
+            _check_pace(request, until)
     return _checked(effect, reply.status, body)
 
 
-async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
+async def afetch(connections: AsyncConnections, effect: Read, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
-    channel = await connections.get(UNPINNED)
-    body, request = bytearray(), _fetch_request(effect, timeout)
+    channel = await connections.get(_destination(effect))
+    body, request, most = bytearray(), _fetch_request(effect, timeout), _most_bytes(effect)
     until = time.monotonic() + request.timeout
     async with contextlib.aclosing(await channel.send(request)) as reply:
-        while len(body) <= MAX_FETCHED_BYTES and (data := await reply.read()) is not None:
+        while len(body) <= most and (data := await reply.read()) is not None:
             body += data
-            _check_pace(effect, until)
+            _check_pace(request, until)
     return _checked(effect, reply.status, body)
 
 
-def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
-    return HttpRequest(
-        url=effect.url,
-        whom=server_of(effect.url),
-        headers=_FETCH_HEADERS,
-        body=effect.body,
-        timeout=min(timeout, FETCH_TIMEOUT),
-        whole=True,
-    )
+def _destination(effect: Read) -> Destination:
+    # A document that came by any other connection would say nothing about the one that carries the prompt.
+    return destination_of(effect.enclave) if isinstance(effect, Attest) else UNPINNED
 
 
-def _check_pace(effect: Fetch, until: float) -> None:
+def _most_bytes(effect: Read) -> int:
+    if isinstance(effect, Attest):
+        from og_integrations.protocol.proof.attestation import MAX_BODY_BYTES
+
+        return MAX_BODY_BYTES
+    return MAX_FETCHED_BYTES
+
+
+def _fetch_request(effect: Read, timeout: float) -> HttpRequest:
+    if isinstance(effect, Attest):
+        url = f"{effect.enclave.endpoint.rstrip('/')}{ATTESTATION_PATH}?nonce={effect.nonce}"
+        whom, headers, body = f"the gateway {effect.enclave.endpoint}", _DOCUMENT_HEADERS, None
+    else:
+        url, whom, headers, body = effect.url, server_of(effect.url), _FETCH_HEADERS, effect.body
+    return HttpRequest(url=url, whom=whom, headers=headers, body=body, timeout=min(timeout, FETCH_TIMEOUT), whole=True)
+
+
+def _check_pace(request: HttpRequest, until: float) -> None:
     if time.monotonic() > until:
-        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
+        raise lost(f"{request.whom} did not send its whole answer in time.", timed_out=True)
 
 
-def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
-    if status != 200 or len(body) > MAX_FETCHED_BYTES:
-        raise unanswered(
-            f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
-            "Nothing was sent to an enclave."
+def _checked(effect: Read, status: int, body: bytearray) -> bytes:
+    if status == 200 and len(body) <= _most_bytes(effect):
+        return bytes(body)
+    if isinstance(effect, Attest):
+        raise AttestationError(
+            f"The gateway {effect.enclave.endpoint} shows no attestation document: it answered HTTP {status} with "
+            f"{len(body)} bytes, expected 200 and at most {_most_bytes(effect)}. Nothing was sent to it.",
+            step="encoding",
         )
-    return bytes(body)
+    raise unanswered(
+        f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
+        "Nothing was sent to an enclave."
+    )
 
 
 def unanswered(message: str) -> DiscoveryError:
@@ -216,7 +241,7 @@ class SyncDriver:
                 return self._send(effect)
             case Sign():
                 return not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
-            case Fetch():
+            case Fetch() | Attest():
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
@@ -300,7 +325,7 @@ class AsyncDriver:
                 return await self._send(effect)
             case Sign():
                 return await awaited(self._signer().sign_typed_data(effect.typed_data))
-            case Fetch():
+            case Fetch() | Attest():
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return await awaited(effect.on_payment(effect.request))

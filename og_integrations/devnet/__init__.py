@@ -23,6 +23,7 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `_fault` | what a fault is, where it acts, and the faults of one request |
 | `_journal` | everything that was seen and done |
 | `_enclave` | an enclave's keys, outputs, proofs |
+| `_attestation` | the devnet's AWS: its root, and the documents that enclaves show |
 | `_generations` | how the gateways of each time behave; which models they list, at what price |
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 

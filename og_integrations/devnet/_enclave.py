@@ -20,12 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
+from og_integrations.devnet._attestation import PUBLISHED_BUILD, Build, Claims
 from og_integrations.devnet._clock import Clock
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._sse import DONE, encode_event
 from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.protocol.payment._x402 import checksum_address
-from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
+from og_integrations.protocol.proof._enclave import Enclave, tee_id_of
+from og_integrations.protocol.proof.attestation import pcr_hash_of
 from og_integrations.protocol.proof.canonical import signed_digest
 
 _SALT_BYTES = 32
@@ -156,7 +158,7 @@ class LocalEnclave:
     """
     One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
 
-    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it.
+    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `build` is what it runs.
     """
 
     keys: EnclaveKeys
@@ -164,6 +166,7 @@ class LocalEnclave:
     payment_address: str
     wallet_address: str
     started_at: int
+    build: Build = PUBLISHED_BUILD
 
     @property
     def tee_id(self) -> str:
@@ -171,17 +174,27 @@ class LocalEnclave:
         return self.keys.tee_id
 
     def entry(self) -> Enclave:
-        """What the registry says about it; `pcr_hash` is the published measurement."""
+        """What the registry says about it."""
         return Enclave(
             tee_id=self.keys.tee_id,
             endpoint=self.endpoint,
             public_key=self.keys.public_key,
             certificate=self.keys.certificate,
-            pcr_hash=KNOWN_PCR_HASH,
+            pcr_hash=pcr_hash_of(self.build),
             payment_address=self.payment_address,
             owner=self.wallet_address,
             registered_at=self.started_at,
             last_heartbeat_at=self.started_at,
+        )
+
+    def claims(self, nonce: bytes, clock: Clock) -> Claims:
+        """What its attestation document says now, if it was asked for with `nonce`."""
+        return Claims(
+            measurements=self.build,
+            measured_at=int(clock.now() * 1000),
+            nonce=nonce,
+            certificate=self.keys.certificate,
+            signing_key=self.keys.public_key,
         )
 
     def signing_key_document(self, clock: Clock) -> JsonObject:

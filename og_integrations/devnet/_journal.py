@@ -190,7 +190,8 @@ class Stats:
 
     `requests` are those to the gateways' paid paths (and to the target of a redirect); `payments`
     distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not;
-    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
+    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted;
+    `attestations` documents asked for.
     """
 
     requests: int
@@ -204,6 +205,7 @@ class Stats:
     settled: int
     handshakes: int
     connections: int
+    attestations: int
     rpc_calls: dict[str, int]
 
 
@@ -220,6 +222,7 @@ class Journal:
     settlements: list[Settlement] = field(default_factory=list)
     data_settlements: list[DataSettlement] = field(default_factory=list)
     rpc_calls: Counter[str] = field(default_factory=Counter)
+    attestations: int = 0
     secrets: set[str] = field(default_factory=set, repr=False)
 
     def keep_secret(self, signature: str) -> None:
@@ -250,6 +253,7 @@ class Journal:
             settled=sum(item.amount for item in self.settlements if item.error is None),
             handshakes=handshakes,
             connections=connections,
+            attestations=self.attestations,
             rpc_calls=dict(self.rpc_calls),
         )
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
+from og_integrations.devnet._attestation import STRANGERS_BUILD, Authority
 from og_integrations.devnet._clock import Clock
-from og_integrations.devnet._enclave import LocalEnclave
-from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector
+from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave
+from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector, Strangers
 from og_integrations.devnet._generations import Generation, find_generation
 from og_integrations.devnet._http import BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet._journal import Journal, Settlement, Stats
@@ -34,6 +35,7 @@ from og_integrations.devnet.verdict._judge import START, Mark, gathered, judge
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 
 if TYPE_CHECKING:
     from og_integrations.devnet.chain._inference import ModelNode
@@ -96,7 +98,8 @@ class Devnet:
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
-        options = GatewayOptions(
+        self.authority = Authority(self.clock)
+        options = self._options = GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
@@ -106,8 +109,11 @@ class Devnet:
             cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
+            authority=self.authority,
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
+        for gateway in self._gateways:
+            self.chain.register(gateway.enclave.entry())
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._owner = self.new_wallet()
 
@@ -227,8 +233,41 @@ class Devnet:
         found = find_fault(fault) if isinstance(fault, str) else cast(Fault, fault)
         if not self.chain.answered_by_us:
             refuse_without_node(found)
+        if found.invents is not None:
+            self._open_strangers()
         where = None if enclave is None else enclave.tee_id
         self._call(lambda: self._faults.arm(found, times=times, enclave=where))
+
+    def _open_strangers(self) -> None:
+        """Start what somebody else would have to run, once: an enclave with a program of his own, and a relay."""
+        if self._faults.strangers is not None:
+            return
+        own_socket, relay_socket = listen(0, 0)
+        own = open_gateway(own_socket, self._options, STRANGERS_BUILD)
+        keys, heard = EnclaveKeys(), self._gateways[0]
+        relay = HttpServer(heard.gateway.handle, relay_socket, tls=keys.tls_context() if self._options.tls else None)
+        scheme = "https" if self._options.tls else "http"
+        listed = dataclasses.replace(
+            heard.enclave.entry(),
+            endpoint=f"{scheme}://127.0.0.1:{relay_socket.getsockname()[1]}",
+            certificate=keys.certificate,
+        )
+        for server in (own.server, relay):
+            self._background.run(server.start)
+            self._plain_servers.append(server)
+        self._faults.strangers = Strangers(enclave=own.enclave.entry(), relay=listed)
+
+    def enclave_policy(self) -> EnclavePolicy:
+        """
+        Return the strictest policy that accepts the enclaves of this devnet.
+
+        It requires their attestation documents, signed from this devnet's own root down, about the builds they run.
+        """
+        return EnclavePolicy(
+            attestation="require",
+            measurements=sorted({enclave.build for enclave in self.enclaves}),
+            attestation_roots=[self.authority.root_sha256],
+        )
 
     def clear_faults(self) -> None:
         """Disarm every fault."""

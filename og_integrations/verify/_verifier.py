@@ -44,7 +44,7 @@ from og_integrations.verify._coverage import Claims, not_covered, payment_check,
 from og_integrations.verify._trust import FileKeyTrust, RegistryTrust, TeeIdTrust, TrustSource
 
 TRUSTED = "enclave-trusted"
-REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
+REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)

@@ -1,7 +1,10 @@
 """What both adapters' tables of faults know of a fault, and how they name what came of it."""
 
+from typing import Any
+
+from og_integrations.devnet import Devnet
 from og_integrations.errors import OpenGradientError
-from tests.adapters.langchain.fault_table import OK
+from tests.adapters.langchain.fault_table import ATTESTED, OK
 
 WITH_TOOLS = frozenset({"altered_tool_call"})
 WITH_SESSION = frozenset({"expired_session"})
@@ -20,6 +23,11 @@ PATIENCE, STALLED_PATIENCE = 20.0, 1.5
 def stalls(fault: str) -> bool:
     """Whether nothing comes under `fault`, so that few seconds of patience are enough."""
     return fault.startswith(("stall", "silent"))
+
+
+def options_under(fault: str, net: Devnet) -> dict[str, Any]:
+    """Return the options without which a model would not notice `fault`."""
+    return {"enclave_policy": net.enclave_policy()} if fault in ATTESTED else {}
 
 
 def outcome_of(error: OpenGradientError | None) -> str:

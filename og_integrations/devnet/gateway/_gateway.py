@@ -5,12 +5,14 @@ A TEE gateway has its routes, and makes its checks in the order of the real one 
 """
 
 import dataclasses
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from og_integrations.devnet._attestation import PUBLISHED_BUILD, Authority, Build, body_of
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet._fault import FaultInjector, RequestFaults
@@ -63,6 +65,7 @@ class Gateway:
         faults: FaultInjector,
         journal: Journal,
         clock: Clock,
+        authority: Authority,
         listed: Callable[[], bool | None] = lambda: None,
         family_of: Callable[[str], Family | None] = family_of,
         generation: Generation = GENERATIONS["april"],
@@ -76,11 +79,15 @@ class Gateway:
         self._faults = faults
         self._journal = journal
         self._clock = clock
-        self._plain_routes: dict[tuple[str, str], Callable[[], Reply]] = {
-            ("GET", "/health"): self._health,
-            ("GET", "/signing-key"): lambda: compact_reply(enclave.signing_key_document(clock)),
-            ("GET", "/heartbeat/status"): lambda: compact_reply({"enabled": False}),
-            ("POST", "/v1/keys"): lambda: compact_reply({"error": "Provider keys have already been initialized"}, 409),
+        self._authority, self._attacker = authority, Authority(clock)
+        self._plain_routes: dict[tuple[str, str], Callable[[Request], Reply]] = {
+            ("GET", "/health"): lambda _: self._health(),
+            ("GET", "/signing-key"): lambda _: compact_reply(enclave.signing_key_document(clock)),
+            ("GET", "/heartbeat/status"): lambda _: compact_reply({"enabled": False}),
+            ("GET", _ATTESTATION_PATH): self._attestation,
+            ("POST", "/v1/keys"): lambda _: compact_reply(
+                {"error": "Provider keys have already been initialized"}, 409
+            ),
         }
 
     async def handle(self, request: Request) -> Reply:
@@ -92,7 +99,7 @@ class Gateway:
         # Where there is GET there is HEAD; the connection leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
         route = self._plain_routes.get((method, request.path))
-        return self._elsewhere(request) if route is None else route()
+        return self._elsewhere(request) if route is None else route(request)
 
     def _elsewhere(self, request: Request) -> Reply:
         taken = [method for method, path in self._plain_routes if path == request.path]
@@ -217,6 +224,25 @@ class Gateway:
             )
         )
 
+    def _attestation(self, request: Request) -> Reply:
+        """Answer as nitriding does, which stands in front of the gateway in the enclave (docs/protocol.md §9.1)."""
+        self._journal.attestations += 1
+        asked = _NONCE_QUERY.fullmatch(request.query)
+        if asked is None:
+            return _plain_text(400, "expected nonce of 40 hex digits in the URL's query")
+        claims = self._enclave.claims(bytes.fromhex(asked[1]), self._clock)
+        changed, faults = self._faults.attested(claims, self._enclave.tee_id)
+        if changed is None:
+            reply = _plain_text(503, "attestation is not available")
+        else:
+            authority = self._attacker if changed.foreign else self._authority
+            reply = _plain_text(200, body_of(authority.document(changed)))
+        if not faults:
+            return reply
+        met = FaultMet(fault="+".join(faults), began=time.monotonic(), peer=request.peer)
+        self._journal.faults_met.append(met)
+        return tracked(reply, met)
+
     def _health(self) -> Reply:
         feed = {
             "consecutive_failures": 0,
@@ -244,6 +270,15 @@ class Gateway:
         return compact_reply(body)
 
 
+_ATTESTATION_PATH = "/enclave/attestation"
+_NONCE_QUERY = re.compile(r"nonce=([0-9a-f]{40})")
+
+
+def _plain_text(status: int, body: str | bytes) -> Reply:
+    text = body.encode() + b"\n" if isinstance(body, str) else body
+    return Reply(status=status, headers=[("Content-Type", "text/plain; charset=utf-8")], body=text)
+
+
 def _refusal(request: Request, body: object) -> Reply | None:
     kind = request.header("content-type")
     if kind is None or kind.partition(";")[0].strip().lower() != "application/json":
@@ -260,7 +295,7 @@ class GatewayOptions:
     What all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
-    take `retry_seconds`; `generation` says how they behave.
+    take `retry_seconds`; `generation` says how they behave, `authority` signs their attestation documents.
     """
 
     chain: Chain
@@ -272,19 +307,21 @@ class GatewayOptions:
     cap: int
     retry_seconds: float
     tls: bool
+    authority: Authority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """One enclave of the devnet, its paywall and its server."""
+    """One enclave of the devnet, its gateway and paywall, and its server."""
 
     enclave: LocalEnclave
+    gateway: Gateway
     paywall: Paywall
     server: HttpServer
 
 
-def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway:
-    """Return a new enclave that answers on `sock` once its server is started; the chain lists it."""
+def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build = PUBLISHED_BUILD) -> RunningGateway:
+    """Return a new enclave that runs `build` and answers on `sock` once its server is started."""
     clock, keys = options.chain.clock, EnclaveKeys()
     enclave = LocalEnclave(
         keys=keys,
@@ -292,6 +329,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         payment_address=random_address(),
         wallet_address=random_address(),
         started_at=clock.seconds(),
+        build=build,
     )
     paywall = Paywall(
         enclave=enclave.tee_id,
@@ -322,6 +360,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         faults=options.faults,
         journal=options.journal,
         clock=clock,
+        authority=options.authority,
         family_of=any_family if isinstance(options.model, Upstream) else family_of,
         listed=lambda: options.chain.vouches_for(keys.certificate),
         generation=options.generation,
@@ -332,8 +371,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         tls=keys.tls_context() if options.tls else None,
         impostor_tls=lambda: _impostor(enclave, options),
     )
-    options.chain.register(enclave.entry())
-    return RunningGateway(enclave=enclave, paywall=paywall, server=server)
+    return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server)
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:

@@ -44,6 +44,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_session,
 )
 from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.proof._enclave import Enclave
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,19 @@ class Consult:
     work: Callable[[], object]
 
 
-Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch | Consult
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """
+    Ask `enclave` for its attestation document with `nonce` (40 hex digits), over a connection pinned to it.
+
+    Answer with the reply's body. It is asked before anything of a call leaves.
+    """
+
+    enclave: Enclave
+    nonce: str
+
+
+Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch | Consult | Attest
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]

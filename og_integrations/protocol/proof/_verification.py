@@ -35,6 +35,7 @@ STEPS = (
     "output-hash",
     "signature",
     "enclave-trusted",
+    "attestation",
     "freshness",
     "channel",
 )
@@ -112,8 +113,12 @@ CLOCK_SKEW = 300
 Channel = Literal["pinned", "unpinned"]
 """How the answer came: through TLS pinned to the enclave's certificate, or not."""
 
-Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
-"""Who says that the enclave's key is genuine."""
+Trust = Literal["endpoint", "file-key", "tee-id", "registry", "attested", "measured"]
+"""
+Who says that the enclave's key is genuine. Of a live answer, weakest first: the gateway itself ("endpoint"), the
+registry as a node shows it, AWS ("attested", which any of its customers can be), AWS about a build that the owner
+pinned ("measured").
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +128,15 @@ class TrustDecision:
 
     `level` is None if nobody vouches for the key, and `detail` says the reason in one line. `enclave` is the
     registry's entry, if the registry was asked. `answered` is False if whoever was to say could not be asked: then
-    nothing is known, which is not a rejection.
+    nothing is known, which is not a rejection. `document` is the verdict on the enclave's attestation document, None
+    if there was none to judge.
     """
 
     level: Trust | None
     detail: str
     enclave: Enclave | None = None
     answered: bool = True
+    document: Check | None = None
 
 
 TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
@@ -142,7 +149,7 @@ TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 _SEAL = object()
-_LIVE = ("registry", "endpoint")
+_LIVE = ("registry", "endpoint", "attested", "measured")
 """The levels of trust that a call has which is under way."""
 
 
@@ -246,11 +253,14 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
     with log.step("enclave-trusted"):
         # (7): somebody vouches for that key.
         _judge_trust(exchange.trust, log)
+    with log.step("attestation"):
+        # (8): the enclave itself showed what it runs, and AWS signed that.
+        _judge_attestation(exchange.trust, log)
     with log.step("freshness"):
-        # (8): the statement was made for this call, and not for an earlier one.
+        # (9): the statement was made for this call, and not for an earlier one.
         _judge_freshness(exchange, proof, log)
     with log.step("channel"):
-        # (9): nobody in between could read or change the answer.
+        # (10): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
     return VerifiedExchange(
         exchange=exchange, request=request, proof=proof, hash_rule=hash_rule, checks=tuple(log.checks), seal=_SEAL
@@ -415,6 +425,21 @@ def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
         log.skipped(trust.detail)
     else:
         log.passed(trust.detail)
+
+
+def _judge_attestation(trust: TrustDecision | None, log: CheckLog) -> None:
+    document = trust.document if trust is not None else None
+    if document is not None and document.result == "pass":
+        log.passed(document.detail)
+    elif document is not None and document.result == "fail":
+        raise StepError(document.detail)
+    # No decision may claim what only a document shows, or a receipt could say "measured" of an enclave without one.
+    elif trust is not None and trust.level in ("attested", "measured"):
+        raise StepError(f"the enclave is said to be {trust.level}, and no attestation document was judged")
+    elif document is not None:
+        log.skipped(document.detail)
+    else:
+        log.skipped("no attestation document was judged: what the enclave runs is the registry's word")
 
 
 def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:

@@ -24,6 +24,7 @@ from tests.adapters.faults_met import (
     STALLED_PATIENCE,
     WITH_SESSION,
     WITH_TOOLS,
+    options_under,
     outcome_of,
     stalls,
 )
@@ -82,6 +83,7 @@ class Cell:
             timeout=STALLED_PATIENCE if stalls(self.fault) else PATIENCE,
             verification="buffer" if "buffered" in self.way else "end",
             settlement_mode="individual" if self.fault in INDIVIDUAL else None,
+            **options_under(self.fault, net),
         )
 
 
