@@ -24,6 +24,7 @@ check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pyright
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes og_integrations --ignoreexternal
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest tests/test_documents.py -q
 

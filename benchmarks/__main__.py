@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS
-from benchmarks.environments import output_of, python_of, versions
+from benchmarks.against import against
+from benchmarks.contestants import CONTESTANTS, IMPORTS
+from benchmarks.environments import import_cpu, output_of, python_of, versions
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
 from benchmarks.table import Results, Versions, write_tables
@@ -22,16 +23,6 @@ from benchmarks.table import Results, Versions, write_tables
 README = Path(__file__).parent / "README.md"
 PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
 PER_CHUNK = {"stream": 4, "astream": 4}
-IMPORTS = {
-    "httpx": "import httpx",
-    "client": "from og_integrations.client import Client",
-    "ours": "from og_integrations.langchain import ChatOpenGradient",
-    "nothing": "from langchain_core.language_models.chat_models import BaseChatModel",
-    "bare": "import httpx; from langchain_core.language_models.chat_models import BaseChatModel",
-    "openai": "from langchain_openai import ChatOpenAI",
-    "published": "from opengradient.agents import langchain_adapter",
-}
-_IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
 RATIOS = {"sum ratio": ("httpx", "nothing"), "ratio": ("bare",)}
 FRESH_PROCESSES = 5
 GROWING = ("client", "ours", "nothing")
@@ -107,7 +98,7 @@ async def _fresh(names: Iterable[str], place: Place, results: Results) -> None:
         for name in names:
             python = await python_of(name)
             try:
-                imports[name].append(float(await output_of(python, "-c", _IMPORT.format(statement=IMPORTS[name]))))
+                imports[name].append(await import_cpu(python, IMPORTS[name]))
                 start = time.perf_counter()
                 command = (python, "-m", "benchmarks.worker", name, "once")
                 await output_of(*command, environment=place.variables())
@@ -154,7 +145,11 @@ async def main() -> None:
         "--brief", action="store_true", help="no fresh processes, no growth; the README stays as it is"
     )
     options.add_argument("--only", nargs="+", choices=CONTESTANTS, help="who is measured; the README stays as it is")
+    options.add_argument("--against", metavar="REVISION", help="our rows only, beside those of an older commit")
     chosen = options.parse_args()
+    if chosen.against:
+        sys.stdout.write(await against(chosen.against, chosen.rounds))
+        return
     names = chosen.only or list(CONTESTANTS)
     results = await run(names, chosen.rounds, brief=chosen.brief)
     kept = None if chosen.only or chosen.brief else README

@@ -240,3 +240,15 @@ def _text(event: Any, part: str) -> str:
 
 def _limit(chunks: int | None) -> dict[str, int]:
     return {} if chunks is None else {"max_tokens": chunks}
+
+
+IMPORTS = {
+    "httpx": "import httpx",
+    "client": "from og_integrations.client import Client",
+    "ours": "from og_integrations.langchain import ChatOpenGradient",
+    "nothing": "from langchain_core.language_models.chat_models import BaseChatModel",
+    "bare": "import httpx; from langchain_core.language_models.chat_models import BaseChatModel",
+    "openai": "from langchain_openai import ChatOpenAI",
+    "published": "from opengradient.agents import langchain_adapter",
+}
+"""Contestant -> what its program imports."""

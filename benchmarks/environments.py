@@ -8,6 +8,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / ".env"
 OWN = {"openai": "langchain-openai", "published": "opengradient"}
 """Contestant -> the requirement that its environment is made from; all others run in ours."""
+_IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
 _VERSIONS = "from importlib.metadata import version; print(*[version(name) for name in {names!r}])"
 
 
@@ -26,19 +27,40 @@ async def python_of(contestant: str) -> str:
     return str(python)
 
 
+async def checkout_of(revision: str) -> tuple[str, Path]:
+    """Return interpreter and folder of a checkout of `revision`, made with its own environment if there is none."""
+    commit = (await output_of("git", "rev-parse", "--short", "--verify", f"{revision}^{{commit}}")).strip()
+    folder = FOLDER / commit
+    python, ready = folder / ".venv" / "bin" / "python", folder / ".installed"
+    if not ready.exists():
+        if not folder.exists():
+            await output_of("git", "worktree", "add", "--detach", str(folder), commit)
+        await output_of(sys.executable, "-m", "uv", "venv", "--quiet", "--clear", "--python", sys.executable,
+                        str(folder / ".venv"))  # fmt: skip
+        await output_of(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python),
+                        "--editable", f"{folder}[all]")  # fmt: skip
+        ready.touch()
+    return str(python), folder
+
+
 async def versions(contestant: str, *names: str) -> list[str]:
     """Return the installed versions of distributions `names` in the environment of `contestant`."""
     return (await output_of(await python_of(contestant), "-c", _VERSIONS.format(names=names))).split()
 
 
-async def output_of(*command: str, environment: dict[str, str] | None = None) -> str:
-    """Run `command` and return its output. Raises `RuntimeError` with its complaint if it fails."""
+async def import_cpu(python: str, statement: str, folder: Path | None = None) -> float:
+    """Return the milliseconds of CPU that the import `statement` costs a fresh process."""
+    return float(await output_of(python, "-c", _IMPORT.format(statement=statement), folder=folder))
+
+
+async def output_of(*command: str, environment: dict[str, str] | None = None, folder: Path | None = None) -> str:
+    """Return the output of `command`, run in `folder` (the project's). Raises `RuntimeError` with its complaint."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=dict(os.environ) if environment is None else environment,
-        cwd=FOLDER.parent.parent,
+        cwd=folder or FOLDER.parent.parent,
     )
     output, complaint = await process.communicate()
     if process.returncode:

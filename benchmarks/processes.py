@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -55,15 +56,16 @@ class ReplayServer:
 class WorkerProcess:
     """One contestant's process, started by its first measurement."""
 
-    def __init__(self, python: str, name: str, place: Place, plain: str) -> None:
+    def __init__(self, python: str, name: str, place: Place, plain: str, folder: Path | None = None) -> None:
         self._command = (python, "benchmarks.worker", name)
+        self._folder = folder  # of an older checkout, whose code and whose worker are meant then
         self._environment = place.variables() | {"BENCH_PLAIN": plain}
         self._process: asyncio.subprocess.Process | None = None
 
     async def measure(self, what: str, times: int) -> dict[str, Any]:
         """Return the worker's answer; with `error` if the contestant cannot do it."""
         if self._process is None:
-            self._process = await _started(*self._command, environment=self._environment)
+            self._process = await _started(*self._command, environment=self._environment, folder=self._folder)
         if self._process.stdin is None:
             return {"error": "not started"}
         self._process.stdin.write(json.dumps({"what": what, "times": times}).encode() + b"\n")
@@ -81,7 +83,11 @@ class WorkerProcess:
 
 
 async def _started(
-    python: str, module: str, *arguments: str, environment: dict[str, str] | None = None
+    python: str,
+    module: str,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    folder: Path | None = None,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         python,
@@ -92,6 +98,7 @@ async def _started(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL if environment else None,
         env=environment,
+        cwd=folder,
     )
 
 

@@ -10,7 +10,7 @@ import asyncio
 from og_integrations import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
 
-model = ChatOpenGradient(model="openai/gpt-5-mini")
+model = ChatOpenGradient(model="openai/gpt-5.2")
 
 
 def stream(question: str) -> None:

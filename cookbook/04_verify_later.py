@@ -10,7 +10,7 @@ from og_integrations import collect_receipts
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.verify import Verifier
 
-model = ChatOpenGradient(model="openai/gpt-5-mini")
+model = ChatOpenGradient(model="openai/gpt-5.2")
 # The signature covers hashes, so checking it needs the exact bytes of request and answer: keep them.
 # The files hold prompts and answers in clear.
 with collect_receipts(keep_exchanges=True) as receipts:

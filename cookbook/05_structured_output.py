@@ -17,7 +17,7 @@ class Trade(BaseModel):
     side: Literal["buy", "sell"]
 
 
-model = ChatOpenGradient(model="openai/gpt-5-mini")
+model = ChatOpenGradient(model="openai/gpt-5.2")
 
 # Only the instance comes back, so the receipt is collected beside it.
 with get_receipt_callback() as receipts:

@@ -14,7 +14,7 @@ def get_price(token: str) -> str:
     return f"1 {token} = 0.10 dollars"
 
 
-model = ChatOpenGradient(model="openai/gpt-5-mini")
+model = ChatOpenGradient(model="openai/gpt-5.2")
 agent = create_agent(model, [get_price], checkpointer=InMemorySaver())
 thread = {"configurable": {"thread_id": "one"}}
 

@@ -44,7 +44,7 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Capture)
 Thread(target=server.serve_forever, daemon=True).start()
 client = Client(api_url=f"http://127.0.0.1:{server.server_port}", api_key="any")
 
-model = ChatOpenGradient(model="openai/gpt-5-mini")
+model = ChatOpenGradient(model="openai/gpt-5.2")
 answer = model.invoke("Is this traced?", {"callbacks": [LangChainTracer(client=client)]})
 model.close()
 client.close()

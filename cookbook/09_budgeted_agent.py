@@ -33,7 +33,7 @@ def ask(model: ChatOpenGradient, question: str) -> str:
 
 # Enough: one authorization of 0.1 OPG pays for all calls of a session.
 rich = ChatOpenGradient(
-    model="openai/gpt-5-mini", spend_policy={"total": "0.2", "per_hour": "0.15", "max_per_authorization": "0.1"}
+    model="openai/gpt-5.2", spend_policy={"total": "0.2", "per_hour": "0.15", "max_per_authorization": "0.1"}
 )
 assert "0.10 dollars" in ask(rich, "What is the price of OPG?")
 
@@ -43,7 +43,7 @@ assert "0.1 OPG of 0.15, 0.05 left" in str(rich.spent())
 rich.close()
 
 # Not enough: nothing is signed, the agent stops, and no retry middleware repeats it.
-poor = ChatOpenGradient(model="openai/gpt-5-mini", spend_policy={"total": "0.05"})
+poor = ChatOpenGradient(model="openai/gpt-5.2", spend_policy={"total": "0.05"})
 assert ask(poor, "What is the price of OPG?").startswith("stopped")
 assert poor.spent().authorized == 0
 poor.close()

@@ -79,7 +79,7 @@ class RemoteSigner:
 key = os.environ.pop("OG_PRIVATE_KEY", "") or sys.exit("Set OG_PRIVATE_KEY: `og-integrations devnet` prints one.")
 signer = KmsSigner(Kms(key))
 
-model = ChatOpenGradient(model="openai/gpt-5-mini", signer=signer, spend_policy={"total": "0.5"})
+model = ChatOpenGradient(model="openai/gpt-5.2", signer=signer, spend_policy={"total": "0.5"})
 answer = model.invoke("Say hello.")
 payment = answer.response_metadata["opengradient"]["payment"]
 print(f"{answer.text}\n  paid by {payment['payer']} with {payment['payment_hash']}")
@@ -89,7 +89,7 @@ model.close()
 
 async def ask() -> None:
     """Pay with the asynchronous signer."""
-    remote = ChatOpenGradient(model="openai/gpt-5-mini", signer=RemoteSigner(signer), spend_policy={"total": "0.5"})
+    remote = ChatOpenGradient(model="openai/gpt-5.2", signer=RemoteSigner(signer), spend_policy={"total": "0.5"})
     answer = await remote.ainvoke("Say hello again.")
     print(f"{answer.text}\n  paid with {answer.response_metadata['payment_hash']}")
     await remote.aclose()

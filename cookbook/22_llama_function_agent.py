@@ -23,7 +23,7 @@ def get_balance(token: str) -> str:
 
 async def run(question: str) -> None:
     """Print what the agent does, and who vouches for it."""
-    async with OpenGradientLLM("openai/gpt-5-mini", spend_policy={"total": "0.5"}) as llm:
+    async with OpenGradientLLM("openai/gpt-5.2", spend_policy={"total": "0.5"}) as llm:
         agent = FunctionAgent(tools=[get_price, get_balance], llm=llm)
         handler = agent.run(question)
         async for event in handler.stream_events():

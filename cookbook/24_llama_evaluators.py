@@ -18,7 +18,7 @@ QUESTIONS = ["What is the capital of France?", "Where does Rome lie?"]
 TEXTS = ["Paris is the capital of France.", "Rome lies on the Tiber."]
 
 writer = OpenGradientLLM("anthropic/claude-sonnet-4-6", spend_policy={"total": "0.3"})
-judge = OpenGradientLLM("openai/gpt-5-mini", spend_policy={"total": "0.3"}, settlement_mode="private")
+judge = OpenGradientLLM("openai/gpt-5.2", spend_policy={"total": "0.3"}, settlement_mode="private")
 
 index = VectorStoreIndex.from_documents([Document(text=text) for text in TEXTS], embed_model=MockEmbedding(embed_dim=8))
 engine = index.as_query_engine(llm=writer)

@@ -26,7 +26,7 @@ from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import format_opg
 
 COMMAND = [sys.executable, "-m", "og_integrations"]
-MODEL, OTHER_MODEL = "anthropic/claude-sonnet-4-6", "openai/gpt-5-mini"
+MODEL, OTHER_MODEL = "anthropic/claude-sonnet-4-6", "openai/gpt-5.2"
 QUESTION = "What is the price of OPG, and what is my balance of it?"
 ECHO = "Repeat: each answer is signed by the enclave that made it."
 MAX_TURNS = 5

@@ -7,7 +7,7 @@ from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.langchain import ChatOpenGradient
 
 def test_agent_survives_a_lie(opengradient_devnet, opengradient_verdict):
-    model = ChatOpenGradient(model="openai/gpt-5-mini")  # OG_PRIVATE_KEY and the rest are set
+    model = ChatOpenGradient(model="openai/gpt-5.2")  # OG_PRIVATE_KEY and the rest are set
     opengradient_devnet.inject("bad_signature", times=1)
     with collect_receipts() as receipts, pytest.raises(OpenGradientError):
         opengradient_verdict.watch(receipts)  # then payments reported must be payments seen, too

@@ -21,12 +21,21 @@ import html
 import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import KW_ONLY, InitVar, dataclass, field, fields, is_dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
-from operator import attrgetter
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+from og_integrations._members import (
+    Document,
+    Member,
+    Standing,
+    getter,
+    members_of,
+    read,
+    read_members,
+    schema_of,
+    without_none,
+)
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
@@ -42,29 +51,10 @@ SPAN_RECEIPT = f"{RECEIPT_KEY}.receipt"
 OWN_HASH = "eip712"
 """The `payment_hash_source` of a hash that anybody can recompute from the other members of `payment`."""
 
-Document = dict[str, Any]
-"""A receipt, or a part of one, as decoded JSON."""
 _MADE_HERE: Document = {}
 """Stands for no document: the members are given by name. None would be what `get` returns where no receipt is."""
 _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """
-    A standing says how far a member of a saved receipt can be believed.
-
-    `by` names who compares it: a check of `verify`, or the registry. `apart` names the part that stays open even then.
-    A member that is `lasting` never changes in the registry, so that another value is a lie; one that is `later` was
-    added after the first receipts, so that its absence is none.
-    """
-
-    word: Literal["signed", "checked", "claimed"]
-    by: str | None = None
-    apart: str | None = None
-    lasting: bool = False
-    later: bool = False
 
 
 BY_EXCHANGE, BY_DIGEST, BY_REGISTRY = "receipt", "payment-hash", "registry"
@@ -159,6 +149,31 @@ class ReceiptPayment:
         return _shared(self).copy()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCost:
+    """
+    The member `cost` holds what the gateway says the call cost, where it says so. Nothing of it is signed.
+
+    It is shown and summed, and no budget believes it: what was authorized is the bound of what can be taken.
+    """
+
+    cost_opg: Annotated[str | None, CLAIMED, "The cost in base units of OPG, decimal."] = None
+    cost_usd: Annotated[str | None, CLAIMED, "The same in US dollars, decimal."] = None
+    opg_price_usd: Annotated[str | None, CLAIMED, "The price of one OPG that the gateway reckoned with."] = None
+    contradiction: Annotated[str | None, CLAIMED, "Why the three cannot all be true; null if they agree."] = None
+
+    @property
+    def base_units(self) -> int | None:
+        """The cost in base units of OPG; None if it is not told, or told in a form that is no number."""
+        text = self.cost_opg or ""
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= 40 else None
+
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        names, values = getter(ReceiptCost)
+        return dict(zip(names, values(self), strict=True))
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Receipt:
     """
@@ -192,7 +207,7 @@ class Receipt:
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
-    cost: Annotated[Document | None, CLAIMED, "What the gateway says the call cost."] = None
+    cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
     _document: Document | None = field(init=False, default=None)
@@ -205,7 +220,7 @@ class Receipt:
             raise ConfigurationError(
                 'This is no receipt: expected the dict under "opengradient" of an answer, or one of collect_receipts.'
             )
-        for name, value in _read_members(Receipt, upgraded(document)).items():
+        for name, value in read_members(Receipt, upgraded(document)).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_document", deepcopy(document))
 
@@ -230,7 +245,7 @@ class Receipt:
     @staticmethod
     def payment_of(document: Mapping[str, object]) -> ReceiptPayment | None:
         """Return the member `payment` of plain JSON; the others may be anything. Raises `ConfigurationError`."""
-        payment: ReceiptPayment | None = _read(ReceiptPayment | None, document.get("payment"), "payment")
+        payment: ReceiptPayment | None = read(ReceiptPayment | None, document.get("payment"), "payment")
         return payment
 
     def to_json(self) -> Document:
@@ -300,6 +315,9 @@ class Receipt:
                 ("settlement", payment.settlement_mode),
                 ("transaction", payment.transaction_hash),
             ]
+        if self.cost is not None and (units := self.cost.base_units) is not None:
+            doubt = f", which contradicts itself: {self.cost.contradiction}" if self.cost.contradiction else ""
+            lines.append(("cost", f"{format_opg(units)} OPG as reported by the gateway, not signed{doubt}"))
         lines.append(("not signed", ", ".join(self.unsigned)))
         return [(name, _visible(value)) for name, value in lines if value]
 
@@ -345,9 +363,22 @@ def is_verified(receipt: Mapping[str, object]) -> bool:
     return bool(receipt.get("status") == "verified")
 
 
+def reported_cost(receipt: Mapping[str, object]) -> int:
+    """Return what `receipt`, as plain JSON, says its call cost, in base units of OPG; 0 if it does not say."""
+    cost = receipt.get("cost")
+    text = cost.get("cost_opg") if isinstance(cost, dict) else None
+    return (ReceiptCost(cost_opg=text).base_units or 0) if isinstance(text, str) else 0
+
+
 def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")
+
+
+def unsigned_of(receipt: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what `receipt`, as plain JSON that may hold anything, names as not signed."""
+    named = receipt.get("unsigned")
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def kind_of(receipt: Mapping[str, object]) -> object:
@@ -358,16 +389,6 @@ def kind_of(receipt: Mapping[str, object]) -> object:
 def names_of_proven() -> tuple[str, ...]:
     """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
     return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""
-
-    path: str
-    declared: Any
-    standing: Standing
-    about: str
 
 
 def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -385,17 +406,17 @@ def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 def members() -> Mapping[str, Member]:
     """Return every member of a receipt by its full name, those of `enclave` and `payment` behind their own."""
     found: dict[str, Member] = {}
-    for name, member in _members_of(Receipt).items():
+    for name, member in members_of(Receipt).items():
         found[name] = member
         if (nested := _nested().get(name)) is not None:
-            found |= {inner.path: inner for inner in _members_of(nested, f"{name}.").values()}
+            found |= {inner.path: inner for inner in members_of(nested, f"{name}.").values()}
     return found
 
 
 @lru_cache(maxsize=1)
 def _nested() -> Mapping[str, type]:
     """Return the members that have members of their own, and the class of each."""
-    kinds = {name: _without_none(member.declared) for name, member in _members_of(Receipt).items()}
+    kinds = {name: without_none(member.declared) for name, member in members_of(Receipt).items()}
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
 
@@ -427,7 +448,7 @@ def upgraded(receipt: Mapping[str, object]) -> Document:
 
 def receipt_schema() -> Document:
     """Return the JSON Schema of a receipt, which `docs/receipt.schema.json` holds for readers without Python."""
-    schema = _schema_of(Receipt)
+    schema = schema_of(Receipt)
     for old, (new, _) in _RENAMED.items():
         note = f"Older receipts have {new} under this name."
         schema["properties"][old] = schema["properties"][new] | {"deprecated": True, "description": note}
@@ -442,23 +463,12 @@ def receipt_schema() -> Document:
     }
 
 
-@lru_cache(maxsize=8)
-def _members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
-    """Return the members of one class by their names there."""
-    hints = get_type_hints(model, include_extras=True)
-    found = {}
-    for declared in fields(model):
-        if get_origin(hints[declared.name]) is Annotated:
-            kind, standing, about = get_args(hints[declared.name])
-            found[declared.name] = Member(prefix + declared.name, kind, standing, about)
-    return found
-
-
 def _plain(receipt: Receipt) -> Document:
-    names, values = _getter(Receipt)
+    names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
+    document["cost"] = receipt.cost.to_json() if receipt.cost else None
     document["checks"] = [check.to_json() for check in receipt.checks]
     document["unsigned"] = list(receipt.unsigned)
     return document
@@ -468,85 +478,8 @@ def _plain(receipt: Receipt) -> Document:
 def _shared(model: ReceiptEnclave | ReceiptPayment) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
-    names, values = _getter(kind)
+    names, values = getter(kind)
     return dict(zip(names, values(model), strict=True))
-
-
-@lru_cache(maxsize=8)
-def _getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
-    names = tuple(_members_of(model))
-    return names, attrgetter(*names)
-
-
-def _read_members(model: type, document: Mapping[str, object], prefix: str = "") -> Document:
-    known = _members_of(model, prefix)
-    return {
-        name: _read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known
-    }
-
-
-def _read(declared: Any, value: Any, path: str) -> Any:
-    """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
-    kind = _without_none(declared)
-    # Most members are plain. `type`, since a bool would be an int.
-    if type(value) is kind or (value is None and kind is not declared):
-        return value
-    origin = get_origin(kind)
-    if origin is Literal and value in get_args(kind):
-        return value
-    if origin is tuple and isinstance(value, list):
-        return tuple(_read(get_args(kind)[0], item, path) for item in value)
-    if isinstance(value, dict) and (origin is dict or is_dataclass(kind)):
-        return deepcopy(value) if origin is dict else _made(kind, value, path)
-    raise ConfigurationError(
-        f"This is no receipt that can be read: its member {path} is {_kind_of(value)}, expected {_words(kind)}."
-    )
-
-
-def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
-    try:
-        return model(**_read_members(model, document, f"{path}."))
-    except TypeError:
-        raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
-
-
-@lru_cache(maxsize=64)
-def _without_none(declared: Any) -> Any:
-    if get_origin(declared) is UnionType or NoneType in get_args(declared):
-        return next(kind for kind in get_args(declared) if kind is not NoneType)
-    return declared
-
-
-def _kind_of(value: object) -> str:
-    return "null" if value is None else f"a JSON {type(value).__name__}"
-
-
-def _words(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    return {str: "text", int: "a whole number", tuple: "a list"}.get(get_origin(kind) or kind, "an object")
-
-
-def _schema_of(model: type) -> Document:
-    properties = {}
-    for name, member in _members_of(model).items():
-        kind = _without_none(member.declared)
-        described = _schema(kind)
-        if kind is not member.declared:
-            described["type"] = [described["type"], "null"]
-        described |= {"description": member.about, "x-standing": member.standing.word}
-        properties[name] = described | ({"x-by": member.standing.by} if member.standing.by else {})
-    return {"type": "object", "properties": properties}
-
-
-def _schema(kind: Any) -> Document:
-    if get_origin(kind) is Literal:
-        return {"type": "string", "enum": list(get_args(kind))}
-    if get_origin(kind) is tuple:
-        return {"type": "array", "items": _schema(get_args(kind)[0])}
-    if is_dataclass(kind) and isinstance(kind, type):
-        return _schema_of(kind)
-    return {"type": {str: "string", int: "integer"}.get(kind, "object")}
 
 
 def _receipt_in(answer: object) -> object:

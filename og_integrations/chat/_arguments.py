@@ -1,10 +1,9 @@
 """Arguments of models and of their calls: names of ours and of others, and what gateways ignore."""
 
-import inspect
-import warnings
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
+from og_integrations._warnings import warn_once
 from og_integrations.client._options import ALIASES, CONSTRUCTOR_ONLY, hint, own_name, under_own_names
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.models import model_name
@@ -34,22 +33,6 @@ IGNORED: Mapping[str, tuple[object, ...]] = {
     "verbosity": (),
 }
 """Options that reach no model (docs/protocol.md §2), each with the values that ask for what happens anyway."""
-_PASSED_THROUGH = frozenset(
-    {
-        "asyncio",
-        "concurrent",
-        "langchain",
-        "langchain_core",
-        "langgraph",
-        "llama_index",
-        "llama_index_instrumentation",
-        "og_integrations",
-        "pydantic",
-        "wrapt",
-    }
-)
-"""Packages in whose frames nobody looks for the cause of a warning."""
-_warned: set[str] = set()
 
 
 def constructor_arguments(cls: "type[BaseModel]", values: Mapping[str, object]) -> dict[str, object]:
@@ -105,13 +88,9 @@ def check_extra(extra: Mapping[str, object]) -> None:
 
 def warn_ignored(name: str, value: object, how: str = ", so it is not sent") -> None:
     """Say once per process, at the user's line, that gateways do nothing with `name`, unless nothing is asked for."""
-    if value is None or name in _warned or value in IGNORED.get(name, ()):
+    if value is None or value in IGNORED.get(name, ()):
         return
-    _warned.add(name)
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_THROUGH:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(f"{name} is ignored by the gateway{how}.", UserWarning, stacklevel=level)
+    warn_once(name, f"{name} is ignored by the gateway{how}.")
 
 
 _OF_REQUEST = frozenset(

@@ -254,7 +254,7 @@ class OpenGradientModel(BaseModel):
     Types, defaults and meanings are those of `client._options`; here stands what is held of each.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         populate_by_name=True,
         arbitrary_types_allowed=True,
         validate_default=False,

@@ -1,13 +1,14 @@
 """What both adapters put into a request: the choice of a tool, the arguments of calls, and attachments."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
 
+_NOT_DONE = "Error: the arguments of this call are no JSON object, so nothing was done. They began: {}"
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 
 
@@ -20,7 +21,9 @@ def attachments_taken(model: str, generation: str, role: str = "user") -> tuple[
     """
     info = model_info(model)
     shown = role == "user" or (role == "tool" and info.provider in ("anthropic", "google"))
-    return ("image_url", "file") if generation == "next" and info.image_inputs and shown else ()
+    # What is not known of a model is tried: gateways do the same, and a refusal of its provider is free.
+    reach = {"image_url": info.image_inputs is not False, "file": info.pdf_inputs is not False}
+    return tuple(kind for kind, taken in reach.items() if taken) if generation == "next" and shown else ()
 
 
 def check_attachment(kind: str, where: str, role: str, model: str, generation: str, *, said: str) -> None:
@@ -56,6 +59,20 @@ def wire_call(call_id: str, name: str, arguments: object, where: str) -> JsonObj
                 f"{where} has a call of {name!r} whose arguments are not JSON: {exc}. Nothing was sent."
             ) from exc
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def results_of_broken(calls: Iterable[JsonObject], answered: Collection[object]) -> list[JsonObject]:
+    """
+    Return a result for each of these calls (in wire form) that no agent carries out and that is not `answered`.
+
+    Those are the calls whose arguments are no JSON object. Providers refuse a history with a call that has no result,
+    so that the conversation could never go on; and the model is told what was wrong.
+    """
+    return [
+        {"role": "tool", "content": _NOT_DONE.format(call["function"]["arguments"][:200]), "tool_call_id": call["id"]}
+        for call in calls
+        if call["id"] not in answered
+    ]
 
 
 def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonObject | None:

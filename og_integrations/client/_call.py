@@ -67,7 +67,7 @@ from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, is_verified
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptPayment, is_verified, reported_cost
 
 if TYPE_CHECKING:
     from og_integrations.protocol.proof.attestation import Attestation
@@ -109,8 +109,10 @@ class Answer:
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
     the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `model` is the name that the gateway knows, `asked_model` the one that was asked for;
-    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`).
+    neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
+    says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
+    one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
+    (`og_integrations.receipt`).
     """
 
     text: str
@@ -122,6 +124,8 @@ class Answer:
     usage: Usage | None
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
+    citations: tuple[JsonObject, ...] = ()
+    moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
     completion: Completion = field(repr=False)
@@ -372,6 +376,15 @@ class Receipts(list[JsonObject]):
         return [exchange for _, exchange in self._pairs()]
 
     @property
+    def reported_cost(self) -> int:
+        """
+        Return what the gateways say these calls cost, in base units of OPG; calls of which none says it count 0.
+
+        Nobody signs it, and no budget believes it.
+        """
+        return sum(map(reported_cost, self))
+
+    @property
     def verified(self) -> bool:
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
@@ -488,8 +501,21 @@ def build_receipt(
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
         payment=payment,
+        cost=_cost(exchange.completion),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
+    )
+
+
+def _cost(completion: Completion) -> ReceiptCost | None:
+    cost = completion.cost
+    if cost is None:
+        return None
+    return ReceiptCost(
+        cost_opg=cost.cost_opg,
+        cost_usd=cost.cost_usd,
+        opg_price_usd=cost.opg_price_usd,
+        contradiction=cost.contradiction,
     )
 
 

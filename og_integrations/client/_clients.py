@@ -83,7 +83,7 @@ class Client(Spending):
         **options: Unpack[ClientOptions],
     ) -> None:
         seal(options)
-        self.engine = engine if engine is not None else Engine(**options)
+        self.engine: Engine = engine if engine is not None else Engine(**options)
         self._connections = SyncConnections(
             http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url), self.engine.max_concurrency
         )
@@ -193,7 +193,7 @@ class AsyncClient(Spending):
         **options: Unpack[ClientOptions],
     ) -> None:
         seal(options)
-        self.engine = engine if engine is not None else Engine(**options)
+        self.engine: Engine = engine if engine is not None else Engine(**options)
         self._connections = AsyncConnections(
             http_client_factory(http_client, gateway_url=self.engine.settings.gateway_url), self.engine.max_concurrency
         )

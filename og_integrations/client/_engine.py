@@ -9,10 +9,12 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._forking import survive_forks
+from og_integrations._warnings import warn_once
 from og_integrations.client._accounts import Account
 from og_integrations.client._call import (
     Answer,
@@ -31,7 +33,7 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
-from og_integrations.client._settings import check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.client._settings import Settings, check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
     AttestationError,
     ConnectionLostError,
@@ -77,7 +79,7 @@ class Engine:
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         seal(options)
         given = complete(options)
-        self.settings = resolve_settings(
+        self.settings: Settings = resolve_settings(
             private_key=given["private_key"],
             signer=given["signer"],
             network=given["network"],
@@ -86,17 +88,17 @@ class Engine:
             registry_address=given["registry_address"],
             gateway_url=given["gateway_url"],
         )
-        self.settlement_mode = chosen_mode(given["settlement_mode"])
-        self.buffered = check_choice("verification", given["verification"]) == "buffer"
-        self.timeout = check_seconds("timeout", given["timeout"])
-        self.max_concurrency = check_count("max_concurrency", given["max_concurrency"], least=1)
-        self.max_retries = check_count("max_retries", given["max_retries"])
-        self.default_headers = check_headers(given["default_headers"])
-        self.takes_images = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
+        self.settlement_mode: SettlementMode = chosen_mode(given["settlement_mode"])
+        self.buffered: bool = check_choice("verification", given["verification"]) == "buffer"
+        self.timeout: float = check_seconds("timeout", given["timeout"])
+        self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
+        self.max_retries: int = check_count("max_retries", given["max_retries"])
+        self.default_headers: dict[str, str] = check_headers(given["default_headers"])
+        self.takes_images: bool = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._rules: dict[str, str] = {}
         self._account = Account(self.settings, policy)
-        self.directory = Directory(
+        self.directory: Directory = Directory(
             self.settings,
             EnclavePolicy.of(given["enclave_policy"]),
             spread=given["spread"],
@@ -157,7 +159,7 @@ class Engine:
             stream=stream,
             extra=extra or {},
         )
-        check_chat(wish, images=self.takes_images and info.image_inputs, json_object=info.json_object)
+        check_chat(wish, images=self.takes_images and info.image_inputs is not False, json_object=info.json_object)
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(model, request, plan, **options)
 
@@ -192,7 +194,9 @@ class Engine:
         x402_settlement_mode: SettlementMode | Enum | str | None = None,
         timeout: float | None = None,
     ) -> Call:
-        stop = request.stop
+        stop, created = request.stop, now()
+        if (ending := model_info(model).ending(datetime.fromtimestamp(created, UTC).date())) is not None:
+            warn_once(model_name(model), ending)
         return Call(
             request=request,
             wire=encode_json(request.to_json()),
@@ -201,7 +205,7 @@ class Engine:
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
-            created=now(),
+            created=created,
             extra_headers=self.default_headers,
         )
 
@@ -328,6 +332,8 @@ class Engine:
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
+            citations=completion.citations,
+            moderation=completion.moderation,
             # Streams carry no id, and frameworks need one that is never repeated.
             id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
             receipt=receipt,

@@ -13,7 +13,7 @@ class Clock:
 
     def __init__(self, source: Callable[[], float] | None = None) -> None:
         self._source = source or time.time
-        self.is_replaced = source is not None
+        self.is_replaced: bool = source is not None
         self._ahead = 0.0
 
     def now(self) -> float:

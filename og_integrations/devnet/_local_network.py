@@ -20,7 +20,7 @@ from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector, Stra
 from og_integrations.devnet._generations import Generation, find_generation
 from og_integrations.devnet._http import BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet._journal import Journal, Settlement, Stats
-from og_integrations.devnet.chain import UNLIMITED, Wallet
+from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.chain._evm import Evm, EvmChain, open_chain
 from og_integrations.devnet.chain._node import Node
 from og_integrations.devnet.faults import find_fault, refuse_without_node
@@ -78,10 +78,10 @@ class Devnet:
         generation: str | Generation = "april",
         evm: Evm | None = None,
     ) -> None:
-        self.generation = find_generation(generation)
+        self.generation: Generation = find_generation(generation)
         answering: Model = model or (Upstream(upstream) if upstream else Script())
-        self.clock = Clock(clock)
-        self.journal = Journal()
+        self.clock: Clock = Clock(clock)
+        self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
         sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
@@ -89,12 +89,12 @@ class Devnet:
         self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
         url = url_of(rpc_socket)
         network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
-        self.chain = open_chain(network, self.clock, evm, sockets)
+        self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
         node = Node(self.chain, self.journal, self._faults.at_node)
         redirected = RedirectTarget(self.journal, self.clock)
         self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
-        self.models = self._open_models()
+        self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap

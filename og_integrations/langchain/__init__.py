@@ -26,13 +26,13 @@ try:
     from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
     from og_integrations.langchain._chat_model import ChatOpenGradient, register_with_langchain
     from og_integrations.langchain._completion_model import OpenGradientCompletion
-except ModuleNotFoundError as exc:
-    if (exc.name or "").partition(".")[0] != "langchain_core":
+except ModuleNotFoundError as _exc:
+    if (_exc.name or "").partition(".")[0] != "langchain_core":
         raise
     raise ModuleNotFoundError(
-        f'LangChain is not installed ({exc.name} is missing). Run: pip install "og-integrations[langchain]"',
-        name=exc.name,
-    ) from exc
+        f'LangChain is not installed ({_exc.name} is missing). Run: pip install "og-integrations[langchain]"',
+        name=_exc.name,
+    ) from _exc
 
 __all__ = [
     "ChatOpenGradient",

@@ -1,12 +1,13 @@
 """`OpenGradientCompletion`: LangChain's text model on the completions endpoint."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.outputs import Generation, LLMResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from typing_extensions import override
 
 from og_integrations.chat._arguments import call_arguments, named_model
@@ -81,9 +82,30 @@ class OpenGradientCompletion(LangChainModel, BaseLLM):
         name = named_model(given, self.model_name)
         return name, self.call_options(name, given, stop)
 
-    # LangChain's own for texts asks for all in one run, one after the other, and loses all with one.
-    batch = Runnable.batch
-    abatch = Runnable.abatch
+    # LangChain's own two for texts ask for all in one run, one after the other, and lose all with one.
+    @override
+    def batch(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Return the answers to `inputs` in their order, each asked in a run of its own, several at once."""
+        return Runnable.batch(self, list(inputs), config, return_exceptions=return_exceptions, **kwargs)
+
+    @override
+    async def abatch(
+        self,
+        inputs: Sequence[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Return what `batch` returns, without blocking the event loop."""
+        return await Runnable.abatch(self, list(inputs), config, return_exceptions=return_exceptions, **kwargs)
 
     @override
     def get_num_tokens(self, text: str) -> int:

@@ -28,7 +28,7 @@ from langchain_core.tools.base import create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
-from og_integrations.chat._requests import attachments_taken, check_attachment, wire_call
+from og_integrations.chat._requests import attachments_taken, check_attachment, results_of_broken, wire_call
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain._outputs import unmarked
 from og_integrations.models import model_info
@@ -83,7 +83,6 @@ _OWN_BLOCKS = frozenset(
     }
 )
 """Parts that models write into their own messages; providers refuse each other's."""
-_NOT_DONE = "Error: the arguments of this call are no JSON object, so nothing was done."
 _CHARACTERS_PER_TOKEN = 4.0
 _NAMING_A_FUNCTION = frozenset({"name", "function", "input_schema", "json_schema", "toolSpec", "parameters"})
 
@@ -92,19 +91,16 @@ def to_wire(messages: Sequence[BaseMessage], *, model: str, generation: str) -> 
     """
     Return `messages` as `model` gets them from gateways of `generation`.
 
-    A call that LangChain holds invalid, which no agent carries out, gets a result that says so, unless it has one:
-    providers refuse a call without. Raises `InvalidRequestError` for what cannot be sent.
+    A call that LangChain holds invalid, which no agent carries out, gets a result that says so, unless it has one.
+    Raises `InvalidRequestError` for what cannot be sent.
     """
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     wire: list[JsonObject] = []
     for at, message in enumerate(messages):
         wire.append(_message(message, f"messages[{at}]", model, generation))
         invalid = message.invalid_tool_calls if isinstance(message, AIMessage) else ()
-        wire += [
-            {"role": "tool", "content": _NOT_DONE, "tool_call_id": call_id}
-            for call_id in (str(call["id"]) for call in invalid)
-            if call_id not in answered
-        ]
+        if invalid:
+            wire += results_of_broken(wire[-1]["tool_calls"][-len(invalid) :], answered)
     return wire
 
 

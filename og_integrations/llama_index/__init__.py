@@ -27,11 +27,11 @@ is what `collect_receipts` is for.
 
 try:
     import llama_index.core.llms  # noqa: F401 - only to say what is missing
-except ModuleNotFoundError as exc:
+except ModuleNotFoundError as _exc:
     raise ModuleNotFoundError(
-        f'LlamaIndex is not installed ({exc.name} is missing). Run: pip install "og-integrations[llama-index]"',
-        name=exc.name,
-    ) from exc
+        f'LlamaIndex is not installed ({_exc.name} is missing). Run: pip install "og-integrations[llama-index]"',
+        name=_exc.name,
+    ) from _exc
 
 from og_integrations.llama_index._llm import OpenGradientLLM, is_retryable
 

@@ -22,9 +22,9 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.tools.types import BaseTool, ToolMetadata
 
-from og_integrations.chat._requests import check_attachment, wire_call
+from og_integrations.chat._requests import check_attachment, results_of_broken, wire_call
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -47,9 +47,24 @@ def to_wire(messages: Sequence[ChatMessage], *, model: str, generation: str) -> 
     """
     Return `messages` as `model` gets them from gateways of `generation`.
 
-    Raises `InvalidRequestError` for blocks that cannot be sent.
+    A call whose arguments are no JSON object, which is never carried out (`tool_selections`), gets a result that says
+    so, unless it has one. Raises `InvalidRequestError` for blocks that cannot be sent.
     """
-    return [_message(message, f"messages[{at}]", model, generation) for at, message in enumerate(messages)]
+    wire: list[JsonObject] = []
+    answered = {_result_of(message) for message in messages if message.role == MessageRole.TOOL}
+    for at, message in enumerate(messages):
+        wire.append(_message(message, f"messages[{at}]", model, generation))
+        broken = [call for call in wire[-1].get("tool_calls", ()) if arguments_of(call) is None]
+        wire += results_of_broken(broken, answered)
+    return wire
+
+
+def arguments_of(call: JsonObject) -> JsonObject | None:
+    """Return the arguments of a call in wire form, None if they are no JSON object."""
+    try:
+        return decode_arguments(call["function"]["arguments"])
+    except ValueError:
+        return None
 
 
 def with_user_message(
@@ -106,10 +121,15 @@ def _message(message: ChatMessage, where: str, model: str, generation: str) -> J
             # An empty text beside tool calls is one that Anthropic refuses.
             wire |= {"content": wire["content"] or None, "tool_calls": calls}
     elif role == "tool":
-        wire["tool_call_id"] = extra.get("tool_call_id") or extra.get("call_id")
+        wire["tool_call_id"] = _result_of(message)
     elif role == "function":
         wire["name"] = extra.get("name")
     return wire
+
+
+def _result_of(message: ChatMessage) -> object:
+    """Return the id of the call whose result `message` is."""
+    return message.additional_kwargs.get("tool_call_id") or message.additional_kwargs.get("call_id")
 
 
 def _content(message: ChatMessage, where: str) -> str | list[JsonObject]:

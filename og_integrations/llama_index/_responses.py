@@ -24,8 +24,8 @@ from llama_index.core.llms.llm import ToolSelection
 
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
-from og_integrations.llama_index._messages import tool_calls_of
-from og_integrations.protocol._strict_json import JsonObject, decode_arguments
+from og_integrations.llama_index._messages import arguments_of, tool_calls_of
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import ToolCall, image_data
 from og_integrations.receipt import RECEIPT_KEY
 
@@ -87,34 +87,27 @@ def receipt_of(response: ChatResponse | CompletionResponse) -> JsonObject | None
 
 def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[ToolSelection]:
     """
-    Return the tool calls in `response`.
+    Return the tool calls in `response` that can be carried out.
 
-    Arguments that are no JSON object are none: half an amount would be another amount, and a tool that misses its
-    arguments says so. Raises `ToolChoiceNotHonoredError` if there is no call and `error_if_none` is set.
+    A call whose arguments are no JSON object is none: half an amount would be another amount, and a tool without
+    required parameters would run with its defaults. It stays in the message, and the model is told in the next turn.
+    Raises `ToolChoiceNotHonoredError` if there is no call and `error_if_none` is set.
     """
+    calls = [(call, arguments_of(call)) for call in tool_calls_of(response.message)]
     selections = [
-        ToolSelection(
-            tool_id=call["id"],
-            tool_name=call["function"]["name"],
-            tool_kwargs=_arguments(call["function"]["arguments"]),
-        )
-        for call in tool_calls_of(response.message)
+        ToolSelection(tool_id=call["id"], tool_name=call["function"]["name"], tool_kwargs=arguments)
+        for call, arguments in calls
+        if arguments is not None
     ]
     if error_if_none and not selections:
+        did = "its call has arguments that are no JSON object" if calls else "the model answered in text"
         error = ToolChoiceNotHonoredError(
-            "Expected at least one tool call, but the model answered in text. Pass tool_required=True or a "
-            "tool_choice to demand one, or error_on_no_tool_call=False to take text."
+            f"Expected at least one tool call, but {did}. Pass tool_required=True or a tool_choice to demand one, or "
+            "error_on_no_tool_call=False to take text."
         )
         error.receipt = receipt_of(response)
         raise error
     return selections
-
-
-def _arguments(text: str) -> JsonObject:
-    try:
-        return decode_arguments(text)
-    except ValueError:
-        return {}
 
 
 def _message(answer: Answer) -> ChatMessage:

@@ -156,7 +156,7 @@ class OnchainClient:
     """
 
     def __init__(self, **options: Unpack[OnchainOptions]) -> None:
-        self.setup = _setup(options)
+        self.setup: Setup = _setup(options)
         self._leaving = options.get("on_leaving")
         self._connections = SyncConnections()
 
@@ -246,7 +246,7 @@ class AsyncOnchainClient:
     """
 
     def __init__(self, **options: Unpack[OnchainOptions]) -> None:
-        self.setup = _setup(options)
+        self.setup: Setup = _setup(options)
         self._leaving = options.get("on_leaving")
         self._connections = AsyncConnections()
 

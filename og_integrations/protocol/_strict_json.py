@@ -19,7 +19,8 @@ Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursi
 for the whole process, and there a hostile body would not be a `RecursionError` but the end of it.
 """
 _FENCE = "```"
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character: JSON can spell it, and no text can hold it."""
 
 
 def encode_json(value: object) -> bytes:
@@ -139,7 +140,7 @@ def _refuse_non_json(value: object, where: str, depth: int) -> None:
     if value is None or type(value) in (bool, int):
         return
     if type(value) is str:
-        if not value.isascii() and _SURROGATE.search(value):
+        if not value.isascii() and SURROGATE.search(value):
             raise InvalidRequestError(f"{where} holds half of a character (a lone surrogate), which is no text.")
         return
     # `json.dumps` would write NaN, which the gateway's parser accepts and other readers refuse.

@@ -7,6 +7,7 @@ Which member is compared with what is not listed here: each says it where it is 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol._receipt import KINDS, described, rebuild_authorization
@@ -26,7 +27,6 @@ from og_integrations.receipt import (
     BY_REGISTRY,
     OWN_HASH,
     Check,
-    Member,
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
@@ -34,6 +34,7 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
+    unsigned_of,
     upgraded,
 )
 from og_integrations.verify._bundle import SavedExchange
@@ -41,6 +42,7 @@ from og_integrations.verify._bundle import SavedExchange
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
 
+_NAMED_LATER = frozenset({"citations", "moderation", "opengradient", "searches"})
 ANSWER_KIND = "whether it is a tool call or a text that spells one"
 CONTENT_KIND = "whether messages[].content is a list or its text"
 """What two things that share one hash leave open, where neither was refused (`protocol.proof._verification`)."""
@@ -54,6 +56,7 @@ class Claims:
         self.verified = is_verified(document)
         self.older = is_older(receipt)
         self.held = dict(leaves(document))
+        self.unsigned = unsigned_of(document)
         self.payment: ReceiptPayment | None = None
         self.broken_payment = ""
         try:
@@ -84,6 +87,8 @@ def receipt_check(
         # Receipts of that time named attachments, and nothing else of the request.
         later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
         unsigned = tuple(name for name in unsigned if name not in later)
+    # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
+    unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
     rule = verified.hash_rule if verified is not None else None
     expected = dict(leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json()))
     wrong = [

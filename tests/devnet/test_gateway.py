@@ -156,6 +156,21 @@ def test_json_object_fails_with_anthropic(paid: tuple[Raw, str], stream: bool, e
     assert (reply.status_code, reply.json()) == (500, {"error": error})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [("{}", 200), ("nonsense", 200), ("[1]", 500), ("null", 500), ('{"a": NaN}', 500), ('{"a": "\\ud800"}', 500)],
+)
+def test_calls_of_a_history_are_read_and_written_anew(paid: tuple[Raw, str], arguments: str, status: int) -> None:
+    """Text that is no JSON goes on as no arguments; JSON that is no object, or that no library writes, does not."""
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "r", "tool_call_id": "1"},
+    ]
+    assert sent(paid, {"model": "gpt-5-mini", "messages": messages}).status_code == status
+
+
 def test_anthropic_schema_drops_tools_yet_hashes_them(paid: tuple[Raw, str]) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "p", "schema": {"type": "object"}}}
     body = ask("use tool add {}", tools=[TOOL], response_format=schema)

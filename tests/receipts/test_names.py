@@ -35,6 +35,7 @@ OTHER_FORMATS = {
     },
     "results of the chain": {"status", "transaction_hash", "payer"},
     "verdicts": {"checks", "status"},
+    "costs in answers": {"cost_opg", "cost_usd", "opg_price_usd"},
 }
 """Names that other documents have, too: as words they may stand anywhere, but not to read a receipt with."""
 ONLY_OF_RECEIPTS = NAMES - set().union(*OTHER_FORMATS.values())

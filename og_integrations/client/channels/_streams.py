@@ -17,7 +17,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _MOST_BUFFERED = 256 * 1024
@@ -215,12 +215,14 @@ class AsyncBackend:
     ) -> "AsyncStream":
         """Return a connection to `host`."""
         buffer = _Buffer()
+        loop = asyncio.get_running_loop()
+        # uvloop, which uvicorn runs, tries a host's addresses in its own way and takes no such argument.
+        races = isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host)
+        delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
         try:
             with _translated("ConnectTimeout", "ConnectError"):
                 async with asyncio.timeout(_left(timeout)):
-                    await asyncio.get_running_loop().create_connection(
-                        lambda: buffer, host, port, happy_eyeballs_delay=None if _is_address(host) else 0.25
-                    )
+                    await loop.create_connection(lambda: buffer, host, port, **delay)
         except BaseException:
             buffer.abort()
             raise

@@ -165,7 +165,7 @@ class Anvil:
         (socket,) = listen(port)
         port = socket.getsockname()[1]
         socket.close()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url: str = f"http://127.0.0.1:{port}"
         # Not a pipe: anvil blocks when nobody reads what it prints.
         self._process = subprocess.Popen(  # noqa: S603 - found by devnet.npm
             [binary, "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(chain_id), "--silent",

@@ -69,7 +69,7 @@ class ModelNode:
     def __init__(self, anvil: Anvil, clock: Clock, models: Models | None = None) -> None:
         self._anvil = anvil
         self._clock = clock
-        self.models = models or Models()
+        self.models: Models = models or Models()
         self.deferred: int | None = None
         self.faults: list[ChainFault] = []
         self.ignored: set[str] = set()

@@ -142,7 +142,25 @@ def cannot_be_asked(body: JsonObject, family: Family) -> bool:
         # Uncaptured: Python reads NaN in JSON, and JSON Schema's limits do not exclude it, but the HTTP
         # libraries of the providers' SDKs refuse to write it.
         return True
+    calls = (call for message in body.get("messages") or () for call in message.get("tool_calls") or ())
+    if any(_unwritable(call["function"]["arguments"]) for call in calls):
+        return True
     return family is Family.ANTHROPIC and (body.get("response_format") or {}).get("type") == "json_object"
+
+
+def _unwritable(arguments: str) -> bool:
+    """Return whether a call of the history ends in the gateway: it reads the arguments and writes them anew."""
+    try:
+        value = json.loads(arguments)
+    except json.JSONDecodeError:
+        return False  # it goes on with none
+    except (ValueError, RecursionError):
+        return True
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return True
+    return not isinstance(value, dict)
 
 
 def reserialised(arguments: str) -> str:
@@ -171,7 +189,7 @@ class Upstream:
     def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None) -> None:
         if not _is_url(url):
             raise ConfigurationError(f"upstream is {url!r}, expected a URL such as http://127.0.0.1:11434.")
-        self.url = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
+        self.url: str = f"{url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
         self._model = model
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 

@@ -265,7 +265,7 @@ class Paywall:
         self._journal = journal
         self._requirement = requirement
         self._lies: list[JsonObject] = []
-        self.sessions = Sessions(clock, generation)
+        self.sessions: Sessions = Sessions(clock, generation)
 
     def admit(self, request: Request, exchange: Exchange, faults: RequestFaults) -> Session | Reply:
         """Return the session that pays for `request`, or the 402 (or a fault's reply) instead."""

@@ -73,8 +73,8 @@ class ModelFile:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except _failures() as exc:
             raise OnchainError(f"The model's file is no ONNX model that can be run: {_said(exc)}.") from exc
-        self.inputs = tuple(map(_spec, self._session.get_inputs()))
-        self.outputs = tuple(map(_spec, self._session.get_outputs()))
+        self.inputs: tuple[TensorSpec, ...] = tuple(map(_spec, self._session.get_inputs()))
+        self.outputs: tuple[TensorSpec, ...] = tuple(map(_spec, self._session.get_outputs()))
 
     def run(self, inputs: ModelInput) -> ModelOutput:
         """

@@ -9,6 +9,7 @@ A stream counts as complete only after its final event (a `finish_reason` and th
 none of it may ever look like a finished answer.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
@@ -16,12 +17,13 @@ from typing import Any
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError, VerificationError
 from og_integrations.protocol._redact import quotable
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import SURROGATE, JsonObject, parse_json_object
 from og_integrations.protocol.chat._sse import DONE
 from og_integrations.protocol.chat._wire import (
     COMPLETION_PATH,
     Completion,
     Delta,
+    ReportedCost,
     TeeProof,
     ToolCall,
     ToolCallDelta,
@@ -51,7 +53,8 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
     finish_reason = choice.get("finish_reason")
     # Text completions have `text` beside `finish_reason` and no message (docs/protocol.md §2.5).
     if path == COMPLETION_PATH:
-        return build_completion(reply, text_of(choice.get("text"), "text"), (), finish_reason=finish_reason)
+        text = text_of(choice.get("text"), "text")
+        return build_completion(reply, text, (), finish_reason=finish_reason, citations=reply.get("citations"))
     message = choice.get("message")
     if not isinstance(message, dict):
         raise MalformedReplyError("The answer's choice has no message.")
@@ -62,6 +65,7 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
         finish_reason=finish_reason,
         images=message.get("images"),
         reasoning=reasoning_of(message),
+        citations=message.get("citations"),
     )
 
 
@@ -90,6 +94,8 @@ def build_completion(
     finish_reason: object,
     images: object = None,
     reasoning: str = "",
+    citations: object = None,
+    searches: tuple[str, ...] = (),
 ) -> Completion:
     """Return the answer whose outer object is `reply`. Raises `MalformedReplyError` or `VerificationError`."""
     model = reply.get("model")
@@ -98,18 +104,27 @@ def build_completion(
     return Completion(
         text=text,
         tool_calls=calls,
-        finish_reason=finish_reason,
-        model=model,
+        finish_reason=_storable(finish_reason),
+        model=_storable(model),
         usage=_usage(reply.get("usage")),
         # These two members are not signed, so a wrong type is
         # left out rather than failing an answer that was paid.
-        id=reply["id"] if isinstance(reply.get("id"), str) else None,
+        id=_storable(reply["id"]) if isinstance(reply.get("id"), str) else None,
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
-        images=tuple(text_of(image, "images") for image in list_of(images, "images")),
-        reasoning=reasoning,
+        images=tuple(_storable(text_of(image, "images")) for image in list_of(images, "images")),
+        reasoning=_storable(reasoning),
+        cost=_cost(reply.get("opengradient")),
+        citations=_citations(citations),
+        searches=searches,
+        moderation=_moderation(reply.get("moderation")),
         settlement={key: reply[key] for key in _SETTLEMENT_KEYS if key in reply},
     )
+
+
+def _storable(text: str) -> str:
+    """Return unsigned `text` without halves of characters: frameworks could not write what holds it to a file."""
+    return text if text.isascii() else SURROGATE.sub("\ufffd", text)
 
 
 def _proof(reply: JsonObject) -> TeeProof | None:
@@ -144,6 +159,46 @@ def _usage(value: object) -> Usage | None:
     if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
         raise MalformedReplyError("The answer's usage holds something else than token counts.")
     return Usage(*counts)  # type: ignore[arg-type]
+
+
+_DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
+_WHOLE = re.compile(r"[0-9]{1,40}")
+_MOST_NOTES = 1_000
+"""Citations, or searches, of one answer that are kept."""
+
+
+def _cost(value: object) -> ReportedCost | None:
+    # Like all notes it is not signed, so one of another form is left out rather than failing an answer that was paid.
+    if not isinstance(value, dict):
+        return None
+    told = [value.get(name) for name in ("cost_opg", "cost_usd", "opg_price_usd")]
+    texts = [text for text in told if isinstance(text, str) and _DECIMAL.fullmatch(text)]
+    return ReportedCost(*texts) if len(texts) == len(told) and _WHOLE.fullmatch(texts[0]) else None
+
+
+def _citations(value: object) -> tuple[JsonObject, ...]:
+    listed = value if isinstance(value, list) else []
+    found = []
+    for item in listed[:_MOST_NOTES]:
+        texts = {name: text for name, text in item.items() if isinstance(text, str)} if isinstance(item, dict) else {}
+        if "url" in texts:
+            found.append({name: _storable(texts[name]) for name in ("title", "url", "published_date") if name in texts})
+    return tuple(found)
+
+
+def _search_of(value: object) -> list[str]:
+    query = value.get("query") if isinstance(value, dict) else None
+    return [_storable(query)] if isinstance(query, str) else []
+
+
+def _moderation(value: object) -> JsonObject | None:
+    if not isinstance(value, dict):
+        return None
+    flags = {name: value[name] for name in ("checked", "flagged", "blocked") if isinstance(value.get(name), bool)}
+    texts = {name: _storable(value[name]) for name in ("model", "error") if isinstance(value.get(name), str)}
+    named = value.get("categories")
+    categories = [_storable(name) for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    return {**texts, **flags, "categories": categories}
 
 
 def text_of(value: object, name: str) -> str:
@@ -202,6 +257,7 @@ class StreamAssembler:
         # Not a list: of a long stream's pieces, each would cost ten times its text.
         self._text = StringIO()
         self._reasoning = StringIO()
+        self._searches: list[str] = []
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
         self._final: tuple[JsonObject, JsonObject] | None = None
@@ -259,9 +315,10 @@ class StreamAssembler:
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
+        self._searches += _search_of(chunk.get("web_search"))
         if choice.get("finish_reason") is not None:
             self._final = (chunk, choice)
-        return Delta(text, fragments)
+        return Delta(_storable(text), fragments)
 
     def finish(self) -> Completion:
         """
@@ -283,6 +340,8 @@ class StreamAssembler:
             finish_reason=choice["finish_reason"],
             images=chunk.get("images"),
             reasoning=self._reasoning.getvalue(),
+            citations=chunk.get("citations"),
+            searches=tuple(self._searches),
         )
 
     def _cut(self, what: str) -> StreamCutError:

@@ -26,7 +26,7 @@ from typing import Literal
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
-from og_integrations.protocol._strict_json import JsonObject, decode_answer
+from og_integrations.protocol._strict_json import SURROGATE, JsonObject, decode_answer, decode_arguments
 from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema
 from og_integrations.protocol.chat._wire import ChatRequest, Completion, ToolCall
 
@@ -76,7 +76,6 @@ class StopCutter:
 _FIRST_CALL = "first_tool_call"
 _RENAMED = "renamed_tools"
 _MENDED = "mended_characters"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TAKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
@@ -210,14 +209,16 @@ def _first_call(shown: Shown) -> Shown:
 
 def _mended(shown: Shown) -> Shown:
     """
-    Return `shown` without halves of characters (lone surrogates) in its calls, each replaced by U+FFFD.
+    Return `shown` without halves of characters (lone surrogates), each replaced by U+FFFD.
 
-    JSON can spell them, so that they are signed, but no text can hold them: the conversation could never go on.
+    JSON can spell them, so that calls with them are signed, and the unsigned text beside calls may have them. No text
+    can hold them: the conversation could never go on.
     """
-    calls = tuple(ToolCall(*(_SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
-    if calls == shown.tool_calls:
+    calls = tuple(ToolCall(*(SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
+    text = SURROGATE.sub("\ufffd", shown.text)
+    if (text, calls) == (shown.text, shown.tool_calls):
         return shown
-    return replace(shown, tool_calls=calls, presentation={"kind": _MENDED} | (shown.presentation or {}))
+    return replace(shown, text=text, tool_calls=calls, presentation={"kind": _MENDED} | (shown.presentation or {}))
 
 
 def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
@@ -273,6 +274,36 @@ def rename_calls(messages: Sequence[JsonObject], names: Mapping[str, str]) -> li
     ]
 
 
+def readable_calls(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """
+    Return `messages` whose tool calls have arguments that gateways can read; none where there were none.
+
+    A gateway decodes the arguments of each call in the history and hands an object to the provider. Text that is no
+    object (NaN, half of a character, a list) fails there with a 500, in this turn and in every later one; text with a
+    raw line feed arrives as `{}`.
+    """
+    readable = []
+    for message in messages:
+        calls = [
+            {**call, "function": {**_function(call), "arguments": _readable(str(_function(call).get("arguments")))}}
+            for call in message.get("tool_calls") or ()
+        ]
+        readable.append({**message, "tool_calls": calls} if calls else message)
+    return readable
+
+
+def _readable(arguments: str) -> str:
+    try:
+        value = decode_arguments(arguments)
+    except ValueError:
+        return "{}"
+    try:
+        kept = isinstance(json.loads(arguments), dict)
+    except ValueError:
+        kept = False
+    return arguments if kept else json.dumps(value, ensure_ascii=False)
+
+
 def plan_chat(
     info: ModelInfo, wish: ChatRequest, *, parallel_tool_calls: bool | None = None
 ) -> tuple[ChatRequest, Plan]:
@@ -281,7 +312,7 @@ def plan_chat(
 
     Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
-    messages, tools, choice = wish.messages, wish.tools, wish.tool_choice
+    messages, tools, choice = readable_calls(wish.messages), wish.tools, wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
         if isinstance(choice, dict):

@@ -13,9 +13,11 @@ quote the whole prompt in clear, and a part that is silently dropped would be pa
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from og_integrations.errors import InvalidRequestError
+from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
 
 CHAT_PATH = "/v1/chat/completions"
@@ -106,6 +108,31 @@ class Usage:
     total_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedCost:
+    """
+    A reported cost is what the gateway says one answer cost, as decimal texts; nothing of it is signed.
+
+    `cost_opg` is in base units of OPG, the other two in US dollars.
+    """
+
+    cost_opg: str
+    cost_usd: str
+    opg_price_usd: str
+
+    @property
+    def contradiction(self) -> str | None:
+        """Return why the three cannot all be true, None if they agree: usd is opg ÷ 10^18 times the price."""
+        opg, usd, price = Decimal(self.cost_opg), Decimal(self.cost_usd), Decimal(self.opg_price_usd)
+        # The gateway computes in 28 digits, and rounds once up and once as Python does.
+        if abs(opg / OPG * price - usd) <= max(usd * _ROUNDED, price / OPG):
+            return None
+        return f"{self.cost_opg} base units at {self.opg_price_usd} USD per OPG are not {self.cost_usd} USD"
+
+
+_ROUNDED = Decimal("1e-9")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeeProof:
     """
@@ -128,7 +155,8 @@ class Completion:
 
     Only `text` (or `tool_calls` when `finish_reason` is `"tool_calls"`) is covered by the proof.
     `images` are `data:` URIs (or URLs), as newer gateways send them, `reasoning` is what some models think
-    aloud before they answer (`reasoning_content`).
+    aloud before they answer (`reasoning_content`). `cost` is what the gateway says the answer cost, `citations` the
+    pages that it says it read, `searches` what it says it searched for, `moderation` what it says a classifier found.
     """
 
     text: str
@@ -140,6 +168,10 @@ class Completion:
     created: int | None = None
     images: tuple[str, ...] = ()
     reasoning: str = ""
+    cost: ReportedCost | None = None
+    citations: tuple[JsonObject, ...] = ()
+    searches: tuple[str, ...] = ()
+    moderation: JsonObject | None = None
     proof: TeeProof | None = None
     settlement: JsonObject = field(default_factory=dict)
 

@@ -397,8 +397,8 @@ class Hold:
     """A hold is one authorization's claim on the budget: `amount` base units."""
 
     def __init__(self, entry: Entry, store: BudgetStore, lock: Lock) -> None:
-        self.amount = entry.amount
-        self.state = HoldState.HELD
+        self.amount: int = entry.amount
+        self.state: HoldState = HoldState.HELD
         self._id = entry.id
         self._store = store
         self._lock = lock

@@ -201,13 +201,17 @@ class VerifiedExchange:
         """
         completion = self.exchange.completion
         present = {
+            "citations": bool(completion.citations),
             "content": bool(completion.tool_calls and completion.text),
             "created": completion.created is not None,
             "finish_reason": True,
             "id": completion.id is not None,
             "images": bool(completion.images),
             "model": True,
+            "moderation": completion.moderation is not None,
+            "opengradient": completion.cost is not None,
             "reasoning_content": bool(completion.reasoning),
+            "searches": bool(completion.searches),
             "settlement": settlement_told or bool(completion.settlement),
             "usage": completion.usage is not None,
         }

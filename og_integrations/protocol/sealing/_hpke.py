@@ -71,8 +71,8 @@ class Context:
         hashed_id = _labeled_extract(suite_id, b"", b"psk_id_hash", b"")
         schedule = b"\0" + hashed_id + _labeled_extract(suite_id, b"", b"info_hash", info)
         secret = _labeled_extract(suite_id, shared_secret, b"secret", b"")
-        self.suite = suite
-        self.enc = enc
+        self.suite: Suite = suite
+        self.enc: bytes = enc
         self._cipher = suite.cipher(_labeled_expand(suite_id, secret, b"key", schedule, suite.key_length))
         self._base_nonce = _labeled_expand(suite_id, secret, b"base_nonce", schedule, NONCE_LENGTH)
         self._exporter_secret = _labeled_expand(suite_id, secret, b"exp", schedule, 32)

@@ -129,7 +129,7 @@ class Exchange:
         # §4.3), so a relay cannot change the suite unnoticed.
         info = b"message/bhttp request\0" + config.header
         self._context = hpke.setup_sender(config.public_key, info, ephemeral=ephemeral)
-        self.wire = config.header + self._context.enc + self._context.seal(body)
+        self.wire: bytes = config.header + self._context.enc + self._context.seal(body)
 
     def open(self, answer: bytes) -> bytes:
         """Return the plaintext of a whole answer. Raises `SealedChannelError` if it is no answer to this request."""

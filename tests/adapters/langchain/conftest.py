@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.chat import _arguments as arguments
+from og_integrations import _warnings
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 
@@ -15,7 +15,7 @@ MODEL = "openai/gpt-5-mini"
 @pytest.fixture(autouse=True)
 def nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Except the temperature, which `MODEL` does not get, and which many tests set."""
-    monkeypatch.setattr(arguments, "_warned", {"temperature"})
+    monkeypatch.setattr(_warnings, "_warned", {"temperature"})
 
 
 @pytest.fixture

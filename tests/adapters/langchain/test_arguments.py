@@ -8,7 +8,7 @@ import httpx
 import pytest
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
-from og_integrations.chat import _arguments as arguments
+from og_integrations import _warnings
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient, OpenGradientCompletion
@@ -45,7 +45,7 @@ def test_text_model_is_not_pointed_to_model_kwargs(net: Devnet) -> None:
 def test_temperature_that_the_gateway_drops_is_warned_of(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, name: str, where: str
 ) -> None:
-    monkeypatch.setattr(arguments, "_warned", set())
+    monkeypatch.setattr(_warnings, "_warned", set())
     model = make_model(model=name, temperature=0 if where == "constructor" else None)
     options: dict[str, Any] = {"temperature": 0} if where == "call" else {}
     with pytest.warns(UserWarning, match=f"temperature is ignored by the gateway for {name}"):

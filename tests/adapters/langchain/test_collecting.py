@@ -11,7 +11,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from og_integrations.devnet import Devnet
 from og_integrations.errors import VerificationError
@@ -108,13 +108,9 @@ def test_texts_of_a_batch_are_asked_for_at_once(text_model: OpenGradientCompleti
             Runs.ended += 1
 
     text_model.invoke("opens the session")
-    prompts, config = ["[[delay=0.25 tokens=2]]"] * 4, {"callbacks": [Runs()]}
+    prompts, config = ["[[delay=0.25 tokens=2]]"] * 4, RunnableConfig(callbacks=[Runs()])
     begun = time.monotonic()
-    answers = (
-        text_model.batch(prompts, config)  # type: ignore[arg-type]
-        if way == "batch"
-        else asyncio.run(text_model.abatch(prompts, config))  # type: ignore[arg-type]
-    )
+    answers = text_model.batch(prompts, config) if way == "batch" else asyncio.run(text_model.abatch(prompts, config))
     assert time.monotonic() - begun < 4 * 0.5
     assert (answers, Runs.ended) == (["tok0 tok1"] * 4, 4)
 

@@ -8,7 +8,7 @@ import pytest
 from llama_index.core import Document, MockEmbedding, Settings, VectorStoreIndex
 from llama_index.core.node_parser import SentenceSplitter
 
-from og_integrations.chat import _arguments as arguments
+from og_integrations import _warnings
 from og_integrations.devnet import Devnet
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.llama_index.auditing import Account
@@ -18,7 +18,7 @@ from tests.adapters.llama_index.prompt_model import Speaker
 @pytest.fixture(autouse=True)
 def nothing_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Except the temperature, which gpt-5 does not get, and which many tests set."""
-    monkeypatch.setattr(arguments, "_warned", {"temperature"})
+    monkeypatch.setattr(_warnings, "_warned", {"temperature"})
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,7 @@ def shared_net(speaker: Speaker) -> Iterator[Devnet]:
 @pytest.fixture
 def account(shared_net: Devnet, speaker: Speaker) -> Iterator[Account]:
     speaker.asked.clear()
+    speaker.says.clear()
     yield Account(shared_net, speaker, shared_net.new_wallet())
     shared_net.clear_faults()
 

@@ -32,14 +32,21 @@ _REACT = "Thought: "
 
 @dataclass
 class Speaker:
-    """Answers LlamaIndex's prompts by rule, everything else as the script does; keeps what it was asked."""
+    """
+    Answers LlamaIndex's prompts by rule, everything else as the script does; keeps what it was asked.
+
+    What is in `says` comes first, one answer for each request.
+    """
 
     asked: list[ModelRequest] = field(default_factory=list)
+    says: list[Answer] = field(default_factory=list)
     script: Script = field(default_factory=Script)
 
     async def answer(self, request: ModelRequest) -> Answer:
         """Answer by the first rule that fits."""
         self.asked.append(request)
+        if self.says:
+            return self.says.pop(0)
         prompt = "\n".join(_text(message) for message in request.messages)
         if "one of" in prompt and "Action Input: the input to the tool" in prompt:
             return said(_react(request.messages))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from llama_index.core.evaluation import BatchEvalRunner, GuidelineEvaluator, batch_runner
@@ -62,7 +62,7 @@ async def evaluation(llm: OpenGradientLLM, prompt: str) -> None:
 
 @pytest.fixture(params=[workflow, evaluation])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
-    retrying = batch_runner.eval_worker.retry
+    retrying = cast("Any", batch_runner.eval_worker).retry  # tenacity types it, depending on its version
     monkeypatch.setattr(retrying, "retry", retry_if_exception(is_retryable))
     monkeypatch.setattr(retrying, "wait", wait_none())
     found: Way = request.param

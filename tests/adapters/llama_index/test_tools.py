@@ -10,6 +10,7 @@ from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.tools import FunctionTool
 
 from og_integrations.chat._requests import wire_tool_choice
+from og_integrations.devnet import Answer, ModelCall, Usage
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index._messages import wire_tool
@@ -154,13 +155,38 @@ def test_strict_tools(account: Account, setting: bool, argument: bool | None) ->
     assert function["parameters"]["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("arguments", ["null", "[1]", '{"a": 10', "", "nonsense"])
-def test_broken_arguments_are_not_repaired(arguments: str) -> None:
-    """Half an amount is another amount: a tool gets none, and complains."""
+BROKEN = ["[1]", '{"a": 10', "nonsense", '{"a": 1e400}', '{"a": NaN}', '{"a": -Infinity}', '{"a": "\\ud800"}']
+
+
+@pytest.mark.parametrize(("arguments", "calls"), [("null", [{}]), ("", [{}]), *((broken, []) for broken in BROKEN)])
+def test_broken_arguments_are_not_repaired(arguments: str, calls: list[dict[str, Any]]) -> None:
+    """Half an amount is another amount, and a tool without required parameters would run with its defaults."""
     blocks = [TextBlock(text="x"), ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs=arguments)]
     response = ChatResponse(message=ChatMessage(role="assistant", blocks=blocks))
-    selections = OpenGradientLLM("openai/gpt-5").get_tool_calls_from_response(response)
-    assert [selection.tool_kwargs for selection in selections] == [{}]
+    llm = OpenGradientLLM("openai/gpt-5")
+    selections = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    assert [selection.tool_kwargs for selection in selections] == calls
+    if not calls:
+        with pytest.raises(ToolChoiceNotHonoredError, match="arguments that are no JSON object"):
+            llm.get_tool_calls_from_response(response)
+
+
+@each_call
+@pytest.mark.parametrize("arguments", BROKEN)
+def test_thread_goes_on_after_an_invalid_call(account: Account, name: str, arguments: str) -> None:
+    """The model is told; nothing of the broken call reaches the gateway, which would answer 500 for ever."""
+    llm = account.llm()
+    account.speaker.says = [Answer(calls=(ModelCall("add", arguments),), usage=Usage(3, 2, 5))]
+    question = ChatMessage(role="user", content="add")
+    with audited(account) as audit:
+        called = CALLS[name](llm, [ADD], question)
+        assert llm.get_tool_calls_from_response(called, error_on_no_tool_call=False) == []
+        goes_on = [question, called.message, ChatMessage(role="user", content="go on")]
+        assert llm.chat(goes_on).message.content == "You said: go on"
+    assert [receipt["status"] for receipt in audit.receipts] == ["verified", "verified"]
+    sent = account.speaker.asked[-1].messages
+    assert sent[1]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert (sent[2]["role"], "so nothing was done" in sent[2]["content"]) == ("tool", True)
 
 
 ANY = FunctionTool.from_defaults(add, name="any")

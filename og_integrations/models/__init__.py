@@ -2,14 +2,18 @@
 The catalogue of models (docs/protocol.md §8), and what is known about them.
 
 The list moves, so any `provider/name` passes: what is not known is None, and the gateway has the last
-word (it answers 400 to names it does not list). Context windows are the providers' published figures.
+word (it answers 400 to names it does not list). `MODELS` holds all that are listed, by the gateway's name.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum, StrEnum
 from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError
+from og_integrations.models._catalogue import ModelInfo, ModelKind, Retirement, by_any_name, catalogue, guessed
+
+__all__ = ["MODELS", "ModelInfo", "ModelKind", "Retirement", "TEE_LLM", "model_info", "model_name", "wire_name"]
 
 
 class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published client know
@@ -29,7 +33,13 @@ class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published cli
     GPT_5_4_MINI = "openai/gpt-5.4-mini"
     GPT_5_4_NANO = "openai/gpt-5.4-nano"
     GPT_5_5 = "openai/gpt-5.5"
+    GPT_5_6_SOL = "openai/gpt-5.6-sol"
+    GPT_5_6_TERRA = "openai/gpt-5.6-terra"
+    GPT_5_6_LUNA = "openai/gpt-5.6-luna"
+    GPT_6_ASTRA = "openai/gpt-6-astra"
     GPT_IMAGE_2 = "openai/gpt-image-2"
+    GPT_IMAGE_2_5_FLARE = "openai/gpt-image-2.5-flare"
+    GPT_IMAGE_2_5_SUNBURST = "openai/gpt-image-2.5-sunburst"
     CLAUDE_4_0_SONNET = "anthropic/claude-4.0-sonnet"
     CLAUDE_3_7_SONNET = "anthropic/claude-3.7-sonnet"
     CLAUDE_3_5_HAIKU = "anthropic/claude-3.5-haiku"
@@ -40,6 +50,11 @@ class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published cli
     CLAUDE_OPUS_4_6 = "anthropic/claude-opus-4-6"
     CLAUDE_OPUS_4_7 = "anthropic/claude-opus-4-7"
     CLAUDE_OPUS_4_8 = "anthropic/claude-opus-4-8"
+    CLAUDE_SONNET_4_0 = "anthropic/claude-sonnet-4-0"
+    CLAUDE_SONNET_5 = "anthropic/claude-sonnet-5"
+    CLAUDE_OPUS_5 = "anthropic/claude-opus-5"
+    CLAUDE_FABLE_5 = "anthropic/claude-fable-5"
+    CLAUDE_FABLE_5_1 = "anthropic/claude-fable-5-1"
     GEMINI_2_0_FLASH = "google/gemini-2.0-flash"
     GEMINI_2_5_FLASH = "google/gemini-2.5-flash"
     GEMINI_2_5_PRO = "google/gemini-2.5-pro"
@@ -48,6 +63,11 @@ class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published cli
     GEMINI_3_1_PRO_PREVIEW = "google/gemini-3.1-pro-preview"
     GEMINI_3_1_FLASH_LITE_PREVIEW = "google/gemini-3.1-flash-lite-preview"
     GEMINI_3_5_FLASH = "google/gemini-3.5-flash"
+    GEMINI_3_5_FLASH_LITE = "google/gemini-3.5-flash-lite"
+    GEMINI_3_6_FLASH = "google/gemini-3.6-flash"
+    GEMINI_3_7_FLASH = "google/gemini-3.7-flash"
+    GEMINI_3_8_FLASH = "google/gemini-3.8-flash"
+    GEMINI_3_PRO_PREVIEW = "google/gemini-3-pro-preview"
     GEMINI_2_5_FLASH_IMAGE = "google/gemini-2.5-flash-image"
     GEMINI_3_1_FLASH_IMAGE = "google/gemini-3.1-flash-image"
     GROK_2_1212 = "x-ai/grok-2-1212"
@@ -62,88 +82,33 @@ class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published cli
     GROK_4_1_FAST_NON_REASONING = "x-ai/grok-4-1-fast-non-reasoning"
     GROK_4_20_REASONING = "x-ai/grok-4.20-reasoning"
     GROK_4_20_NON_REASONING = "x-ai/grok-4.20-non-reasoning"
+    GROK_4_3 = "x-ai/grok-4.3"
+    GROK_4_5 = "x-ai/grok-4.5"
+    GROK_4_6 = "x-ai/grok-4.6"
+    GROK_3 = "x-ai/grok-3"
+    GROK_3_MINI = "x-ai/grok-3-mini"
+    GROK_IMAGINE_IMAGE_2_0 = "x-ai/grok-imagine-image-2.0"
     GROK_CODE_FAST_1 = "x-ai/grok-code-fast-1"
     SEED_1_6 = "bytedance/seed-1.6"
     SEED_1_8 = "bytedance/seed-1.8"
     SEED_2_0_LITE = "bytedance/seed-2.0-lite"
+    DOLA_SEED_2_0_MINI = "bytedance/dola-seed-2.0-mini"
     DEEPSEEK_V4_FLASH = "bytedance/deepseek-v4-flash"
     DEEPSEEK_V4_PRO = "bytedance/deepseek-v4-pro"
     SEEDREAM_4_0 = "bytedance/seedream-4.0"
     SEEDANCE_4_5 = "bytedance/seedance-4.5"
+    SEEDANCE_5_0 = "bytedance/seedance-5.0"
+    SEEDREAM_5_0_LITE = "bytedance/seedream-5.0-lite"
     HERMES_4_405B = "nous/hermes-4-405b"
     HERMES_4_70B = "nous/hermes-4-70b"
+    HY3 = "openrouter/hy3"
+    HY4_PREVIEW = "openrouter/hy4-preview"
     GLM_5_2 = "zai/glm-5.2"
     GLM_IMAGE = "zai/glm-image"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
-    """
-    What is known of a model. `context_window` is in tokens, None if not known.
-
-    `tools_with_schema`: whether its family takes `tools` and a json_schema `response_format` in one
-    request. The gateway silently drops the tools for Anthropic models; only OpenAI and xAI are known
-    to take both. `json_object`: whether `response_format={"type": "json_object"}` is accepted.
-    `image_inputs`, `image_outputs`: of the provider's model; the April gateway drops images itself.
-    `temperature`: whether the gateway hands it on (docs/protocol.md §2). `tool_streams`: whether several calls can be
-    told apart in a stream; of Google's models the gateway merges them under one signature.
-    """
-
-    name: str
-    provider: str
-    context_window: int | None = None
-    image_inputs: bool = False
-    image_outputs: bool = False
-    tools_with_schema: bool = False
-    json_object: bool = True
-    temperature: bool = True
-    tool_streams: bool = True
-
-
-_WINDOWS = (
-    ("gpt-4.1", 1_047_576),
-    ("gpt-4o", 128_000),
-    ("gpt-5", 400_000),
-    ("o3", 200_000),
-    ("o4-mini", 200_000),
-    ("claude", 200_000),
-    ("gemini-2.5-flash-image", 32_768),
-    ("gemini", 1_048_576),
-    ("grok-4-fast", 2_000_000),
-    ("grok-4-1-fast", 2_000_000),
-    ("grok-4.1-fast", 2_000_000),
-    ("grok-4.20", 2_000_000),
-    ("grok-4", 256_000),
-    ("grok-code-fast-1", 256_000),
-    ("grok-3", 131_072),
-    ("grok-2-vision", 32_768),
-    ("grok-2", 131_072),
-    ("hermes-4", 131_072),
-)
-_IMAGE_INPUT_PREFIXES = (
-    "gpt-4.1",
-    "gpt-4o",
-    "gpt-5",
-    "o3",
-    "o4-mini",
-    "claude",
-    "gemini",
-    "grok-4",
-    "grok-2-vision",
-)
-_IMAGE_OUTPUT_MARKS = ("-image", "seedream")
-_PROVIDERS = {
-    "gpt": "openai",
-    "o3": "openai",
-    "o4": "openai",
-    "claude": "anthropic",
-    "gemini": "google",
-    "grok": "x-ai",
-    "seed": "bytedance",
-    "deepseek": "bytedance",
-    "hermes": "nous",
-    "glm": "zai",
-}
+MODELS: Mapping[str, ModelInfo] = catalogue()
+"""Every listed model, by the name that gateways know."""
 
 
 def model_name(model: "str | Enum") -> str:
@@ -167,16 +132,8 @@ def model_info(model: "str | Enum") -> ModelInfo:
 @lru_cache(maxsize=256)
 def _info_of(text: str) -> ModelInfo:
     provider, _, name = text.rpartition("/")
-    if not provider:
-        provider = next((owner for prefix, owner in _PROVIDERS.items() if name.startswith(prefix)), "")
-    return ModelInfo(
-        name=name,
-        provider=provider,
-        context_window=next((size for prefix, size in _WINDOWS if name.startswith(prefix)), None),
-        image_inputs=name.startswith(_IMAGE_INPUT_PREFIXES),
-        image_outputs=any(mark in name for mark in _IMAGE_OUTPUT_MARKS),
-        tools_with_schema=provider in ("openai", "x-ai"),
-        json_object=provider != "anthropic",
-        temperature=not name.startswith(("gpt-5", "o4-mini")),
-        tool_streams=provider != "google",
+    # Gateways look at the name alone, so the maker of a known one decides, whatever stands before it.
+    listed = by_any_name().get(name.lower())
+    return (
+        guessed(name, provider) if listed is None else replace(listed, name=name, provider=provider or listed.provider)
     )

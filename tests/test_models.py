@@ -1,0 +1,91 @@
+"""The catalogue of models: complete, true to the gateways' own list, and asked by everything that needs it."""
+
+import json
+import warnings
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from og_integrations import TEE_LLM, _warnings
+from og_integrations.client import Client
+from og_integrations.devnet import Devnet
+from og_integrations.models import MODELS, ModelInfo, model_info, wire_name
+
+PUBLISHED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors/models.json").read_text())["models"]
+"""The gateways' own registry of September 2026, what later lists add, and what April's had alone."""
+NAMES = [model["wire_name"] for model in PUBLISHED]
+
+
+def test_every_published_name_is_listed_and_nothing_else() -> None:
+    assert list(NAMES) != []
+    assert set(MODELS) == set(NAMES)
+    assert set(NAMES) <= {wire_name(member) for member in TEE_LLM}
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=NAMES)
+def test_what_is_known_is_what_was_published(published: dict[str, Any]) -> None:
+    info = MODELS[published["wire_name"]]
+    prices = (info.usd_in, info.usd_out, info.usd_image_out, info.usd_per_image)
+    names = ("usd_per_mtok_in", "usd_per_mtok_out", "usd_per_mtok_image_out", "usd_per_image")
+    assert [None if price is None else str(price) for price in prices] == [published[name] for name in names]
+    assert (info.kind, info.tools, info.april) == (
+        published["kind"], published["function_tools"], published["listed_in_april"],
+    )  # fmt: skip
+    assert info.aspect_ratios == () or set(info.aspect_ratios) == set(published["aspect_ratios"])
+    assert info.kind == "image endpoint" or info.temperature == (published["temperature"] == "used")
+    for name, own in (("image_inputs_profile", info.image_inputs), ("pdf_inputs_profile", info.pdf_inputs)):
+        assert published[name] in (None, own), name
+    assert all(_same(model_info(alias), info) for alias in published["aliases"])
+    alive = published["status"] == "offered" or "still offers it" in published["status"]
+    assert (info.retirement is None) == (alive and info.name != "claude-sonnet-4-0")
+
+
+def _same(one: ModelInfo, other: ModelInfo) -> bool:
+    return (one.usd_in, one.usd_per_image, one.kind, one.listed) == (
+        other.usd_in,
+        other.usd_per_image,
+        other.kind,
+        True,
+    )
+
+
+def test_the_name_decides_and_not_the_provider_before_it() -> None:
+    """Gateways never see the provider."""
+    assert model_info("mine/claude-haiku-4-5").json_object is False
+    assert model_info("mine/claude-haiku-4-5").provider == "mine"
+    assert model_info("GPT-5.2").usd_in == model_info("openai/gpt-5.2").usd_in
+
+
+def test_unknown_names_pass_and_their_family_is_guessed() -> None:
+    newer = model_info("anthropic/claude-opus-9")
+    assert (newer.listed, newer.json_object, newer.usd_in, newer.ending(date(2030, 1, 1))) == (False, False, None, None)
+    assert model_info("somebody/thing").context_window is None
+
+
+@pytest.mark.parametrize(
+    ("name", "today", "said"),
+    [
+        ("openai/gpt-5-mini", date(2026, 9, 1), None),
+        ("openai/gpt-5-mini", date(2026, 11, 28), "retires the snapshot behind it on 2026-12-11. Use openai/gpt-5.4-m"),
+        ("x-ai/grok-4", date(2026, 11, 28), "serves and bills grok-4.3 in its place on 2026-05-15. Use x-ai/grok-4.3"),
+        ("nous/hermes-4-70b", date(2026, 11, 28), "newer gateways no longer list it. Use nous/hermes-4-405b"),
+        ("openai/o3", date(2026, 11, 28), "Choose another model"),
+        ("openai/gpt-5.2", date(2026, 11, 28), None),
+    ],
+)
+def test_a_name_that_dies_is_told_of(name: str, today: date, said: str | None) -> None:
+    told = model_info(name).ending(today)
+    assert told == said or (said is not None and told is not None and said in told)
+
+
+def test_users_are_warned_once_at_their_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_warnings, "_warned", set())
+    with Devnet() as net, Client(network=net.network, private_key=net.private_key) as client:
+        with pytest.warns(UserWarning, match=r"openai/gpt-4.1-nano comes to its end.*Use openai/gpt-5.6-luna") as told:
+            client.chat("openai/gpt-4.1-nano", [{"role": "user", "content": "hi"}])
+        assert [Path(warning.filename).name for warning in told] == [Path(__file__).name]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            client.chat("openai/gpt-4.1-nano", [{"role": "user", "content": "hi"}])
