@@ -28,7 +28,7 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
 Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
-`generations`, `enclave`, `journal` -> `model`, `http`, `clock`.
+`generations`, `enclave`, `journal` -> `attestation`, `model`, `http`, `clock`.
 """
 
 from og_integrations.devnet._enclave import LocalEnclave

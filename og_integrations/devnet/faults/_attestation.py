@@ -9,12 +9,10 @@ import dataclasses
 from og_integrations.devnet._attestation import STRANGERS_BUILD, Claims
 from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.devnet._fault import Fault, Strangers
-from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
 
 _HOUR_MS = 60 * 60 * 1000
 _OTHER_KEYS = EnclaveKeys()
-_STOP_NONCE = "og-nonce:"
 
 
 def _old(claims: Claims) -> Claims:
@@ -58,16 +56,6 @@ def _relayed(enclaves: list[Enclave], strangers: Strangers) -> list[Enclave]:
     return [dataclasses.replace(item, endpoint=relay.endpoint, certificate=relay.certificate) for item in enclaves]
 
 
-def _without_nonce(request: JsonObject) -> JsonObject:
-    rest = {name: value for name, value in request.items() if name not in ("response_format", "stop")}
-    if isinstance(form := request.get("response_format"), dict):
-        form = {name: value for name, value in form.items() if name != "og_nonce"}
-        rest |= {} if form == {"type": "text"} else {"response_format": form}
-    stop = request.get("stop")
-    kept = [entry for entry in stop if not str(entry).startswith(_STOP_NONCE)] if isinstance(stop, list) else stop
-    return rest | ({"stop": kept} if kept else {})
-
-
 ATTESTATION_FAULTS = (
     Fault(name="no_attestation", about="the enclave answers 503 instead of a document", attestation=_missing),
     Fault(name="stale_attestation", about="the enclave shows a document of an hour ago", attestation=_old),
@@ -108,10 +96,5 @@ ATTESTATION_FAULTS = (
         name="swapped_endpoint",
         about="the registry lists the endpoint and certificate of a relay, which reads what it hands on",
         invents=_relayed,
-    ),
-    Fault(
-        name="nonce_ignored",
-        about="an answer that was signed for the request without its nonce",
-        hashed_request=_without_nonce,
     ),
 )
