@@ -33,9 +33,11 @@ OpenGradientError
         StreamFailedError
     TransactionError
         TransactionRefusedError
+            GasBudgetExceededError
         TransactionRevertedError
         TransactionInDoubtError
     OnchainError
+        StaleWorkflowError
     VerificationError
     SealedChannelError
     ToolChoiceNotHonoredError
@@ -295,6 +297,10 @@ class TransactionRefusedError(TransactionError):
     """The transaction would fail or cost too much, or no node took it: nothing was sent."""
 
 
+class GasBudgetExceededError(TransactionRefusedError):
+    """The transaction may cost more than is left of the budget of gas: nothing was signed or sent."""
+
+
 class TransactionRevertedError(TransactionError):
     """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
 
@@ -310,6 +316,10 @@ class OnchainError(OpenGradientError):
     What the chain, a contract or a node's API answered is not of the form that OpenGradient's contracts have, or is
     not the answer to our request. Whether gas was spent stands in the message.
     """
+
+
+class StaleWorkflowError(OnchainError):
+    """The newest result of a workflow is older than is allowed; nothing was spent."""
 
 
 class VerificationError(OpenGradientError):

@@ -57,8 +57,8 @@ _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
 
 
-BY_EXCHANGE, BY_DIGEST, BY_REGISTRY = "receipt", "payment-hash", "registry"
-"""Who compares a member: the two checks of `verify` that go by these ids, and the registry."""
+BY_EXCHANGE, BY_DIGEST, BY_REGISTRY, BY_CHAIN = "receipt", "payment-hash", "registry", "transaction"
+"""Who compares a member: the checks of `verify` that go by these ids, and the registry."""
 SIGNED = Standing("signed", by=BY_EXCHANGE)
 RECOMPUTED = Standing("checked", by=BY_EXCHANGE)
 SINCE_KINDS = Standing("checked", by=BY_EXCHANGE, later=True)
@@ -66,6 +66,7 @@ OF_PAYMENT = Standing("checked", by=BY_DIGEST)
 OF_REGISTRY = Standing("checked", by=BY_REGISTRY)
 MEASURED = Standing("checked", by=BY_REGISTRY, lasting=True)
 BUT_PROVIDER = Standing("checked", by=BY_EXCHANGE, apart="the provider in model")
+OF_CHAIN = Standing("checked", by=BY_CHAIN)
 CLAIMED = Standing("claimed")
 
 
@@ -174,6 +175,28 @@ class ReceiptCost:
         return dict(zip(names, values(self), strict=True))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptOnchain:
+    """The member `onchain` describes the transaction that ran a model on chain; a node of the chain has it all."""
+
+    mode: Annotated[str | None, OF_CHAIN, "VANILLA, TEE or ZKML."] = None
+    chain_id: Annotated[int | None, OF_CHAIN, "The chain."] = None
+    hub: Annotated[str | None, OF_CHAIN, "The contract that was called."] = None
+    precompile: Annotated[str | None, CLAIMED, "The contract that runs models there."] = None
+    sender: Annotated[str | None, OF_CHAIN, "The wallet that paid the gas."] = None
+    transaction_hash: Annotated[str | None, OF_CHAIN, "The transaction, 0x-hex; null if none was sent."] = None
+    block_number: Annotated[int | None, OF_CHAIN, "Its block."] = None
+    block_hash: Annotated[str | None, OF_CHAIN, "The block's hash, 0x-hex."] = None
+    gas_used: Annotated[int | None, OF_CHAIN, "In units of gas."] = None
+    cost: Annotated[str | None, CLAIMED, "What the gas cost, in wei."] = None
+    inference_id: Annotated[str | None, OF_CHAIN, "The network's name of the inference."] = None
+    result_source: Annotated[str | None, CLAIMED, "event, or node-api where the result came late."] = None
+
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        return _shared(self).copy()
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Receipt:
     """
@@ -208,6 +231,7 @@ class Receipt:
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
     cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
+    onchain: Annotated[ReceiptOnchain | None, CLAIMED, "The transaction of a model on chain; of no other kind."] = None
     checks: Annotated[tuple[Check, ...], CLAIMED, "The verdicts of all steps when the answer came."] = ()
     unsigned: Annotated[tuple[str, ...], RECOMPUTED, "The parts of the answer that the signature leaves out."] = ()
     _document: Document | None = field(init=False, default=None)
@@ -264,7 +288,9 @@ class Receipt:
 
     @property
     def transaction_hash(self) -> str | None:
-        """The transaction that posted the answer's hashes, where the gateway told it at once."""
+        """The transaction that posted the answer's hashes, where the gateway told it at once, or ran the model."""
+        if self.onchain is not None:
+            return self.onchain.transaction_hash
         return self.payment.transaction_hash if self.payment else None
 
     @property
@@ -318,6 +344,8 @@ class Receipt:
         if self.cost is not None and (units := self.cost.base_units) is not None:
             doubt = f", which contradicts itself: {self.cost.contradiction}" if self.cost.contradiction else ""
             lines.append(("cost", f"{format_opg(units)} OPG as reported by the gateway, not signed{doubt}"))
+        if self.onchain is not None:
+            lines += [("transaction", self.onchain.transaction_hash), ("paid by", self.onchain.sender)]
         lines.append(("not signed", ", ".join(self.unsigned)))
         return [(name, _visible(value)) for name, value in lines if value]
 
@@ -389,6 +417,11 @@ def kind_of(receipt: Mapping[str, object]) -> object:
 def names_of_proven() -> tuple[str, ...]:
     """Return the members that say what was asked of whom, and answered: the model's, and all that are signed."""
     return tuple(path for path, member in members().items() if member.standing in (SIGNED, BUT_PROVIDER))
+
+
+def names_of_chain() -> tuple[str, ...]:
+    """Return the members that a node of the chain tells anybody about the transaction of a model on chain."""
+    return tuple(path for path, member in members().items() if member.standing.by == BY_CHAIN)
 
 
 def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -469,13 +502,17 @@ def _plain(receipt: Receipt) -> Document:
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
     document["cost"] = receipt.cost.to_json() if receipt.cost else None
+    if receipt.onchain is not None:
+        document["onchain"] = receipt.onchain.to_json()
+    else:
+        del document["onchain"]
     document["checks"] = [check.to_json() for check in receipt.checks]
     document["unsigned"] = list(receipt.unsigned)
     return document
 
 
 @lru_cache(maxsize=256)
-def _shared(model: ReceiptEnclave | ReceiptPayment) -> Document:
+def _shared(model: ReceiptEnclave | ReceiptPayment | ReceiptOnchain) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = getter(kind)

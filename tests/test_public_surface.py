@@ -18,9 +18,10 @@ SURFACE = {
         LocalSigner Receipt Receipts Signer TransactionSigner collect_receipts typed_data_digest
     """,
     "og_integrations.langchain": """
-        ChatOpenGradient OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback register_with_langchain
+        ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
+        onchain_tool register_with_langchain
     """,
-    "og_integrations.llama_index": "OpenGradientLLM is_retryable",
+    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
     """,
@@ -30,8 +31,10 @@ SURFACE = {
     """,
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType DecimalsPolicy GasBudget Inference InferenceMode ModelFile ModelOutput
-        OnchainClient Query Task WORKFLOW_MODELS WorkflowModel WorkflowResult
+        OnchainClient OnchainTool Query Task TensorSpec ToolResult WORKFLOW_MODELS WorkflowModel WorkflowResult
+        model_tool workflow_tool
     """,
+    "og_integrations.openai": "call_onchain_tool onchain_tool onchain_tool_schema",
 }
 
 

@@ -10,5 +10,4 @@ policies, copies and traces is here, so that both frameworks keep the same ones.
 | `_arguments` | names and values of arguments: ours, those of others, and those that gateways ignore |
 | `_requests` | choices of tools, arguments of calls, and which attachments reach which provider |
 | `_policies` | policies and networks as plain JSON and in pickles, never laxer than they were |
-| `_tracing` | receipts on the spans of a tracer |
 """

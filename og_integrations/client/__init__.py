@@ -16,6 +16,7 @@ an `Answer` that was verified, with its receipt.
 | `channels` | how a request reaches an enclave |
 | `stores` | where a budget is kept |
 | `chain` | JSON-RPC, the approval, settlements |
+| `_tracing` | receipts on the spans of OpenTelemetry |
 """
 
 from typing import TYPE_CHECKING

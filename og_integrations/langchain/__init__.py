@@ -20,7 +20,12 @@ Needs `pip install "og-integrations[langchain]"`.
 | `_structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
 | `errors` | the double of each error that is a `ModelError`, and what may be repeated |
 | `_callbacks` | receipts, collected through chains and agents |
+| `_onchain_tools` | models and workflows on chain as tools |
 """
+
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
 
 try:
     from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
@@ -34,10 +39,20 @@ except ModuleNotFoundError as _exc:
         name=_exc.name,
     ) from _exc
 
+if TYPE_CHECKING:
+    from og_integrations.langchain._onchain_tools import OnchainToolkit, onchain_tool
+
 __all__ = [
     "ChatOpenGradient",
+    "OnchainToolkit",
     "OpenGradientCompletion",
     "ReceiptCallbackHandler",
     "get_receipt_callback",
+    "onchain_tool",
     "register_with_langchain",
 ]
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(
+        __name__, dict.fromkeys(("OnchainToolkit", "onchain_tool"), "og_integrations.langchain._onchain_tools")
+    )

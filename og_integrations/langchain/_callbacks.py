@@ -109,6 +109,20 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         if isinstance(receipt, dict):
             self._keep(receipt, run_id, cached=False)
 
+    @override
+    def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: object) -> None:
+        if self._outer is not None:
+            self._outer.on_tool_end(output, run_id=run_id)
+        # Of models on chain, which agents run as tools.
+        artifact = getattr(output, "artifact", None)
+        receipt = artifact.get(RECEIPT_KEY) if isinstance(artifact, dict) else None
+        if isinstance(receipt, dict):
+            self._keep(receipt, run_id, cached=False)
+
+    @override
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
+        self.on_llm_error(error, run_id=run_id)
+
     def totals(self) -> ReceiptTotals:
         """Return the sums over all receipts so far."""
         receipts, replays = list(map(Receipt, self.receipts)), list(map(Receipt, self.replays))

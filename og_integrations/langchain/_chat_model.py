@@ -26,8 +26,8 @@ import og_integrations
 from og_integrations.chat._arguments import call_arguments, check_extra, named_model
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.chat._tracing import ReceiptSpan, Span, current_span
 from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
+from og_integrations.client._tracing import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain._messages import (
     Tool,

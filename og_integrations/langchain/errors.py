@@ -208,6 +208,10 @@ class TransactionRefusedError(errors.TransactionRefusedError, TransactionError):
     """The transaction would fail or cost too much, or no node took it: nothing was sent."""
 
 
+class GasBudgetExceededError(errors.GasBudgetExceededError, TransactionRefusedError):
+    """The transaction may cost more than is left of the budget of gas: nothing was signed or sent."""
+
+
 class TransactionRevertedError(errors.TransactionRevertedError, TransactionError):
     """The transaction was mined and reverted: its gas is spent, and nothing else happened."""
 
@@ -218,6 +222,10 @@ class TransactionInDoubtError(errors.TransactionInDoubtError, TransactionError):
 
 class OnchainError(errors.OnchainError, OpenGradientError, RuntimeError):
     """A model or workflow on chain gave no usable result."""
+
+
+class StaleWorkflowError(errors.StaleWorkflowError, OnchainError):
+    """The newest result of a workflow is older than is allowed; nothing was spent."""
 
 
 class VerificationError(errors.VerificationError, OpenGradientError, RuntimeError):

@@ -23,7 +23,12 @@ is what `collect_receipts` is for.
 | `_messages` | messages and tools of LlamaIndex to the wire |
 | `_responses` | answers to LlamaIndex's responses, and the tool calls in them |
 | `_structured` | pydantic classes as schemas, and answers as their instances |
+| `_onchain_tools` | models and workflows on chain as tools |
 """
+
+from typing import TYPE_CHECKING
+
+from og_integrations._lazy import lazy_names
 
 try:
     import llama_index.core.llms  # noqa: F401 - only to say what is missing
@@ -35,4 +40,12 @@ except ModuleNotFoundError as _exc:
 
 from og_integrations.llama_index._llm import OpenGradientLLM, is_retryable
 
-__all__ = ["OpenGradientLLM", "is_retryable"]
+if TYPE_CHECKING:
+    from og_integrations.llama_index._onchain_tools import OnchainToolSpec, onchain_tool
+
+__all__ = ["OnchainToolSpec", "OpenGradientLLM", "is_retryable", "onchain_tool"]
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    __getattr__, __dir__ = lazy_names(
+        __name__, dict.fromkeys(("OnchainToolSpec", "onchain_tool"), "og_integrations.llama_index._onchain_tools")
+    )

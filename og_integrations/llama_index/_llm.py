@@ -35,9 +35,9 @@ from pydantic import Field, field_validator, model_validator
 from og_integrations.chat._arguments import call_arguments
 from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.chat._tracing import ReceiptSpan, current_span
 from og_integrations.client import Answer, AsyncStream, CallOptions, ChatOptions
 from og_integrations.client._options import ALIASES, hint, seal
+from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
 from og_integrations.llama_index._responses import (

@@ -19,6 +19,7 @@ and the precompile wrote for this very request. Reading workflows needs no key.
 | `_workflows` | deployment, schedules, runs and results of workflows; the known workflows as data |
 | `_setup` | where, who pays, and what may be spent: limits, the budget of gas |
 | `_receipts` | receipts of kind `onchain` |
+| `_tools` | models and workflows as tools of agents, for the frameworks' packages to map |
 """
 
 from typing import TYPE_CHECKING
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from og_integrations.onchain._clients import AsyncOnchainClient, OnchainClient
     from og_integrations.onchain._inference import Inference
     from og_integrations.onchain._setup import GasBudget
+    from og_integrations.onchain._tools import OnchainTool, ToolResult, model_tool, workflow_tool
     from og_integrations.onchain._workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
-    from og_integrations.protocol.chain._execution import ModelFile
+    from og_integrations.protocol.chain._execution import ModelFile, TensorSpec
     from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput
     from og_integrations.protocol.chain.tensors import DecimalsPolicy
     from og_integrations.protocol.chain.workflow import CandleOrder, CandleType, Query, Task
@@ -46,11 +48,16 @@ __all__ = [
     "ModelFile",
     "ModelOutput",
     "OnchainClient",
+    "OnchainTool",
     "Query",
     "Task",
+    "TensorSpec",
+    "ToolResult",
     "WORKFLOW_MODELS",
     "WorkflowModel",
     "WorkflowResult",
+    "model_tool",
+    "workflow_tool",
 ]
 
 _HOMES = {
@@ -64,11 +71,16 @@ _HOMES = {
     "ModelFile": "og_integrations.protocol.chain._execution",
     "ModelOutput": "og_integrations.protocol.chain.inference",
     "OnchainClient": "og_integrations.onchain._clients",
+    "OnchainTool": "og_integrations.onchain._tools",
     "Query": "og_integrations.protocol.chain.workflow",
     "Task": "og_integrations.protocol.chain.workflow",
+    "TensorSpec": "og_integrations.protocol.chain._execution",
+    "ToolResult": "og_integrations.onchain._tools",
     "WORKFLOW_MODELS": "og_integrations.onchain._workflows",
     "WorkflowModel": "og_integrations.onchain._workflows",
     "WorkflowResult": "og_integrations.onchain._workflows",
+    "model_tool": "og_integrations.onchain._tools",
+    "workflow_tool": "og_integrations.onchain._tools",
 }
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import onchain_settings
 from og_integrations.client._signer import Signer
+from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.client.chain._transactions import (
     RECEIPT_TIMEOUT,
     AsyncSender,
     GasLimits,
     Sending,
-    SentTransaction,
     SyncSender,
 )
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
@@ -35,11 +35,9 @@ from og_integrations.protocol.chain.tensors import DecimalsPolicy, encode_input
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, Query, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic import SecretStr
 
-    Leaving = Callable[[SentTransaction], object]
+    from og_integrations.onchain._setup import Leaving, Progress
 
 T = TypeVar("T")
 Mode = InferenceMode | int | str
@@ -54,6 +52,8 @@ class OnchainOptions(TypedDict, total=False):
     `max_gas`, `max_cost`: the most gas and wei of one transaction. `gas_budget`: the most wei of all. `timeout`: how
     long to wait for a block, `result_timeout` for a deferred result, in seconds. `hub`, `precompile`, `scheduler`: the
     contracts. `on_leaving` gets each transaction before it is sent: written down, it can be resumed after a crash.
+    `on_progress` is told each step of a transaction (`Tell`: sent, waiting, mined), with the seconds since it left.
+    `sharing`: another client, whose wallet, limits and budget are taken, and no other option.
     """
 
     private_key: "str | SecretStr | None"
@@ -69,6 +69,8 @@ class OnchainOptions(TypedDict, total=False):
     precompile: str
     scheduler: str
     on_leaving: "Leaving | None"
+    on_progress: "Progress | None"
+    sharing: "OnchainClient | AsyncOnchainClient"
 
 
 class InferOptions(TypedDict, total=False):
@@ -89,6 +91,8 @@ class InferOptions(TypedDict, total=False):
 
 
 def _setup(options: OnchainOptions) -> Setup:
+    if (other := options.get("sharing")) is not None:
+        return other.setup
     node = options.get("rpc_url")
     # web3 is not needed for this, nor loaded.
     url = getattr(getattr(node, "provider", None), "endpoint_uri", node)
@@ -109,6 +113,8 @@ def _setup(options: OnchainOptions) -> Setup:
         hub=options.get("hub", HUB_ADDRESS),
         precompile=options.get("precompile", PRECOMPILE_ADDRESS),
         scheduler=options.get("scheduler", SCHEDULER_ADDRESS),
+        leaving=options.get("on_leaving"),
+        progress=options.get("on_progress"),
     )
 
 
@@ -135,16 +141,21 @@ def _inferring(
     return inference.infer(setup, request, limits=limits, recomputing=_recomputing(options))
 
 
-def _recomputing(options: InferOptions) -> Recomputing | None:
-    given = options.get("model_file")
-    if given is None:
-        return None
+def read_model_file(given: ModelFile | bytes | str | Path) -> ModelFile:
+    """Return the model in a file, or in its bytes. Raises `ConfigurationError` or `OnchainError`."""
     if isinstance(given, str | Path):
         try:
             given = Path(given).read_bytes()
         except OSError as exc:
             raise ConfigurationError(f"The model's file {given!s} cannot be read ({exc.strerror}).") from exc
-    model = given if isinstance(given, ModelFile) else ModelFile(given)
+    return given if isinstance(given, ModelFile) else ModelFile(given)
+
+
+def _recomputing(options: InferOptions) -> Recomputing | None:
+    given = options.get("model_file")
+    if given is None:
+        return None
+    model = read_model_file(given)
     return Recomputing(model=model, relative=options.get("relative", 1e-5), absolute=options.get("absolute", 1e-9))
 
 
@@ -157,7 +168,6 @@ class OnchainClient:
 
     def __init__(self, **options: Unpack[OnchainOptions]) -> None:
         self.setup: Setup = _setup(options)
-        self._leaving = options.get("on_leaving")
         self._connections = SyncConnections()
 
     def infer(
@@ -235,7 +245,9 @@ class OnchainClient:
         self.close()
 
     def _run(self, flow: "Sending[T]") -> T:
-        return drive(flow, SyncSender(self.setup.signer, self._connections, leaving=self._leaving).perform)
+        sender = SyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
+        with ReceiptSpan(current_span()) as span:
+            return span.note(drive(flow, sender.perform))
 
 
 class AsyncOnchainClient:
@@ -247,7 +259,6 @@ class AsyncOnchainClient:
 
     def __init__(self, **options: Unpack[OnchainOptions]) -> None:
         self.setup: Setup = _setup(options)
-        self._leaving = options.get("on_leaving")
         self._connections = AsyncConnections()
 
     async def infer(
@@ -325,4 +336,6 @@ class AsyncOnchainClient:
         await self.aclose()
 
     async def _run(self, flow: "Sending[T]") -> T:
-        return await adrive(flow, AsyncSender(self.setup.signer, self._connections, leaving=self._leaving).perform)
+        sender = AsyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
+        with ReceiptSpan(current_span()) as span:
+            return span.note(await adrive(flow, sender.perform))

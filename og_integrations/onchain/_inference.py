@@ -38,7 +38,8 @@ from og_integrations.protocol.chain.inference import (
     run_calldata,
 )
 from og_integrations.protocol.payment._flow import Fetch, Pause
-from og_integrations.receipt import is_verified, kind_of, names_of_proven
+from og_integrations.protocol.payment._x402 import checksum_address
+from og_integrations.receipt import Receipt, is_verified, leaves, names_of_chain, names_of_proven
 
 _WHAT = "The inference"
 _API_PATH = "/artela-network/artela-rollkit/inference/tx/"
@@ -111,11 +112,19 @@ def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputi
     if str(found.get("to")).lower() != setup.hub.lower():
         raise OnchainError(f"The transaction {transaction_hash} is no call of the hub {setup.hub}.")
     request = decode_run(decode_hex(found.get("input"), setup.url))
-    record = Record(setup, request, int(time.time()), sender=str(found.get("from")), transaction_hash=transaction_hash)
+    sender = _sender_of(found)
+    record = Record(setup, request, int(time.time()), sender=sender, transaction_hash=transaction_hash)
     with _recorded(record):
         receipt = yield from resume(setup.place, transaction_hash, Waiting(_WHAT, setup.timeout))
         record.passed("transaction", "read from the chain: a call of the hub with this model, mode and input")
         return (yield from _concluded(record, receipt, recomputing))
+
+
+def _sender_of(transaction: JsonObject) -> str:
+    try:
+        return checksum_address(str(transaction.get("from")))
+    except OpenGradientError as exc:
+        raise OnchainError("The node's transaction names no sender.") from exc
 
 
 def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing | None = None) -> Sending[Inference]:
@@ -125,18 +134,12 @@ def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing
     Raises `VerificationError` if the chain has something else, and what `resume_inference` raises; `ConfigurationError`
     if it is no receipt of an inference on chain.
     """
-    facts = receipt.get("onchain")
-    if (
-        kind_of(receipt) != "onchain"
-        or not isinstance(facts, dict)
-        or not isinstance(facts.get("transaction_hash"), str)
-    ):
+    saved = Receipt(dict(receipt))
+    if saved.kind != "onchain" or saved.transaction_hash is None:
         raise ConfigurationError("This is no receipt of an inference that was sent: it names no transaction.")
-    found = yield from resume_inference(setup, facts["transaction_hash"], recomputing)
-    of_chain: Mapping[str, object] = found.receipt["onchain"]
-    pairs = [(name, receipt.get(name), found.receipt[name]) for name in names_of_proven()]
-    pairs += [(name, facts.get(name), of_chain[name]) for name in ("mode", "chain_id", "block_hash", "inference_id")]
-    others = [name for name, claimed, read in pairs if claimed != read]
+    found = yield from resume_inference(setup, saved.transaction_hash, recomputing)
+    claimed, read = dict(leaves(receipt)), dict(leaves(found.receipt))
+    others = [name for name in (*names_of_proven(), *names_of_chain()) if claimed.get(name) != read.get(name)]
     if others:
         raise VerificationError(
             f"The receipt is not of the transaction that it names: {', '.join(others)} differ on the chain.",

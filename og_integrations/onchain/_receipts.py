@@ -1,13 +1,7 @@
 """
-Receipts of kind `onchain`: plain JSON, beside those of LLM calls in the same collectors, with one more member.
+Receipts of kind `onchain`, beside those of LLM calls in the same collectors.
 
-```text
-onchain  {mode, chain_id, hub, precompile, sender, transaction_hash, block_number, block_hash, gas_used, cost,
-          inference_id, result_source ("event" | "node-api" | null)}
-```
-
-`request_hash` is the keccak of the precompile's call, `output_hash` that of the output in the contract's ABI; `cost`
-is wei, as text.
+`request_hash` is the keccak of the precompile's call, `output_hash` that of the output in the contract's ABI.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +12,7 @@ from og_integrations.onchain._setup import Setup
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput, Request, encode_output
-from og_integrations.receipt import Check, Receipt
+from og_integrations.receipt import Check, Receipt, ReceiptOnchain
 
 STEPS = (
     "transaction",
@@ -75,37 +69,37 @@ class Record:
         for step, what in (("tee_attestation", "an attestation"), ("zk_proof", "a proof")):
             self.checks.setdefault(step, Check(step, "skip", _unproven(self.request.mode, step, what)))
         made = [self.checks.get(step) or Check(step, "skip", "not reached") for step in STEPS]
-        standard = Receipt(
+        receipt = Receipt(
             kind="onchain",
             status="verified" if verified else "unverified",
             model=self.request.model_cid,
             created=self.created,
             request_hash=self.request.digest()[2:],
             output_hash=None if self.output is None else keccak(encode_output(self.output)).hex(),
+            onchain=self._facts(),
             checks=tuple(made),
-        )
-        receipt: JsonObject = standard.to_json() | {"onchain": self._facts()}
+        ).to_json()
         exchange = self._exchange()
         for collector in active_collectors():
             collector.add(receipt, exchange)
         return receipt
 
-    def _facts(self) -> JsonObject:
-        place, chain = self.setup.place, self.chain
-        return {
-            "mode": InferenceMode(self.request.mode).name,
-            "chain_id": place.chain_id,
-            "hub": self.setup.hub,
-            "precompile": self.setup.precompile,
-            "sender": self.sender,
-            "transaction_hash": self.transaction_hash,
-            "block_number": _number(chain.get("blockNumber")),
-            "block_hash": chain.get("blockHash"),
-            "gas_used": _number(chain.get("gasUsed")),
-            "cost": None if self.cost is None else str(self.cost),
-            "inference_id": self.inference_id,
-            "result_source": self.result_source,
-        }
+    def _facts(self) -> ReceiptOnchain:
+        chain, block = self.chain, self.chain.get("blockHash")
+        return ReceiptOnchain(
+            mode=InferenceMode(self.request.mode).name,
+            chain_id=self.setup.place.chain_id,
+            hub=self.setup.hub,
+            precompile=self.setup.precompile,
+            sender=self.sender,
+            transaction_hash=self.transaction_hash,
+            block_number=_number(chain.get("blockNumber")),
+            block_hash=block if isinstance(block, str) else None,
+            gas_used=_number(chain.get("gasUsed")),
+            cost=None if self.cost is None else str(self.cost),
+            inference_id=self.inference_id,
+            result_source=self.result_source,
+        )
 
     def _exchange(self) -> JsonObject | None:
         return {"transaction_hash": self.transaction_hash, "logs": self.chain["logs"]} if "logs" in self.chain else None

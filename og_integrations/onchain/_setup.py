@@ -5,7 +5,7 @@ Gas is not OPG: a `SpendPolicy` knows nothing of it, so it has limits and a budg
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from og_integrations.client.chain._transactions import (
     Place,
     Sending,
     SentTransaction,
+    Tell,
     Waiting,
     draft,
     most_cost,
@@ -27,6 +28,7 @@ from og_integrations.client.chain._transactions import (
 )
 from og_integrations.errors import (
     ConfigurationError,
+    GasBudgetExceededError,
     InvalidRequestError,
     TransactionInDoubtError,
     TransactionRefusedError,
@@ -37,6 +39,8 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, check_address
 
+Leaving = Callable[[SentTransaction], object]
+Progress = Callable[[Tell], object]
 MOST_COST = 10**16
 """The most that one transaction may cost unless you say otherwise, in wei (0.01 of the chain's coin)."""
 
@@ -69,11 +73,11 @@ class GasBudget:
 
     @contextmanager
     def hold(self, most: int) -> Iterator["GasHold"]:
-        """Hold `most` wei for one transaction. Raises `TransactionRefusedError` if that is over the budget."""
+        """Hold `most` wei for one transaction. Raises `GasBudgetExceededError` if that is over the budget."""
         hold = GasHold(most)
         with self._lock:
             if self._spent + most > self.total:
-                raise TransactionRefusedError(
+                raise GasBudgetExceededError(
                     f"The transaction may cost {format_opg(most)} of the chain's coin, and {format_opg(self._spent)} "
                     f"of the gas budget of {format_opg(self.total)} are spent or held. Nothing was sent."
                 )
@@ -105,6 +109,8 @@ class Setup:
     hub: str = HUB_ADDRESS
     precompile: str = PRECOMPILE_ADDRESS
     scheduler: str = SCHEDULER_ADDRESS
+    leaving: Leaving | None = None
+    progress: Progress | None = None
     checked: set[str] = field(default_factory=set)
     """The nodes that are known to be of the right chain."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, eth_call, quantity, read_block, rpc
 from og_integrations.client.chain._transactions import Sending
-from og_integrations.errors import OnchainError
+from og_integrations.errors import OnchainError, StaleWorkflowError
 from og_integrations.onchain._setup import Mined, Setup, check_place, send
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain.inference import ModelOutput, decode_output
@@ -166,8 +166,8 @@ def read(setup: Setup, address: str, *, max_age: float | None = None) -> Fetchin
     """
     Return the newest result of a workflow with its age; needs no wallet.
 
-    Raises `OnchainError` if there is no workflow, or if the result is older than `max_age` seconds (or its age is
-    not known).
+    Raises `OnchainError` if there is no workflow, `StaleWorkflowError` if the result is older than `max_age` seconds
+    (or its age is not known).
     """
     answer = yield from _view(setup, address, RESULT_CALLDATA)
     output = decode_output(answer)
@@ -179,7 +179,9 @@ def read(setup: Setup, address: str, *, max_age: float | None = None) -> Fetchin
         age = max(0, (yield from _timestamp(setup, None)) - timestamp)
     if max_age is not None and (age is None or age > max_age):
         how_old = "older than can be seen" if age is None else f"{age} s old"
-        raise OnchainError(f"The result of {address} is {how_old}, expected at most {max_age:g} s. Do not use it.")
+        raise StaleWorkflowError(
+            f"The result of {address} is {how_old}, expected at most {max_age:g} s. Do not use it."
+        )
     transaction_hash = None if emitted is None else str(emitted.get("transactionHash"))
     return WorkflowResult(
         address=address, output=output, block=block, timestamp=timestamp, age=age, transaction_hash=transaction_hash

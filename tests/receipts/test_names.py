@@ -33,7 +33,8 @@ OTHER_FORMATS = {
         "enclave",
         "payment",
     },
-    "results of the chain": {"status", "transaction_hash", "payer"},
+    "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
+    "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
     "costs in answers": {"cost_opg", "cost_usd", "opg_price_usd"},
 }

@@ -45,6 +45,7 @@ from og_integrations.protocol.chain.workflow import (
     decode_price_feed,
     decode_tasks,
 )
+from og_integrations.receipt import Receipt
 
 NODE_API = "/artela-network/artela-rollkit/inference/tx/"
 KEEPER = "0x000000000000000000000000000000000000c10c"
@@ -140,8 +141,8 @@ class ModelNode:
 
     def unsafe(self, receipts: list[JsonObject]) -> list[str]:
         """Return the hashes of spoiled transactions that `receipts` show as verified."""
-        hashes = {receipt["onchain"]["transaction_hash"] for receipt in receipts if receipt["status"] == "verified"}
-        return sorted(self.spoiled & hashes)
+        read = [Receipt(receipt) for receipt in receipts]
+        return sorted(self.spoiled & {str(receipt.transaction_hash) for receipt in read if receipt.verified})
 
     def _passed_on(self, asked: JsonObject, body: bytes) -> bytes:
         method, params = str(asked.get("method")), asked.get("params") or []
