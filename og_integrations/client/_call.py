@@ -6,29 +6,24 @@ A `ContextVar` holds the open collectors. Frameworks copy the context into their
 bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
 
 Every call leaves its receipt with the open collectors, whatever stopped it: `build_receipt` makes it.
-
-`ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
-signature.
 """
 
 import base64
 import json
 import re
 import textwrap
-import threading
 import time
 from asyncio import CancelledError
-from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from og_integrations._forking import survive_forks
+from og_integrations.client._evidence import Attested, evidence
 from og_integrations.client.channels._channel import Destination
 from og_integrations.errors import (
     AttestationError,
@@ -42,7 +37,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import (
     ChatRequest,
@@ -68,9 +63,6 @@ from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptPayment, is_verified, reported_cost
-
-if TYPE_CHECKING:
-    from og_integrations.protocol.proof.attestation import Attestation
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -137,7 +129,7 @@ class Call:
     A call is a request that is ready to be sent; `wire` is its exact body.
 
     `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
-    how to show the answer.
+    how to show the answer. `nonce` is what the body carries that no other has (32 hex digits), None if nothing.
     """
 
     request: ChatRequest | CompletionRequest
@@ -149,6 +141,11 @@ class Call:
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    nonce: str | None = None
+
+    def without_nonce(self) -> "Call":
+        """Return the same call with nothing in its body but what was asked."""
+        return replace(self, wire=encode_json(self.request.to_json()), nonce=None)
 
     @property
     def path(self) -> str:
@@ -189,32 +186,6 @@ class Target:
     route: Route
     url: str
     destination: Destination
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attested:
-    """
-    Attested is an enclave that has shown what it runs: its `document`, as judged when it came.
-
-    `nonce` (40 hex digits) is what it was asked with, `received_at` when it came (unix seconds), `certificate` the DER
-    that its connection was pinned to. `until` is when it is asked again, on a clock that is never set.
-    """
-
-    attestation: "Attestation"
-    document: bytes = field(repr=False)
-    nonce: str
-    received_at: int
-    certificate: bytes = field(repr=False)
-    until: float
-
-    def to_json(self) -> JsonObject:
-        """Return it as it stands in an evidence file."""
-        return {
-            "document": base64.b64encode(self.document).decode(),
-            "nonce": self.nonce,
-            "received_at": self.received_at,
-            "tls_certificate": base64.b64encode(self.certificate).decode(),
-        }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -368,12 +339,12 @@ class Receipts(list[JsonObject]):
         super().__init__()
         self.keep_exchanges = keep_exchanges
         # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
-        self._kept: list[tuple[JsonObject, JsonObject | None]] = []
+        self._kept: list[tuple[JsonObject, JsonObject | None, Attested | None]] = []
 
     @property
     def exchanges(self) -> list[JsonObject | None]:
         """Return the exchanges of the receipts, as they stand in this list now."""
-        return [exchange for _, exchange in self._pairs()]
+        return [exchange for _, exchange, _ in self._kept_now()]
 
     @property
     def reported_cost(self) -> int:
@@ -389,17 +360,18 @@ class Receipts(list[JsonObject]):
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
 
-    def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
-        """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
+    def add(self, receipt: JsonObject, exchange: JsonObject | None, attested: Attested | None = None) -> None:
+        """Keep one more receipt, and where that is wanted its exchange and what its enclave showed; any thread may."""
         if self.keep_exchanges:
-            self._kept.append((receipt, exchange))
+            self._kept.append((receipt, exchange, attested))
         self.append(receipt)
 
     def save(self, folder: str | Path) -> list[Path]:
         """
         Write each receipt with its exchange to a new JSON file in `folder`; return the files.
 
-        They hold prompts and answers in clear: `verify` needs them. Files that are there are kept.
+        They hold prompts and answers in clear: `verify` needs them. Where the enclave showed its attestation document,
+        they are evidence (`og-evidence/1`) that a stranger checks from AWS's root down. Files that are there are kept.
         Raises `ConfigurationError` if that is not possible.
         """
         target = Path(folder)
@@ -407,17 +379,16 @@ class Receipts(list[JsonObject]):
         try:
             target.mkdir(parents=True, exist_ok=True)
             names = (target / f"receipt-{n:03}.json" for n in count(1))
-            for receipt, exchange in self._pairs():
-                text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
+            for receipt, exchange, attested in self._kept_now():
+                text = json.dumps(evidence(receipt, exchange, attested), indent=2) + "\n"
                 files.append(_write_new(names, text))
         except OSError as exc:
             raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
 
-    def _pairs(self) -> list[tuple[JsonObject, JsonObject | None]]:
-        receipts = list(self)
-        kept = {id(receipt): exchange for receipt, exchange in self._kept}
-        return [(receipt, kept.get(id(receipt))) for receipt in receipts]
+    def _kept_now(self) -> list[tuple[JsonObject, JsonObject | None, Attested | None]]:
+        kept = {id(receipt): (exchange, attested) for receipt, exchange, attested in self._kept}
+        return [(receipt, *kept.get(id(receipt), (None, None))) for receipt in list(self)]
 
 
 def _write_new(names: Iterator[Path], text: str) -> Path:
@@ -490,6 +461,7 @@ def build_receipt(
         status="verified",
         trust=exchange.trust.level if exchange.trust else None,
         hash_rule=verified.hash_rule,
+        nonce=exchange.nonce,
         channel=exchange.channel,
         model=call.model,
         created=call.created,
@@ -583,7 +555,7 @@ def collect(state: CallState, receipt: JsonObject) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
     exchange = state.exchange()
     for receipts in active_collectors():
-        receipts.add(receipt, exchange)
+        receipts.add(receipt, exchange, state.attested)
 
 
 def _hash_of(call: Call) -> str | None:
@@ -601,28 +573,3 @@ def _failed_checks(exc: BaseException) -> list[Check]:
         return [Check("attestation", "fail", str(exc))]
     detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
     return [Check("answer", "fail", detail)]
-
-
-REMEMBERED_SIGNATURES = 4096
-
-
-class ReplayCache:
-    """A replay cache knows the last signatures that one client was shown. Threads may share it."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self.begin_again()
-        survive_forks(self)
-
-    def begin_again(self) -> None:
-        """Have a lock that nobody holds; what was seen stays seen."""
-        self._lock = threading.Lock()
-
-    def seen(self, signature: str) -> bool:
-        """Remember `signature`, and return whether it was there."""
-        with self._lock:
-            seen = signature in self._seen
-            self._seen[signature] = None
-            if len(self._seen) > REMEMBERED_SIGNATURES:
-                self._seen.popitem(last=False)
-        return seen

@@ -20,7 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
-from og_integrations.client._call import Attested, Target
+from og_integrations.client._call import Target
+from og_integrations.client._evidence import Attested
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import destination_of

@@ -22,7 +22,6 @@ from og_integrations.client._call import (
     CallState,
     Piece,
     Pieces,
-    ReplayCache,
     check_headers,
     check_size,
     collect_failed,
@@ -32,6 +31,7 @@ from og_integrations.client._call import (
     wants_exchange,
 )
 from og_integrations.client._directory import Directory
+from og_integrations.client._freshness import NonceUse, ReplayCache
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._settings import Settings, check_count, check_seconds, no_wallet, resolve_settings
 from og_integrations.errors import (
@@ -94,13 +94,17 @@ class Engine:
         self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries: int = check_count("max_retries", given["max_retries"])
         self.default_headers: dict[str, str] = check_headers(given["default_headers"])
+        if given["nonce"] is not None:
+            check_choice("nonce", given["nonce"])
         self.takes_images: bool = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._rules: dict[str, str] = {}
         self._account = Account(self.settings, policy)
+        enclaves = EnclavePolicy.of(given["enclave_policy"])
+        self._nonces = NonceUse(given["nonce"] or ("off" if enclaves.documents is None else "auto"))
         self.directory: Directory = Directory(
             self.settings,
-            EnclavePolicy.of(given["enclave_policy"]),
+            enclaves,
             spread=given["spread"],
             hosts=policy.hosts,
         )
@@ -197,9 +201,11 @@ class Engine:
         stop, created = request.stop, now()
         if (ending := model_info(model).ending(datetime.fromtimestamp(created, UTC).date())) is not None:
             warn_once(model_name(model), ending)
+        body, nonce = self._nonces.put_in(request.path, request.to_json())
         return Call(
             request=request,
-            wire=encode_json(request.to_json()),
+            wire=encode_json(body),
+            nonce=nonce,
             plan=plan,
             model=model_name(model),
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
@@ -260,6 +266,7 @@ class Engine:
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
+            state.call = self._nonces.as_taken(state.call, build_of(enclave))
             try:
                 state.attested = yield from self.directory.attest(enclave, time.monotonic())
                 state.sent_at = now()
@@ -278,6 +285,12 @@ class Engine:
                     raise
                 continue
             state.head = paid.head
+            if paid.head.status == 400 and self._nonces.is_in_question(state.call, build_of(enclave)):
+                # Not charged, and answered in the same session: to find out costs nothing.
+                body = yield from _body(state)
+                if not self._nonces.is_refused(state.call, build_of(enclave), body):
+                    self.conclude_body(state, body)
+                continue
             return paid.head
 
     def conclude_body(self, state: CallState, body: bytes) -> Answer:
@@ -299,7 +312,7 @@ class Engine:
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
         attested = state.attested.attestation if state.attested is not None else None
-        build = enclave.pcr_hash or enclave.tee_id
+        build = build_of(enclave)
         verified = verify_exchange(
             Exchange(
                 path=state.call.path,
@@ -307,12 +320,14 @@ class Engine:
                 completion=completion,
                 enclave=enclave,
                 usual_rule=self._rules.get(build),
+                nonce=state.call.nonce,
                 trust=_trust_in(enclave, attested),
                 window=(state.sent_at, now()),
                 channel=state.target.destination.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
             )
         )
+        self._nonces.was_taken(state.call, build)
         # A build hashes by one rule, and requests that show less of it are proven by the others, too.
         self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
         try:
@@ -355,6 +370,11 @@ class Engine:
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
                 self.directory.distrust(state.target.enclave, time.monotonic())
+
+
+def build_of(enclave: Enclave) -> str:
+    """Return what names the program of `enclave`: all enclaves of one build behave alike."""
+    return enclave.pcr_hash or enclave.tee_id
 
 
 class StreamReader:

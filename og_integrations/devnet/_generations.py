@@ -82,6 +82,7 @@ class Generation:
     web_search            what the chat flag does
     search_endpoint       whether `POST /v1/web_search` is there
     moderation            what is moderated
+    takes_nonce           whether a body may hold a nonce (docs/protocol.md §4.6)
     max_body              the size above which a body is refused before payment, in bytes
     """
 
@@ -100,6 +101,7 @@ class Generation:
     web_search: WebSearch = WebSearch.PROVIDER
     search_endpoint: bool = False
     moderation: Moderation = Moderation.NONE
+    takes_nonce: bool = True
     max_body: int | None = None
 
     @property

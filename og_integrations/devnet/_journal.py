@@ -2,7 +2,7 @@
 The journal holds what the devnet saw and did: the ground truth with which a client's claims are compared.
 
 Each request is recorded with a fingerprint of its question, by which it is recognised when it comes again. What a
-client may change while it merely tries again is left out of it: `stream`, the nonce in `response_format`, and all
+client may change while it merely tries again is left out of it: `stream`, the nonce (docs/protocol.md §4.6), and all
 that gateways ignore (docs/protocol.md §4).
 """
 
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from og_integrations.devnet._http import Peer, Reply, Request
 from og_integrations.devnet.model import last_user_text
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
 from og_integrations.protocol.proof.canonical import RULES, request_hash
+from og_integrations.protocol.proof.freshness import without_nonce
 
 SETTLEMENT_TYPE = "X-SETTLEMENT-TYPE"
 _SIGNATURE_DIGITS = 130
@@ -260,7 +260,6 @@ class Journal:
 
 NOT_JSON = object()
 """Stands for a body that is none."""
-_NONCE = "og_nonce"
 
 
 def parsed(request: Request) -> object:
@@ -279,7 +278,8 @@ def record_exchange(
     """Add `request` to `journal`, as one to `enclave` at unix time `at`; return the entry."""
     content = parsed(request)
     body = hashlib.sha256(request.path.encode() + b"\0" + request.body).hexdigest()[:16]
-    hashes = _hashes(request.path, _without_nonce(content))
+    asked = without_nonce(request.path, content) if isinstance(content, dict) else content
+    hashes = _hashes(request.path, asked)
     exchange = Exchange(
         number=len(journal.exchanges) + 1,
         at=at,
@@ -333,15 +333,6 @@ def _hashes(path: str, body: object) -> tuple[str, ...]:
         with contextlib.suppress(InvalidRequestError, RecursionError):
             found.append(request_hash(path, body, rule).hex())
     return tuple(dict.fromkeys(found))
-
-
-def _without_nonce(body: object) -> object:
-    form = body.get("response_format") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(form, dict) or _NONCE not in form:
-        return body
-    rest: JsonObject = {name: value for name, value in form.items() if name != _NONCE}
-    # Plain text is what comes without any format, too.
-    return body | {"response_format": None if rest == {"type": "text"} else rest}
 
 
 def _prompt_of(body: object) -> str | None:

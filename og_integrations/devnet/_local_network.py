@@ -79,7 +79,6 @@ class Devnet:
         evm: Evm | None = None,
     ) -> None:
         self.generation: Generation = find_generation(generation)
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock: Clock = Clock(clock)
         self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -98,13 +97,13 @@ class Devnet:
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
-        self.authority = Authority(self.clock)
+        self.authority: Authority = Authority(self.clock)
         options = self._options = GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=self.generation,
             cap=self._cap,
             retry_seconds=retry_seconds,
@@ -112,10 +111,13 @@ class Devnet:
             authority=self.authority,
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
-        for gateway in self._gateways:
-            self.chain.register(gateway.enclave.entry())
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
+        self._register_all()
         self._owner = self.new_wallet()
+
+    def _register_all(self) -> None:
+        for enclave in self.enclaves:
+            self.chain.register(enclave.entry())
 
     def _open_models(self) -> "ModelNode | None":
         """Put the node that runs models in front of a real EVM; the registry is read through it, too."""

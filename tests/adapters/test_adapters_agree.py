@@ -96,6 +96,8 @@ def test_both_adapters_say_the_same_of_a_fault(net_of: Callable[[str], Devnet], 
     }
     if fault == "attestation_replayed":
         reasons |= dict.fromkeys(("says", "receipts"), "both name the nonce that was asked for, which is a new one")
+    if fault == "nonce_ignored":
+        reasons |= dict.fromkeys(("says", "receipts", "exchanges"), "each request has a nonce of its own")
     # Only what stalls ends by its timeout; a busy machine takes its time for the rest.
     net = net_of("2026-04")
     options = {"timeout": STALLED_PATIENCE if stalls(fault) else PATIENCE, **options_under(fault, net)}

@@ -9,7 +9,10 @@ import dataclasses
 from og_integrations.devnet._attestation import STRANGERS_BUILD, Claims
 from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.devnet._fault import Fault, Strangers
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
+from og_integrations.protocol.proof.freshness import without_nonce
 
 _HOUR_MS = 60 * 60 * 1000
 _OTHER_KEYS = EnclaveKeys()
@@ -56,6 +59,11 @@ def _relayed(enclaves: list[Enclave], strangers: Strangers) -> list[Enclave]:
     return [dataclasses.replace(item, endpoint=relay.endpoint, certificate=relay.certificate) for item in enclaves]
 
 
+def _without_nonce(request: JsonObject) -> JsonObject:
+    path = CHAT_PATH if "messages" in request else COMPLETION_PATH if "prompt" in request else SEARCH_PATH
+    return without_nonce(path, request)
+
+
 ATTESTATION_FAULTS = (
     Fault(name="no_attestation", about="the enclave answers 503 instead of a document", attestation=_missing),
     Fault(name="stale_attestation", about="the enclave shows a document of an hour ago", attestation=_old),
@@ -96,5 +104,10 @@ ATTESTATION_FAULTS = (
         name="swapped_endpoint",
         about="the registry lists the endpoint and certificate of a relay, which reads what it hands on",
         invents=_relayed,
+    ),
+    Fault(
+        name="nonce_ignored",
+        about="an answer that was signed for the request without its nonce",
+        hashed_request=_without_nonce,
     ),
 )

@@ -51,6 +51,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, session_ref
+from og_integrations.protocol.proof.freshness import nonce_in
 
 
 class Gateway:
@@ -162,6 +163,8 @@ class Gateway:
             return problem(401, "No authorization token provided")
         if (refusal := _refusal(request, body)) is not None:
             return refusal
+        if not self._generation.takes_nonce and isinstance(body, dict) and nonce_in(request.path, body) is not None:
+            return problem(400, "Additional properties are not allowed ('og_nonce' was unexpected)")
         if not isinstance(body, dict) or family is None:
             return problem(500)
 
@@ -331,20 +334,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build = PU
         started_at=clock.seconds(),
         build=build,
     )
-    paywall = Paywall(
-        enclave=enclave.tee_id,
-        generation=options.generation,
-        requirement=requirement(
-            options.chain.network,
-            cap=options.cap,
-            timeout=options.generation.timeout,
-            pay_to=enclave.payment_address,
-            facilitator=options.facilitator.address,
-        ),
-        facilitator=options.facilitator,
-        clock=clock,
-        journal=options.journal,
-    )
+    paywall = _paywall_of(enclave, options)
     answerer = Answerer(
         keys,
         options.model,
@@ -372,6 +362,23 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build = PU
         impostor_tls=lambda: _impostor(enclave, options),
     )
     return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server)
+
+
+def _paywall_of(enclave: LocalEnclave, options: GatewayOptions) -> Paywall:
+    return Paywall(
+        enclave=enclave.tee_id,
+        generation=options.generation,
+        requirement=requirement(
+            options.chain.network,
+            cap=options.cap,
+            timeout=options.generation.timeout,
+            pay_to=enclave.payment_address,
+            facilitator=options.facilitator.address,
+        ),
+        facilitator=options.facilitator,
+        clock=options.chain.clock,
+        journal=options.journal,
+    )
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:

@@ -25,6 +25,7 @@ from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof._enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.receipt import Check
 
 STEPS = (
@@ -161,6 +162,7 @@ class Exchange:
     `wire` is the request body exactly as sent; one that is not ours must have been read as unique
     before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
     signature came before in another answer. `usual_rule` is the hash rule to try first, if one is expected.
+    `nonce` is what made this request unlike any other, None if nothing did.
     """
 
     path: str
@@ -172,6 +174,7 @@ class Exchange:
     channel: Channel | None = None
     seen: bool = False
     usual_rule: str | None = None
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +265,7 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
         _judge_attestation(exchange.trust, log)
     with log.step("freshness"):
         # (9): the statement was made for this call, and not for an earlier one.
-        _judge_freshness(exchange, proof, log)
+        _judge_freshness(exchange, request, proof, log)
     with log.step("channel"):
         # (10): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
@@ -446,12 +449,16 @@ def _judge_attestation(trust: TrustDecision | None, log: CheckLog) -> None:
         log.skipped("no attestation document was judged: what the enclave runs is the registry's word")
 
 
-def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+def _judge_freshness(exchange: Exchange, request: JsonObject, proof: TeeProof, log: CheckLog) -> None:
     # Signatures are salted, so two honest answers never have the same one; a second sight is a recording.
     if exchange.seen:
         raise StepError("this very signature came with an earlier answer: it is replayed")
+    # The request's hash was compared before: a nonce where it is hashed is in what the enclave has signed.
+    if exchange.nonce is not None and nonce_place(exchange.path, request, exchange.nonce) is None:
+        raise StepError(f"the request does not carry this call's nonce {shown(exchange.nonce, 40)} where it is hashed")
     if exchange.window is None:
-        log.skipped("when the request was sent is not known")
+        known = "" if exchange.nonce is None else "; the answer is to a request with this nonce, and to no other"
+        log.skipped(f"when the request was sent is not known{known}")
         return
     sent, received = exchange.window
     # A signed answer of another day to the same question would otherwise pass as the answer to this call.
@@ -460,7 +467,8 @@ def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None
             f"signed at {proof.timestamp}, expected between {sent} and {received} "
             f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
         )
-    log.passed("signed while the call was under way")
+    answers = "" if exchange.nonce is None else ", and answers this call's nonce"
+    log.passed(f"signed while the call was under way{answers}")
 
 
 def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
