@@ -58,6 +58,7 @@ class Network:
     process: subprocess.Popen[str] | None = None
     account: dict[str, Any] | None = None
     pacing: str = ""
+    enclave_policy: dict[str, Any] | None = None
 
     def end(self) -> None:
         """End the devnet: it settles its sessions and gives account of them."""
@@ -86,7 +87,8 @@ def network() -> Iterator[Network]:
             console.print(f"  registry {ready['registry_address']} at {ready['rpc_url']}")
             console.print(f"  wallet   {ready['wallet']}, {ready['opg']} OPG\n")
             # The script's pauses make visible that text comes as it is made.
-            yield Network(process, pacing=" [[delay=80]]")
+            # The builds to pin and the devnet's own root, which takes the place of AWS's.
+            yield Network(process, pacing=" [[delay=80]]", enclave_policy=ready["enclave_policy"])
         finally:
             process.terminate()
 
@@ -172,6 +174,23 @@ class Findings:
         if done.returncode != 0 and not self.problems:
             self.problems.append(f"verify ended with exit code {done.returncode}")
 
+    def verify_from_the_root(self, file: Path, policy: dict[str, Any]) -> None:
+        """Check a receipt as a stranger would who has the pinned builds, and asks nobody."""
+        console.rule("Checked from the root certificate down, asking nobody")
+        builds = file.with_name(f"{file.stem}.builds.txt")
+        registers = ("PCR0", "PCR1", "PCR2")
+        builds.write_text(json.dumps([dict(zip(registers, build, strict=True)) for build in policy["measurements"]]))
+        (root,) = policy["attestation_roots"]
+        command = [*COMMAND, "verify", "--json", "--measurements", str(builds), "--root-sha256", root, str(file)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        report = json.loads(done.stdout)
+        (shown,) = [check for check in report["checks"] if check["id"] == "attestation"]
+        mark = "[green]✓[/]" if report["status"] == "verified" else "[red]✗[/]"
+        console.print(f"{mark} {file.name} {report['status']} with pinned measurements")
+        console.print(f"  {shown['detail']}", markup=False)
+        if done.returncode != 0:
+            self.problems.append(f"{file} is not proven from the root: {report['step']}")
+
     def compare_account(self, account: dict[str, Any] | None, receipts: list[dict[str, Any]]) -> None:
         """Compare what the paywall took with what the receipts say was authorized."""
         console.rule("What the paywall settled")
@@ -202,7 +221,7 @@ def main() -> int:
     """Run the demo; 0 if every answer was verified, now and again from disk."""
     findings = Findings()
     with network() as net, collect_receipts(keep_exchanges=True) as receipts:
-        model = ChatOpenGradient(model=MODEL)
+        model = ChatOpenGradient(model=MODEL, enclave_policy=net.enclave_policy)
         try:
             console.rule("An agent with two tools")
             console.print(f"[dim]{MODEL}[/]\n{QUESTION}")
@@ -217,7 +236,10 @@ def main() -> int:
         if receipts:
             console.rule("Receipts")
             console.print(receipt_table(receipts))
-            findings.verify_again(receipts.save("receipts"))
+            files = receipts.save("receipts")
+            findings.verify_again(files)
+            if net.enclave_policy is not None:
+                findings.verify_from_the_root(files[0], net.enclave_policy)
         net.end()
         findings.compare_account(net.account, receipts)
     console.rule()

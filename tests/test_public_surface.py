@@ -23,7 +23,7 @@ SURFACE = {
     """,
     "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
     "og_integrations.verify": """
-        Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
+        Check SavedExchange Source TrustDecision TrustSource Verdict Verifier evidence_of sources_in
     """,
     "og_integrations.devnet": """
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model

@@ -7,9 +7,7 @@ across a yield.
 """
 
 import random
-import secrets
 import threading
-import time
 from collections.abc import Callable, Collection, Generator
 from copy import copy
 from functools import lru_cache
@@ -21,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._call import Target
-from og_integrations.client._evidence import Attested
+from og_integrations.client._evidence import Attested, read_document
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import destination_of
@@ -45,6 +43,7 @@ from og_integrations.protocol.proof._enclave import (
     check_endpoint,
     tee_id_of,
 )
+from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
 
 REFRESH_AFTER = 300
@@ -98,7 +97,7 @@ class Directory:
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
         self._refused: dict[str, AttestationError] = {}
-        self._attested: dict[_Shown, Attested] = {}
+        self._attested: dict[_Shown, tuple[float, Attested]] = {}
         self.begin_again()
         survive_forks(self)
 
@@ -150,34 +149,29 @@ class Directory:
         It is asked by one call when its certificate is first used, and an hour later; the others wait for that. None
         if the policy asks for no document. Raises `AttestationError`, or `ConnectionFailedError`.
         """
-        if self._policy.documents is None:
+        policy = self._policy.documents
+        if policy is None:
             return None
         # Whoever lists a known certificate beside another key, or another build, has shown nothing yet.
         shown = enclave.certificate, enclave.public_key, enclave.pcr_hash
         while True:
             with self._lock:
                 known = self._attested.get(shown)
-                if known is not None and now < known.until:
-                    return known
+                if known is not None and now < known[0]:
+                    return known[1]
                 awaited = self._asking.get(shown)
                 if awaited is None:
                     own = self._asking[shown] = _Reading()
             if awaited is None:
-                return (yield from self._ask_for_document(own, enclave, shown, now))
+                return (yield from self._ask_for_document(own, enclave, shown, now, policy))
             yield from awaited.wait()
 
-    def _ask_for_document(self, own: "_Reading", enclave: Enclave, shown: "_Shown", now: float) -> Attesting[Attested]:
-        nonce = secrets.token_hex(20)
+    def _ask_for_document(
+        self, own: "_Reading", enclave: Enclave, shown: "_Shown", now: float, policy: AttestationPolicy
+    ) -> Attesting[Attested]:
         try:
-            found = self._judged(enclave, nonce, (yield Attest(enclave, nonce)), now)
-        except ConnectionLostError as exc:
-            silent = AttestationError(f"{exc} It showed no attestation document; nothing was sent.", step="encoding")
-            own.failure = _refusal(enclave, silent)
-            raise own.failure from exc
-        except AttestationError as exc:
-            own.failure = _refusal(enclave, exc)
-            raise own.failure from exc
-        except ConnectionFailedError as exc:
+            found = yield from read_document(enclave, policy)
+        except (AttestationError, ConnectionFailedError) as exc:
             own.failure = exc
             raise
         finally:
@@ -186,35 +180,10 @@ class Directory:
                 if self._asking.get(shown) is own:
                     del self._asking[shown]
         with self._lock:
-            self._attested = {key: known for key, known in self._attested.items() if now < known.until}
-            self._attested[shown] = found
+            self._attested = {key: known for key, known in self._attested.items() if now < known[0]}
+            self._attested[shown] = now + ATTESTED_FOR, found
             self._refused.pop(enclave.tee_id, None)
         return found
-
-    def _judged(self, enclave: Enclave, nonce: str, body: bytes, now: float) -> Attested:
-        # With the certificates of X.509, which only they need who ask for documents.
-        from og_integrations.protocol.proof.attestation import decode_body, verify_document
-
-        policy, received_at = self._policy.documents, int(time.time())
-        assert policy is not None  # noqa: S101 - a document was asked for
-        document = decode_body(body)
-        attestation = verify_document(
-            document,
-            policy=policy,
-            now=received_at,
-            nonce=bytes.fromhex(nonce),
-            tls_certificate=enclave.certificate,
-            signing_key=enclave.public_key,
-            pcr_hash=enclave.pcr_hash if enclave.source == "registry" else None,
-        )
-        return Attested(
-            attestation=attestation,
-            document=document,
-            nonce=nonce,
-            received_at=received_at,
-            certificate=enclave.certificate,
-            until=now + ATTESTED_FOR,
-        )
 
     def refuse(self, enclave: Enclave, why: AttestationError, now: float) -> None:
         """Leave `enclave`, which has not shown what it had to; as long as there is no other, calls hear `why`."""
@@ -363,13 +332,6 @@ class Directory:
 
 _Shown = tuple[bytes, bytes, str]
 """What a document was about: the certificate, the signing key and the pcr hash that was listed."""
-
-
-def _refusal(enclave: Enclave, exc: AttestationError) -> AttestationError:
-    """Return `exc` as one that names the enclave."""
-    named = copy(exc)
-    named.args = (f"Enclave {enclave.tee_id} at {enclave.endpoint}: {exc}",)
-    return named
 
 
 class _Reading:

@@ -6,16 +6,25 @@ The format is `og-evidence/1`; `og_integrations.verify` reads and judges it.
 
 import base64
 import json
+import secrets
+import time
+from collections.abc import Generator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from og_integrations.errors import AttestationError, ConnectionLostError
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.payment._flow import Attest
+from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.freshness import nonce_place
 
 if TYPE_CHECKING:
     from og_integrations.protocol.proof.attestation import Attestation
 
 FORMAT = "og-evidence/1"
+_NONCE_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class Attested:
     Attested is an enclave that has shown what it runs: its `document`, as judged when it came.
 
     `nonce` (40 hex digits) is what it was asked with, `received_at` when it came (unix seconds), `certificate` the DER
-    that its connection was pinned to. `until` is when it is asked again, on a clock that is never set.
+    that its connection was pinned to.
     """
 
     attestation: "Attestation"
@@ -32,7 +41,6 @@ class Attested:
     nonce: str
     received_at: int
     certificate: bytes = field(repr=False)
-    until: float
 
     def to_json(self) -> JsonObject:
         """Return it as it stands in an evidence file."""
@@ -42,6 +50,49 @@ class Attested:
             "received_at": self.received_at,
             "tls_certificate": base64.b64encode(self.certificate).decode(),
         }
+
+
+def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Attest, bytes, Attested]:
+    """
+    Ask `enclave` for its attestation document over a connection pinned to its certificate, and judge it by `policy`.
+
+    Raises `AttestationError`, whose message names the enclave, or `ConnectionFailedError`.
+    """
+    # With the certificates of X.509, which only they need who ask for documents.
+    from og_integrations.protocol.proof.attestation import decode_body, verify_document
+
+    nonce = secrets.token_hex(_NONCE_BYTES)
+    try:
+        document = decode_body((yield Attest(enclave, nonce)))
+        received_at = int(time.time())
+        attestation = verify_document(
+            document,
+            policy=policy,
+            now=received_at,
+            nonce=bytes.fromhex(nonce),
+            tls_certificate=enclave.certificate,
+            signing_key=enclave.public_key,
+            pcr_hash=enclave.pcr_hash if enclave.source == "registry" else None,
+        )
+    except ConnectionLostError as exc:
+        silent = AttestationError(f"{exc} It showed no attestation document; nothing was sent.", step="encoding")
+        raise _named(enclave, silent) from exc
+    except AttestationError as exc:
+        raise _named(enclave, exc) from exc
+    return Attested(
+        attestation=attestation,
+        document=document,
+        nonce=nonce,
+        received_at=received_at,
+        certificate=enclave.certificate,
+    )
+
+
+def _named(enclave: Enclave, exc: AttestationError) -> AttestationError:
+    """Return `exc` as one that names the enclave."""
+    named = copy(exc)
+    named.args = (f"Enclave {enclave.tee_id} at {enclave.endpoint}: {exc}",)
+    return named
 
 
 def evidence(receipt: JsonObject, exchange: JsonObject | None, attested: Attested | None) -> JsonObject:

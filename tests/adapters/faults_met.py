@@ -27,7 +27,10 @@ def stalls(fault: str) -> bool:
 
 def options_under(fault: str, net: Devnet) -> dict[str, Any]:
     """Return the options without which a model would not notice `fault`."""
-    return {"enclave_policy": net.enclave_policy()} if fault in ATTESTED else {}
+    if fault not in ATTESTED:
+        return {}
+    # A nonce would make two requests that ask the same differ, so that only its own fault has one.
+    return {"enclave_policy": net.enclave_policy(), "nonce": "auto" if fault == "nonce_ignored" else "off"}
 
 
 def outcome_of(error: OpenGradientError | None) -> str:

@@ -64,7 +64,7 @@ def test_answer_to_the_same_question_without_its_nonce(net: Devnet, make_client:
     assert caught.value.step == "request-hash"
 
 
-FOUR = {"response_format": SCHEMA, "stop": ["a", "b", "c", "d"]}
+FOUR: dict[str, Any] = {"response_format": SCHEMA, "stop": ["a", "b", "c", "d"]}
 
 
 def test_no_place(net: Devnet, make_client: Callable[..., Client]) -> None:

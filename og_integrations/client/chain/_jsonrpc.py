@@ -24,7 +24,7 @@ from og_integrations.networks import PERMIT2_ADDRESS, Network
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._abi import encode_allowance, encode_balance_of
-from og_integrations.protocol.payment._flow import Fetch
+from og_integrations.protocol.payment._flow import Attest, Fetch
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
         raise unanswered(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc
 
 
-def read(connections: SyncConnections, flow: Fetching[T]) -> T:
+def read(connections: SyncConnections, flow: Generator[Fetch | Attest, bytes, T]) -> T:
     """Return the result of `flow`; its exceptions pass."""
     return drive(flow, lambda effect: fetch(connections, effect))
 
@@ -89,7 +89,7 @@ class Reader:
     def __init__(self) -> None:
         self._connections = SyncConnections()
 
-    def run(self, flow: Fetching[T]) -> T:
+    def run(self, flow: Generator[Fetch | Attest, bytes, T]) -> T:
         """Return the result of `flow`. Raises `DiscoveryError`."""
         return read(self._connections, flow)
 

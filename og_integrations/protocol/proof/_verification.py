@@ -130,7 +130,7 @@ class TrustDecision:
     `level` is None if nobody vouches for the key, and `detail` says the reason in one line. `enclave` is the
     registry's entry, if the registry was asked. `answered` is False if whoever was to say could not be asked: then
     nothing is known, which is not a rejection. `document` is the verdict on the enclave's attestation document, None
-    if there was none to judge.
+    if there was none to judge. `nobody` says that no source was named at all.
     """
 
     level: Trust | None
@@ -138,6 +138,7 @@ class TrustDecision:
     enclave: Enclave | None = None
     answered: bool = True
     document: Check | None = None
+    nobody: bool = False
 
 
 TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
