@@ -22,6 +22,10 @@ SURFACE = {
         onchain_tool register_with_langchain
     """,
     "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.openai": """
+        AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
+        onchain_tool onchain_tool_schema openai_client
+    """,
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier evidence_of sources_in
     """,
@@ -34,7 +38,6 @@ SURFACE = {
         OnchainClient OnchainTool Query Task TensorSpec ToolResult WORKFLOW_MODELS WorkflowModel WorkflowResult
         model_tool workflow_tool
     """,
-    "og_integrations.openai": "call_onchain_tool onchain_tool onchain_tool_schema",
 }
 
 

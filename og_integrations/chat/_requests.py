@@ -3,10 +3,13 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._schemas import demanded_strict_schema
+from og_integrations.protocol.chat._translation import schema_name
 
 _NOT_DONE = "Error: the arguments of this call are no JSON object, so nothing was done. They began: {}"
 _WORDS = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
@@ -96,6 +99,22 @@ def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonO
     if choice in _names(tools) or choice not in _WORDS:
         return _named(choice, tools)
     return _WORDS[choice]
+
+
+def wire_format(wish: Mapping[str, Any]) -> JsonObject:
+    """
+    Return a `response_format` under a name that providers take, with a strict schema if it demands one.
+
+    Agents name it after a class, which providers may refuse. Raises `InvalidRequestError` for a schema that has no
+    strict form.
+    """
+    described = wish.get("json_schema")
+    if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
+        return dict(wish)
+    mended = {**described, "name": schema_name(described["name"])}
+    if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
+        mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
+    return {**wish, "json_schema": mended}
 
 
 def _of_mapping(choice: Mapping[str, object], tools: Sequence[JsonObject]) -> str | JsonObject:

@@ -78,11 +78,12 @@ def drive_to(flow: Flow[object, object], perform: Callable[[Any], object], kinds
         effect = next(flow)
         while not isinstance(effect, kinds):
             try:
-                outcome = perform(effect)
+                # Taken out again before the flow runs: a signature would stay in this frame, which errors pass.
+                outcome = [perform(effect)]
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
                 effect = flow.throw(exc)
             else:
-                effect = flow.send(outcome)
+                effect = flow.send(outcome.pop())
     except StopIteration as stop:
         return stop.value
     return effect
@@ -96,11 +97,11 @@ async def adrive_to(
         effect = next(flow)
         while not isinstance(effect, kinds):
             try:
-                outcome = await perform(effect)
+                outcome = [await perform(effect)]
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
                 effect = flow.throw(exc)
             else:
-                effect = flow.send(outcome)
+                effect = flow.send(outcome.pop())
     except StopIteration as stop:
         return stop.value
     return effect
@@ -451,7 +452,7 @@ def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
     request = HttpRequest(
         url=target.url,
         whom=f"the gateway {target.enclave.endpoint}",
-        headers=state.call.headers() | {name: secret.reveal() for name, secret in effect.headers.items()},
+        headers={**state.call.headers(), **effect.headers},
         body=state.call.wire,
         timeout=state.call.timeout,
     )

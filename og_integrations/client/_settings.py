@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from og_integrations.client._options import OPTIONS
-from og_integrations.client._signer import LocalSigner, Signer
+from og_integrations.client._signer import LocalSigner, Signer, sealed
 from og_integrations.client.channels._channel import NO_SERVER, is_server
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
+from og_integrations.protocol._redact import Secret
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -28,6 +29,7 @@ ONCHAIN_KEY_VARIABLE = "OG_ONCHAIN_PRIVATE_KEY"
 PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
+_VARIABLES = frozenset({ONCHAIN_KEY_VARIABLE, *(name for option in OPTIONS.values() for name in option.variables)})
 _PLACE_VARIABLES = tuple(
     variable
     for name in ("network", "rpc_url", "registry_rpc_url", "registry_address", "gateway_url")
@@ -79,7 +81,7 @@ def no_wallet() -> ConfigurationError:
 
 def resolve_settings(
     *,
-    private_key: "str | SecretStr | None" = None,
+    private_key: "str | Secret | SecretStr | None" = None,
     signer: Signer | None = None,
     network: str | Network | None = None,
     rpc_url: str | None = None,
@@ -93,11 +95,13 @@ def resolve_settings(
 
     Raises `ConfigurationError` for an unknown network, a malformed URL, key or keystore, or two wallets.
     """
-    env = os.environ if environment is None else environment
-    if private_key is not None and signer is not None:
+    env = _Environment(os.environ if environment is None else environment)
+    key = None if private_key is None else sealed(private_key)
+    del environment, private_key
+    if key is not None and signer is not None:
         raise ConfigurationError("Both private_key and signer were given; give one.")
     if signer is None:
-        signer = _signer(env) if private_key is None else LocalSigner(_text_of(private_key))
+        signer = _signer(env) if key is None else LocalSigner(key)
     elif not isinstance(signer, Signer):
         raise ConfigurationError(
             f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
@@ -116,16 +120,18 @@ def resolve_settings(
 
 
 def onchain_settings(
-    *, private_key: "str | SecretStr | None" = None, signer: Signer | None = None, **options: Any
+    *, private_key: "str | Secret | SecretStr | None" = None, signer: Signer | None = None, **options: Any
 ) -> Settings:
     """
     Return the settings for models on chain, whose wallet may be another one (`OG_ONCHAIN_PRIVATE_KEY`).
 
     Raises `ConfigurationError` as `resolve_settings` does.
     """
-    if private_key is None and signer is None:
-        private_key = os.environ.get(ONCHAIN_KEY_VARIABLE) or None
-    return resolve_settings(private_key=private_key, signer=signer, **options)
+    key = None if private_key is None else sealed(private_key)
+    del private_key
+    if key is None and signer is None:
+        key = _Environment(os.environ).secret(ONCHAIN_KEY_VARIABLE)
+    return resolve_settings(private_key=key, signer=signer, **options)
 
 
 def keyless_settings(**options: Any) -> Settings:
@@ -161,6 +167,7 @@ def check_count(name: str, value: int | None, least: int = 0) -> int:
 def check_server(name: str, url: object) -> str:
     """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
     if not isinstance(url, str) or not is_server(url):
+        del url
         raise ConfigurationError(f"{name} is {NO_SERVER}.")
     return url
 
@@ -171,7 +178,7 @@ def rpc_url_setting(rpc_url: str | None) -> str | None:
 
     Raises `ConfigurationError` for a malformed URL.
     """
-    return _server("rpc_url", rpc_url, os.environ)
+    return _server("rpc_url", rpc_url, _Environment(os.environ))
 
 
 def origin(url: str) -> str:
@@ -194,32 +201,47 @@ def without_credentials(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _text_of(key: "str | SecretStr") -> str:
-    value: object = key if isinstance(key, str) else getattr(key, "get_secret_value", lambda: key)()
-    if not isinstance(value, str):
-        raise ConfigurationError(f"private_key is of type {type(value).__name__}, expected 64 hex digits as text.")
-    return value
+class _Environment:
+    """
+    This holds the variables that are settings, and shows none: errors are reported with the frames they passed.
+
+    All of `os.environ` in such a frame would give away the keys of every other service, too.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._values = {name: Secret(environment[name]) for name in _VARIABLES if environment.get(name)}
+
+    def get(self, name: str) -> str | None:
+        """Return what `name` is set to, None if it is not or empty; do not keep a secret in a variable."""
+        value = self._values.get(name)
+        return None if value is None else value.reveal()
+
+    def secret(self, *names: str) -> Secret | None:
+        """Return what the first of `names` that is set is set to."""
+        return next((self._values[name] for name in names if name in self._values), None)
 
 
-def _signer(env: Mapping[str, str]) -> Signer | None:
-    key = next((env[name] for name in PRIVATE_KEY_VARIABLES if env.get(name)), None)
-    keystore = env.get("OG_KEYSTORE")
+def _signer(env: _Environment) -> Signer | None:
+    key, keystore = env.secret(*PRIVATE_KEY_VARIABLES), env.get("OG_KEYSTORE")
     if key and keystore:
         raise ConfigurationError("Both OG_KEYSTORE and a private key are in the environment; unset one.")
     if keystore:
-        return LocalSigner.from_keystore(keystore, env.get("OG_KEYSTORE_PASSWORD", ""))
+        return LocalSigner.from_keystore(keystore, env.get("OG_KEYSTORE_PASSWORD") or "")
     return LocalSigner(key) if key else None
 
 
-def _server(name: str, argument: str | None, env: Mapping[str, str]) -> str | None:
+def _server(name: str, argument: str | None, env: _Environment) -> str | None:
     (variable,) = OPTIONS[name].variables
-    url = argument or env.get(variable)
-    return check_server(name if argument else variable, url) if url else None
+    if not argument and env.get(variable) is None:
+        return None
+    return check_server(name if argument else variable, argument or env.get(variable))
 
 
 def _network(
     value: str | Network,
-    env: Mapping[str, str],
+    env: _Environment,
     *,
     registry_address: str | None,
     rpc_url: str | None,

@@ -1,6 +1,9 @@
 """
 Who signs payments. The only place that touches a private key.
 
+Payments are signed by libsecp256k1 (coincurve). eth-account, which takes most of a second to load, is imported for
+what it alone knows: keystores, transactions, and typed data that is none of a payment.
+
 Anything with an `address` and a `sign_typed_data`, synchronous or asynchronous, can be a signer: a
 KMS, a remote wallet, a hardware key.
 """
@@ -9,11 +12,18 @@ import re
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, runtime_checkable
 
 from og_integrations.errors import ConfigurationError
+from og_integrations.protocol._redact import Secret, emptied_frames
 from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.protocol.chain import _eip712
 from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._ecrecover import SECP256K1_ORDER, address_of_key
+from og_integrations.protocol.payment._x402 import checksum_address
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 
@@ -51,6 +61,9 @@ class TransactionSigner(Signer, Protocol):
 
 def typed_data_digest(typed_data: JsonObject) -> bytes:
     """Return the 32 bytes that are signed for an EIP-712 message: what a KMS wants, which signs digests."""
+    if _eip712.covers(typed_data):
+        return _eip712.digest(typed_data)
+    # A message of somebody else's may have any type there is.
     _load_account()
     from eth_account.messages import encode_typed_data
 
@@ -59,19 +72,28 @@ def typed_data_digest(typed_data: JsonObject) -> bytes:
 
 
 class LocalSigner:
-    """A private key in this process. It never shows in repr, str, pickle or errors."""
+    """A private key in this process: 64 hex digits. It never shows in repr, str, pickle, errors or their frames."""
 
-    def __init__(self, private_key: str) -> None:
-        if not _KEY.fullmatch(private_key):
+    def __init__(self, private_key: "str | Secret | SecretStr") -> None:
+        key = sealed(private_key)
+        del private_key
+        self.address = ""
+        """The wallet's address, EIP-55."""
+        if not isinstance(key.reveal(), str):
             raise ConfigurationError(
-                f"The private key is not one: expected 64 hex digits (with or without 0x), got {len(private_key)} "
-                "characters. Check OG_PRIVATE_KEY, or the program's private_key=…."
+                f"private_key is of type {type(key.reveal()).__name__}, expected 64 hex digits as text."
             )
-        account_type = _load_account()
-        try:
-            self._account = account_type.from_key(private_key)
-        except ValueError as exc:
-            raise ConfigurationError("The private key is out of the range of secp256k1 keys.") from exc
+        if not _KEY.fullmatch(key.reveal()):
+            raise ConfigurationError(
+                "The private key is not one: expected 64 hex digits (with or without 0x), got "
+                f"{len(key.reveal())} characters. Check OG_PRIVATE_KEY, or the program's private_key=…."
+            )
+        if not 0 < int(key.reveal(), 16) < SECP256K1_ORDER:
+            raise ConfigurationError("The private key is out of the range of secp256k1 keys.")
+        from coincurve import PrivateKey
+
+        self._key = PrivateKey(int(key.reveal(), 16).to_bytes(32, "big"))
+        self.address = checksum_address(address_of_key(self._key.public_key.format(compressed=False)[1:]))
 
     @classmethod
     def from_keystore(cls, path: str | Path, password: str) -> Self:
@@ -80,25 +102,24 @@ class LocalSigner:
 
         Opening it takes a second or so, by design of the format. Raises `ConfigurationError`.
         """
+        secret = Secret(password)
+        del password
         try:
             content = Path(path).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigurationError(f"The keystore {path} cannot be read ({type(exc).__name__}).") from exc
-        return cls(_decrypted(path, content, password))
-
-    @property
-    def address(self) -> str:
-        """The wallet's address, EIP-55."""
-        return str(self._account.address)
+        return cls(_decrypted(path, content, secret))
 
     def sign_typed_data(self, typed_data: JsonObject) -> str:
         """Sign an EIP-712 message (RFC 6979, low s, v = 27 or 28)."""
-        signature: bytes = self._account.sign_typed_data(full_message=typed_data).signature
-        return "0x" + bytes(signature).hex()
+        signature = self._key.sign_recoverable(typed_data_digest(typed_data), hasher=None)
+        return "0x" + (signature[:64] + bytes([27 + signature[64]])).hex()
 
     def sign_transaction(self, transaction: JsonObject) -> str:
         """Sign an EIP-1559 transaction and return it ready to send, 0x-hex."""
-        return "0x" + bytes(self._account.sign_transaction(transaction).raw_transaction).hex()
+        account = _load_account()
+        with emptied_frames():
+            return "0x" + bytes(account.sign_transaction(transaction, self._key.secret).raw_transaction).hex()
 
     def __repr__(self) -> str:
         return f"LocalSigner({self.address})"
@@ -107,11 +128,17 @@ class LocalSigner:
         raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
 
 
-def _decrypted(path: str | Path, content: str, password: str) -> str:
+def sealed(key: object) -> Secret:
+    """Return `key`, of whatever type it is, as a `Secret`: what is wrong with it is said where no frame shows it."""
+    opened = key.reveal if isinstance(key, Secret) else getattr(key, "get_secret_value", None)
+    return Secret(cast("str", key if opened is None else opened()))
+
+
+def _decrypted(path: str | Path, content: str, password: Secret) -> Secret:
     account_type = _load_account()
     wrong = ""
     try:
-        return "0x" + bytes(account_type.decrypt(decode_json(content), password)).hex()
+        return Secret("0x" + bytes(account_type.decrypt(decode_json(content), password.reveal())).hex())
     except ValueError as exc:
         # The MAC is the only thing in the file that depends on the password.
         wrong = "the password is wrong" if "MAC mismatch" in str(exc) else "it is no keystore file"

@@ -22,13 +22,13 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from typing_extensions import override
 
+from og_integrations.chat._requests import wire_format
 from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain._messages import Tool, schema_function
 from og_integrations.langchain._outputs import unmarked
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
-from og_integrations.protocol.chat._schemas import demanded_strict_schema, strict_schema
-from og_integrations.protocol.chat._translation import schema_name
+from og_integrations.protocol.chat._schemas import strict_schema
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -112,7 +112,7 @@ def response_format(schema: object, *, strict: bool | None = None) -> JsonObject
     strictly where that changes nothing. Raises `InvalidRequestError`.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("json_schema", "json_object", "text"):
-        return _well_named(schema)
+        return wire_format(schema)
     function = schema_function(cast(Tool, schema), strict=strict)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
     if strict is None and (same := _already_strict(parameters)) is not None:
@@ -120,17 +120,6 @@ def response_format(schema: object, *, strict: bool | None = None) -> JsonObject
     wanted = {"name": function["name"], "description": function.get("description"), "schema": parameters}
     wanted["strict"] = function.get("strict")
     return {"type": "json_schema", "json_schema": {key: value for key, value in wanted.items() if value is not None}}
-
-
-def _well_named(wish: Mapping[str, Any]) -> JsonObject:
-    """Return a `response_format` under a name that providers take: agents name it after the class."""
-    described = wish.get("json_schema")
-    if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
-        return dict(wish)
-    mended = {**described, "name": schema_name(described["name"])}
-    if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
-        mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
-    return {**wish, "json_schema": mended}
 
 
 def _already_strict(parameters: JsonObject) -> JsonObject | None:

@@ -28,7 +28,7 @@ def onchain_tool(tool: OnchainTool) -> "FunctionTool":
     try:
         from agents import FunctionTool
     except ImportError as exc:
-        raise ConfigurationError('OpenAI\'s Agents SDK is missing: pip install "og-integrations[openai]".') from exc
+        raise ConfigurationError('OpenAI\'s Agents SDK is missing: pip install "og-integrations[agents]".') from exc
 
     artifacts: dict[str, JsonObject] = {}
 

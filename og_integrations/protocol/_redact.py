@@ -1,12 +1,16 @@
 """
 This module says what of strangers' words (gateways, nodes, operators) a message of ours may repeat.
 
-`shown` makes any of it harmless to print; `quotable` also leaves out what could be a secret. Messages end in
-logs and traces. The real gateway's 400 quotes the whole prompt (docs/protocol.md §2), and a hostile one could quote
+`Secret` keeps a text of our own out of what error reporters print, `emptied_frames` what a library has of it.
+
+`shown` makes any word of a stranger harmless to print; `quotable` also leaves out what could be a secret. Messages end
+in logs and traces. The real gateway's 400 quotes the whole prompt (docs/protocol.md §2), and a hostile one could quote
 the payment or the session with which it was asked.
 """
 
 import re
+import sys
+import traceback
 from collections.abc import Iterable
 from typing import Self
 
@@ -83,6 +87,39 @@ class Secret:
     def __reduce__(self) -> str:
         # A pickle is a file or a message of a queue, where the text would be readable by anybody.
         raise ConfigurationError("A secret is not pickled. Send the setting it came from, and read it there.")
+
+
+class emptied_frames:  # noqa: N801 - used as a function is; a generator would cost a microsecond each time
+    """
+    Inside this `with` a library has secrets in clear: the frames of what fails in it keep no variable.
+
+    Error reporters read the variables of all frames. The exceptions, their causes and the lines they came from stay.
+    """
+
+    __slots__ = ("_handled",)
+
+    def __enter__(self) -> None:
+        self._handled = sys.exception()
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if exc is not None:
+            empty_frames(exc, self._handled)
+
+
+def empty_frames(exc: BaseException, handled: BaseException | None) -> None:
+    """Empty the frames that `exc` and what it came from have left, but those of what was `handled` before."""
+    waiting: list[BaseException | None] = [exc]
+    # What the caller was handling when it came here is behind the last context, and is the caller's own.
+    seen = {id(handled), id(None)}
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
 
 
 def shown(text: str, limit: int) -> str:

@@ -7,40 +7,20 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from og_integrations.client import Client
 from og_integrations.client import _runner as runner
 from og_integrations.client.chain._jsonrpc import Reader, rpc
-from og_integrations.client.channels._httpx_client import _is_handshake
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, DiscoveryError, OpenGradientError
+from tests.client.certificates import write_certificate
 from tests.client.ways_to_ask import MODEL, WAYS, user
 
 each_way = pytest.mark.parametrize("way", WAYS)
-
-
-def _certificate(file: Path, first_day: int, last_day: int) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "enclave")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now + timedelta(first_day)).not_valid_after(now + timedelta(last_day))
-    made = builder.sign(key, hashes.SHA256())
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    file.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
-    return made.public_bytes(serialization.Encoding.DER)
 
 
 @contextmanager
@@ -87,7 +67,7 @@ def test_pinned_certificate_out_of_date(
 ) -> None:
     """It is the right one: its time or our clock is wrong, and nobody is in between."""
     file = tmp_path / "enclave.pem"
-    der = _certificate(file, *days)
+    der = write_certificate(file, *days)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
 
@@ -156,18 +136,3 @@ def test_bytes_after_an_answer_do_not_answer_the_next_question(net: Devnet, clie
     net.inject(Fault(name="more", about="", wire=more), times=1)
     list(client.stream(MODEL, user("one")))
     assert "two" in client.chat(MODEL, user("two")).text
-
-
-@pytest.mark.parametrize(
-    ("event", "watched"),
-    [
-        ("connection.start_tls.complete", True),
-        ("proxy.start_tls.complete", True),
-        ("socks.start_tls.complete", True),
-        ("connection.start_tls.started", False),
-        ("connection.connect_tcp.complete", False),
-    ],
-)
-def test_handshake_in_a_tunnel_is_watched(event: str, watched: bool) -> None:
-    """Behind a proxy (HTTPS_PROXY) the prompt would leave before anybody looked."""
-    assert _is_handshake(event) is watched

@@ -25,13 +25,13 @@ def user(text: str) -> list[dict[str, Any]]:
 
 def by_chat(net: Devnet, text: str, **options: Any) -> Answer:
     """Ask synchronously."""
-    with Client(private_key=net.private_key, network=net.network, **_of_client(options)) as client:
+    with Client(**_of_client(net, options)) as client:
         return client.chat(MODEL, user(text), **options)
 
 
 def by_stream(net: Devnet, text: str, **options: Any) -> Answer:
     """Ask by a synchronous stream; the pieces must add up to the answer."""
-    with Client(private_key=net.private_key, network=net.network, **_of_client(options)) as client:
+    with Client(**_of_client(net, options)) as client:
         *texts, answer = client.stream(MODEL, user(text), **options)
         return _added_up(texts, answer)
 
@@ -40,7 +40,7 @@ def by_achat(net: Devnet, text: str, **options: Any) -> Answer:
     """Ask asynchronously, on a loop of its own."""
 
     async def ask() -> Answer:
-        async with AsyncClient(private_key=net.private_key, network=net.network, **_of_client(options)) as client:
+        async with AsyncClient(**_of_client(net, options)) as client:
             return await client.chat(MODEL, user(text), **options)
 
     return asyncio.run(ask())
@@ -50,7 +50,7 @@ def by_astream(net: Devnet, text: str, **options: Any) -> Answer:
     """Ask by an asynchronous stream."""
 
     async def ask() -> Answer:
-        async with AsyncClient(private_key=net.private_key, network=net.network, **_of_client(options)) as client:
+        async with AsyncClient(**_of_client(net, options)) as client:
             *texts, answer = [item async for item in client.stream(MODEL, user(text), **options)]
             return _added_up(texts, answer)
 
@@ -72,7 +72,9 @@ def _added_up(texts: list[Any], answer: str | Answer) -> Answer:
     return answer
 
 
-def _of_client(options: dict[str, Any]) -> dict[str, Any]:
-    """Take out of `options` what belongs to the client, not the call."""
-    names = ("spend_policy", "enclave_policy", "verification", "max_retries", "signer")
-    return {name: options.pop(name) for name in names if name in options}
+def _of_client(net: Devnet, options: dict[str, Any]) -> dict[str, Any]:
+    """Take out of `options` what belongs to the client; its wallet is that of `net` unless one is given."""
+    names = ("private_key", "spend_policy", "enclave_policy", "verification", "max_retries", "signer", "http_client")
+    given = {name: options.pop(name) for name in names if name in options}
+    wallet = {} if "signer" in given else {"private_key": net.private_key}
+    return {"network": net.network, **wallet, **given}

@@ -8,6 +8,7 @@ import pytest
 
 from og_integrations.errors import MalformedOfferError, MalformedReplyError, SchemeRefusedError
 from og_integrations.networks import UPTO_PROXY_ADDRESS
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment import schemes
 from og_integrations.protocol.payment._x402 import (
     MAX_HEADER_CHARS,
@@ -197,7 +198,7 @@ def test_header_round_trip() -> None:
 
 @pytest.mark.parametrize("session", [SESSION_ID, "a", "A.b_c~d-9", "x" * 256])
 def test_session_id(session: str) -> None:
-    assert parse_session(ReplyHead(200, [(SESSION.lower(), session)])) == session
+    assert parse_session(ReplyHead(200, [(SESSION.lower(), session)])) == Secret(session)
     assert parse_session(ReplyHead(200, [])) is None
 
 

@@ -9,6 +9,7 @@ A `Destination` names the peer: connections are keyed by it, so that another kin
 is one more destination and one more class, and nothing else changes.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -17,6 +18,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from og_integrations.client.channels._tls import describe, is_mismatch, tls_failure
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.proof._enclave import Enclave
 
 CONNECT_TIMEOUT = 10.0
@@ -56,16 +58,28 @@ class HttpRequest:
     """
     A request is a POST of `body` to `url`, or a GET if there is none; messages call the peer `whom`.
 
+    What pays stands in `headers` as a `Secret`, until the library below gets it.
+
     `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
     the limit of the whole exchange.
     """
 
-    url: str
+    url: str = field(repr=False)
     whom: str
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str | Secret] = field(repr=False)
     body: bytes | None = field(repr=False)
     timeout: float
     whole: bool = False
+
+
+def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    """Return `headers` as they are sent; do not keep them in a variable."""
+    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in headers.items()}
+
+
+def head_until(request: HttpRequest) -> float:
+    """Return when the head must have come: a peer that sends 103s, or a line now and then, is left."""
+    return time.monotonic() + (request.timeout if request.whole else request.timeout + CONNECT_TIMEOUT)
 
 
 class Reply(Protocol):

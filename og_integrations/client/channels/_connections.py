@@ -41,10 +41,12 @@ from og_integrations.client.channels._channel import (
     Pinned,
     address_of,
     failure,
+    head_until,
+    revealed,
 )
 from og_integrations.client.channels._httpx_client import AsyncHttpxChannel, HttpxChannel
 from og_integrations.client.channels._logs import redact_logs
-from og_integrations.client.channels._streams import AsyncBackend, Backend, deadline
+from og_integrations.client.channels._streams import AsyncBackend, Backend, exchange
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import ConnectionFailedError
 from og_integrations.protocol.proof._enclave import Enclave
@@ -336,10 +338,10 @@ class Pool:
 
     def send(self, request: HttpRequest) -> "PoolReply":
         """Send `request` and return the head of its answer. Raises what `Channel.send` does."""
-        outgoing, until = _outgoing(request), _head_until(request)
+        until = head_until(request)
         try:
-            with deadline(until):
-                response = self._pool.handle_request(outgoing)
+            with exchange(until):
+                response = self._pool.handle_request(_outgoing(request))
         except _failures() as exc:
             raise _failure(exc, request, self._destination) from exc
         return PoolReply(request, self._destination, response, until)
@@ -365,10 +367,13 @@ class _Head:
     def _failure(self, exc: BaseException) -> Exception:
         return _failure(exc, self._request, self._destination)
 
+    def _piece_until(self) -> float:
+        """Return when the next piece must have come: bytes between two of them (of framing) could come for ever."""
+        return time.monotonic() + self._request.timeout if self._until is None else self._until
+
     def _ends_clean(self) -> bool:
         """Return whether nothing came after the end: it would be taken for the answer to the next request."""
-        connection = getattr(getattr(self._response.stream, "_stream", None), "_connection", None)
-        parser: h11.Connection | None = getattr(connection, "_h11_state", None)
+        parser = parser_of(self._response)
         return parser is not None and not parser.trailing_data[0]
 
 
@@ -386,7 +391,7 @@ class PoolReply(_Head):
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
         try:
-            with deadline(self._until):
+            with exchange(self._piece_until()):
                 data = next(self._parts, None)
         except _failures() as exc:
             raise self._failure(exc) from exc
@@ -413,10 +418,10 @@ class AsyncPool:
 
     async def send(self, request: HttpRequest) -> "AsyncPoolReply":
         """Send `request` and return the head of its answer. Raises what `Channel.send` does."""
-        outgoing, until = _outgoing(request), _head_until(request)
+        until = head_until(request)
         try:
-            with deadline(until):
-                response = await self._pool.handle_async_request(outgoing)
+            with exchange(until):
+                response = await self._pool.handle_async_request(_outgoing(request))
         except _failures() as exc:
             raise _failure(exc, request, self._destination) from exc
         return AsyncPoolReply(request, self._destination, response, until)
@@ -440,7 +445,7 @@ class AsyncPoolReply(_Head):
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
         try:
-            with deadline(self._until):
+            with exchange(self._piece_until()):
                 data = await anext(self._parts, None)
         except _failures() as exc:
             raise self._failure(exc) from exc
@@ -453,9 +458,16 @@ class AsyncPoolReply(_Head):
         await self._response.aclose()
 
 
-def _head_until(request: HttpRequest) -> float:
-    """Return when the head must have come: a peer that sends 103s, or a line now and then, is left."""
-    return time.monotonic() + (request.timeout if request.whole else request.timeout + CONNECT_TIMEOUT)
+def parser_of(response: "httpcore2.Response") -> "h11.Connection | None":
+    """
+    Return the parser that `response` came out of; None if this httpcore2 has it elsewhere.
+
+    It is the only private part of httpcore2 that is looked at: nothing public says what came after an answer's end.
+    Without it no connection would be used twice, which is safe and slow, and a test fails.
+    """
+    connection = getattr(getattr(response.stream, "_stream", None), "_connection", None)
+    parser: h11.Connection | None = getattr(connection, "_h11_state", None)
+    return parser
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -515,7 +527,7 @@ def _outgoing(request: HttpRequest) -> "httpcore2.Request":
 
     url, host = _target(request.url)
     headers: list[tuple[bytes | str, bytes | str]]
-    headers = [("Host", host), ("User-Agent", _USER_AGENT), *request.headers.items()]
+    headers = [("Host", host), ("User-Agent", _USER_AGENT), *revealed(request.headers).items()]
     if request.body is not None:
         headers.append(("Content-Length", str(len(request.body))))
     wait = request.timeout

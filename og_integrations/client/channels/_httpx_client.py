@@ -3,17 +3,32 @@ A user's own httpx client can be a channel (event hooks, proxies, metrics); the 
 
 Clients of httpx2, its successor, which comes with langsmith, are as good: what is used of it is the same.
 
-Whether the client really uses the TLS context that it was given is looked at when a connection is made,
-before anything is sent on it, and again on each answer.
+Whether the client really uses the TLS context that it was given is looked at after each handshake, in a proxy's tunnel
+too, before the request is sent, and again on each answer.
 """
 
+import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextvars import copy_context
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, HttpRequest, Pinned, failure, lost
+from og_integrations.client.channels._channel import (
+    CONNECT_TIMEOUT,
+    Destination,
+    HttpRequest,
+    Pinned,
+    failure,
+    head_until,
+    lost,
+    revealed,
+)
+from og_integrations.client.channels._streams import exchange
 from og_integrations.errors import (
     CertificateMismatchError,
     ConfigurationError,
@@ -54,16 +69,22 @@ class HttpxChannel:
         Raises what `Channel.send` does, `CertificateMismatchError`, `ConfigurationError` (nothing was sent) or, for
         an answer that came from an unknown peer, `ConnectionLostError`.
         """
+        watch = _Watch(self._destination)
 
         def trace(event: str, info: Mapping[str, Any]) -> None:
-            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
-                info["return_value"].close()
+            if (unpinned := watch.saw(event, info)) is not None:
+                unpinned.close()
                 raise _not_pinned()
 
-        built = _built(self._library, self._client, request, trace)
-        with _Failures(self._library, request, self._destination):
+        def ask() -> "Response":
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
-            response = self._client.send(built, stream=True, follow_redirects=False)
+            built = _built(self._library, self._client, request, trace)
+            response: Response = self._client.send(built, stream=True, follow_redirects=False)
+            return response
+
+        until = head_until(request)
+        with exchange(until), _Failures(self._library, request, self._destination):
+            response = _left_at(until, ask)
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             response.close()
             raise _sent_unpinned()
@@ -90,14 +111,22 @@ class AsyncHttpxChannel:
     async def send(self, request: HttpRequest) -> "AsyncHttpxReply":
         """Send `request` and return the answer's head. Raises what `HttpxChannel.send` does."""
 
+        watch = _Watch(self._destination)
+
         async def trace(event: str, info: Mapping[str, Any]) -> None:
-            if _is_handshake(event) and not _is_reached(info["return_value"], self._destination):
-                await info["return_value"].aclose()
+            if (unpinned := watch.saw(event, info)) is not None:
+                await unpinned.aclose()
                 raise _not_pinned()
 
-        built = _built(self._library, self._client, request, trace)
-        with _Failures(self._library, request, self._destination):
-            response = await self._client.send(built, stream=True, follow_redirects=False)
+        async def ask() -> "Response":
+            built = _built(self._library, self._client, request, trace)
+            response: Response = await self._client.send(built, stream=True, follow_redirects=False)
+            return response
+
+        until = head_until(request)
+        with exchange(until), _Failures(self._library, request, self._destination):
+            async with asyncio.timeout(until - time.monotonic()):
+                response = await ask()
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             await response.aclose()
             raise _sent_unpinned()
@@ -111,24 +140,28 @@ class AsyncHttpxChannel:
 class _HttpxHead:
     """Both kinds of replies have this."""
 
+    __slots__ = ("_destination", "_library", "_parts", "_request", "_response", "headers", "status")
+
     def __init__(self, library: Any, request: HttpRequest, destination: Destination, response: "Response") -> None:
         self.status: int = response.status_code
         self.headers: Sequence[tuple[str, str]] = response.headers.multi_items()
         self._library, self._request, self._destination = library, request, destination
         self._response = response
+        self._parts: Any = None
 
 
 class HttpxReply(_HttpxHead):
     """This reply comes over a user's client."""
 
-    _parts: Iterator[bytes] | None = None
+    __slots__ = ()
 
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with _Failures(self._library, self._request, self._destination):
+        with exchange(None), _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.iter_raw()
-            return next(self._parts, None)
+            data: bytes | None = next(self._parts, None)
+        return data
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -138,14 +171,16 @@ class HttpxReply(_HttpxHead):
 class AsyncHttpxReply(_HttpxHead):
     """This reply comes over a user's asynchronous client."""
 
-    _parts: AsyncIterator[bytes] | None = None
+    __slots__ = ()
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with _Failures(self._library, self._request, self._destination):
+        with exchange(None), _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.aiter_raw()
-            return await anext(self._parts, None)
+            async with asyncio.timeout(self._request.timeout):
+                data: bytes | None = await anext(self._parts, None)
+        return data
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -193,7 +228,7 @@ def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object
             "GET" if request.body is None else "POST",
             request.url,
             content=request.body,
-            headers=dict(request.headers),
+            headers=revealed(request.headers),
             timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
             extensions={"trace": trace},
         )
@@ -201,9 +236,65 @@ def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object
         raise ConnectionFailedError(f"{request.whom[:80]!r} has no URL ({exc}). Nothing was sent.") from exc
 
 
-def _is_handshake(event: str) -> bool:
-    """Return whether a handshake was completed: on a connection, or in a proxy's tunnel (HTTP, SOCKS)."""
-    return event.endswith(".start_tls.complete")
+class _Watch:
+    """
+    A watch says, of what a client traces, when the next request would leave over a connection that is not pinned.
+
+    A handshake with the proxy itself (`https://`) is no concern: what follows it is a CONNECT, and a handshake within.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._unpinned: Any = None
+
+    def saw(self, event: str, info: Mapping[str, Any]) -> Any:
+        """Return the connection to close now, before a byte of the request has left on it; None without one."""
+        if event.endswith(".start_tls.complete"):
+            stream = info["return_value"]
+            self._unpinned = None if _is_reached(stream, self._destination) else stream
+        elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+            return self._unpinned
+        return None
+
+
+class _HandedOver:
+    """What is raised inside this `with` is raised where `outcome` is waited for, instead of here."""
+
+    def __init__(self, outcome: "Future[Response]") -> None:
+        self._outcome = outcome
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> bool:
+        if exc is not None:
+            self._outcome.set_exception(exc)
+        return True
+
+
+def _left_at(until: float, ask: "Callable[[], Response]") -> "Response":
+    """
+    Return what `ask` does, in a thread of its own. Raises `TimeoutError` at `until` (monotonic clock).
+
+    Nothing else ends a synchronous client's wait for a head that comes letter by letter. Its late answer is closed.
+    """
+    outcome: Future[Response] = Future()
+    context = copy_context()
+
+    def run() -> None:
+        with _HandedOver(outcome):
+            outcome.set_result(context.run(ask))
+
+    def close(late: "Future[Response]") -> None:
+        if late.exception() is None:
+            late.result().close()
+
+    threading.Thread(target=run, name="og-integrations-head", daemon=True).start()
+    try:
+        return outcome.result(until - time.monotonic())
+    except BaseException:
+        outcome.add_done_callback(close)
+        raise
 
 
 def _is_reached(stream: Any, destination: Destination) -> bool:

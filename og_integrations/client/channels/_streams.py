@@ -14,31 +14,45 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from og_integrations.protocol._redact import empty_frames
+
 T = TypeVar("T")
 _MOST_BUFFERED = 256 * 1024
 _TLS_READ = 64 * 1024
-_until: ContextVar[float | None] = ContextVar("og_integrations_deadline", default=None)
+_until: ContextVar[float | None] = ContextVar("og_integrations_exchange", default=None)
 """When the exchange under way in this context is given up, by the monotonic clock."""
 
 
-class deadline:  # noqa: N801 - used as a function is; a generator would cost a microsecond for each piece of a stream
-    """Let every wait inside the `with` end at `until` (monotonic clock), whatever its own limit is; None: no end."""
+class exchange:  # noqa: N801 - used as a function is; a generator would cost a microsecond for each piece of a stream
+    """
+    Inside this `with` a library carries an exchange: every wait ends at `until` (monotonic clock), whatever its own
+    limit is, and the frames of what fails in it keep no variable (`emptied_frames`): they hold what pays in clear.
+    """
 
-    __slots__ = ("_token", "_until")
+    __slots__ = ("_handled", "_token", "_until")
 
     def __init__(self, until: float | None) -> None:
         self._until = until
 
     def __enter__(self) -> None:
         self._token = _until.set(self._until)
+        self._handled = sys.exception()
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
         _until.reset(self._token)
+        if exc is not None:
+            empty_frames(exc, self._handled)
+
+
+def under_way() -> bool:
+    """Return whether this runs inside an exchange of ours: what libraries log then is about our request."""
+    return _until.get() is not None
 
 
 def _left(limit: float | None) -> float | None:

@@ -14,7 +14,7 @@ from og_integrations.protocol.chain._abi import keccak
 
 # These are the prime, the order and the generator of secp256k1 (SEC 2 §2.4.1).
 _P = 2**256 - 2**32 - 977
-_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+SECP256K1_ORDER = _N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _G = (
     0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798,
     0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8,
@@ -49,7 +49,12 @@ def recover_address(digest: bytes, signature: bytes) -> str | None:
     # The key is believed only after a tested library has verified the signature with it.
     if key is None or not _verifies(key, digest, r, s):
         return None
-    return "0x" + keccak(b"".join(coordinate.to_bytes(32, "big") for coordinate in key))[12:].hex()
+    return address_of_key(b"".join(coordinate.to_bytes(32, "big") for coordinate in key))
+
+
+def address_of_key(key: bytes) -> str:
+    """Return the address (0x-hex, lower case) of a public key, the 64 bytes of its point."""
+    return "0x" + keccak(key)[12:].hex()
 
 
 def _verifies(key: tuple[int, int], digest: bytes, r: int, s: int) -> bool:

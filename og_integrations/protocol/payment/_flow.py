@@ -365,6 +365,8 @@ def _checked(signature: object, session: PaymentSession) -> str:
     payer = session.route.payer
     found = recover_address(session.authorization.digest(), raw)
     if found is None or found.lower() != payer.lower():
+        # Another wallet's pays from that one, and tracebacks are reported with their variables.
+        del signature, raw
         whose = "that no key made of this payment" if found is None else f"of another wallet, {found}"
         raise SigningError(
             f"The signer of {payer} returned a signature {whose}, expected one of {payer} (65 bytes r, s, v; s in the "

@@ -345,8 +345,7 @@ class SessionCache:
         """Keep the signature for all who share the session: signers may randomise, and only equal texts are joined."""
         with self._lock:
             session.signature = Secret(signature)
-            payload = session.authorization.payload(signature)
-            session.header = Secret(encode_payment(session.requirements, payload))
+            session.header = Secret(encode_payment(session.requirements, session.authorization.payload(signature)))
             session.apply(Event.SIGNED)
             session.holder = None
 
@@ -376,7 +375,7 @@ class SessionCache:
             session.hold.release()
 
     def ended(
-        self, session: PaymentSession, event: Event, *, session_id: str | None = None, refusal: str | None = None
+        self, session: PaymentSession, event: Event, *, session_id: Secret | None = None, refusal: str | None = None
     ) -> None:
         """
         Note how a request that left with `session` came back.
@@ -388,7 +387,7 @@ class SessionCache:
             session.calls -= 1
             session.apply(event)
             if session_id is not None:
-                session.session_id = Secret(session_id)
+                session.session_id = session_id
             # Only a payee whose gateway took a payment is remembered,
             # so a lie that came to nothing does not bar the true one.
             if event in (Event.ACCEPTED, Event.SERVED):

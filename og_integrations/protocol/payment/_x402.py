@@ -19,6 +19,7 @@ from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chain._abi import keccak
 
@@ -129,8 +130,9 @@ class ReplyHead:
     def header(self, name: str) -> str | None:
         """Return the value of `name`. Raises `MalformedReplyError` if it is there more than once."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
-        if len(values) > 1:
-            raise MalformedReplyError(f"The answer has {len(values)} {name} headers, expected at most one.")
+        if (count := len(values)) > 1:
+            values.clear()  # they may be sessions, and errors are reported with the variables of their frames
+            raise MalformedReplyError(f"The answer has {count} {name} headers, expected at most one.")
         return values[0] if values else None
 
     @property
@@ -296,11 +298,14 @@ def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
     return name, version
 
 
-def parse_session(head: ReplyHead) -> str | None:
+def parse_session(head: ReplyHead) -> Secret | None:
     """Return the session id of an answer, None if it has none. Raises `MalformedReplyError`."""
-    session = head.header(SESSION)
+    if (named := head.header(SESSION)) is None:
+        return None
+    session = Secret(named)
+    del named
     # The id is sent back as a header, where a line feed could add a header of the gateway's choice.
-    if session is not None and not _SESSION_ID.fullmatch(session):
+    if not _SESSION_ID.fullmatch(session.reveal()):
         raise MalformedReplyError(f"The answer's {SESSION} header is malformed.")
     return session
 

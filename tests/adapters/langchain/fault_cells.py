@@ -27,6 +27,7 @@ from tests.adapters.faults_met import (
     stalls,
 )
 from tests.adapters.langchain.ways_to_ask import get_weather, summed
+from tests.frames import secrets_in_frames
 
 MODEL = "openai/gpt-5-mini"
 PATIENCE = 20.0
@@ -37,7 +38,7 @@ TEXT = "tok0 tok1 tok2 tok3"
 
 @dataclass
 class Cell:
-    """What came of a call: all that was `shown`, the error that ended it, and every receipt."""
+    """What came of a call: all that was `shown`, the error that ended it, every receipt, and where secrets show."""
 
     fault: str
     way: str
@@ -45,6 +46,7 @@ class Cell:
     shown: list[AIMessage] = field(default_factory=list)
     error: OpenGradientError | None = None
     receipts: list[dict[str, Any]] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
@@ -110,7 +112,7 @@ STREAMED = frozenset({"stream", "astream", "stream, buffered"})
 
 def met(net: Devnet, fault: str, way: str) -> Cell:
     """Ask by `way` with a fresh wallet while `fault` is armed."""
-    cell = Cell(fault, way, net.new_wallet())
+    cell, known = Cell(fault, way, net.new_wallet()), net.secrets()
     model = ChatOpenGradient(
         model=MODEL,
         private_key=cell.wallet.private_key,
@@ -134,6 +136,8 @@ def met(net: Devnet, fault: str, way: str) -> Cell:
             net.clear_faults()
             model.close()
     cell.receipts = list(receipts)
+    if cell.error is not None:
+        cell.leaks = secrets_in_frames(cell.error, {cell.wallet.private_key} | net.secrets() - known)
     return cell
 
 
@@ -181,6 +185,7 @@ def _failed(cell: Cell, error: OpenGradientError, receipts: list[dict[str, Any]]
     if cell.way != "batch" or CATALOGUE[cell.fault].spoils:
         assert {receipt["status"] for receipt in receipts} == {"unverified"}
     assert cell.wallet.private_key[2:] not in str(error)
+    assert cell.leaks == [], "secrets stand in frames"
     for chunk in cell.shown:
         assert cell.way in {"stream", "astream"}, "something was shown before its proof"
         assert not chunk.tool_calls

@@ -30,6 +30,7 @@ from tests.adapters.faults_met import (
 )
 from tests.adapters.langchain.fault_table import OK, Row
 from tests.adapters.llama_index.fault_ways import AGENTS, ENGINES, STREAMED, TAKING_TOOLS, WAYS, Asked
+from tests.frames import secrets_in_frames
 
 MODEL = "openai/gpt-4.1"
 TEXT = "tok0 tok1 tok2 tok3"
@@ -41,7 +42,7 @@ AGENT_ENDS = {"stall_before_end": "ReadTimeoutError"}
 
 @dataclass
 class Cell:
-    """What came of one way under one fault: what it showed, the error that ended it, and every receipt."""
+    """What came of one way under one fault: what it showed, its error and receipts, and where secrets show."""
 
     fault: str
     way: str
@@ -50,6 +51,7 @@ class Cell:
     error: OpenGradientError | None = None
     before: Receipts = field(default_factory=Receipts)
     receipts: Receipts = field(default_factory=Receipts)
+    leaks: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
@@ -90,7 +92,7 @@ class Cell:
 def met(net: Devnet, fault: str) -> list[Cell]:
     """Ask in every way, each with a fresh wallet and LLM, while `fault` is armed; where nothing comes, all at once."""
     ways = [way for way in WAYS if fault != INVENTED or way not in AGENTS | ENGINES]
-    cells = [Cell(fault, way, net.new_wallet()) for way in ways]
+    cells, known = [Cell(fault, way, net.new_wallet()) for way in ways], net.secrets()
     with ExitStack() as stack:
         llms = [stack.enter_context(cell.llm(net)) for cell in cells]
         if fault in WITH_SESSION:
@@ -103,6 +105,9 @@ def met(net: Devnet, fault: str) -> list[Cell]:
                 list(threads.map(_ask, cells, llms))
         finally:
             net.clear_faults()
+    for cell in cells:
+        if cell.error is not None:
+            cell.leaks = secrets_in_frames(cell.error, {cell.wallet.private_key} | net.secrets() - known)
     return cells
 
 
@@ -168,6 +173,7 @@ def _judge_failure(cell: Cell, error: OpenGradientError, asked: Asked) -> None:
     assert error.receipt == cell.receipts[-1]
     assert len(cell.proven) <= (cell.way in AGENTS)
     assert cell.wallet.private_key[2:] not in str(error)
+    assert cell.leaks == [], "secrets stand in frames"
     assert asked.answer is None or cell.way in STREAMED, "answered without a proof"
     assert not asked.shown or cell.way in STREAMED or cell.way in AGENTS, "shown before its proof"
     assert not asked.shown or "buffered" not in cell.way, "shown before its proof"
