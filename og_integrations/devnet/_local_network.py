@@ -86,13 +86,12 @@ class Devnet:
         sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
         self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
-        url = url_of(rpc_socket)
-        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        network = dataclasses.replace(DEVNET, rpc_url=url_of(rpc_socket), registry_rpc_url=url_of(rpc_socket))
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
         node = Node(self.chain, self.journal, self._faults.at_node)
-        redirected = RedirectTarget(self.journal, self.clock)
-        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
+        redirected = HttpServer(RedirectTarget(self.journal, self.clock).handle, redirect_socket)
+        self._plain_servers = [HttpServer(node.handle, rpc_socket), redirected]
         self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
