@@ -124,7 +124,8 @@ class ClientOptions(SettingsOptions, SharedOptions, total=False):
     enclave_policy: Annotated[
         "EnclavePolicy | dict[str, Any] | None",
         Option(
-            "whom to accept: `EnclavePolicy(allowed_pcr_hashes=…, allowed_tee_ids=…)` or its fields as a dict",
+            'whom to accept: `EnclavePolicy(measurements=…)`, `attestation="require"`, `allowed_pcr_hashes=…`, '
+            "`allowed_tee_ids=…`, or its fields as a dict",
             shown="all but debug mode",
         ),
     ]
