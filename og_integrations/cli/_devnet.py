@@ -149,7 +149,7 @@ class RunningDevnet:
         print(f"  registry  {self.network.registry_address}")
         for gateway in gateways:
             print(f"  gateway   {gateway['endpoint']}  enclave {gateway['tee_id'][:18]}…")
-        print(f"  root      {self.network.authority.root_sha256}  of its attestation documents (--root-sha256)")
+        print(f"  root      {self.network.authority.root_sha256}")
         print(f"  wallet    {self.wallet.address}  {format_opg(self.opg)} OPG")
         print("\nCopy this into another terminal:\n")
         for name, value in environment.items():

@@ -72,8 +72,8 @@ class Found:
             "tee_id": self.enclave.tee_id,
             "endpoint": self.enclave.endpoint,
             **registers,
-            "pcr_hash": pcr_hash_of(self.measurements) if self.measurements else None,
-            "listed_pcr_hash": self.enclave.pcr_hash,
+            "build": pcr_hash_of(self.measurements) if self.measurements else None,
+            "listed_build": self.enclave.pcr_hash,
             "age_seconds": age,
             "known": None if known is None else self.measurements in known,
             "problem": self.problem or None,
@@ -123,4 +123,4 @@ def _show(line: JsonObject) -> None:
     for name in ("PCR0", "PCR1", "PCR2"):
         print(f"  {name}      {line[name]}")
     said = {None: "", True: "  known", False: "  NOT among the known builds"}[line["known"]]
-    print(f"  pcr hash  {line['pcr_hash']}{said}")
+    print(f"  pcr hash  {line['build']}{said}")

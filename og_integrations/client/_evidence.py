@@ -19,6 +19,7 @@ from og_integrations.protocol.payment._flow import Attest
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.freshness import nonce_place
+from og_integrations.receipt import Receipt
 
 if TYPE_CHECKING:
     from og_integrations.protocol.proof.attestation import Attestation
@@ -100,7 +101,7 @@ def evidence(receipt: JsonObject, exchange: JsonObject | None, attested: Atteste
     saved: JsonObject = {"receipt": receipt, "exchange": exchange}
     if attested is None:
         return saved
-    nonce = receipt.get("nonce")
+    nonce = Receipt(receipt).nonce
     if nonce is not None and exchange is not None:
         place = nonce_place(exchange["path"], json.loads(exchange["request"]), nonce)
         saved["nonce"] = {"value": nonce, "place": place}

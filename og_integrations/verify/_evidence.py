@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from og_integrations.errors import AttestationError, SealedChannelError, VerificationError
+from og_integrations.errors import AttestationError, ConfigurationError, SealedChannelError, VerificationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import TeeProof
 from og_integrations.protocol.proof._enclave import key_config_digest, normalize_hash, tee_id_of
@@ -21,7 +21,7 @@ from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.sealing.ohttp import KeyConfig
-from og_integrations.receipt import Check
+from og_integrations.receipt import Check, Receipt, without_presentation
 from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange
 
 PARTS = ("receipt", "nonce", "attestation", "hpke", "inclusion", "payment")
@@ -84,7 +84,7 @@ def part_checks(saved: SavedExchange, proof: TeeProof | None) -> list[Check]:
 
 def redacted_checks(saved: SavedExchange, decision: TrustDecision) -> tuple[TeeProof | None, list[Check]]:
     """Return what the enclave signed as the receipt says it, and the verdicts that need no request and no answer."""
-    proof, verdicts = _claimed_proof(saved.receipt or {}), dict.fromkeys(STEPS, "not in the file: it is redacted")
+    proof, verdicts = _claimed_proof(saved), dict.fromkeys(STEPS, "not in the file: it is redacted")
     checks = {name: Check(name, "skip", detail) for name, detail in verdicts.items()}
     if proof is None:
         return None, [*(checks | {"proof": Check("proof", "fail", "the receipt holds no whole proof")}).values()]
@@ -115,22 +115,28 @@ def evidence_of(document: JsonObject, *, redact: bool = False) -> JsonObject:
         exchange = {name: value for name, value in exchange.items() if name not in BODIES}
     rest = {name: value for name, value in document.items() if name not in ("format", "exchange")}
     if redact and isinstance(receipt := rest.get("receipt"), dict):
-        # How the answer was shown may quote it.
-        rest["receipt"] = receipt | {"presentation": None}
+        rest["receipt"] = without_presentation(receipt)
     return {"format": EVIDENCE, "exchange": exchange, **rest}
 
 
+def _receipt_in(saved: SavedExchange) -> Receipt | None:
+    """Return the receipt of the file with names and types; None if there is none that can be read."""
+    try:
+        return None if saved.receipt is None else Receipt(saved.receipt)
+    except ConfigurationError:
+        return None
+
+
 def _check_certificate(saved: SavedExchange, certificate: bytes) -> None:
-    enclave = (saved.receipt or {}).get("enclave")
-    named = enclave.get("certificate_sha256") if isinstance(enclave, Mapping) else None
+    receipt = _receipt_in(saved)
+    named = receipt.enclave.certificate_sha256 if receipt is not None and receipt.enclave is not None else None
     if named is not None and named != hashlib.sha256(certificate).hexdigest():
         raise StepError("the document is about another TLS certificate than the receipt names")
 
 
 def _listed_hash(saved: SavedExchange) -> str | None:
-    enclave = (saved.receipt or {}).get("enclave")
-    listed = enclave.get("pcr_hash") if isinstance(enclave, Mapping) else None
-    return listed if isinstance(listed, str) and listed else None
+    receipt = _receipt_in(saved)
+    return receipt.enclave.pcr_hash if receipt is not None and receipt.enclave is not None else None
 
 
 def _nonce(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -> Check:
@@ -138,7 +144,8 @@ def _nonce(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -
     value = part.get("value") if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or not isinstance(value, str):
         return Check("nonce", "fail", "the nonce of the file is no text")
-    if (saved.receipt or {}).get("nonce", value) != value:
+    receipt = _receipt_in(saved)
+    if receipt is not None and receipt.nonce not in (None, value):
         return Check("nonce", "fail", "the receipt names another nonce than the file")
     if saved.redacted:
         return Check("nonce", "skip", "the request that carries it is not in the file")
@@ -192,17 +199,19 @@ def _payment(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None)
     return Check("payment", "skip", "which transaction paid is the word of the file; the chain knows")
 
 
-def _claimed_proof(receipt: JsonObject) -> TeeProof | None:
-    texts = [receipt.get(name) for name in ("request_hash", "output_hash", "tee_signature", "tee_id")]
-    if not all(isinstance(text, str) for text in texts) or type(receipt.get("tee_timestamp")) is not int:
+def _claimed_proof(saved: SavedExchange) -> TeeProof | None:
+    """Return what the receipt says that the enclave signed; None if a part of that is not in it."""
+    receipt = _receipt_in(saved)
+    if receipt is None or receipt.request_hash is None or receipt.output_hash is None:
         return None
-    request_hash, output_hash, signature, tee_id = map(str, texts)
+    if receipt.tee_timestamp is None or receipt.tee_signature is None or receipt.tee_id is None:
+        return None
     return TeeProof(
-        request_hash=request_hash,
-        output_hash=output_hash,
-        timestamp=receipt["tee_timestamp"],
-        signature=signature,
-        tee_id=tee_id,
+        request_hash=receipt.request_hash,
+        output_hash=receipt.output_hash,
+        timestamp=receipt.tee_timestamp,
+        signature=receipt.tee_signature,
+        tee_id=receipt.tee_id,
     )
 
 
