@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations.devnet import _enclave as enclave
+from tests.postgres_server import MISSING, PostgresServer, find_programs
 from tests.sizes import load_profiles
 
 load_profiles()
@@ -47,3 +48,19 @@ def enclaves_start_fast() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(enclave, "new_signing_key", lambda: key_of(next(turns)))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests of this process; each takes a database of its own."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip(MISSING)
+    with PostgresServer(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """The URL of an empty database."""
+    return postgres.new_database()

@@ -17,6 +17,7 @@ SURFACE = {
         Answer Approval ApprovalProgress AsyncClient AsyncStream CallOptions ChatOptions Client ClientOptions Engine
         LocalSigner Receipt Receipts Signer TransactionSigner collect_receipts typed_data_digest
     """,
+    "og_integrations.client.stores": "BudgetStore BudgetTotals Entry HoldState Judge Limits SessionNotes",
     "og_integrations.langchain": """
         ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
         onchain_tool register_with_langchain

@@ -9,6 +9,7 @@ policy again. Keys in the addresses of nodes are not written either.
 import pickle
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,12 +27,14 @@ _LOST = object()
 
 def plain_spend_policy(policy: "SpendPolicy") -> JsonObject:
     """Return `policy` as plain JSON, which `SpendPolicy.of` reads; a copy that authorizes nothing if a rule is lost."""
-    from og_integrations.protocol.payment._policy import SpendPolicy
+    from og_integrations.protocol.payment._policy import SpendPolicy, without_password
 
     plain = {name: _plain(getattr(policy, name)) for name in SpendPolicy.model_fields}
-    if type(policy) is not SpendPolicy or _LOST in plain.values() or "://" in str(plain["store"]):
+    # Whoever reads it has the database's password himself, or cannot spend.
+    plain["store"] = without_password(plain["store"])
+    if type(policy) is not SpendPolicy or _LOST in plain.values():
         written = {name: value for name, value in plain.items() if value is not _LOST}
-        # The address of a database may hold a password; and rules of a policy that allows nothing cannot be broken.
+        # Rules of a policy that allows nothing cannot be broken.
         return written | {"max_per_authorization": "0", "store": None}
     return plain
 
@@ -81,6 +84,8 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, Decimal):
         return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, bytes | dict):
         items = list(value)
         if all(isinstance(item, str) for item in items):

@@ -27,6 +27,7 @@ COMMANDS = {
     "measurements": ("measurements", "show what the network's enclaves run, and write the file to pin"),
     "approve": ("approve", "allow Permit2 to take OPG from the wallet, once"),
     "settlement": ("settlement", "find out on the chain what became of a receipt's payment"),
+    "serve": ("serve", "serve verified answers to OpenAI clients on this machine"),
     "doctor": ("doctor", "check settings, wallet, registry, enclaves and price, and say what to fix"),
 }
 """Command -> its file here, and its line in the list of all."""

@@ -16,10 +16,10 @@ from og_integrations.client._call import now
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._settlement import OverdueAsker
 from og_integrations.client.stores import open_store
-from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment._budget import DAY, HOUR, Budget, BudgetStore, MemoryStore
+from og_integrations.protocol.payment._budget import DAY, HOUR, Budget, BudgetStore
 from og_integrations.protocol.payment._flow import PaymentContext
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._reconcile import Reclaimer
 from og_integrations.protocol.payment._session import SessionCache
@@ -50,6 +50,7 @@ class _Shared:
         self.inherited = {key: context.sessions.budget.store for key, context in self.contexts.items()}
         self.contexts = WeakValueDictionary()
         self.kept: dict[Key, tuple[PaymentContext, int]] = {}
+        self.wholes: WeakValueDictionary[Key, MemoryStore] = WeakValueDictionary()
         self.heirs: WeakKeyDictionary[MemoryStore, MemoryStore | None] = WeakKeyDictionary()
         self.heirs.update(dict.fromkeys(self.memories))
 
@@ -59,6 +60,14 @@ class _Shared:
             context = self.contexts.get(key)
             if context is not None:
                 self.kept[key] = (context, max(until, self.kept.get(key, (context, 0))[1]))
+
+    def memory(self, whose: Key, policy: SpendPolicy) -> MemoryStore:
+        """Return where this process counts for `policy`; accounts with a share of the same one count together."""
+        made = MemoryStore(threading.RLock())
+        if policy.share is None:
+            return made
+        whole = policy.model_copy(update={"store": None, "account": "", "share": None})
+        return self.wholes.setdefault((*whose, whole), made)
 
     def forget(self, now: int) -> None:
         """Let go of the accounts whose authorizations are all over at unix time `now`."""
@@ -76,7 +85,7 @@ class _Shared:
             return store
 
     def _heir(self, store: MemoryStore, policy: SpendPolicy) -> MemoryStore:
-        if (policy.total, policy.per_hour, policy.per_day) != (None, None, None):
+        if policy.limited:
             raise ConfigurationError(
                 "This client's account was made before a fork, and is in the parent's memory: here its limits would "
                 "count anew. Nothing was sent. Make a client with other rules, or another SpendPolicy.account, in the "
@@ -104,7 +113,8 @@ class Account:
     def __init__(self, settings: Settings, policy: SpendPolicy) -> None:
         self._settings = settings
         self._policy = policy
-        self._store = open_store(policy.store, policy.account)
+        # With a share, an account is a part of the unnamed one, in whose sums it counts.
+        self._store = open_store(policy.store, "" if policy.share is not None else policy.account)
         self.begin_again()
         self.context()
         survive_forks(self)
@@ -141,7 +151,7 @@ def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore |
         type(policy),
         policy.model_copy(update={"store": None}),
     )
-    key = (*whose, None if store is None else store.path if isinstance(store, BudgetFile) else id(store))
+    key = (*whose, None if store is None else getattr(store, "place", id(store)))
     with _SHARED.lock:
         _SHARED.forget(now())
         own = _SHARED.contexts.get((*whose, None))
@@ -152,7 +162,7 @@ def shared_context(settings: Settings, policy: SpendPolicy, store: BudgetStore |
         if context is None:
             if store is None:
                 # Of the same wallet and rules as one of the parent's: its limits must not count anew here.
-                store = _SHARED.inherited.get(key) or MemoryStore(threading.RLock())
+                store = _SHARED.inherited.get(key) or _SHARED.memory(whose[:-1], policy)
             kept = _SHARED.reachable(store, policy)
             context = _SHARED.contexts[key] = _new_context(settings, policy, kept, key)
         return context
@@ -170,7 +180,14 @@ def _hashable(policy: SpendPolicy) -> bool:
 def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, key: Key | None) -> PaymentContext:
     # Re-entrant: the garbage collector may finalize an abandoned flow on a thread that holds one.
     lock = threading.RLock()
-    budget = Budget(policy, lock, store=store, new_id=lambda: secrets.token_hex(16), network=settings.network.identity)
+    budget = Budget(
+        policy,
+        lock,
+        store=store,
+        new_id=lambda: secrets.token_hex(16),
+        network=settings.network.identity,
+        clock=now,
+    )
     keep = (lambda until: None) if key is None else (lambda until: _SHARED.keep(key, max(until, _counted(policy))))
     return PaymentContext(
         sessions=SessionCache(budget, threading.RLock(), keep=keep),
@@ -182,9 +199,10 @@ def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, ke
 
 def _counted(policy: SpendPolicy) -> int:
     """Return the unix time until which what is authorized now counts against a limit of `policy`."""
-    if policy.on_payment is not None:
+    if policy.on_payment is not None or policy.on_limit_near is not None:
         # A callback that is made for each request makes an account for each: these must not pile up.
         return 0
-    if policy.total is not None:
+    if (policy.total, policy.share, policy.stop_after_unanswered) != (None, None, None):
         return _FOR_EVER
-    return now() + (DAY if policy.per_day is not None else HOUR if policy.per_hour is not None else 0)
+    hourly = policy.per_hour is not None or policy.payments_per_hour is not None
+    return now() + (DAY if policy.per_day is not None else HOUR if hourly else 0)

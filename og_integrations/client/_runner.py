@@ -38,6 +38,7 @@ from og_integrations.protocol.payment._flow import (
     Receive,
     Send,
     Sign,
+    Tell,
 )
 from og_integrations.protocol.payment._x402 import ReplyHead
 
@@ -246,6 +247,8 @@ class SyncDriver:
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
+            case Tell():
+                return not_awaitable(effect.on_limit_near(effect.near), "SpendPolicy.on_limit_near")
             case Consult():
                 return effect.work()
             case Pause():
@@ -330,6 +333,8 @@ class AsyncDriver:
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return await awaited(effect.on_payment(effect.request))
+            case Tell():
+                return await awaited(effect.on_limit_near(effect.near))
             case Consult():
                 return await asyncio.to_thread(effect.work)
             case Pause():

@@ -17,7 +17,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.langchain import ChatOpenGradient, ReceiptCallbackHandler
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._memory import MemoryStore
 from tests.client.ways_to_ask import MODEL, user
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -12,7 +12,7 @@ import pytest
 
 from og_integrations.client import Client, _accounts
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._memory import MemoryStore
 from tests.client.ways_to_ask import MODEL, user
 
 MakeClient = Callable[..., Client]

@@ -88,11 +88,11 @@ def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     """Also while it is in use."""
     account = budget(BudgetFile(tmp_path / "budget.sqlite"))
     with sqlite3.connect(tmp_path / "budget.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
-        db.execute("PRAGMA user_version = 3")
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        db.execute("PRAGMA user_version = 4")
     db.close()
     for attempt in (lambda: BudgetFile(tmp_path / "budget.sqlite"), lambda: account.hold(1, now=NOW)):
-        with pytest.raises(ConfigurationError, match="is of version 3, expected 2"):
+        with pytest.raises(ConfigurationError, match="is of version 4, expected 3"):
             attempt()
 
 

@@ -19,7 +19,7 @@ from og_integrations.client import AsyncClient, Client, Engine, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.devnet._http import Channel, Piece, PieceKind, Pieces
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._memory import MemoryStore
 from tests.client.ways_to_ask import MODEL, WAYS, user
 from tests.sizes import sized
 

@@ -1,28 +1,29 @@
 """Every store behind `SpendPolicy.store` passes the kit that is published for stores of others."""
 
-import multiprocessing
-import os
-import random
 import secrets
 import shutil
-import signal
 import sqlite3
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
-from og_integrations.client.stores._conformance import store_machine
+from og_integrations.client.stores._postgres import BudgetDatabase
 from og_integrations.client.stores._sqlite import BudgetFile
-from og_integrations.errors import BudgetBusyError, BudgetExceededError, ConfigurationError
-from og_integrations.protocol.payment._budget import BudgetStore, Entry, HoldState, Limits, MemoryStore
-from tests.money.test_limits import NOW, PERMIT
-from tests.sizes import examples
+from og_integrations.client.stores.conformance import check_kills, check_processes, store_machine
+from og_integrations.errors import BudgetBusyError, ConfigurationError
+from og_integrations.protocol.payment._budget import BudgetStore, Entry, Limits
+from og_integrations.protocol.payment._memory import MemoryStore
+from tests.money.test_limits import NOW
+from tests.postgres_server import PostgresServer
+from tests.sizes import examples, sized
 
 FOLDER = Path(tempfile.mkdtemp(prefix="og-budget-"))
 
@@ -36,6 +37,7 @@ def another(store: BudgetStore) -> BudgetStore:
     return BudgetFile(store.path)
 
 
+Opener = Callable[[], BudgetStore]
 few = settings(examples(10), stateful_step_count=25, deadline=None)
 TestMemory: Any = store_machine(lambda: MemoryStore(threading.RLock())).TestCase
 TestFile: Any = store_machine(new_file, another).TestCase
@@ -46,63 +48,34 @@ def teardown_module() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
-def _claim(path: str, limit: int, count: int, results: Any) -> None:
-    store, made = BudgetFile(path), 0
-    for _ in range(count):
-        try:
-            store.claim(Entry(id=secrets.token_hex(8), amount=3, at=NOW), Limits(total=limit, per_hour=limit, amount=3))
-            made += 1
-        except BudgetExceededError:
-            break
-    results.put(made)
+@pytest.fixture(params=["file", "postgres"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """What opens a store that processes share; it can be pickled."""
+    if request.param == "file":
+        return partial(BudgetFile, str(tmp_path / "budget.sqlite"))
+    return partial(BudgetDatabase, request.getfixturevalue("database"))
 
 
-def test_eight_processes_never_exceed_a_limit_and_lose_nothing(tmp_path: Path) -> None:
-    """Sums of the whole and of the hour, to one base unit."""
-    path, context = str(tmp_path / "budget.sqlite"), multiprocessing.get_context("spawn")
-    BudgetFile(path)
-    results = context.Queue()
-    workers = [context.Process(target=_claim, args=(path, 1_000, 100, results)) for _ in range(8)]
-    for worker in workers:
-        worker.start()
-    made = sum(results.get(timeout=50) for _ in workers)
-    for worker in workers:
-        worker.join()
-    totals = BudgetFile(path).totals(NOW)
-    assert (made, totals.authorized, totals.last_hour) == (333, 999, 999)
+def test_database(postgres: PostgresServer) -> None:
+    """The machine of the kit, on databases that are new each time."""
+
+    def new_database() -> BudgetStore:
+        return BudgetDatabase(postgres.new_database())
+
+    machine = store_machine(new_database, lambda store: BudgetDatabase(str(cast("BudgetDatabase", store).place[1])))
+    run_state_machine_as_test(machine, settings=settings(examples(6), stateful_step_count=25, deadline=None))
 
 
-def _claim_and_say(path: str, told: Any) -> None:
-    store = BudgetFile(path)
-    while True:
-        entry = Entry(id=secrets.token_hex(8), amount=1, at=NOW, authorization=PERMIT)
-        store.claim(entry, Limits(amount=1))
-        told.send_bytes(b"1")
-        store.move(entry.id, HoldState.SETTLED)
+@sized("claims", small=60, full=1_000)
+def test_eight_processes_never_exceed_a_limit_and_lose_nothing(opened: Opener, claims: int) -> None:
+    """Sums of the whole and of the hour, to one base unit, at clocks that differ."""
+    check_processes(opened, claims=claims)
 
 
-def test_killed_processes_leave_nothing_locked_and_lose_no_claim(tmp_path: Path) -> None:
-    """At random moments: what was told to be claimed is counted, and what was not at most once."""
-    path, context = str(tmp_path / "budget.sqlite"), multiprocessing.get_context("spawn")
-    store, acknowledged, killed = BudgetFile(path), 0, 6
-    for _ in range(killed):
-        ours, theirs = context.Pipe(duplex=False)
-        worker = context.Process(target=_claim_and_say, args=(path, theirs))
-        worker.start()
-        theirs.close()
-        ours.recv_bytes()
-        acknowledged += 1
-        time.sleep(random.uniform(0, 0.05))
-        os.kill(worker.pid or 0, signal.SIGKILL)
-        worker.join()
-        try:
-            while True:
-                ours.recv_bytes()
-                acknowledged += 1
-        except EOFError:
-            ours.close()
-    store.claim(Entry(id="after", amount=0, at=NOW), Limits())
-    assert acknowledged <= store.totals(NOW).authorized <= acknowledged + killed
+@sized("at_random", small=3, full=40)
+def test_killed_processes_leave_nothing_locked_and_lose_no_claim(opened: Opener, at_random: int) -> None:
+    """At each step, and at random moments."""
+    check_kills(opened, at_random=at_random)
 
 
 def test_kill_switch_works_inside_a_claim(tmp_path: Path) -> None:

@@ -19,16 +19,8 @@ from og_integrations.client.stores import open_store
 from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import OPG
-from og_integrations.protocol.payment._budget import (
-    DAY,
-    FOLD_AFTER,
-    HOUR,
-    Budget,
-    BudgetStore,
-    BudgetTotals,
-    HoldState,
-    MemoryStore,
-)
+from og_integrations.protocol.payment._budget import DAY, FOLD_AFTER, HOUR, Budget, BudgetStore, BudgetTotals, HoldState
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.protocol.flows import new_budget
@@ -85,7 +77,7 @@ def test_released_authorization_does_not_count(make_store: MakeStore) -> None:
     account = budget(make_store(), per_hour="1", total="1")
     account.hold(OPG, now=NOW).release()
     account.hold(OPG, now=NOW, authorization=PERMIT).settle()
-    assert account.store.totals(NOW) == BudgetTotals(authorized=OPG, last_hour=OPG, last_day=OPG)
+    assert account.store.totals(NOW) == BudgetTotals(authorized=OPG, last_hour=OPG, last_day=OPG, payments=1)
 
 
 def test_doubt_counts_in_full_until_the_chain_speaks(make_store: MakeStore) -> None:
@@ -97,7 +89,9 @@ def test_doubt_counts_in_full_until_the_chain_speaks(make_store: MakeStore) -> N
     (entry,) = account.store.entries()
     assert (entry.authorization, entry.state) == (PERMIT, HoldState.IN_DOUBT)
     account.store.correct(entry.id, 3)
-    assert account.store.totals(NOW) == BudgetTotals(authorized=3, settled=3, last_hour=3, last_day=3)
+    assert account.store.totals(NOW) == BudgetTotals(
+        authorized=3, settled=3, last_hour=3, last_day=3, payments=1, unanswered=1
+    )
     assert account.store.entries() == []
     account.hold(OPG - 3, now=NOW)
 
@@ -114,7 +108,7 @@ def test_old_entries_are_folded_into_the_total(make_store: MakeStore) -> None:
     later = NOW + FOLD_AFTER + 1
     for _ in range(2):
         account.hold(1, now=later, authorization=PERMIT).release()
-        assert account.store.totals(later) == BudgetTotals(authorized=57, settled=50, in_doubt=7)
+        assert account.store.totals(later) == BudgetTotals(authorized=57, settled=50, in_doubt=7, unanswered=1)
     before = account.store.totals(NOW)
     # A clock of the past sees what is still kept in detail; a file keeps the sums of each second for longer.
     assert before.last_hour == before.last_day in (7, 57)
@@ -191,9 +185,9 @@ class Ledger(RuleBasedStateMachine):
 
     def sum(self, window: int | None) -> int:
         return sum(
-            self.taken.get(hold._id, hold.amount)
+            self.taken.get(hold.id, hold.amount)
             for hold, at in self.holds
-            if (hold._id in self.taken or hold.state is not HoldState.RELEASED)
+            if (hold.id in self.taken or hold.state is not HoldState.RELEASED)
             and (window is None or at >= self.now - window)
         )
 

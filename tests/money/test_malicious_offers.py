@@ -19,7 +19,7 @@ from og_integrations.client import Client, Engine, LocalSigner
 from og_integrations.devnet import DEFAULT_CAP, Devnet, Fault
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
-from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.proof._enclave import ZERO_ADDRESS, Enclave
 from tests.client.ways_to_ask import MODEL, WAYS, user
 from tests.money.malicious_offers import CASES, STRANGER, Case, offering

@@ -16,7 +16,7 @@ from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.devnet.chain._evm import call_data
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
 from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol.payment._budget import MemoryStore
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import PaymentRequest
 from tests.money.recorded_payments import MODEL, chain_of
 

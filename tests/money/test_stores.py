@@ -10,19 +10,25 @@ from pathlib import Path
 import pytest
 
 from og_integrations.client.chain._settlement import _permit
+from og_integrations.client.stores import open_store
 from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import BASE, BASE_SEPOLIA, Network
-from og_integrations.protocol.payment._budget import SKEW, BudgetStore, BudgetTotals, Entry, HoldState, MemoryStore
+from og_integrations.protocol.payment._budget import SKEW, BudgetStore, BudgetTotals, Entry, HoldState
+from og_integrations.protocol.payment._memory import MemoryStore
 from tests.money.test_limits import NOW, PERMIT
 
 FORK = replace(BASE, name="devnet", rpc_url="http://127.0.0.1:1")
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BudgetStore:
     """A store that holds one authorization, of 7 base units."""
-    kept = MemoryStore(threading.RLock()) if request.param == "memory" else BudgetFile(tmp_path / "budget.sqlite")
+    kept: BudgetStore | None = MemoryStore(threading.RLock())
+    if request.param != "memory":
+        is_file = request.param == "file"
+        kept = open_store(tmp_path / "budget.sqlite" if is_file else request.getfixturevalue("database"))
+    assert kept is not None
     kept.claim(Entry(id="a", amount=7, at=NOW, authorization=PERMIT), lambda account: None)
     return kept
 
@@ -57,7 +63,7 @@ def test_settled_entry_stays_settled(store: BudgetStore, late: HoldState) -> Non
     store.move("a", HoldState.SETTLED)
     store.move("a", late)
     assert [entry.state for entry in store.entries()] == [HoldState.SETTLED]
-    assert store.totals(NOW) == BudgetTotals(authorized=7, last_hour=7, last_day=7)
+    assert store.totals(NOW) == BudgetTotals(authorized=7, last_hour=7, last_day=7, payments=1)
 
 
 def test_entry_that_is_gone_stays_gone(store: BudgetStore) -> None:

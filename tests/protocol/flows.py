@@ -15,8 +15,9 @@ from eth_keys.datatypes import PrivateKey
 
 from og_integrations.networks import BASE
 from og_integrations.protocol.chain import _eip712 as eip712
-from og_integrations.protocol.payment._budget import Budget, BudgetStore, Lock, MemoryStore
+from og_integrations.protocol.payment._budget import Budget, BudgetStore, Lock
 from og_integrations.protocol.payment._flow import Effect, Paid, Pause, PaymentContext, Send, Sign, payment_flow
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import PaymentSession, SessionCache
 from og_integrations.protocol.payment._x402 import PAYMENT_REQUIRED, PAYMENT_SIGNATURE, SESSION, ReplyHead, Route

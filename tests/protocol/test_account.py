@@ -6,16 +6,8 @@ import pytest
 
 from og_integrations.networks import OPG
 from og_integrations.protocol.payment import _budget as account
-from og_integrations.protocol.payment._budget import (
-    ABANDONED,
-    DAY,
-    HOUR,
-    SKEW,
-    BudgetTotals,
-    Entry,
-    HoldState,
-    MemoryStore,
-)
+from og_integrations.protocol.payment._budget import ABANDONED, DAY, HOUR, SKEW, BudgetTotals, Entry, HoldState
+from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.protocol.flows import new_budget
@@ -93,10 +85,10 @@ def test_abandoned_flow_may_end_while_sums_are_made(monkeypatch: pytest.MonkeyPa
     abandoned = [budget.hold(1, now=5) for _ in range(3)]
     plus = BudgetTotals.plus
 
-    def collecting(self: BudgetTotals, entry: Entry, now: int) -> BudgetTotals:
+    def collecting(self: BudgetTotals, entry: Entry, now: int, part: str) -> BudgetTotals:
         for hold in abandoned:
             hold.release()
-        return plus(self, entry, now)
+        return plus(self, entry, now, part)
 
     monkeypatch.setattr(BudgetTotals, "plus", collecting)
     budget.hold(1, now=6)

@@ -41,14 +41,16 @@ from og_integrations.protocol.payment._budget import (
     Judge,
     Limits,
     counts,
+    share_of,
     spans_since,
+    unanswered,
 )
 from og_integrations.protocol.payment.schemes import decode_authorization, encode_authorization
 
 T = TypeVar("T")
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for other processes; each holds the file for a few milliseconds."""
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x4F474247
 """Says in the file's header that it is ours: "OGBG"."""
 _FOLD_EVERY = 256
@@ -57,19 +59,27 @@ _MAGIC = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE budget (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, amount TEXT NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL,
-    signed TEXT, network TEXT
+    signed TEXT, network TEXT, part TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX budget_waiting ON budget (account, at);
 CREATE TABLE totals (
-    account TEXT PRIMARY KEY, authorized TEXT NOT NULL, settled TEXT NOT NULL, in_doubt TEXT NOT NULL, stopped TEXT
+    account TEXT PRIMARY KEY, authorized TEXT NOT NULL, settled TEXT NOT NULL, in_doubt TEXT NOT NULL, stopped TEXT,
+    unanswered INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE spans (
     account TEXT NOT NULL, width INTEGER NOT NULL, start INTEGER NOT NULL, amount TEXT NOT NULL,
-    PRIMARY KEY (account, width, start)
+    payments INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (account, width, start)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, until INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT
 """
-_COLUMNS = "id, amount, at, state, signed, network"
+_FROM_VERSION_2 = """
+ALTER TABLE budget ADD COLUMN part TEXT NOT NULL DEFAULT '';
+ALTER TABLE totals ADD COLUMN unanswered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE spans ADD COLUMN payments INTEGER NOT NULL DEFAULT 1;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, until INTEGER NOT NULL) STRICT
+"""
+_COLUMNS = "id, amount, at, state, signed, network, part"
 
 
 class BudgetFile:
@@ -81,9 +91,11 @@ class BudgetFile:
     """
 
     blocks = True
+    counts_shares = True
 
     def __init__(self, path: str | Path, account: str = "") -> None:
         self.path = _absolute(path)
+        self.place = ("file", self.path)
         self.account_name = account
         self._name = ""
         self._writes = 0
@@ -102,20 +114,23 @@ class BudgetFile:
             self._abandoned.append(self._db)
         self._db = None
 
-    def claim(self, entry: Entry, judge: Judge) -> None:
-        """Add `entry`, unless `judge` raises."""
-        windows = not isinstance(judge, Limits) or judge.per_hour is not None or judge.per_day is not None
+    def claim(self, entry: Entry, judge: Judge) -> BudgetTotals:
+        """Add `entry`, unless `judge` raises; return the sums without it, of windows only those that it limits."""
+        windows = not isinstance(judge, Limits) or judge.windowed
 
-        def work(db: sqlite3.Connection) -> None:
-            judge(self._totals(db, entry.at, windows=windows))
+        def work(db: sqlite3.Connection) -> BudgetTotals:
+            totals = self._totals(db, entry.at, entry.part, windows=windows)
+            judge(totals)
             signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
-            row = (entry.id, self.account_name, str(entry.amount), entry.at, entry.state.value, signed, entry.network)
-            number = db.execute("INSERT INTO budget VALUES (?, ?, ?, ?, ?, ?, ?)", row).lastrowid or 0
+            row = (entry.id, self.account_name, str(entry.amount), entry.at, entry.state.value, signed)
+            query = "INSERT INTO budget VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            number = db.execute(query, (*row, entry.network, entry.part)).lastrowid or 0
             self._change(db, None, entry)
             if number % _FOLD_EVERY == 0:
                 self._fold(db, entry.at)
+            return totals
 
-        self._run("IMMEDIATE", work)
+        return self._run("IMMEDIATE", work)
 
     def move(self, entry_id: str, to: HoldState) -> None:
         """Note what became of an entry, in the order of things, without waiting for it."""
@@ -130,6 +145,9 @@ class BudgetFile:
             else:
                 db.execute("UPDATE budget SET state = ? WHERE id = ?", (to.value, entry_id))
             self._change(db, before, after)
+            ((count,),) = db.execute("SELECT unanswered FROM totals WHERE account = ?", (self.account_name,))
+            if (counted := unanswered(count, before.state, to)) != count:
+                db.execute("UPDATE totals SET unanswered = ? WHERE account = ?", (counted, self.account_name))
 
         def note() -> None:
             # A file that cannot be written now does not undo an answer: what is not noted counts in full.
@@ -150,9 +168,9 @@ class BudgetFile:
 
         self._run("IMMEDIATE", work)
 
-    def totals(self, now: int) -> BudgetTotals:
-        """Return the sums."""
-        return self._run("DEFERRED", lambda db: self._totals(db, now))
+    def totals(self, now: int, part: str = "") -> BudgetTotals:
+        """Return the sums, with the share of `part`."""
+        return self._run("DEFERRED", lambda db: self._totals(db, now, part))
 
     def entries(self) -> list[Entry]:
         """Return what may still be corrected."""
@@ -167,8 +185,13 @@ class BudgetFile:
         """Let nothing more be authorized, or again, in all processes."""
 
         def work(db: sqlite3.Connection) -> None:
-            self._account(db)
+            db.execute(
+                "INSERT OR IGNORE INTO totals (account, authorized, settled, in_doubt) VALUES (?, '0', '0', '0')",
+                (self.account_name,),
+            )
             db.execute("UPDATE totals SET stopped = ? WHERE account = ?", (reason, self.account_name))
+            if reason is None:
+                db.execute("UPDATE totals SET unanswered = 0 WHERE account = ?", (self.account_name,))
 
         if self._thread.is_mine():
             # A judge, or the garbage collector, inside of our own transaction: it is done right after that.
@@ -178,7 +201,30 @@ class BudgetFile:
 
     def stopped(self) -> str | None:
         """Return why nothing may be authorized."""
-        return self._run("DEFERRED", lambda db: self._account(db, make=False)[3])
+        return self._run("DEFERRED", lambda db: self._account(db, self.account_name)[3])
+
+    def note(self, name: str) -> str | None:
+        """Return the note of that name; see `SessionNotes`."""
+        return self._run("DEFERRED", lambda db: _note(db, name))
+
+    def swap(self, name: str, old: str | None, new: str | None, until: int) -> bool:
+        """Replace the note `old` by `new`; return whether it was the one that stands."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            if _note(db, name) != old:
+                return False
+            if new is None:
+                db.execute("DELETE FROM notes WHERE name = ?", (name,))
+            else:
+                db.execute("REPLACE INTO notes VALUES (?, ?, ?)", (name, new, until))
+            return True
+
+        # Who loses a note signs once more, and what is signed is counted: it is not worth waiting for the disk.
+        return self._thread.run(lambda: self._transaction("IMMEDIATE", work, synced=False))
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Have `work` done after all that was asked before, without waiting for it."""
+        self._thread.later(work)
 
     def _run(self, kind: str, work: Callable[[sqlite3.Connection], T]) -> T:
         return self._thread.run(lambda: self._transaction(kind, work))
@@ -239,7 +285,7 @@ class BudgetFile:
     def _first_look(self, db: sqlite3.Connection) -> None:
         version = _version(db)
         if version < VERSION:
-            for statement in _SCHEMA.split(";"):
+            for statement in (_FROM_VERSION_2 if version == 2 else _SCHEMA).split(";"):
                 db.execute(statement)
             if version == 1 or _has_table(db, "entries"):
                 self._adopt(db)
@@ -253,19 +299,19 @@ class BudgetFile:
         """Take over what version 1 wrote: all entries, and the sums of those that it had folded."""
         authorized, settled = int(_fact(db, "folded") or 0), int(_fact(db, "folded settled") or 0)
         stopped = _fact(db, "stopped")
-        db.execute("INSERT INTO totals VALUES ('', ?, ?, '0', ?)", (str(authorized), str(settled), stopped))
+        db.execute("INSERT INTO totals VALUES ('', ?, ?, '0', ?, 0)", (str(authorized), str(settled), stopped))
         network = "network" if _has_column(db, "entries", "network") else "NULL"
-        rows = db.execute(f"SELECT id, amount, at, state, signed, {network} FROM entries").fetchall()  # noqa: S608 - constants
+        rows = db.execute(f"SELECT id, amount, at, state, signed, {network}, '' FROM entries").fetchall()  # noqa: S608 - constants
         for row in rows:
             entry = _read(row)
             if not entry.explained:
-                db.execute("INSERT INTO budget VALUES (?, '', ?, ?, ?, ?, ?)", (row[0], *row[1:]))
+                db.execute("INSERT INTO budget VALUES (?, '', ?, ?, ?, ?, ?, ?)", row)
             self._change(db, None, entry)
         db.execute("DROP TABLE entries")
 
     def _check(self, db: sqlite3.Connection) -> None:
         version = _version(db)
-        if version not in (0, 1, VERSION):
+        if version > VERSION:
             raise ConfigurationError(
                 f"The budget file {self.path} is of version {version}, expected {VERSION}: a newer og-integrations "
                 "wrote it. Get that one, or set SpendPolicy.store to another file."
@@ -314,54 +360,59 @@ class BudgetFile:
                 if value == "":
                     db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def _account(self, db: sqlite3.Connection, *, make: bool = True) -> tuple[int, int, int, str | None]:
-        query = "SELECT authorized, settled, in_doubt, stopped FROM totals WHERE account = ?"
-        row = db.execute(query, (self.account_name,)).fetchone()
-        if row is None:
-            if make:
-                db.execute("INSERT INTO totals VALUES (?, '0', '0', '0', NULL)", (self.account_name,))
-            return 0, 0, 0, None
-        return int(row[0]), int(row[1]), int(row[2]), row[3]
+    def _account(self, db: sqlite3.Connection, name: str) -> tuple[int, int, int, str | None, int]:
+        query = "SELECT authorized, settled, in_doubt, stopped, unanswered FROM totals WHERE account = ?"
+        row = db.execute(query, (name,)).fetchone()
+        return (0, 0, 0, None, 0) if row is None else (int(row[0]), int(row[1]), int(row[2]), row[3], row[4])
 
-    def _totals(self, db: sqlite3.Connection, now: int, *, windows: bool = True) -> BudgetTotals:
-        authorized, settled, in_doubt, stopped = self._account(db, make=False)
-        hour, day = (self._since(db, now - HOUR), self._since(db, now - DAY)) if windows else (0, 0)
+    def _totals(self, db: sqlite3.Connection, now: int, part: str, *, windows: bool = True) -> BudgetTotals:
+        authorized, settled, in_doubt, stopped, count = self._account(db, self.account_name)
+        (hour, payments), (day, _) = (self._since(db, now - span) if windows else (0, 0) for span in (HOUR, DAY))
         return BudgetTotals(
             authorized=authorized,
             settled=settled,
             in_doubt=in_doubt,
             last_hour=hour,
             last_day=day,
+            payments=payments,
+            unanswered=count,
+            share=self._account(db, share_of(self.account_name, part))[0] if part else 0,
             stopped=stopped,
         )
 
-    def _since(self, db: sqlite3.Connection, since: int) -> int:
-        found = 0
+    def _since(self, db: sqlite3.Connection, since: int) -> tuple[int, int]:
+        amount = payments = 0
         for width, first, end in spans_since(since):
-            query = "SELECT amount FROM spans WHERE account = ? AND width = ? AND start >= ? AND start < ?"
-            rows = db.execute(query, (self.account_name, width, first, 2**62 if end is None else end))
-            found += sum(int(amount) for (amount,) in rows)
-        return found
+            query = "SELECT amount, payments FROM spans WHERE account = ? AND width = ? AND start >= ? AND start < ?"
+            for row in db.execute(query, (self.account_name, width, first, 2**62 if end is None else end)):
+                amount, payments = amount + int(row[0]), payments + row[1]
+        return amount, payments
 
     def _change(self, db: sqlite3.Connection, before: Entry | None, after: Entry) -> None:
         """Add to the sums what `after` counts, less what `before` did."""
         was, now = counts(before), counts(after)
         changes = [new - old for old, new in zip(was, now, strict=True)]
-        if not any(changes):
+        payments = (before is None) - (after.state is HoldState.RELEASED)
+        if not any(changes) and not payments:
             return
-        authorized, settled, in_doubt, _ = self._account(db)
-        sums = [str(value + change) for value, change in zip((authorized, settled, in_doubt), changes, strict=True)]
-        query = "UPDATE totals SET authorized = ?, settled = ?, in_doubt = ? WHERE account = ?"
-        db.execute(query, (*sums, self.account_name))
-        for width in WIDTHS if changes[0] else ():
+        for name in {self.account_name, share_of(self.account_name, after.part)}:
+            sums = [str(value + change) for value, change in zip(self._account(db, name)[:3], changes, strict=True)]
+            db.execute(
+                "INSERT INTO totals (account, authorized, settled, in_doubt) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET authorized = excluded.authorized, settled = excluded.settled, in_doubt = excluded.in_doubt",
+                (name, *sums),
+            )
+        for width in WIDTHS if changes[0] or payments else ():
             place = (self.account_name, width, after.at // width * width)
-            row = db.execute("SELECT amount FROM spans WHERE account = ? AND width = ? AND start = ?", place).fetchone()
-            amount = changes[0] + (int(row[0]) if row else 0)
-            db.execute("REPLACE INTO spans VALUES (?, ?, ?, ?)", (*place, str(amount)))
+            query = "SELECT amount, payments FROM spans WHERE account = ? AND width = ? AND start = ?"
+            amount, count = db.execute(query, place).fetchone() or ("0", 0)
+            row = (str(int(amount) + changes[0]), count + payments)
+            db.execute("REPLACE INTO spans VALUES (?, ?, ?, ?, ?)", (*place, *row))
 
     def _fold(self, db: sqlite3.Connection, now: int) -> None:
         """Forget spans that no window reaches, and the oldest entries where too many wait for the chain's word."""
         db.execute("DELETE FROM spans WHERE start < ?", (now - FOLD_AFTER - HOUR,))
+        db.execute("DELETE FROM notes WHERE until < ?", (now - FOLD_AFTER,))
         db.execute(
             "DELETE FROM budget WHERE rowid IN (SELECT rowid FROM budget WHERE account = ? AND state = 'settled' AND "
             "at < ? ORDER BY at DESC LIMIT -1 OFFSET ?)",
@@ -435,8 +486,8 @@ def _looks(stat: os.stat_result) -> str:
     return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _read(row: tuple[str, str, int, str, str | None, str | None]) -> Entry:
-    name, amount, at, state, signed, network = row
+def _read(row: tuple[str, str, int, str, str | None, str | None, str]) -> Entry:
+    name, amount, at, state, signed, network, part = row
     return Entry(
         id=name,
         amount=int(amount),
@@ -444,6 +495,7 @@ def _read(row: tuple[str, str, int, str, str | None, str | None]) -> Entry:
         state=HoldState(state),
         authorization=None if signed is None else decode_authorization(json.loads(signed)),
         network=network,
+        part=part,
     )
 
 
@@ -461,6 +513,11 @@ def _has_column(db: sqlite3.Connection, table: str, column: str) -> bool:
 
 def _fact(db: sqlite3.Connection, name: str) -> str | None:
     row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _note(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
 
 

@@ -38,8 +38,8 @@ class _Job(Generic[T]):
         finally:
             self._done.set()
 
-    def wait(self, timeout: float | None = None) -> None:
-        self._done.wait(timeout)
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._done.wait(timeout)
 
     def result(self) -> T:
         self.wait()
@@ -64,12 +64,20 @@ class StoreThread:
         self.at_work = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def run(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, done on the thread; on the thread itself, at once. Raises what it raises."""
+    def run(
+        self, work: Callable[[], T], most: float | None = None, hung: Callable[[], BaseException] = TimeoutError
+    ) -> T:
+        """
+        Return what `work` returns, done on the thread; on the thread itself, at once. Raises what it raises.
+
+        What is not done after `most` seconds is left to the thread, and what `hung` returns is raised.
+        """
         if threading.current_thread() is self._thread:
             return work()
         job = _Job(work)
         self._put(job)
+        if not job.wait(most):
+            raise hung()
         return job.result()
 
     def later(self, work: Callable[[], object]) -> None:

@@ -14,11 +14,11 @@ An authorization that the gateway refused is in doubt as well: whoever has it co
 deadline. All of them count with their cap until the chain has said what was really taken (`BudgetStore.correct`);
 it is asked about those that are `overdue` (`protocol.payment._reconcile`).
 
-A `BudgetStore` keeps the entries: `MemoryStore` for one process, `client.stores` for many, or a class of the
-user's own, which `client.stores._conformance` tests. `BudgetTotals` are its sums, `Limits` what they may come to.
+A `BudgetStore` keeps the entries: `_memory.MemoryStore` for one process, `client.stores` for many, or a class of the
+user's own, which `client.stores.conformance` tests. `BudgetTotals` are its sums, `Limits` what they may come to.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -27,13 +27,13 @@ from typing import Any, Protocol, runtime_checkable
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.payment._policy import LimitNear, SpendPolicy
 from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
 
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 HOUR, DAY = 3_600, 86_400
-_WINDOWS = {"per_hour": HOUR, "per_day": DAY}
+_WINDOWS = {"per_hour": HOUR, "per_day": DAY, "payments_per_hour": HOUR}
 FOLD_AFTER = 2 * DAY
 """Seconds after which only the sum is kept: a day longer than the longest window, for clocks that are ahead."""
 SKEW = 30
@@ -59,7 +59,8 @@ class Entry:
     An entry is one authorization in a budget: `amount` base units, made `at` (unix seconds).
 
     `authorization` is what was signed, for asking the chain about it; None once that has answered. `network` is
-    the `Network.identity` it was made for, None where nobody noted it. A store may keep it as `to_json`.
+    the `Network.identity` it was made for, None where nobody noted it. `part` names whose share of the account it
+    comes from, empty for nobody's. A store may keep it as `to_json`.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Entry:
     state: HoldState = HoldState.HELD
     authorization: Authorization | None = None
     network: str | None = None
+    part: str = ""
 
     @property
     def explained(self) -> bool:
@@ -93,6 +95,7 @@ class Entry:
             "state": self.state.value,
             "authorization": signed,
             "network": self.network,
+            "part": self.part,
         }
 
     @classmethod
@@ -111,6 +114,7 @@ class Entry:
                 state=HoldState(stored["state"]),
                 authorization=None if signed is None else decode_authorization(signed),
                 network=stored["network"],
+                part=str(stored.get("part", "")),
             )
         except (KeyError, TypeError, ValueError) as exc:
             raise ConfigurationError(
@@ -133,6 +137,9 @@ class BudgetTotals:
     `in_doubt` what left without an answer, `last_hour` and `last_day` what was authorized then. What is settled
     counts with what was really taken; the rest of `authorized`, with its cap.
 
+    `payments` are the authorizations of the last hour, `unanswered` how many in a row brought no answer, as numbers.
+    `share` is what was authorized for the part of the account that was asked about, 0 if none was.
+
     `stopped` is the reason why nothing more may be authorized, None if it may. `limits` are those of the
     `SpendPolicy` by name, None where there is none. As text it is a report for people, in OPG.
     """
@@ -142,11 +149,14 @@ class BudgetTotals:
     in_doubt: int = 0
     last_hour: int = 0
     last_day: int = 0
+    payments: int = 0
+    unanswered: int = 0
+    share: int = 0
     stopped: str | None = None
     limits: tuple[tuple[str, int | None], ...] = ()
 
-    def plus(self, entry: Entry, now: int) -> "BudgetTotals":
-        """Return the sums with `entry` in them, as of unix time `now`."""
+    def plus(self, entry: Entry, now: int, part: str = "") -> "BudgetTotals":
+        """Return the sums with `entry` in them, as of unix time `now`; `share` is of `part`."""
         if entry.state is HoldState.RELEASED:
             return self
         amount = entry.amount
@@ -158,11 +168,19 @@ class BudgetTotals:
             # Times are whole seconds: without equality, a window would be up to a second short.
             last_hour=self.last_hour + (amount if entry.at >= now - HOUR else 0),
             last_day=self.last_day + (amount if entry.at >= now - DAY else 0),
+            payments=self.payments + (entry.at >= now - HOUR),
+            share=self.share + (amount if part and entry.part == part else 0),
         )
 
     def counted(self, limit: str) -> int:
         """Return what counts against the limit of that name in `SpendPolicy`."""
-        return {"total": self.authorized, "per_hour": self.last_hour, "per_day": self.last_day}[limit]
+        return {
+            "total": self.authorized,
+            "per_hour": self.last_hour,
+            "per_day": self.last_day,
+            "payments_per_hour": self.payments,
+            "share": self.share,
+        }[limit]
 
     def __str__(self) -> str:
         limits = dict(self.limits)
@@ -173,7 +191,11 @@ class BudgetTotals:
             ("in the last hour", self.last_hour, limits.get("per_hour")),
             ("in the last day", self.last_day, limits.get("per_day")),
         ]
+        if limits.get("share") is not None:
+            lines.append(("of its share", self.share, limits["share"]))
         text = [f"{name:<18}{format_opg(amount)} OPG{_left(amount, limit)}" for name, amount, limit in lines]
+        if (most := limits.get("payments_per_hour")) is not None:
+            text.append(f"{'payments an hour':<18}{self.payments} of {most}, {max(0, most - self.payments)} left")
         state = "allowed" if self.stopped is None else f"stopped: {self.stopped}"
         return "\n".join([*text, f"{'spending':<18}{state}"])
 
@@ -187,30 +209,65 @@ class Limits:
     """
     The limits say what the sums of a budget may come to, in base units; None means no limit.
 
-    It is the `judge` of a claim once `amount` says what is to be added. A store that can express it in its own
-    language (one SQL statement) may read the members instead of calling it.
+    `payments_per_hour` is a number of authorizations, `unanswered` how many in a row may bring no answer. It is the
+    `judge` of a claim once `amount` says what is to be added. A store that can express it in its own language (one
+    SQL statement) may read the members instead of calling it.
     """
 
     total: int | None = None
     per_hour: int | None = None
     per_day: int | None = None
+    payments_per_hour: int | None = None
+    share: int | None = None
+    unanswered: int | None = None
     amount: int = 0
 
     @classmethod
     def of(cls, policy: SpendPolicy) -> "Limits":
         """Return the limits of `policy`."""
-        return cls(total=policy.total_units, per_hour=policy.hour_units, per_day=policy.day_units)
+        return cls(
+            total=policy.total_units,
+            per_hour=policy.hour_units,
+            per_day=policy.day_units,
+            payments_per_hour=policy.payments_per_hour,
+            share=policy.share_units,
+            unanswered=policy.stop_after_unanswered,
+        )
 
     def by_name(self) -> tuple[tuple[str, int | None], ...]:
         """Return the limits under their names in `SpendPolicy`, in the order in which they are looked at."""
-        return ("total", self.total), ("per_hour", self.per_hour), ("per_day", self.per_day)
+        return (
+            ("total", self.total),
+            ("per_hour", self.per_hour),
+            ("per_day", self.per_day),
+            ("payments_per_hour", self.payments_per_hour),
+            ("share", self.share),
+        )
+
+    @property
+    def windowed(self) -> bool:
+        """Return whether any of them is about the last hour or day."""
+        return (self.per_hour, self.per_day, self.payments_per_hour) != (None, None, None)
+
+    def needs(self, name: str) -> int:
+        """Return what one more authorization adds to the sum of that name."""
+        return 1 if name == "payments_per_hour" else self.amount
 
     def exceeded(self, totals: BudgetTotals) -> str | None:
         """Return the name of the first limit that `totals` and `amount` together exceed, None if none."""
         for name, limit in self.by_name():
-            if limit is not None and totals.counted(name) + self.amount > limit:
+            if limit is not None and totals.counted(name) + self.needs(name) > limit:
                 return name
         return None
+
+    def neared(self, totals: BudgetTotals) -> "tuple[LimitNear, ...]":
+        """Return the limits that `amount`, added to `totals`, brings to `NEAR` per cent or more; before it was less."""
+        return tuple(
+            LimitNear(limit=name, counted=counted, allowed=limit)
+            for name, limit in self.by_name()
+            if limit
+            and totals.counted(name) * 100 < limit * NEAR <= (counted := totals.counted(name) + self.needs(name)) * 100
+        )
 
     def __call__(self, totals: BudgetTotals) -> None:
         """Raise `SpendingStoppedError` or `BudgetExceededError` if `amount` may not be added to `totals`."""
@@ -218,9 +275,20 @@ class Limits:
         # exceeded as well must not hide who stopped the spending.
         if totals.stopped is not None:
             raise _stopped(totals.stopped)
+        if self.unanswered is not None and totals.unanswered >= self.unanswered:
+            raise _stopped(
+                f"{totals.unanswered} payments in a row brought no answer (SpendPolicy.stop_after_unanswered)"
+            )
         name = self.exceeded(totals)
         if name is None:
             return
+        if name == "payments_per_hour":
+            error = BudgetExceededError(
+                f"{totals.payments} authorizations were made in the last hour, expected at most "
+                f"{self.payments_per_hour} (SpendPolicy.payments_per_hour). Nothing was signed."
+            )
+            error.limit = name
+            raise error
         limit, needed = dict(self.by_name())[name] or 0, format_opg(self.amount)
         said = (
             f"The next authorization needs {needed} OPG, but {format_opg(totals.counted(name))} of "
@@ -236,6 +304,10 @@ class Limits:
         error = BudgetExceededError(said)
         error.limit = name
         raise error
+
+
+NEAR = 80
+"""Per cent of a limit at which its owner is told (`SpendPolicy.on_limit_near`)."""
 
 
 Judge = Callable[[BudgetTotals], None]
@@ -256,8 +328,13 @@ class BudgetStore(Protocol):
     another thread by asynchronous clients.
     """
 
-    def claim(self, entry: Entry, judge: Judge) -> None:
-        """Add `entry`, unless `judge` raises for the sums as they are at `entry.at`."""
+    def claim(self, entry: Entry, judge: Judge) -> BudgetTotals | None:
+        """
+        Add `entry`, unless `judge` raises for the sums as they are at `entry.at`.
+
+        Returns those sums; None only from a store that cannot tell them, for which nothing is said of limits that
+        are near.
+        """
 
     def move(self, entry_id: str, to: HoldState) -> None:
         """Note what became of an entry; one that is gone stays gone, and one that is settled stays settled."""
@@ -265,17 +342,36 @@ class BudgetStore(Protocol):
     def correct(self, entry_id: str, amount: int) -> None:
         """Note that, as the chain says, exactly `amount` base units were taken; the first word on an entry is final."""
 
-    def totals(self, now: int) -> BudgetTotals:
-        """Return the sums at unix time `now`."""
+    def totals(self, now: int, part: str = "") -> BudgetTotals:
+        """Return the sums at unix time `now`, and with them what was authorized for `part` as `share`."""
 
     def entries(self) -> list[Entry]:
         """Return the entries that may still be corrected: those with an `authorization`."""
 
     def stop(self, reason: str | None) -> None:
-        """Let nothing more be authorized, for this reason; None ends that."""
+        """Let nothing more be authorized, for this reason; None ends that, and forgets payments without an answer."""
 
     def stopped(self) -> str | None:
         """Return that reason. Asked before each call."""
+
+
+@runtime_checkable
+class SessionNotes(Protocol):
+    """
+    A store that also keeps notes lets those who share it share their sessions, too (`protocol.payment._sharing`).
+
+    A note is a text under a name; what is secret in it is sealed. `until` (unix seconds) says when it may be forgotten.
+    Losing one costs an authorization more, and nothing else.
+    """
+
+    def note(self, name: str) -> str | None:
+        """Return the note of that name, None if there is none."""
+
+    def swap(self, name: str, old: str | None, new: str | None, until: int) -> bool:
+        """Replace the note `old` by `new`, None for no note, in one step; return False if another one stands there."""
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Have `work`, which uses the store, done after all that was asked before, without waiting for it."""
 
 
 WIDTHS = (1, 60, 3_600)
@@ -293,6 +389,11 @@ def spans_since(since: int) -> tuple[tuple[int, int, int | None], ...]:
     return ((1, since, minute), (60, minute, hour), (3_600, hour, None))
 
 
+def share_of(account: str, part: str) -> str:
+    """Return under which name a store that keeps sums by account keeps those of a `part` of it, empty for all of it."""
+    return f"{account}\x1f{part}" if part else account
+
+
 def counts(entry: Entry | None) -> tuple[int, int, int]:
     """
     Return what `entry` adds to the sums: authorized, of it settled, of it in doubt.
@@ -305,101 +406,21 @@ def counts(entry: Entry | None) -> tuple[int, int, int]:
     return amount, amount if entry.explained else 0, amount if entry.state is HoldState.IN_DOUBT else 0
 
 
-class MemoryStore:
-    """A store in memory, for one process; made safe for threads by `lock`, which must be re-entrant."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-        self._entries: dict[str, Entry] = {}
-        self._folded = BudgetTotals()
-        self._stopped: str | None = None
-
-    def claim(self, entry: Entry, judge: Judge) -> None:
-        """Add `entry`, unless `judge` raises."""
-        with self._lock:
-            # Judging and adding happen under one lock. Otherwise two
-            # calls could both fit, and exceed the limit together.
-            judge(self._totals(entry.at))
-            self._entries[entry.id] = entry
-            for old in foldable(list(self._entries.values()), entry.at):
-                self._folded = folded(self._folded, old)
-                del self._entries[old.id]
-
-    def move(self, entry_id: str, to: HoldState) -> None:
-        """Note what became of an entry."""
-        with self._lock:
-            entry = self._entries.get(entry_id)
-            # A late failure of one call must not undo what another
-            # call, which shares the authorization, has seen accepted.
-            if entry is None or entry.state is HoldState.SETTLED:
-                return
-            self._entries[entry_id] = replace(entry, state=to)
-            if to is HoldState.RELEASED:
-                del self._entries[entry_id]
-
-    def correct(self, entry_id: str, amount: int) -> None:
-        """Note what was really taken."""
-        with self._lock:
-            # An entry that was folded is counted with its cap for ever; bringing it back would count it twice.
-            entry = self._entries.get(entry_id)
-            if entry is not None and not entry.explained:
-                settled = replace(entry, amount=amount, state=HoldState.SETTLED, authorization=None)
-                self._entries[entry_id] = settled
-
-    def totals(self, now: int) -> BudgetTotals:
-        """Return the sums at unix time `now`."""
-        with self._lock:
-            return self._totals(now)
-
-    def entries(self) -> list[Entry]:
-        """Return what may still be corrected."""
-        with self._lock:
-            return [entry for entry in list(self._entries.values()) if entry.authorization is not None]
-
-    def stop(self, reason: str | None) -> None:
-        """Let nothing more be authorized, or allow it again."""
-        with self._lock:
-            self._stopped = reason
-
-    def stopped(self) -> str | None:
-        """Return why nothing may be authorized."""
-        return self._stopped
-
-    def _totals(self, now: int) -> BudgetTotals:
-        totals = replace(self._folded, stopped=self._stopped)
-        # Of a copy: the garbage collector may end an abandoned flow here, whose hold is then released.
-        for entry in list(self._entries.values()):
-            totals = totals.plus(entry, now)
-        return totals
-
-
-def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
-    """
-    Return those of which only the amount matters any more, so that a long life does not make a store slow.
-
-    They are the final ones older than `FOLD_AFTER`; and of those that wait for the chain's word the oldest, where
-    they are more than `MOST_UNEXPLAINED`: these then count in full for ever.
-    """
-    # Entries in doubt are never folded, since the chain may still give their amounts back.
-    old = [entry for entry in entries if entry.state is HoldState.SETTLED and entry.at < now - FOLD_AFTER]
-    waiting = [entry for entry in old if entry.authorization is not None]
-    final = [entry for entry in old if entry.authorization is None]
-    return final + sorted(waiting, key=lambda entry: entry.at)[: max(0, len(waiting) - MOST_UNEXPLAINED)]
-
-
-def folded(sums: BudgetTotals, entry: Entry) -> BudgetTotals:
-    """Return `sums` with one more entry of which only the amount matters."""
-    settled = entry.amount if entry.explained else 0
-    return replace(sums, authorized=sums.authorized + entry.amount, settled=sums.settled + settled)
+def unanswered(before: int, was: HoldState, to: HoldState) -> int:
+    """Return how many payments in a row brought no answer, once one that `was` held or in doubt moves on."""
+    if to is HoldState.SETTLED:
+        return 0
+    return before + (to is HoldState.IN_DOUBT and was is not HoldState.IN_DOUBT)
 
 
 class Hold:
-    """A hold is one authorization's claim on the budget: `amount` base units."""
+    """A hold is one authorization's claim on the budget: `amount` base units, which came `near` some limits."""
 
-    def __init__(self, entry: Entry, store: BudgetStore, lock: Lock) -> None:
+    def __init__(self, entry: Entry, store: BudgetStore, lock: Lock, near: tuple[LimitNear, ...] = ()) -> None:
         self.amount: int = entry.amount
+        self.near: tuple[LimitNear, ...] = near
         self.state: HoldState = HoldState.HELD
-        self._id = entry.id
+        self.id: str = entry.id
         self._store = store
         self._lock = lock
 
@@ -422,7 +443,7 @@ class Hold:
                 return
             self.state = to
         # The store is told outside of the lock, because a store in a file takes its time.
-        self._store.move(self._id, to)
+        self._store.move(self.id, to)
 
 
 class Budget:
@@ -430,7 +451,8 @@ class Budget:
     A budget is one policy, and the store that counts for it. Threads may share it, with the `lock` it was given.
 
     `new_id` names entries; it must give a new text each time, also across processes sharing `store`.
-    `network` is noted with each entry.
+    `network` is noted with each entry; `clock` (unix seconds) is what `SpendPolicy.valid_until` goes by. Raises
+    `ConfigurationError` for a policy with a `share` if the store does not count shares.
     """
 
     def __init__(
@@ -441,12 +463,20 @@ class Budget:
         store: BudgetStore,
         new_id: Callable[[], str],
         network: str | None = None,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
+        if policy.share is not None and not getattr(store, "counts_shares", False):
+            raise ConfigurationError(
+                f"SpendPolicy.share needs a store that counts shares, and {type(store).__name__} does not (it has no "
+                "member `counts_shares`). Nothing was signed. Use one of ours, or give each account a store of its own."
+            )
         self.policy = policy
         self.network = network
         self.store = store
         self.blocks: bool = getattr(store, "blocks", False)
+        self.part = "" if policy.share is None else policy.account
         self._limits = Limits.of(policy)
+        self._clock = clock
         self._lock = lock
         self._new_id = new_id
 
@@ -456,21 +486,35 @@ class Budget:
 
         Raises `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if nothing is allowed.
         """
+        self._require_time()
         # The entry is written before anything is signed: a process
         # that dies in between counts too much, never too little.
-        entry = Entry(id=self._new_id(), amount=amount, at=now, authorization=authorization, network=self.network)
-        self.store.claim(entry, replace(self._limits, amount=amount))
-        return Hold(entry, self.store, self._lock)
+        entry = Entry(
+            id=self._new_id(),
+            amount=amount,
+            at=now,
+            authorization=authorization,
+            network=self.network,
+            part=self.part,
+        )
+        limits = replace(self._limits, amount=amount)
+        before = self.store.claim(entry, limits)
+        return Hold(entry, self.store, self._lock, () if before is None else limits.neared(before))
+
+    def held(self, entry_id: str, amount: int) -> Hold:
+        """Return the hold of what another process claimed in the same store."""
+        return Hold(Entry(id=entry_id, amount=amount, at=0), self.store, self._lock)
 
     def require_running(self) -> None:
-        """Raise `SpendingStoppedError` if the kill switch was used: sessions that are paid end, too."""
+        """Raise `SpendingStoppedError` after the kill switch, or `valid_until`: sessions that are paid end, too."""
+        self._require_time()
         stopped = self.store.stopped()
         if stopped is not None:
             raise _stopped(stopped)
 
     def spent(self, now: int) -> BudgetTotals:
         """Return the sums at unix time `now`, with the limits of the policy."""
-        return replace(self.store.totals(now), limits=self._limits.by_name())
+        return replace(self._totals(now), limits=self._limits.by_name())
 
     def authorized(self, now: int = 0) -> int:
         """Return the sum of all authorizations that were not released, in base units."""
@@ -478,7 +522,7 @@ class Budget:
 
     def fits(self, amount: int, now: int) -> bool:
         """Return whether every limit would allow `amount` base units at unix time `now`."""
-        return replace(self._limits, amount=amount).exceeded(self.store.totals(now)) is None
+        return replace(self._limits, amount=amount).exceeded(self._totals(now)) is None
 
     def overdue(self, now: int, limit: str) -> list[Entry]:
         """Return what the chain can be asked about at unix time `now`, of what counts against `limit`."""
@@ -486,6 +530,18 @@ class Budget:
         # correcting older entries would not make room in this window.
         since = now - _WINDOWS[limit] if limit in _WINDOWS else -1
         return [entry for entry in self.store.entries() if entry.overdue(now) and entry.at >= since]
+
+    def _totals(self, now: int) -> BudgetTotals:
+        # Stores of others were written before there were shares.
+        return self.store.totals(now, self.part) if self.part else self.store.totals(now)
+
+    def _require_time(self) -> None:
+        until = self.policy.valid_until
+        if until is not None and self._clock() >= until.timestamp():
+            raise SpendingStoppedError(
+                f"SpendPolicy.valid_until was {until.isoformat()}: nothing is signed or sent after it. Make a client "
+                "with a later one."
+            )
 
 
 def _stopped(reason: str) -> SpendingStoppedError:

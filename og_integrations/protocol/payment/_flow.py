@@ -31,7 +31,7 @@ from og_integrations.protocol._redact import Secret, quotable
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.payment._budget import Budget, Hold
-from og_integrations.protocol.payment._policy import OnPayment, PaymentRequest
+from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnPayment, PaymentRequest
 from og_integrations.protocol.payment._session import Claim, Event, PaymentSession, SessionCache, State, Turn
 from og_integrations.protocol.payment._x402 import (
     PAYMENT_SIGNATURE,
@@ -80,6 +80,14 @@ class Approve:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell the owner's `on_limit_near` that a limit is `near`."""
+
+    on_limit_near: OnLimitNear
+    near: LimitNear
+
+
+@dataclass(frozen=True, slots=True)
 class Sign:
     """Have the wallet sign `typed_data`; answer with the signature."""
 
@@ -120,7 +128,7 @@ class Attest:
     nonce: str
 
 
-Effect = Enter | Send | Receive | Approve | Sign | Pause | Fetch | Consult | Attest
+Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Attest
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
@@ -260,6 +268,8 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
             return False
         if turn is Turn.MINE:
             if session.state is State.HELD:
+                asked = "SpendPolicy.on_limit_near"
+                yield from _tell_owner(sessions.budget, session)
                 asked = "SpendPolicy.on_payment"
                 yield from _ask_owner(context, session)
             yield from consulted(sessions.budget, sessions.budget.require_running)
@@ -303,6 +313,14 @@ def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Gene
         for hold in made:
             hold.release()
         raise
+
+
+def _tell_owner(budget: Budget, session: PaymentSession) -> Generator[Effect, Any, None]:
+    """Tell the owner of the limits that this authorization makes nearly used up; once, whoever shares it."""
+    near, session.hold.near = session.hold.near, ()
+    if budget.policy.on_limit_near is not None:
+        for limit in near:
+            yield Tell(budget.policy.on_limit_near, limit)
 
 
 def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Effect, Any, None]:

@@ -14,13 +14,22 @@ Where a `SpendPolicy` names no payee, three rules decide (`Payees`, docs/design.
 Only payments that a gateway took are remembered: a lie that came to nothing must not bar the truth later.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from og_integrations.errors import (
     AssetRefusedError,
@@ -101,9 +110,18 @@ def _meant(problem: "ErrorDetails") -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def without_password(store: object) -> object:
+    """Return `store`, or, where it is a URL with a password, that URL without it."""
+    return _PASSWORD.sub(lambda found: found[1] or "", store) if isinstance(store, str) and "://" in store else store
+
+
 def _path_as_text(value: Any) -> Any:
     # What `os.fspath` does, without `os` and `pathlib`, which are not for this package.
     return value.__fspath__() if hasattr(value, "__fspath__") else value
+
+
+# Of `scheme://user:password@host`, and of the query, which libpq reads as well; a password may itself hold an @.
+_PASSWORD = re.compile(r"(?<=://)([^:@/?]*):[^/?]*(?=@)|(?<=[?&])password=[^&]*()")
 
 
 # What may be given, and what type checkers then accept; held as frozensets and Decimals.
@@ -137,6 +155,21 @@ class PaymentRequest:
         return format_opg(self.amount)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitNear:
+    """
+    A limit is near: one authorization made what counts against it 80 per cent of it, or more.
+
+    `limit` is its name in `SpendPolicy`; `counted` and `allowed` are base units, of `payments_per_hour` numbers.
+    """
+
+    limit: str
+    counted: int
+    allowed: int
+
+
+OnLimitNear = Callable[[LimitNear], object]
+"""Is told, and what it returns means nothing; it may be asynchronous with an asynchronous client."""
 OnPayment = Callable[[PaymentRequest], object]
 """
 Returns True to allow; anything else refuses, a text such as "no" too, and so does an exception.
@@ -154,10 +187,17 @@ class SpendPolicy(BaseModel):
     with its cap, until its deadline is over and the chain says what was really taken; see `Budget`.
     `networks` (`eip155:…`) and `assets` default to the network's own chain and token, `pay_to` and
     `facilitators` to what `protocol.payment._policy` says: the registry's payment addresses, or the first one.
+    `payments_per_hour` bounds the number of authorizations in any 60 minutes, `valid_until` (a datetime with a time
+    zone, or its ISO 8601 text) when the last call may begin, and `stop_after_unanswered` how many payments in a row
+    may bring no answer: after that nothing is paid until `resume_spending()`. `on_limit_near` is told once when an
+    authorization makes it 80 per cent of a limit, before it is signed; if it raises, nothing is.
     `max_validity_seconds` bounds the time in which an authorization can be settled. `on_payment` is asked
     before anything is signed, and has to return True. All clients of a process that have the same wallet, network and
-    rules are one account; `account` names another one, which counts and pays for itself. `store` keeps the account:
-    the path of a file that several processes share, or a `BudgetStore`; by default it is the process's memory.
+    rules are one account; `account` names another one, which counts and pays for itself. With a `share` (OPG) it is a
+    part of the unnamed account instead: that authorizes `share` for it at most, and its other limits hold for all parts
+    together. `store` keeps the account: the path of a file that several processes share, the URL of a PostgreSQL
+    database (`postgresql://…`), or a `BudgetStore`; by default it is the process's memory. Processes that name one
+    store also share the sessions, sealed with a key that the wallet's key gives, unless `share_sessions` is False.
     """
 
     # Unknown fields are refused, because a limit whose name is misspelt would not be a limit.
@@ -168,6 +208,9 @@ class SpendPolicy(BaseModel):
     total: _Limit = None
     per_hour: _Limit = None
     per_day: _Limit = None
+    payments_per_hour: Annotated[int | None, Field(ge=0, strict=True)] = None
+    valid_until: AwareDatetime | None = None
+    stop_after_unanswered: Annotated[int | None, Field(ge=1, strict=True)] = None
     schemes: _Names = frozenset({"upto"})
     networks: _Names = None
     assets: _Names = None
@@ -176,12 +219,27 @@ class SpendPolicy(BaseModel):
     hosts: _Names = None
     max_validity_seconds: int = 3600
     on_payment: OnPayment | None = Field(default=None, repr=False)
+    on_limit_near: OnLimitNear | None = Field(default=None, repr=False)
     account: str = ""
+    share: _Limit = None
+    share_sessions: bool = True
     store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if self.share is not None and not self.account:
+            raise ValueError("share is of an account: give account a name, or use total")
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what is pickled: a password in the store's URL is not."""
+        state = super().__getstate__()
+        members = state["__dict__"]
+        return state | {"__dict__": members | {"store": without_password(members.get("store"))}}
 
     @property
     def cap_units(self) -> int:
-        """Return `max_per_authorization` in base units. Raises `ConfigurationError`, as the three below."""
+        """Return `max_per_authorization` in base units. Raises `ConfigurationError`, as those below."""
         return _units("max_per_authorization", self.max_per_authorization)
 
     @property
@@ -198,6 +256,17 @@ class SpendPolicy(BaseModel):
     def day_units(self) -> int | None:
         """Return `per_day` in base units."""
         return None if self.per_day is None else _units("per_day", self.per_day)
+
+    @property
+    def limited(self) -> bool:
+        """Return whether any sum, or number of payments, has a limit."""
+        limits = (self.total, self.per_hour, self.per_day, self.share, self.payments_per_hour)
+        return any(limit is not None for limit in (*limits, self.stop_after_unanswered))
+
+    @property
+    def share_units(self) -> int | None:
+        """Return `share` in base units."""
+        return None if self.share is None else _units("share", self.share)
 
     @classmethod
     def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":

@@ -1,0 +1,397 @@
+"""
+A budget in a PostgreSQL database, shared by all processes and machines that name it (`SpendPolicy.store`).
+
+A claim is one statement, which is one transaction of one function in the database (`_postgres.sql`): it locks the row
+of its account, looks at the sums, and adds to them or does not. It is durable before anything is signed, and nothing
+is locked while anything is signed or sent. What became of it later is noted without waiting for the disk.
+
+The first client makes the tables, with a number that says of which version they are. That is a file of SQL and not
+Alembic: the tables live beside those of an application that may have an Alembic history of its own, and workers that
+start at once must find them made, not make them twice.
+
+A database that is away is waited for, `PATIENCE` seconds long, on connections made anew; after that nothing is spent
+until it is back. One connection serves the process, on a thread of its own (`client.stores._thread`).
+"""
+
+import json
+import secrets
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from og_integrations._forking import survive_forks
+from og_integrations.client.stores._thread import StoreThread
+from og_integrations.errors import BudgetBusyError, ConfigurationError
+from og_integrations.protocol._redact import shown
+from og_integrations.protocol.payment import _budget as rules
+from og_integrations.protocol.payment._budget import FOLD_AFTER, BudgetTotals, Entry, HoldState, Judge, Limits
+from og_integrations.protocol.payment._policy import without_password
+from og_integrations.protocol.payment.schemes import decode_authorization, encode_authorization
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
+
+T = TypeVar("T")
+PATIENCE = 10.0
+"""Seconds to wait for a database that restarts, or is held by others."""
+HUNG = 20.0
+"""Seconds after which a database that neither answers nor breaks off counts as away."""
+VERSION = 1
+_RETRY = 0.1
+_MOST_UNTOLD = 10_000
+_MAKING = 0x4F474247
+"""The advisory lock of whoever makes the tables: "OGBG"."""
+_SETTINGS = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "not permitted")
+"""What PostgreSQL says where waiting does not help."""
+_AWAY = ("08", "53", "57P", "40", "55P03")
+"""SQLSTATEs of what passes: connections, resources, a shutdown, a rollback, a lock (appendix A of its manual)."""
+_CLAIM = "SELECT * FROM og_budget_claim(%(identity)s, %(id)s, %(account)s, %(part)s, %(amount)s, %(at)s, %(signed)s, "
+_CLAIM += "%(network)s, %(windows)s, %(total)s, %(per_hour)s, %(per_day)s, %(payments)s, %(share)s, %(unanswered)s, "
+_CLAIM += "%(old)s, %(most)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What the database said, without its own exception: that holds the statement and what was in it."""
+
+    said: str
+    passes: bool
+    replaced: bool = False
+
+
+class BudgetDatabase:
+    """
+    The budget `account` in the database of `url` (`postgresql://…`), made at the first use if it is not there.
+
+    What the URL leaves out comes from where libpq looks: `PGHOST`, `PGPASSWORD`, `PGPASSFILE`, a service file. Nothing
+    is asked before the first use. Every method may raise `ConfigurationError` for a database that is not usable, and
+    `BudgetBusyError` for one that is away, or held by others, for too long.
+    """
+
+    blocks = True
+    counts_shares = True
+
+    def __init__(self, url: str, account: str = "") -> None:
+        self.account_name = account
+        self._url = _parsed(url)
+        self.place = ("postgresql", str(without_password(self._url.render_as_string(hide_password=False))))
+        self._identity = ""
+        self._abandoned: list[Engine] = []
+        self._engine: Engine | None = None
+        self._untold: deque[Callable[[Connection], None]] = deque(maxlen=_MOST_UNTOLD)
+        self._thread = StoreThread()
+        survive_forks(self)
+
+    def begin_again(self) -> None:
+        """Open a connection of one's own, and leave the parent's to it."""
+        if self._engine is not None:
+            self._abandoned.append(self._engine)
+        self._engine = None
+        self._untold.clear()
+
+    def claim(self, entry: Entry, judge: Judge) -> BudgetTotals:
+        """Add `entry`, unless `judge` raises; return the sums without it, of windows only those that it limits."""
+
+        def work(db: "Connection") -> BudgetTotals:
+            if isinstance(judge, Limits):
+                made, totals = self._claim(db, entry, judge)
+                if not made:
+                    judge(totals)
+                    raise ConfigurationError(f"{self._name} refused a claim that fits. Nothing was signed.")
+                return totals
+            with _transaction(db):
+                _run(db, "SELECT og_budget_begin(%(identity)s, true)", identity=self._identity)
+                _run(db, "SELECT og_budget_lock(%(account)s)", account=self.account_name)
+                totals = self._look(db, entry.at, entry.part)
+                judge(totals)
+                self._claim(db, entry, Limits())
+            return totals
+
+        # A claim that is made after all, once nobody waits for it, counts for nobody.
+        return self._do(work, lambda: self.later(lambda: self.move(entry.id, HoldState.RELEASED)))
+
+    def move(self, entry_id: str, to: HoldState) -> None:
+        """Note what became of an entry, in the order of things, without waiting for it."""
+
+        def tell(db: "Connection") -> None:
+            query = "SELECT og_budget_move(%(identity)s, %(id)s, %(state)s)"
+            _run(db, query, identity=self._identity, id=entry_id, state=to.value)
+
+        self._untold.append(tell)
+        self._thread.later(lambda: self._attempt(lambda db: None))
+
+    def correct(self, entry_id: str, amount: int) -> None:
+        """Note what was really taken."""
+        query = "SELECT og_budget_correct(%(identity)s, %(id)s, %(amount)s)"
+        self._do(lambda db: _run(db, query, identity=self._identity, id=entry_id, amount=amount))
+
+    def totals(self, now: int, part: str = "") -> BudgetTotals:
+        """Return the sums, with the share of `part`."""
+        return self._do(lambda db: self._look(db, now, part))
+
+    def entries(self) -> list[Entry]:
+        """Return what may still be corrected."""
+        query = (
+            "SELECT id, amount, at, state, signed, network, part FROM og_budget_entries "
+            "WHERE account = %(account)s AND signed IS NOT NULL ORDER BY number"
+        )
+        return self._do(lambda db: [_read(row) for row in _run(db, query, account=self.account_name)])
+
+    def stop(self, reason: str | None) -> None:
+        """Let nothing more be authorized, or again, in all processes."""
+        query = "SELECT og_budget_stop(%(identity)s, %(account)s, %(reason)s)"
+
+        def work(db: "Connection") -> object:
+            return _run(db, query, identity=self._identity, account=self.account_name, reason=reason)
+
+        if self._thread.is_mine():
+            # A judge, or the garbage collector, inside of our own transaction: it is done right after that.
+            self._thread.later(lambda: self._patiently(work))
+        else:
+            self._do(work)
+
+    def stopped(self) -> str | None:
+        """Return why nothing may be authorized."""
+        query = "SELECT stopped FROM og_budget_totals WHERE account = %(account)s"
+
+        def work(db: "Connection") -> str | None:
+            row = _run(db, query, account=self.account_name)
+            return None if not row or row[0][0] is None else str(row[0][0])
+
+        return self._do(work)
+
+    def note(self, name: str) -> str | None:
+        """Return the note of that name; see `SessionNotes`."""
+
+        def work(db: "Connection") -> str | None:
+            row = _run(db, "SELECT value FROM og_budget_notes WHERE name = %(name)s", name=name)
+            return str(row[0][0]) if row else None
+
+        return self._do(work)
+
+    def swap(self, name: str, old: str | None, new: str | None, until: int) -> bool:
+        """Replace the note `old` by `new`; return whether it was the one that stands."""
+        query = "SELECT og_budget_swap(%(identity)s, %(name)s, %(old)s, %(new)s, %(until)s)"
+        given: dict[str, object] = {"name": name, "old": old, "new": new, "until": until}
+        return bool(self._do(lambda db: _run(db, query, identity=self._identity, **given)[0][0]))
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Have `work` done after all that was asked before, without waiting for it."""
+        self._thread.later(work)
+
+    @property
+    def _name(self) -> str:
+        return f"The budget database {self.place[1]}"
+
+    def _do(self, work: "Callable[[Connection], T]", given_up: Callable[[], None] = lambda: None) -> T:
+        return self._thread.run(lambda: self._patiently(work), HUNG, lambda: self._is_hung(given_up))
+
+    def _is_hung(self, given_up: Callable[[], None]) -> BudgetBusyError:
+        given_up()
+        return BudgetBusyError(
+            f"{self._name} has not answered for {HUNG:g} s. Nothing was signed or sent; ask again once it answers."
+        )
+
+    def _patiently(self, work: "Callable[[Connection], T]") -> T:
+        """Return what `work` returns, done as often as a database that is away needs; each of our steps can be."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            result, trouble = self._attempt(work)
+            if trouble is None:
+                return result[0]
+            if not trouble.passes:
+                break
+            if time.monotonic() > until:
+                raise BudgetBusyError(
+                    f"{self._name} is away, or held by others, for more than {PATIENCE:g} s ({trouble.said}). Nothing "
+                    "was signed or sent; ask again once it is back."
+                )
+            time.sleep(_RETRY)
+        if trouble.replaced:
+            raise ConfigurationError(
+                f"{self._name} is another one than before: it was emptied, dropped, or replaced. What was authorized "
+                "cannot be counted, so nothing is spent. Restore it, or make a new client in a new process."
+            )
+        raise ConfigurationError(
+            f"{self._name} cannot be used ({trouble.said}). What cannot be counted is not spent: check "
+            "SpendPolicy.store."
+        )
+
+    def _attempt(self, work: "Callable[[Connection], T]") -> tuple[list[T], _Trouble | None]:
+        """Return what `work` returns, or the trouble with the database; what was still to be told is told before."""
+        from sqlalchemy.exc import DBAPIError
+
+        known = bool(self._identity)
+        try:
+            with self._connect() as db:
+                if not known:
+                    self._first_look(db)
+                while self._untold:
+                    self._untold[0](db)
+                    self._untold.popleft()
+                return [work(db)], None
+        except DBAPIError as exc:
+            return [], _trouble(exc, known=known)
+
+    def _connect(self) -> "Connection":
+        if self._engine is None:
+            from sqlalchemy import create_engine
+
+            self._engine = create_engine(
+                self._url,
+                pool_size=1,
+                max_overflow=0,
+                isolation_level="AUTOCOMMIT",
+                # Without it errors would quote what was to be written.
+                hide_parameters=True,
+                # Statements that are prepared on a connection break behind a pooler that shares connections.
+                connect_args={"connect_timeout": 5, "application_name": "og-integrations", "prepare_threshold": None},
+            )
+            weakref.finalize(self, self._engine.dispose)
+        return self._engine.connect()
+
+    def _first_look(self, db: "Connection") -> None:
+        """Find the tables, or make them; and remember which budget this is."""
+        found = _facts(db)
+        if not found:
+            with _transaction(db):
+                _run(db, "SELECT pg_advisory_xact_lock(%(key)s)", key=_MAKING)
+                found = _facts(db)
+                if not found:
+                    schema = files(__package__).joinpath("_postgres.sql").read_text("utf-8")
+                    db.exec_driver_sql(schema.replace("%", "%%"))
+                    found = {"version": str(VERSION), "identity": secrets.token_hex(16)}
+                    for name, value in found.items():
+                        _run(db, "INSERT INTO og_budget_facts VALUES (%(name)s, %(value)s)", name=name, value=value)
+        if found["version"] != str(VERSION):
+            raise ConfigurationError(
+                f"{self._name} is of version {shown(found['version'], 20)}, expected {VERSION}: a newer "
+                "og-integrations wrote it. Get that one, or set SpendPolicy.store to another database."
+            )
+        self._identity = found["identity"]
+
+    def _claim(self, db: "Connection", entry: Entry, limits: Limits) -> tuple[bool, BudgetTotals]:
+        signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
+        row = _run(
+            db,
+            _CLAIM,
+            identity=self._identity,
+            id=entry.id,
+            account=self.account_name,
+            part=entry.part,
+            amount=entry.amount,
+            at=entry.at,
+            signed=signed,
+            network=entry.network,
+            windows=limits.windowed,
+            total=limits.total,
+            per_hour=limits.per_hour,
+            per_day=limits.per_day,
+            payments=limits.payments_per_hour,
+            share=limits.share,
+            unanswered=limits.unanswered,
+            old=FOLD_AFTER,
+            most=rules.MOST_UNEXPLAINED,
+        )[0]
+        return bool(row[0]), _totals(row)
+
+    def _look(self, db: "Connection", now: int, part: str) -> BudgetTotals:
+        query = "SELECT * FROM og_budget_look(%(account)s, %(part)s, %(at)s, true)"
+        return _totals(_run(db, query, account=self.account_name, part=part, at=now)[0])
+
+
+def _parsed(url: str) -> "URL":
+    try:
+        import psycopg  # noqa: F401 - SQLAlchemy would say so later, and on another thread
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+    except ImportError as exc:
+        raise ConfigurationError(
+            'A budget in PostgreSQL needs SQLAlchemy and psycopg. Run: pip install "og-integrations[postgres]"'
+        ) from exc
+    try:
+        return make_url(url).set(drivername="postgresql+psycopg")
+    except (ArgumentError, ValueError):
+        pass
+    # Outside of the handler, and without the text: it may hold a password.
+    raise ConfigurationError("SpendPolicy.store is no URL of a database, expected postgresql://user@host:port/name.")
+
+
+def _run(db: "Connection", query: str, **given: object) -> Any:
+    done = db.exec_driver_sql(query, given)
+    return done.all() if done.returns_rows else []
+
+
+@contextmanager
+def _transaction(db: "Connection") -> Iterator[None]:
+    # The connection commits each statement by itself, which saves two round trips of every claim.
+    _run(db, "BEGIN ISOLATION LEVEL READ COMMITTED")
+    try:
+        yield
+    except BaseException:
+        _run(db, "ROLLBACK")
+        raise
+    _run(db, "COMMIT")
+
+
+def _facts(db: "Connection") -> dict[str, str]:
+    if _run(db, "SELECT to_regclass('og_budget_facts')")[0][0] is None:
+        return {}
+    return {str(name): str(value) for name, value in _run(db, "SELECT name, value FROM og_budget_facts")}
+
+
+def _totals(row: Any) -> BudgetTotals:
+    _, authorized, settled, in_doubt, last_hour, last_day, payments, unanswered, share, stopped = row
+    return BudgetTotals(
+        authorized=int(authorized),
+        settled=int(settled),
+        in_doubt=int(in_doubt),
+        last_hour=int(last_hour),
+        last_day=int(last_day),
+        payments=int(payments),
+        unanswered=int(unanswered),
+        share=int(share),
+        stopped=stopped,
+    )
+
+
+def _read(row: Any) -> Entry:
+    name, amount, at, state, signed, network, part = row
+    try:
+        authorization = decode_authorization(json.loads(signed))
+        return Entry(
+            id=name,
+            amount=int(amount),
+            at=at,
+            state=HoldState(state),
+            authorization=authorization,
+            network=network,
+            part=part,
+        )
+    except ValueError as exc:
+        # In our words: LlamaIndex swallows a `ValueError`, and would spend on.
+        raise ConfigurationError(
+            f"The budget database cannot be used ({type(exc).__name__}: {exc}). What cannot be counted is not spent: "
+            "check SpendPolicy.store."
+        ) from exc
+
+
+def _trouble(exc: "DBAPIError", *, known: bool) -> _Trouble:
+    """Say what is wrong, in one line that quotes no statement."""
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    state = getattr(exc.orig, "sqlstate", None)
+    said = shown(str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else "no reason given", 200)
+    kind = type(exc.orig).__name__
+    if state is None:
+        # Nobody has answered yet, or nobody does any more.
+        lost = isinstance(exc, InterfaceError | OperationalError)
+        return _Trouble(f"{kind}: {said}", passes=lost and not any(word in str(exc.orig) for word in _SETTINGS))
+    gone = known and (state in ("42P01", "42883") or "og: another budget" in said)
+    return _Trouble(f"{kind}: {said}", passes=state.startswith(_AWAY), replaced=gone)
