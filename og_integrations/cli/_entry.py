@@ -21,6 +21,8 @@ FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "devnet": ("devnet", "run the whole network on this machine"),
     "ask": ("ask", "ask a model once, and show the answer with its receipt"),
+    "infer": ("infer", "run a model on chain once, and show its outputs with the receipt"),
+    "workflow": ("workflow", "deploy, run and read workflows on chain"),
     "verify": ("verify", "check saved receipts or exchanges"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),

@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from og_integrations.cli._terminal import printable, url
 from og_integrations.client import Receipt
@@ -19,6 +20,13 @@ _MEANING = {
     SettlementStatus.CANCELLED: "the wallet's owner made the authorization void; nothing was paid",
     SettlementStatus.UNUSED: "its deadline is over and nothing was taken",
     SettlementStatus.PENDING: "nothing was taken yet; it still can be, until its deadline",
+}
+
+_OF_TRANSACTIONS = {
+    "mined": "the model was run, and its gas paid",
+    "reverted": "only its gas is spent",
+    "pending": "a node has it, and it is in no block yet",
+    "unknown": "the node does not know it (yet)",
 }
 
 
@@ -49,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     sources = list(_sources(arguments.files))
     if len(sources) == 1:
         seen = _receipt(sources[0])
+        if seen.kind == "onchain":
+            return _of_chain(seen, sources[0].name, as_json=arguments.json)
         try:
             signed = seen.authorization
         except ConfigurationError as exc:
@@ -64,7 +74,9 @@ def _run_many(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
     for source in sources:
         try:
             receipt = _receipt(source)
-            if receipt.payment is None:
+            if receipt.kind == "onchain":
+                unasked += _of_chain(receipt, source.name, as_json=arguments.json)
+            elif receipt.payment is None:
                 unpaid += 1
             else:
                 paid.setdefault(receipt.authorization, []).append((source.name, receipt))
@@ -89,6 +101,30 @@ def _run_many(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
         if unpaid or unreadable:
             print(f"{unpaid} receipts without a payment, {unreadable} that cannot be read")
     return 1 if unasked else 2 if unreadable else 0
+
+
+def _of_chain(receipt: Receipt, name: str, *, as_json: bool) -> int:
+    """Print what became of the transaction of a model on chain; 1 if that could not be found out."""
+    from og_integrations.onchain import OnchainClient
+
+    if receipt.transaction_hash is None:
+        raise ConfigurationError(f"{name}: This receipt of a model on chain names no transaction: none was sent.")
+    try:
+        with OnchainClient() as client:
+            found = client.lookup(receipt.transaction_hash)
+    except DiscoveryError as exc:
+        print(f"og-integrations: {printable(name)}: {printable(str(exc))}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(asdict(found) | {"cost": None if found.cost is None else str(found.cost)}), flush=True)
+        return 0
+    print(f"{found.status}: {_OF_TRANSACTIONS[found.status]}")
+    print(f"  transaction  {printable(found.transaction_hash)}")
+    if found.block_number is not None:
+        print(f"  block        {found.block_number}")
+    if found.cost is not None:
+        print(f"  gas          {format_opg(found.cost)} of the chain's coin")
+    return 0
 
 
 def _sources(names: Sequence[str]) -> Iterator[Source]:

@@ -63,6 +63,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="HEX",
         help="of evidence: accept this root certificate instead of AWS's (may be repeated)",
     )
+    command.add_argument(
+        "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
+    )
     shown = command.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON line per file")
     shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
@@ -190,11 +193,19 @@ def _jobs(text: str) -> int:
 def _verifier(arguments: argparse.Namespace) -> Verifier:
     if arguments.pcr_hash and not arguments.registry:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
+    if arguments.model_file and not arguments.registry:
+        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     documents = None
     if arguments.measurements is not None or arguments.root_sha256 is not None:
         roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
         documents = AttestationPolicy(builds_in(arguments.measurements), roots)
-    return Verifier(_trust(arguments), documents)
+    verifier = Verifier(_trust(arguments), documents)
+    if not arguments.registry:
+        return verifier
+    # Loaded for this alone.
+    from og_integrations.onchain import ReceiptJudge
+
+    return verifier.with_onchain(ReceiptJudge(model_file=arguments.model_file))
 
 
 def _trust(arguments: argparse.Namespace) -> TrustSource:

@@ -13,9 +13,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from og_integrations.errors import AttestationError, ConnectionLostError
+from og_integrations.errors import AttestationError, ConnectionLostError, DiscoveryError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._flow import Attest
+from og_integrations.protocol.payment._flow import Fetch
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.freshness import nonce_place
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from og_integrations.protocol.proof.attestation import Attestation
 
 FORMAT = "og-evidence/1"
+_PATH = "/enclave/attestation"
 _NONCE_BYTES = 20
 
 
@@ -53,7 +54,7 @@ class Attested:
         }
 
 
-def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Attest, bytes, Attested]:
+def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetch, bytes, Attested]:
     """
     Ask `enclave` for its attestation document over a connection pinned to its certificate, and judge it by `policy`.
 
@@ -63,8 +64,9 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Atte
     from og_integrations.protocol.proof.attestation import decode_body, verify_document
 
     nonce = secrets.token_hex(_NONCE_BYTES)
+    url = f"{enclave.endpoint.rstrip('/')}{_PATH}?nonce={nonce}"
     try:
-        document = decode_body((yield Attest(enclave, nonce)))
+        document = decode_body((yield Fetch(url, enclave=enclave)))
         received_at = int(time.time())
         attestation = verify_document(
             document,
@@ -75,11 +77,11 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Atte
             signing_key=enclave.public_key,
             pcr_hash=enclave.pcr_hash if enclave.source == "registry" else None,
         )
-    except ConnectionLostError as exc:
-        silent = AttestationError(f"{exc} It showed no attestation document; nothing was sent.", step="encoding")
-        raise _named(enclave, silent) from exc
     except AttestationError as exc:
         raise _named(enclave, exc) from exc
+    except (ConnectionLostError, DiscoveryError) as exc:
+        silent = AttestationError(f"It shows no attestation document: {exc} Nothing was sent to it.", step="encoding")
+        raise _named(enclave, silent) from exc
     return Attested(
         attestation=attestation,
         document=document,

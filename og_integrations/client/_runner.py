@@ -25,15 +25,15 @@ from og_integrations.client.channels._channel import (
     server_of,
 )
 from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
-from og_integrations.errors import AttestationError, ConfigurationError, DiscoveryError
+from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.protocol.payment._flow import (
     Approve,
-    Attest,
     Consult,
     Effect,
     Effects,
     Enter,
     Fetch,
+    Obtain,
     Pause,
     Receive,
     Send,
@@ -48,8 +48,6 @@ _CLOSING: set[asyncio.Task[None]] = set()
 E = TypeVar("E")
 MAX_FETCHED_BYTES = 20 * 1024 * 1024
 FETCH_TIMEOUT = 15.0
-ATTESTATION_PATH = "/enclave/attestation"
-_DOCUMENT_HEADERS = {"Accept": "text/plain", "Accept-Encoding": "identity"}
 _FETCH_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -127,78 +125,61 @@ async def awaited(answer: object) -> object:
     return answer
 
 
-Read = Fetch | Attest
-"""An effect that is one request whose whole answer is wanted; no money is in it."""
-
-
-def fetch(connections: SyncConnections, effect: Read, timeout: float = FETCH_TIMEOUT) -> bytes:
+def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """
     Perform `effect`, waiting at most `timeout` seconds for each piece, and beginning no other after them.
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
-    channel = connections.get(_destination(effect))
-    body, request, most = bytearray(), _fetch_request(effect, timeout), _most_bytes(effect)
+    channel = connections.get(_peer_of(effect))
+    body, request = bytearray(), _fetch_request(effect, timeout)
     until = time.monotonic() + request.timeout
     with contextlib.closing(channel.send(request)) as reply:
-        while len(body) <= most and (data := reply.read()) is not None:
+        while len(body) <= MAX_FETCHED_BYTES and (data := reply.read()) is not None:
             body += data
-            _check_pace(request, until)
+            _check_pace(effect, until)
     return _checked(effect, reply.status, body)
 
 
-async def afetch(connections: AsyncConnections, effect: Read, timeout: float = FETCH_TIMEOUT) -> bytes:
+async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
-    channel = await connections.get(_destination(effect))
-    body, request, most = bytearray(), _fetch_request(effect, timeout), _most_bytes(effect)
+    channel = await connections.get(_peer_of(effect))
+    body, request = bytearray(), _fetch_request(effect, timeout)
     until = time.monotonic() + request.timeout
     async with contextlib.aclosing(await channel.send(request)) as reply:
-        while len(body) <= most and (data := await reply.read()) is not None:
+        while len(body) <= MAX_FETCHED_BYTES and (data := await reply.read()) is not None:
             body += data
-            _check_pace(request, until)
+            _check_pace(effect, until)
     return _checked(effect, reply.status, body)
 
 
-def _destination(effect: Read) -> Destination:
-    # A document that came by any other connection would say nothing about the one that carries the prompt.
-    return destination_of(effect.enclave) if isinstance(effect, Attest) else UNPINNED
+def _peer_of(effect: Fetch) -> Destination:
+    return UNPINNED if effect.enclave is None else destination_of(effect.enclave)
 
 
-def _most_bytes(effect: Read) -> int:
-    if isinstance(effect, Attest):
-        from og_integrations.protocol.proof.attestation import MAX_BODY_BYTES
-
-        return MAX_BODY_BYTES
-    return MAX_FETCHED_BYTES
-
-
-def _fetch_request(effect: Read, timeout: float) -> HttpRequest:
-    if isinstance(effect, Attest):
-        url = f"{effect.enclave.endpoint.rstrip('/')}{ATTESTATION_PATH}?nonce={effect.nonce}"
-        whom, headers, body = f"the gateway {effect.enclave.endpoint}", _DOCUMENT_HEADERS, None
-    else:
-        url, whom, headers, body = effect.url, server_of(effect.url), _FETCH_HEADERS, effect.body
-    return HttpRequest(url=url, whom=whom, headers=headers, body=body, timeout=min(timeout, FETCH_TIMEOUT), whole=True)
-
-
-def _check_pace(request: HttpRequest, until: float) -> None:
-    if time.monotonic() > until:
-        raise lost(f"{request.whom} did not send its whole answer in time.", timed_out=True)
-
-
-def _checked(effect: Read, status: int, body: bytearray) -> bytes:
-    if status == 200 and len(body) <= _most_bytes(effect):
-        return bytes(body)
-    if isinstance(effect, Attest):
-        raise AttestationError(
-            f"The gateway {effect.enclave.endpoint} shows no attestation document: it answered HTTP {status} with "
-            f"{len(body)} bytes, expected 200 and at most {_most_bytes(effect)}. Nothing was sent to it.",
-            step="encoding",
-        )
-    raise unanswered(
-        f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
-        "Nothing was sent to an enclave."
+def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
+    return HttpRequest(
+        url=effect.url,
+        whom=server_of(effect.url),
+        headers=_FETCH_HEADERS,
+        body=effect.body,
+        timeout=min(timeout, FETCH_TIMEOUT),
+        whole=True,
     )
+
+
+def _check_pace(effect: Fetch, until: float) -> None:
+    if time.monotonic() > until:
+        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
+
+
+def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
+    if status != 200 or len(body) > MAX_FETCHED_BYTES:
+        raise unanswered(
+            f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
+            "Nothing was sent to an enclave."
+        )
+    return bytes(body)
 
 
 def unanswered(message: str) -> DiscoveryError:
@@ -243,7 +224,7 @@ class SyncDriver:
                 return self._send(effect)
             case Sign():
                 return not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
-            case Fetch() | Attest():
+            case Fetch():
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
@@ -251,6 +232,8 @@ class SyncDriver:
                 return not_awaitable(effect.on_limit_near(effect.near), "SpendPolicy.on_limit_near")
             case Consult():
                 return effect.work()
+            case Obtain():
+                return not_awaitable(effect.provider(), "relay_token")
             case Pause():
                 time.sleep(effect.seconds)
         return None
@@ -329,7 +312,7 @@ class AsyncDriver:
                 return await self._send(effect)
             case Sign():
                 return await awaited(self._signer().sign_typed_data(effect.typed_data))
-            case Fetch() | Attest():
+            case Fetch():
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
                 return await awaited(effect.on_payment(effect.request))
@@ -337,6 +320,9 @@ class AsyncDriver:
                 return await awaited(effect.on_limit_near(effect.near))
             case Consult():
                 return await asyncio.to_thread(effect.work)
+            case Obtain():
+                # It may ask a server for a new token, and a loop must not stand still for that.
+                return await awaited(await asyncio.to_thread(effect.provider))
             case Pause():
                 await asyncio.sleep(effect.seconds)
         return None
@@ -451,14 +437,15 @@ class AsyncStream:
 
 
 def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
-    """Return the HTTP request of a call, exactly its wire bytes and the payment's headers, and by which channel."""
-    target = state.target
+    """Return the HTTP request of a call, its wire bytes as they are or sealed, and to whom it goes."""
+    target, sealed = state.target, state.sealed
     assert target is not None  # noqa: S101 - an enclave is chosen before anything is sent
+    direct = state.call.headers()
     request = HttpRequest(
         url=target.url,
-        whom=f"the gateway {target.enclave.endpoint}",
-        headers={**state.call.headers(), **effect.headers},
-        body=state.call.wire,
+        whom=target.whom,
+        headers={**(direct if sealed is None else sealed.headers(direct)), **effect.headers},
+        body=state.call.wire if sealed is None else sealed.wire(),
         timeout=state.call.timeout,
     )
     return request, target.destination

@@ -54,6 +54,11 @@ class Fault:
     invents          what it lists, given what somebody else has set up: an enclave of his own, and a relay
     rpc              the node's answer
     attestation      what an enclave's document says, before it is signed; None: there is no document
+    signing_key      what `/signing-key` shows
+    relay            the relay's answer, which was sealed
+    replays_answer   the relay answers with what was sealed for another request
+    swaps_enclave    the relay asks another enclave
+    keeps_billing    the relay leaves the frame about the cost in a stream
 
     Unless `spoils` is False, an answer that it has changed must not be accepted.
     """
@@ -85,6 +90,11 @@ class Fault:
     invents: "Callable[[list[Enclave], Strangers], list[Enclave]] | None" = None
     rpc: Callable[[], Reply] | None = None
     attestation: Callable[[Claims], Claims | None] | None = None
+    signing_key: Callable[[JsonObject], JsonObject] | None = None
+    relay: Callable[[Reply], Reply] | None = None
+    replays_answer: bool | None = None
+    swaps_enclave: bool | None = None
+    keeps_billing: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +177,13 @@ class FaultInjector:
                 return None, used
             claims = changed
         return claims, used
+
+    def signing_key(self, document: JsonObject, enclave: str) -> JsonObject:
+        """What `/signing-key` shows instead of `document`."""
+        for armed in self.at(enclave):
+            if armed.fault.signing_key is not None:
+                document = armed.fault.signing_key(document)
+        return document
 
     def at_node(self) -> Fault | None:
         """The fault by which the node shall answer something else, if any."""
@@ -285,6 +302,24 @@ class RequestFaults:
         reply.wire = _chained(faults)
         return reply
 
+    def at_relay(self, reply: Reply) -> Reply:
+        """The relay's answer."""
+        for change in self._at(lambda fault: fault.relay):
+            reply = change(reply)
+        return reply
+
+    def replays_answer(self) -> bool:
+        """Whether the relay answers with what was sealed for another request."""
+        return bool(self._at(lambda fault: fault.replays_answer))
+
+    def swaps_enclave(self) -> bool:
+        """Whether the relay asks another enclave."""
+        return bool(self._at(lambda fault: fault.swaps_enclave))
+
+    def keeps_billing(self) -> bool:
+        """Whether the relay leaves the billing frame in a stream."""
+        return bool(self._at(lambda fault: fault.keeps_billing))
+
     def settle_data_error(self) -> str | None:
         """Why the facilitator did not post the answer, None if it did."""
         return next(iter(self._at(lambda fault: fault.settle_data)), None)
@@ -329,7 +364,9 @@ class ChainFault:
 
     `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
     JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
-    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
+    whether it fails although its estimate did not, `loses` whether the node takes it and answers with an error,
+    `ignores_tasks` whether the scheduler calls nobody. After `times` uses of `call` it is over. `spoils` says that a
+    client may not take the result.
     """
 
     name: str
@@ -337,8 +374,11 @@ class ChainFault:
     spoils: bool = True
     output: Callable[[ModelOutput], ModelOutput] | None = None
     event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    receipt: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     call: Callable[[str], object] | None = None
     drops: bool = False
     reverts: bool = False
+    loses: bool = False
+    ignores_tasks: bool = False
+    times: int | None = None
     api: Callable[[list[str]], list[str]] | None = None

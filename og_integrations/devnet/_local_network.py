@@ -7,6 +7,7 @@ A `Devnet` is one chain, some gateways and one funded wallet, on free ports of t
 import asyncio
 import dataclasses
 import functools
+import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from og_integrations.devnet.chain._node import Node
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.faults._chain import CHAIN_FAULTS
 from og_integrations.devnet.gateway._gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.gateway._relay import Relay
 from og_integrations.devnet.model import Model
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
@@ -60,6 +62,8 @@ class Devnet:
     provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
     `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
     or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
+    Those that take sealed requests have a relay in front of them, at `relay_url`, which serves who shows `relay_token`
+    and pays for itself.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -111,12 +115,19 @@ class Devnet:
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
-        self._register_all()
+        self.relay_token: str = secrets.token_urlsafe(24)
+        self.relay_url: str | None = self._open_relay()
         self._owner = self.new_wallet()
 
-    def _register_all(self) -> None:
-        for enclave in self.enclaves:
-            self.chain.register(enclave.entry())
+    def _open_relay(self) -> str | None:
+        """Return where a relay to these gateways listens; None if they take no sealed requests."""
+        if self.generation.max_sealed is None:
+            return None
+        (sock,) = listen(0)
+        relay = Relay({gateway.enclave.tee_id: gateway for gateway in self._gateways}, self.chain, self.relay_token)
+        self.journal.secrets.add(self.relay_token)
+        self._plain_servers.append(HttpServer(relay.handle, sock))
+        return url_of(sock)
 
     def _open_models(self) -> "ModelNode | None":
         """Put the node that runs models in front of a real EVM; the registry is read through it, too."""
@@ -207,7 +218,7 @@ class Devnet:
             "OG_RPC_URL": self.rpc_url,
             "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
             "OG_REGISTRY_ADDRESS": self.registry_address,
-        }
+        } | ({} if self.relay_url is None else {"OG_RELAY_URL": self.relay_url, "OG_RELAY_TOKEN": self.relay_token})
 
     def new_wallet(self, opg: int = _START_OPG, allowance: int = UNLIMITED, native: int = _START_NATIVE) -> Wallet:
         """Return a new account that owns `opg`, of which Permit2 may take `allowance` (base units)."""
@@ -357,6 +368,7 @@ class Devnet:
         waited for `patience` seconds.
         """
         claims = gathered(since.new_receipts(self._watched), receipts, answers, logs)
+        claims.spoiled = set() if self.models is None else self.models.spoiled
         asked = functools.partial(judge, claims, cap=self._cap, secrets=self.secrets(), patience=patience)
         return self._call(lambda: asked(since.new_entries(self.journal), self.network))
 

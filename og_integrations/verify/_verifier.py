@@ -6,9 +6,10 @@ very exchange), `payment-hash` (it recomputes from the receipt) and `not-covered
 the same. What nobody can judge later, when and how the answer came, is a skip.
 """
 
+import asyncio
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -44,8 +45,8 @@ from og_integrations.protocol.proof.attestation import (
     Measurements,
     listed_builds,
 )
-from og_integrations.receipt import Check
-from og_integrations.verify._bundle import SavedExchange, Source, load_bundle
+from og_integrations.receipt import BY_CHAIN, Check
+from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
 from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
@@ -100,9 +101,20 @@ class Verifier:
     ```
     """
 
-    def __init__(self, trust: TrustSource, documents: AttestationPolicy | None = None) -> None:
+    def __init__(
+        self,
+        trust: TrustSource,
+        documents: AttestationPolicy | None = None,
+        *,
+        onchain: "Callable[[JsonObject], Verdict] | None" = None,
+    ) -> None:
         self._trust = trust
         self._documents = documents
+        self._onchain = onchain
+
+    def with_onchain(self, judge: "Callable[[JsonObject], Verdict]") -> Self:
+        """Return a verifier that also judges receipts of models on chain, with `onchain.ReceiptJudge`."""
+        return type(self)(self._trust, self._documents, onchain=judge)
 
     @classmethod
     def registry(
@@ -156,6 +168,8 @@ class Verifier:
         Never raises for what the file holds, or for a registry that does not answer.
         """
         try:
+            if (receipt := onchain_receipt(saved)) is not None:
+                return only_the_chain() if self._onchain is None else self._onchain(receipt)
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
@@ -164,6 +178,8 @@ class Verifier:
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
         try:
+            if (receipt := onchain_receipt(saved)) is not None:
+                return only_the_chain() if self._onchain is None else await asyncio.to_thread(self._onchain, receipt)
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
@@ -323,6 +339,12 @@ def _failed_at(step: str, detail: str) -> list[Check]:
     """Return the verdicts when nothing but `step` could be judged."""
     before = [Check(name, "skip", f"not reached: {step} failed") for name in STEPS[: STEPS.index(step)]]
     return [*before, Check(step, "fail", detail), *not_reached(step)]
+
+
+def only_the_chain() -> Verdict:
+    """Return the verdict on a receipt of a model on chain where the chain may not be asked."""
+    detail = "a receipt of a model on chain, which only a node of the chain can confirm: say --registry"
+    return Verdict("undecided", BY_CHAIN, (Check(BY_CHAIN, "skip", detail),))
 
 
 def malformed(reason: ConfigurationError) -> Verdict:

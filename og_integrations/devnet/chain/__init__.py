@@ -63,6 +63,8 @@ class Chain:
     native: dict[str, int] = field(default_factory=dict)
     used_nonces: set[tuple[str, int]] = field(default_factory=set)
     enclaves: list[Enclave] = field(default_factory=list)
+    key_signatures: dict[bytes, bytes] | None = None
+    """Signatures of OHTTP keys, by public key; None: this registry has no room for them."""
     retired: set[str] = field(default_factory=set)
     listed: Callable[[list[Enclave]], list[Enclave]] | None = None
     """A fault may rewrite what the registry lists."""

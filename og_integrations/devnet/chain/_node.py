@@ -124,9 +124,9 @@ class Node:
 
         chain = self._chain
         views = {
-            "getActiveTEEs": lambda data: encode_enclaves(chain.active_enclaves(_int(data))),
+            "getActiveTEEs": lambda data: encode_enclaves(chain.active_enclaves(_int(data)), chain.key_signatures),
             "getEnabledTEEs": lambda data: encode_enclaves(
-                [item for item in chain.enclaves if item.enabled and item.tee_type == _int(data)]
+                [item for item in chain.enclaves if item.enabled and item.tee_type == _int(data)], chain.key_signatures
             ),
             "getTEEsByType": ids,
             "getTEE": entry,

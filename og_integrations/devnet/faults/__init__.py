@@ -12,6 +12,7 @@ net.inject("bad_signature", times=1)
 | `_payments` | offers, payments, sessions |
 | `_answers` | what is said and signed, and the events of a stream |
 | `_wire` | the bytes: cuts, stalls, and what no HTTP library would send |
+| `_sealing` | the sealed channel: its key, and the relay |
 | `_chain` | models on chain: their results, events and receipts, and the node's API |
 """
 
@@ -21,6 +22,7 @@ from og_integrations.devnet._fault import Fault
 from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
 from og_integrations.devnet.faults._attestation import ATTESTATION_FAULTS
 from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.devnet.faults._trust import TRUST_FAULTS
 from og_integrations.devnet.faults._wire import WIRE_FAULTS
 from og_integrations.errors import ConfigurationError
@@ -34,6 +36,7 @@ CATALOGUE: dict[str, Fault] = {
         *ANSWER_FAULTS,
         *STREAM_FAULTS,
         *WIRE_FAULTS,
+        *SEALING_FAULTS,
     )
 }
 

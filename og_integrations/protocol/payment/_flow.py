@@ -103,10 +103,15 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+    """
+    POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body.
+
+    `enclave` is whom the connection is pinned to, None for nodes and gateways given by URL.
+    """
 
     url: str
     body: bytes | None = None
+    enclave: Enclave | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +122,13 @@ class Consult:
 
 
 @dataclass(frozen=True, slots=True)
-class Attest:
-    """
-    Ask `enclave` for its attestation document with `nonce` (40 hex digits), over a connection pinned to it.
+class Obtain:
+    """Call `provider`, a function of the user's that may wait; answer with what it returned."""
 
-    Answer with the reply's body. It is asked before anything of a call leaves.
-    """
-
-    enclave: Enclave
-    nonce: str
+    provider: Callable[[], object]
 
 
-Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Attest
+Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Obtain
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]

@@ -22,6 +22,7 @@ from tests.adapters.faults_met import (
     SIGNED_EACH,
     WITH_SESSION,
     WITH_TOOLS,
+    channel_to,
     options_under,
     outcome_of,
     stalls,
@@ -121,6 +122,7 @@ def met(net: Devnet, fault: str, way: str) -> Cell:
         verification="buffer" if "buffered" in way else "end",
         settlement_mode="individual" if fault in INDIVIDUAL else None,
         **options_under(fault, net),
+        **channel_to(net, fault),
     )
     asked = 'use tool get_weather {"city":"Oslo"}' if fault in WITH_TOOLS else "[[tokens=4]]"
     asking: Any = model.bind_tools([get_weather]) if fault in WITH_TOOLS else model

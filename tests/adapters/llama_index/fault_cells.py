@@ -24,6 +24,7 @@ from tests.adapters.faults_met import (
     STALLED_PATIENCE,
     WITH_SESSION,
     WITH_TOOLS,
+    channel_to,
     options_under,
     outcome_of,
     stalls,
@@ -86,6 +87,7 @@ class Cell:
             verification="buffer" if "buffered" in self.way else "end",
             settlement_mode="individual" if self.fault in INDIVIDUAL else None,
             **options_under(self.fault, net),
+            **channel_to(net, self.fault),
         )
 
 
