@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
@@ -93,9 +94,8 @@ class Devnet:
         network = dataclasses.replace(DEVNET, rpc_url=url_of(rpc_socket), registry_rpc_url=url_of(rpc_socket))
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
-        node = Node(self.chain, self.journal, self._faults.at_node)
         redirected = HttpServer(RedirectTarget(self.journal, self.clock).handle, redirect_socket)
-        self._plain_servers = [HttpServer(node.handle, rpc_socket), redirected]
+        self._plain_servers = [self._node(rpc_socket), redirected]
         self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
@@ -118,6 +118,9 @@ class Devnet:
         self.relay_token: str = secrets.token_urlsafe(24)
         self.relay_url: str | None = self._open_relay()
         self._owner = self.new_wallet()
+
+    def _node(self, sock: socket.socket) -> HttpServer:
+        return HttpServer(Node(self.chain, self.journal, self._faults.at_node).handle, sock)
 
     def _open_relay(self) -> str | None:
         """Return where a relay to these gateways listens; None if they take no sealed requests."""
