@@ -132,6 +132,28 @@ def test_real_enclave_is_no_devnet_and_the_other_way_round(net: Devnet) -> None:
     assert net.journal.exchanges == []
 
 
+@pytest.mark.parametrize("relayed", [False, True], ids=["direct", "through a relay"])
+def test_sealed_channel_leads_to_a_measured_enclave(relayed: bool) -> None:
+    """What a prompt is sealed to is a key that the attested key signed; an enclave that was invented gets nothing."""
+    with Devnet(generation="newest") as net:
+        relay = {"relay_url": net.relay_url, "relay_token": net.relay_token} if relayed else {}
+        options: dict[str, Any] = {
+            "private_key": net.private_key,
+            "network": net.network,
+            "enclave_policy": net.enclave_policy(),
+            "channel": "ohttp",
+            **relay,
+        }
+        with Client(**options) as client:
+            receipt = client.chat(MODEL, user("hi")).receipt
+        assert (receipt["trust"], receipt["channel"]) == ("measured", "sealed")
+        net.inject("lying_node")
+        seen = len(net.journal.exchanges)
+        with Client(**options) as client, pytest.raises(AttestationError, match="but the registry lists"):
+            client.chat(MODEL, user("a secret"))
+        assert len(net.journal.exchanges) == seen
+
+
 def test_another_enclave_is_asked_where_one_shows_nothing() -> None:
     with Devnet(enclaves=3) as net:
         good = net.enclaves[1]

@@ -411,8 +411,9 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | No
         tls=keys.tls_context() if options.tls else None,
         impostor_tls=lambda: _impostor(enclave, options),
     )
+    _list_key(enclave, options)
     if build is None:
-        _register(enclave, options)
+        options.chain.register(enclave.entry())
     return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server, carry=gateway.carry)
 
 
@@ -445,14 +446,13 @@ def _new_enclave(sock: socket.socket, options: GatewayOptions, build: Build) -> 
     )
 
 
-def _register(enclave: LocalEnclave, options: GatewayOptions) -> None:
+def _list_key(enclave: LocalEnclave, options: GatewayOptions) -> None:
     chain = options.chain
     # The registry that holds signatures is about as old as the search endpoint.
     if enclave.takes_sealed and options.generation.search_endpoint:
         signatures = {} if chain.key_signatures is None else chain.key_signatures
         signatures[enclave.keys.sealing.listed.public_key] = enclave.keys.key_config_signature
         chain.key_signatures = signatures
-    chain.register(enclave.entry())
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:
