@@ -291,7 +291,7 @@ class Engine:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
             state.call = self._nonces.as_taken(state.call, build_of(enclave))
-            state.sealed = None
+            state.attested = state.sealed = None
             try:
                 state.attested = yield from self.directory.attest(enclave, time.monotonic())
                 state.sent_at = now()
