@@ -63,6 +63,7 @@ class Devnet:
     provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
     `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
     or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
+    Hashes of answers are published at `batch_contract`, their trees at `aggregator_url` (not with `evm`).
     Those that take sealed requests have a relay in front of them, at `relay_url`, which serves who shows `relay_token`
     and pays for itself.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
@@ -115,17 +116,25 @@ class Devnet:
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
-        self.relay_token: str = secrets.token_urlsafe(24)
-        self.relay_url: str | None = self._open_relay()
+        self._open_services()
         self._owner = self.new_wallet()
 
     def _node(self, sock: socket.socket) -> HttpServer:
         return HttpServer(Node(self.chain, self.journal, self._faults.at_node).handle, sock)
 
-    def _open_relay(self) -> str | None:
-        """Return where a relay to these gateways listens; None if they take no sealed requests."""
-        if self.generation.max_sealed is None:
-            return None
+    def _open_services(self) -> None:
+        """Open what stands beside the gateways: the aggregator of published blobs, and the relay if there is one."""
+        (sock,) = listen(0)
+        self._plain_servers.append(HttpServer(self.chain.batches.handle, sock))
+        self.aggregator_url: str = url_of(sock)
+        self.batch_contract: str = self.chain.batches.contract
+        self.relay_token: str = secrets.token_urlsafe(24)
+        self.relay_url: str | None = None
+        if self.generation.max_sealed is not None:
+            self.relay_url = self._open_relay()
+
+    def _open_relay(self) -> str:
+        """Return where a relay to these gateways listens."""
         (sock,) = listen(0)
         relay = Relay({gateway.enclave.tee_id: gateway for gateway in self._gateways}, self.chain, self.relay_token)
         self.journal.secrets.add(self.relay_token)
@@ -313,6 +322,10 @@ class Devnet:
                 gateway.paywall.reap()
 
         self._call(pass_time)
+
+    def publish_batches(self) -> None:
+        """Publish the hashes that wait for their batch, as happens by itself after at most 15 minutes."""
+        self._call(self.chain.batches.flush)
 
     def settle_all(self) -> list[Settlement]:
         """End every session now and return the settlements that this made."""

@@ -389,7 +389,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | No
         keys,
         options.model,
         clock,
-        DataSettler(options.journal),
+        DataSettler(options.journal, options.chain.batches),
         retry_seconds=options.retry_seconds,
         generation=options.generation,
     )
