@@ -52,6 +52,7 @@ from og_integrations.llama_index._structured import (
     parse_structured,
     partial_structured,
     programs_errors,
+    unknown_tool_errors,
     whole_at_last,
     whole_at_last_async,
     with_schema,
@@ -61,6 +62,7 @@ from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.chat_engine.types import AgentChatResponse
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.rate_limiter import BaseRateLimiter
     from llama_index.core.tools.types import BaseTool
@@ -329,6 +331,16 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """Return the tool calls. Raises `ToolChoiceNotHonoredError` if there is none and one is expected."""
         return tool_selections(response, error_if_none=error_on_no_tool_call)
+
+    def predict_and_call(self, *args: Any, **kwargs: Any) -> "AgentChatResponse":
+        """Ask with tools and run what is called, as LlamaIndex does. Raises `ToolChoiceNotHonoredError` for others."""
+        with unknown_tool_errors():
+            return super().predict_and_call(*args, **kwargs)
+
+    async def apredict_and_call(self, *args: Any, **kwargs: Any) -> "AgentChatResponse":
+        """Do what `predict_and_call` does."""
+        with unknown_tool_errors():
+            return await super().apredict_and_call(*args, **kwargs)
 
     # -- Structured output --
 
