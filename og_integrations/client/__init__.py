@@ -13,6 +13,7 @@ an `Answer` that was verified, with its receipt.
 | `_freshness` | nonces in requests, and which gateways refuse them; signatures seen before |
 | `_collecting` | what catches the receipts of all calls |
 | `_runner` | how generators of effects are run, synchronously or not |
+| `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |

@@ -28,8 +28,16 @@ PUBLISHED_BUILD: Build = (
     "01d8b4615e5dc0417d57713b6d8d2c3b0ab3ec3e1848658c116a2986da35b47c04001c8acbea57858446d0bf0a35de68",
 )
 """What the devnet's enclaves run: the measurements that the gateway's source published on 31 March 2026."""
-STRANGERS_BUILD: Build = (hashlib.sha384(b"a program of somebody else").hexdigest(), PUBLISHED_BUILD[1], "ab" * 48)
-"""What an enclave runs that somebody else has made; PCR1 is the same, since it is that of the build tool's kernel."""
+
+
+def build_called(name: str) -> Build:
+    """Return a build that is made up; PCR1 is the same in all, since it is that of the build tool's kernel."""
+    image, application = (hashlib.sha384(f"{name} {part}".encode()).hexdigest() for part in ("image", "application"))
+    return image, PUBLISHED_BUILD[1], application
+
+
+STRANGERS_BUILD = build_called("somebody else's")
+"""What an enclave runs that somebody else has made."""
 
 _DAY = 24 * 60 * 60
 _LEAF_SECONDS = 3 * 60 * 60

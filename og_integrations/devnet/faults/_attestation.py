@@ -11,7 +11,7 @@ from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.devnet._fault import Fault, Strangers
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
-from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
+from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof.freshness import without_nonce
 
 _HOUR_MS = 60 * 60 * 1000
@@ -46,8 +46,8 @@ def _missing(_: Claims) -> None:
     return None
 
 
-def _invented(_: list[Enclave], strangers: Strangers) -> list[Enclave]:
-    return [dataclasses.replace(strangers.enclave, pcr_hash=KNOWN_PCR_HASH)]
+def _invented(enclaves: list[Enclave], strangers: Strangers) -> list[Enclave]:
+    return [dataclasses.replace(strangers.enclave, pcr_hash=enclave.pcr_hash) for enclave in enclaves[:1]]
 
 
 def _approved(_: list[Enclave], strangers: Strangers) -> list[Enclave]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from og_integrations.devnet._attestation import PUBLISHED_BUILD, Authority, Build, body_of
+from og_integrations.devnet._attestation import Authority, Build, body_of
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet._fault import FaultInjector, RequestFaults
@@ -382,7 +382,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | No
 
     With a `build` it is somebody else's, who runs that, and nobody lists it.
     """
-    clock, enclave = options.chain.clock, _new_enclave(sock, options, build or PUBLISHED_BUILD)
+    clock, enclave = options.chain.clock, _new_enclave(sock, options, build or options.generation.build)
     keys = enclave.keys
     paywall = _paywall_of(enclave, options)
     answerer = Answerer(
