@@ -186,11 +186,11 @@ def random_address() -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEnclave:
     """
-    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers,
-    `pcr_hash` its measurement: the published one of April's gateway, and of other generations a made-up one.
+    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
 
-    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `build` is what it runs,
-    `takes_sealed` says whether it has an OHTTP key.
+    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `build` is what it runs:
+    the published one of April's gateway, and of other generations a made-up one. `takes_sealed` says whether it has an
+    OHTTP key.
     """
 
     keys: EnclaveKeys
