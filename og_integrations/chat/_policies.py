@@ -1,5 +1,6 @@
 """
-Policies and networks as plain JSON and in pickles: what comes back allows no more than what was written.
+This module writes policies and networks as plain JSON and into pickles: what comes back allows no more than what was
+written.
 
 A rule that cannot be written (a callback, a store that is an object, whatever a subclass checks) is lost on the
 way. A policy without one of its rules would be laxer, so a copy of it refuses everything until it is given a
@@ -87,6 +88,10 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, bytes | dict):
-        texts = list(value)
-        return sorted(texts) if all(isinstance(text, str) for text in texts) else _LOST
+        items = list(value)
+        if all(isinstance(item, str) for item in items):
+            return sorted(items)
+        # Builds, each of three registers.
+        if all(isinstance(item, tuple) and all(isinstance(text, str) for text in item) for item in items):
+            return sorted(map(list, items))
     return _LOST
