@@ -390,6 +390,11 @@ def is_verified(receipt: Mapping[str, object]) -> bool:
     return bool(receipt.get("status") == "verified")
 
 
+def without_presentation(receipt: Mapping[str, object]) -> Document:
+    """Return `receipt`, as plain JSON, without the words of how its answer was shown: they may quote it."""
+    return {**receipt, "presentation": None}
+
+
 def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")

@@ -12,6 +12,8 @@ an `Answer` that was verified, with its receipt.
 | `_collecting` | who gets the receipts of calls: lists, recordings, the ledger of the process |
 | `_reader` | a streamed answer, and what of it may be shown before the proof |
 | `_telemetry` | what happens, told to logs and metrics |
+| `_evidence` | what an enclave has shown of itself, and the file that holds all that proves a call |
+| `_freshness` | nonces in requests, and which gateways refuse them; signatures seen before |
 | `_runner` | how generators of effects are run, synchronously or not |
 | `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
