@@ -45,6 +45,7 @@ from og_integrations.client._settings import (
 from og_integrations.client.channels._sealed import Relay, SealedCall, Sealing, check_token, sealed_body
 from og_integrations.errors import (
     ConfigurationError,
+    ConnectionFailedError,
     ConnectionLostError,
     OpenGradientError,
     PaymentInDoubtError,
@@ -308,6 +309,10 @@ class Engine:
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
+        except ConnectionFailedError as exc:
+            # The relay is away, and no enclave is to be left for that.
+            exc.blames_enclave = False
+            raise
         except ConnectionLostError as exc:
             raise state.on_loss(exc) from exc
         return head
