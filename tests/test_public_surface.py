@@ -19,10 +19,10 @@ SURFACE = {
     """,
     "og_integrations.client.stores": "BudgetStore BudgetTotals Entry HoldState Judge Limits SessionNotes",
     "og_integrations.langchain": """
-        ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
-        onchain_tool register_with_langchain
+        ChatOpenGradient OnchainToolkit OpenGradientCompletion OpenGradientWebSearch ReceiptCallbackHandler
+        get_receipt_callback onchain_tool register_with_langchain
     """,
-    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool web_search_tool",
     "og_integrations.openai": """
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client
@@ -33,6 +33,12 @@ SURFACE = {
     "og_integrations.devnet": """
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model
         ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
+    """,
+    "og_integrations.sdk": """
+        Alpha CandleOrder CandleType Client HistoricalInputQuery InferenceMode InferenceResult LLM ModelOutput
+        Permit2ApprovalResult ResponseFormat SchedulerParams StreamChoice StreamChunk StreamDelta StreamUsage TEE_LLM
+        TextGenerationOutput TextGenerationStream agents alphasense global_client init types workflow_models
+        x402SettlementMode
     """,
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference

@@ -1,4 +1,4 @@
-"""Arguments of models and of their calls: names of ours and of others, and what gateways ignore."""
+"""This module reads arguments of models and of their calls: names of ours and of others, and what gateways ignore."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,6 @@ IGNORED: Mapping[str, tuple[object, ...]] = {
     "presence_penalty": (0,),
     "prompt_cache_key": (),
     "reasoning": (),
-    "reasoning_effort": (),
     "seed": (),
     "service_tier": (),
     "store": (False,),
@@ -99,6 +98,7 @@ _OF_REQUEST = frozenset(
         "messages",
         "model",
         "parallel_tool_calls",
+        "reasoning_effort",
         "response_format",
         "stop",
         "stream",

@@ -1,4 +1,4 @@
-"""`ChatOpenGradient`, LangChain's chat model on top of our clients, and what it has in common with the text model."""
+"""This module holds `ChatOpenGradient`, LangChain's chat model over our clients, and what the text model shares."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from og_integrations.chat._arguments import call_arguments, check_extra, named_m
 from og_integrations.chat._asking import Question
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
+from og_integrations.client._options import ALIASES, OPTIONS, CallOptions, ReasoningEffort
 from og_integrations.client._tracing import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain._messages import (
@@ -71,6 +71,7 @@ _OF_A_CHAT = OF_A_CALL | {
     "form_tool",
     "model_kwargs",
     "parallel_tool_calls",
+    "reasoning_effort",
     "response_format",
     "strict",
     "tool_choice",
@@ -81,7 +82,7 @@ _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
 
 class LangChainOptions(ModelOptions, total=False):
-    """What both models take by name."""
+    """These options are what both models take by name."""
 
     model: str | Enum
     model_name: str | Enum
@@ -95,11 +96,12 @@ class LangChainOptions(ModelOptions, total=False):
 
 
 class ChatModelOptions(LangChainOptions, total=False):
-    """What the chat model takes besides."""
+    """These options are what the chat model takes besides."""
 
     streaming: bool
     stream_usage: bool
     model_kwargs: JsonObject
+    reasoning_effort: ReasoningEffort | None
     disable_streaming: bool | Literal["tool_calling"]
     output_version: str | None
     profile: "ModelProfile | None"
@@ -107,7 +109,7 @@ class ChatModelOptions(LangChainOptions, total=False):
 
 
 class _RunWatcher(BaseCallbackHandler):
-    """Remembers which run begins: `stream()` tells handlers, but not the model."""
+    """A run watcher remembers which run begins: `stream()` tells handlers, but not the model."""
 
     run_inline = True
     ignore_llm = ignore_chain = ignore_agent = ignore_retriever = True
@@ -120,7 +122,7 @@ class _RunWatcher(BaseCallbackHandler):
 
 
 class _Watching:
-    """What LangChain reads like a `ContextVar`: the watcher, once OpenInference is there to have spans of runs."""
+    """LangChain reads this like a `ContextVar`; it holds the watcher once OpenInference has spans of runs."""
 
     def __init__(self) -> None:
         self._watcher = _RunWatcher()
@@ -146,7 +148,7 @@ def _span_of(manager: "RunManager | None") -> Span | None:
 
 
 class Run(ReceiptSpan):
-    """One call, in a `with`: its receipt goes onto the span of LangChain's run, its errors leave as their doubles."""
+    """A run is one call, in a `with`: its receipt goes onto the span of LangChain's run, errors leave as doubles."""
 
     def __init__(
         self,
@@ -176,7 +178,7 @@ class Run(ReceiptSpan):
 
 
 class LangChainModel(OpenGradientModel, Serializable):
-    """What the chat model and the text model are to LangChain besides models of ours."""
+    """This class is what both models are to LangChain, besides models of ours."""
 
     _SHARED_BY_COPIES: ClassVar[tuple[str, ...]] = (
         *OpenGradientModel._SHARED_BY_COPIES,  # noqa: SLF001 - its subclass
@@ -203,7 +205,7 @@ class LangChainModel(OpenGradientModel, Serializable):
 
     @property
     def model(self) -> str:
-        """The model's name, under the name it was given by."""
+        """Return the model's name, under the name it was given by."""
         return self.model_name
 
     def asked_model(self, arguments: Mapping[str, object]) -> str:
@@ -236,17 +238,17 @@ class LangChainModel(OpenGradientModel, Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, object]:
-        """What is dumped in another form than it is held: policies, networks, and addresses without keys."""
+        """Return what is dumped in another form than it is held: policies, networks, and addresses without keys."""
         return self.plain_settings()
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Where a loaded model finds its key; it is never dumped."""
+        """Return where a loaded model finds its key; it is never dumped."""
         return {"private_key": OPTIONS["private_key"].variables[0]}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
+        """Return whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
         return True
 
     def identifying_params(self) -> dict[str, object]:
@@ -280,7 +282,7 @@ class LangChainModel(OpenGradientModel, Serializable):
 
 class ChatOpenGradient(LangChainModel, BaseChatModel):
     """
-    Chat models that run in attested enclaves, paid per call, each answer with a receipt.
+    `ChatOpenGradient` asks chat models that run in attested enclaves; each call is paid and each answer has a receipt.
 
     Setup:
         Install `og-integrations[langchain]` and set the key of a wallet that holds OPG and has approved
@@ -302,7 +304,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         network: `"base"`, `"base-sepolia"` or `"devnet"`, else `OG_NETWORK`.
         spend_policy: What may be spent, for example `{"total": "1"}` (OPG).
         settlement_mode: `"batch"`, `"private"` or `"individual"`.
-        gateway_generation: `"next"` for gateways that take images and files.
+        gateway_generation: `"auto"` sends images and files unless the gateway is known to drop them.
         timeout: Seconds to wait for each piece of an answer.
 
         The README's table of settings has them all.
@@ -361,6 +363,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     """Whether the last chunk of a stream tells the token counts."""
     model_kwargs: JsonObject = Field(default_factory=dict)
     """Further members of the request, sent as they are."""
+    reasoning_effort: ReasoningEffort | None = declared("reasoning_effort")
+    """How long the model may think: low, medium or high. Many gateways ignore it; the receipt says so."""
 
     if TYPE_CHECKING:
 
@@ -443,6 +447,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
         if given.get("response_format") is not None:
             options["response_format"] = response_format(given["response_format"], strict=strict)
+        if effort := given.get("reasoning_effort") or self.reasoning_effort:
+            options["reasoning_effort"] = cast("ReasoningEffort", effort)
         if extra := {**self.model_kwargs, **cast("JsonObject", given.get("model_kwargs") or {})}:
             check_extra(extra)
             options["extra"] = extra
@@ -550,7 +556,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     @property
     @override
     def _identifying_params(self) -> dict[str, object]:
-        return self.identifying_params() | {"model_kwargs": self.model_kwargs}
+        effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
+        return self.identifying_params() | {"model_kwargs": self.model_kwargs} | effort
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: object) -> str:

@@ -1,5 +1,5 @@
 """
-`OpenGradientLLM`: the eight endpoints, function calling and structured output, over our clients.
+This module holds `OpenGradientLLM`: the eight endpoints, function calling and structured output, over our clients.
 
 Everything is passed to the client as it was asked for: paying, verifying, and saying to the gateway
 what it does not understand are done there.
@@ -34,10 +34,10 @@ from pydantic import Field, field_validator, model_validator
 
 from og_integrations.chat._arguments import call_arguments
 from og_integrations.chat._asking import Question
-from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
+from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client import Answer, CallOptions, ChatOptions
-from og_integrations.client._options import ALIASES, hint, seal
+from og_integrations.client._options import ALIASES, ReasoningEffort, hint, seal
 from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
@@ -76,13 +76,13 @@ DEFAULT_CONTEXT_WINDOW = 128_000
 DEFAULT_MAX_TOKENS = 4096
 """What the gateway allows an answer when nothing else is asked for (docs/protocol.md §2)."""
 _OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
-_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls"}
+_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort"}
 _Response = TypeVar("_Response")
 dispatcher = get_dispatcher(__name__)
 
 
 class LLMOptions(ModelOptions, total=False):
-    """Everything an `OpenGradientLLM` takes by name."""
+    """These options are everything that an `OpenGradientLLM` takes by name."""
 
     async_http_client: "AsyncHttpClient | None"
     context_window: int | None
@@ -90,6 +90,7 @@ class LLMOptions(ModelOptions, total=False):
     should_use_structured_outputs: bool
     use_chat_completions: bool
     strict: bool
+    reasoning_effort: ReasoningEffort | None
     additional_kwargs: JsonObject
     callback_manager: "CallbackManager | None"
     rate_limiter: "BaseRateLimiter | None"
@@ -114,7 +115,7 @@ def is_retryable(error: BaseException) -> bool:
 
 class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     """
-    A LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
+    This is a LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
     limits, and leaves a receipt.
 
     ```python
@@ -143,6 +144,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     should_use_structured_outputs: bool = Field(default=True, description="False uses tools for pydantic classes.")
     use_chat_completions: bool = Field(default=True, description="False sends `complete` to /v1/completions.")
     strict: bool = Field(default=False, description="Ask providers to keep to the tools' schemas.")
+    reasoning_effort: ReasoningEffort | None = declared("reasoning_effort")
     additional_kwargs: JsonObject = Field(default_factory=dict, description="Options for every call.")
 
     def __init__(self, model: str | Enum, **options: Unpack[LLMOptions]) -> None:
@@ -165,12 +167,12 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in serialized LLMs."""
+        """Return the name in serialized LLMs."""
         return "opengradient_llm"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Read often, by everything; from the catalogue, never from the network."""
+        """Return what the catalogue knows of the model, never the network: everything reads it often."""
         return LLMMetadata(
             context_window=self.context_window or model_info(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
@@ -282,6 +284,8 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
             options["response_format"] = cast("JsonObject", given["response_format"])
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+        if effort := given.get("reasoning_effort") or self.reasoning_effort:
+            options["reasoning_effort"] = cast("ReasoningEffort", effort)
         wire = to_wire(messages, model=self.model, generation=self.gateway_generation)
         return Question(model=self, name=self.model, messages=wire, options=options)
 
