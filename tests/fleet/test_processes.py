@@ -82,27 +82,33 @@ def fleet(net: Devnet, store: str) -> Fleet:
 
 @sized("processes", small=8, full=32)
 def test_cold_processes_sign_once(fleet: Fleet, processes: int) -> None:
-    """Each answer is verified, and paid for by the same authorization; the second calls need no other."""
-    fleet.start(processes, calls=2, turn=60)
+    """Each answer is verified, and paid for by the same authorization."""
+    fleet.start(processes, turn=60)
     reported = fleet.end()
-    assert [status for status, _ in reported] == ["verified"] * 2 * processes
+    assert [status for status, _ in reported] == ["verified"] * processes
     assert len({payment for _, payment in reported}) == 1
     assert (fleet.net.stats().payments, fleet.spent().authorized) == (1, OPG // 10)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    ("store", "point"),
+    [("file", point) for point in POINTS]
+    + [pytest.param("postgres", point, marks=pytest.mark.heavy if point != "claimed" else ()) for point in POINTS],
+    indirect=["store"],
+)
 def test_killed_worker_leaves_nothing_locked(fleet: Fleet, point: str) -> None:
     """Those who come after it are answered, and what the devnet was shown is what the budget counts, or less."""
     fleet.start(dies=point).join(PATIENCE)
-    fleet.start(2)
+    for _ in range(2):
+        fleet.start().join(PATIENCE)
     assert [status for status, _ in fleet.end()] == ["verified"] * 2
     shown, counted = fleet.net.stats().payments, fleet.spent().payments
     # What was claimed and not signed counts, since nobody knows that it was not.
-    lost = point == "claimed" or point == "signed"
+    lost = point in ("claimed", "signed")
     assert (shown, counted) == (1, 2 if lost else 1)
 
 
-@sized("kills", small=12, full=200)
+@sized("kills", small=5, full=200)
 def test_workers_that_are_killed_at_random_lose_nothing(fleet: Fleet, kills: int) -> None:
     """Nothing is signed that is not counted, and at most one authorization is lost by each death."""
     for _ in range(kills):

@@ -18,7 +18,7 @@ POINTS = ("took the turn", "claimed", "signed", "published", "answered", "named"
 
 def work(results: Any, network: Any, key: str, store: str, calls: int, dies: str, turn: int) -> None:
     """Ask `calls` times; put the receipts' status and payment, or what was raised, into `results`."""
-    sealed_sessions.TURN = turn
+    vars(sealed_sessions)["TURN"] = turn
     _die_at(dies)
     with Client(private_key=key, network=network, spend_policy={"store": store}) as client:
         for number in range(calls):
