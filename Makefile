@@ -1,7 +1,8 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench fuzz schema
+.PHONY: help demo test test-all check docs bench fuzz schema
 export UV_LINK_MODE = copy
+export NO_MKDOCS_2_WARNING = 1
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -11,7 +12,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## a paid, verified agent on a local network, receipts and all
-	@$(BIN)/python cookbook/demo.py
+	@$(BIN)/python cookbook/demo.py $(if $(ONCHAIN),--onchain)
 
 test: $(READY) ## the whole test suite, in one process per core
 	@$(BIN)/pytest $(PARALLEL)
@@ -26,7 +27,11 @@ check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/pyright
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes og_integrations --ignoreexternal
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mkdocs build --strict --quiet
 	@$(BIN)/pytest tests/test_documents.py -q
+
+docs: $(READY) ## the documentation site on http://127.0.0.1:8001
+	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
 
 bench: $(READY) ## what a verified, paid call costs, next to others
 	@$(BIN)/python -m benchmarks
@@ -43,5 +48,5 @@ $(READY): pyproject.toml
 	    exec $$python -m venv .venv; fi; \
 	done; echo "og-integrations needs Python 3.11 or newer: install it, or say 'make PYTHON=/path/to/python3.11'." >&2; exit 1
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group field
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group field --group docs
 	@touch $@

@@ -3,8 +3,12 @@ The main job, `make demo`: an agent whose every model call is attested, paid, an
 
 Starts the devnet as a process of its own. To run against a real network instead, set OG_NETWORK
 (`base`, `base-sepolia`) and OG_PRIVATE_KEY to a wallet with OPG that has approved Permit2.
+
+With `--onchain` (`make demo ONCHAIN=1`) a model on chain is one of the agent's tools; the devnet's chain is then a real
+EVM, which needs npm.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -21,9 +25,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from og_integrations import OpenGradientError, collect_receipts
-from og_integrations.langchain import ChatOpenGradient
+from og_integrations import OpenGradientError, Receipt, collect_receipts
+from og_integrations.devnet.chain.models import VOLATILITY
+from og_integrations.langchain import ChatOpenGradient, onchain_tool
 from og_integrations.networks import format_opg
+from og_integrations.onchain import OnchainClient, model_tool
 
 COMMAND = [sys.executable, "-m", "og_integrations"]
 MODEL, OTHER_MODEL = "anthropic/claude-sonnet-4-6", "openai/gpt-5.2"
@@ -48,6 +54,16 @@ def get_balance(token: str) -> str:
     return f"you own 420 {token}"
 
 
+def volatility_of(chain: OnchainClient) -> BaseTool:
+    """Return a model on chain as a tool; the application has the candles, the agent says of what."""
+
+    def candles(token: str) -> list[list[float]]:
+        return [[0.1, 0.102, 0.099, 0.1]] * 10
+
+    bound = {"open_high_low_close": candles}
+    return onchain_tool(model_tool(chain, VOLATILITY, bound=bound, name="get_volatility"))
+
+
 TOOLS: dict[str, BaseTool] = {"get_price": get_price, "get_balance": get_balance}
 
 
@@ -68,7 +84,7 @@ class Network:
 
 
 @contextmanager
-def network() -> Iterator[Network]:
+def network(*, onchain: bool = False) -> Iterator[Network]:
     """Start a devnet and set the environment, unless a real network is set."""
     name = os.environ.get("OG_NETWORK", "devnet")
     if name != "devnet" and (os.environ.get("OG_PRIVATE_KEY") or os.environ.get("OPENGRADIENT_PRIVATE_KEY")):
@@ -77,6 +93,7 @@ def network() -> Iterator[Network]:
         return
     console.print("Starting the devnet: chain, registry, enclave and gateway, with TLS …")
     command = [*COMMAND, "devnet", "--port", "0", "--json", "--until-eof"]
+    command += ["--evm", "anvil"] if onchain else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             ready = json.loads(_line(process.stdout))
@@ -130,11 +147,12 @@ def receipt_table(receipts: list[dict[str, Any]]) -> Table:
     for receipt in receipts:
         verified = receipt["status"] == "verified"
         payment = receipt["payment"] or {}
+        name = receipt["model"].rpartition("/")[2]
         table.add_row(
-            receipt["model"].rpartition("/")[2],
+            short(name) if receipt["kind"] == "onchain" else name,
             "[green]yes[/]" if verified else "[red]NO[/]",
             short(payment.get("payment_hash")),
-            short(payment.get("transaction_hash")),
+            short(Receipt(receipt).transaction_hash),
             short(receipt["tee_id"]),
             f"{format_opg(int(payment['max_amount']))} OPG" if payment else "-",
         )
@@ -200,13 +218,19 @@ class Findings:
 
 def main() -> int:
     """Run the demo; 0 if every answer was verified, now and again from disk."""
+    options = argparse.ArgumentParser(description="An agent whose every call is attested, paid, and provable later.")
+    options.add_argument("--onchain", action="store_true", help="with a model on chain as a tool; needs npm")
+    onchain: bool = options.parse_args().onchain
+    question = QUESTION.replace("?", ", and its volatility?") if onchain else QUESTION
     findings = Findings()
-    with network() as net, collect_receipts(keep_exchanges=True) as receipts:
+    with network(onchain=onchain) as net, collect_receipts(keep_exchanges=True) as receipts, OnchainClient() as chain:
         model = ChatOpenGradient(model=MODEL)
+        if onchain:
+            TOOLS["get_volatility"] = volatility_of(chain)
         try:
-            console.rule("An agent with two tools")
-            console.print(f"[dim]{MODEL}[/]\n{QUESTION}")
-            answer(model, QUESTION + net.pacing)
+            console.rule(f"An agent with {len(TOOLS)} tools")
+            console.print(f"[dim]{MODEL}[/]\n{question}")
+            answer(model, question + net.pacing)
             console.print(f"\n[dim]{OTHER_MODEL}[/]\n{ECHO}")
             echoed = model.invoke(ECHO, model=OTHER_MODEL, settlement_mode="private")
             console.print(echoed.text, style="bold", markup=False)

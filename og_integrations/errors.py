@@ -347,9 +347,13 @@ class SealedChannelError(OpenGradientError):
     Raised for a key config that is malformed or not signed by the enclave, before anything is sent; for an answer
     that is not the enclave's answer to this request, or was cut; and for any reply in clear, which anybody on the
     way can write: such a reply is never paid, quoted, or a reason to send the request again.
+
+    `nothing_sent` says that the request did not leave; `partial_text` is what of a stream had opened before.
     """
 
     blames_enclave = True
+    nothing_sent: bool = False
+    partial_text: str = ""
 
 
 class ToolChoiceNotHonoredError(OpenGradientError):

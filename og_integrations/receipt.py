@@ -151,6 +151,20 @@ class ReceiptPayment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptSealing:
+    """The member `sealing` says who carried a sealed request, and to which key it was sealed."""
+
+    relay: Annotated[str | None, CLAIMED, "Host of the relay; null if the client brought it itself."] = None
+    key_id: Annotated[int | None, CLAIMED, "The id of the enclave's OHTTP key."] = None
+    public_key_sha256: Annotated[str | None, CLAIMED, "SHA-256 of that X25519 key, hex."] = None
+    signature_from: Annotated[str | None, CLAIMED, "Where the enclave signed it: registry or enclave."] = None
+
+    def to_json(self) -> Document:
+        """Return the member as plain JSON."""
+        return _shared(self).copy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptCost:
     """
     The member `cost` holds what the gateway says the call cost, where it says so. Nothing of it is signed.
@@ -229,6 +243,7 @@ class Receipt:
     tee_signature: Annotated[str | None, SIGNED, "RSA-PSS over keccak256(request ‖ output ‖ time), base64."] = None
     tee_id: Annotated[str | None, RECOMPUTED, "keccak256 of the enclave's public key, 0x-hex."] = None
     enclave: Annotated[ReceiptEnclave | None, CLAIMED, "Whom was asked; null if it got to nobody."] = None
+    sealing: Annotated[ReceiptSealing | None, CLAIMED, "How it was sealed; null on other channels."] = None
     payment: Annotated[ReceiptPayment | None, CLAIMED, "What paid; null if nothing was signed."] = None
     cost: Annotated[ReceiptCost | None, CLAIMED, "What the gateway says the call cost; null if it does not."] = None
     onchain: Annotated[ReceiptOnchain | None, CLAIMED, "The transaction of a model on chain; of no other kind."] = None
@@ -375,6 +390,8 @@ def flat_fields(receipt: Document) -> Document:
     """Return the few members of `receipt` that users of the published adapter read at top level."""
     payment = receipt.get("payment") or {}
     flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
+    if isinstance(onchain := receipt.get("onchain"), dict):
+        flat["transaction_hash"] = onchain.get("transaction_hash")
     return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
 
 
@@ -500,6 +517,7 @@ def _plain(receipt: Receipt) -> Document:
     names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
+    document["sealing"] = receipt.sealing.to_json() if receipt.sealing else None
     document["payment"] = receipt.payment.to_json() if receipt.payment else None
     document["cost"] = receipt.cost.to_json() if receipt.cost else None
     if receipt.onchain is not None:
@@ -512,7 +530,7 @@ def _plain(receipt: Receipt) -> Document:
 
 
 @lru_cache(maxsize=256)
-def _shared(model: ReceiptEnclave | ReceiptPayment | ReceiptOnchain) -> Document:
+def _shared(model: ReceiptEnclave | ReceiptPayment | ReceiptSealing | ReceiptOnchain) -> Document:
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = getter(kind)

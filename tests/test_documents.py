@@ -19,6 +19,9 @@ from og_integrations.client import ClientOptions
 from og_integrations.client._options import options_table
 from og_integrations.client._settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
+from tests.money.conftest import real_evm
+
+__all__ = ["real_evm"]
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,8 +77,12 @@ def test_document_runs(document: Path, network: dict[str, str], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("script", COOKBOOK, ids=lambda path: path.name)
-def test_cookbook_script_runs(script: Path, network: dict[str, str], tmp_path: Path) -> None:
+def test_cookbook_script_runs(
+    script: Path, network: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Every script ends well; the demo starts its own network, as `make demo` does."""
+    if 'evm="anvil"' in script.read_text():
+        request.getfixturevalue("real_evm")
     run(str(script), environment={} if script.name == "demo.py" else network, folder=tmp_path)
 
 

@@ -35,9 +35,10 @@ SURFACE = {
         ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
     """,
     "og_integrations.onchain": """
-        AsyncOnchainClient CandleOrder CandleType DecimalsPolicy GasBudget Inference InferenceMode ModelFile ModelOutput
-        OnchainClient OnchainTool Query Task TensorSpec ToolResult WORKFLOW_MODELS WorkflowModel WorkflowResult
-        model_tool workflow_tool
+        AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference
+        InferenceMode ModelFile ModelOutput OnchainClient OnchainTool PastInference Query
+        ReceiptJudge SentTransaction Task TensorSpec ToolResult TransactionStatus WORKFLOW_MODELS WorkflowModel
+        WorkflowResult contracts model_tool past_inferences workflow_tool
     """,
 }
 

@@ -37,6 +37,7 @@ from og_integrations.client._options import (
     ALIASES,
     OPTIONS,
     CallOptions,
+    ChannelWord,
     ClientOptions,
     GatewayGeneration,
     Option,
@@ -204,6 +205,14 @@ class ModelOptions(ClientOptions, CallOptions, OtherNames, total=False):
         "AsyncHttpClient | None",
         Option("the same for asynchronous calls; `AsyncClient` has it as `http_client`", shown="our own", hidden=True),
     ]
+    ask_again: Annotated[
+        bool,
+        Option(
+            "with tools and a schema, models of Anthropic and Google may answer in text: they are asked once more, "
+            "without the tools, which is a second paid call",
+            default=True,
+        ),
+    ]
     engines: Annotated[
         "Engines",
         Option(
@@ -232,7 +241,7 @@ _OF_EACH_CALL = ("temperature", "max_tokens", "timeout", "settlement_mode")
 _wanted = attrgetter(*ENGINE_OPTIONS)
 _PLACE = ("network", "registry_rpc_url", "registry_address", "gateway_url")
 _place = attrgetter(*_PLACE)
-_STAYS_HERE = ("private_key", "signer", "http_client", "http_async_client", "default_headers")
+_STAYS_HERE = ("private_key", "signer", "relay_token", "http_client", "http_async_client", "default_headers")
 """What no pickle takes along: secrets, and what is open."""
 
 
@@ -282,6 +291,9 @@ class OpenGradientModel(BaseModel):
     registry_rpc_url: str | None = declared("registry_rpc_url")
     registry_address: str | None = declared("registry_address")
     gateway_url: str | None = declared("gateway_url")
+    channel: ChannelWord = declared("channel")
+    relay_url: str | None = declared("relay_url")
+    relay_token: SkipValidation[SecretStr | Callable[[], Any] | None] = declared("relay_token")
     spend_policy: "SkipValidation[SpendPolicy | None]" = declared("spend_policy")
     enclave_policy: "SkipValidation[EnclavePolicy | None]" = declared("enclave_policy")
     verification: Verification = declared("verification")
@@ -292,6 +304,7 @@ class OpenGradientModel(BaseModel):
     default_headers: dict[str, str] | None = declared("default_headers")
     http_client: "SkipValidation[SyncHttpClient | None]" = declared("http_client")
     http_async_client: "SkipValidation[AsyncHttpClient | None]" = declared("http_async_client")
+    ask_again: bool = declared("ask_again")
     engines: SkipValidation[Engines] = declared("engines", made_by=Engines)
 
     if not TYPE_CHECKING:  # each framework's class says what it takes
@@ -352,7 +365,7 @@ class OpenGradientModel(BaseModel):
 
         return None if value is None else EnclavePolicy.of(value)
 
-    @field_serializer("network", "spend_policy", "enclave_policy", "gateway_url")
+    @field_serializer("network", "spend_policy", "enclave_policy", "gateway_url", "relay_url")
     def _write(self, value: object) -> object:
         return _plain_setting(value)
 
@@ -508,7 +521,7 @@ class OpenGradientModel(BaseModel):
             info = type(self).model_fields.get(name or "")
             if info is not None and (info.exclude or value == info.get_default(call_default_factory=True)):
                 continue
-            yield name, _shown(value) if name in ("network", "gateway_url") else value
+            yield name, _shown(value) if name in ("network", "gateway_url", "relay_url") else value
 
 
 _FIXED = frozenset(ENGINE_OPTIONS)

@@ -1,5 +1,5 @@
 """
-The command line: `doctor`, `approve`, `ask`, `verify`, `verify-attestation`, `settlement`, `devnet`.
+The command line: `doctor`, `ask`, `infer`, `workflow`, `verify`, `settlement`, `serve`, `devnet` and others.
 
 ```sh
 og-integrations verify --registry receipts/*.json
@@ -14,6 +14,8 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_doctor` | what stands between you and an answer |
 | `_verify`, `_settlement` | what a saved receipt proves; what became of its payment |
 | `_attestation` | `verify-attestation`: an enclave's own document |
+| `_infer`, `_workflow` | models and workflows on chain |
+| `_serve` | OpenAI's chat completions on this machine |
 | `_ask`, `_approve`, `_devnet` | one verified answer; the wallet's one transaction; the network on this machine |
 """
 

@@ -21,10 +21,13 @@ FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "devnet": ("devnet", "run the whole network on this machine"),
     "ask": ("ask", "ask a model once, and show the answer with its receipt"),
+    "infer": ("infer", "run a model on chain once, and show its outputs with the receipt"),
+    "workflow": ("workflow", "deploy, run and read workflows on chain"),
     "verify": ("verify", "check saved receipts or exchanges"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
     "approve": ("approve", "allow Permit2 to take OPG from the wallet, once"),
     "settlement": ("settlement", "find out on the chain what became of a receipt's payment"),
+    "serve": ("serve", "serve verified answers to OpenAI clients on this machine"),
     "doctor": ("doctor", "check settings, wallet, registry, enclaves and price, and say what to fix"),
 }
 """Command -> its file here, and its line in the list of all."""

@@ -2,12 +2,18 @@
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 from og_integrations.cli._terminal import printable, url
 from og_integrations.client import Receipt
+from og_integrations.client._settings import keyless_settings
+from og_integrations.client.chain._inclusion import InclusionStatus, Publication, find_publication
+from og_integrations.client.chain._jsonrpc import Reader
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import NETWORKS, format_opg
 from og_integrations.protocol.payment._reconcile import Settlement, SettlementStatus
@@ -21,12 +27,20 @@ _MEANING = {
     SettlementStatus.PENDING: "nothing was taken yet; it still can be, until its deadline",
 }
 
+_OF_TRANSACTIONS = {
+    "mined": "the model was run, and its gas paid",
+    "reverted": "only its gas is spent",
+    "pending": "a node has it, and it is in no block yet",
+    "unknown": "the node does not know it (yet)",
+}
+
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what can be said to `settlement`."""
     command.description = (
         "Find the settlement of a receipt's payment: settled, cancelled by its owner, unused or pending. Exit code: 0 "
-        "it was found out, 1 it was not, 2 no receipt of a payment. Calls that share a payment are grouped."
+        "it was found out, 1 it was not, 2 no receipt of a payment. Calls that share a payment are grouped. With "
+        "--inclusion: 0 all are in a published batch, 1 one is not, which is no fault of it, 2 one has no signature."
     )
     command.add_argument(
         "files",
@@ -37,7 +51,27 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--rpc-url", type=url, metavar="URL", help="node of the payment chain (default: OG_RPC_URL, or a public one)"
     )
-    command.add_argument("--json", action="store_true", help="one JSON line per payment")
+    command.add_argument("--json", action="store_true", help="one JSON line per payment, or per receipt")
+    command.add_argument(
+        "--inclusion",
+        action="store_true",
+        help="find the batches that the receipts' hashes were published in, instead of their payments",
+    )
+    command.add_argument(
+        "--batch-contract",
+        type=_address,
+        metavar="ADDRESS",
+        help="with --inclusion: the contract that batches are published at",
+    )
+    command.add_argument(
+        "--aggregator", type=url, metavar="URL", help="with --inclusion: the Walrus aggregator that has their blobs"
+    )
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is no address, expected 0x and 40 hex digits")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,8 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises `ConfigurationError` for a single file that is no receipt of a payment.
     """
     sources = list(_sources(arguments.files))
+    if arguments.inclusion:
+        return _run_inclusion(sources, arguments)
+    if arguments.batch_contract or arguments.aggregator:
+        raise ConfigurationError("--batch-contract and --aggregator are for --inclusion.")
     if len(sources) == 1:
         seen = _receipt(sources[0])
+        if seen.kind == "onchain":
+            return _of_chain(seen, sources[0].name, as_json=arguments.json)
         try:
             signed = seen.authorization
         except ConfigurationError as exc:
@@ -58,13 +98,62 @@ def run(arguments: argparse.Namespace) -> int:
     return _run_many(sources, arguments)
 
 
+def _run_inclusion(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
+    """Print where each receipt's hashes were published."""
+    contract = arguments.batch_contract
+    if not contract or not arguments.aggregator:
+        raise ConfigurationError(
+            "--inclusion needs --batch-contract and --aggregator: the network publishes neither address, so whoever "
+            "runs it has to name them."
+        )
+    node = arguments.rpc_url or keyless_settings().network.registry_rpc_url
+    exit_codes = [0]
+    with Reader() as reader:
+        for source in sources:
+            try:
+                search = find_publication(
+                    _receipt(source), rpc_url=node, contract=contract, aggregator=arguments.aggregator
+                )
+                found = reader.run(search)
+            except ConfigurationError as exc:
+                exit_codes.append(2)
+                print(f"og-integrations: {printable(str(_of(source, exc)))}", file=sys.stderr)
+                continue
+            except DiscoveryError as exc:
+                exit_codes.append(1)
+                print(f"og-integrations: {printable(source.name)}: {printable(str(exc))}", file=sys.stderr)
+                continue
+            exit_codes.append(0 if found.status is InclusionStatus.INCLUDED else 1)
+            if arguments.json:
+                print(json.dumps({"file": source.name} | found.to_json()), flush=True)
+            else:
+                _print_publication(source.name, found)
+    return 1 if 1 in exit_codes else max(exit_codes)
+
+
+def _print_publication(name: str, found: Publication) -> None:
+    print(f"{printable(name)}: {found.status.value}")
+    if found.batch is not None and found.inclusion is not None:
+        when = datetime.fromtimestamp(found.block_time or 0, UTC).isoformat()
+        print(f"  published    in block {found.batch.block} of chain {found.chain_id}, {when}: it was signed by then")
+        print(f"  transaction  {printable(found.batch.transaction)}")
+        print(f"  root         0x{found.batch.root.hex()}, {len(found.inclusion.proof)} hashes above the leaf")
+        print("  says         that these hashes existed then; whoever publishes a batch checks no signature")
+    elif found.status is InclusionStatus.BLOB_GONE:
+        print(f"  {found.gone} of {found.looked_at} batches of that time have no blob any more: they expire")
+    else:
+        print(f"  in none of {found.looked_at} batches of the two hours after it: not yet, private, or lost before")
+
+
 def _run_many(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
     paid: dict[Permit2Authorization, list[tuple[str, Receipt]]] = {}
     unreadable = unasked = unpaid = 0
     for source in sources:
         try:
             receipt = _receipt(source)
-            if receipt.payment is None:
+            if receipt.kind == "onchain":
+                unasked += _of_chain(receipt, source.name, as_json=arguments.json)
+            elif receipt.payment is None:
                 unpaid += 1
             else:
                 paid.setdefault(receipt.authorization, []).append((source.name, receipt))
@@ -89,6 +178,30 @@ def _run_many(sources: Sequence[Source], arguments: argparse.Namespace) -> int:
         if unpaid or unreadable:
             print(f"{unpaid} receipts without a payment, {unreadable} that cannot be read")
     return 1 if unasked else 2 if unreadable else 0
+
+
+def _of_chain(receipt: Receipt, name: str, *, as_json: bool) -> int:
+    """Print what became of the transaction of a model on chain; 1 if that could not be found out."""
+    from og_integrations.onchain import OnchainClient
+
+    if receipt.transaction_hash is None:
+        raise ConfigurationError(f"{name}: This receipt of a model on chain names no transaction: none was sent.")
+    try:
+        with OnchainClient() as client:
+            found = client.lookup(receipt.transaction_hash)
+    except DiscoveryError as exc:
+        print(f"og-integrations: {printable(name)}: {printable(str(exc))}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(asdict(found) | {"cost": None if found.cost is None else str(found.cost)}), flush=True)
+        return 0
+    print(f"{found.status}: {_OF_TRANSACTIONS[found.status]}")
+    print(f"  transaction  {printable(found.transaction_hash)}")
+    if found.block_number is not None:
+        print(f"  block        {found.block_number}")
+    if found.cost is not None:
+        print(f"  gas          {format_opg(found.cost)} of the chain's coin")
+    return 0
 
 
 def _sources(names: Sequence[str]) -> Iterator[Source]:

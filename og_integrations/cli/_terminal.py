@@ -72,6 +72,23 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_of(text: str) -> int:
+    """Return a number of things, at least one."""
+    if whole(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number; expected 1 to 999999999")
+    return int(text)
+
+
+def coins(text: str) -> int:
+    """Return an amount of a chain's coin, in wei; it has 18 decimals, as OPG has."""
+    from og_integrations.protocol.payment._policy import parse_opg
+
+    try:
+        return parse_opg(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of the chain's coin, such as 0.01") from exc
+
+
 def opg(text: str) -> str:
     """Return an amount of OPG, as text, that is one."""
     from og_integrations.protocol.payment._policy import parse_opg

@@ -61,6 +61,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--pcr-hash", action="append", metavar="HASH", help="with --registry: only of this build (may be repeated)"
     )
+    command.add_argument(
+        "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
+    )
     shown = command.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON line per file")
     shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
@@ -188,8 +191,22 @@ def _jobs(text: str) -> int:
 def _verifier(arguments: argparse.Namespace) -> Verifier:
     if arguments.pcr_hash and not arguments.registry:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
+    if arguments.model_file and not arguments.registry:
+        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     if arguments.registry:
-        return Verifier.registry(policy=EnclavePolicy(allowed_pcr_hashes=arguments.pcr_hash))
+        # Loaded for this alone.
+        from og_integrations.onchain import ReceiptJudge
+
+        judge = ReceiptJudge(model_file=arguments.model_file)
+        return _of_registry(arguments).with_onchain(judge)
+    return _offline(arguments)
+
+
+def _of_registry(arguments: argparse.Namespace) -> Verifier:
+    return Verifier.registry(policy=EnclavePolicy(allowed_pcr_hashes=arguments.pcr_hash))
+
+
+def _offline(arguments: argparse.Namespace) -> Verifier:
     if arguments.tee_id:
         try:
             return Verifier.tee_ids(arguments.tee_id)

@@ -9,6 +9,7 @@ an `Answer` that was verified, with its receipt.
 | `_options` | every option, declared once: type, default, variable and meaning |
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
+| `_collecting` | what catches the receipts of all calls |
 | `_runner` | how generators of effects are run, synchronously or not |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
@@ -25,8 +26,9 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from og_integrations.client._call import Answer, Receipts, collect_receipts
+    from og_integrations.client._call import Answer
     from og_integrations.client._clients import AsyncClient, Client
+    from og_integrations.client._collecting import Receipts, collect_receipts
     from og_integrations.client._engine import Engine
     from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions
     from og_integrations.client._runner import AsyncStream
@@ -67,10 +69,10 @@ _HOMES = {
     "Engine": "og_integrations.client._engine",
     "LocalSigner": "og_integrations.client._signer",
     "Receipt": "og_integrations.receipt",
-    "Receipts": "og_integrations.client._call",
+    "Receipts": "og_integrations.client._collecting",
     "Signer": "og_integrations.client._signer",
     "TransactionSigner": "og_integrations.client._signer",
-    "collect_receipts": "og_integrations.client._call",
+    "collect_receipts": "og_integrations.client._collecting",
     "typed_data_digest": "og_integrations.client._signer",
 }
 

@@ -1,17 +1,14 @@
 """
 One call: what is asked (`Call`), how far it got (`CallState`), what came of it (`Answer`), and the receipt it leaves.
 
-`collect_receipts` catches the receipt of every call, through engines, agents, tasks and the threads they start.
-A `ContextVar` holds the open collectors. Frameworks copy the context into their threads and tasks; a
-bare `ThreadPoolExecutor` does not: submit `contextvars.copy_context().run` there.
-
-Every call leaves its receipt with the open collectors, whatever stopped it: `build_receipt` makes it.
+Every call leaves its receipt with the open collectors (`_collecting`), whatever stopped it: `build_receipt` makes it.
 
 `ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
 signature.
 """
 
 import base64
+import hashlib
 import json
 import re
 import textwrap
@@ -19,17 +16,16 @@ import threading
 import time
 from asyncio import CancelledError
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
-from pathlib import Path
 from typing import Any, cast
 
 from og_integrations._forking import survive_forks
+from og_integrations.client._collecting import active_collectors
 from og_integrations.client.channels._channel import Destination
+from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionLostError,
@@ -64,9 +60,16 @@ from og_integrations.protocol.payment._x402 import (
 )
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
-from og_integrations.protocol.proof._verification import VerifiedExchange
+from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
-from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptCost, ReceiptPayment, is_verified, reported_cost
+from og_integrations.receipt import (
+    OWN_HASH,
+    Check,
+    Receipt,
+    ReceiptCost,
+    ReceiptPayment,
+    ReceiptSealing,
+)
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -90,8 +93,10 @@ _OWN_HEADERS = frozenset(
         "host",
         "payment-signature",
         "transfer-encoding",
+        "x-ohttp-stream",
         "x-payment",
         "x-settlement-type",
+        "x-tee-id",
         "x-upto-session",
     }
 )
@@ -108,7 +113,7 @@ class Answer:
     neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
     says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
     one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
-    (`og_integrations.receipt`).
+    (`og_integrations.receipt`), and `earlier` holds those of the calls that an adapter made for this answer before.
     """
 
     text: str
@@ -124,6 +129,7 @@ class Answer:
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
+    earlier: tuple[JsonObject, ...] = field(default=(), repr=False)
     completion: Completion = field(repr=False)
 
 
@@ -178,13 +184,16 @@ class Target:
     """
     A target is one endpoint of one enclave, with all that calls of it have in common.
 
-    `route` is what a session is bound to, `url` where requests go, and `destination` by which channel.
+    `route` is what a session is bound to, `url` where requests go, and `destination` who is connected to there, which
+    messages call `whom`; `channel` is how a receipt calls the way to the enclave.
     """
 
     enclave: Enclave
     route: Route
     url: str
     destination: Destination
+    whom: str
+    channel: Channel
 
 
 @dataclass(slots=True, kw_only=True)
@@ -192,12 +201,14 @@ class CallState:
     """
     The state says how far one call got, which is what a receipt of it can tell.
 
-    `target` is whom it goes to, `grant` what pays for it, `sent_at` when it was sent (unix seconds). The answer's
-    bytes are kept only if someone collects exchanges: streams can be long.
+    `target` is whom it goes to, `sealed` what opens its answer if it is sealed, `grant` what pays for it, `sent_at`
+    when it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. The
+    answer's bytes are kept only if someone collects exchanges: streams can be long.
     """
 
     call: Call
     target: Target | None = None
+    sealed: SealedCall | None = None
     grant: PaymentSession | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
@@ -215,8 +226,21 @@ class CallState:
             self.body += data
 
     def on_loss(self, exc: ConnectionLostError) -> OpenGradientError:
-        """Return what a connection lost inside the body means: in doubt if it was paid for."""
-        return in_doubt(exc) if self.grant is not None else exc
+        """Return what a connection lost inside the body means: in doubt if it was paid for, here or by a relay."""
+        if self.grant is not None:
+            return in_doubt(exc)
+        return exc if self.sealed is None else self.sealed.lost(exc)
+
+    def unsealed(self, body: bytes) -> bytes:
+        """Return a whole body as the enclave wrote it. Raises `SealedChannelError`."""
+        return body if self.sealed is None else self.sealed.open(body)
+
+    @property
+    def answer_head(self) -> ReplyHead:
+        """Return the head of the enclave's own answer."""
+        head = self.head if self.sealed is None else self.sealed.head
+        assert head is not None  # noqa: S101 - asked after the answer has begun
+        return head
 
     def quotable(self, reason: object) -> str:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
@@ -242,13 +266,13 @@ class CallState:
 
     def content_type(self) -> str:
         """Return the answer's content type without parameters; the last one if there are several."""
-        found = [value for name, value in (self.head.headers if self.head else ()) if name.lower() == "content-type"]
+        head = self.head if self.sealed is None else self.sealed.head
+        found = [value for name, value in (head.headers if head else ()) if name.lower() == "content-type"]
         return found[-1].partition(";")[0].strip().lower() if found else ""
 
     def check_head(self) -> None:
         """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
-        assert self.head is not None  # noqa: S101 - called after the head came
-        encoding = [value for name, value in self.head.headers if name.lower() == "content-encoding"]
+        encoding = [value for name, value in self.answer_head.headers if name.lower() == "content-encoding"]
         if any(value.strip().lower() not in ("", "identity") for value in encoding):
             raise MalformedReplyError(
                 f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
@@ -321,107 +345,6 @@ def _pem(der: bytes) -> str:
     return "\n".join(("-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""))
 
 
-_collectors: ContextVar[tuple["Receipts", ...]] = ContextVar("og_integrations_collectors", default=())
-
-
-class Receipts(list[JsonObject]):
-    """
-    This list holds the receipts of all calls inside one `collect_receipts`, failed ones too, in order of ending.
-
-    `exchanges` holds, at the same positions, the exact request and answer of each (None unless
-    `keep_exchanges=True`, or if no answer came), in the form that `og-integrations verify` reads.
-    """
-
-    def __init__(self, *, keep_exchanges: bool = False) -> None:
-        super().__init__()
-        self.keep_exchanges = keep_exchanges
-        # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
-        self._kept: list[tuple[JsonObject, JsonObject | None]] = []
-
-    @property
-    def exchanges(self) -> list[JsonObject | None]:
-        """Return the exchanges of the receipts, as they stand in this list now."""
-        return [exchange for _, exchange in self._pairs()]
-
-    @property
-    def reported_cost(self) -> int:
-        """
-        Return what the gateways say these calls cost, in base units of OPG; calls of which none says it count 0.
-
-        Nobody signs it, and no budget believes it.
-        """
-        return sum(map(reported_cost, self))
-
-    @property
-    def verified(self) -> bool:
-        """Return whether there is at least one receipt, and every one is verified."""
-        return bool(self) and all(map(is_verified, self))
-
-    def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
-        """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
-        if self.keep_exchanges:
-            self._kept.append((receipt, exchange))
-        self.append(receipt)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """
-        Write each receipt with its exchange to a new JSON file in `folder`; return the files.
-
-        They hold prompts and answers in clear: `verify` needs them. Files that are there are kept.
-        Raises `ConfigurationError` if that is not possible.
-        """
-        target = Path(folder)
-        files: list[Path] = []
-        try:
-            target.mkdir(parents=True, exist_ok=True)
-            names = (target / f"receipt-{n:03}.json" for n in count(1))
-            for receipt, exchange in self._pairs():
-                text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
-                files.append(_write_new(names, text))
-        except OSError as exc:
-            raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
-        return files
-
-    def _pairs(self) -> list[tuple[JsonObject, JsonObject | None]]:
-        receipts = list(self)
-        kept = {id(receipt): exchange for receipt, exchange in self._kept}
-        return [(receipt, kept.get(id(receipt))) for receipt in receipts]
-
-
-def _write_new(names: Iterator[Path], text: str) -> Path:
-    """Write `text` to the first of `names` that is free; asking first would overwrite what comes in between."""
-    for file in names:
-        with suppress(FileExistsError), file.open("x", encoding="utf-8") as target:
-            target.write(text)
-            return file
-    raise FileNotFoundError("no name is free")
-
-
-@contextmanager
-def collect_receipts(*, keep_exchanges: bool = False) -> Iterator[Receipts]:
-    """
-    Collect the receipts of all calls made inside the `with`, by any model and framework.
-
-    Streams have to be read to their end inside it. Collectors nest; each gets every receipt.
-    """
-    receipts = Receipts(keep_exchanges=keep_exchanges)
-    token = _collectors.set((*_collectors.get(), receipts))
-    try:
-        yield receipts
-    finally:
-        _collectors.reset(token)
-
-
-def active_collectors() -> tuple[Receipts, ...]:
-    """Return the collectors open in this context, outermost first."""
-    return _collectors.get()
-
-
-def wants_exchange() -> bool:
-    """Return whether a collector in this context keeps the bytes of requests and answers."""
-    return any(receipts.keep_exchanges for receipts in active_collectors())
-
-
 def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
     receipt = build_receipt(state, verified=verified).to_json()
@@ -449,6 +372,7 @@ def build_receipt(
             request_hash=_hash_of(call),
             tee_id=enclave.tee_id if enclave else None,
             enclave=described(enclave) if enclave else None,
+            sealing=_sealing(state.sealed),
             payment=payment,
             checks=tuple(checks),
         )
@@ -468,10 +392,22 @@ def build_receipt(
         tee_signature=proof.signature,
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
+        sealing=_sealing(state.sealed),
         payment=payment,
         cost=_cost(exchange.completion),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
+    )
+
+
+def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
+    if sealed is None:
+        return None
+    return ReceiptSealing(
+        relay=sealed.relay.host if sealed.relay is not None else None,
+        key_id=sealed.key.key_id,
+        public_key_sha256=hashlib.sha256(sealed.key.public_key).hexdigest(),
+        signature_from=sealed.signed_at,
     )
 
 

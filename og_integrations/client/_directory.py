@@ -21,7 +21,8 @@ from og_integrations._forking import survive_forks
 from og_integrations.client._call import Target
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
-from og_integrations.client.channels._channel import destination_of
+from og_integrations.client.channels._channel import UNPINNED, destination_of
+from og_integrations.client.channels._sealed import Sealing
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import (
     ConnectionFailedError,
@@ -30,6 +31,7 @@ from og_integrations.errors import (
     EnclaveRejectedError,
     HostRefusedError,
     OpenGradientError,
+    SealedChannelError,
 )
 from og_integrations.protocol.payment._flow import Fetch, Pause
 from og_integrations.protocol.payment._x402 import Route
@@ -38,10 +40,12 @@ from og_integrations.protocol.proof._enclave import (
     ZERO_ADDRESS,
     Enclave,
     EnclavePolicy,
+    OhttpKey,
     check_endpoint,
     tee_id_of,
 )
 from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
+from og_integrations.protocol.sealing.ohttp import OHTTP_PATH, check_signed_config
 
 REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""
@@ -63,7 +67,7 @@ class Directory:
 
     One enclave serves all calls until it fails, so that one session pays for them; with `spread` the
     calls take turns. `hosts` are the only ones to choose from, in lower case; None: any. `pick` chooses among
-    equals; it is an argument so that tests can decide.
+    equals; it is an argument so that tests can decide. With `sealing` only enclaves with an OHTTP key serve.
     """
 
     def __init__(
@@ -74,12 +78,15 @@ class Directory:
         *,
         spread: bool = False,
         hosts: Collection[str] | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
         self._settings = settings
         self._policy = policy
         self._pick = pick
         self._spread = spread
         self._hosts = hosts
+        self._sealing = sealing
+        self._signed_keys: dict[tuple[str, bytes], OhttpKey] = {}
         self._turn = 0
         self._last_turns: dict[str, int] = {}
         self._listed: dict[str, Enclave] = {}
@@ -133,6 +140,23 @@ class Directory:
                 known = self._targets[enclave.tee_id, path] = self._new_target(enclave, path)
             return known
 
+    def sealing_key(self, enclave: Enclave) -> Fetching[tuple[OhttpKey, str]]:
+        """
+        Return the OHTTP key of `enclave`, and where its signature of it was seen: at the registry or at the enclave.
+
+        An enclave is asked once, over its pinned connection. Raises `SealedChannelError`; nothing was sealed then.
+        """
+        key = enclave.ohttp
+        if key is None:
+            raise unsealable(f"Enclave {enclave.tee_id} lists no OHTTP key")
+        if key.signed:
+            return key, "registry"
+        known = self._signed_keys.get((enclave.tee_id, key.public_key))
+        if known is None:
+            known = yield from _ask_for_key(enclave, key)
+            self._signed_keys[enclave.tee_id, key.public_key] = known
+        return known, "enclave"
+
     def leave(self, enclave: Enclave, now: float) -> None:
         """
         Choose another one than `enclave`, which could not be reached, until its cool-down is over.
@@ -173,7 +197,12 @@ class Directory:
         return self._listed_payees | {own}
 
     def _new_target(self, enclave: Enclave, path: str) -> Target:
-        signer = self._settings.signer
+        signer, sealing = self._settings.signer, self._sealing
+        relay = sealing.relay if sealing is not None else None
+        destination = UNPINNED if relay is not None else destination_of(enclave)
+        if sealing is not None:
+            # A session is for one endpoint, and sealed requests have their own.
+            path = OHTTP_PATH
         return Target(
             enclave=enclave,
             route=Route(
@@ -184,8 +213,10 @@ class Directory:
                 host=host_of(enclave.endpoint),
                 payees=self.payees(enclave),
             ),
-            url=enclave.endpoint.rstrip("/") + path,
-            destination=destination_of(enclave),
+            url=relay.url if relay is not None else enclave.endpoint.rstrip("/") + path,
+            destination=destination,
+            whom=relay.name if relay is not None else f"the gateway {enclave.endpoint}",
+            channel="sealed" if sealing is not None else destination.channel,
         )
 
     def _choose(self, now: float, avoid: Collection[str]) -> Enclave:
@@ -246,7 +277,7 @@ class Directory:
 
     def _accept(self, found: list[Enclave], now: float) -> None:
         try:
-            accepted = accepted_enclaves(found, self._policy, self._hosts)
+            accepted = accepted_enclaves(found, self._policy, self._hosts, sealed=self._sealing is not None)
         except (DiscoveryError, HostRefusedError):
             # The registry did answer, so enclaves missing from it are revoked: drop the old list.
             self._hold({}, now)
@@ -308,10 +339,12 @@ def read_enclaves(settings: Settings) -> Fetching[list[Enclave]]:
 
 
 def accepted_enclaves(
-    found: list[Enclave], policy: EnclavePolicy, hosts: Collection[str] | None = None
+    found: list[Enclave], policy: EnclavePolicy, hosts: Collection[str] | None = None, *, sealed: bool = False
 ) -> dict[str, Enclave]:
     """
     Return those that can be connected to safely, that `policy` accepts and that are on `hosts` (any, if None), by id.
+
+    With `sealed` only those that list an OHTTP key.
 
     Raises `DiscoveryError` if none was found, `EnclaveRejectedError` if none is accepted, `HostRefusedError` if
     none of those is there.
@@ -327,6 +360,11 @@ def accepted_enclaves(
         try:
             check_endpoint(enclave)
             policy.check(enclave)
+            if sealed and enclave.ohttp is None:
+                raise EnclaveRejectedError(
+                    f"Enclave {enclave.tee_id} is listed without an OHTTP key, so nothing can be sealed for it. Use "
+                    "channel='pinned', or ask again later."
+                )
             if enclave.certificate:
                 pinned_context(enclave.certificate)
         except (EnclaveRejectedError, ConnectionFailedError) as exc:
@@ -353,6 +391,30 @@ def host_of(endpoint: str) -> str:
         return urlsplit(endpoint).hostname or endpoint
     except ValueError:
         return endpoint
+
+
+def unsealable(problem: str) -> SealedChannelError:
+    """Return the error of an enclave to whose key nothing may be sealed."""
+    error = SealedChannelError(f"{problem}. Nothing was sealed or sent; use another enclave.")
+    error.nothing_sent = True
+    return error
+
+
+def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[OhttpKey]:
+    """Return the key `listed` of `enclave` if the enclave shows its signature of it. Raises `SealedChannelError`."""
+    try:
+        shown = (yield from fetch_signing_key(enclave.endpoint, enclave)).get("hpke")
+    except DiscoveryError as exc:
+        raise unsealable(
+            f"The registry lists the OHTTP key of enclave {enclave.tee_id} without a signature, and the enclave does "
+            f"not show one: {exc}"
+        ) from exc
+    config = check_signed_config(shown if isinstance(shown, dict) else {}, enclave.public_key)
+    if (config.key_id, config.public_key) != (listed.key_id, listed.public_key):
+        raise unsealable(
+            f"The registry lists another OHTTP key of enclave {enclave.tee_id} than the enclave has signed"
+        )
+    return listed
 
 
 def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:

@@ -23,26 +23,38 @@ from og_integrations.client._call import (
     Piece,
     Pieces,
     ReplayCache,
+    Target,
     check_headers,
     check_size,
     collect_failed,
     collect_verified,
     gateway_error,
     now,
-    wants_exchange,
 )
+from og_integrations.client._collecting import wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
-from og_integrations.client._settings import Settings, check_count, check_seconds, no_wallet, resolve_settings
+from og_integrations.client._settings import (
+    Settings,
+    check_count,
+    check_seconds,
+    no_wallet,
+    resolve_relay,
+    resolve_settings,
+)
+from og_integrations.client.channels._sealed import Relay, SealedCall, Sealing, check_token, sealed_body
 from og_integrations.errors import (
+    ConfigurationError,
     ConnectionLostError,
     OpenGradientError,
     PaymentInDoubtError,
+    SealedChannelError,
     StreamCutError,
     ToolChoiceNotHonoredError,
     VerificationError,
 )
 from og_integrations.models import model_info, model_name, wire_name
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
@@ -55,11 +67,20 @@ from og_integrations.protocol.chat._wire import (
     check_completion,
 )
 from og_integrations.protocol.payment._budget import Budget
-from og_integrations.protocol.payment._flow import ENTER, NOTHING_SENT, RECEIVE, Effects, PaymentContext, payment_flow
+from og_integrations.protocol.payment._flow import (
+    ENTER,
+    NOTHING_SENT,
+    RECEIVE,
+    Effects,
+    Obtain,
+    PaymentContext,
+    Send,
+    payment_flow,
+)
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
-from og_integrations.protocol.proof._enclave import EnclavePolicy
+from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, verify_exchange
 from og_integrations.protocol.proof.canonical import APRIL, RULES
 from og_integrations.receipt import rule_name
@@ -90,6 +111,7 @@ class Engine:
         self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries: int = check_count("max_retries", given["max_retries"])
         self.default_headers: dict[str, str] = check_headers(given["default_headers"])
+        self.sealing: Sealing | None = _sealing(given, self.settings)
         self.takes_images: bool = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._rules: dict[str, str] = {}
@@ -99,6 +121,7 @@ class Engine:
             EnclavePolicy.of(given["enclave_policy"]),
             spread=given["spread"],
             hosts=policy.hosts,
+            sealing=self.sealing,
         )
         self._replays = ReplayCache()
         self.begin_again()
@@ -226,7 +249,7 @@ class Engine:
         state.keep_body = wants_exchange()
         try:
             head = yield from self.open(state)
-            if head.status != 200:
+            if head.status != 200 or (state.sealed is not None and not state.sealed.streams):
                 self.conclude_body(state, (yield from _body(state)))
             reader = StreamReader(self, state)
             try:
@@ -247,18 +270,23 @@ class Engine:
         Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
         Raises `ConfigurationError` if there is nothing to pay with.
         """
-        if self.settings.signer is None:
+        relayed = self.sealing is not None and self.sealing.relay is not None
+        if self.settings.signer is None and not relayed:
             raise no_wallet()
-        context = self.context
+        context = None if relayed else self.context
         yield ENTER
         tried: list[str] = []
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
             target = state.target = self.directory.target(enclave, state.call.path)
-            state.sent_at = now()
+            state.sent_at, state.sealed = now(), None
             try:
-                paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
-            except NOTHING_SENT as exc:
+                if self.sealing is not None:
+                    state.sealed = yield from self._seal(self.sealing, state.call, enclave)
+                head = yield from self._reach(context, target, state)
+            except (*NOTHING_SENT, SealedChannelError) as exc:
+                if isinstance(exc, SealedChannelError) and not exc.nothing_sent:
+                    raise
                 # Its receipt tells of no payment.
                 state.grant = None
                 if not exc.blames_enclave:
@@ -268,15 +296,41 @@ class Engine:
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
                 continue
-            state.head = paid.head
+            state.head = head
+            if state.sealed is not None:
+                state.sealed.begin(head, target.whom)
+            return head
+
+    def _reach(self, context: PaymentContext | None, target: Target, state: CallState) -> Effects[ReplyHead]:
+        """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
+        if context is not None:
+            paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
             return paid.head
+        try:
+            head: ReplyHead = yield Send(target.route, {})
+        except ConnectionLostError as exc:
+            raise state.on_loss(exc) from exc
+        return head
+
+    def _seal(self, sealing: Sealing, call: Call, enclave: Enclave) -> Effects[SealedCall]:
+        """Return what seals `call` for `enclave`, whose own signature of the key was seen. Raises what that raises."""
+        key, signed_at = yield from self.directory.sealing_key(enclave)
+        return SealedCall(
+            key=key,
+            signed_at=signed_at,
+            tee_id=enclave.tee_id,
+            relay=sealing.relay,
+            token=(yield from _token(sealing.relay)),
+            body=sealed_body(call.path, call.wire),
+            stream=call.request.stream,
+        )
 
     def conclude_body(self, state: CallState, body: bytes) -> Answer:
         """Judge a whole (not streamed) answer: an error of any status, or a verified `Answer`."""
-        assert state.head is not None  # noqa: S101 - open() has returned
+        status = state.answer_head.status
         state.on_data(body)
-        if not 200 <= state.head.status < 300:
-            raise gateway_error(state, state.head.status, body)
+        if not 200 <= status < 300:
+            raise gateway_error(state, status, body)
         state.check_head()
         return self.conclude(state, parse_completion(state.call.path, body))
 
@@ -299,7 +353,7 @@ class Engine:
                 usual_rule=self._rules.get(build),
                 trust=TRUST_OF_SOURCE[enclave.source],
                 window=(state.sent_at, now()),
-                channel=state.target.destination.channel,
+                channel=state.target.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
             )
         )
@@ -363,12 +417,16 @@ class StreamReader:
         self._decoder = SSEDecoder()
         self._assembler = StreamAssembler(state.quotable)
         self._cutter = StopCutter(state.call.stop)
-        pinned = state.target is not None and state.target.destination.channel == "pinned"
-        self._buffered = engine.buffered or state.call.plan.holds_text or not pinned
+        safe = state.target is not None and state.target.channel in ("pinned", "sealed")
+        self._buffered = engine.buffered or state.call.plan.holds_text or not safe
         self._shown_chars = 0
 
     def feed(self, data: bytes) -> list[str]:
         """Return the text that may be shown now that `data` came."""
+        sealed = self._state.sealed
+        return self._take(data if sealed is None else sealed.feed(data))
+
+    def _take(self, data: bytes) -> list[str]:
         self._state.on_data(data)
         texts: list[str] = []
         for event in self._decoder.feed(data):
@@ -386,12 +444,14 @@ class StreamReader:
 
         Raises `StreamCutError` or `VerificationError`, each with the text so far.
         """
+        sealed = self._state.sealed
+        pieces: list[Piece] = [] if sealed is None else [*self._take(sealed.finish())]
         if not self._decoder.at_rest:
             # A last line without its end: whole events are judged, anything else is a cut.
-            self.feed(b"\n")
+            pieces += self._take(b"\n")
         answer = self._engine.conclude(self._state, self._assembler.finish())
         rest = answer.text[self._shown_chars :]
-        return [rest, answer] if rest else [answer]
+        return [*pieces, rest, answer] if rest else [*pieces, answer]
 
     def failed(self, exc: OpenGradientError) -> OpenGradientError:
         """Return `exc` as the caller shall see it, with the text so far."""
@@ -403,7 +463,7 @@ class StreamReader:
                     "partial_text and is not signed; it may have been charged, and was not repeated."
                 )
             exc = error
-        if isinstance(exc, PaymentInDoubtError | VerificationError):
+        if isinstance(exc, PaymentInDoubtError | VerificationError | SealedChannelError):
             exc.partial_text = self._assembler.text
         return exc
 
@@ -416,7 +476,36 @@ def _body(state: CallState) -> Effects[bytes]:
             check_size(body)
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
-    return bytes(body)
+    return state.unsealed(bytes(body))
+
+
+def _sealing(given: ClientOptions, settings: Settings) -> Sealing | None:
+    """Return how requests are sealed; None if they are not. Raises `ConfigurationError`."""
+    if check_choice("channel", given["channel"]) != "ohttp":
+        if given["relay_url"] is not None or given["relay_token"] is not None:
+            raise ConfigurationError(
+                "relay_url and relay_token are for sealed requests, and channel is 'pinned': prompts would go to the "
+                "enclave by themselves. Set channel='ohttp', or leave the relay out."
+            )
+        return None
+    if settings.gateway_url is not None:
+        raise ConfigurationError(
+            "channel='ohttp' seals requests to a key that the enclave has signed, which nobody attests for "
+            "gateway_url. Leave one of the two out."
+        )
+    return Sealing(relay=resolve_relay(given["relay_url"], given["relay_token"]))
+
+
+def _token(relay: Relay | None) -> Effects[Secret | None]:
+    """Return what `relay` is to be shown, None if it is nothing. Raises `ConfigurationError`."""
+    if relay is None or relay.token is None:
+        return None
+    try:
+        return check_token((yield Obtain(relay.token)))
+    except BaseException as exc:
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
+        raise
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

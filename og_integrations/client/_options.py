@@ -7,7 +7,7 @@ adapters their fields (`chat._model`), and a test holds the table in the README 
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 GatewayGeneration = Literal["2026-04", "next"]
 Verification = Literal["end", "buffer"]
+ChannelWord = Literal["pinned", "ohttp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,30 @@ class SettingsOptions(TypedDict, total=False):
     ]
 
 
+class ChannelOptions(TypedDict, total=False):
+    """How requests reach the enclave."""
+
+    channel: Annotated[
+        ChannelWord,
+        Option(
+            '`"ohttp"` seals each request for the enclave, see [Sealed requests](docs/security.md#sealed-requests)',
+            default="pinned",
+        ),
+    ]
+    relay_url: Annotated[
+        str | None,
+        Option("relay that carries sealed requests and pays; without one the wallet does", variables=("OG_RELAY_URL",)),
+    ]
+    relay_token: Annotated[
+        "str | SecretStr | Callable[[], str | Awaitable[str]] | None",
+        Option(
+            "what the relay is shown: a token, or a function that returns a fresh one",
+            variables=("OG_RELAY_TOKEN",),
+            hidden=True,
+        ),
+    ]
+
+
 class SharedOptions(TypedDict, total=False):
     """What a client is made with, and a call may have differently."""
 
@@ -113,7 +138,7 @@ class SharedOptions(TypedDict, total=False):
     timeout: Annotated[float | None, Option("seconds, for each wait on the network", default=120.0)]
 
 
-class ClientOptions(SettingsOptions, SharedOptions, total=False):
+class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False):
     """What a client is made with; everything is optional."""
 
     spend_policy: Annotated[
@@ -219,7 +244,7 @@ CONSTRUCTOR_ONLY = frozenset({*ClientOptions.__annotations__, "api_key"} - CallO
 
 def seal(options: Mapping[str, object]) -> None:
     """
-    Wrap the private key in `options`, a function's own keyword arguments, so that no repr of them shows it.
+    Wrap the secrets in `options`, a function's own keyword arguments, so that no repr of them shows one.
 
     It is the first thing that happens: from here on a traceback with local variables is safe to report.
     """
@@ -229,6 +254,8 @@ def seal(options: Mapping[str, object]) -> None:
     for name in ("private_key", "api_key"):
         if own.get(name) is not None and not isinstance(own[name], SecretStr):
             own[name] = SecretStr(cast("str", own[name]))
+    if isinstance(token := own.get("relay_token"), str):
+        own["relay_token"] = SecretStr(token)
 
 
 def complete(options: ClientOptions) -> ClientOptions:

@@ -20,6 +20,7 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Reply,
+    destination_of,
     lost,
     server_of,
 )
@@ -32,6 +33,7 @@ from og_integrations.protocol.payment._flow import (
     Effects,
     Enter,
     Fetch,
+    Obtain,
     Pause,
     Receive,
     Send,
@@ -129,7 +131,7 @@ def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TI
 
     Raises `DiscoveryError`, `ConnectionFailedError` or `ConnectionLostError`.
     """
-    channel = connections.get(UNPINNED)
+    channel = connections.get(_peer_of(effect))
     body, request = bytearray(), _fetch_request(effect, timeout)
     until = time.monotonic() + request.timeout
     with contextlib.closing(channel.send(request)) as reply:
@@ -141,7 +143,7 @@ def fetch(connections: SyncConnections, effect: Fetch, timeout: float = FETCH_TI
 
 async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = FETCH_TIMEOUT) -> bytes:
     """Perform `effect` like `fetch`."""
-    channel = await connections.get(UNPINNED)
+    channel = await connections.get(_peer_of(effect))
     body, request = bytearray(), _fetch_request(effect, timeout)
     until = time.monotonic() + request.timeout
     async with contextlib.aclosing(await channel.send(request)) as reply:
@@ -149,6 +151,10 @@ async def afetch(connections: AsyncConnections, effect: Fetch, timeout: float = 
             body += data
             _check_pace(effect, until)
     return _checked(effect, reply.status, body)
+
+
+def _peer_of(effect: Fetch) -> Destination:
+    return UNPINNED if effect.enclave is None else destination_of(effect.enclave)
 
 
 def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
@@ -226,6 +232,8 @@ class SyncDriver:
                 return not_awaitable(effect.on_limit_near(effect.near), "SpendPolicy.on_limit_near")
             case Consult():
                 return effect.work()
+            case Obtain():
+                return not_awaitable(effect.provider(), "relay_token")
             case Pause():
                 time.sleep(effect.seconds)
         return None
@@ -312,6 +320,9 @@ class AsyncDriver:
                 return await awaited(effect.on_limit_near(effect.near))
             case Consult():
                 return await asyncio.to_thread(effect.work)
+            case Obtain():
+                # It may ask a server for a new token, and a loop must not stand still for that.
+                return await awaited(await asyncio.to_thread(effect.provider))
             case Pause():
                 await asyncio.sleep(effect.seconds)
         return None
@@ -426,14 +437,15 @@ class AsyncStream:
 
 
 def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
-    """Return the HTTP request of a call, exactly its wire bytes and the payment's headers, and by which channel."""
-    target = state.target
+    """Return the HTTP request of a call, its wire bytes as they are or sealed, and to whom it goes."""
+    target, sealed = state.target, state.sealed
     assert target is not None  # noqa: S101 - an enclave is chosen before anything is sent
+    direct = state.call.headers()
     request = HttpRequest(
         url=target.url,
-        whom=f"the gateway {target.enclave.endpoint}",
-        headers={**state.call.headers(), **effect.headers},
-        body=state.call.wire,
+        whom=target.whom,
+        headers={**(direct if sealed is None else sealed.headers(direct)), **effect.headers},
+        body=state.call.wire if sealed is None else sealed.wire(),
         timeout=state.call.timeout,
     )
     return request, target.destination

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from og_integrations.client._options import OPTIONS
 from og_integrations.client._signer import LocalSigner, Signer, sealed
 from og_integrations.client.channels._channel import NO_SERVER, is_server
+from og_integrations.client.channels._sealed import Relay
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 from og_integrations.protocol._redact import Secret
@@ -124,6 +125,13 @@ def resolve_settings(
         signer=signer,
         session_secret=_session_secret(signer, env),
     )
+
+
+def resolve_relay(url: str | None, token: object) -> Relay | None:
+    """Return the relay of arguments and environment, None if none is named. Raises `ConfigurationError`."""
+    env = _Environment(os.environ)
+    named = _server("relay_url", url, env)
+    return Relay.of(named, token if token is not None else env.secret("OG_RELAY_TOKEN"))
 
 
 def onchain_settings(

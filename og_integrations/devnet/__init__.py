@@ -22,12 +22,13 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `verdict` | the judgement on the client |
 | `_fault` | what a fault is, where it acts, and the faults of one request |
 | `_journal` | everything that was seen and done |
+| `_sealing` | how sealed requests are opened, and answers sealed |
 | `_enclave` | an enclave's keys, outputs, proofs |
 | `_generations` | how the gateways of each time behave; which models they list, at what price |
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
 Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
-`generations`, `enclave`, `journal` -> `model`, `http`, `clock`.
+`generations`, `enclave`, `journal` -> `sealing`, `model`, `http`, `clock`.
 """
 
 from og_integrations.devnet._enclave import LocalEnclave

@@ -21,11 +21,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from og_integrations.devnet._clock import Clock
+from og_integrations.devnet._sealing import GatewayKey
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._sse import DONE, encode_event
 from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.protocol.payment._x402 import checksum_address
-from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, tee_id_of
+from og_integrations.protocol.proof._enclave import (
+    KNOWN_PCR_HASH,
+    OHTTP_SUITE,
+    Enclave,
+    key_config_digest,
+    tee_id_of,
+)
 from og_integrations.protocol.proof.canonical import signed_digest
 
 _SALT_BYTES = 32
@@ -64,7 +71,7 @@ def new_signing_key() -> rsa.RSAPrivateKey:
 
 
 class EnclaveKeys:
-    """An RSA-2048 signing key and a P-256 TLS key with its self-signed certificate, made when used."""
+    """An RSA-2048 signing key, an X25519 key, and a P-256 TLS key with its self-signed certificate, made when used."""
 
     @cached_property
     def signing_key(self) -> rsa.RSAPrivateKey:
@@ -90,6 +97,35 @@ class EnclaveKeys:
     def tee_id(self) -> str:
         """keccak256 of the public key, 0x-hex."""
         return tee_id_of(self.public_key)
+
+    @cached_property
+    def sealing(self) -> GatewayKey:
+        """The key that sealed requests are opened with."""
+        return GatewayKey()
+
+    @cached_property
+    def key_config_signature(self) -> bytes:
+        """What the signing key says about the key of sealed requests."""
+        return self.signing_key.sign(self._key_config_digest(), _PSS, hashes.SHA256())
+
+    def _key_config_digest(self) -> bytes:
+        key = self.sealing.listed
+        return key_config_digest(self.public_key, (key.key_id, *OHTTP_SUITE), key.public_key, key.blob)
+
+    def key_config_document(self) -> JsonObject:
+        """The member `hpke` of `/signing-key`: the key of sealed requests, signed."""
+        key, (kem, kdf, aead) = self.sealing.listed, OHTTP_SUITE
+        return {
+            "key_id": key.key_id,
+            "kem_id": kem,
+            "kdf_id": kdf,
+            "aead_id": aead,
+            "public_key": key.public_key.hex(),
+            "key_config": base64.b64encode(key.blob).decode(),
+            "tee_id": self.tee_id,
+            "signature": base64.b64encode(self.key_config_signature).decode(),
+            "signature_hash": self._key_config_digest().hex(),
+        }
 
     @cached_property
     def _tls(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
@@ -156,7 +192,8 @@ class LocalEnclave:
     """
     One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
 
-    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it.
+    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `takes_sealed` says whether it
+    has an OHTTP key.
     """
 
     keys: EnclaveKeys
@@ -164,6 +201,7 @@ class LocalEnclave:
     payment_address: str
     wallet_address: str
     started_at: int
+    takes_sealed: bool = False
 
     @property
     def tee_id(self) -> str:
@@ -182,6 +220,7 @@ class LocalEnclave:
             owner=self.wallet_address,
             registered_at=self.started_at,
             last_heartbeat_at=self.started_at,
+            ohttp=self.keys.sealing.listed if self.takes_sealed else None,
         )
 
     def signing_key_document(self, clock: Clock) -> JsonObject:
@@ -193,7 +232,7 @@ class LocalEnclave:
             "tee_id": self.keys.tee_id,
             "timestamp": dt.datetime.fromtimestamp(clock.now(), dt.UTC).isoformat(),
             "wallet_address": self.wallet_address,
-        }
+        } | ({"hpke": self.keys.key_config_document()} if self.takes_sealed else {})
 
 
 STOP, TOOL_CALLS = "stop", "tool_calls"

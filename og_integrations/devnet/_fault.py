@@ -51,6 +51,11 @@ class Fault:
     certificate      show another certificate in the TLS handshake
     registry         what `getActiveTEEs` lists
     rpc              the node's answer
+    signing_key      what `/signing-key` shows
+    relay            the relay's answer, which was sealed
+    replays_answer   the relay answers with what was sealed for another request
+    swaps_enclave    the relay asks another enclave
+    keeps_billing    the relay leaves the frame about the cost in a stream
 
     Unless `spoils` is False, an answer that it has changed must not be accepted.
     """
@@ -80,6 +85,11 @@ class Fault:
     certificate: bool | None = None
     registry: Callable[[list[Enclave]], list[Enclave]] | None = None
     rpc: Callable[[], Reply] | None = None
+    signing_key: Callable[[JsonObject], JsonObject] | None = None
+    relay: Callable[[Reply], Reply] | None = None
+    replays_answer: bool | None = None
+    swaps_enclave: bool | None = None
+    keeps_billing: bool | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +142,13 @@ class FaultInjector:
             others = [item for item in enclaves if armed.enclave not in {None, item.tee_id}]
             enclaves = armed.fault.registry(here) + others
         return enclaves
+
+    def signing_key(self, document: JsonObject, enclave: str) -> JsonObject:
+        """What `/signing-key` shows instead of `document`."""
+        for armed in self.at(enclave):
+            if armed.fault.signing_key is not None:
+                document = armed.fault.signing_key(document)
+        return document
 
     def at_node(self) -> Fault | None:
         """The fault by which the node shall answer something else, if any."""
@@ -244,6 +261,24 @@ class RequestFaults:
         reply.wire = _chained(faults)
         return reply
 
+    def at_relay(self, reply: Reply) -> Reply:
+        """The relay's answer."""
+        for change in self._at(lambda fault: fault.relay):
+            reply = change(reply)
+        return reply
+
+    def replays_answer(self) -> bool:
+        """Whether the relay answers with what was sealed for another request."""
+        return bool(self._at(lambda fault: fault.replays_answer))
+
+    def swaps_enclave(self) -> bool:
+        """Whether the relay asks another enclave."""
+        return bool(self._at(lambda fault: fault.swaps_enclave))
+
+    def keeps_billing(self) -> bool:
+        """Whether the relay leaves the billing frame in a stream."""
+        return bool(self._at(lambda fault: fault.keeps_billing))
+
     def settle_data_error(self) -> str | None:
         """Why the facilitator did not post the answer, None if it did."""
         return next(iter(self._at(lambda fault: fault.settle_data)), None)
@@ -288,7 +323,9 @@ class ChainFault:
 
     `output` changes what a model answers, `receipt` what is said of a mined transaction, `call` the answer to a
     JSON-RPC call (None: anvil's own), `drops` whether a transaction is forgotten after it was taken, `reverts`
-    whether it fails although its estimate did not. `spoils` says that a client may not take the result.
+    whether it fails although its estimate did not, `loses` whether the node takes it and answers with an error,
+    `ignores_tasks` whether the scheduler calls nobody. After `times` uses of `call` it is over. `spoils` says that a
+    client may not take the result.
     """
 
     name: str
@@ -296,8 +333,11 @@ class ChainFault:
     spoils: bool = True
     output: Callable[[ModelOutput], ModelOutput] | None = None
     event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    receipt: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     call: Callable[[str], object] | None = None
     drops: bool = False
     reverts: bool = False
+    loses: bool = False
+    ignores_tasks: bool = False
+    times: int | None = None
     api: Callable[[list[str]], list[str]] | None = None

@@ -22,6 +22,7 @@ from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
 from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
+from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 from og_integrations.receipt import EARLIER_RULES
 
 
@@ -83,6 +84,7 @@ class Generation:
     search_endpoint       whether `POST /v1/web_search` is there
     moderation            what is moderated
     max_body              the size above which a body is refused before payment, in bytes
+    max_sealed            the size above which a sealed request is refused, in bytes; None: no sealed channel
     """
 
     name: str
@@ -101,11 +103,14 @@ class Generation:
     search_endpoint: bool = False
     moderation: Moderation = Moderation.NONE
     max_body: int | None = None
+    max_sealed: int | None = 512 * 2**10
 
     @property
     def paid_paths(self) -> frozenset[str]:
         """The paths that ask for a payment."""
-        return frozenset({CHAT_PATH, COMPLETION_PATH, *([SEARCH_PATH] if self.search_endpoint else [])})
+        search = [SEARCH_PATH] if self.search_endpoint else []
+        sealed = [] if self.max_sealed is None else [OHTTP_PATH]
+        return frozenset({CHAT_PATH, COMPLETION_PATH, *search, *sealed})
 
 
 _REDUCED = Generation(name="reduced", hash_rule=REDUCED, errors=ErrorStyle.NAMED)
@@ -126,7 +131,14 @@ GENERATIONS: Mapping[str, Generation] = MappingProxyType(
     {
         known.name: known
         for known in (
-            Generation(name="april", hash_rule=APRIL, newer=False, attachments=False, web_search=WebSearch.IGNORED),
+            Generation(
+                name="april",
+                hash_rule=APRIL,
+                newer=False,
+                attachments=False,
+                web_search=WebSearch.IGNORED,
+                max_sealed=None,
+            ),
             Generation(name="verbatim", hash_rule=VERBATIM, errors=ErrorStyle.NAMED, attachments=False),
             _REDUCED,
             dataclasses.replace(_REDUCED, name="effort", hash_rule=EFFORT, effort=True),
@@ -142,6 +154,7 @@ GENERATIONS: Mapping[str, Generation] = MappingProxyType(
                 web_search=WebSearch.IGNORED,
                 moderation=Moderation.PICTURES,
                 max_body=20 * 2**20,
+                max_sealed=20 * 2**20,
             ),
         )
     }

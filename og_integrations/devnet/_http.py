@@ -43,6 +43,8 @@ class Request:
     peer: Peer = field(default_factory=Peer)
     impostor: bool = False
     """Whether it came over a channel that showed a wrong certificate (fault `wrong_certificate`)."""
+    relayed: bool = False
+    """Whether the devnet's relay brought it."""
 
     def header(self, name: str) -> str | None:
         """Return the first value of `name`, as WSGI servers hand it on, or None."""

@@ -71,7 +71,8 @@ class Exchange(Answering):
     references of the sessions that the answer named, `settlement_word` the X-SETTLEMENT-TYPE as it was
     written. `signature` is what an enclave really signed (base64), with its two hashes (hex); `said` is
     the model's whole text. `listed` says whether any answer of the registry so far vouched for this
-    enclave, None if nobody asked it.
+    enclave, None if nobody asked it. `sealed` says that it came over the sealed channel (path, prompt and hashes are
+    those of what was sealed), `relayed` that a relay brought it and paid.
     """
 
     number: int
@@ -102,6 +103,8 @@ class Exchange(Answering):
     output_hash: str | None = None
     said: str | None = None
     listed: bool | None = None
+    sealed: bool = False
+    relayed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +114,7 @@ class AuthorizationSeen:
 
     `ref` is the first 16 hex of the text's sha256; `digest` the EIP-712 digest (0x-hex, None if
     the payload could not be read); `times` how often the text came; `refused` the gateway's word
-    if it was never accepted; `session` what it opened.
+    if it was never accepted; `session` what it opened. `relayed`: it is the relay's, which pays for others.
     """
 
     ref: str
@@ -128,6 +131,7 @@ class AuthorizationSeen:
     times: int = 0
     refused: str | None = None
     session: str | None = None
+    relayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +193,7 @@ class Stats:
     The journal in numbers.
 
     `requests` are those to the gateways' paid paths (and to the target of a redirect); `payments`
-    distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not;
+    distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not (the relay's aside);
     `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
     """
 
@@ -237,7 +241,7 @@ class Journal:
 
     def stats(self, *, handshakes: int, connections: int) -> Stats:
         """Return the numbers; the two that only servers know are given."""
-        seen = self.authorizations.values()
+        seen = [item for item in self.authorizations.values() if not item.relayed]
         return Stats(
             requests=len(self.exchanges),
             statuses=dict(Counter(exchange.status for exchange in self.exchanges)),

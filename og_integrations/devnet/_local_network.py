@@ -7,6 +7,7 @@ A `Devnet` is one chain, some gateways and one funded wallet, on free ports of t
 import asyncio
 import dataclasses
 import functools
+import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from og_integrations.devnet.chain._node import Node
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.faults._chain import CHAIN_FAULTS
 from og_integrations.devnet.gateway._gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
+from og_integrations.devnet.gateway._relay import Relay
 from og_integrations.devnet.model import Model
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
@@ -58,6 +60,9 @@ class Devnet:
     provider's hidden retries before a 500 take `retry_seconds` (1.35 on the real gateway).
     `generation` is how the gateways behave: `"april"` (as captured), `"verbatim"`, `"reduced"`, `"effort"`, `"search"`
     or `"newest"`, or a `Generation` of your own; `"2026-04"` and `"next"` are old names of april and reduced.
+    Hashes of answers are published at `batch_contract`, their trees at `aggregator_url` (not with `evm`).
+    Those that take sealed requests have a relay in front of them, at `relay_url`, which serves who shows `relay_token`
+    and pays for itself.
     `evm="anvil"` makes the chain a real EVM with real contracts (needs npm and the extra `evm`).
     """
 
@@ -77,7 +82,6 @@ class Devnet:
         evm: Evm | None = None,
     ) -> None:
         self.generation: Generation = find_generation(generation)
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         self.clock: Clock = Clock(clock)
         self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
@@ -101,7 +105,7 @@ class Devnet:
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
             journal=self.journal,
-            model=answering,
+            model=model or (Upstream(upstream) if upstream else Script()),
             generation=self.generation,
             cap=self._cap,
             retry_seconds=retry_seconds,
@@ -109,7 +113,27 @@ class Devnet:
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
+        self._open_services()
         self._owner = self.new_wallet()
+
+    def _open_services(self) -> None:
+        """Open what stands beside the gateways: the aggregator of published blobs, and the relay if there is one."""
+        (sock,) = listen(0)
+        self._plain_servers.append(HttpServer(self.chain.batches.handle, sock))
+        self.aggregator_url: str = url_of(sock)
+        self.batch_contract: str = self.chain.batches.contract
+        self.relay_token: str = secrets.token_urlsafe(24)
+        self.relay_url: str | None = None
+        if self.generation.max_sealed is not None:
+            self.relay_url = self._open_relay()
+
+    def _open_relay(self) -> str:
+        """Return where a relay to these gateways listens."""
+        (sock,) = listen(0)
+        relay = Relay({gateway.enclave.tee_id: gateway for gateway in self._gateways}, self.chain, self.relay_token)
+        self.journal.secrets.add(self.relay_token)
+        self._plain_servers.append(HttpServer(relay.handle, sock))
+        return url_of(sock)
 
     def _open_models(self) -> "ModelNode | None":
         """Put the node that runs models in front of a real EVM; the registry is read through it, too."""
@@ -200,7 +224,7 @@ class Devnet:
             "OG_RPC_URL": self.rpc_url,
             "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
             "OG_REGISTRY_ADDRESS": self.registry_address,
-        }
+        } | ({} if self.relay_url is None else {"OG_RELAY_URL": self.relay_url, "OG_RELAY_TOKEN": self.relay_token})
 
     def new_wallet(self, opg: int = _START_OPG, allowance: int = UNLIMITED, native: int = _START_NATIVE) -> Wallet:
         """Return a new account that owns `opg`, of which Permit2 may take `allowance` (base units)."""
@@ -260,6 +284,10 @@ class Devnet:
 
         self._call(pass_time)
 
+    def publish_batches(self) -> None:
+        """Publish the hashes that wait for their batch, as happens by itself after at most 15 minutes."""
+        self._call(self.chain.batches.flush)
+
     def settle_all(self) -> list[Settlement]:
         """End every session now and return the settlements that this made."""
 
@@ -317,6 +345,7 @@ class Devnet:
         waited for `patience` seconds.
         """
         claims = gathered(since.new_receipts(self._watched), receipts, answers, logs)
+        claims.spoiled = set() if self.models is None else self.models.spoiled
         asked = functools.partial(judge, claims, cap=self._cap, secrets=self.secrets(), patience=patience)
         return self._call(lambda: asked(since.new_entries(self.journal), self.network))
 

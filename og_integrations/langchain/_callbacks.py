@@ -19,6 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from og_integrations._forking import survive_forks
+from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import RECEIPT_KEY, Receipt, is_verified, signature_of
 
@@ -97,9 +98,8 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
             self._outer.on_llm_end(response, run_id=run_id)
         for generations in response.generations:
             for generation in generations:
-                receipt, cached = _receipt_of(generation)
-                if receipt is not None:
-                    self._keep(receipt, run_id, cached=cached)
+                receipts, cached = _receipts_of(generation)
+                self._keep(receipts, run_id, cached=cached)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
@@ -107,7 +107,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
             self._outer.on_llm_error(error, run_id=run_id)
         receipt = getattr(error, "receipt", None)
         if isinstance(receipt, dict):
-            self._keep(receipt, run_id, cached=False)
+            self._keep([receipt], run_id, cached=False)
 
     @override
     def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: object) -> None:
@@ -117,7 +117,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         artifact = getattr(output, "artifact", None)
         receipt = artifact.get(RECEIPT_KEY) if isinstance(artifact, dict) else None
         if isinstance(receipt, dict):
-            self._keep(receipt, run_id, cached=False)
+            self._keep([receipt], run_id, cached=False)
 
     @override
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
@@ -157,16 +157,17 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         """Travel empty: nobody there would read what was collected here."""
         return type(self), ()
 
-    def _keep(self, receipt: JsonObject, run_id: UUID, *, cached: bool) -> None:
+    def _keep(self, receipts: Sequence[JsonObject], run_id: UUID, *, cached: bool) -> None:
         with self._lock:
             # LangChain may know of this handler twice, and one error may end many runs of texts.
-            if run_id in self._runs:
+            if not receipts or run_id in self._runs:
                 return
             self._runs.add(run_id)
             if cached:
-                self._replays.append(receipt)
-            elif _identity(receipt) not in map(_identity, self._reported):
-                self._reported.append(receipt)
+                self._replays += receipts
+                return
+            known = set(map(_identity, self._reported))
+            self._reported += [receipt for receipt in receipts if _identity(receipt) not in known]
 
 
 def _identity(receipt: JsonObject) -> object:
@@ -191,7 +192,7 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
 
     They nest, and each gets everything. A stream has to be read to its end or closed inside.
     """
-    from og_integrations.client._call import collect_receipts
+    from og_integrations.client._collecting import collect_receipts
 
     with collect_receipts() as collected:
         handler = ReceiptCallbackHandler().listening(collected, _handler.get())
@@ -202,10 +203,10 @@ def get_receipt_callback() -> Iterator[ReceiptCallbackHandler]:
             _handler.reset(token)
 
 
-def _receipt_of(generation: Generation) -> tuple[JsonObject | None, bool]:
-    """Return the receipt of a generation, and whether LangChain took it from a cache."""
-    if not isinstance(generation, ChatGeneration):
-        return (generation.generation_info or {}).get(RECEIPT_KEY), False
-    usage = getattr(generation.message, "usage_metadata", None) or {}
+def _receipts_of(generation: Generation) -> tuple[list[JsonObject], bool]:
+    """Return the receipts of a generation, and whether LangChain took it from a cache."""
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    metadata = message.response_metadata if message is not None else generation.generation_info or {}
+    receipts = [receipt for receipt in (*metadata.get(EARLIER_KEY, ()), metadata.get(RECEIPT_KEY)) if receipt]
     # LangChain marks cached answers by a cost of nothing.
-    return generation.message.response_metadata.get(RECEIPT_KEY), usage.get("total_cost") == 0
+    return receipts, (getattr(message, "usage_metadata", None) or {}).get("total_cost") == 0

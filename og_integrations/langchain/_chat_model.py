@@ -24,6 +24,7 @@ from typing_extensions import override
 
 import og_integrations
 from og_integrations.chat._arguments import call_arguments, check_extra, named_model
+from og_integrations.chat._asking import Question
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
@@ -34,6 +35,7 @@ from og_integrations.langchain._messages import (
     build_profile,
     count_message_tokens,
     count_text_tokens,
+    form_tools,
     to_wire,
     too_long,
     wire_tools,
@@ -66,6 +68,7 @@ _OF_LANGCHAIN = frozenset({"stream", "stream_usage", "stream_options"})
 """Arguments that choose between LangChain's own paths, and say nothing to the gateway."""
 OF_A_CALL = _OF_LANGCHAIN | {"model", "model_name"} | (CallOptions.__annotations__.keys() - ALIASES.keys())
 _OF_A_CHAT = OF_A_CALL | {
+    "form_tool",
     "model_kwargs",
     "parallel_tool_calls",
     "response_format",
@@ -377,8 +380,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         **kwargs: object,
     ) -> ChatResult:
         with Run(self, run_manager, messages, kwargs) as run:
-            name, wire, options = self._call(messages, stop, kwargs)
-            return chat_result(run.note(self.clients.sync.chat(name, wire, **options)))
+            return chat_result(run.note(self._question(messages, stop, kwargs).ask()))
 
     @override
     async def _agenerate(
@@ -389,8 +391,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         **kwargs: object,
     ) -> ChatResult:
         with Run(self, run_manager, messages, kwargs) as run:
-            name, wire, options = self._call(messages, stop, kwargs)
-            return chat_result(run.note(await self.clients.asynchronous.chat(name, wire, **options)))
+            return chat_result(run.note(await self._question(messages, stop, kwargs).aask()))
 
     @override
     def _stream(
@@ -401,9 +402,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         **kwargs: object,
     ) -> Iterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
-            name, wire, options = self._call(messages, stop, kwargs)
             usage = self._usage_wanted(kwargs)
-            with closing(self.clients.sync.stream(name, wire, **options)) as items:
+            with closing(self._question(messages, stop, kwargs).stream()) as items:
                 for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
@@ -419,19 +419,18 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         **kwargs: object,
     ) -> AsyncIterator[ChatGenerationChunk]:
         with Run(self, run_manager, messages, kwargs) as run:
-            name, wire, options = self._call(messages, stop, kwargs)
             usage = self._usage_wanted(kwargs)
-            async with aclosing(self.clients.asynchronous.stream(name, wire, **options)) as items:
+            async with aclosing(self._question(messages, stop, kwargs).astream()) as items:
                 async for item in items:
                     for chunk in chunks_of(run.note(item), usage=usage):
                         if run_manager is not None:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
 
-    def _call(
+    def _question(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, arguments: Mapping[str, object]
-    ) -> "tuple[str, list[JsonObject], ChatOptions]":
-        """Return model, messages and options of one call. Raises `InvalidRequestError` for what is not known."""
+    ) -> Question:
+        """Return what one call asks. Raises `InvalidRequestError` for what is not known."""
         given = call_arguments(arguments, _OF_A_CHAT)
         name = named_model(given, self.model_name)
         options = cast("ChatOptions", self.call_options(name, given, stop))
@@ -447,7 +446,13 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         if extra := {**self.model_kwargs, **cast("JsonObject", given.get("model_kwargs") or {})}:
             check_extra(extra)
             options["extra"] = extra
-        return name, to_wire(messages, model=name, generation=self.gateway_generation), options
+        return Question(
+            model=self,
+            name=name,
+            messages=to_wire(messages, model=name, generation=self.gateway_generation),
+            options=options,
+            form_tool=cast("str | None", given.get("form_tool")),
+        )
 
     def _usage_wanted(self, arguments: Mapping[str, object]) -> bool:
         if arguments.get("stream_usage") is not None:
@@ -485,6 +490,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
             choice = wire_tool_choice(tool_choice, schemas)
         if choice is not None:
             kwargs["tool_choice"] = choice
+        if choice == "required" and (forms := form_tools(tools)) and len(forms) == 1:
+            kwargs["form_tool"] = forms[0]
         return self.bind(tools=schemas, **kwargs)
 
     @override

@@ -23,7 +23,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.tools.base import create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
@@ -200,6 +200,13 @@ def _calls(message: AIMessage, where: str) -> list[JsonObject]:
 def wire_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[JsonObject]:
     """Return the schemas of `tools`. Raises `InvalidRequestError` for what is no function."""
     return [wire_tool(tool, strict=strict) for tool in tools]
+
+
+def form_tools(tools: Sequence[Tool]) -> list[str]:
+    """Return the names of the `tools` that nobody can run: agents have them for the form of the final answer."""
+    return [
+        tool.name for tool in tools if isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
+    ]
 
 
 def wire_tool(tool: Tool, *, strict: bool | None = None) -> JsonObject:

@@ -7,7 +7,7 @@ The agent is told of what it can mend, and of what was never sent; any other err
 from collections.abc import Sequence
 
 from langchain_core.tools import BaseTool, BaseToolkit, StructuredTool, ToolException
-from pydantic import ConfigDict, ValidationError
+from pydantic import InstanceOf, ValidationError
 from pydantic.v1 import ValidationError as ValidationErrorV1
 from typing_extensions import override
 
@@ -62,9 +62,7 @@ class OnchainToolkit(BaseToolkit):
     ```
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    tools: Sequence[OnchainTool] = ()
+    tools: Sequence[InstanceOf[OnchainTool]] = ()
 
     @override
     def get_tools(self) -> list[BaseTool]:

@@ -22,6 +22,7 @@ from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
+from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 from og_integrations.protocol.chat._wire import image_data
 from og_integrations.receipt import RECEIPT_KEY, flat_fields
@@ -98,6 +99,7 @@ def response_metadata(answer: "Answer") -> JsonObject:
         "finish_reason": answer.finish_reason,
         "id": answer.id,
         RECEIPT_KEY: answer.receipt,
+        **({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}),
         **flat_fields(answer.receipt),
     }
 

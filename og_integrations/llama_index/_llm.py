@@ -33,9 +33,10 @@ from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, field_validator, model_validator
 
 from og_integrations.chat._arguments import call_arguments
+from og_integrations.chat._asking import Question
 from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.client import Answer, AsyncStream, CallOptions, ChatOptions
+from og_integrations.client import Answer, CallOptions, ChatOptions
 from og_integrations.client._options import ALIASES, hint, seal
 from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
     from llama_index.core.types import BaseOutputParser
 
+    from og_integrations.chat._asking import AsyncPieces
     from og_integrations.client._clients import AsyncHttpClient
 
 DEFAULT_CONTEXT_WINDOW = 128_000
@@ -242,13 +244,11 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     def _ask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
-            wire, options = self._call(messages, arguments)
-            return span.note(self.clients.sync.chat(self.model, wire, **options))
+            return span.note(self._question(messages, arguments).ask())
 
     async def _aask(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Answer:
         with ReceiptSpan(current_span()) as span:
-            wire, options = self._call(messages, arguments)
-            return span.note(await self.clients.asynchronous.chat(self.model, wire, **options))
+            return span.note(await self._question(messages, arguments).aask())
 
     def _stream(
         self,
@@ -257,8 +257,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         respond: Callable[[str | Answer], _Response],
     ) -> Generator[_Response, None, None]:
         # Not a generator: what is wrong with a request is said at once, not at the first piece.
-        wire, options = self._call(messages, arguments)
-        return _each(self.clients.sync.stream(self.model, wire, **options), ReceiptSpan(current_span()), respond)
+        return _each(self._question(messages, arguments).stream(), ReceiptSpan(current_span()), respond)
 
     def _astream(
         self,
@@ -266,14 +265,10 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         arguments: Mapping[str, object],
         respond: Callable[[str | Answer], _Response],
     ) -> AsyncGenerator[_Response, None]:
-        wire, options = self._call(messages, arguments)
-        pieces = self.clients.asynchronous.stream(self.model, wire, **options)
-        return _each_async(pieces, ReceiptSpan(current_span()), respond)
+        return _each_async(self._question(messages, arguments).astream(), ReceiptSpan(current_span()), respond)
 
-    def _call(
-        self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]
-    ) -> tuple[list[JsonObject], ChatOptions]:
-        """Return messages and options of one chat. Raises `InvalidRequestError` for what is not known."""
+    def _question(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Question:
+        """Return what one chat asks. Raises `InvalidRequestError` for what is not known."""
         given = self._asked(arguments, _OF_A_CHAT)
         options = cast("ChatOptions", self.call_options(self.model, given))
         if given.get("tools"):
@@ -285,7 +280,8 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
             options["response_format"] = cast("JsonObject", given["response_format"])
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
-        return to_wire(messages, model=self.model, generation=self.gateway_generation), options
+        wire = to_wire(messages, model=self.model, generation=self.gateway_generation)
+        return Question(model=self, name=self.model, messages=wire, options=options)
 
     def _asked(self, arguments: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
         # LlamaIndex passes None for what was not asked for.
@@ -491,7 +487,7 @@ def _each(
 
 
 async def _each_async(
-    pieces: AsyncStream, span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
+    pieces: "AsyncPieces", span: ReceiptSpan, respond: Callable[[str | Answer], _Response]
 ) -> AsyncGenerator[_Response, None]:
     """Do what `_each` does."""
     async with aclosing(pieces):

@@ -49,8 +49,8 @@ class OnchainToolSpec(BaseToolSpec):
     """
 
     def __init__(self, tools: Sequence[OnchainTool]) -> None:
-        self.tools = tuple(tools)
-        self.spec_functions = [tool.name for tool in self.tools]
+        self.tools: tuple[OnchainTool, ...] = tuple(tools)
+        self.spec_functions: list[str | tuple[str, str]] = [tool.name for tool in self.tools]
 
     def to_tool_list(self, *_: object, **__: object) -> list[FunctionTool]:
         """Return the tools."""

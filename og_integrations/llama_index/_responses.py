@@ -22,6 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.llm import ToolSelection
 
+from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.llama_index._messages import arguments_of, tool_calls_of
@@ -149,20 +150,24 @@ def _raw(answer: Answer) -> JsonObject:
         message["images"] = list(answer.images)
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    return {
+    return _receipts(answer) | {
         "id": answer.id,
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": _usage(answer) or None,
-        RECEIPT_KEY: answer.receipt,
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    return _usage(answer) | thought | {RECEIPT_KEY: answer.receipt}
+    return _usage(answer) | thought | _receipts(answer)
+
+
+def _receipts(answer: Answer) -> JsonObject:
+    earlier = {EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}
+    return {RECEIPT_KEY: answer.receipt} | earlier
 
 
 def _usage(answer: Answer) -> JsonObject:

@@ -20,6 +20,8 @@ and the precompile wrote for this very request. Reading workflows needs no key.
 | `_setup` | where, who pays, and what may be spent: limits, the budget of gas |
 | `_receipts` | receipts of kind `onchain` |
 | `_tools` | models and workflows as tools of agents, for the frameworks' packages to map |
+| `_judging` | the verdict on a saved receipt, for `verify` |
+| `_web3` | a user's Web3 as the node; contracts, their ABIs and events (extra `onchain`) |
 """
 
 from typing import TYPE_CHECKING
@@ -27,10 +29,13 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from og_integrations.client.chain._transactions import SentTransaction
     from og_integrations.onchain._clients import AsyncOnchainClient, OnchainClient
-    from og_integrations.onchain._inference import Inference
+    from og_integrations.onchain._inference import Inference, TransactionStatus
+    from og_integrations.onchain._judging import ReceiptJudge
     from og_integrations.onchain._setup import GasBudget
     from og_integrations.onchain._tools import OnchainTool, ToolResult, model_tool, workflow_tool
+    from og_integrations.onchain._web3 import Contracts, PastInference, contracts, past_inferences
     from og_integrations.onchain._workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
     from og_integrations.protocol.chain._execution import ModelFile, TensorSpec
     from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput
@@ -41,6 +46,7 @@ __all__ = [
     "AsyncOnchainClient",
     "CandleOrder",
     "CandleType",
+    "Contracts",
     "DecimalsPolicy",
     "GasBudget",
     "Inference",
@@ -49,14 +55,20 @@ __all__ = [
     "ModelOutput",
     "OnchainClient",
     "OnchainTool",
+    "PastInference",
     "Query",
+    "ReceiptJudge",
+    "SentTransaction",
     "Task",
     "TensorSpec",
     "ToolResult",
+    "TransactionStatus",
     "WORKFLOW_MODELS",
     "WorkflowModel",
     "WorkflowResult",
+    "contracts",
     "model_tool",
+    "past_inferences",
     "workflow_tool",
 ]
 
@@ -64,6 +76,7 @@ _HOMES = {
     "AsyncOnchainClient": "og_integrations.onchain._clients",
     "CandleOrder": "og_integrations.protocol.chain.workflow",
     "CandleType": "og_integrations.protocol.chain.workflow",
+    "Contracts": "og_integrations.onchain._web3",
     "DecimalsPolicy": "og_integrations.protocol.chain.tensors",
     "GasBudget": "og_integrations.onchain._setup",
     "Inference": "og_integrations.onchain._inference",
@@ -72,14 +85,20 @@ _HOMES = {
     "ModelOutput": "og_integrations.protocol.chain.inference",
     "OnchainClient": "og_integrations.onchain._clients",
     "OnchainTool": "og_integrations.onchain._tools",
+    "PastInference": "og_integrations.onchain._web3",
     "Query": "og_integrations.protocol.chain.workflow",
+    "ReceiptJudge": "og_integrations.onchain._judging",
+    "SentTransaction": "og_integrations.client.chain._transactions",
     "Task": "og_integrations.protocol.chain.workflow",
     "TensorSpec": "og_integrations.protocol.chain._execution",
     "ToolResult": "og_integrations.onchain._tools",
+    "TransactionStatus": "og_integrations.onchain._inference",
     "WORKFLOW_MODELS": "og_integrations.onchain._workflows",
     "WorkflowModel": "og_integrations.onchain._workflows",
     "WorkflowResult": "og_integrations.onchain._workflows",
+    "contracts": "og_integrations.onchain._web3",
     "model_tool": "og_integrations.onchain._tools",
+    "past_inferences": "og_integrations.onchain._web3",
     "workflow_tool": "og_integrations.onchain._tools",
 }
 

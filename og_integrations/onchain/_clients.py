@@ -1,8 +1,9 @@
 """The clients of models and workflows on chain: the same methods, awaited or not; a test keeps them equal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import onchain_settings
@@ -13,6 +14,7 @@ from og_integrations.client.chain._transactions import (
     AsyncSender,
     GasLimits,
     Sending,
+    SentTransaction,
     SyncSender,
 )
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
@@ -20,8 +22,9 @@ from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.networks import Network
 from og_integrations.onchain import _inference as inference
 from og_integrations.onchain import _workflows as workflows
-from og_integrations.onchain._inference import Inference, Recomputing
+from og_integrations.onchain._inference import Inference, Recomputing, TransactionStatus
 from og_integrations.onchain._setup import MOST_COST, GasBudget, Setup
+from og_integrations.onchain._web3 import call_data, creation_code, web3_node
 from og_integrations.onchain._workflows import WorkflowResult
 from og_integrations.protocol.chain._execution import ModelFile
 from og_integrations.protocol.chain.inference import (
@@ -35,6 +38,8 @@ from og_integrations.protocol.chain.tensors import DecimalsPolicy, encode_input
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, Query, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pydantic import SecretStr
 
     from og_integrations.onchain._setup import Leaving, Progress
@@ -43,12 +48,19 @@ T = TypeVar("T")
 Mode = InferenceMode | int | str
 
 
+class Shared(Protocol):
+    """What clients share: `OnchainClient` and `AsyncOnchainClient` have it."""
+
+    setup: Setup
+
+
 class OnchainOptions(TypedDict, total=False):
     """
     What a client of the chain is made with. Everything is optional.
 
     `private_key` or `signer`: the wallet that pays the gas (default: `OG_ONCHAIN_PRIVATE_KEY`, else the wallet of
-    LLM calls). `network`, `rpc_url`: where; `rpc_url` is the node of the OpenGradient chain (a web3 `Web3` will do).
+    LLM calls). `network`, `rpc_url`: where; `rpc_url` is the node of the OpenGradient chain: a URL, or
+    a `Web3` or `AsyncWeb3` of web3, whose provider is then asked, whatever it is.
     `max_gas`, `max_cost`: the most gas and wei of one transaction. `gas_budget`: the most wei of all. `timeout`: how
     long to wait for a block, `result_timeout` for a deferred result, in seconds. `hub`, `precompile`, `scheduler`: the
     contracts. `on_leaving` gets each transaction before it is sent: written down, it can be resumed after a crash.
@@ -70,7 +82,7 @@ class OnchainOptions(TypedDict, total=False):
     scheduler: str
     on_leaving: "Leaving | None"
     on_progress: "Progress | None"
-    sharing: "OnchainClient | AsyncOnchainClient"
+    sharing: "Shared"
 
 
 class InferOptions(TypedDict, total=False):
@@ -93,17 +105,19 @@ class InferOptions(TypedDict, total=False):
 def _setup(options: OnchainOptions) -> Setup:
     if (other := options.get("sharing")) is not None:
         return other.setup
-    node = options.get("rpc_url")
-    # web3 is not needed for this, nor loaded.
-    url = getattr(getattr(node, "provider", None), "endpoint_uri", node)
+    given, network = options.get("rpc_url"), options.get("network")
+    node = web3_node(given)
+    url = node.url if node is not None else given
     if url is not None and not isinstance(url, str):
-        raise ConfigurationError(f"rpc_url is a {type(node).__name__}, expected a URL or a Web3 with an HTTP provider.")
+        raise ConfigurationError(f"rpc_url is a {type(given).__name__}, expected a URL, a Web3 or an AsyncWeb3.")
+    if url is not None and isinstance(network, Network):
+        network = replace(network, registry_rpc_url=url)
     budget = options.get("gas_budget")
     return Setup(
         settings=onchain_settings(
             private_key=options.get("private_key"),
             signer=options.get("signer"),
-            network=options.get("network"),
+            network=network,
             registry_rpc_url=url,
         ),
         limits=GasLimits(cost=options.get("max_cost", MOST_COST), gas=options.get("max_gas")),
@@ -113,6 +127,7 @@ def _setup(options: OnchainOptions) -> Setup:
         hub=options.get("hub", HUB_ADDRESS),
         precompile=options.get("precompile", PRECOMPILE_ADDRESS),
         scheduler=options.get("scheduler", SCHEDULER_ADDRESS),
+        node=node,
         leaving=options.get("on_leaving"),
         progress=options.get("on_progress"),
     )
@@ -185,9 +200,13 @@ class OnchainClient:
         """
         return self._run(_inferring(self.setup, model_cid, inputs, mode, options))
 
-    def resume(self, transaction_hash: str, **options: Unpack[InferOptions]) -> Inference:
-        """Return the result of an inference that was in doubt. Raises as `infer` does."""
-        return self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
+    def resume(self, sent: SentTransaction | str, **options: Unpack[InferOptions]) -> Inference:
+        """
+        Return the result of an inference that was in doubt, by its hash or as `on_leaving` was given it.
+
+        Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
+        """
+        return self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
 
     def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """
@@ -196,6 +215,10 @@ class OnchainClient:
         Raises `VerificationError` if the chain has something else, and what `resume` raises.
         """
         return self._run(inference.verify(self.setup, receipt, _recomputing(options)))
+
+    def lookup(self, transaction_hash: str) -> TransactionStatus:
+        """Return what became of a transaction. Needs no wallet. Raises `DiscoveryError` or `ConfigurationError`."""
+        return self._run(inference.lookup(self.setup, transaction_hash))
 
     def deploy_workflow(self, model_cid: str, input_name: str, query: Query) -> str:
         """Deploy a workflow and return its address. Raises `InvalidRequestError` or `TransactionError`."""
@@ -234,6 +257,24 @@ class OnchainClient:
         """Return at most `count` results, the newest first; needs no wallet. Raises `OnchainError`."""
         return self._run(workflows.history(self.setup, address, count))
 
+    def deploy_contract(self, abi: Sequence[Mapping[str, Any]], bytecode: str, *arguments: object) -> str:
+        """
+        Deploy a contract of your own and return its address; web3 (extra `onchain`) encodes the arguments.
+
+        Raises `InvalidRequestError` or `TransactionError`.
+        """
+        return self._run(workflows.deploy_code(self.setup, creation_code(abi, bytecode, arguments)))
+
+    def call_contract(
+        self, address: str, abi: Sequence[Mapping[str, Any]], function: str, *arguments: object
+    ) -> TransactionStatus:
+        """
+        Send a transaction that calls a contract; web3 (extra `onchain`) encodes the arguments.
+
+        Raises `InvalidRequestError` or `TransactionError`.
+        """
+        return self._run(inference.call(self.setup, address, call_data(abi, function, arguments)))
+
     def close(self) -> None:
         """Close all connections; the client can be used again and opens new ones."""
         self._connections.close()
@@ -247,7 +288,13 @@ class OnchainClient:
     def _run(self, flow: "Sending[T]") -> T:
         sender = SyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
         with ReceiptSpan(current_span()) as span:
-            return span.note(drive(flow, sender.perform))
+            return span.note(drive(flow, self._perform_with(sender)))
+
+    def _perform_with(self, sender: SyncSender) -> "Callable[[Any], object]":
+        node = self.setup.node
+        if node is None:
+            return sender.perform
+        return lambda effect: node.answer(effect) if node.answers(effect) else sender.perform(effect)
 
 
 class AsyncOnchainClient:
@@ -276,9 +323,13 @@ class AsyncOnchainClient:
         """
         return await self._run(_inferring(self.setup, model_cid, inputs, mode, options))
 
-    async def resume(self, transaction_hash: str, **options: Unpack[InferOptions]) -> Inference:
-        """Return the result of an inference that was in doubt. Raises as `infer` does."""
-        return await self._run(inference.resume_inference(self.setup, transaction_hash, _recomputing(options)))
+    async def resume(self, sent: SentTransaction | str, **options: Unpack[InferOptions]) -> Inference:
+        """
+        Return the result of an inference that was in doubt, by its hash or as `on_leaving` was given it.
+
+        Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
+        """
+        return await self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
 
     async def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """
@@ -287,6 +338,10 @@ class AsyncOnchainClient:
         Raises `VerificationError` if the chain has something else, and what `resume` raises.
         """
         return await self._run(inference.verify(self.setup, receipt, _recomputing(options)))
+
+    async def lookup(self, transaction_hash: str) -> TransactionStatus:
+        """Return what became of a transaction. Needs no wallet. Raises `DiscoveryError` or `ConfigurationError`."""
+        return await self._run(inference.lookup(self.setup, transaction_hash))
 
     async def deploy_workflow(self, model_cid: str, input_name: str, query: Query) -> str:
         """Deploy a workflow and return its address. Raises `InvalidRequestError` or `TransactionError`."""
@@ -325,6 +380,24 @@ class AsyncOnchainClient:
         """Return at most `count` results, the newest first; needs no wallet. Raises `OnchainError`."""
         return await self._run(workflows.history(self.setup, address, count))
 
+    async def deploy_contract(self, abi: Sequence[Mapping[str, Any]], bytecode: str, *arguments: object) -> str:
+        """
+        Deploy a contract of your own and return its address; web3 (extra `onchain`) encodes the arguments.
+
+        Raises `InvalidRequestError` or `TransactionError`.
+        """
+        return await self._run(workflows.deploy_code(self.setup, creation_code(abi, bytecode, arguments)))
+
+    async def call_contract(
+        self, address: str, abi: Sequence[Mapping[str, Any]], function: str, *arguments: object
+    ) -> TransactionStatus:
+        """
+        Send a transaction that calls a contract; web3 (extra `onchain`) encodes the arguments.
+
+        Raises `InvalidRequestError` or `TransactionError`.
+        """
+        return await self._run(inference.call(self.setup, address, call_data(abi, function, arguments)))
+
     async def aclose(self) -> None:
         """Close the connections of the running loop; the client can be used again and opens new ones."""
         await self._connections.aclose()
@@ -338,4 +411,10 @@ class AsyncOnchainClient:
     async def _run(self, flow: "Sending[T]") -> T:
         sender = AsyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
         with ReceiptSpan(current_span()) as span:
-            return span.note(await adrive(flow, sender.perform))
+            return span.note(await adrive(flow, self._perform_with(sender)))
+
+    def _perform_with(self, sender: AsyncSender) -> "Callable[[Any], Awaitable[object]]":
+        node = self.setup.node
+        if node is None:
+            return sender.perform
+        return lambda effect: node.aanswer(effect) if node.answers(effect) else sender.perform(effect)

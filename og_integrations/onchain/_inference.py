@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
-from og_integrations.client.chain._jsonrpc import decode_hex, rpc
-from og_integrations.client.chain._transactions import GasLimits, Sending, Waiting, resume
+from og_integrations.client.chain._jsonrpc import as_number, decode_hex, rpc
+from og_integrations.client.chain._transactions import GasLimits, Sending, SentTransaction, Waiting, resume, send_again
 from og_integrations.errors import (
     ConfigurationError,
     DiscoveryError,
@@ -23,7 +23,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.onchain._receipts import Record
-from og_integrations.onchain._setup import Setup, check_place, send
+from og_integrations.onchain._setup import Setup, check_place, cost_of, send
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._execution import ModelFile, differences
 from og_integrations.protocol.chain.inference import (
@@ -37,7 +37,8 @@ from og_integrations.protocol.chain.inference import (
     has_node_result,
     run_calldata,
 )
-from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.chain.workflow import check_address
+from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 from og_integrations.receipt import Receipt, is_verified, leaves, names_of_chain, names_of_proven
 
@@ -70,6 +71,21 @@ class Inference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransactionStatus:
+    """
+    What became of a transaction: mined, reverted, pending (a node has it), or unknown to the node.
+
+    `cost` is what its gas cost, in wei; None where the node does not say it, or nothing is mined.
+    """
+
+    transaction_hash: str
+    status: Literal["mined", "reverted", "pending", "unknown"]
+    block_number: int | None = None
+    gas_used: int | None = None
+    cost: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recomputing:
     """The model's file, and how much its numbers may differ from the network's."""
 
@@ -97,14 +113,21 @@ def infer(
         return (yield from _concluded(record, mined.receipt, recomputing))
 
 
-def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputing | None = None) -> Sending[Inference]:
+def resume_inference(
+    setup: Setup, sent: SentTransaction | str, recomputing: Recomputing | None = None
+) -> Sending[Inference]:
     """
-    Return the result of an inference that was sent before; its request is read from the chain.
+    Return the result of an inference that was sent before, given its hash or the transaction as it was written down.
 
+    With the transaction itself it is sent again where the node does not know it. Its request is read from the chain.
     Raises as `infer` does, and `OnchainError` if the transaction is no inference of this hub.
     """
     yield from check_place(setup)
+    transaction_hash = sent if isinstance(sent, str) else sent.transaction_hash
     found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
+    if not isinstance(found, dict) and isinstance(sent, SentTransaction):
+        yield from send_again(setup.place, sent)
+        found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
     if not isinstance(found, dict):
         error = TransactionInDoubtError(f"The node does not know the transaction {transaction_hash} (yet).")
         error.transaction_hash = transaction_hash
@@ -115,9 +138,43 @@ def resume_inference(setup: Setup, transaction_hash: str, recomputing: Recomputi
     sender = _sender_of(found)
     record = Record(setup, request, int(time.time()), sender=sender, transaction_hash=transaction_hash)
     with _recorded(record):
-        receipt = yield from resume(setup.place, transaction_hash, Waiting(_WHAT, setup.timeout))
+        receipt = yield from resume(setup.place, sent, Waiting(_WHAT, setup.timeout))
+        record.cost = cost_of(receipt, setup.url)
+        if setup.budget is not None and record.cost is not None:
+            budget, cost = setup.budget, record.cost
+            yield Consult(lambda: budget.concluded(transaction_hash, cost))
         record.passed("transaction", "read from the chain: a call of the hub with this model, mode and input")
         return (yield from _concluded(record, receipt, recomputing))
+
+
+def lookup(setup: Setup, transaction_hash: str) -> Sending[TransactionStatus]:
+    """Return what became of a transaction. Raises `DiscoveryError` or `ConfigurationError`; needs no wallet."""
+    yield from check_place(setup)
+    mined = yield from rpc(setup.url, "eth_getTransactionReceipt", [transaction_hash])
+    if not isinstance(mined, dict):
+        found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
+        status: Literal["pending", "unknown"] = "pending" if isinstance(found, dict) else "unknown"
+        return TransactionStatus(transaction_hash=transaction_hash, status=status)
+    return TransactionStatus(
+        transaction_hash=transaction_hash,
+        status="mined" if mined.get("status") == "0x1" else "reverted",
+        block_number=as_number(mined.get("blockNumber"), setup.url),
+        gas_used=as_number(mined.get("gasUsed"), setup.url),
+        cost=cost_of(mined, setup.url),
+    )
+
+
+def call(setup: Setup, address: str, data: bytes) -> Sending[TransactionStatus]:
+    """Send a transaction that calls a contract and return what became of it. Raises `TransactionError`."""
+    check_address(address)
+    mined = yield from send(setup, address, data, "The call")
+    return TransactionStatus(
+        transaction_hash=mined.sent.transaction_hash,
+        status="mined",
+        block_number=as_number(mined.receipt.get("blockNumber"), setup.url),
+        gas_used=as_number(mined.receipt.get("gasUsed"), setup.url),
+        cost=mined.cost,
+    )
 
 
 def _sender_of(transaction: JsonObject) -> str:

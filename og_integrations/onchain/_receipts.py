@@ -6,7 +6,7 @@ Receipts of kind `onchain`, beside those of LLM calls in the same collectors.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._call import active_collectors
+from og_integrations.client._collecting import active_collectors
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain._setup import Setup
 from og_integrations.protocol._strict_json import JsonObject

@@ -4,12 +4,16 @@ Where models on chain run, who pays for their gas, and how much of it may be spe
 Gas is not OPG: a `SpendPolicy` knows nothing of it, so it has limits and a budget of its own.
 """
 
+import dataclasses
+import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from og_integrations._forking import survive_forks
+from og_integrations.client._call import now
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, check_chain, quantity
@@ -26,75 +30,125 @@ from og_integrations.client.chain._transactions import (
     transact,
     transaction_signer,
 )
+from og_integrations.client.stores import open_store
 from og_integrations.errors import (
     ConfigurationError,
+    DiscoveryError,
     GasBudgetExceededError,
     InvalidRequestError,
-    TransactionInDoubtError,
+    SigningError,
     TransactionRefusedError,
-    TransactionRevertedError,
 )
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, check_address
+from og_integrations.protocol.payment._budget import BudgetTotals, Entry, HoldState, Limits
+from og_integrations.protocol.payment._flow import Consult
+from og_integrations.protocol.payment._memory import MemoryStore
+
+if TYPE_CHECKING:
+    from og_integrations.onchain._web3 import Web3Node
+    from og_integrations.protocol.payment._budget import BudgetStore
 
 Leaving = Callable[[SentTransaction], object]
 Progress = Callable[[Tell], object]
+_NEVER_SENT = (ConfigurationError, DiscoveryError, SigningError, TransactionRefusedError)
 MOST_COST = 10**16
 """The most that one transaction may cost unless you say otherwise, in wei (0.01 of the chain's coin)."""
 
 
 class GasBudget:
     """
-    The most that all transactions of its clients may cost together, in wei; safe to share between threads.
+    The most that the transactions of its clients may cost, in wei: all together (`total`), in an hour, in a day.
 
-    What a transaction may cost at most is held before it is signed. What it did cost counts once it is mined; one
-    that was never sent is given back, and one in doubt counts in full.
+    It has the rules of a `SpendPolicy`: what a transaction may cost at most is held before it is signed; what it did
+    cost counts once it is mined; one that was never sent is given back, and one in doubt counts in full until its
+    receipt is seen. `store` (a path or a `BudgetStore`) shares it with other processes, under the name `account`;
+    without one it is in this process's memory, and a forked child must not spend from it.
     """
 
-    def __init__(self, total: int) -> None:
-        if type(total) is not int or total < 0:
-            raise ConfigurationError(f"The gas budget is {total!r:.40}, expected wei as a whole number, 0 or more.")
-        self.total = total
-        self._spent = 0
-        self.begin_again()
+    def __init__(
+        self,
+        total: int | None = None,
+        *,
+        per_hour: int | None = None,
+        per_day: int | None = None,
+        store: "str | Path | BudgetStore | None" = None,
+        account: str = "gas",
+    ) -> None:
+        for name, limit in (("total", total), ("per_hour", per_hour), ("per_day", per_day)):
+            if limit is not None and (type(limit) is not int or limit < 0):
+                raise ConfigurationError(
+                    f"The gas budget's {name} is {limit!r:.40}, expected wei as a whole number, 0 or more."
+                )
+        self._limits = Limits(total=total, per_hour=per_hour, per_day=per_day)
+        self._store = open_store(store, account) or MemoryStore(threading.RLock())
+        self._doubtful: dict[str, str] = {}
+        self._inherited = False
         survive_forks(self)
 
     def begin_again(self) -> None:
-        """Take a lock that nobody holds; what was spent stays spent."""
-        self._lock = threading.Lock()
+        """Note in a forked child that what is in memory is the parent's."""
+        self._inherited = isinstance(self._store, MemoryStore)
 
     @property
     def spent(self) -> int:
-        """What was spent or is held, in wei."""
-        with self._lock:
-            return self._spent
+        """What was spent or is held, in wei. Raises `ConfigurationError` if the store cannot be read."""
+        return self._store.totals(now()).authorized
 
-    @contextmanager
-    def hold(self, most: int) -> Iterator["GasHold"]:
-        """Hold `most` wei for one transaction. Raises `GasBudgetExceededError` if that is over the budget."""
-        hold = GasHold(most)
-        with self._lock:
-            if self._spent + most > self.total:
+    def claim(self, most: int) -> "GasHold":
+        """
+        Hold `most` wei for one transaction.
+
+        Raises `GasBudgetExceededError`, or `SpendingStoppedError` where the store's kill switch is on.
+        """
+        if self._inherited:
+            raise ConfigurationError(
+                "This gas budget was made before a fork, and is in the parent's memory: here its limits would count "
+                "anew. Nothing was sent. Make one in the child, or give it a store."
+            )
+        entry = Entry(id=secrets.token_hex(16), amount=most, at=now())
+        limits = dataclasses.replace(self._limits, amount=most)
+
+        def judge(totals: BudgetTotals) -> None:
+            name = limits.exceeded(totals)
+            if totals.stopped is None and name is not None:
+                limit = dict(limits.by_name())[name] or 0
                 raise GasBudgetExceededError(
-                    f"The transaction may cost {format_opg(most)} of the chain's coin, and {format_opg(self._spent)} "
-                    f"of the gas budget of {format_opg(self.total)} are spent or held. Nothing was sent."
+                    f"The transaction may cost {format_opg(most)} of the chain's coin, and "
+                    f"{format_opg(totals.counted(name))} of the gas budget of {format_opg(limit)} ({name}) are spent "
+                    "or held. Nothing was sent."
                 )
-            self._spent += most
-        try:
-            yield hold
-        finally:
-            with self._lock:
-                self._spent -= most - hold.cost
+            limits(totals)
+
+        self._store.claim(entry, judge)
+        return GasHold(self._store, entry.id, self._doubtful)
+
+    def concluded(self, transaction_hash: str, cost: int) -> None:
+        """Note what a transaction that was in doubt did cost, in wei."""
+        if (entry := self._doubtful.pop(transaction_hash, None)) is not None:
+            self._store.correct(entry, cost)
 
 
-@dataclass
 class GasHold:
-    """What one transaction counts for: nothing until it leaves, all while it is in doubt, then what it did cost."""
+    """What one transaction counts for: all that it may cost, until it is known not to have left, or what it cost."""
 
-    most: int
-    cost: int = 0
+    def __init__(self, store: "BudgetStore", entry: str, doubtful: dict[str, str]) -> None:
+        self._store, self._entry, self._doubtful = store, entry, doubtful
+
+    def release(self) -> None:
+        """It never left."""
+        self._store.move(self._entry, HoldState.RELEASED)
+
+    def doubt(self, transaction_hash: str) -> None:
+        """It left, and nobody saw what became of it."""
+        self._doubtful[transaction_hash] = self._entry
+        self._store.move(self._entry, HoldState.IN_DOUBT)
+
+    def settle(self, cost: int) -> None:
+        """It did cost that much, in wei."""
+        self._store.correct(self._entry, cost)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +163,7 @@ class Setup:
     hub: str = HUB_ADDRESS
     precompile: str = PRECOMPILE_ADDRESS
     scheduler: str = SCHEDULER_ADDRESS
+    node: "Web3Node | None" = None
     leaving: Leaving | None = None
     progress: Progress | None = None
     checked: set[str] = field(default_factory=set)
@@ -136,7 +191,12 @@ class Setup:
 
     def signer(self) -> TransactionSigner:
         """Return the wallet. Raises `ConfigurationError`."""
-        return transaction_signer(self.settings.require_signer())
+        if self.settings.signer is None:
+            raise ConfigurationError(
+                "No wallet pays the gas: set OG_ONCHAIN_PRIVATE_KEY, or OG_PRIVATE_KEY (a program may pass "
+                "private_key=… or signer=…). Reading needs none. Nothing was sent."
+            )
+        return transaction_signer(self.settings.signer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +225,21 @@ def send(setup: Setup, to: str | None, data: bytes, what: str, *, limits: GasLim
             f"The wallet {sender} has {format_opg(owned)} of the chain's coin for gas, expected {format_opg(most)}. "
             "Nothing was sent. Fund it first."
         )
-    # A client without a budget still has one for the transaction itself.
-    with (setup.budget or GasBudget(most)).hold(most) as hold:
-        try:
-            sent, receipt = yield from transact(setup.place, sender, transaction, Waiting(what, setup.timeout))
-        except (TransactionInDoubtError, TransactionRevertedError):
-            hold.cost = most
-            raise
-        hold.cost = min(most, _cost_of(receipt, setup.url, most))
-    return Mined(sent=sent, receipt=receipt, cost=hold.cost)
+    budget, waiting = setup.budget, Waiting(what, setup.timeout)
+    hold = None if budget is None else (yield Consult(lambda: budget.claim(most)))
+    try:
+        sent, receipt = yield from transact(setup.place, sender, transaction, waiting)
+    except BaseException as exc:
+        if hold is not None:
+            # Whoever is cancelled after it left does not know either.
+            left = waiting.transaction_hash and not isinstance(exc, _NEVER_SENT)
+            hold.doubt(waiting.transaction_hash) if left else hold.release()
+        raise
+    cost = cost_of(receipt, setup.url)
+    cost = most if cost is None else min(most, cost)
+    if hold is not None:
+        yield Consult(lambda: hold.settle(cost))
+    return Mined(sent=sent, receipt=receipt, cost=cost)
 
 
 def check_place(setup: Setup) -> Fetching[None]:
@@ -184,6 +250,7 @@ def check_place(setup: Setup) -> Fetching[None]:
         setup.checked.add(place.url)
 
 
-def _cost_of(receipt: JsonObject, url: str, most: int) -> int:
+def cost_of(receipt: JsonObject, url: str) -> int | None:
+    """Return what a mined transaction did cost, in wei; None if the node does not say it."""
     used, price = receipt.get("gasUsed"), receipt.get("effectiveGasPrice")
-    return most if price is None else as_number(used, url) * as_number(price, url)
+    return None if used is None or price is None else as_number(used, url) * as_number(price, url)

@@ -107,7 +107,12 @@ WORKFLOW_MODELS = _known(
 def deploy(setup: Setup, model_cid: str, input_name: str, query: Query) -> Sending[str]:
     """Deploy a workflow and return its address. Raises `TransactionError` or `InvalidRequestError`."""
     code = bytes.fromhex(files("og_integrations.onchain").joinpath("workflow.hex").read_text().strip()[2:])
-    mined = yield from send(setup, None, code + constructor_args(model_cid, input_name, query), "The deployment")
+    return (yield from deploy_code(setup, code + constructor_args(model_cid, input_name, query)))
+
+
+def deploy_code(setup: Setup, code: bytes) -> Sending[str]:
+    """Deploy a contract by its creation code and return its address. Raises `TransactionError`."""
+    mined = yield from send(setup, None, code, "The deployment")
     address = mined.receipt.get("contractAddress")
     if not isinstance(address, str):
         raise OnchainError(f"The node names no contract of the deployment {mined.sent.transaction_hash}.")

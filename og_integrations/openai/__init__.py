@@ -18,6 +18,7 @@ client's own headers or API key leaves this process.
 | file | what it holds |
 | --- | --- |
 | `_translation` | requests, answers, chunks and errors in OpenAI's form and in ours; `serve` speaks it, too |
+| `_calls` | one request of a client, asked: whole, or as events |
 | `_transport` | the transports below httpx's clients, and the openai clients made with them |
 | `_agents` | the model provider for the OpenAI Agents SDK |
 | `_onchain_tools` | models and workflows on chain as tools |

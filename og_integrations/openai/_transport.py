@@ -10,17 +10,15 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
-from contextlib import aclosing, closing
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from secrets import token_hex
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
-from og_integrations.client import Answer, AsyncClient, Client
-from og_integrations.client._call import now
+from og_integrations.client import AsyncClient, Client
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
-from og_integrations.openai._translation import CHAT, TEXT, Chunks, Wish, completion_of, error_of, model, models
+from og_integrations.openai._calls import aanswer_of, aevents_of, answer_of, events_of
+from og_integrations.openai._translation import CHAT, TEXT, Wish, completion_of, error_of, model, models
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -105,44 +103,11 @@ class OpenGradientTransport:
                 return _json(request, 200, wish)
             self._spent.check(request, body)
             if wish.streamed:
-                return self._streamed(request, wish, body)
-            return _json(request, 200, completion_of(wish, self._whole(wish)))
+                return _stream(request, events_of(self._client, wish, partial(self._spent.note, body)))
+            return _json(request, 200, completion_of(wish, answer_of(self._client, wish)))
         except OpenGradientError as exc:
             self._spent.note(body, exc)
             return _failure(request, exc)
-
-    def _whole(self, wish: Wish) -> Answer:
-        if wish.prompt is not None:
-            return self._client.complete(wish.model, wish.prompt, **wish.call_options)
-        return self._client.chat(wish.model, wish.messages, **wish.options)
-
-    def _pieces(self, wish: Wish) -> Generator[str | Answer, None, None]:
-        if wish.prompt is not None:
-            answer = self._whole(wish)
-            yield answer.text
-            yield answer
-            return
-        with closing(self._client.stream(wish.model, wish.messages, **wish.options)) as pieces:
-            yield from pieces
-
-    def _streamed(self, request: _Request, wish: Wish, body: bytes) -> object:
-        pieces = self._pieces(wish)
-        # Until something is there to show, a failure still has a status of its own.
-        first = next(pieces)
-        return _stream(request, self._events(wish, body, first, pieces))
-
-    def _events(
-        self, wish: Wish, body: bytes, first: str | Answer, rest: Generator[str | Answer, None, None]
-    ) -> Iterator[bytes]:
-        chunks = _chunks(wish)
-        with closing(rest):
-            try:
-                yield from chunks.of(first)
-                for piece in rest:
-                    yield from chunks.of(piece)
-            except OpenGradientError as exc:
-                self._spent.note(body, exc)
-                yield chunks.failed(exc)
 
     def close(self) -> None:
         """Close the client, if it was made here."""
@@ -173,46 +138,11 @@ class AsyncOpenGradientTransport:
                 return _json(request, 200, wish)
             self._spent.check(request, body)
             if wish.streamed:
-                return await self._streamed(request, wish, body)
-            return _json(request, 200, completion_of(wish, await self._whole(wish)))
+                return _stream(request, await aevents_of(self._client, wish, partial(self._spent.note, body)))
+            return _json(request, 200, completion_of(wish, await aanswer_of(self._client, wish)))
         except OpenGradientError as exc:
             self._spent.note(body, exc)
             return _failure(request, exc)
-
-    async def _whole(self, wish: Wish) -> Answer:
-        if wish.prompt is not None:
-            return await self._client.complete(wish.model, wish.prompt, **wish.call_options)
-        return await self._client.chat(wish.model, wish.messages, **wish.options)
-
-    async def _pieces(self, wish: Wish) -> AsyncGenerator[str | Answer, None]:
-        if wish.prompt is not None:
-            answer = await self._whole(wish)
-            yield answer.text
-            yield answer
-            return
-        async with aclosing(self._client.stream(wish.model, wish.messages, **wish.options)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _streamed(self, request: _Request, wish: Wish, body: bytes) -> object:
-        pieces = self._pieces(wish)
-        first = await anext(pieces)
-        return _stream(request, self._events(wish, body, first, pieces))
-
-    async def _events(
-        self, wish: Wish, body: bytes, first: str | Answer, rest: AsyncGenerator[str | Answer, None]
-    ) -> AsyncIterator[bytes]:
-        chunks = _chunks(wish)
-        async with aclosing(rest):
-            try:
-                for event in chunks.of(first):
-                    yield event
-                async for piece in rest:
-                    for event in chunks.of(piece):
-                        yield event
-            except OpenGradientError as exc:
-                self._spent.note(body, exc)
-                yield chunks.failed(exc)
 
     async def aclose(self) -> None:
         """Close the client, if it was made here."""
@@ -283,10 +213,6 @@ def _timed(request: _Request, wish: Wish) -> Wish:
     if seconds:
         wish.options["timeout"] = seconds
     return wish
-
-
-def _chunks(wish: Wish) -> Chunks:
-    return Chunks(wish, call_id=f"og-{token_hex(12)}", created=now())
 
 
 def _digest(body: bytes) -> bytes:

@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.receipt import kind_of
 
 MAX_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
+_ONCHAIN = b'"onchain"'
 RSA_BITS = range(2048, 4096 + 1)
 
 
@@ -140,6 +142,23 @@ def parse_bundle(data: bytes) -> SavedExchange:
         public_key=_der(document["public_key_pem"]),
         receipt=receipt,
     )
+
+
+def onchain_receipt(saved: "str | Path | bytes | SavedExchange") -> JsonObject | None:
+    """
+    Return the receipt of a model on chain that `saved` holds, alone or with its logs; None for anything else.
+
+    Raises `ConfigurationError` for a file that cannot be read.
+    """
+    if isinstance(saved, SavedExchange):
+        return None
+    data = saved if isinstance(saved, bytes) else read_file(saved)
+    # Most files are of LLM calls, and large: they are not parsed twice.
+    if _ONCHAIN not in data:
+        return None
+    document = _document(data)
+    receipt = document.get("receipt", document)
+    return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else None
 
 
 def parse_receipt(data: bytes) -> JsonObject:

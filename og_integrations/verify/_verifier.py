@@ -6,9 +6,10 @@ from the receipt) and `not-covered`, which names what could be altered all the s
 and how the answer came, is a skip.
 """
 
+import asyncio
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,8 +39,8 @@ from og_integrations.protocol.proof._verification import (
     not_reached,
     verify_exchange,
 )
-from og_integrations.receipt import Check
-from og_integrations.verify._bundle import SavedExchange, Source, load_bundle
+from og_integrations.receipt import BY_CHAIN, Check
+from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
 from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
 from og_integrations.verify._trust import FileKeyTrust, RegistryTrust, TeeIdTrust, TrustSource
 
@@ -92,8 +93,13 @@ class Verifier:
     ```
     """
 
-    def __init__(self, trust: TrustSource) -> None:
+    def __init__(self, trust: TrustSource, *, onchain: "Callable[[JsonObject], Verdict] | None" = None) -> None:
         self._trust = trust
+        self._onchain = onchain
+
+    def with_onchain(self, judge: "Callable[[JsonObject], Verdict]") -> Self:
+        """Return a verifier that also judges receipts of models on chain, with `onchain.ReceiptJudge`."""
+        return type(self)(self._trust, onchain=judge)
 
     @classmethod
     def registry(
@@ -131,6 +137,8 @@ class Verifier:
         Never raises for what the file holds, or for a registry that does not answer.
         """
         try:
+            if (receipt := onchain_receipt(saved)) is not None:
+                return only_the_chain() if self._onchain is None else self._onchain(receipt)
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
@@ -139,6 +147,8 @@ class Verifier:
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
         try:
+            if (receipt := onchain_receipt(saved)) is not None:
+                return only_the_chain() if self._onchain is None else await asyncio.to_thread(self._onchain, receipt)
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
@@ -253,6 +263,12 @@ def _failed_at(step: str, detail: str) -> list[Check]:
     """Return the verdicts when nothing but `step` could be judged."""
     before = [Check(name, "skip", f"not reached: {step} failed") for name in STEPS[: STEPS.index(step)]]
     return [*before, Check(step, "fail", detail), *not_reached(step)]
+
+
+def only_the_chain() -> Verdict:
+    """Return the verdict on a receipt of a model on chain where the chain may not be asked."""
+    detail = "a receipt of a model on chain, which only a node of the chain can confirm: say --registry"
+    return Verdict("undecided", BY_CHAIN, (Check(BY_CHAIN, "skip", detail),))
 
 
 def malformed(reason: ConfigurationError) -> Verdict:

@@ -1,5 +1,9 @@
 """What both adapters' tables of faults know of a fault, and how they name what came of it."""
 
+from typing import Any
+
+from og_integrations.devnet import Devnet
+from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.errors import OpenGradientError
 from tests.adapters.langchain.fault_table import OK
 
@@ -11,6 +15,22 @@ INVENTED = "unoffered_tool"
 """Spoils nothing: an agent that gets it in each step is told so each time; see `test_tool_calls.py`."""
 SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
 """Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
+
+
+SEALED = frozenset(fault.name for fault in SEALING_FAULTS)
+"""Faults of the sealed channel."""
+
+
+def generation_of(fault: str) -> str:
+    """Return which gateways a fault is met at: sealed requests are for newer ones."""
+    return "newest" if fault in SEALED else "april"
+
+
+def channel_to(net: Devnet, fault: str) -> dict[str, Any]:
+    """Return the options of a model that may meet `fault`."""
+    if fault not in SEALED:
+        return {}
+    return {"channel": "ohttp", "relay_url": net.relay_url, "relay_token": net.relay_token}
 
 
 PATIENCE, STALLED_PATIENCE = 20.0, 1.5

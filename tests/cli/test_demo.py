@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from og_integrations.devnet import Devnet
+from tests.money.conftest import real_evm
+
+__all__ = ["real_evm"]
 
 DEMO = Path(__file__).parent.parent.parent / "cookbook" / "demo.py"
 
@@ -45,3 +48,16 @@ def test_demo_fails_on_a_network_that_lies(fault: str, network: Devnet, tmp_path
     assert code == 1
     assert "NOT VERIFIED: 0 of 1 answers." in out
     assert "failed" in out
+
+
+@pytest.mark.heavy
+def test_demo_with_a_model_on_chain(real_evm: None, tmp_path: Path) -> None:
+    """Its receipt stands in the same table, and is verified again beside the others."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("OG_", "OPENGRADIENT_"))}
+    command = [sys.executable, str(DEMO), "--onchain"]
+    done = subprocess.run(command, env=bare, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        "VERIFIED: 4 of 4 answers, by their enclave and again from disk.",
+    )
+    assert "calls get_volatility(token='OPG') -> {\"Y\"" in done.stdout

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from og_integrations.client import collect_receipts
-from og_integrations.client._call import CallState, Receipts, collect, wants_exchange
+from og_integrations.client._call import CallState, collect
+from og_integrations.client._collecting import Receipts, wants_exchange
 from og_integrations.client._engine import Engine
 from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.protocol.payment._x402 import ReplyHead

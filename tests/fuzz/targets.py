@@ -252,7 +252,15 @@ def _receipt(name: str) -> dict[str, Any]:
     assert paid is not None
     verified = verify_exchange(exchange(name))
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
-    target = CallTarget(enclave=ENCLAVE, route=ROUTE, url=ENCLAVE.endpoint, destination=destination_of(ENCLAVE))
+    destination = destination_of(ENCLAVE)
+    target = CallTarget(
+        enclave=ENCLAVE,
+        route=ROUTE,
+        url=ENCLAVE.endpoint,
+        destination=destination,
+        whom="the gateway",
+        channel=destination.channel,
+    )
     state = CallState(call=call, target=target, grant=paid.session, head=paid.head)
     return build_receipt(state, verified=verified).to_json()
 

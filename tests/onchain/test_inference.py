@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from og_integrations import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.chain._inference import ModelNode
 from og_integrations.devnet.chain.models import FOLDER, VOLATILITY
+from og_integrations.devnet.faults._chain import CHAIN_FAULTS
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -32,19 +34,24 @@ from tests.money.recorded_payments import chain_of
 from tests.onchain.onnx_file import INT32, INT64, SHIPPED, STRING, identity
 from tests.test_house_rules import interface_of
 
+ROOT = Path(__file__).parents[2]
 CANDLES = {"open_high_low_close": [[100.0, 101.5, 99.25, 100.1]] * 10}
 SHARE = Decimal("0.02250000275671482086181640625")
 """(101.5 - 99.25) / 100 as a float32, in the 28 digits that the network writes."""
 
 
-def by_sync(net: Devnet, *arguments: Any, **options: Any) -> Inference:
-    with OnchainClient(private_key=net.new_wallet().private_key, network=net.network) as client:
+def by_sync(net: Devnet, *arguments: Any, patience: float = 30, **options: Any) -> Inference:
+    key = net.new_wallet().private_key
+    with OnchainClient(private_key=key, network=net.network, timeout=patience, result_timeout=1) as client:
         return client.infer(*arguments, **options)
 
 
-def by_async(net: Devnet, *arguments: Any, **options: Any) -> Inference:
+def by_async(net: Devnet, *arguments: Any, patience: float = 30, **options: Any) -> Inference:
     async def infer() -> Inference:
-        async with AsyncOnchainClient(private_key=net.new_wallet().private_key, network=net.network) as client:
+        key = net.new_wallet().private_key
+        async with AsyncOnchainClient(
+            private_key=key, network=net.network, timeout=patience, result_timeout=1
+        ) as client:
             return await client.infer(*arguments, **options)
 
     return asyncio.run(infer())
@@ -116,32 +123,82 @@ def test_32_at_once_of_one_wallet(own_evm: Devnet) -> None:
     assert int(chain_of(own_evm).node.rpc("eth_getTransactionCount", wallet.address, "latest"), 16) == 32
 
 
-@pytest.mark.parametrize(
-    ("fault", "error", "said"),
-    [
-        ("forged_result", OnchainError, "0 InferenceResult events of the hub"),
-        ("changed_result", OnchainError, "differs from the one that the precompile gave"),
-        ("no_inference_event", OnchainError, "wrote 0 events"),
-        ("other_request", OnchainError, "1 events in this transaction, 0 of them for this request"),
-        ("simulated", TransactionInDoubtError, "its result did not come within 1 s. Its gas is spent"),
-        ("absurd_decimals", OnchainError, "decimals, expected at most 1100"),
-        ("wrong_shape", OnchainError, "do not fill the shape"),
-        ("nan_json", OnchainError, "should be JSON is none"),
-        ("reverts", TransactionRevertedError, "was mined and reverted: only its gas was spent"),
-        ("wrong_chain", ConfigurationError, "serves chain 1, expected 8453. Nothing was sent"),
-    ],
-)
+OUTCOMES: dict[str, tuple[type[OpenGradientError] | None, str]] = {
+    "forged_result": (OnchainError, "0 InferenceResult events of the hub"),
+    "changed_result": (OnchainError, "differs from the one that the precompile gave"),
+    "no_inference_event": (OnchainError, "wrote 0 events"),
+    "other_request": (OnchainError, "1 events in this transaction, 0 of them for this request"),
+    "simulated": (TransactionInDoubtError, "its result did not come within 1 s. Its gas is spent"),
+    "absurd_decimals": (OnchainError, "decimals, expected at most 1100"),
+    "wrong_shape": (OnchainError, "do not fill the shape"),
+    "nan_json": (OnchainError, "should be JSON is none"),
+    "wrong_value": (VerificationError, "model's file gives another result than the chain"),
+    "reverts": (TransactionRevertedError, "was mined and reverted: only its gas was spent"),
+    "mined_late": (TransactionInDoubtError, "is not mined yet"),
+    "lost_answer": (None, ""),
+    "stale_count": (None, ""),
+    "ignored_tasks": (None, ""),
+    "dropped": (None, ""),
+    "wrong_chain": (ConfigurationError, "serves chain 1, expected 8453. Nothing was sent"),
+    "other_result": (VerificationError, "model's file gives another result than the chain"),
+    "garbled_api": (OnchainError, "no model output of mode 0"),
+    "silent_api": (TransactionInDoubtError, "its result did not come within 1 s"),
+}
+"""Fault -> the error of `infer` with the model's file, and what it says; None where the true result comes."""
+LATE = {"other_result", "garbled_api", "silent_api"}
+"""Faults of the node's API, which is asked only for results that come late."""
+
+
+@pytest.mark.parametrize("infer", [by_sync, pytest.param(by_async, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("fault", OUTCOMES)
 def test_lies_of_the_chain_are_errors(
-    models: ModelNode, chain: OnchainClient, arm: Callable[[str], None], fault: str, error: type[Exception], said: str
+    evm: Devnet,
+    models: ModelNode,
+    arm: Callable[[str], None],
+    infer: Callable[..., Inference],
+    fault: str,
 ) -> None:
     """Each says whether gas was spent, and leaves a receipt that shows nothing as verified."""
+    number = [*OUTCOMES].index(fault) + (20 if infer is by_async else 0)
+    candles = {"open_high_low_close": [[100.0, 140.0 + number, 99.0, 100.0]] * 10}
+    models.deferred = 0 if fault in LATE else None
     arm(fault)
-    with collect_receipts() as receipts, pytest.raises(error, match=said) as caught:
-        chain.infer(VOLATILITY, CANDLES)
-    assert [caught.value.receipt] == receipts  # type: ignore[attr-defined]
-    assert receipts[0]["status"] == "unverified"
-    assert "fail" in verdicts(receipts[0]).values()
+    error, said = OUTCOMES[fault]
+    exactly = {"model_file": SHIPPED, "relative": 0, "absolute": 0}
+    mark = evm.mark()
+    with collect_receipts() as receipts:
+        if error is None:
+            assert infer(evm, VOLATILITY, candles, **exactly).verified
+        else:
+            with pytest.raises(error, match=said) as caught:
+                infer(evm, VOLATILITY, candles, patience=1, **exactly)
+            assert [caught.value.receipt] == receipts
+            assert receipts[0]["status"] == "unverified"
+            assert "fail" in verdicts(receipts[0]).values()
     assert models.unsafe(list(receipts)) == []
+    assert evm.verdict(receipts, since=mark).clean
+
+
+def test_every_fault_of_the_chain_is_met_and_documented() -> None:
+    """The table of the page is that of the devnet, with the outcome that the test above holds."""
+    assert OUTCOMES.keys() == CHAIN_FAULTS.keys()
+    page = (ROOT / "docs" / "onchain.md").read_text()
+    for name, fault in CHAIN_FAULTS.items():
+        error, _ = OUTCOMES[name]
+        outcome = "answered" if error is None else f"`{error.__name__}`"
+        assert f"| `{name}` | {fault.about} | {outcome} |" in page
+
+
+def test_verdict_names_a_result_that_was_wrongly_taken(
+    evm: Devnet, models: ModelNode, chain: OnchainClient, arm: Callable[[str], None]
+) -> None:
+    """Without the model's file nobody can see a wrong number; the devnet knows."""
+    arm("wrong_value")
+    mark = evm.mark()
+    with collect_receipts() as receipts:
+        chain.infer(VOLATILITY, {"open_high_low_close": [[100.0, 199.0, 99.0, 100.0]] * 10})
+    judgement = evm.verdict(receipts, since=mark)
+    assert judgement.names == ("accepted_unverified",)
 
 
 def test_wrong_number_is_found_by_running_the_model_here(
@@ -256,7 +313,7 @@ def test_limits_of_gas(client_of: Callable[..., OnchainClient]) -> None:
         client_of().infer(VOLATILITY, CANDLES, max_cost=7)
     with pytest.raises(TransactionRefusedError, match=r"for gas, expected 0.*Fund it first"):
         client_of(native=1).infer(VOLATILITY, CANDLES)
-    with pytest.raises(ConfigurationError, match="gas budget is -1"):
+    with pytest.raises(ConfigurationError, match="total is -1"):
         client_of(gas_budget=-1)
 
 
@@ -270,7 +327,7 @@ def test_budget_of_gas(client_of: Callable[..., OnchainClient], arm: Callable[[s
         client.infer("QmNothing", CANDLES)
     assert budget.spent == int(first.receipt["onchain"]["cost"])
     poor = client_of(gas_budget=budget.spent)
-    with pytest.raises(TransactionRefusedError, match=r"of the gas budget of .* Nothing was sent"):
+    with pytest.raises(TransactionRefusedError, match=r"of the gas budget of .*Nothing was sent"):
         poor.infer(VOLATILITY, CANDLES)
 
 
@@ -283,10 +340,13 @@ def test_wallet_may_be_another_than_that_of_calls(evm: Devnet, monkeypatch: pyte
 
 
 def test_node_may_be_that_of_a_web3(evm: Devnet) -> None:
-    """Its URL is taken; web3 itself is not needed."""
+    """Its provider is asked; web3 itself is not loaded."""
 
     class Provider:
         endpoint_uri = "http://127.0.0.1:1"
+
+        def make_request(self, method: str, params: object) -> object:
+            raise NotImplementedError
 
     class Web3:
         provider = Provider()

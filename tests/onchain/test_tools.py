@@ -48,7 +48,7 @@ from tests.onchain.test_inference import CANDLES
 from tests.onchain.test_workflows import deploy
 
 CANDLE_SPEC = TensorSpec("open_high_low_close", "tensor(float)", (10, 4))
-MODEL = "openai/gpt-5-mini"
+MODEL = "anthropic/claude-sonnet-4-6"
 ROWS = {"rows": [[100.0, 101.5, 99.25, 100.1]] * 10}
 
 

@@ -131,7 +131,7 @@ def test_names_are_real_and_nothing_heavy_is_loaded() -> None:
 
 def test_page_in_the_documents_runs(real_evm: None, tmp_path: Path) -> None:
     """Its program is run here, where an EVM node is there."""
-    (program,) = re.findall(r"^```py\n(.*?)^```$", (ROOT / "docs" / "onchain.md").read_text(), re.MULTILINE | re.DOTALL)
+    program, _ = re.findall(r"^```py\n(.*?)^```$", (ROOT / "docs" / "onchain.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "page.py").write_text(program)
     ran = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

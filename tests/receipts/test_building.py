@@ -25,8 +25,8 @@ from tests.protocol.flows import AMOUNT, NOW, ROUTE, SESSION_ID, SIGNATURE, payi
 
 MEMBERS = [
     "version", "kind", "status", "trust", "hash_rule", "nonce", "channel", "model", "created", "presentation",
-    "request_hash", "output_hash", "tee_timestamp", "tee_signature", "tee_id", "enclave", "payment", "cost", "checks",
-    "unsigned",
+    "request_hash", "output_hash", "tee_timestamp", "tee_signature", "tee_id", "enclave", "sealing", "payment", "cost",
+    "checks", "unsigned",
 ]  # fmt: skip
 CALL = Engine(network="devnet", private_key="0x" + "11" * 32).prepare_chat(
     "openai/gpt-5-mini", [{"role": "user", "content": "hi"}]
@@ -42,7 +42,15 @@ def session_of(head: ReplyHead) -> PaymentSession:
 
 
 def target(enclave: Enclave) -> Target:
-    return Target(enclave=enclave, route=ROUTE, url=enclave.endpoint, destination=destination_of(enclave))
+    destination = destination_of(enclave)
+    return Target(
+        enclave=enclave,
+        route=ROUTE,
+        url=enclave.endpoint,
+        destination=destination,
+        whom="the gateway",
+        channel=destination.channel,
+    )
 
 
 def record(*headers: tuple[str, str], mode: SettlementMode = SettlementMode.BATCH_HASHED, **members: Any) -> CallState:

@@ -36,6 +36,7 @@ OTHER_FORMATS = {
     "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
     "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
+    "key configs": {"key_id"},
     "costs in answers": {"cost_opg", "cost_usd", "opg_price_usd"},
 }
 """Names that other documents have, too: as words they may stand anywhere, but not to read a receipt with."""

@@ -7,4 +7,5 @@ Reading the chain and sending transactions to it.
 | `_transactions` | the one sender: nonces, fees, waiting, what is in doubt |
 | `_approval` | the one transaction of a wallet: the allowance for Permit2 |
 | `_settlement` | what became of a payment, and what a budget gets back |
+| `_inclusion` | in which published batch a receipt is |
 """

@@ -25,6 +25,7 @@ from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._abi import encode_allowance, encode_balance_of
 from og_integrations.protocol.payment._flow import Fetch
+from og_integrations.protocol.proof._enclave import Enclave
 
 T = TypeVar("T")
 
@@ -48,9 +49,13 @@ def rpc(rpc_url: str, method: str, params: list[object]) -> Fetching[object]:
     return reply["result"]
 
 
-def fetch_signing_key(gateway_url: str) -> Fetching[JsonObject]:
-    """Ask a gateway for its own signing key (development only). Raises `DiscoveryError`."""
-    return (yield from _fetch_json(gateway_url.rstrip("/") + "/signing-key", None))
+def fetch_signing_key(gateway_url: str, pinned_to: Enclave | None = None) -> Fetching[JsonObject]:
+    """
+    Ask a gateway for its own signing key, and what that has signed. Raises `DiscoveryError`.
+
+    Over a connection `pinned_to` an enclave; without one the key is its own word (development only).
+    """
+    return (yield from _fetch_json(gateway_url.rstrip("/") + "/signing-key", None, pinned_to))
 
 
 def decode_hex(value: object, rpc_url: str) -> bytes:
@@ -63,9 +68,9 @@ def decode_hex(value: object, rpc_url: str) -> bytes:
         raise DiscoveryError(f"The node {server_of(rpc_url)} answered something else than 0x-hex data.") from exc
 
 
-def _fetch_json(url: str, body: bytes | None) -> Fetching[JsonObject]:
+def _fetch_json(url: str, body: bytes | None, pinned_to: Enclave | None = None) -> Fetching[JsonObject]:
     try:
-        return parse_json_object((yield Fetch(url, body)), f"The answer of {server_of(url)}")
+        return parse_json_object((yield Fetch(url, body, pinned_to)), f"The answer of {server_of(url)}")
     except ConnectionFailedError as exc:
         # It says itself that nothing was sent.
         raise unanswered(f"{exc} Check the address and try again.") from exc

@@ -134,34 +134,35 @@ def _cancelled(rpc_url: str, authorization: Permit2Authorization, window: JsonOb
 
 
 def _window(rpc_url: str, authorization: Permit2Authorization) -> Fetching[JsonObject]:
-    first = yield from _block_at(rpc_url, authorization.valid_after)
-    last = yield from _block_at(rpc_url, authorization.deadline)
+    first = yield from block_at(rpc_url, authorization.valid_after)
+    last = yield from block_at(rpc_url, authorization.deadline)
     return {"fromBlock": hex(first), "toBlock": hex(last)}
 
 
-def _block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
+def block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
     """Return the number of the last block that is not younger than `timestamp` (0 if all are)."""
     high = yield from quantity(rpc_url, "eth_blockNumber")
-    age = (yield from _time_of(rpc_url, high)) - timestamp
+    age = (yield from time_of(rpc_url, high)) - timestamp
     if age <= 0:
         return high
     # Step back in Base's rhythm until we are before it, then halve what lies between.
     low, step = high, age // BLOCK_SECONDS + 1
     while low > 0:
         low = max(0, low - step)
-        if (yield from _time_of(rpc_url, low)) <= timestamp:
+        if (yield from time_of(rpc_url, low)) <= timestamp:
             break
         high, step = low, 2 * step
     while high - low > 1:
         middle = (low + high) // 2
-        if (yield from _time_of(rpc_url, middle)) <= timestamp:
+        if (yield from time_of(rpc_url, middle)) <= timestamp:
             low = middle
         else:
             high = middle
     return low
 
 
-def _time_of(rpc_url: str, block: int) -> Fetching[int]:
+def time_of(rpc_url: str, block: int) -> Fetching[int]:
+    """Return the unix time of a block. Raises `DiscoveryError`."""
     return as_number((yield from read_block(rpc_url, hex(block))).get("timestamp"), rpc_url)
 
 

@@ -16,6 +16,7 @@ Everything is a generator of effects; `SyncSender` and `AsyncSender` perform the
 """
 
 import asyncio
+import dataclasses
 import secrets
 import threading
 import time
@@ -48,7 +49,7 @@ from og_integrations.errors import (
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.payment._flow import Fetch, Pause
+from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 
 T = TypeVar("T")
@@ -114,6 +115,28 @@ class SentTransaction:
     transaction_hash: str
     raw: bytes = field(repr=False)
 
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON, to be written down."""
+        return dataclasses.asdict(self) | {"raw": "0x" + self.raw.hex()}
+
+    @classmethod
+    def from_json(cls, written: JsonObject) -> "SentTransaction":
+        """Read what `to_json` wrote. Raises `ConfigurationError`; its hash is computed anew."""
+        try:
+            raw = bytes.fromhex(str(written["raw"]).removeprefix("0x"))
+            found = cls(
+                chain_id=int(written["chain_id"]),
+                sender=str(written["sender"]),
+                nonce=int(written["nonce"]),
+                transaction_hash="0x" + keccak(raw).hex(),
+                raw=raw,
+            )
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ConfigurationError(f"This is no transaction that was written down ({type(exc).__name__}).") from exc
+        if written.get("transaction_hash") != found.transaction_hash:
+            raise ConfigurationError("The transaction that was written down is damaged: it has another hash.")
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class SignTransaction:
@@ -138,7 +161,7 @@ class Tell:
     seconds: float
 
 
-Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell, Any, T]
+Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell | Consult, Any, T]
 
 
 class Waiting:
@@ -283,7 +306,7 @@ def resume(place: Place, sent: SentTransaction | str, waiting: Waiting) -> Sendi
         if receipt is not None:
             return receipt
         if isinstance(sent, SentTransaction):
-            yield from _send_again(place, sent)
+            yield from send_again(place, sent)
         yield from waiting.wait("is not mined yet")
 
 
@@ -468,7 +491,7 @@ def _mined(place: Place, sent: SentTransaction, waiting: Waiting) -> Sending[Jso
             if gone >= _GONE_LOOKS:
                 return None
             if not gone:
-                yield from _send_again(place, sent)
+                yield from send_again(place, sent)
         else:
             gone = 0
         yield from waiting.wait("is not mined yet")
@@ -493,7 +516,8 @@ def _is_known(place: Place, sent: SentTransaction) -> Fetching[bool]:
     return isinstance(found, dict)
 
 
-def _send_again(place: Place, sent: SentTransaction) -> Fetching[None]:
+def send_again(place: Place, sent: SentTransaction) -> Fetching[None]:
+    """Send the same bytes again, which is safe; what the node says of it does not matter."""
     yield from or_nothing(rpc(place.url, "eth_sendRawTransaction", ["0x" + sent.raw.hex()]))
 
 
@@ -532,6 +556,8 @@ class SyncSender:
                 return not_awaitable(self._signer().sign_transaction(effect.transaction), "The signer")
             case Pause():
                 time.sleep(effect.seconds)
+            case Consult():
+                return effect.work()
             case Leaving() if self._leaving is not None:
                 self._leaving(effect.sent)
             case Tell() if self._tell is not None:
@@ -562,6 +588,8 @@ class AsyncSender:
                 return await awaited(self._signer().sign_transaction(effect.transaction))
             case Pause():
                 await asyncio.sleep(effect.seconds)
+            case Consult():
+                return await asyncio.to_thread(effect.work)
             case Leaving() if self._leaving is not None:
                 await awaited(self._leaving(effect.sent))
             case Tell() if self._tell is not None:

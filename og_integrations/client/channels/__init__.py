@@ -6,6 +6,7 @@ How a request reaches an enclave.
 | `_channel` | the interface: destinations, requests, replies, and what a failure below means |
 | `_connections`, `_streams` | the gate, one channel per destination and loop, its connections; the bytes of one |
 | `_httpx_client` | a user's own httpx client |
+| `_sealed` | requests sealed for the enclave, and the relays that carry them |
 | `_tls` | the handshake that accepts exactly one certificate |
 | `_logs` | what must not come into the logs of the libraries below |
 """

@@ -8,18 +8,21 @@ keyed in lower case; amounts are base units.
 | --- | --- |
 | `_node` | the JSON-RPC node of the chain in Python |
 | `_evm` | the chain as a real EVM (anvil), with the real Permit2 and our own contracts (`contracts/*.vy`) |
+| `_batches` | the hashes of answers, published as roots and blobs |
 | `_inference`, `models` | the node that runs models for the chain, the scheduler's clock; the models it knows |
 """
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
 from eth_account import Account
 
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._journal import Settlement
+from og_integrations.devnet.chain._batches import Batches
 from og_integrations.networks import Network
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
@@ -63,6 +66,8 @@ class Chain:
     native: dict[str, int] = field(default_factory=dict)
     used_nonces: set[tuple[str, int]] = field(default_factory=set)
     enclaves: list[Enclave] = field(default_factory=list)
+    key_signatures: dict[bytes, bytes] | None = None
+    """Signatures of OHTTP keys, by public key; None: this registry has no room for them."""
     retired: set[str] = field(default_factory=set)
     listed: Callable[[list[Enclave]], list[Enclave]] | None = None
     """A fault may rewrite what the registry lists."""
@@ -70,11 +75,17 @@ class Chain:
     vouched: set[bytes] = field(default_factory=set)
     """The certificates in the listings as they were sent, those of debug and retired enclaves aside."""
 
+    @cached_property
+    def batches(self) -> Batches:
+        """The contract and the store that hashes of answers are published at."""
+        return Batches(self.clock, self.block_number)
+
     def close(self) -> None:
         """The devnet stops."""
 
     def passed(self, seconds: float) -> None:
         """The devnet's clock was moved forward by `seconds`."""
+        self.batches.flush_due()
 
     def register(self, enclave: Enclave) -> None:
         """List `enclave` in the TEERegistry."""
@@ -109,6 +120,10 @@ class Chain:
     def block_number(self) -> int:
         """The number of the newest block."""
         return max(0, (self.clock.seconds() - _GENESIS) // _BLOCK_SECONDS)
+
+    def block_time(self, number: int) -> int:
+        """When block `number` was made, unix seconds; the newest one is as old as the clock says."""
+        return self.clock.seconds() if number >= self.block_number() else _GENESIS + number * _BLOCK_SECONDS
 
     def active_enclaves(self, tee_type: int) -> list[Enclave]:
         """What `getActiveTEEs(tee_type)` lists, after any fault."""

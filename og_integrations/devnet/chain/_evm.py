@@ -42,6 +42,7 @@ from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADD
 from og_integrations.protocol.chain.workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof.registry import ohttp_member
 
 ANVIL = "@foundry-rs/anvil@1.7.1"
 PERMIT2 = "@uniswap/v4-periphery@1.0.3"
@@ -372,7 +373,7 @@ class EvmChain(Chain):
             enclave.enabled,
             enclave.registered_at,
             enclave.last_heartbeat_at,
-            (0, 0, 0, 0, b"", b"", 0),
+            ohttp_member(enclave),
         )
         self.node.transact(_OPERATOR, self.network.registry_address, call_data(f"register({_TEE})", entry))
 

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -81,6 +82,7 @@ class ModelNode:
         self._answers: set[str] = set()
         self._prices: set[str] = set()
         self._ran: dict[tuple[str, str], int] = {}
+        self._used: Counter[str] = Counter()
 
     async def handle(self, request: HttpRequest) -> Reply:
         """Answer one HTTP request."""
@@ -104,6 +106,7 @@ class ModelNode:
     def inject(self, fault: ChainFault) -> None:
         """Let a fault happen from now on."""
         self.faults.append(fault)
+        self._used[fault.name] = 0
         self._forget(self._answers)
 
     def clear_faults(self) -> None:
@@ -120,7 +123,8 @@ class ModelNode:
         for task in decode_tasks(self._anvil.read(SCHEDULER_ADDRESS, ALL_TASKS_CALLDATA)):
             key = (task.user, task.contract)
             due = self._ran.get(key, 0) + task.frequency <= now <= task.end_time
-            if due and task.contract.lower() not in self.ignored:
+            ignored = task.contract.lower() in self.ignored or any(fault.ignores_tasks for fault in self.faults)
+            if due and not ignored:
                 self.prepare({"from": KEEPER, "to": task.contract, "data": "0x" + RUN_CALLDATA.hex()})
                 self._anvil.transact(KEEPER, task.contract, RUN_CALLDATA)
                 self._ran[key] = now
@@ -148,6 +152,7 @@ class ModelNode:
         method, params = str(asked.get("method")), asked.get("params") or []
         for fault in self.faults:
             if fault.call is not None and (said := fault.call(method)) is not None:
+                self._count_use(fault)
                 return json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": said}).encode()
         if method in ("eth_call", "eth_estimateGas") and params and isinstance(params[0], dict):
             self.prepare(params[0])
@@ -156,9 +161,17 @@ class ModelNode:
         reply = self._anvil.forward(body)
         if method == "eth_sendRawTransaction":
             self._after_sending(json.loads(reply))
+            if any(fault.loses for fault in self.faults):
+                error = {"code": -32000, "message": "the connection to the node was reset"}
+                return json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "error": error}).encode()
         if method == "eth_getTransactionReceipt":
             return self._told(json.loads(reply))
         return reply
+
+    def _count_use(self, fault: ChainFault) -> None:
+        self._used[fault.name] += 1
+        if fault.times is not None and self._used[fault.name] >= fault.times:
+            self.faults = [other for other in self.faults if other is not fault]
 
     def _before_sending(self, raw: str) -> None:
         try:
@@ -193,7 +206,7 @@ class ModelNode:
         receipt = reply.get("result")
         if isinstance(receipt, dict):
             for fault in self.faults:
-                receipt = receipt if fault.receipt is None else fault.receipt(receipt)
+                receipt = receipt if fault.receipt is None or receipt is None else fault.receipt(receipt)
         return json.dumps(reply | {"result": receipt} if "result" in reply else reply).encode()
 
     def _answer_question(self, precompile: str, asked: bytes) -> None:

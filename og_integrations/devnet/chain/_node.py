@@ -38,10 +38,8 @@ class Node:
             "eth_chainId": lambda _: hex(chain.network.chain_id),
             "net_version": lambda _: str(chain.network.chain_id),
             "eth_blockNumber": lambda _: hex(chain.block_number()),
-            "eth_getBlockByNumber": lambda _: {
-                "number": hex(chain.block_number()),
-                "timestamp": hex(chain.clock.seconds()),
-            },
+            "eth_getBlockByNumber": self._block,
+            "eth_getLogs": self._logs,
             "eth_gasPrice": lambda _: hex(10**6),
             "eth_getBalance": lambda params: hex(chain.native.get(_address(params, 0), 0)),
             "eth_getCode": self._code,
@@ -81,12 +79,30 @@ class Node:
         self._journal.rpc_calls[name] += 1
         method = self._methods.get(name)
         if method is None:
-            said = f"the method {name} does not exist/is not available on this devnet, only on one with --evm"
-            return _error(asked.get("id"), _NO_METHOD, said)
+            return _error(asked.get("id"), _NO_METHOD, _unavailable(name))
         try:
             return {"jsonrpc": "2.0", "id": asked.get("id"), "result": method(params)}
         except RpcError as exc:
             return _error(asked.get("id"), exc.code, str(exc))
+
+    def _block(self, params: object) -> JsonObject:
+        number = self._number(params[0] if isinstance(params, list) and params else "latest")
+        return {"number": hex(number), "timestamp": hex(self._chain.block_time(number))}
+
+    def _logs(self, params: object) -> list[JsonObject]:
+        wanted = params[0] if isinstance(params, list) and params else None
+        batches = self._chain.batches
+        if not isinstance(wanted, dict) or str(wanted.get("address")).lower() != batches.contract.lower():
+            # Of transfers this chain keeps no logs.
+            raise RpcError(_NO_METHOD, _unavailable("eth_getLogs"))
+        return batches.logs(self._number(wanted.get("fromBlock")), self._number(wanted.get("toBlock")))
+
+    def _number(self, word: object) -> int:
+        newest = self._chain.block_number()
+        try:
+            return min(int(word, 16), newest) if isinstance(word, str) and word.startswith("0x") else newest
+        except ValueError as exc:
+            raise RpcError(_INVALID_PARAMS, "invalid block number") from exc
 
     def _code(self, params: object) -> str:
         return "0xfe" if _address(params, 0) in self._contracts else "0x"
@@ -124,9 +140,9 @@ class Node:
 
         chain = self._chain
         views = {
-            "getActiveTEEs": lambda data: encode_enclaves(chain.active_enclaves(_int(data))),
+            "getActiveTEEs": lambda data: encode_enclaves(chain.active_enclaves(_int(data)), chain.key_signatures),
             "getEnabledTEEs": lambda data: encode_enclaves(
-                [item for item in chain.enclaves if item.enabled and item.tee_type == _int(data)]
+                [item for item in chain.enclaves if item.enabled and item.tee_type == _int(data)], chain.key_signatures
             ),
             "getTEEsByType": ids,
             "getTEE": entry,
@@ -155,6 +171,10 @@ class Node:
             return uint_word(self._chain.nonce_bitmap(_word_address(data, 0), _int(data, 1)))
 
         return {selector("nonceBitmap(address,uint256)"): bitmap}
+
+
+def _unavailable(method: str) -> str:
+    return f"the method {method} does not exist/is not available on this devnet, only on one with --evm"
 
 
 def _argument(data: bytes, index: int) -> bytes:

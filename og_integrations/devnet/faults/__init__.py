@@ -11,6 +11,7 @@ net.inject("bad_signature", times=1)
 | `_payments` | offers, payments, sessions |
 | `_answers` | what is said and signed, and the events of a stream |
 | `_wire` | the bytes: cuts, stalls, and what no HTTP library would send |
+| `_sealing` | the sealed channel: its key, and the relay |
 | `_chain` | models on chain: their results, events and receipts, and the node's API |
 """
 
@@ -19,12 +20,14 @@ from difflib import get_close_matches
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
 from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.devnet.faults._trust import TRUST_FAULTS
 from og_integrations.devnet.faults._wire import WIRE_FAULTS
 from og_integrations.errors import ConfigurationError
 
 CATALOGUE: dict[str, Fault] = {
-    fault.name: fault for fault in (*TRUST_FAULTS, *PAYMENT_FAULTS, *ANSWER_FAULTS, *STREAM_FAULTS, *WIRE_FAULTS)
+    fault.name: fault
+    for fault in (*TRUST_FAULTS, *PAYMENT_FAULTS, *ANSWER_FAULTS, *STREAM_FAULTS, *WIRE_FAULTS, *SEALING_FAULTS)
 }
 
 

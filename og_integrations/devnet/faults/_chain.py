@@ -4,8 +4,11 @@ Faults of the chain, its node and its models, by name: `net.inject("forged_resul
 A result that one of them has spoiled must not be shown as verified: `net.models.unsafe(receipts)` lists those.
 """
 
-from collections.abc import Callable
+import base64
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from og_integrations.devnet._fault import ChainFault
 from og_integrations.protocol._strict_json import JsonObject
@@ -60,6 +63,21 @@ def _of_another(event: InferenceEvent) -> InferenceEvent:
     return event._replace(request=event.request._replace(model_cid="QmAnotherModel"))
 
 
+def _of_the_node(text: str) -> str:
+    said = json.loads(base64.b64decode(text))
+    for number in _values(said):
+        number["value"] = str(int(number["value"]) + 7)
+    return base64.b64encode(json.dumps(said).encode()).decode()
+
+
+def _values(part: Any) -> Iterator[JsonObject]:
+    """Yield the numbers, wherever a mode has them."""
+    if isinstance(part, dict) and "value" in part and "decimals" in part:
+        yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _values(inner)
+
+
 _FAULTS = (
     ChainFault(name="forged_result", about="the result event comes from another contract", receipt=_forged),
     ChainFault(
@@ -85,11 +103,35 @@ _FAULTS = (
     ),
     ChainFault(name="wrong_value", about="the network answers another number than the model gives", output=_more),
     ChainFault(name="reverts", about="the transaction reverts although its estimate did not", reverts=True),
+    ChainFault(
+        name="mined_late",
+        about="the transaction is mined, and the node does not tell its receipt",
+        spoils=False,
+        receipt=lambda _: None,
+    ),
+    ChainFault(
+        name="lost_answer", about="the node takes the transaction, and its answer is lost", spoils=False, loses=True
+    ),
+    ChainFault(
+        name="stale_count",
+        about="a node that is behind counts none of the wallet's transactions, three times",
+        spoils=False,
+        call=lambda method: "0x0" if method == "eth_getTransactionCount" else None,
+        times=3,
+    ),
+    ChainFault(
+        name="ignored_tasks", about="the scheduler calls no workflow any more", spoils=False, ignores_tasks=True
+    ),
     ChainFault(name="dropped", about="the node forgets the transaction, once", spoils=False, drops=True),
     ChainFault(
         name="wrong_chain",
         about="the node serves another chain",
         call=lambda method: "0x1" if method == "eth_chainId" else None,
+    ),
+    ChainFault(
+        name="other_result",
+        about="the node's API has the result of another inference",
+        api=lambda results: [_of_the_node(results[0])] if results else [],
     ),
     ChainFault(name="garbled_api", about="the node's API answers with something else", api=lambda _: ["e30="]),
     ChainFault(name="silent_api", about="the node's API never has the result", spoils=False, api=lambda _: []),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from og_integrations.devnet._enclave import Proof
 from og_integrations.devnet._journal import DataSettlement, Journal
+from og_integrations.devnet.chain._batches import Batches
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import SettlementMode
 
@@ -69,8 +70,9 @@ def proof_headers(proof: Proof) -> list[tuple[str, str]]:
 class DataSettler:
     """The facilitator's other half: posts hashes and answers, and notes them in the journal."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, batches: Batches) -> None:
         self._journal = journal
+        self._batches = batches
 
     def post(self, mode: str, proof: Proof, *, exchange: int, published: str) -> Posting | None:
         """Post one answer. `published` is its plaintext, used by `individual` only."""
@@ -83,6 +85,8 @@ class DataSettler:
                 transaction_hash="0x" + secrets.token_hex(32),
                 blob_id=secrets.token_urlsafe(32),
             )
+        if mode not in (PRIVATE, INDIVIDUAL):
+            self._batches.add(proof)
         if mode != PRIVATE:
             self._journal.data_settlements.append(
                 DataSettlement(

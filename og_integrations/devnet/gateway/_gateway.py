@@ -5,10 +5,11 @@ A TEE gateway has its routes, and makes its checks in the order of the real one 
 """
 
 import dataclasses
+import functools
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from og_integrations.devnet._clock import Clock
@@ -19,6 +20,7 @@ from og_integrations.devnet._generations import (
     Generation,
     Moderation,
     any_family,
+    cost_block,
     cost_of,
     family_of,
     search_cost,
@@ -36,6 +38,7 @@ from og_integrations.devnet._journal import (
     record_stray_credentials,
     tracked,
 )
+from og_integrations.devnet._sealing import SealedRequest, UnopenedError, unsealed
 from og_integrations.devnet.chain import Chain
 from og_integrations.devnet.gateway._acceptance import complaint, moderated, refused_attachment
 from og_integrations.devnet.gateway._answers import Answerer, Job, compact_reply, json_reply, problem
@@ -49,6 +52,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, session_ref
+from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 
 
 class Gateway:
@@ -78,15 +82,18 @@ class Gateway:
         self._clock = clock
         self._plain_routes: dict[tuple[str, str], Callable[[], Reply]] = {
             ("GET", "/health"): self._health,
-            ("GET", "/signing-key"): lambda: compact_reply(enclave.signing_key_document(clock)),
+            ("GET", "/signing-key"): self._signing_key,
             ("GET", "/heartbeat/status"): lambda: compact_reply({"enabled": False}),
             ("POST", "/v1/keys"): lambda: compact_reply({"error": "Provider keys have already been initialized"}, 409),
         }
+        if generation.max_sealed is not None:
+            self._plain_routes["GET", "/v1/ohttp/config"] = self._key_config
 
     async def handle(self, request: Request) -> Reply:
         """Answer `request`."""
         if request.path in self._generation.paid_paths and request.method == "POST":
-            return await self._guarded(request)
+            reply, _ = await self.carry(request)
+            return reply
         peer = "" if request.impostor else self._enclave.tee_id
         record_stray_credentials(request, self._journal, enclave=peer, place=request.path)
         # Where there is GET there is HEAD; the connection leaves the body out.
@@ -108,10 +115,14 @@ class Gateway:
         reply.headers.append(("Allow", allowed))
         return reply
 
-    async def _guarded(self, request: Request) -> Reply:
+    async def carry(self, request: Request) -> tuple[Reply, RequestFaults]:
+        """Answer the paid `request`; return the faults that it met, too, since a relay may have its own."""
+        sealed = self._unsealed(request)
+        asked = sealed.inner if isinstance(sealed, SealedRequest) else request
         exchange = record_exchange(
-            request, self._journal, enclave=self._enclave.tee_id, at=self._clock.now(), listed=self._listed()
+            asked, self._journal, enclave=self._enclave.tee_id, at=self._clock.now(), listed=self._listed()
         )
+        exchange.sealed, exchange.relayed = sealed is not None, request.relayed
         faults = self._faults.for_request(exchange)
         if request.impostor:
             exchange.faults.append("wrong_certificate")
@@ -125,7 +136,7 @@ class Gateway:
         )
         if isinstance(session, Session):
             instead = faults.instead(request)
-            reply = instead or await self._survived(request, session, exchange, faults)
+            reply = instead or await self._answered(asked, sealed, session, exchange, faults)
             if instead is None:
                 named = self._paywall.stolen(session) if faults.names_stolen_session() else session
                 reply.headers.append((SESSION, named.id))
@@ -134,7 +145,39 @@ class Gateway:
         else:
             reply = session
         exchange.status = reply.status
-        return tracked(reply, exchange)
+        return tracked(reply, exchange), faults
+
+    def _unsealed(self, request: Request) -> SealedRequest | UnopenedError | None:
+        """Return what was sealed, or why it cannot be opened; None for a request in clear."""
+        if request.path != OHTTP_PATH or self._generation.max_sealed is None:
+            return None
+        try:
+            return unsealed(request, self._enclave.keys.sealing, most=self._generation.max_sealed)
+        except UnopenedError as exc:
+            return exc
+
+    async def _answered(
+        self,
+        asked: Request,
+        sealed: SealedRequest | UnopenedError | None,
+        session: Session,
+        exchange: Exchange,
+        faults: RequestFaults,
+    ) -> Reply:
+        if isinstance(sealed, UnopenedError):
+            return sealed.reply
+        if sealed is None:
+            return await self._survived(asked, session, exchange, faults)
+        refusal = sealed.refusal()
+        if refusal is not None:
+            reply = json_reply(refusal[1], refusal[0])
+        else:
+            reply = await self._survived(asked, session, exchange, faults)
+        return sealed.sealed(reply, functools.partial(self._cost_of, exchange))
+
+    def _cost_of(self, exchange: Exchange) -> JsonObject | None:
+        charged = [item for item in self._journal.charges if item.exchange == exchange.number and not item.refused]
+        return cost_block(charged[0].amount) if charged else None
 
     async def _survived(self, request: Request, session: Session, exchange: Exchange, faults: RequestFaults) -> Reply:
         try:
@@ -217,6 +260,15 @@ class Gateway:
             )
         )
 
+    def _signing_key(self) -> Reply:
+        document = self._enclave.signing_key_document(self._clock)
+        return compact_reply(self._faults.signing_key(document, self._enclave.tee_id))
+
+    def _key_config(self) -> Reply:
+        document = self._enclave.keys.key_config_document()
+        signed = ("tee_id", "signature", "signature_hash")
+        return compact_reply({name: value for name, value in document.items() if name not in signed})
+
     def _health(self) -> Reply:
         feed = {
             "consecutive_failures": 0,
@@ -276,23 +328,18 @@ class GatewayOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """One enclave of the devnet, its paywall and its server."""
+    """One enclave of the devnet, its paywall and its server; `carry` is how the relay asks it."""
 
     enclave: LocalEnclave
     paywall: Paywall
     server: HttpServer
+    carry: Callable[[Request], Awaitable[tuple[Reply, RequestFaults]]]
 
 
 def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway:
     """Return a new enclave that answers on `sock` once its server is started; the chain lists it."""
-    clock, keys = options.chain.clock, EnclaveKeys()
-    enclave = LocalEnclave(
-        keys=keys,
-        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
-        payment_address=random_address(),
-        wallet_address=random_address(),
-        started_at=clock.seconds(),
-    )
+    clock, enclave = options.chain.clock, _new_enclave(sock, options)
+    keys = enclave.keys
     paywall = Paywall(
         enclave=enclave.tee_id,
         generation=options.generation,
@@ -311,7 +358,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         keys,
         options.model,
         clock,
-        DataSettler(options.journal),
+        DataSettler(options.journal, options.chain.batches),
         retry_seconds=options.retry_seconds,
         generation=options.generation,
     )
@@ -332,8 +379,29 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         tls=keys.tls_context() if options.tls else None,
         impostor_tls=lambda: _impostor(enclave, options),
     )
-    options.chain.register(enclave.entry())
-    return RunningGateway(enclave=enclave, paywall=paywall, server=server)
+    _register(enclave, options)
+    return RunningGateway(enclave=enclave, paywall=paywall, server=server, carry=gateway.carry)
+
+
+def _new_enclave(sock: socket.socket, options: GatewayOptions) -> LocalEnclave:
+    return LocalEnclave(
+        keys=EnclaveKeys(),
+        endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
+        payment_address=random_address(),
+        wallet_address=random_address(),
+        started_at=options.chain.clock.seconds(),
+        takes_sealed=options.generation.max_sealed is not None,
+    )
+
+
+def _register(enclave: LocalEnclave, options: GatewayOptions) -> None:
+    chain = options.chain
+    # The registry that holds signatures is about as old as the search endpoint.
+    if enclave.takes_sealed and options.generation.search_endpoint:
+        signatures = {} if chain.key_signatures is None else chain.key_signatures
+        signatures[enclave.keys.sealing.listed.public_key] = enclave.keys.key_config_signature
+        chain.key_signatures = signatures
+    chain.register(enclave.entry())
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:

@@ -35,8 +35,14 @@ from og_integrations.protocol.payment._x402 import (
     session_ref,
 )
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 
-DESCRIPTIONS = {CHAT_PATH: "Chat completion", COMPLETION_PATH: "Completion", SEARCH_PATH: "Web search"}
+DESCRIPTIONS = {
+    CHAT_PATH: "Chat completion",
+    COMPLETION_PATH: "Completion",
+    SEARCH_PATH: "Web search",
+    OHTTP_PATH: "Sealed request",
+}
 _JSON = "application/json"
 _BROWSER_PAGE_BYTES = 3_068_974
 """The real paywall page holds a whole wallet application; ours is as heavy, and empty."""
@@ -263,7 +269,7 @@ class Paywall:
         self._facilitator = facilitator
         self._clock = clock
         self._journal = journal
-        self._requirement = requirement
+        self.requirement = requirement
         self._lies: list[JsonObject] = []
         self.sessions: Sessions = Sessions(clock, generation)
 
@@ -331,16 +337,16 @@ class Paywall:
             self._journal.settlements.append(settlement)
 
     def _ask(self, request: Request, word: str, faults: RequestFaults) -> Reply:
-        content = faults.offer(offer(request, word, self._requirement))
+        content = faults.offer(offer(request, word, self.requirement))
         # Who lies about the terms also takes a payment on those terms: one for each lie.
-        self._lies += [terms for terms in content.get("accepts", ()) if terms != self._requirement]
+        self._lies += [terms for terms in content.get("accepts", ()) if terms != self.requirement]
         return faults.offer_reply(offer_reply(content))
 
     def _see(self, header: str, request: Request) -> AuthorizationSeen:
         ref = payment_key(header)[:16]
         self._journal.secrets.add(header)
         seen = self._journal.authorizations.setdefault(
-            ref, AuthorizationSeen(ref=ref, enclave=self._enclave, path=request.path)
+            ref, AuthorizationSeen(ref=ref, enclave=self._enclave, path=request.path, relayed=request.relayed)
         )
         seen.times += 1
         return seen
@@ -355,7 +361,7 @@ class Paywall:
     ) -> Session | Reply:
         key = payment_key(header)
         session = self.sessions.opened_by(key)
-        terms = [self._requirement, *self._lies] if session is None else [session.requirement]
+        terms = [self.requirement, *self._lies] if session is None else [session.requirement]
         payment, requirement = _read(header, terms)
         self._journal.keep_secret(payment.signature)
         _describe(seen, payment.authorization)
@@ -366,7 +372,7 @@ class Paywall:
             session = self.sessions.open(key, payment.authorization, route, requirement)
             seen.session, seen.refused = session.ref, None
             self._note(session)
-            if requirement is not self._requirement:
+            if requirement is not self.requirement:
                 self._lies.remove(requirement)
         elif not self.sessions.usable(session, route):
             return expired_reply()

@@ -33,12 +33,16 @@ class Claims:
     receipts: list[JsonObject] | None = None
     answers: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
+    spoiled: set[str] = field(default_factory=set)
+    """Hashes of transactions whose results, of models on chain, are none."""
 
 
 def contradictions(claims: Claims, journal: Journal, secrets: set[str]) -> Iterator[Finding]:
     """Yield where `claims` and `journal` disagree, and which of `secrets` (all of them) were told."""
     if claims.receipts is not None:
-        receipts = list(map(Receipt, claims.receipts))
+        read = list(map(Receipt, claims.receipts))
+        receipts = [receipt for receipt in read if receipt.onchain is None]
+        yield from _inferences([receipt for receipt in read if receipt.onchain is not None], claims.spoiled)
         yield from _proofs(receipts, journal)
         yield from _payments(receipts, journal)
         yield from _charges(receipts, journal)
@@ -65,6 +69,13 @@ def _proofs(receipts: Sequence[Receipt], journal: Journal) -> Iterator[Finding]:
             yield Finding("same_proof_twice", f"one signature in {times} verified receipts", numbers)
 
 
+def _inferences(receipts: Sequence[Receipt], spoiled: set[str]) -> Iterator[Finding]:
+    """Yield what was shown as the proven result of a model on chain, and is none."""
+    for receipt in _verified(receipts):
+        if receipt.transaction_hash in spoiled:
+            yield Finding("accepted_unverified", f"a verified receipt of the transaction {receipt.transaction_hash}")
+
+
 def _verified(receipts: Sequence[Receipt]) -> list[Receipt]:
     return [receipt for receipt in receipts if receipt.verified]
 
@@ -78,7 +89,7 @@ def _wrongly_accepted(exchange: Exchange) -> Finding:
 def _payments(receipts: Sequence[Receipt], journal: Journal) -> Iterator[Finding]:
     seen: dict[str, list[AuthorizationSeen]] = {}
     for authorization in journal.authorizations.values():
-        if authorization.digest is not None:
+        if authorization.digest is not None and not authorization.relayed:
             seen.setdefault(authorization.digest, []).append(authorization)
     paid = [receipt.payment for receipt in receipts if receipt.payment]
     reported = {str(payment.payment_hash) for payment in paid}

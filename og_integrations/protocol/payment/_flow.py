@@ -46,6 +46,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_session,
 )
 from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.proof._enclave import Enclave
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,15 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body."""
+    """
+    POST `body` as JSON to `url`, or GET it if there is none; answer with the reply's body.
+
+    `enclave` is whom the connection is pinned to, None for nodes and gateways given by URL.
+    """
 
     url: str
     body: bytes | None = None
+    enclave: Enclave | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,14 @@ class Consult:
     work: Callable[[], object]
 
 
-Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """Call `provider`, a function of the user's that may wait; answer with what it returned."""
+
+    provider: Callable[[], object]
+
+
+Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Obtain
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]

@@ -25,6 +25,8 @@ KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f7
 LLM_PROXY = 0
 """The registry's `teeType` of LLM gateways."""
 
+OHTTP_SUITE = (0x0020, 0x0001, 0x0003)
+"""X25519, HKDF-SHA256 and ChaCha20-Poly1305: the only one that requests are sealed with."""
 _KEY_CONFIG = keccak(b"OPENGRADIENT_TEE_OHTTP_CONFIG_V1")
 # No user, query or fragment: the path of a call is put behind it. Labels as DNS and Python's codec take them.
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -68,6 +70,12 @@ class OhttpKey(NamedTuple):
     key_id: int
     public_key: bytes
     signed: bool
+
+    @property
+    def blob(self) -> bytes:
+        """Return its key config (RFC 9458 §3.1) with our suite only, as gateways publish and sign it."""
+        kem, *suite = (number.to_bytes(2, "big") for number in OHTTP_SUITE)
+        return bytes([self.key_id]) + kem + self.public_key + b"\0\4" + b"".join(suite)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,8 +109,8 @@ def not_reached(step: str, steps: Sequence[str] = STEPS, *, undecided: bool = Fa
 CLOCK_SKEW = 300
 """Seconds that the enclave's clock may be off: it is not synchronised from outside."""
 
-Channel = Literal["pinned", "unpinned"]
-"""How the answer came: through TLS pinned to the enclave's certificate, or not."""
+Channel = Literal["pinned", "unpinned", "sealed"]
+"""How the answer came: through TLS pinned to the enclave's certificate, or not, or sealed by the enclave."""
 
 Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
 """Who says that the enclave's key is genuine."""
@@ -442,6 +442,8 @@ def _judge_channel(channel: Channel | None, log: CheckLog) -> None:
     # Members outside the signature, such as usage and pictures, are protected by this channel and nothing else.
     if channel == "pinned":
         log.passed("TLS pinned to the enclave's certificate")
+    elif channel == "sealed":
+        log.passed("sealed by the enclave for this request, with a key that it has signed")
     else:
         log.skipped("not known to have come through TLS pinned to the enclave's certificate")
 

@@ -24,6 +24,9 @@ MAX_BLOB_BYTES = 8 * 1024 * 1024
 MAX_PROOF = 64
 """No tree is deeper."""
 
+BATCH_TOPIC = "0xc2aff8d8a10a4543baabf39bd9ff45e7fc3881d19098df350a3b7f339e911127"
+"""Names the event `BatchSettlement(bytes32 indexed root, uint256, bytes blobId)` of a published batch."""
+
 # Format and leaf encoding are those of OpenZeppelin's `StandardMerkleTree.dump()` (docs/protocol.md §7.2).
 _FORMAT = "standard-v1"
 _LEAF_ENCODING = ["bytes32", "bytes32", "bytes32", "bytes", "uint256"]

@@ -7,12 +7,12 @@ others, and what cannot be read is no key; whatever follows it is left alone. Te
 that one operator's broken entry cannot hide all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.chain._abi import decode_values, selector
-from og_integrations.protocol.proof._enclave import Enclave, OhttpKey, key_config_digest, tee_id_of
+from og_integrations.protocol.proof._enclave import OHTTP_SUITE, Enclave, OhttpKey, key_config_digest, tee_id_of
 from og_integrations.protocol.proof._verification import StepError, is_signed_by
 
 _SIGNATURES = (
@@ -33,9 +33,9 @@ MAX_ENTRIES = 1000
 # `endpoint` is declared as bytes, which has the same encoding as string: see the module docstring.
 _FIELDS = "address,address,bytes,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
 _OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
+_SIGNED_OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,bytes,uint256)"
 _WORD = 32
 _HEAD = 10  # words of an entry without that member
-_SUITE = (0x0020, 0x0001, 0x0003)  # X25519, HKDF-SHA256, ChaCha20-Poly1305: the only one that we seal with
 _KEY_BYTES = 32
 _MAX_BYTES = 1024  # of a key config (41) or a signature (256 or 512)
 
@@ -88,19 +88,35 @@ def decode_bool(data: bytes) -> bool:
     return bool(value)
 
 
-def encode_enclaves(enclaves: Sequence[Enclave]) -> bytes:
-    """Return the answer of `getActiveTEEs` for `enclaves`, with an empty seven-field OHTTP member."""
+def encode_enclaves(enclaves: Sequence[Enclave], signatures: Mapping[bytes, bytes] | None = None) -> bytes:
+    """
+    Return the answer of `getActiveTEEs` for `enclaves`.
+
+    `signatures` are those of OHTTP keys by public key, which only the eight-field form of that member has; None means
+    the seven-field form.
+    """
     from eth_abi.abi import encode
 
-    empty_ohttp = (0, 0, 0, 0, b"", b"", 0)
-    return encode([f"({_FIELDS},{_OHTTP})[]"], [[(*_entry(enclave), empty_ohttp) for enclave in enclaves]])
+    kind = _OHTTP if signatures is None else _SIGNED_OHTTP
+    return encode([f"({_FIELDS},{kind})[]"], [[(*_entry(item), ohttp_member(item, signatures)) for item in enclaves]])
 
 
 def encode_enclave(enclave: Enclave) -> bytes:
-    """Return the answer of `getTEE` for `enclave`."""
+    """Return the answer of `getTEE` for `enclave`, with a seven-field OHTTP member."""
     from eth_abi.abi import encode
 
-    return encode([f"({_FIELDS},{_OHTTP})"], [(*_entry(enclave), (0, 0, 0, 0, b"", b"", 0))])
+    return encode([f"({_FIELDS},{_OHTTP})"], [(*_entry(enclave), ohttp_member(enclave))])
+
+
+def ohttp_member(enclave: Enclave, signatures: Mapping[bytes, bytes] | None = None) -> tuple[object, ...]:
+    """Return the OHTTP member of an entry; what is not listed as signed has an empty signature."""
+    signature = [] if signatures is None else [b""]
+    key = enclave.ohttp
+    if key is None:
+        return (0, 0, 0, 0, b"", b"", *signature, 0)
+    if signatures is not None and key.signed:
+        signature = [signatures[key.public_key]]
+    return (key.key_id, *OHTTP_SUITE, key.public_key, key.blob, *signature, enclave.registered_at)
 
 
 def _decode(kind: str, data: bytes) -> tuple[Any, ...]:
@@ -159,7 +175,7 @@ def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
         fields = _word(data, member, 4) // _WORD
         public_key = _bytes(data, member, 4)
         # A request sealed for another suite would not open at the enclave, and an all-zero key was never set.
-        if tuple(suite) != _SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
+        if tuple(suite) != OHTTP_SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
             return None
     except ValueError:
         return None
@@ -171,10 +187,10 @@ def _is_signed(data: bytes, member: int, key_id: int, public_key: bytes, signing
     try:
         key_config, signature = _bytes(data, member, 5), _bytes(data, member, 6)
         # What is signed twice must be the same twice: readers could take either.
-        if not key_config.startswith(bytes([key_id]) + _SUITE[0].to_bytes(2, "big") + public_key):
+        if not key_config.startswith(bytes([key_id]) + OHTTP_SUITE[0].to_bytes(2, "big") + public_key):
             return False
         return is_signed_by(
-            signing_key, key_config_digest(signing_key, (key_id, *_SUITE), public_key, key_config), signature
+            signing_key, key_config_digest(signing_key, (key_id, *OHTTP_SUITE), public_key, key_config), signature
         )
     except (StepError, ValueError):
         return False

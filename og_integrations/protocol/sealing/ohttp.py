@@ -24,6 +24,10 @@ from og_integrations.protocol.proof._enclave import key_config_digest
 from og_integrations.protocol.proof._verification import StepError, is_signed_by
 from og_integrations.protocol.sealing import _hpke as hpke
 
+OHTTP_PATH = "/v1/ohttp"
+"""Where a gateway takes sealed requests, from a relay or from whoever pays for them himself."""
+RELAY_PATH = "/api/v1/chat/ohttp"
+"""Where a relay takes them."""
 REQUEST_TYPE = "message/ohttp-req"
 ANSWER_TYPE = "message/ohttp-res"
 STREAM_TYPE = "message/ohttp-chunked-res"
@@ -39,8 +43,8 @@ MAX_BILLING = 64 * 1024
 """Bytes of the billing frame that the gateway writes in clear for the relay, which should take it out."""
 
 # The labels are those of RFC 9458 §4.4 and the chunked draft, although no binary HTTP is inside.
-_ANSWER_LABEL = b"message/bhttp response"
-_STREAM_LABEL = b"message/bhttp chunked response"
+ANSWER_LABEL = b"message/bhttp response"
+STREAM_LABEL = b"message/bhttp chunked response"
 _SUITE = struct.pack(">HH", hpke.KDF_ID, hpke.CHACHA20_POLY1305.aead_id)
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _SPOILED = " Nothing of it is used. If a payment went with the request, it may have been charged."
@@ -158,7 +162,7 @@ class SealedStream:
         self._context = context
         self._max_chunk = max_chunk
         self._buffer = bytearray()
-        self._cipher: _AnswerCipher | None = None
+        self._cipher: AnswerCipher | None = None
         self._length: int | None = None
         self._opened = 0
         self._billed = False
@@ -206,9 +210,9 @@ class SealedStream:
     def _next_chunk(self) -> bytes | None:
         """Take the next chunk out of the buffer; None while it is not all there, and for the final one."""
         if self._cipher is None:
-            if len(self._buffer) < _nonce_length(self._context):
+            if len(self._buffer) < nonce_length(self._context):
                 return None
-            self._cipher = _AnswerCipher(self._context, self._take(_nonce_length(self._context)), _STREAM_LABEL)
+            self._cipher = AnswerCipher(self._context, self._take(nonce_length(self._context)), STREAM_LABEL)
         if self._length is None:
             self._length = self._take_length()
         # The final chunk has no length of its own, so without this bound an endless body would fill the memory.
@@ -305,13 +309,13 @@ def opens_as_stream(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() != ANSWER_TYPE
 
 
-def unauthenticated_error(status: int) -> SealedChannelError:
-    """Return the error for a reply in clear. Its text is left out: it may quote the prompt, or lie."""
+def unauthenticated_error(status: int, whom: str = "The relay") -> SealedChannelError:
+    """Return the error for a reply in clear by `whom`. Its text is left out: it may quote the prompt, or lie."""
     hint = (
         "Redirects are not followed: check its URL." if 300 <= status < 400 else _HINTS.get(status, "Ask again later.")
     )
     error = SealedChannelError(
-        f"The relay answered HTTP {status} in clear, where a sealed answer was expected. Anybody on the way can write "
+        f"{whom} answered HTTP {status} in clear, where a sealed answer was expected. Anybody on the way can write "
         f"this, so nothing of it is believed, quoted or paid. {hint}"
     )
     # Others may be as busy as the relay says of this one; any other status is about the request or the relay.
@@ -332,21 +336,26 @@ def request_headers(tee_id: str, *, stream: bool) -> dict[str, str]:
 
 def open_answer(context: hpke.Context, answer: bytes) -> bytes:
     """Return the plaintext of a whole sealed answer (RFC 9458 §4.4). Raises `SealedChannelError`."""
-    nonce = answer[: _nonce_length(context)]
-    return _AnswerCipher(context, nonce, _ANSWER_LABEL).open(0, answer[len(nonce) :], b"")
+    nonce = answer[: nonce_length(context)]
+    return AnswerCipher(context, nonce, ANSWER_LABEL).open(0, answer[len(nonce) :], b"")
 
 
-class _AnswerCipher:
+class AnswerCipher:
     """A cipher holds the key of one answer, made from the request's secret and the answer's nonce (RFC 9458 §4.4)."""
 
     def __init__(self, context: hpke.Context, nonce: bytes, label: bytes) -> None:
         # The secret depends on the request's keys, so an answer to another request cannot open here.
-        secret = context.export(label, _nonce_length(context))
+        secret = context.export(label, nonce_length(context))
         key = hpke.extract(context.enc + nonce, secret)
         self._cipher = context.suite.cipher(hpke.expand(key, b"key", context.suite.key_length))
         self._base_nonce = hpke.expand(key, b"nonce", hpke.NONCE_LENGTH)
 
+    def seal(self, number: int, plaintext: bytes, associated: bytes) -> bytes:
+        """Return the ciphertext of chunk `number`, as the enclave makes it."""
+        return self._cipher.encrypt(hpke.numbered_nonce(self._base_nonce, number), plaintext, associated)
+
     def open(self, number: int, ciphertext: bytes, associated: bytes) -> bytes:
+        """Return the plaintext of chunk `number`. Raises `SealedChannelError`."""
         try:
             return self._cipher.decrypt(hpke.numbered_nonce(self._base_nonce, number), ciphertext, associated)
         except InvalidTag:
@@ -356,7 +365,7 @@ class _AnswerCipher:
             ) from None
 
 
-def _nonce_length(context: hpke.Context) -> int:
+def nonce_length(context: hpke.Context) -> int:
     """Return the bytes of an answer's nonce: as many as the longer of the AEAD's key and nonce."""
     return max(context.suite.key_length, hpke.NONCE_LENGTH)
 
@@ -411,7 +420,9 @@ def _strict_base64(fields: Mapping[str, Any], name: str) -> bytes:
 
 
 def _unusable(problem: str) -> SealedChannelError:
-    return SealedChannelError(f"The OHTTP key config {problem}. Nothing was sealed or sent; use another enclave.")
+    error = SealedChannelError(f"The OHTTP key config {problem}. Nothing was sealed or sent; use another enclave.")
+    error.nothing_sent = True
+    return error
 
 
 def _broken(problem: str) -> SealedChannelError:

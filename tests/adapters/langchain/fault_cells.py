@@ -16,7 +16,16 @@ from og_integrations.client import collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import INDIVIDUAL, INVENTED, SIGNED_EACH, WITH_SESSION, WITH_TOOLS, outcome_of, stalls
+from tests.adapters.faults_met import (
+    INDIVIDUAL,
+    INVENTED,
+    SIGNED_EACH,
+    WITH_SESSION,
+    WITH_TOOLS,
+    channel_to,
+    outcome_of,
+    stalls,
+)
 from tests.adapters.langchain.ways_to_ask import get_weather, summed
 from tests.frames import secrets_in_frames
 
@@ -111,6 +120,7 @@ def met(net: Devnet, fault: str, way: str) -> Cell:
         timeout=STALLED_PATIENCE if stalls(fault) else PATIENCE,
         verification="buffer" if "buffered" in way else "end",
         settlement_mode="individual" if fault in INDIVIDUAL else None,
+        **channel_to(net, fault),
     )
     asked = 'use tool get_weather {"city":"Oslo"}' if fault in WITH_TOOLS else "[[tokens=4]]"
     asking: Any = model.bind_tools([get_weather]) if fault in WITH_TOOLS else model

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
 from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
+from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.devnet.faults._trust import TRUST_FAULTS
 from og_integrations.devnet.faults._wire import WIRE_FAULTS
 
@@ -21,6 +22,7 @@ SECTIONS = {
     "Answers": ANSWER_FAULTS,
     "Streams": STREAM_FAULTS,
     "Bytes": WIRE_FAULTS,
+    "Sealed channel": SEALING_FAULTS,
 }
 OK = "answered"
 HEAD = """\
@@ -35,7 +37,8 @@ exactly the payments that the network saw; no receipt says "verified" for what f
 error after the text so far, without tool calls (`verification="buffer"` shows nothing before the proof); and
 `Devnet.verdict()` has nothing to say.
 
-"Signed" is how many payments left for a first call (with 0 nothing can have been charged).
+"Signed" is how many payments left for a first call (with 0 nothing can have been charged). The faults of the sealed
+channel are met with `channel="ohttp"` through a relay, which pays.
 """
 
 
@@ -104,6 +107,11 @@ ROWS: dict[str, Row] = {
     **_streams("MalformedReplyError", "endless_stream", "endless_event"),
     **_same("GatewayError", 1, "redirect"),
     **_same("MalformedReplyError", 1, "gzip_bomb"),
+    **_same("SealedChannelError", 0, "unsigned_key_config", "foreign_key_config"),
+    **_same("EnclaveRejectedError", 0, "no_key_config"),
+    **_same("SealedChannelError", 0, "relay_in_clear", "relay_asks_for_payment", "relay_error"),
+    **_same("SealedChannelError", 0, "relay_truncates", "relay_replays", "relay_swaps_enclave"),
+    **_same(OK, 0, "unsigned_registry_key", "relay_keeps_billing"),
 }
 
 

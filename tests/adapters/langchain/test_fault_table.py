@@ -6,21 +6,31 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import CATALOGUE, Devnet
+from tests.adapters.faults_met import generation_of
 from tests.adapters.langchain.fault_cells import STREAMED, WAYS, judge, met
 from tests.adapters.langchain.fault_table import DOCUMENT, ROWS, page
 
 _ROWS_PER_NETWORK = 12
 """Starting a network costs more than a cell, and judging it grows with all that it saw."""
 # Of two calls at once, the one that comes second finds the enclave left, and no other one there.
-IN_BATCH = dict.fromkeys(("wrong_certificate", "registry_other_certificate", "dead_endpoint"), "DiscoveryError")
+IN_BATCH = dict.fromkeys(
+    (
+        "wrong_certificate",
+        "registry_other_certificate",
+        "dead_endpoint",
+        "unsigned_key_config",
+        "foreign_key_config",
+    ),
+    "DiscoveryError",
+)
 # Or it takes the connection of the first, whose answer is whole, and which goes on stalling.
 IN_BATCH["stall_before_end"] = "ReadTimeoutError"
 
 
 @pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest) -> Iterator[Devnet]:
-    """One network for some rows of the table."""
-    with Devnet() as devnet:
+    """One network for some rows of the table; the parameter holds which gateways it has."""
+    with Devnet(generation=request.param[0]) as devnet:
         yield devnet
 
 
@@ -37,7 +47,8 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rows() -> list[object]:
-    return [pytest.param(i // _ROWS_PER_NETWORK, fault, id=fault) for i, fault in enumerate(CATALOGUE)]
+    numbered = enumerate(CATALOGUE)
+    return [pytest.param((generation_of(fault), i // _ROWS_PER_NETWORK), fault, id=fault) for i, fault in numbered]
 
 
 @pytest.mark.parametrize(("net", "fault"), _rows(), indirect=["net"], scope="module")

@@ -24,6 +24,7 @@ from tests.adapters.faults_met import (
     STALLED_PATIENCE,
     WITH_SESSION,
     WITH_TOOLS,
+    channel_to,
     outcome_of,
     stalls,
 )
@@ -84,6 +85,7 @@ class Cell:
             timeout=STALLED_PATIENCE if stalls(self.fault) else PATIENCE,
             verification="buffer" if "buffered" in self.way else "end",
             settlement_mode="individual" if self.fault in INDIVIDUAL else None,
+            **channel_to(net, self.fault),
         )
 
 

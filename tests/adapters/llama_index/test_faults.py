@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import CATALOGUE, Devnet
+from tests.adapters.faults_met import generation_of
 from tests.adapters.langchain.fault_table import ROWS
 from tests.adapters.llama_index.auditing import watched_events
 from tests.adapters.llama_index.fault_cells import judge, met
@@ -16,8 +17,8 @@ _ROWS_PER_NETWORK = 8
 
 @pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest) -> Iterator[Devnet]:
-    """One network for some rows of the table."""
-    with Devnet() as devnet:
+    """One network for some rows of the table; the parameter holds which gateways it has."""
+    with Devnet(generation=request.param[0]) as devnet:
         yield devnet
 
 
@@ -34,7 +35,8 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rows() -> list[object]:
-    return [pytest.param(i // _ROWS_PER_NETWORK, fault, id=fault) for i, fault in enumerate(CATALOGUE)]
+    numbered = enumerate(CATALOGUE)
+    return [pytest.param((generation_of(fault), i // _ROWS_PER_NETWORK), fault, id=fault) for i, fault in numbered]
 
 
 @pytest.mark.parametrize(("net", "fault"), _rows(), indirect=["net"], scope="module")
