@@ -154,6 +154,8 @@ async def main() -> None:
     results = await run(names, chosen.rounds, brief=chosen.brief)
     kept = None if chosen.only or chosen.brief else README
     sys.stdout.write(write_tables(results, await _versions(names), names, kept))
+    if chosen.only is None:
+        sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept is not None))
 
 
 asyncio.run(main())
