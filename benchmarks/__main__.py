@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.against import against
+from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
 from benchmarks.environments import import_cpu, output_of, python_of, versions
 from benchmarks.processes import ReplayServer, WorkerProcess

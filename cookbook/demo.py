@@ -1,7 +1,8 @@
 """
 The main job, `make demo`: an agent whose every model call is attested, paid, and provable later.
 
-Starts the devnet as a process of its own. To run against a real network instead, set OG_NETWORK
+Starts the devnet as a process of its own; OG_DEVNET_GENERATION (`april`, …, `newest`) says which generation of
+gateways it plays. To run against a real network instead, set OG_NETWORK
 (`base`, `base-sepolia`) and OG_PRIVATE_KEY to a wallet with OPG that has approved Permit2.
 
 With `--onchain` (`make demo ONCHAIN=1`) a model on chain is one of the agent's tools; the devnet's chain is then a real
@@ -92,7 +93,8 @@ def network(*, onchain: bool = False) -> Iterator[Network]:
         yield Network()
         return
     console.print("Starting the devnet: chain, registry, enclave and gateway, with TLS …")
-    command = [*COMMAND, "devnet", "--port", "0", "--json", "--until-eof"]
+    generation = os.environ.get("OG_DEVNET_GENERATION", "april")
+    command = [*COMMAND, "devnet", "--port", "0", "--opg", "10", "--generation", generation, "--json", "--until-eof"]
     command += ["--evm", "anvil"] if onchain else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -31,6 +31,9 @@ OpenGradientError
     GatewayError
         MalformedReplyError
         StreamFailedError
+        ContentRefusedError
+        RequestTooLargeError
+        AttachmentRefusedError
     TransactionError
         TransactionRefusedError
             GasBudgetExceededError
@@ -256,8 +259,14 @@ class GatewayError(OpenGradientError):
     """
     The gateway answered with an HTTP error. `status` is its code; only 2xx answers are charged.
 
-    Errors about the request, and those of the provider behind the gateway, do not `blames_enclave`.
+    `provider_status` is the code of the provider behind the gateway, None unless a newer gateway tells it; `code` is
+    the gateway's own word for what happened, mostly "". Where the gateway says whether to try again, `is_retryable` is
+    what it says. Errors about the request, and those of the provider behind the gateway, do not `blames_enclave`,
+    unless that provider refuses the gateway itself.
     """
+
+    provider_status: int | None = None
+    code: str = ""
 
     def __init__(self, message: str = "", *, status: int = 0) -> None:
         super().__init__(message)
@@ -281,6 +290,24 @@ class StreamFailedError(GatewayError):
 
     is_retryable = True
     partial_text: str = ""
+
+
+class ContentRefusedError(GatewayError):
+    """
+    The gateway's moderation refused the request. `categories` are its words for why, as far as it says.
+
+    It was not charged, and no other gateway takes it either.
+    """
+
+    categories: tuple[str, ...] = ()
+
+
+class RequestTooLargeError(GatewayError):
+    """The gateway does not take a request of this size; it was not charged."""
+
+
+class AttachmentRefusedError(GatewayError):
+    """The model does not take the picture or file that was sent; it was not charged."""
 
 
 class TransactionError(OpenGradientError):

@@ -128,11 +128,13 @@ class ReceiptPayment:
     settlement_mode: Annotated[str | None, CLAIMED, "What is published of the call, as X-SETTLEMENT-TYPE."] = None
     transaction_hash: Annotated[str | None, CLAIMED, "The transaction that posted the answer's hashes, if told."] = None
     blob_id: Annotated[str | None, CLAIMED, "The Walrus blob of a published call, if told."] = None
+    charged_amount: Annotated[str | None, CLAIMED, "What the gateway says it charged, in base units, if told."] = None
 
     @property
     def tells_settlement(self) -> bool:
         """Whether words of the gateway stand in it about what became of the payment; they are not signed."""
-        return bool(self.transaction_hash or self.blob_id or self.payment_hash_source not in (None, OWN_HASH))
+        told = self.transaction_hash or self.blob_id or self.charged_amount
+        return bool(told or self.payment_hash_source not in (None, OWN_HASH))
 
     @property
     def most(self) -> str:

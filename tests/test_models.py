@@ -11,6 +11,7 @@ import pytest
 from og_integrations import TEE_LLM, _warnings
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
+from og_integrations.errors import InvalidRequestError
 from og_integrations.models import MODELS, ModelInfo, model_info, wire_name
 
 PUBLISHED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors/models.json").read_text())["models"]
@@ -89,3 +90,27 @@ def test_users_are_warned_once_at_their_own_line(monkeypatch: pytest.MonkeyPatch
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             client.chat("openai/gpt-4.1-nano", [{"role": "user", "content": "hi"}])
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "said"),
+    [
+        ("openai/gpt-image-2", {"aspect_ratio": "7:1"}, "aspect_ratio is '7:1', expected one of 16:9"),
+        ("bytedance/seedance-5.0", {"resolution": "8K"}, "resolution is '8K', expected one of 1.5K, 2K"),
+        ("bytedance/seedance-5.0", {"n": 2}, "this model makes one picture"),
+        ("openai/gpt-image-2", {"n": 0}, "n is 0, expected a whole number from 1 to 128"),
+    ],
+)
+def test_pictures_that_a_model_does_not_make_cost_nothing(model: str, extra: dict[str, Any], said: str) -> None:
+    with Devnet(generation="newest") as net, Client(network=net.network, private_key=net.private_key) as client:
+        with pytest.raises(InvalidRequestError, match=said):
+            client.chat(model, [{"role": "user", "content": "a cat"}], extra=extra)
+        assert net.stats().requests == 0
+
+
+def test_how_many_pictures_is_named_as_unsigned() -> None:
+    """It multiplies the price, and no rule hashes it."""
+    with Devnet(generation="newest") as net, Client(network=net.network, private_key=net.private_key) as client:
+        answer = client.chat("openai/gpt-image-2", [{"role": "user", "content": "a cat"}], extra={"n": 2})
+    assert answer.images
+    assert {"images", "n"} <= set(answer.receipt["unsigned"])

@@ -19,10 +19,10 @@ SURFACE = {
     """,
     "og_integrations.client.stores": "BudgetStore BudgetTotals Entry HoldState Judge Limits SessionNotes",
     "og_integrations.langchain": """
-        ChatOpenGradient OnchainToolkit OpenGradientCompletion ReceiptCallbackHandler get_receipt_callback
-        onchain_tool register_with_langchain
+        ChatOpenGradient OnchainToolkit OpenGradientCompletion OpenGradientWebSearch ReceiptCallbackHandler
+        get_receipt_callback onchain_tool register_with_langchain
     """,
-    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool",
+    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool web_search_tool",
     "og_integrations.openai": """
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client

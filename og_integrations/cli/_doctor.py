@@ -17,6 +17,7 @@ from og_integrations import __version__
 from og_integrations.cli._terminal import DEFAULT_MODEL, check_marks, model, one_line
 from og_integrations.client import Engine
 from og_integrations.client._directory import accepted_enclaves, read_enclaves
+from og_integrations.client._probes import probe
 from og_integrations.client._settings import Settings
 from og_integrations.client._wallet import price_of
 from og_integrations.client.chain._jsonrpc import (
@@ -136,7 +137,17 @@ class GatewayChecks:
             yield Check("certificate", "skip", "there is no enclave to look at")
         for enclave in islice(self._found, MOST_HANDSHAKES):
             yield self._certificate(enclave)
+        yield self._generation()
         yield self._price()
+
+    def _generation(self) -> Check:
+        good = next((enclave for enclave in self._found if enclave.pinned and enclave.tee_id not in self._bad), None)
+        if good is None or not self._good:
+            return Check("generation", "skip", "there is no enclave with a pinned certificate to look at")
+        found = probe(good)
+        version = (found.health or {}).get("version")
+        said = f", which says version {version[:40]}" if isinstance(version, str) else ""
+        return Check("generation", "pass", f"{good.endpoint}{said} looks like {found.generation}: {found.consequences}")
 
     def _read(self) -> Fetching[int]:
         found = yield from read_enclaves(self._engine.settings)

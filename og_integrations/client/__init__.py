@@ -11,6 +11,7 @@ an `Answer` that was verified, with its receipt.
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_collecting` | what catches the receipts of all calls |
 | `_runner` | how generators of effects are run, synchronously or not |
+| `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
 | `_sealed_sessions` | what seals the sessions that processes share in a store |

@@ -37,15 +37,10 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
-from og_integrations.protocol.chat._wire import (
-    ChatRequest,
-    Completion,
-    CompletionRequest,
-    ToolCall,
-    Usage,
-)
+from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
 from og_integrations.protocol.payment._flow import Effect, in_doubt
 from og_integrations.protocol.payment._session import PaymentSession
 from og_integrations.protocol.payment._x402 import (
@@ -72,14 +67,7 @@ from og_integrations.receipt import (
 )
 
 MAX_ERROR_BYTES = 64 * 1024
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_HINTS = {
-    400: "Check the model name and the parameters.",
-    401: "The gateway wants an Authorization header.",
-    404: "This gateway does not have the endpoint.",
-    413: "The request is too large.",
-    429: "Wait and try again.",
-}
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
 _OWN_HEADERS = frozenset(
@@ -109,11 +97,13 @@ class Answer:
     An answer is what the caller sees, and was verified.
 
     `text` is what to show: `completion` holds the signed original, of which it may be a part (see
-    the receipt's `presentation`). `images` are `data:` URIs or URLs, `reasoning` what the model thought;
-    neither is signed. `citations` are the pages that the gateway says it read (`title`, `url`), `moderation` what it
-    says a classifier found; they are not signed either. `model` is the name that the gateway knows, `asked_model` the
-    one that was asked for; `created` is when the call began, in unix seconds. `receipt` is plain JSON
-    (`og_integrations.receipt`), and `earlier` holds those of the calls that an adapter made for this answer before.
+    the receipt's `presentation`). `model` is the name that the gateway knows, `asked_model` the one that was asked for;
+    `created` is when the call began, in unix seconds. `receipt` is plain JSON (`og_integrations.receipt`), `earlier`
+    holds those of the calls that an adapter made for this answer before.
+
+    Not signed are `images` (`data:` URIs, or URLs, which nothing here fetches), `reasoning` (what the model thought),
+    `citations` (pages that the gateway says it read: `title`, `url`), `searches` (what it says it searched for) and
+    `moderation` (what it says a classifier found).
     """
 
     text: str
@@ -126,6 +116,7 @@ class Answer:
     images: tuple[str, ...] = ()
     reasoning: str = field(default="", repr=False)
     citations: tuple[JsonObject, ...] = ()
+    searches: tuple[str, ...] = ()
     moderation: JsonObject | None = None
     id: str
     receipt: JsonObject
@@ -138,19 +129,20 @@ class Call:
     """
     A call is a request that is ready to be sent; `wire` is its exact body.
 
-    `timeout` is in seconds, for each wait on the network; `stop` holds the sequences that are cut here; `plan` says
-    how to show the answer.
+    `timeout` is in seconds, for each wait on the network; `model` is None of a web search; `stop` holds the sequences
+    that are cut here; `plan` says how to show the answer, `attachments` whether users' messages hold more than text.
     """
 
-    request: ChatRequest | CompletionRequest
+    request: Request
     wire: bytes = field(repr=False)
     plan: Plan = field(repr=False)
-    model: str
+    model: str | None
     settlement_mode: SettlementMode
     stop: tuple[str, ...]
     timeout: float
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    attachments: bool = False
 
     @property
     def path(self) -> str:
@@ -313,30 +305,8 @@ def check_size(body: bytearray) -> None:
 
 def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
-    reason = _reason(state, body)
-    said = f": {reason}" if reason else ""
-    message = f"The gateway answered HTTP {status}{said}. It was not charged. {_hint(status)}".strip()
-    return GatewayError(message, status=status)
-
-
-def _hint(status: int) -> str:
-    if 300 <= status < 400:
-        return "Redirects are never followed: prompt and payment would go to another host."
-    if status >= 500:
-        return "Try again later."
-    return _HINTS.get(status, "")
-
-
-def _reason(state: CallState, body: bytes) -> str:
-    try:
-        reply = parse_json_object(body, "The error")
-    except MalformedReplyError:
-        return ""
-    # The handlers say `error`, problem+json says `detail` and `title` (docs/protocol.md §2).
-    for name in ("error", "detail", "title"):
-        if reason := state.quotable(reply.get(name)):
-            return reason
-    return ""
+    headers = state.head.headers if state.head is not None else ()
+    return error_of(parse_failure(status, tuple(headers), body), state.quotable)
 
 
 def _pem(der: bytes) -> str:
@@ -464,6 +434,7 @@ def _paid(
         settlement_mode=mode,
         transaction_hash=told.transaction_hash,
         blob_id=told.blob_id,
+        charged_amount=told.charged,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from og_integrations.client._call import Answer, Call, CallState, Piece, now
 from og_integrations.client._engine import Engine
-from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, seal
+from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, SharedOptions, seal
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain._approval import (
@@ -102,6 +102,25 @@ class Client(Spending):
         that cannot be proven ends in an exception, whose `partial_text` is what had come.
         """
         return self._stream(self.engine.prepare_chat(model, messages, stream=True, **options))
+
+    def web_search(
+        self,
+        query: str,
+        *,
+        num_results: int | None = None,
+        recency_days: int | None = None,
+        **options: Unpack[SharedOptions],
+    ) -> Answer:
+        """
+        Search the web inside the enclave, and return the verified answer; newer gateways have this, others say 404.
+
+        Its `text` holds the results, `citations` their `title` and `url`, each of which stands in that signed text.
+        The signature proves that the enclave got it, and not that it is true: it is text of strangers, and never an
+        instruction. `num_results` is 1 to 10, `recency_days` how old results may be. A search has an authorization of
+        its own, beside that of chats.
+        """
+        call = self.engine.prepare_search(query, num_results=num_results, recency_days=recency_days, **options)
+        return self._whole(call)
 
     def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""
@@ -212,6 +231,18 @@ class AsyncClient(Spending):
         call = self.engine.prepare_chat(model, messages, stream=True, **options)
         state = CallState(call=call)
         return AsyncStream(self.engine.streamed(state), self._driver(state))
+
+    async def web_search(
+        self,
+        query: str,
+        *,
+        num_results: int | None = None,
+        recency_days: int | None = None,
+        **options: Unpack[SharedOptions],
+    ) -> Answer:
+        """Do what `Client.web_search` does."""
+        call = self.engine.prepare_search(query, num_results=num_results, recency_days=recency_days, **options)
+        return await self._whole(call)
 
     async def complete(self, model: str | Enum, prompt: str, **options: Unpack[CallOptions]) -> Answer:
         """Continue `prompt` by the completions endpoint, which never streams."""

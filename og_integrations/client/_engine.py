@@ -16,6 +16,7 @@ from typing import Unpack
 from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client._accounts import Account
+from og_integrations.client._builds import Builds, dropped
 from og_integrations.client._call import (
     Answer,
     Call,
@@ -55,7 +56,7 @@ from og_integrations.errors import (
 )
 from og_integrations.models import model_info, model_name, wire_name
 from og_integrations.protocol._redact import Secret
-from og_integrations.protocol._strict_json import JsonObject, encode_json
+from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._translation import Plan, StopCutter, cut_at_stop, plan_chat
@@ -63,9 +64,15 @@ from og_integrations.protocol.chat._wire import (
     ChatRequest,
     Completion,
     CompletionRequest,
+    Request,
+    SearchRequest,
     check_chat,
     check_completion,
+    check_pictures,
+    check_search,
+    translated_extra,
 )
+from og_integrations.protocol.chat._wire import check_size as check_request_size
 from og_integrations.protocol.payment._budget import Budget
 from og_integrations.protocol.payment._flow import (
     ENTER,
@@ -81,9 +88,9 @@ from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, verify_exchange
-from og_integrations.protocol.proof.canonical import APRIL, RULES
-from og_integrations.receipt import rule_name
+from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, VerifiedExchange, verify_exchange
+from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash, unsigned_members
+from og_integrations.receipt import Receipt, rule_name
 
 
 class Engine:
@@ -112,9 +119,11 @@ class Engine:
         self.max_retries: int = check_count("max_retries", given["max_retries"])
         self.default_headers: dict[str, str] = check_headers(given["default_headers"])
         self.sealing: Sealing | None = _sealing(given, self.settings)
-        self.takes_images: bool = rule_name(check_choice("gateway_generation", given["gateway_generation"])) != APRIL
+        generation = check_choice("gateway_generation", given["gateway_generation"])
+        self.takes_images: bool = rule_name(generation) != APRIL
+        self._asks_builds = generation == "auto"
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
-        self._rules: dict[str, str] = {}
+        self._builds = Builds()
         self._account = Account(self.settings, policy)
         self.directory: Directory = Directory(
             self.settings,
@@ -160,25 +169,34 @@ class Engine:
         tool_choice: str | JsonObject | None = None,
         response_format: JsonObject | None = None,
         parallel_tool_calls: bool | None = None,
+        reasoning_effort: str | None = None,
         stream: bool = False,
         extra: JsonObject | None = None,
         **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
         info = model_info(model)
+        if info.effort is False and reasoning_effort is not None:
+            warn_once("reasoning_effort", f"reasoning_effort is not sent: {model_name(model)} does not take it.")
+            reasoning_effort = None
+        members, most = translated_extra(extra or {}, max_tokens)
         wish = ChatRequest(
             model=wire_name(model),
             messages=messages,
             temperature=temperature,
-            max_tokens=max_tokens,
+            max_tokens=most,
+            reasoning_effort=reasoning_effort,
             stop=stop or None,
             tools=tools or None,
             tool_choice=tool_choice,
             response_format=response_format,
             stream=stream,
-            extra=extra or {},
+            extra=members,
         )
         check_chat(wish, images=self.takes_images and info.image_inputs is not False, json_object=info.json_object)
+        check_pictures(
+            members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
+        )
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(model, request, plan, **options)
 
@@ -203,10 +221,23 @@ class Engine:
         check_completion(request)
         return self._prepare(model, request, Plan(), **options)
 
+    def prepare_search(
+        self,
+        query: str,
+        *,
+        num_results: int | None = None,
+        recency_days: int | None = None,
+        **options: Unpack[SharedOptions],
+    ) -> Call:
+        """Return a checked web search. Raises `InvalidRequestError` or `ConfigurationError`."""
+        request = SearchRequest(query=query, num_results=num_results, recency_days=recency_days)
+        check_search(request)
+        return self._prepare(None, request, Plan(), **options)
+
     def _prepare(
         self,
-        model: str | Enum,
-        request: ChatRequest | CompletionRequest,
+        model: str | Enum | None,
+        request: Request,
         plan: Plan,
         *,
         settlement_mode: SettlementMode | Enum | str | None = None,
@@ -214,18 +245,22 @@ class Engine:
         timeout: float | None = None,
     ) -> Call:
         stop, created = request.stop, now()
-        if (ending := model_info(model).ending(datetime.fromtimestamp(created, UTC).date())) is not None:
-            warn_once(model_name(model), ending)
+        name = None if model is None else model_name(model)
+        if name is not None and (ending := model_info(name).ending(datetime.fromtimestamp(created, UTC).date())):
+            warn_once(name, ending)
+        wire = encode_json(request.to_json())
+        check_request_size(wire)
         return Call(
             request=request,
-            wire=encode_json(request.to_json()),
+            wire=wire,
             plan=plan,
-            model=model_name(model),
+            model=name,
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
             created=created,
             extra_headers=self.default_headers,
+            attachments=isinstance(request, ChatRequest) and has_attachments({"messages": list(request.messages)}),
         )
 
     def whole(self, state: CallState) -> Effects[Answer]:
@@ -278,6 +313,12 @@ class Engine:
         tried: list[str] = []
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
+            if self._asks_builds and state.call.attachments and self._builds.drops_attachments(enclave):
+                # Another build may hand them on; if there is none, nothing has been sent.
+                tried.append(enclave.tee_id)
+                if not self.directory.has_other(tried):
+                    raise dropped(enclave)
+                continue
             target = state.target = self.directory.target(enclave, state.call.path)
             state.sent_at, state.sealed = now(), None
             try:
@@ -343,22 +384,14 @@ class Engine:
         """
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
-        build = enclave.pcr_hash or enclave.tee_id
-        verified = verify_exchange(
-            Exchange(
-                path=state.call.path,
-                wire=state.call.wire,
-                completion=completion,
-                enclave=enclave,
-                usual_rule=self._rules.get(build),
-                trust=TRUST_OF_SOURCE[enclave.source],
-                window=(state.sent_at, now()),
-                channel=state.target.channel,
-                seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
-            )
-        )
-        # A build hashes by one rule, and requests that show less of it are proven by the others, too.
-        self._rules[build] = max(self._rules.get(build, APRIL), verified.hash_rule, key=RULES.index)
+        try:
+            verified = self._verified(state, completion)
+        except VerificationError:
+            # An enclave that dropped the attachments has signed for all of them; the next call need not pay for that.
+            self._learn_from(state, completion)
+            raise
+        self._builds.learn(enclave, verified.request, verified.hash_rule)
+        _tell_unsigned(verified)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -366,23 +399,50 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
+        _tell_unpublished(state, receipt)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
             finish_reason=shown.finish_reason,
             model=completion.model,
-            asked_model=state.call.model,
+            asked_model=state.call.model or "",
             created=state.call.created,
             usage=completion.usage,
             images=completion.images,
             reasoning=completion.reasoning,
             citations=completion.citations,
+            searches=completion.searches,
             moderation=completion.moderation,
             # Streams carry no id, and frameworks need one that is never repeated.
             id=completion.id or f"og-{verified.proof.output_hash[:16]}-{secrets.token_hex(8)}",
             receipt=receipt,
             completion=completion,
         )
+
+    def _verified(self, state: CallState, completion: Completion) -> VerifiedExchange:
+        assert state.target is not None  # noqa: S101 - open() has returned
+        enclave = state.target.enclave
+        return verify_exchange(
+            Exchange(
+                path=state.call.path,
+                wire=state.call.wire,
+                completion=completion,
+                enclave=enclave,
+                usual_rule=self._builds.usual_rule(enclave),
+                trust=TRUST_OF_SOURCE[enclave.source],
+                window=(state.sent_at, now()),
+                channel=state.target.channel,
+                seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
+            )
+        )
+
+    def _learn_from(self, state: CallState, completion: Completion) -> None:
+        """Remember the build of an answer that was signed for attachments which its model has not seen."""
+        if state.target is None or completion.proof is None or not state.call.attachments:
+            return
+        asked = parse_json_object(state.call.wire, "The request", unique=False)
+        if request_hash(state.call.path, asked, APRIL).hex() == completion.proof.request_hash:
+            self._builds.learn(state.target.enclave, asked, APRIL)
 
     def _on_failure(self, state: CallState, exc: BaseException) -> None:
         """
@@ -466,6 +526,28 @@ class StreamReader:
         if isinstance(exc, PaymentInDoubtError | VerificationError | SealedChannelError):
             exc.partial_text = self._assembler.text
         return exc
+
+
+def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:
+    """Say once that a call which was to be settled by itself was answered without a word about that."""
+    payment = Receipt.payment_of(receipt)
+    if state.call.settlement_mode is not SettlementMode.INDIVIDUAL_FULL or payment is None or payment.tells_settlement:
+        return
+    warn_once(
+        "individual settlement",
+        "settlement_mode='individual' was asked for, and the gateway says nothing of a transaction: the answer may not "
+        "have been published.",
+    )
+
+
+def _tell_unsigned(verified: VerifiedExchange) -> None:
+    """Say once that an option which was asked for is not among what the enclave signed."""
+    if "reasoning_effort" in unsigned_members(verified.exchange.path, verified.request, verified.hash_rule):
+        warn_once(
+            "reasoning_effort is not signed",
+            "reasoning_effort was sent, but the gateway did not sign it, and has probably ignored it; the receipt "
+            "names it as not signed.",
+        )
 
 
 def _body(state: CallState) -> Effects[bytes]:

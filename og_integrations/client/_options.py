@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from og_integrations.protocol.proof._enclave import EnclavePolicy
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
-GatewayGeneration = Literal["2026-04", "next"]
+GatewayGeneration = Literal["auto", "2026-04", "next"]
+ReasoningEffort = Literal["low", "medium", "high"]
 Verification = Literal["end", "buffer"]
 ChannelWord = Literal["pinned", "ohttp"]
 
@@ -134,8 +135,8 @@ class SharedOptions(TypedDict, total=False):
         Option("what is published about a call, see [Settlement modes](#settlement-modes)", shown='`"batch"`'),
     ]
     x402_settlement_mode: Annotated["SettlementMode | Enum | str | None", SameAs("settlement_mode")]
-    # Long, since no header comes before a model's first token.
-    timeout: Annotated[float | None, Option("seconds, for each wait on the network", default=120.0)]
+    # Long, since no header comes before a model's first token, and gateways wait up to 240 s for a provider.
+    timeout: Annotated[float | None, Option("seconds, for each wait on the network", default=300.0)]
 
 
 class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False):
@@ -156,7 +157,11 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
         Verification, Option('`"buffer"` shows nothing of a stream before the proof', default="end")
     ]
     gateway_generation: Annotated[
-        GatewayGeneration, Option('`"next"` for gateways that take images and files', default="2026-04")
+        GatewayGeneration,
+        Option(
+            '`"auto"` sends images and files unless a gateway is known to drop them; `"next"` always; `"2026-04"` not',
+            default="auto",
+        ),
     ]
     max_concurrency: Annotated[
         int | None,
@@ -191,6 +196,13 @@ class ChatOptions(CallOptions, total=False):
     response_format: Annotated["JsonObject | None", Option("the form of the answer")]
     parallel_tool_calls: Annotated[
         bool | None, Option("False shows the first tool call only; kept here, since gateways ignore it")
+    ]
+    reasoning_effort: Annotated[
+        ReasoningEffort | None,
+        Option(
+            '`"low"`, `"medium"` or `"high"`; many gateways ignore it, and the receipt says when it was not signed',
+            shown="not sent",
+        ),
     ]
     extra: Annotated["JsonObject | None", Option("further members of the request, sent as they are")]
 

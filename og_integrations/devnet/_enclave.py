@@ -190,7 +190,8 @@ def random_address() -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEnclave:
     """
-    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
+    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers,
+    `pcr_hash` its measurement: the published one of April's gateway, and of other generations a made-up one.
 
     `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `takes_sealed` says whether it
     has an OHTTP key.
@@ -201,6 +202,7 @@ class LocalEnclave:
     payment_address: str
     wallet_address: str
     started_at: int
+    pcr_hash: str = KNOWN_PCR_HASH
     takes_sealed: bool = False
 
     @property
@@ -209,13 +211,13 @@ class LocalEnclave:
         return self.keys.tee_id
 
     def entry(self) -> Enclave:
-        """What the registry says about it; `pcr_hash` is the published measurement."""
+        """What the registry says about it."""
         return Enclave(
             tee_id=self.keys.tee_id,
             endpoint=self.endpoint,
             public_key=self.keys.public_key,
             certificate=self.keys.certificate,
-            pcr_hash=KNOWN_PCR_HASH,
+            pcr_hash=self.pcr_hash,
             payment_address=self.payment_address,
             owner=self.wallet_address,
             registered_at=self.started_at,

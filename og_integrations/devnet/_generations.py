@@ -20,7 +20,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.models import TEE_LLM, wire_name
 from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
+from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH
 from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
 from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 from og_integrations.receipt import EARLIER_RULES
@@ -104,6 +106,11 @@ class Generation:
     moderation: Moderation = Moderation.NONE
     max_body: int | None = None
     max_sealed: int | None = 512 * 2**10
+
+    @property
+    def pcr_hash(self) -> str:
+        """The measurement of its enclaves, 0x-hex: the published one of April's build, and made up for the others."""
+        return KNOWN_PCR_HASH if self.name == "april" else "0x" + keccak(f"devnet {self.name}".encode()).hex()
 
     @property
     def paid_paths(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ Needs `pip install "og-integrations[langchain]"`.
 | `_messages` | messages and tools of LangChain to the wire |
 | `_outputs` | answers to LangChain's messages and content blocks |
 | `_structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |
+| `_search` | the web search of newer gateways, as a tool |
 | `errors` | the double of each error that is a `ModelError`, and what may be repeated |
 | `_callbacks` | receipts, collected through chains and agents |
 | `_onchain_tools` | models and workflows on chain as tools |
@@ -31,6 +32,7 @@ try:
     from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
     from og_integrations.langchain._chat_model import ChatOpenGradient, register_with_langchain
     from og_integrations.langchain._completion_model import OpenGradientCompletion
+    from og_integrations.langchain._search import OpenGradientWebSearch
 except ModuleNotFoundError as _exc:
     if (_exc.name or "").partition(".")[0] != "langchain_core":
         raise
@@ -46,6 +48,7 @@ __all__ = [
     "ChatOpenGradient",
     "OnchainToolkit",
     "OpenGradientCompletion",
+    "OpenGradientWebSearch",
     "ReceiptCallbackHandler",
     "get_receipt_callback",
     "onchain_tool",

@@ -27,7 +27,7 @@ from og_integrations.chat._arguments import call_arguments, check_extra, named_m
 from og_integrations.chat._asking import Question
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.client._options import ALIASES, OPTIONS, CallOptions
+from og_integrations.client._options import ALIASES, OPTIONS, CallOptions, ReasoningEffort
 from og_integrations.client._tracing import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain._messages import (
@@ -71,6 +71,7 @@ _OF_A_CHAT = OF_A_CALL | {
     "form_tool",
     "model_kwargs",
     "parallel_tool_calls",
+    "reasoning_effort",
     "response_format",
     "strict",
     "tool_choice",
@@ -100,6 +101,7 @@ class ChatModelOptions(LangChainOptions, total=False):
     streaming: bool
     stream_usage: bool
     model_kwargs: JsonObject
+    reasoning_effort: ReasoningEffort | None
     disable_streaming: bool | Literal["tool_calling"]
     output_version: str | None
     profile: "ModelProfile | None"
@@ -302,7 +304,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         network: `"base"`, `"base-sepolia"` or `"devnet"`, else `OG_NETWORK`.
         spend_policy: What may be spent, for example `{"total": "1"}` (OPG).
         settlement_mode: `"batch"`, `"private"` or `"individual"`.
-        gateway_generation: `"next"` for gateways that take images and files.
+        gateway_generation: `"auto"` sends images and files unless the gateway is known to drop them.
         timeout: Seconds to wait for each piece of an answer.
 
         The README's table of settings has them all.
@@ -361,6 +363,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     """Whether the last chunk of a stream tells the token counts."""
     model_kwargs: JsonObject = Field(default_factory=dict)
     """Further members of the request, sent as they are."""
+    reasoning_effort: ReasoningEffort | None = declared("reasoning_effort")
+    """How long the model may think: low, medium or high. Many gateways ignore it; the receipt says so."""
 
     if TYPE_CHECKING:
 
@@ -443,6 +447,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
         if given.get("response_format") is not None:
             options["response_format"] = response_format(given["response_format"], strict=strict)
+        if effort := given.get("reasoning_effort") or self.reasoning_effort:
+            options["reasoning_effort"] = cast("ReasoningEffort", effort)
         if extra := {**self.model_kwargs, **cast("JsonObject", given.get("model_kwargs") or {})}:
             check_extra(extra)
             options["extra"] = extra
@@ -550,7 +556,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     @property
     @override
     def _identifying_params(self) -> dict[str, object]:
-        return self.identifying_params() | {"model_kwargs": self.model_kwargs}
+        effort = {"reasoning_effort": self.reasoning_effort} if self.reasoning_effort else {}
+        return self.identifying_params() | {"model_kwargs": self.model_kwargs} | effort
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: object) -> str:

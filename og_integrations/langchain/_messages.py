@@ -347,9 +347,9 @@ def build_profile(model: str, generation: str) -> "ModelProfile":
         "audio_outputs": False,
         "video_outputs": False,
         "reasoning_output": False,
-        "tool_calling": True,
-        "tool_choice": True,
-        "structured_output": True,
+        "tool_calling": info.tools,
+        "tool_choice": info.tools,
+        "structured_output": info.kind == "chat",
         "temperature": info.temperature,
     }
     if info.context_window is not None:

@@ -23,6 +23,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from og_integrations.chat._asking import EARLIER_KEY
+from og_integrations.chat._requests import notes_of
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 from og_integrations.protocol.chat._wire import image_data
 from og_integrations.receipt import RECEIPT_KEY, flat_fields
@@ -101,6 +102,7 @@ def response_metadata(answer: "Answer") -> JsonObject:
         RECEIPT_KEY: answer.receipt,
         **({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}),
         **flat_fields(answer.receipt),
+        **notes_of(answer),
     }
 
 

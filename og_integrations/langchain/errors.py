@@ -27,6 +27,7 @@ from langchain_core.exceptions import (
     ModelNotFoundError,
     ModelPermissionDeniedError,
     ModelRateLimitError,
+    ModelRefusalError,
     ModelTimeoutError,
 )
 
@@ -152,7 +153,7 @@ class GatewayError(errors.GatewayError, OpenGradientError):
 
 
 class UnexpectedStatusError(GatewayError, ModelAPIError, RuntimeError):
-    """The gateway answered neither 2xx nor an error (a redirect, for example), or something else went wrong there."""
+    """The gateway answered neither 2xx nor an error (a redirect), or says that asking it again will not help."""
 
 
 class AuthenticationError(GatewayError, ModelAuthenticationError, RuntimeError):
@@ -177,13 +178,13 @@ class PermissionDeniedError(GatewayError, ModelPermissionDeniedError, RuntimeErr
 
 
 class RateLimitError(GatewayError, ModelRateLimitError):
-    """The gateway answered 429; it was not charged."""
+    """The gateway, or the provider behind it, answered 429; it was not charged."""
 
     is_retryable = True
 
 
 class ServerError(GatewayError, ModelAPIError):
-    """The gateway answered 5xx; it was not charged."""
+    """The gateway answered 5xx, or says that it may be asked again; it was not charged."""
 
     is_retryable = True
 
@@ -198,6 +199,34 @@ class MalformedReplyError(errors.MalformedReplyError, GatewayError, ModelAPIErro
 
 class StreamFailedError(errors.StreamFailedError, GatewayError, ModelAPIError):
     """The gateway reported a failure inside a stream; failed streams are not charged."""
+
+
+class StreamRateLimitError(StreamFailedError, ModelRateLimitError):
+    """The provider behind the gateway answered 429 before a stream ended; it was not charged."""
+
+
+class StreamRefusedError(errors.StreamFailedError, GatewayError, ModelInvalidRequestError, RuntimeError):
+    """The provider refused the request inside a stream; asked again, it would again."""
+
+    is_retryable = False
+
+
+class StreamGivenUpError(errors.StreamFailedError, GatewayError, ModelAPIError, RuntimeError):
+    """A stream failed, and the gateway says that asking it again will not help."""
+
+    is_retryable = False
+
+
+class ContentRefusedError(errors.ContentRefusedError, GatewayError, ModelRefusalError, RuntimeError):
+    """The gateway's moderation refused the request; `categories` are its words for why."""
+
+
+class RequestTooLargeError(errors.RequestTooLargeError, GatewayError, ModelInvalidRequestError, RuntimeError):
+    """The gateway does not take a request of this size."""
+
+
+class AttachmentRefusedError(errors.AttachmentRefusedError, GatewayError, ModelInvalidRequestError, RuntimeError):
+    """The model does not take the picture or file that was sent."""
 
 
 class TransactionError(errors.TransactionError, OpenGradientError, RuntimeError):
@@ -254,6 +283,7 @@ _STATUS_CLASSES: dict[int, type[GatewayError]] = {
     404: UnknownModelError,
     429: RateLimitError,
 }
+_ABOUT_THE_REQUEST = frozenset({400, 404, 409, 413, 415, 422})
 TooLong = Callable[[], str | None]
 """Says why the messages cannot fit into the model's window; None if they do."""
 
@@ -307,7 +337,10 @@ def as_model_error(exc: errors.OpenGradientError, *, too_long: TooLong = lambda:
 
 
 def _provider_failed(exc: errors.OpenGradientError) -> bool:
-    return isinstance(exc, errors.StreamFailedError) or (isinstance(exc, errors.GatewayError) and exc.status >= 500)
+    # Where the gateway tells what the provider said, nothing has to be guessed.
+    if not isinstance(exc, errors.GatewayError) or exc.provider_status is not None:
+        return False
+    return isinstance(exc, errors.StreamFailedError) or exc.status >= 500
 
 
 def _class_for(exc: errors.OpenGradientError) -> type[OpenGradientError]:
@@ -315,19 +348,32 @@ def _class_for(exc: errors.OpenGradientError) -> type[OpenGradientError]:
         return ConnectionTimedOutError
     if type(exc) is errors.GatewayError:
         return _gateway_class(exc)
+    if type(exc) is errors.StreamFailedError:
+        return _stream_class(exc)
     # A class of somebody else's is taken for the nearest one that has a double.
     nearest = next(DOUBLES[kind] for kind in type(exc).__mro__ if kind in DOUBLES)
     return UnclassifiedError if nearest is OpenGradientError else nearest
 
 
+def _stream_class(exc: errors.StreamFailedError) -> type[GatewayError]:
+    if exc.provider_status == 429 and exc.is_retryable:
+        return StreamRateLimitError
+    if exc.is_retryable:
+        return StreamFailedError
+    return StreamRefusedError if exc.provider_status in _ABOUT_THE_REQUEST else StreamGivenUpError
+
+
 def _gateway_class(exc: errors.GatewayError) -> type[GatewayError]:
-    text = str(exc).lower()
-    if exc.status < 500 and any(words in text for words in _CONTEXT_WORDS):
+    text, status = str(exc).lower(), exc.provider_status or exc.status
+    if status < 500 and any(words in text for words in _CONTEXT_WORDS):
         return ContextLengthError
-    if exc.status == 400 and "model" in text and "not supported" in text:
+    if exc.code == "model_not_served_upstream" or (exc.status == 400 and "model" in text and "not supported" in text):
         return UnknownModelError
-    if exc.status in _STATUS_CLASSES:
-        return _STATUS_CLASSES[exc.status]
-    if exc.status >= 500:
-        return ServerError
-    return BadRequestError if exc.status >= 400 else UnexpectedStatusError
+    if exc.provider_status is not None and exc.provider_status not in _ABOUT_THE_REQUEST:
+        # What a provider says of the gateway's own account is no hint about the caller's key.
+        return (RateLimitError if status == 429 else ServerError) if exc.is_retryable else UnexpectedStatusError
+    if exc.is_retryable:
+        return RateLimitError if status == 429 else ServerError
+    if status in _STATUS_CLASSES and status != 429:
+        return _STATUS_CLASSES[status]
+    return BadRequestError if 400 <= status < 500 else UnexpectedStatusError

@@ -34,10 +34,10 @@ from pydantic import Field, field_validator, model_validator
 
 from og_integrations.chat._arguments import call_arguments
 from og_integrations.chat._asking import Question
-from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel
+from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client import Answer, CallOptions, ChatOptions
-from og_integrations.client._options import ALIASES, hint, seal
+from og_integrations.client._options import ALIASES, ReasoningEffort, hint, seal
 from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
@@ -52,6 +52,7 @@ from og_integrations.llama_index._structured import (
     parse_structured,
     partial_structured,
     programs_errors,
+    unknown_tool_errors,
     whole_at_last,
     whole_at_last_async,
     with_schema,
@@ -61,6 +62,7 @@ from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.chat_engine.types import AgentChatResponse
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.rate_limiter import BaseRateLimiter
     from llama_index.core.tools.types import BaseTool
@@ -74,7 +76,7 @@ DEFAULT_CONTEXT_WINDOW = 128_000
 DEFAULT_MAX_TOKENS = 4096
 """What the gateway allows an answer when nothing else is asked for (docs/protocol.md §2)."""
 _OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
-_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls"}
+_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort"}
 _Response = TypeVar("_Response")
 dispatcher = get_dispatcher(__name__)
 
@@ -88,6 +90,7 @@ class LLMOptions(ModelOptions, total=False):
     should_use_structured_outputs: bool
     use_chat_completions: bool
     strict: bool
+    reasoning_effort: ReasoningEffort | None
     additional_kwargs: JsonObject
     callback_manager: "CallbackManager | None"
     rate_limiter: "BaseRateLimiter | None"
@@ -141,6 +144,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     should_use_structured_outputs: bool = Field(default=True, description="False uses tools for pydantic classes.")
     use_chat_completions: bool = Field(default=True, description="False sends `complete` to /v1/completions.")
     strict: bool = Field(default=False, description="Ask providers to keep to the tools' schemas.")
+    reasoning_effort: ReasoningEffort | None = declared("reasoning_effort")
     additional_kwargs: JsonObject = Field(default_factory=dict, description="Options for every call.")
 
     def __init__(self, model: str | Enum, **options: Unpack[LLMOptions]) -> None:
@@ -280,6 +284,8 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
             options["response_format"] = cast("JsonObject", given["response_format"])
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+        if effort := given.get("reasoning_effort") or self.reasoning_effort:
+            options["reasoning_effort"] = cast("ReasoningEffort", effort)
         wire = to_wire(messages, model=self.model, generation=self.gateway_generation)
         return Question(model=self, name=self.model, messages=wire, options=options)
 
@@ -329,6 +335,16 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """Return the tool calls. Raises `ToolChoiceNotHonoredError` if there is none and one is expected."""
         return tool_selections(response, error_if_none=error_on_no_tool_call)
+
+    def predict_and_call(self, *args: Any, **kwargs: Any) -> "AgentChatResponse":
+        """Ask with tools and run what is called, as LlamaIndex does. Raises `ToolChoiceNotHonoredError` for others."""
+        with unknown_tool_errors():
+            return super().predict_and_call(*args, **kwargs)
+
+    async def apredict_and_call(self, *args: Any, **kwargs: Any) -> "AgentChatResponse":
+        """Do what `predict_and_call` does."""
+        with unknown_tool_errors():
+            return await super().apredict_and_call(*args, **kwargs)
 
     # -- Structured output --
 

@@ -25,6 +25,7 @@ from llama_index.core.tools.types import BaseTool, ToolMetadata
 from og_integrations.chat._requests import check_attachment, results_of_broken, wire_call
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
+from og_integrations.protocol.chat._schemas import demanded_strict_schema, open_schema
 
 _ROLES = {
     MessageRole.SYSTEM: "system",
@@ -81,8 +82,9 @@ def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
     """
     Return `tool` in wire form; a dict passes as it is.
 
-    Its name is its own; the client maps one that providers refuse, both ways. Raises `InvalidRequestError` for what
-    is no tool.
+    Its name is its own; the client maps one that providers refuse, both ways. `strict` is said of schemas in the strict
+    subset only; an optional parameter becomes required. Raises `InvalidRequestError` for what is no tool, and for a
+    schema that cannot be sent whole, or not strictly.
     """
     if isinstance(tool, dict):
         return tool
@@ -91,13 +93,26 @@ def wire_tool(tool: BaseTool | JsonObject, *, strict: bool) -> JsonObject:
             f"A tool is a {type(tool).__name__}, expected a tool of LlamaIndex or a dict; nothing was sent. A function "
             "becomes one with FunctionTool.from_defaults(…)."
         )
-    wire: JsonObject = tool.metadata.to_openai_tool(skip_length_check=True)
     # LlamaIndex sends another name where providers refuse this one, and does not find its tool by it then.
-    wire["function"]["name"] = tool.metadata.get_name()
+    name = tool.metadata.get_name()
+    function: JsonObject = {"name": name, "description": tool.metadata.description}
+    function["parameters"] = _parameters(tool.metadata, name)
     if strict:
-        wire["function"]["strict"] = True
-        wire["function"]["parameters"]["additionalProperties"] = False
-    return wire
+        function |= {"strict": True, "parameters": demanded_strict_schema(function["parameters"], name)}
+    return {"type": "function", "function": function}
+
+
+def _parameters(metadata: ToolMetadata, name: str) -> JsonObject:
+    """
+    Return the schema of a tool's arguments, whole.
+
+    LlamaIndex keeps five words of its root, so that a recursive class, whose root is a reference, became a tool that
+    could be called with nothing only.
+    """
+    if metadata.fn_schema is None:
+        return metadata.get_parameters_dict()
+    schema = metadata.fn_schema.model_json_schema()
+    return open_schema({word: item for word, item in schema.items() if word not in ("title", "description")}, name)
 
 
 def tool_calls_of(message: ChatMessage) -> list[JsonObject]:

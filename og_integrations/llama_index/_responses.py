@@ -23,6 +23,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 
 from og_integrations.chat._asking import EARLIER_KEY
+from og_integrations.chat._requests import notes_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.llama_index._messages import arguments_of, tool_calls_of
@@ -157,12 +158,13 @@ def _raw(answer: Answer) -> JsonObject:
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
         "usage": _usage(answer) or None,
+        **notes_of(answer),
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    return _usage(answer) | thought | _receipts(answer)
+    return _usage(answer) | thought | notes_of(answer) | _receipts(answer)
 
 
 def _receipts(answer: Answer) -> JsonObject:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from og_integrations.client import collect_receipts
-from og_integrations.errors import MalformedReplyError
+from og_integrations.errors import MalformedReplyError, ToolChoiceNotHonoredError
 from og_integrations.llama_index._responses import receipt_of
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
 from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema
@@ -83,6 +83,22 @@ def programs_errors(output_cls: type[BaseModel]) -> Iterator[None]:
             error = MalformedReplyError(
                 f"LlamaIndex's program made no {output_cls.__name__}; the {type(exc).__name__} that is the cause of "
                 "this error says why."
+            )
+            error.receipt = receipts[-1] if receipts else None
+            raise error from exc
+
+
+@contextmanager
+def unknown_tool_errors() -> Iterator[None]:
+    """Turn the bare `KeyError` of `predict_and_call`, where the model calls a tool that was not offered, into ours."""
+    with collect_receipts() as receipts:
+        try:
+            yield
+        except KeyError as exc:
+            error = ToolChoiceNotHonoredError(
+                f"The model called a tool that was not offered: {exc.args[0]!r:.80}. No tool was run. The answer was "
+                "verified and paid, and its receipt is attached to this error; ask again, or leave it to an agent, "
+                "which tells the model."
             )
             error.receipt = receipts[-1] if receipts else None
             raise error from exc

@@ -12,13 +12,13 @@ from functools import lru_cache
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.networks import UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
 from og_integrations.protocol.payment._x402 import checksum_address, parse_chain_id, parse_uint
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.receipt import OWN_HASH, ReceiptEnclave, ReceiptPayment
 
-KINDS = {CHAT_PATH: "chat", COMPLETION_PATH: "completion"}
+KINDS = {CHAT_PATH: "chat", COMPLETION_PATH: "completion", SEARCH_PATH: "search"}
 """Endpoint -> what a receipt calls a request to it."""
 
 

@@ -153,7 +153,7 @@ def _expected(
         kind=KINDS.get(saved.path),
         status="verified",
         hash_rule=rule,
-        model=completion.model,
+        model=completion.model or None,
         request_hash=proof.request_hash,
         output_hash=proof.output_hash,
         tee_timestamp=proof.timestamp,

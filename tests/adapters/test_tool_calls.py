@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
@@ -15,7 +16,8 @@ from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
 
-from og_integrations import collect_receipts
+from og_integrations import AsyncClient, Client, collect_receipts
+from og_integrations.client import Answer
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
@@ -124,3 +126,85 @@ def test_program_gives_all_objects_if_it_may(net: Devnet, several: bool) -> None
         assert made == [Sum(a=1, b=2), Sum(a=3, b=4)]
     else:
         assert isinstance(made, Sum)
+
+
+WIRE = [{"type": "function", "function": {"name": "add", "parameters": Sum.model_json_schema()}}]
+TWO_CALLS = [{"role": "user", "content": TWICE}]
+
+
+def of_client(net: Devnet, name: str, *, streamed: bool) -> tuple[int, Any]:
+    options: Any = {"tools": WIRE, "parallel_tool_calls": False}
+    with Client(private_key=net.private_key, network=net.network) as client:
+        if streamed:
+            *_, answer = client.stream(name, TWO_CALLS, **options)
+            assert isinstance(answer, Answer)
+        else:
+            answer = client.chat(name, TWO_CALLS, **options)
+    return len(answer.tool_calls), answer.receipt
+
+
+def of_async_client(net: Devnet, name: str, *, streamed: bool) -> tuple[int, Any]:
+    async def run() -> Any:
+        options: Any = {"tools": WIRE, "parallel_tool_calls": False}
+        async with AsyncClient(private_key=net.private_key, network=net.network) as client:
+            if streamed:
+                return [piece async for piece in client.stream(name, TWO_CALLS, **options)][-1]
+            return await client.chat(name, TWO_CALLS, **options)
+
+    answer = asyncio.run(run())
+    return len(answer.tool_calls), answer.receipt
+
+
+def of_langchain(net: Devnet, name: str, *, streamed: bool) -> tuple[int, Any]:
+    model = ChatOpenGradient(model=name, private_key=net.private_key, network=net.network)
+    asked: Any = model.bind_tools([add], parallel_tool_calls=False)
+    if streamed:
+        first, *more = asked.stream(TWICE)
+        answer = sum(more, first)
+    else:
+        answer = asked.invoke(TWICE)
+    model.close()
+    return len(answer.tool_calls), answer.response_metadata["opengradient"]
+
+
+def of_llama_index(net: Devnet, name: str, *, streamed: bool) -> tuple[int, Any]:
+    tools = [FunctionTool.from_defaults(add)]
+    with OpenGradientLLM(name, private_key=net.private_key, network=net.network) as llm:
+        response = list(llm.stream_chat_with_tools(tools, TWICE))[-1] if streamed else llm.chat_with_tools(tools, TWICE)
+    return len(llm.get_tool_calls_from_response(response)), response.additional_kwargs["opengradient"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", [MODEL, "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"])
+@pytest.mark.parametrize("ask", [of_client, of_async_client, of_langchain, of_llama_index])
+def test_one_call_at_a_time_is_kept_and_named(net: Devnet, ask: Any, name: str, streamed: bool) -> None:
+    """No gateway hands the wish to a model, so it is kept here; what is shown is then not all that was signed."""
+    calls, receipt = ask(net, name, streamed=streamed)
+    assert (calls, receipt["status"]) == (1, "verified")
+    assert receipt["presentation"] == {"kind": "first_tool_call", "tool_calls": 2}
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_made_up_tool_over_an_unpinned_client_is_handed_on(net: Devnet, way: str) -> None:
+    """
+    Whoever stood in between could show a text that spells a call as one, since both have one hash.
+
+    Such a client knows its gateway by URL only, whose word for its own key is no proof either: the receipt says so,
+    instead of an error that would hit a model's honest slip.
+    """
+    net.inject("unoffered_tool", times=1)
+    url = net.enclaves[0].endpoint
+    with httpx.Client(verify=False) as mine:
+        model = ChatOpenGradient(
+            model=MODEL, private_key=net.private_key, network=net.network, gateway_url=url, http_client=mine
+        )
+        asked: Any = model.bind_tools([add])
+        if way == "invoke":
+            answer = asked.invoke("hi")
+        else:
+            first, *more = asked.stream("hi")
+            answer = sum(more, first)
+    assert [call["name"] for call in answer.tool_calls] == [INVENTED]
+    receipt = answer.response_metadata["opengradient"]
+    assert (receipt["status"], receipt["trust"], receipt["channel"]) == ("verified", "endpoint", "unpinned")
+    assert {check["id"]: check["result"] for check in receipt["checks"]}["enclave-trusted"] == "skip"

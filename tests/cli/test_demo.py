@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from og_integrations.devnet import Devnet
+from og_integrations.devnet._generations import GENERATIONS
 from tests.money.conftest import real_evm
+from tests.sizes import HEAVY_SECONDS
 
 __all__ = ["real_evm"]
 
 DEMO = Path(__file__).parent.parent.parent / "cookbook" / "demo.py"
 
 
-def run_demo(network: Devnet, folder: Path) -> tuple[int, str]:
+def run_demo(network: Devnet, folder: Path, **more: str) -> tuple[int, str]:
     # Named "base", the devnet is what a real network would be to the demo.
-    environment = os.environ | network.environment() | {"OG_NETWORK": "base"}
+    environment = os.environ | network.environment() | {"OG_NETWORK": "base"} | more
     done = subprocess.run(
         [sys.executable, str(DEMO)], env=environment, cwd=folder, capture_output=True, text=True, check=False
     )
@@ -33,11 +35,26 @@ def test_demo_shows_everything_in_80_columns(network: Devnet, tmp_path: Path) ->
     assert [(row[0], row[3] != "-") for row in rows] == [
         ("claude-sonnet-4-6", False),
         ("claude-sonnet-4-6", True),
-        ("gpt-5-mini", False),
+        ("gpt-5.2", False),
     ]
     assert "calls get_price(token='OPG') -> 1 OPG = 0.10 dollars" in out
     assert out.count("001.json verified: 9 passed, skipped: freshness, channel, not-covered\n") == 1
     assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [
+        pytest.param(name, marks=() if name == "newest" else (pytest.mark.heavy, pytest.mark.timeout(HEAVY_SECONDS)))
+        for name in GENERATIONS
+    ],
+)
+def test_demo_runs_on_each_generation_with_the_default_policy_and_10_opg(generation: str, tmp_path: Path) -> None:
+    with Devnet(generation=generation) as net:
+        wallet = net.new_wallet(opg=10 * 10**18)
+        code, out = run_demo(net, tmp_path, OG_PRIVATE_KEY=wallet.private_key)
+        assert (code, out.splitlines()[-1]) == (0, "VERIFIED: 3 of 3 answers, by their enclave and again from disk.")
+        assert net.verdict().clean, str(net.verdict())
 
 
 @pytest.mark.parametrize("fault", ["bad_signature", "cut_stream"])

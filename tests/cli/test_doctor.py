@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from og_integrations.cli import main
+from og_integrations.client._probes import probe
 from og_integrations.devnet import Devnet, Fault, Wallet
 from og_integrations.networks import OPG
 
@@ -56,10 +57,11 @@ def test_healthy_network_is_ready(net: Devnet, capsys: pytest.CaptureFixture[str
         "gas",
         "enclaves",
         "certificate",
+        "generation",
         "price",
     }
     assert net.private_key not in out
-    assert (net.stats().requests, net.stats().signatures, net.stats().handshakes) == (1, 0, 2)
+    assert (net.stats().requests, net.stats().signatures, net.stats().handshakes) == (1, 0, 3)
 
 
 def test_price_is_what_the_gateway_asks_for(net: Devnet, checks: Any) -> None:
@@ -214,3 +216,25 @@ def test_gateway_by_url_is_not_called_attested(net: Devnet, checks: Any, monkeyp
         found = checks(failed=set())
         assert "not attested" in found["certificate"]["detail"]
         assert found["price"]["result"] == "skip"
+
+
+@pytest.mark.parametrize(
+    ("generation", "looks", "follows"),
+    [
+        ("april", "looks like april (the published build, by its measurement)", "refused before they are paid for"),
+        ("reduced", "looks like verbatim, reduced or effort", "answers say what they cost, there is no web search"),
+        ("newest", "looks like search or newer", "web searches work"),
+    ],
+)
+def test_generation_that_was_found_is_said_with_what_follows(generation: str, looks: str, follows: str) -> None:
+    with Devnet(generation=generation) as net:
+        found = probe(net.enclaves[0].entry())
+        assert looks == f"looks like {found.generation}"
+        assert follows in found.consequences
+        assert net.stats().payments == 0
+
+
+def test_gateway_whose_free_pages_are_away_is_no_generation() -> None:
+    with Devnet(generation="reduced") as net:
+        gone = net.enclaves[0].entry()
+    assert probe(gone).generation.startswith("unknown")

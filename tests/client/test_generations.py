@@ -5,8 +5,8 @@ Every scenario on every generation of gateways, in every way to ask: verified, o
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -15,16 +15,25 @@ from og_integrations import OpenGradientError, collect_receipts
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._generations import GENERATIONS, Generation, Moderation
-from tests.client.ways_to_ask import WAYS, user
+from tests.client.ways_to_ask import WAYS, WEATHER, user
+
+FORM = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "city",
+        "schema": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """
-    What is asked, how many seconds after a first, verified call, and which generation refuses it.
+    What is asked and how, how many seconds after a first, verified call, and which generation refuses it.
     """
 
     text: str = "hi"
+    options: Mapping[str, Any] = field(default_factory=dict)
     later: Callable[[Generation], int] = lambda generation: 0
     fails: Callable[[Generation], bool] = lambda generation: False
 
@@ -36,6 +45,12 @@ SCENARIOS = {
     "session near its deadline": Scenario(later=lambda generation: generation.timeout - 50),
     "provider asks to slow down": Scenario(text="[[status=429]]", fails=lambda generation: True),
     "provider stops in the middle": Scenario(text="[[tokens=9 fail_after=4]]", fails=lambda generation: True),
+    "tool call": Scenario(text='use tool get_weather {"city":"Oslo"}', options={"tools": [WEATHER]}),
+    "form": Scenario(options={"response_format": FORM}),
+    "picture drawn": Scenario(text="[[image]] draw"),
+    "effort": Scenario(options={"reasoning_effort": "high"}),
+    "limit under its newer name": Scenario(text="[[tokens=9]]", options={"extra": {"max_completion_tokens": 4}}),
+    "chat flag": Scenario(options={"extra": {"web_search": True}}),
     "blocked": Scenario(text="[[blocked]]", fails=lambda generation: generation.moderation is Moderation.NEWEST_TURN),
 }
 
@@ -51,6 +66,7 @@ def _cells() -> list[Any]:
     return cells
 
 
+@pytest.mark.filterwarnings("ignore:reasoning_effort was sent")
 @pytest.mark.parametrize(("scenario", "generation", "way"), _cells())
 def test_answer_is_verified_or_refused_and_payments_are_reported(
     scenario: str, generation: str, way: str, monkeypatch: pytest.MonkeyPatch
@@ -62,7 +78,7 @@ def test_answer_is_verified_or_refused_and_payments_are_reported(
         net.advance(later)
         monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
         try:
-            answer = WAYS[way](net, asked.text)
+            answer = WAYS[way](net, asked.text, **asked.options)
         except OpenGradientError as exc:
             error = exc
         else:
@@ -82,3 +98,28 @@ def test_demanded_cap_is_within_the_default_policy(generation: str) -> None:
         with Client(**options) as client:
             assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
             assert client.spent().authorized == GENERATIONS[generation].cap
+
+
+def test_margin_of_a_host_is_learned_and_the_next_session_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest gateways stop serving 420 s before the deadline; that costs one more 402, once."""
+    later, real = 0, time.time
+    with Devnet(generation="newest") as net, Client(private_key=net.private_key, network=net.network) as client:
+        monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
+
+        def ask(at: int) -> int:
+            """Ask at so many seconds after the beginning, and return how many requests that took."""
+            nonlocal later
+            net.advance(at - later)
+            later, before = at, net.stats().requests
+            assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
+            return net.stats().requests - before
+
+        assert ask(0) == 2
+        # Kept alive by a call each 50 s, as an agent does, the session ends 420 s before its deadline of 3600 s.
+        took = [ask(at) for at in range(50, 3250, 50)]
+        assert (took.count(1), took.count(2)) == (len(took) - 1, 1)
+        assert took[3200 // 50 - 1] == 2
+        # The next one is left by the client before the gateway leaves it.
+        took = [ask(at) for at in range(3250, 6450, 50)]
+        assert took.count(2) == 0
+        assert net.stats().payments == 3

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from og_integrations.devnet import CATALOGUE, Devnet
+from og_integrations.devnet.faults._answers import HOME_OF_PICTURES
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat._wire import CHAT_PATH, ToolCall
 from og_integrations.protocol.proof._enclave import tee_id_of
@@ -100,6 +101,8 @@ UNSIGNED_LIES: list[tuple[str, Callable[[dict[str, Any]], bool]]] = [
     ("loose_base64", lambda body: body["tee_signature"].startswith("\n")),
     ("garbage_usage", lambda body: body["usage"]["prompt_tokens"] == "many"),
     ("no_choices", lambda body: body["choices"] == []),
+    ("contradictory_cost", lambda body: body["opengradient"]["cost_usd"] == "5.0"),
+    ("calling_picture", lambda body: body["choices"][0]["message"]["images"] == [HOME_OF_PICTURES]),
 ]
 
 

@@ -1,5 +1,6 @@
 """Bodies of answers -> whole answers; nothing unfinished ever looks like one."""
 
+import base64
 import json
 from typing import Any
 
@@ -13,7 +14,8 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol.chat import _answers as assembly
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat._wire import CHAT_PATH, Completion, Delta, ToolCall, Usage
+from og_integrations.protocol.chat._sse import NamedEvent
+from og_integrations.protocol.chat._wire import CHAT_PATH, Completion, Delta, ToolCall, Usage, image_data
 from tests.protocol.captures import (
     CAPTURES,
     FAILED_STREAMS,
@@ -252,3 +254,74 @@ def test_reasoning_is_kept_if_it_is_text() -> None:
         "[DONE]",
     )
     assert (streamed.reasoning, streamed.text) == ("so far", "hi")
+
+
+SIGNED_STREAM = [event({"content": "hi"}), event({}, "stop"), "[DONE]"]
+SETTLED = NamedEvent('{"success": true, "paymentResponse": "eyJ9"}', "x402-settlement")
+
+
+def test_named_events_may_follow_the_signed_one() -> None:
+    """A scheme that settles each request says how it went there; it is no part of the answer."""
+    stream = StreamAssembler()
+    for data in SIGNED_STREAM[:-1]:
+        stream.feed(data)
+    assert stream.feed(SETTLED) is None
+    stream.feed(SIGNED_STREAM[-1])
+    with pytest.raises(MalformedReplyError, match="goes on after its signed final event"):
+        stream.feed(SETTLED)
+    assert stream.finish().text == "hi"
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        NamedEvent('{"choices": [{"delta": {"content": " P.S."}}]}', "x402-settlement"),
+        NamedEvent('{"success": true}', "message"),
+        NamedEvent('{"success": "' + "a" * 70_000 + '"}', "x402-settlement"),
+        '{"success": true}',
+    ],
+    ids=["a chunk", "no name of its own", "too long", "no name"],
+)
+def test_nothing_else_may_follow_the_signed_event(late: str) -> None:
+    stream = StreamAssembler()
+    for data in SIGNED_STREAM[:-1]:
+        stream.feed(data)
+    with pytest.raises(MalformedReplyError, match="goes on after its signed final event"):
+        stream.feed(late)
+
+
+def test_named_events_are_few() -> None:
+    stream = StreamAssembler()
+    for data in SIGNED_STREAM[:-1]:
+        stream.feed(data)
+    assert [stream.feed(SETTLED) for _ in range(8)] == [None] * 8
+    with pytest.raises(MalformedReplyError, match="goes on after"):
+        stream.feed(SETTLED)
+
+
+def test_what_the_gateway_notes_beside_a_stream_is_kept_apart_from_its_text() -> None:
+    status = json.loads(event({})) | {"web_search": {"status": "searching", "query": "opg"}}
+    cited = event(
+        {}, "stop", citations=[{"title": "t", "url": "u", "x": 1}, "no"], moderation={"flagged": False, "y": 2}
+    )
+    answer = assemble(json.dumps(status), event({"content": "hi"}), cited, "[DONE]")
+    assert (answer.text, answer.searches) == ("hi", ("opg",))
+    assert answer.citations == ({"title": "t", "url": "u"},)
+    assert answer.moderation == {"flagged": False, "categories": []}
+
+
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF....WEBPVP8 ", "image/webp"),
+        (b"who knows", "image/jpeg"),
+    ],
+)
+def test_pictures_are_what_their_bytes_say(first: bytes, kind: str) -> None:
+    """Gateways call all of them JPEG."""
+    data = base64.b64encode(first + b"\0" * 20).decode()
+    assert image_data("data:image/jpeg;base64," + data) == (kind, data)
+    assert image_data("https://example.org/a.png") is None

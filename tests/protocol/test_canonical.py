@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,3 +402,18 @@ def test_any_chat_request_is_hashed_like_the_reference(request: Json) -> None:
 def test_any_completion_request_is_hashed_like_the_reference(request: Json) -> None:
     wire = json.dumps(request).encode()
     assert canonical_request(COMPLETION_PATH, json.loads(wire)) == reference_completion(wire)
+
+
+OWN = json.loads((Path(__file__).parent.parent / "vectors/own_generations.json").read_text())["requests"]
+
+
+@pytest.mark.parametrize("vector", OWN, ids=lambda vector: vector["name"])
+def test_own_vectors_of_what_no_rule_commits_to(vector: dict[str, Any]) -> None:
+    """A `developer` turn has no hash in any generation; the names of turns have none of their own."""
+    for rule in RULES:
+        if vector["hash"] is None:
+            with pytest.raises(InvalidRequestError, match="has the role 'developer'"):
+                request_hash(CHAT_PATH, vector["request"], rule)
+        else:
+            assert request_hash(CHAT_PATH, vector["request"], rule).hex() == vector["hash"]
+            assert unsigned_members(CHAT_PATH, vector["request"], rule) == vector["unsigned"]

@@ -22,7 +22,7 @@ from og_integrations.protocol.payment._flow import Pause, PaymentContext, Send, 
 from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
-from og_integrations.protocol.payment._sharing import FRESH, TURN, SessionBoard
+from og_integrations.protocol.payment._sharing import ON_ITS_WAY, TURN, SessionBoard
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION
 from tests.protocol.flows import (
     AMOUNT,
@@ -165,7 +165,7 @@ def test_process_that_dies_after_it_signed_is_followed_by_others(fleet: Fleet) -
 def test_what_a_dead_process_signed_long_ago_is_no_refusal_of_ours(fleet: Fleet) -> None:
     """The gateway took it, and closed that session: asked anew, with one signature of our own."""
     Call(fleet.process()).reply(offer()).sign()
-    fleet.now += FRESH
+    fleet.now += ON_ITS_WAY
     other = Call(fleet.process())
     other.reply(EXPIRED).reply(offer()).sign().reply(answer())
     assert (other.paid is not None, other.signatures) == (True, 1)

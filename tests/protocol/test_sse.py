@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import MalformedReplyError
 from og_integrations.protocol.chat import _sse as sse
-from og_integrations.protocol.chat._sse import SSEDecoder, encode_event
+from og_integrations.protocol.chat._sse import NamedEvent, SSEDecoder, encode_event
 from tests.protocol.captures import STREAMS, Capture, each, read_stream
 from tests.sizes import examples
 
@@ -102,3 +102,15 @@ def test_stream_without_end_is_given_up(line: bytes, monkeypatch: pytest.MonkeyP
         decoder.feed(line)
     with pytest.raises(MalformedReplyError, match=r"The stream has more than \d+ bytes; it was given up"):
         decoder.feed(line)
+
+
+def test_name_of_an_event_goes_with_its_data_and_ends_with_it() -> None:
+    """However the body is split."""
+    body = b'event: x402-settlement\r\ndata: {"a": 1}\r\n\r\ndata: b\n\nevent: y\n\ndata: c\n'
+    for cut in range(len(body)):
+        decoder = SSEDecoder()
+        named, *plain = decoder.feed(body[:cut]) + decoder.feed(body[cut:])
+        assert isinstance(named, NamedEvent)
+        assert (named, named.name) == ('{"a": 1}', "x402-settlement")
+        assert plain == ["b", "c"]
+        assert not any(isinstance(event, NamedEvent) for event in plain)

@@ -24,6 +24,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_requirements,
     parse_session,
     parse_settlement,
+    refusal_reason,
     session_ref,
 )
 from tests.protocol.captures import CAPTURES
@@ -261,3 +262,38 @@ def test_payment_hash_that_a_gateway_sends(headers: list[tuple[str, str]], expec
 def test_payment_response_that_is_none() -> None:
     with pytest.raises(MalformedReplyError, match="PAYMENT-RESPONSE header is not base64 of JSON"):
         parse_settlement(ReplyHead(200, [("PAYMENT-RESPONSE", "?")]))
+
+
+def responding(**members: object) -> ReplyHead:
+    return ReplyHead(402, [("PAYMENT-RESPONSE", encode_header(dict(members)))])
+
+
+def test_reason_of_a_refusal_without_an_offer_is_read() -> None:
+    assert refusal_reason(responding(success=False, errorReason="deposit_failed")) == "deposit_failed"
+    for head in (ReplyHead(402, []), ReplyHead(402, [("PAYMENT-RESPONSE", "?")]), responding(errorReason=5)):
+        assert refusal_reason(head) == ""
+
+
+def test_charged_amount_is_told_as_far_as_it_is_one() -> None:
+    assert parse_settlement(responding(extra={"chargedAmount": "2500"})).charged == "2500"
+    others: list[object] = [{"chargedAmount": 2500}, {"chargedAmount": "-1"}, [], None]
+    for extra in others:
+        assert parse_settlement(responding(extra=extra)).charged is None
+
+
+def test_scheme_that_is_not_paid_says_what_it_would_lock() -> None:
+    """Allowing it in a policy could not help, so that is not advised."""
+    channel = {
+        "receiverAuthorizer": "0x3252b7b65e50B54508974dB8d634134B0bd6be90",
+        "withdrawDelay": 900,
+        "minDeposit": str(5 * 10**17),
+        "assetTransferMethod": "permit2",
+    }
+    requirements = parse_requirements(REQUIREMENT | {"scheme": "batch-settlement", "extra": channel})
+    with pytest.raises(SchemeRefusedError) as caught:
+        authorize(requirements)
+    assert "locks a deposit of at least 0.5 OPG in the contract 0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003" in str(
+        caught.value
+    )
+    assert "up to 900 s after it is asked back. Ask another gateway, or update." in str(caught.value)
+    assert "SpendPolicy" not in str(caught.value)

@@ -163,8 +163,6 @@ _COMPLETION: _Schema = {
     },
 }
 _SCHEMAS = {CHAT_PATH: _CHAT, COMPLETION_PATH: _COMPLETION}
-_BLIND = frozenset({"grok-4", "grok-3", "grok-3-mini"})
-"""The listed models of which the gateways know that they take no pictures; of others they let the provider decide."""
 _FLAGGED = re.compile(r"\[\[flagged=([a-z/,-]+)\]\]")
 _NEVER_SERVED = "sexual/minors"
 
@@ -176,7 +174,8 @@ def complaint(path: str, body: object) -> str | None:
 
 def refused_attachment(body: JsonObject, generation: Generation) -> JsonObject | None:
     """Return the body of the 400 for pictures that the asked model is known not to take; None if there are none."""
-    if not generation.attachments or body["model"] not in _BLIND or not _has_pictures(body.get("messages", ())):
+    blind = model_info(body["model"]).image_inputs is False
+    if not generation.attachments or not blind or not _has_pictures(body.get("messages", ())):
         return None
     return {"error": "Invalid attachment", "message": f"Model {body['model']} does not accept image input"}
 

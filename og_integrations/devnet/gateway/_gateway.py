@@ -390,6 +390,7 @@ def _new_enclave(sock: socket.socket, options: GatewayOptions) -> LocalEnclave:
         payment_address=random_address(),
         wallet_address=random_address(),
         started_at=options.chain.clock.seconds(),
+        pcr_hash=options.generation.pcr_hash,
         takes_sealed=options.generation.max_sealed is not None,
     )
 

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
-from og_integrations.errors import MalformedReplyError, StreamCutError, StreamFailedError, VerificationError
+from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
 from og_integrations.protocol._strict_json import SURROGATE, JsonObject, parse_json_object
-from og_integrations.protocol.chat._sse import DONE
+from og_integrations.protocol.chat._failures import Failure, stream_error
+from og_integrations.protocol.chat._sse import DONE, NamedEvent
 from og_integrations.protocol.chat._wire import (
     COMPLETION_PATH,
+    SEARCH_PATH,
     Completion,
     Delta,
     ReportedCost,
@@ -49,6 +51,8 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
     holds more than the one choice that the enclave signs.
     """
     reply = parse_json_object(body, "The answer")
+    if path == SEARCH_PATH:
+        return _search_answer(reply)
     choice = only_choice(reply)
     finish_reason = choice.get("finish_reason")
     # Text completions have `text` beside `finish_reason` and no message (docs/protocol.md §2.5).
@@ -66,6 +70,16 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
         images=message.get("images"),
         reasoning=reasoning_of(message),
         citations=message.get("citations"),
+    )
+
+
+def _search_answer(reply: JsonObject) -> Completion:
+    content, query = reply.get("content"), reply.get("query")
+    if not isinstance(content, str) or not isinstance(query, str):
+        raise MalformedReplyError("The answer to a search lacks its content or query as text.")
+    named = reply | {"model": ""}
+    return build_completion(
+        named, content, (), finish_reason="stop", citations=reply.get("citations"), searches=(query,)
     )
 
 
@@ -163,6 +177,8 @@ def _usage(value: object) -> Usage | None:
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")
 _WHOLE = re.compile(r"[0-9]{1,40}")
+_MOST_NOTES_AFTER, _LONGEST_NOTE = 8, 64 * 1024
+"""Events with a name that may follow the signed one, and characters of each."""
 _MOST_NOTES = 1_000
 """Citations, or searches, of one answer that are kept."""
 
@@ -258,6 +274,7 @@ class StreamAssembler:
         self._text = StringIO()
         self._reasoning = StringIO()
         self._searches: list[str] = []
+        self._notes = 0
         self._events = 0
         self._calls: dict[int | None, _PartialCall] = {}
         self._final: tuple[JsonObject, JsonObject] | None = None
@@ -280,6 +297,9 @@ class StreamAssembler:
                 raise self._cut("the stream says [DONE] without a signed final event")
             self._done = True
             return None
+        # What follows under a name of its own, such as word of a settlement, is no part of the answer.
+        if self._final is not None and not self._done and self._is_note(event):
+            return None
         # Text after the signed event is not in the signed hash, and would be shown as if it were.
         if self._done or self._final is not None:
             raise MalformedReplyError("The stream goes on after its signed final event; the answer was discarded.")
@@ -287,16 +307,18 @@ class StreamAssembler:
         # The gateway reports a provider's failure inside HTTP
         # 200 (docs/protocol.md §5), so the status says nothing.
         if "error" in chunk:
-            reason = self._quote(chunk["error"])
-            said = f" ({reason})" if reason else ""
-            where = "in the middle of the stream" if self._events else "before the first piece of the answer"
-            failed = StreamFailedError(
-                f"The gateway reported a failure {where}{said}. What came so far is not an answer and was not charged; "
-                "ask again."
-            )
+            failed = stream_error(Failure.of(200, chunk), self._quote, began=self._events > 0)
             failed.partial_text = self.text
             raise failed
         return self._delta(chunk)
+
+    def _is_note(self, event: str) -> bool:
+        if not isinstance(event, NamedEvent) or event.name == "message" or len(event) > _LONGEST_NOTE:
+            return False
+        if "choices" in parse_json_object(event, "A stream event"):
+            return False
+        self._notes += 1
+        return self._notes <= _MOST_NOTES_AFTER
 
     def _delta(self, chunk: JsonObject) -> Delta:
         choice = only_choice(chunk)

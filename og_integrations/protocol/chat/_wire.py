@@ -10,6 +10,7 @@ This does not only save a round trip: an unpaid bad request is paid for before i
 quote the whole prompt in clear, and a part that is silently dropped would be paid for all the same.
 """
 
+import base64
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from og_integrations.protocol._strict_json import JsonObject
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 SEARCH_PATH = "/v1/web_search"
+MAX_REQUEST_BYTES = 20 * 1024 * 1024
+"""Newer gateways take no larger body (docs/protocol.md §2)."""
+EFFORTS = ("low", "medium", "high")
 MAX_STOP = 4
 """The gateway refuses more than four stop sequences (docs/protocol.md §2)."""
 
@@ -45,6 +49,7 @@ class ChatRequest:
     tools: Sequence[JsonObject] | None = None
     response_format: JsonObject | None = None
     tool_choice: str | JsonObject | None = None
+    reasoning_effort: str | None = None
     stream: bool = False
     extra: JsonObject = field(default_factory=dict)
 
@@ -58,6 +63,7 @@ class ChatRequest:
             "tools": None if self.tools is None else list(self.tools),
             "response_format": self.response_format,
             "tool_choice": self.tool_choice,
+            "reasoning_effort": self.reasoning_effort,
             "stream": True if self.stream else None,
         }
         # The gateway answers 400 to tools, formats and choices that are
@@ -88,6 +94,31 @@ class CompletionRequest:
             "stop": self.stop if self.stop is None or isinstance(self.stop, str) else list(self.stop),
         }
         return body | {name: value for name, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """
+    A search request is one `/v1/web_search` request, which newer gateways answer without a model (docs/protocol.md §2).
+
+    `num_results` is 1 to 10 (gateways take 6 if it is absent), `recency_days` 0 to 3650.
+    """
+
+    path: ClassVar[str] = SEARCH_PATH
+    stream: ClassVar[bool] = False
+    stop: ClassVar[None] = None
+
+    query: str = field(repr=False)
+    num_results: int | None = None
+    recency_days: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the JSON object to send, without the members that were not set."""
+        body: JsonObject = {"query": self.query, "num_results": self.num_results, "recency_days": self.recency_days}
+        return {name: value for name, value in body.items() if value is not None}
+
+
+Request = ChatRequest | CompletionRequest | SearchRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +161,7 @@ class ReportedCost:
         return f"{self.cost_opg} base units at {self.opg_price_usd} USD per OPG are not {self.cost_usd} USD"
 
 
+_FIRST_BYTES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"BM": "image/bmp"}
 _ROUNDED = Decimal("1e-9")
 
 
@@ -179,7 +211,21 @@ class Completion:
 def image_data(image: str) -> tuple[str, str] | None:
     """Return media type and base64 of one of `Completion.images` that is a `data:` URI; None if it is a URL."""
     head, found, data = image.partition(";base64,")
-    return (head.removeprefix("data:"), data) if found and head.startswith("data:") else None
+    if not found or not head.startswith("data:"):
+        return None
+    # Gateways call everything a JPEG that a provider sent as base64, so the first bytes decide.
+    return _media_type(data) or head.removeprefix("data:"), data
+
+
+def _media_type(data: str) -> str | None:
+    """Return the type of a picture in base64 by its first bytes, None if they are those of no known format."""
+    try:
+        first = base64.b64decode(data[:24] + "=" * (-len(data[:24]) % 4))
+    except ValueError:
+        return None
+    if first.startswith(b"RIFF") and first[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for mark, kind in _FIRST_BYTES.items() if first.startswith(mark)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +252,15 @@ _ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,/]+/[^,]+,.", re.IGNORECASE)
 """Of an image that a gateway can fetch, or that is in the address itself."""
 
 
+def check_size(wire: bytes) -> None:
+    """Raise `InvalidRequestError` for a body that newer gateways refuse."""
+    if len(wire) > MAX_REQUEST_BYTES:
+        raise InvalidRequestError(
+            f"The request has {len(wire)} bytes; newer gateways take at most {MAX_REQUEST_BYTES}. Nothing was sent. "
+            "Send smaller pictures and files."
+        )
+
+
 def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None:
     """
     Raise `InvalidRequestError` for what the gateway would refuse or drop.
@@ -222,10 +277,35 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     for position, message in enumerate(request.messages):
         _check_message(message, f"messages[{position}]", images=images)
     _check_turns(request.messages)
-    _check_tools(request.tools or ())
+    tools = request.tools or ()
+    _check_tools(tools)
     _check_format(request.response_format, json_object=json_object)
     _check_choice(request.tool_choice)
+    _check_effort(request.reasoning_effort)
     _check_sampling(request)
+    # Gateways that search by that flag take every call of this name for their own (docs/protocol.md §2.6).
+    if request.extra.get("web_search") and any(_of(tool, "function").get("name") == "web_search" for tool in tools):
+        raise InvalidRequestError(
+            "A tool is named web_search, and the member web_search is sent: some gateways would answer the calls of "
+            "that tool themselves. Nothing was sent. Rename the tool, or leave the member out."
+        )
+
+
+def check_pictures(extra: JsonObject, *, ratios: Collection[str], resolutions: Collection[str], one: bool) -> None:
+    """
+    Raise `InvalidRequestError` for a picture that this model is known not to make.
+
+    `ratios` and `resolutions` are those that it takes (empty: not known); `one`: it makes one, whatever `n` is.
+    """
+    for name, known in (("aspect_ratio", {*ratios, "auto"} if ratios else ()), ("resolution", resolutions)):
+        value = extra.get(name)
+        if value is not None and known and value not in known:
+            raise InvalidRequestError(f"{name} is {value!r:.40}, expected one of {', '.join(sorted(known))}.")
+    count = extra.get("n")
+    if count is not None and (type(count) is not int or not 1 <= count <= 128):
+        raise InvalidRequestError(f"n is {count!r:.40}, expected a whole number from 1 to 128.")
+    if one and count not in (None, 1):
+        raise InvalidRequestError(f"n is {count}, and this model makes one picture, whatever is asked for.")
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -233,6 +313,18 @@ def check_completion(request: CompletionRequest) -> None:
     if not isinstance(request.prompt, str):
         raise InvalidRequestError(f"prompt is a {type(request.prompt).__name__}, expected text.")
     _check_sampling(request)
+
+
+def check_search(request: SearchRequest) -> None:
+    """Raise `InvalidRequestError` for what the gateway would refuse, or change unseen."""
+    query: object = request.query
+    if not isinstance(query, str) or not query.strip():
+        raise InvalidRequestError("query is empty, or no text; expected what to search for.")
+    for name, least, most in (("num_results", 1, 10), ("recency_days", 0, 3650)):
+        value = getattr(request, name)
+        # The gateway bends a number that is out of range, and would answer another question than was asked.
+        if value is not None and (type(value) is not int or not least <= value <= most):
+            raise InvalidRequestError(f"{name} is {value!r:.40}, expected a whole number from {least} to {most}.")
 
 
 def _check_message(message: object, where: str, *, images: bool) -> None:
@@ -367,6 +459,29 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
         raise InvalidRequestError(
             "This model's provider (Anthropic) does not take response_format json_object; use json_schema."
         )
+
+
+def _check_effort(effort: object) -> None:
+    # Any other value, and null, is answered with 400 by the gateways that know the option (docs/protocol.md §2).
+    if effort is not None and effort not in EFFORTS:
+        raise InvalidRequestError(f"reasoning_effort is {effort!r:.40}, expected one of {', '.join(EFFORTS)}.")
+
+
+def translated_extra(extra: JsonObject, max_tokens: int | None) -> tuple[JsonObject, int | None]:
+    """
+    Return the further members to send, and the limit of tokens, of what a caller gave.
+
+    No gateway reads `max_completion_tokens`: under that name a limit would bound nothing. A null says nothing, and
+    is refused by some. Raises `InvalidRequestError` for two limits.
+    """
+    members = {name: value for name, value in extra.items() if value is not None or name != "reasoning_effort"}
+    limit = members.pop("max_completion_tokens", None)
+    if limit is not None and max_tokens not in (None, limit):
+        raise InvalidRequestError(
+            "Both max_tokens and max_completion_tokens were given, which are one option; give one."
+        )
+    _check_effort(members.get("reasoning_effort"))
+    return members, limit if max_tokens is None else max_tokens
 
 
 def _check_sampling(request: ChatRequest | CompletionRequest) -> None:

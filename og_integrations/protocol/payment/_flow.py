@@ -44,6 +44,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_payment_required,
     parse_requirements,
     parse_session,
+    refusal_reason,
 )
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.proof._enclave import Enclave
@@ -205,7 +206,7 @@ def payment_flow(
             session = None
             continue
         using(session)
-        head = yield from _attempt(sessions, session, quote)
+        head = yield from _attempt(context, session, quote)
         if head is not None:
             return Paid(head, session)
         # A session of our own making that ends before it served anything would otherwise be signed anew for ever.
@@ -342,7 +343,7 @@ def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Gene
         made.append(hold)
         if given_up:
             hold.release()
-        return Claim.of(requirements, authorization, hold, now)
+        return Claim.of(requirements, authorization, hold, now, sessions.margin(session.route.host))
 
     try:
         if context.reclaim is None:
@@ -436,13 +437,14 @@ def _checked(signature: object, session: PaymentSession) -> str:
 
 
 def _attempt(
-    sessions: SessionCache, session: PaymentSession, quote: Callable[[object], str]
+    context: PaymentContext, session: PaymentSession, quote: Callable[[object], str]
 ) -> Generator[Effect, Any, ReplyHead | None]:
     """Send with `session`; return the answer's head, or None if the session is over."""
+    sessions = context.sessions
     # A session is named without the payment, since the gateway
     # looks at the session first (docs/protocol.md §3.4).
     if session.session_id is not None:
-        return (yield from _resume(sessions, session, {SESSION: session.session_id}))
+        return (yield from _resume(context, session, {SESSION: session.session_id}))
     if session.state is State.REFUSED:
         # While this call waited for the signature, another one came there with it.
         sessions.left(session)
@@ -463,7 +465,8 @@ def _attempt(
             # An authorization that an earlier call brought to the gateway, and whose session is over.
             sessions.ended(session, Event.ENDED)
             return None
-        reason = required.error if required is not None else "Session expired or exhausted"
+        # Schemes that settle each request say there what became of the payment, and make no offer.
+        reason = required.error if required is not None else refusal_reason(head) or "Session expired or exhausted"
         sessions.ended(session, Event.REFUSED, refusal=reason)
         _refuse(session.route, quote(reason))
     # A facilitator's fault is a 502 or 500 with neither session
@@ -471,21 +474,24 @@ def _attempt(
     if session_id is None and not 200 <= head.status < 300:
         _doubt(sessions, session, f"HTTP {head.status} to a signed payment, with neither a session nor an offer")
     # Without a session (one payment per request) the authorization is used up.
-    sessions.ended(session, Event.SERVED if session_id is None else Event.ACCEPTED, session_id=session_id)
+    event = Event.SERVED if session_id is None else Event.ACCEPTED
+    sessions.ended(session, event, session_id=session_id, now=context.clock())
     return head
 
 
 def _resume(
-    sessions: SessionCache, session: PaymentSession, named: Mapping[str, Secret]
+    context: PaymentContext, session: PaymentSession, named: Mapping[str, Secret]
 ) -> Generator[Effect, Any, ReplyHead | None]:
+    sessions = context.sessions
     head = yield from _send(sessions, session, named)
     if head.status == 402:
-        sessions.ended(session, Event.ENDED)
+        # Idle, near its deadline or exhausted: all three look alike, and are the normal end of a session.
+        sessions.ended(session, Event.ENDED, now=context.clock())
         return None
     if head.status >= 500 and not head.names_session:
         # None of the gateway's own: a proxy before it gave up, while the answer was made and charged.
         _doubt(sessions, session, f"HTTP {head.status} within a session, without naming it")
-    sessions.ended(session, Event.ANSWERED)
+    sessions.ended(session, Event.ANSWERED, now=context.clock())
     return head
 
 

@@ -44,7 +44,7 @@ from og_integrations.errors import (
 from og_integrations.networks import OPG, Network, format_opg
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route
-from og_integrations.protocol.payment.schemes import SCHEMES
+from og_integrations.protocol.payment.schemes import SCHEMES, not_paid
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -299,11 +299,7 @@ class SpendPolicy(BaseModel):
         The limits on sums are the `Budget`'s.
         """
         if requirements.scheme not in SCHEMES:
-            # Not "allow it in SpendPolicy", as below: that could not help.
-            raise SchemeRefusedError(
-                f"The gateway {host} asks for scheme {shown(requirements.scheme, 42)}, expected one of "
-                f"{sorted(SCHEMES)}: this version of og-integrations pays no other. Nothing was signed."
-            )
+            raise not_paid(requirements, f"The gateway {host} asks for scheme {shown(requirements.scheme, 42)}")
         # The order puts what is offered before whom it pays, so that the first message names the broader mistake.
         rules = (
             (self.schemes, requirements.scheme, "scheme", SchemeRefusedError),

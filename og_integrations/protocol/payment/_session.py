@@ -55,7 +55,7 @@ from og_integrations.errors import OfferRefusedError, PayeeRefusedError, Signing
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment._budget import Budget, Hold, Lock
 from og_integrations.protocol.payment._policy import Payees
-from og_integrations.protocol.payment._sharing import FRESH, SessionBoard, SharedSession
+from og_integrations.protocol.payment._sharing import ON_ITS_WAY, SessionBoard, SharedSession
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment
 from og_integrations.protocol.payment.schemes import Authorization
 
@@ -64,6 +64,8 @@ RENEW_BEFORE = 130
 Seconds before its deadline at which an authorization is no longer used. The gateway settles a
 session up to 125 s after its last charged use, and settling after the deadline reverts.
 """
+FRESH = 55
+"""Seconds since its last charged call within which no known gateway ends a session for being idle (the least is 60)."""
 LOST = 120
 """Seconds after which the turn of a call that claims is nobody's any more; the chain is asked for less long."""
 
@@ -162,11 +164,22 @@ class Claim:
     made_at: int = 0
 
     @classmethod
-    def of(cls, requirements: PaymentRequirements, authorization: Authorization, hold: Hold, now: int) -> "Claim":
-        """Return the claim for an offer that was authorized at unix time `now`."""
+    def of(
+        cls,
+        requirements: PaymentRequirements,
+        authorization: Authorization,
+        hold: Hold,
+        now: int,
+        margin: int = 0,
+    ) -> "Claim":
+        """
+        Return the claim for an offer that was authorized at unix time `now`.
+
+        `margin` is how many seconds before a deadline its gateway was seen to stop serving.
+        """
         lifetime = requirements.max_timeout_seconds
         # An offer too short for the margin is used for its first half, rather than never.
-        retire_at = now + max(lifetime - RENEW_BEFORE, lifetime // 2)
+        retire_at = now + max(lifetime - max(RENEW_BEFORE, margin), lifetime // 2)
         return cls(authorization=authorization, hold=hold, retire_at=retire_at, made_at=now)
 
 
@@ -177,7 +190,8 @@ class PaymentSession:
 
     `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
     since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
-    who has either can spend. `refusal` is the gateway's reason if it was not taken.
+    who has either can spend. `refusal` is the gateway's reason if it was not taken, `served_at` when it last answered
+    (unix seconds).
     """
 
     route: Route
@@ -192,6 +206,7 @@ class PaymentSession:
     session_id: Secret | None = None
     refusal: str | None = field(default=None, repr=False)
     found: bool = False
+    served_at: int | None = None
 
     @property
     def authorization(self) -> Authorization:
@@ -266,6 +281,12 @@ class SessionCache:
         self._current: dict[Route, PaymentSession] = {}
         self._offers: dict[Route, PaymentRequirements] = {}
         self._payees = Payees()
+        self._margins: dict[str, int] = {}
+
+    def margin(self, host: str) -> int:
+        """Return how many seconds before its deadline the gateway `host` was seen to drop a session; 0 at first."""
+        with self._lock:
+            return self._margins.get(host, 0)
 
     def join(self, route: Route, now: int) -> PaymentSession | None:
         """
@@ -443,10 +464,16 @@ class SessionCache:
             session.hold.release()
 
     def ended(
-        self, session: PaymentSession, event: Event, *, session_id: Secret | None = None, refusal: str | None = None
+        self,
+        session: PaymentSession,
+        event: Event,
+        *,
+        session_id: Secret | None = None,
+        refusal: str | None = None,
+        now: int | None = None,
     ) -> None:
         """
-        Note how a request that left with `session` came back.
+        Note how a request that left with `session` came back, at the unix time `now` if that is told.
 
         `session_id` is the one that an `accepted` answer names. `refusal` is the gateway's reason, told to all who
         share the session.
@@ -454,6 +481,8 @@ class SessionCache:
         with self._lock:
             session.calls -= 1
             before = session.state, session.session_id
+            if now is not None:
+                self._learn_margin(session, event, now)
             session.apply(event)
             if session_id is not None:
                 session.session_id = session_id
@@ -494,10 +523,29 @@ class SessionCache:
         session.apply(Event.SHARED)
         if shared.session_id is not None:
             session.apply(Event.ACCEPTED)
-        elif now - shared.signed_at >= FRESH:
+        elif now - shared.signed_at >= ON_ITS_WAY:
             # Whoever signed it has sent it by now, or died: a 402 to it is its end then, and no refusal.
             session.apply(Event.LOST)
         self._offers[session.route] = shared.requirements
+
+    def _learn_margin(self, session: PaymentSession, event: Event, now: int) -> None:
+        """
+        Remember how early a host stops serving a session before its deadline.
+
+        Gateways differ (120 s, 420 s), and none says so; each renewal would cost one more 402.
+        """
+        if event in (Event.ACCEPTED, Event.ANSWERED):
+            session.served_at = now
+            return
+        served = session.served_at
+        if event is not Event.ENDED or session.state is not State.OPEN or served is None or now - served >= FRESH:
+            return
+        # The host stopped between the last answer and now; the earlier of the two is safe.
+        margin = session.authorization.deadline - served
+        # In the first half of its life no gateway hides a session: it was exhausted, or lost in a restart.
+        if margin <= session.requirements.max_timeout_seconds // 2:
+            host = session.route.host
+            self._margins[host] = max(margin, self._margins.get(host, 0))
 
     def _joined(self, route: Route, now: int) -> PaymentSession | None:
         session = self._current.get(route)

@@ -30,7 +30,7 @@ TURN = 20
 """Seconds for which a process may claim and sign, where no person is asked."""
 LONG_TURN = 120
 """The same where the owner or the signer may be a person."""
-FRESH = 60
+ON_ITS_WAY = 60
 """Seconds for which an authorization that was signed may still be on its way to the gateway for the first time."""
 SHARING_POLL = 0.05
 """Seconds after which a call looks again whether another process has signed."""

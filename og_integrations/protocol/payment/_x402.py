@@ -323,17 +323,23 @@ class ToldSettlement(NamedTuple):
     payment_hash_source: str | None = None
     transaction_hash: str | None = None
     blob_id: str | None = None
+    charged: str | None = None
 
 
 def parse_settlement(head: ReplyHead) -> ToldSettlement:
     """Return what the headers tell about settlement, as far as it has the right form. Raises `MalformedReplyError`."""
     # Older gateways send the processing hash, and per-request mode a PAYMENT-RESPONSE, which is the better word.
     payment_hash, source = transaction_hash(head.header(PROCESSING_HASH)), PROCESSING_HASH
+    charged: str | None = None
     if response := head.header(PAYMENT_RESPONSE):
         try:
-            transaction = transaction_hash(decode_header(response).get("transaction"))
+            told = decode_header(response)
+            transaction = transaction_hash(told.get("transaction"))
         except MalformedOfferError as exc:
             raise MalformedReplyError(f"The answer's {PAYMENT_RESPONSE} header is not base64 of JSON.") from exc
+        extra = told.get("extra")
+        amount = extra.get("chargedAmount") if isinstance(extra, dict) else None
+        charged = amount if isinstance(amount, str) and _UINT.fullmatch(amount) else None
         if transaction:
             payment_hash, source = transaction, PAYMENT_RESPONSE
     return ToldSettlement(
@@ -341,7 +347,18 @@ def parse_settlement(head: ReplyHead) -> ToldSettlement:
         payment_hash_source=source if payment_hash else None,
         transaction_hash=transaction_hash(head.header("X-Settlement-Tx-Hash")),
         blob_id=blob_id(head.header("X-Settlement-Walrus-Blob-ID")),
+        charged=charged,
     )
+
+
+def refusal_reason(head: ReplyHead) -> str:
+    """Return the reason that a PAYMENT-RESPONSE gives for a payment which was not taken, "" if there is none."""
+    try:
+        response = head.header(PAYMENT_RESPONSE)
+        told = decode_header(response).get("errorReason") if response else None
+    except (MalformedOfferError, MalformedReplyError):
+        return ""
+    return told if isinstance(told, str) else ""
 
 
 def transaction_hash(value: object) -> str | None:

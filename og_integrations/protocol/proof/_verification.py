@@ -22,7 +22,7 @@ from og_integrations.errors import AttestationError, InvalidRequestError, Malfor
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.chat._wire import Completion, TeeProof, ToolCall
+from og_integrations.protocol.chat._wire import SEARCH_PATH, Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof._enclave import Enclave, normalize_hash, tee_id_of
 from og_integrations.receipt import Check
@@ -192,15 +192,15 @@ class VerifiedExchange:
 
         `settlement_told` says whether headers of the answer told what became of the payment.
         """
-        completion = self.exchange.completion
+        completion, search = self.exchange.completion, self.exchange.path == SEARCH_PATH
         present = {
             "citations": bool(completion.citations),
             "content": bool(completion.tool_calls and completion.text),
             "created": completion.created is not None,
-            "finish_reason": True,
+            "finish_reason": not search,
             "id": completion.id is not None,
             "images": bool(completion.images),
-            "model": True,
+            "model": not search,
             "moderation": completion.moderation is not None,
             "opengradient": completion.cost is not None,
             "reasoning_content": bool(completion.reasoning),
@@ -227,7 +227,7 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
         log.passed("signature, hashes, time and id are there")
     with log.step("shape"):
         # (2): what the signature leaves open is closed by rules (docs/protocol.md §4, "Not covered").
-        signature = _check_shape(exchange.completion, proof, request)
+        signature = _check_shape(exchange.path, exchange.completion, proof, request)
         log.passed("one choice, the requested model, text or tool calls, strict encodings")
     with log.step("enclave"):
         # (3): the statement names the enclave whose key we are about to use.
@@ -270,9 +270,21 @@ def _request(exchange: Exchange) -> JsonObject:
         raise InvalidRequestError(str(exc)) from None
 
 
-def _check_shape(completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
+def _check_search(completion: Completion, request: JsonObject) -> None:
+    # Neither is signed, but both must agree with what is: our words, and the text of the results.
+    query = str(request.get("query")).strip()
+    if completion.searches != (query,):
+        raise StepError("the answer is to another query than ours")
+    for citation in completion.citations:
+        if citation["url"] not in completion.text:
+            raise StepError(f"the citation {shown(citation['url'], 80)} does not stand in the signed text")
+
+
+def _check_shape(path: str, completion: Completion, proof: TeeProof, request: JsonObject) -> bytes:
+    if path == SEARCH_PATH:
+        _check_search(completion, request)
     # The model's name is not signed, so this only catches a gateway that openly answers with another model.
-    if completion.model != request.get("model"):
+    elif completion.model != request.get("model"):
         raise StepError(f"the answer is from model {completion.model!r:.100}, expected {request.get('model')!r:.100}")
     # The hash covers the tool calls or the text, chosen by
     # `finish_reason`, which is itself not signed (docs/protocol.md §4.5).

@@ -126,6 +126,11 @@ def has_attachments(request: JsonObject) -> bool:
     return any(True for _ in _attachments(request))
 
 
+def has_lists(request: JsonObject) -> bool:
+    """Return whether a user's content in `request` is a list of parts, in which the rules differ."""
+    return any(isinstance(content, list) for content in _user_contents(request))
+
+
 def drops_attachments(request: JsonObject, rule: str) -> bool:
     """Return whether gateways of that rule hash attachments of `request` without handing them to the model."""
     return rule == APRIL and has_attachments(request)

@@ -63,7 +63,8 @@ def _names(faults: Iterable[Fault], *without: str) -> list[str]:
     return [fault.name for fault in faults if fault.name not in without]
 
 
-_ANSWERED_RIGHTLY = ("settlement_failure", "clock_drift", "unoffered_tool")
+_SHOWN_AS_REPORTED = ("contradictory_cost", "calling_picture")
+_ANSWERED_RIGHTLY = ("settlement_failure", "clock_drift", "unoffered_tool", *_SHOWN_AS_REPORTED, "made_up_citation")
 _MALFORMED = ("garbage_usage", "no_choices", "wrong_content_type")
 ROWS: dict[str, Row] = {
     **_same("CertificateMismatchError", 0, "wrong_certificate", "registry_other_certificate"),
@@ -89,6 +90,8 @@ ROWS: dict[str, Row] = {
     **_same("MalformedReplyError", 1, *_MALFORMED),
     **_same(OK, 1, "settlement_failure", note="the receipt has no transaction"),
     **_same(OK, 1, "unoffered_tool", note="the model's slip, and proven: frameworks refuse the call by its name"),
+    **_same(OK, 1, *_SHOWN_AS_REPORTED, note="shown as unsigned, and nothing is fetched or believed"),
+    **_same(OK, 1, "made_up_citation", note="of a web search: `VerificationError`"),
     **_same(OK, 1, "clock_drift", "slow_answer", "incomplete_enclaves"),
     **_same(OK, 1, "stale_heartbeat", note="whom it lists as active is the registry's word"),
     **_streams("StreamFailedError", "error_event"),

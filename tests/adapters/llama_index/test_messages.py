@@ -209,7 +209,9 @@ def test_attachments_that_cannot_be_read(block: Any) -> None:
         (("anthropic/claude-sonnet-4-6", "next"), "tool", True),
         (("openai/o3", "2026-04"), "user", False),
         (("nous/hermes-4-70b", "next"), "user", False),
-        (("someone/new", "next"), "user", False),
+        (("someone/new", "next"), "user", True),
+        (("someone/new", "auto"), "user", True),
+        (("x-ai/grok-4", "auto"), "user", False),
     ],
 )
 def test_who_takes_attachments(receiver: tuple[str, str], role: str, taken: bool) -> None:
@@ -236,9 +238,11 @@ LOOK = ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), DRAWING
 
 
 def test_images_are_refused_by_this_gateway(account: Account) -> None:
-    """The gateway of today drops images, so they are refused before anything is paid."""
-    with pytest.raises(InvalidRequestError, match='gateway_generation="next"'):
+    """The published build drops images, so they are refused before anything is paid, known by its measurement."""
+    with pytest.raises(InvalidRequestError, match="is of a build that drops pictures and files"):
         account.llm().chat([LOOK])
+    with pytest.raises(InvalidRequestError, match='gateway_generation="auto"'):
+        account.llm(gateway_generation="2026-04").chat([LOOK])
     assert account.authorizations() == []
 
 

@@ -28,7 +28,7 @@ KEY = "0x" + "1f" * 32
         ({"settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"x402_settlement_mode": "privat"}, "Unknown settlement mode 'privat'"),
         ({"verification": "off"}, "Input should be 'end' or 'buffer'"),
-        ({"gateway_generation": "2027"}, "Input should be '2026-04' or 'next'"),
+        ({"gateway_generation": "2027"}, "Input should be 'auto', '2026-04' or 'next'"),
         ({"spend_policy": {"total": "half"}}, "spend_policy is not valid"),
         ({"enclave_policy": ["0x00"]}, "enclave_policy is a list"),
     ],

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from llama_index.core.base.llms.types import TextBlock, ToolCallBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
+from llama_index.core.program.function_program import get_function_tool
 from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
 
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.devnet import Answer, ModelCall, Usage
@@ -110,6 +112,40 @@ def test_predict_and_call(account: Account, llm: OpenGradientLLM) -> None:
         assert llm.predict_and_call([ADD], 'use tool add {"a": 1, "b": 2}').response == "3"
         both = asyncio.run(llm.apredict_and_call(TOOLS, BOTH, allow_parallel_tool_calls=True))
     assert [output.raw_output for output in both.sources] == [3, 12]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_tool_that_the_model_made_up_is_no_bare_key_error(
+    account: Account, llm: OpenGradientLLM, asynchronous: bool
+) -> None:
+    account.net.inject("unoffered_tool", times=1)
+    with pytest.raises(ToolChoiceNotHonoredError, match="a tool that was not offered: 'transfer_everything'") as caught:
+        asyncio.run(llm.apredict_and_call([ADD], BOTH)) if asynchronous else llm.predict_and_call([ADD], BOTH)
+    assert (caught.value.receipt or {})["status"] == "verified"
+
+
+class Part(BaseModel):
+    """A part of something, with parts of its own."""
+
+    name: str
+    parts: list["Part"] = []
+    notes: dict[str, str] = {}
+
+
+def test_schema_of_a_recursive_class_is_sent_whole(account: Account) -> None:
+    """LlamaIndex leaves a reference at its root out, so that the tool could be called with nothing only."""
+    account.llm().chat_with_tools([get_function_tool(Part)], "hi")
+    parameters = account.speaker.asked[-1].tools[0]["function"]["parameters"]
+    assert parameters["type"] == "object"
+    assert set(parameters["properties"]) == {"name", "parts", "notes"}
+    assert parameters["properties"]["parts"]["items"] == {"$ref": "#/$defs/Part"}
+
+
+def test_strict_is_not_said_of_what_cannot_be(account: Account) -> None:
+    """Providers refuse it, and the gateway makes that a 500 without words."""
+    with pytest.raises(InvalidRequestError, match=r"The schema of Part cannot be strict, at .*/notes"):
+        account.llm(strict=True).chat_with_tools([get_function_tool(Part)], "hi")
+    assert account.authorizations() == []
 
 
 def test_history_is_not_changed(llm: OpenGradientLLM) -> None:

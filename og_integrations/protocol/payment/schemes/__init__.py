@@ -14,11 +14,13 @@ own joins the union `Authorization`, and `decode_authorization` reads it back fr
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from og_integrations.errors import SchemeRefusedError
+from og_integrations.errors import MalformedOfferError, SchemeRefusedError
+from og_integrations.networks import format_opg
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PaymentRequirements
 from og_integrations.protocol.payment.schemes import _upto as upto
+from og_integrations.protocol.payment.schemes import batch_settlement
 
 Authorization = upto.Permit2Authorization
 """Everything that a wallet may be asked to sign for a payment."""
@@ -35,12 +37,31 @@ def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce:
     """
     make = SCHEMES.get(requirements.scheme)
     if make is None:
-        # Not "allow it in SpendPolicy": that could not help, and would send the owner looking.
-        raise SchemeRefusedError(
-            f"The gateway asks for scheme {shown(requirements.scheme, 42)!r}, expected one of {sorted(SCHEMES)}: this "
-            "version of og-integrations does not pay any other. Nothing was signed. Ask another gateway, or update."
-        )
+        raise not_paid(requirements, f"The gateway asks for scheme {shown(requirements.scheme, 42)!r}")
     return make(requirements, payer=payer, now=now, nonce=nonce)
+
+
+def not_paid(requirements: PaymentRequirements, asked: str) -> SchemeRefusedError:
+    """Return the error for an offer whose scheme this version does not pay; `asked` says who asks for which."""
+    # Not "allow it in SpendPolicy": that could not help, and would send the owner looking.
+    return SchemeRefusedError(
+        f"{asked}, expected one of {sorted(SCHEMES)}: this version of og-integrations does not pay any other. Nothing "
+        f"was signed.{_would_lock(requirements)} Ask another gateway, or update."
+    )
+
+
+def _would_lock(requirements: PaymentRequirements) -> str:
+    if requirements.scheme != batch_settlement.SCHEME:
+        return ""
+    try:
+        terms = batch_settlement.read_terms(requirements)
+    except MalformedOfferError:
+        return " It locks a deposit in a contract, on terms that this offer does not say in full."
+    least = max(requirements.amount, terms.min_deposit or 0)
+    return (
+        f" It locks a deposit of at least {format_opg(least)} OPG in the contract "
+        f"{batch_settlement.SETTLEMENT_ADDRESS}, for up to {terms.withdraw_delay} s after it is asked back."
+    )
 
 
 def encode_authorization(authorization: Authorization) -> JsonObject:
