@@ -79,7 +79,10 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         first = type(self).make()
-        self.handles = (first, again(first) if (again := type(self).again) is not None else first)
+        self.handles: tuple[BudgetStore, BudgetStore] = (
+            first,
+            again(first) if (again := type(self).again) is not None else first,
+        )
         self.model: dict[str, Entry] = {}
         self.notes: dict[str, str] = {}
         self.stopped: str | None = None
