@@ -11,7 +11,7 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## a paid, verified agent on a local network, receipts and all
+demo: $(READY) ## a paid, verified agent on a local network, and a receipt checked from the root certificate down
 	@$(BIN)/python cookbook/demo.py $(if $(ONCHAIN),--onchain)
 
 test: $(READY) ## the whole test suite, in one process per core

@@ -75,6 +75,7 @@ class Network:
     process: subprocess.Popen[str] | None = None
     account: dict[str, Any] | None = None
     pacing: str = ""
+    enclave_policy: dict[str, Any] | None = None
 
     def end(self) -> None:
         """End the devnet: it settles its sessions and gives account of them."""
@@ -105,7 +106,8 @@ def network(*, onchain: bool = False) -> Iterator[Network]:
             console.print(f"  registry {ready['registry_address']} at {ready['rpc_url']}")
             console.print(f"  wallet   {ready['wallet']}, {ready['opg']} OPG\n")
             # The script's pauses make visible that text comes as it is made.
-            yield Network(process, pacing=" [[delay=80]]")
+            # The builds to pin and the devnet's own root, which takes the place of AWS's.
+            yield Network(process, pacing=" [[delay=80]]", enclave_policy=ready["enclave_policy"])
         finally:
             process.terminate()
 
@@ -172,10 +174,12 @@ class Findings:
 
     problems: list[str] = field(default_factory=list)
 
-    def verify_again(self, files: list[Path]) -> None:
+    def verify_again(self, files: list[Path], roots: list[str]) -> None:
         """Check each saved receipt in another process, which asks the registry whom to believe."""
         console.rule("Checked again from disk, against the registry")
-        command = [*COMMAND, "verify", "--registry", "--json", *map(str, files)]
+        # A devnet's attestation documents come from a root of its own.
+        trusted = [flag for root in roots for flag in ("--root-sha256", root)]
+        command = [*COMMAND, "verify", "--registry", "--json", *trusted, *map(str, files)]
         shown = " … ".join([str(files[0]), files[-1].name][: len(files)])
         console.print(f"$ og-integrations verify --registry {shown}", markup=False)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -191,6 +195,23 @@ class Findings:
             self.problems += [f"{report['file']}: {name} failed" for name in by_result["fail"]]
         if done.returncode != 0 and not self.problems:
             self.problems.append(f"verify ended with exit code {done.returncode}")
+
+    def verify_from_the_root(self, file: Path, policy: dict[str, Any]) -> None:
+        """Check a receipt as a stranger would who has the pinned builds, and asks nobody."""
+        console.rule("Checked from the root certificate down, asking nobody")
+        builds = file.with_name(f"{file.stem}.builds.txt")
+        registers = ("PCR0", "PCR1", "PCR2")
+        builds.write_text(json.dumps([dict(zip(registers, build, strict=True)) for build in policy["measurements"]]))
+        (root,) = policy["attestation_roots"]
+        command = [*COMMAND, "verify", "--json", "--measurements", str(builds), "--root-sha256", root, str(file)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        report = json.loads(done.stdout)
+        (shown,) = [check for check in report["checks"] if check["id"] == "attestation"]
+        mark = "[green]✓[/]" if report["status"] == "verified" else "[red]✗[/]"
+        console.print(f"{mark} {file.name} {report['status']} with pinned measurements")
+        console.print(f"  {shown['detail']}", markup=False)
+        if done.returncode != 0:
+            self.problems.append(f"{file} is not proven from the root: {report['step']}")
 
     def compare_account(self, account: dict[str, Any] | None, receipts: list[dict[str, Any]]) -> None:
         """Compare what the paywall took with what the receipts say was authorized."""
@@ -215,7 +236,7 @@ class Findings:
                 self.problems.append("the paywall settled more than a receipt says was authorized")
         if account["authorizations"] != len(authorized):
             self.problems.append("the paywall took more payments than there are receipts of")
-        console.print("The devnet and its registry have ended; --trust-file-key checks the files now.")
+        console.print("The devnet and its registry have ended; its builds and root check the files now.")
 
 
 def main() -> int:
@@ -226,7 +247,7 @@ def main() -> int:
     question = QUESTION.replace("?", ", and its volatility?") if onchain else QUESTION
     findings = Findings()
     with network(onchain=onchain) as net, collect_receipts(keep_exchanges=True) as receipts, OnchainClient() as chain:
-        model = ChatOpenGradient(model=MODEL)
+        model = ChatOpenGradient(model=MODEL, enclave_policy=net.enclave_policy)
         if onchain:
             TOOLS["get_volatility"] = volatility_of(chain)
         try:
@@ -243,7 +264,10 @@ def main() -> int:
         if receipts:
             console.rule("Receipts")
             console.print(receipt_table(receipts))
-            findings.verify_again(receipts.save("receipts"))
+            files = receipts.save("receipts")
+            findings.verify_again(files, (net.enclave_policy or {}).get("attestation_roots", []))
+            if net.enclave_policy is not None:
+                findings.verify_from_the_root(files[0], net.enclave_policy)
         net.end()
         findings.compare_account(net.account, receipts)
     console.rule()

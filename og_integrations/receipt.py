@@ -417,6 +417,11 @@ def reported_cost(receipt: Mapping[str, object]) -> int:
     return (ReceiptCost(cost_opg=text).base_units or 0) if isinstance(text, str) else 0
 
 
+def without_presentation(receipt: Mapping[str, object]) -> Document:
+    """Return `receipt`, as plain JSON, without the words of how its answer was shown: they may quote it."""
+    return {**receipt, "presentation": None}
+
+
 def signature_of(receipt: Document) -> str | None:
     """Return the enclave's signature in `receipt`, as plain JSON: what no two calls have in common."""
     return receipt.get("tee_signature")

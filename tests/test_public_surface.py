@@ -28,7 +28,7 @@ SURFACE = {
         onchain_tool onchain_tool_schema openai_client
     """,
     "og_integrations.verify": """
-        Check SavedExchange Source TrustDecision TrustSource Verdict Verifier sources_in
+        Check SavedExchange Source TrustDecision TrustSource Verdict Verifier evidence_of sources_in
     """,
     "og_integrations.devnet": """
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model

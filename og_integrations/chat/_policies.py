@@ -88,6 +88,10 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Iterable) and not isinstance(value, bytes | dict):
-        texts = list(value)
-        return sorted(texts) if all(isinstance(text, str) for text in texts) else _LOST
+        items = list(value)
+        if all(isinstance(item, str) for item in items):
+            return sorted(items)
+        # Builds, each of three registers.
+        if all(isinstance(item, tuple) and all(isinstance(text, str) for text in item) for item in items):
+            return sorted(map(list, items))
     return _LOST

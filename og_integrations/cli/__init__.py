@@ -1,5 +1,6 @@
 """
-The command line: `doctor`, `ask`, `infer`, `workflow`, `verify`, `settlement`, `serve`, `devnet` and others.
+The command line: `doctor`, `ask`, `infer`, `workflow`, `verify`, `evidence`, `measurements`, `settlement`, `serve`,
+`devnet` and others.
 
 ```sh
 og-integrations verify --registry receipts/*.json
@@ -13,7 +14,8 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_terminal` | what the values of flags may be; text that is safe to print |
 | `_doctor` | what stands between you and an answer |
 | `_verify`, `_settlement` | what a saved receipt proves; what became of its payment |
-| `_attestation` | `verify-attestation`: an enclave's own document |
+| `_evidence` | one file that a stranger checks without asking anybody |
+| `_attestation`, `_measurements` | an enclave's own document; what all enclaves run, and the file to pin |
 | `_infer`, `_workflow` | models and workflows on chain |
 | `_serve` | OpenAI's chat completions on this machine |
 | `_ask`, `_approve`, `_devnet` | one verified answer; the wallet's one transaction; the network on this machine |

@@ -6,17 +6,14 @@ import re
 import time
 from dataclasses import replace
 
-from og_integrations.cli._terminal import read_input
+from og_integrations.cli._terminal import builds_in, fingerprint, read_input
 from og_integrations.cli._verify import EXIT_CODES, print_report, report_of
 from og_integrations.errors import AttestationError, ConfigurationError
-from og_integrations.protocol._strict_json import decode_json
 from og_integrations.protocol.proof.attestation import (
     AWS_ROOT_G1_SHA256,
     Attestation,
     AttestationPolicy,
-    Measurements,
     decode_body,
-    read_measurements,
     verify_document,
 )
 from og_integrations.receipt import Check
@@ -24,7 +21,6 @@ from og_integrations.verify import Verdict
 from og_integrations.verify._verifier import malformed
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
-_FINGERPRINT = re.compile(r"(?:[0-9a-fA-F]{64})?")
 _NOT_FRESH = "; that is the time given by --at, and says nothing about how fresh it is today"
 
 
@@ -51,7 +47,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--root-sha256",
         action="append",
-        type=_fingerprint,
+        type=fingerprint,
         metavar="HEX",
         help="accept this root certificate instead of AWS's (may be repeated; '' accepts none)",
     )
@@ -81,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _judge(arguments: argparse.Namespace) -> tuple[Verdict, Attestation | None]:
     roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
-    policy = AttestationPolicy(_builds(arguments.measurements), roots, arguments.max_age, arguments.max_future)
+    policy = AttestationPolicy(builds_in(arguments.measurements), roots, arguments.max_age, arguments.max_future)
     certificate = _der("--tls-certificate", arguments.tls_certificate)
     key = _der("--signing-key", arguments.signing_key)
     try:
@@ -113,17 +109,6 @@ def _print_measurements(found: Attestation) -> None:
     print(f"  pcr hash  {found.pcr_hash}")
 
 
-def _builds(name: str | None) -> list[Measurements] | None:
-    if name is None:
-        return None
-    try:
-        return read_measurements(decode_json(_read("--measurements", name)))
-    except ConfigurationError as exc:
-        raise ConfigurationError(f"--measurements {name}: {exc}") from exc
-    except ValueError as exc:
-        raise ConfigurationError(f"--measurements {name}: not JSON ({type(exc).__name__}).") from exc
-
-
 def _der(flag: str, name: str | None) -> bytes | None:
     if name is None:
         return None
@@ -147,12 +132,6 @@ def _hex(text: str) -> bytes:
     if not _HEX.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no nonce; expected an even number of hex digits")
     return bytes.fromhex(text)
-
-
-def _fingerprint(text: str) -> str:
-    if not _FINGERPRINT.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256 of a certificate; expected 64 hex digits, or ''")
-    return text
 
 
 def _unix(text: str) -> int:

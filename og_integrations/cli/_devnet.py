@@ -135,6 +135,11 @@ class RunningDevnet:
                 "opg": format_opg(self.opg),
                 "gateways": gateways,
                 "generation": self.network.generation.name,
+                "enclave_policy": {
+                    "attestation": "require",
+                    "measurements": sorted({enclave.build for enclave in self.network.enclaves}),
+                    "attestation_roots": [self.network.authority.root_sha256],
+                },
             }
             print(json.dumps(ready), flush=True)
             return
@@ -144,6 +149,7 @@ class RunningDevnet:
         print(f"  registry  {self.network.registry_address}")
         for gateway in gateways:
             print(f"  gateway   {gateway['endpoint']}  enclave {gateway['tee_id'][:18]}…")
+        print(f"  root      {self.network.authority.root_sha256}")
         print(f"  wallet    {self.wallet.address}  {format_opg(self.opg)} OPG")
         print("\nCopy this into another terminal:\n")
         for name, value in environment.items():

@@ -8,11 +8,17 @@ a verifier must not let a file print its own "verified".
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from og_integrations.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from og_integrations.protocol.proof._measurements import Measurements
+
+_FINGERPRINT = re.compile(r"(?:[0-9a-fA-F]{64})?")
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-6"
 MAX_LINE_CHARS = 700
 _MARKS = {"pass": "✓", "fail": "✗", "skip": "-"}
@@ -124,6 +130,28 @@ def url(text: str) -> str:
         return check_server("this", text)
     except ConfigurationError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def fingerprint(text: str) -> str:
+    """Return the SHA-256 of a root certificate, or nothing, which is none at all."""
+    if not _FINGERPRINT.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256 of a certificate; expected 64 hex digits, or ''")
+    return text
+
+
+def builds_in(name: str | None) -> "list[Measurements] | None":
+    """Return the builds in the file of --measurements, None if there is none. Raises `ConfigurationError`."""
+    from og_integrations.protocol._strict_json import decode_json
+    from og_integrations.protocol.proof._measurements import read_measurements
+
+    if name is None:
+        return None
+    try:
+        return read_measurements(decode_json(read_input(name)))
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"--measurements {name}: {str(exc).rstrip('.')}.") from exc
+    except ValueError as exc:
+        raise ConfigurationError(f"--measurements {name}: not JSON ({type(exc).__name__}).") from exc
 
 
 def _escaped(character: str) -> str:

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from og_integrations.cli._terminal import check_marks, one_line, read_input, whole
+from og_integrations.cli._terminal import builds_in, check_marks, fingerprint, one_line, read_input, whole
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.proof._enclave import EnclavePolicy
-from og_integrations.protocol.proof._verification import TrustDecision
+from og_integrations.protocol.proof._measurements import AWS_ROOT_G1_SHA256, AttestationPolicy
 from og_integrations.verify._bundle import Source, sources_in, sources_of
+from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
 from og_integrations.verify._verifier import Verdict, Verifier
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
@@ -26,18 +27,6 @@ _MOST_NAMES = 10
 _COLUMNS = ("file", "status", "step", "detail", "enclave", "signed_at", "duplicate_of")
 
 
-class NoTrust:
-    """Nobody is believed, since nothing was said about whom to believe."""
-
-    def decide(self, tee_id: str) -> TrustDecision:
-        """Return that, and what can be said."""
-        return TrustDecision(None, f"nobody vouches for {tee_id}; say --tee-id, --registry or --trust-file-key")
-
-    async def adecide(self, tee_id: str) -> TrustDecision:
-        """Return what `decide` returns."""
-        return self.decide(tee_id)
-
-
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what can be said to `verify`."""
     command.description = (
@@ -45,8 +34,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "none failed, but one could not be read, or the registry not be asked."
     )
     command.epilog = (
-        "Without one of --tee-id, --registry and --trust-file-key nobody vouches for the enclave, and the check "
-        "enclave-trusted fails."
+        "Without one of --tee-id, --registry, --measurements and --trust-file-key nobody vouches for the enclave: the "
+        "check enclave-trusted fails, and evidence with an attestation document is undecided."
     )
     command.add_argument(
         "files", nargs="*", metavar="FILE", help="JSON, JSON Lines (.jsonl), or a folder of them; - for standard input"
@@ -60,6 +49,19 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     trust.add_argument("--trust-file-key", action="store_true", help="believe the key in the file, whoever made it")
     command.add_argument(
         "--pcr-hash", action="append", metavar="HASH", help="with --registry: only of this build (may be repeated)"
+    )
+    command.add_argument(
+        "--measurements",
+        metavar="FILE",
+        help="of evidence: believe enclaves whose attestation document is of one of these builds (JSON, as "
+        "`og-integrations measurements` writes it); asks nobody",
+    )
+    command.add_argument(
+        "--root-sha256",
+        action="append",
+        type=fingerprint,
+        metavar="HEX",
+        help="of evidence: accept this root certificate instead of AWS's (may be repeated)",
     )
     command.add_argument(
         "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
@@ -193,23 +195,25 @@ def _verifier(arguments: argparse.Namespace) -> Verifier:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
     if arguments.model_file and not arguments.registry:
         raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
+    documents = None
+    if arguments.measurements is not None or arguments.root_sha256 is not None:
+        roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
+        documents = AttestationPolicy(builds_in(arguments.measurements), roots)
+    verifier = Verifier(_trust(arguments), documents)
+    if not arguments.registry:
+        return verifier
+    # Loaded for this alone.
+    from og_integrations.onchain import ReceiptJudge
+
+    return verifier.with_onchain(ReceiptJudge(model_file=arguments.model_file))
+
+
+def _trust(arguments: argparse.Namespace) -> TrustSource:
     if arguments.registry:
-        # Loaded for this alone.
-        from og_integrations.onchain import ReceiptJudge
-
-        judge = ReceiptJudge(model_file=arguments.model_file)
-        return _of_registry(arguments).with_onchain(judge)
-    return _offline(arguments)
-
-
-def _of_registry(arguments: argparse.Namespace) -> Verifier:
-    return Verifier.registry(policy=EnclavePolicy(allowed_pcr_hashes=arguments.pcr_hash))
-
-
-def _offline(arguments: argparse.Namespace) -> Verifier:
+        return RegistryTrust(policy=EnclavePolicy(allowed_pcr_hashes=arguments.pcr_hash))
     if arguments.tee_id:
         try:
-            return Verifier.tee_ids(arguments.tee_id)
+            return TeeIdTrust(arguments.tee_id)
         except ConfigurationError as exc:
             raise ConfigurationError(f"--tee-id {exc}") from None
-    return Verifier.unsafe_file_key() if arguments.trust_file_key else Verifier(NoTrust())
+    return FileKeyTrust() if arguments.trust_file_key else NobodyTrust()

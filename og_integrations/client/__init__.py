@@ -9,6 +9,8 @@ an `Answer` that was verified, with its receipt.
 | `_options` | every option, declared once: type, default, variable and meaning |
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
+| `_evidence` | what an enclave has shown of itself, and the file that holds all that proves a call |
+| `_freshness` | nonces in requests, and which gateways refuse them; signatures seen before |
 | `_collecting` | what catches the receipts of all calls |
 | `_runner` | how generators of effects are run, synchronously or not |
 | `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |

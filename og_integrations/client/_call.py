@@ -3,8 +3,6 @@ One call: what is asked (`Call`), how far it got (`CallState`), what came of it 
 
 Every call leaves its receipt with the open collectors (`_collecting`), whatever stopped it: `build_receipt` makes it.
 
-`ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
-signature.
 """
 
 import base64
@@ -12,21 +10,20 @@ import hashlib
 import json
 import re
 import textwrap
-import threading
 import time
 from asyncio import CancelledError
-from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
-from og_integrations._forking import survive_forks
 from og_integrations.client._collecting import active_collectors
+from og_integrations.client._evidence import Attested
 from og_integrations.client.channels._channel import Destination
 from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
+    AttestationError,
     ConfigurationError,
     ConnectionLostError,
     GatewayError,
@@ -37,7 +34,7 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
-from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject, encode_json
 from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
@@ -131,6 +128,7 @@ class Call:
 
     `timeout` is in seconds, for each wait on the network; `model` is None of a web search; `stop` holds the sequences
     that are cut here; `plan` says how to show the answer, `attachments` whether users' messages hold more than text.
+    `nonce` is what the body carries that no other has (32 hex digits), None if nothing.
     """
 
     request: Request
@@ -143,6 +141,11 @@ class Call:
     created: int
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     attachments: bool = False
+    nonce: str | None = None
+
+    def without_nonce(self) -> "Call":
+        """Return the same call with nothing in its body but what was asked."""
+        return replace(self, wire=encode_json(self.request.to_json()), nonce=None)
 
     @property
     def path(self) -> str:
@@ -193,13 +196,15 @@ class CallState:
     """
     The state says how far one call got, which is what a receipt of it can tell.
 
-    `target` is whom it goes to, `sealed` what opens its answer if it is sealed, `grant` what pays for it, `sent_at`
-    when it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. The
-    answer's bytes are kept only if someone collects exchanges: streams can be long.
+    `target` is whom it goes to, `attested` what that enclave showed of itself if it had to, `sealed` what opens its
+    answer if it is sealed, `grant` what pays for it, `sent_at` when it was sent (unix seconds). `head` is that of the
+    reply, which a sealed answer has its own inside of. The answer's bytes are kept only if someone collects exchanges:
+    streams can be long.
     """
 
     call: Call
     target: Target | None = None
+    attested: Attested | None = None
     sealed: SealedCall | None = None
     grant: PaymentSession | None = None
     head: ReplyHead | None = None
@@ -352,6 +357,7 @@ def build_receipt(
         status="verified",
         trust=exchange.trust.level if exchange.trust else None,
         hash_rule=verified.hash_rule,
+        nonce=exchange.nonce,
         channel=exchange.channel,
         model=call.model,
         created=call.created,
@@ -458,7 +464,7 @@ def collect(state: CallState, receipt: JsonObject) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context."""
     exchange = state.exchange()
     for receipts in active_collectors():
-        receipts.add(receipt, exchange)
+        receipts.add(receipt, exchange, state.attested)
 
 
 def _hash_of(call: Call) -> str | None:
@@ -472,30 +478,7 @@ def _hash_of(call: Call) -> str | None:
 def _failed_checks(exc: BaseException) -> list[Check]:
     if isinstance(exc, VerificationError) and exc.step:
         return list(exc.checks) or [Check(exc.step, "fail", str(exc))]
+    if isinstance(exc, AttestationError):
+        return [Check("attestation", "fail", str(exc))]
     detail = f"{type(exc).__name__}: {exc}" if isinstance(exc, OpenGradientError) else type(exc).__name__
     return [Check("answer", "fail", detail)]
-
-
-REMEMBERED_SIGNATURES = 4096
-
-
-class ReplayCache:
-    """A replay cache knows the last signatures that one client was shown. Threads may share it."""
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self.begin_again()
-        survive_forks(self)
-
-    def begin_again(self) -> None:
-        """Have a lock that nobody holds; what was seen stays seen."""
-        self._lock = threading.Lock()
-
-    def seen(self, signature: str) -> bool:
-        """Remember `signature`, and return whether it was there."""
-        with self._lock:
-            seen = signature in self._seen
-            self._seen[signature] = None
-            if len(self._seen) > REMEMBERED_SIGNATURES:
-                self._seen.popitem(last=False)
-        return seen

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 
+from og_integrations.client._evidence import Attested, evidence
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import is_verified, reported_cost
@@ -31,12 +32,12 @@ class Receipts(list[JsonObject]):
         super().__init__()
         self.keep_exchanges = keep_exchanges
         # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
-        self._kept: list[tuple[JsonObject, JsonObject | None]] = []
+        self._kept: list[tuple[JsonObject, JsonObject | None, Attested | None]] = []
 
     @property
     def exchanges(self) -> list[JsonObject | None]:
         """Return the exchanges of the receipts, as they stand in this list now."""
-        return [exchange for _, exchange in self._pairs()]
+        return [exchange for _, exchange, _ in self._kept_now()]
 
     @property
     def reported_cost(self) -> int:
@@ -52,17 +53,18 @@ class Receipts(list[JsonObject]):
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
 
-    def add(self, receipt: JsonObject, exchange: JsonObject | None) -> None:
-        """Keep one more receipt, and its exchange where that is wanted; from whatever thread."""
+    def add(self, receipt: JsonObject, exchange: JsonObject | None, attested: Attested | None = None) -> None:
+        """Keep one more receipt, and where that is wanted its exchange and what its enclave showed; any thread may."""
         if self.keep_exchanges:
-            self._kept.append((receipt, exchange))
+            self._kept.append((receipt, exchange, attested))
         self.append(receipt)
 
     def save(self, folder: str | Path) -> list[Path]:
         """
         Write each receipt with its exchange to a new JSON file in `folder`; return the files.
 
-        They hold prompts and answers in clear: `verify` needs them. Files that are there are kept.
+        They hold prompts and answers in clear: `verify` needs them. Where the enclave showed its attestation document,
+        they are evidence (`og-evidence/1`) that a stranger checks from AWS's root down. Files that are there are kept.
         Raises `ConfigurationError` if that is not possible.
         """
         target = Path(folder)
@@ -70,17 +72,16 @@ class Receipts(list[JsonObject]):
         try:
             target.mkdir(parents=True, exist_ok=True)
             names = (target / f"receipt-{n:03}.json" for n in count(1))
-            for receipt, exchange in self._pairs():
-                text = json.dumps({"receipt": receipt, "exchange": exchange}, indent=2) + "\n"
+            for receipt, exchange, attested in self._kept_now():
+                text = json.dumps(evidence(receipt, exchange, attested), indent=2) + "\n"
                 files.append(_write_new(names, text))
         except OSError as exc:
             raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
 
-    def _pairs(self) -> list[tuple[JsonObject, JsonObject | None]]:
-        receipts = list(self)
-        kept = {id(receipt): exchange for receipt, exchange in self._kept}
-        return [(receipt, kept.get(id(receipt))) for receipt in receipts]
+    def _kept_now(self) -> list[tuple[JsonObject, JsonObject | None, Attested | None]]:
+        kept = {id(receipt): (exchange, attested) for receipt, exchange, attested in self._kept}
+        return [(receipt, *kept.get(id(receipt), (None, None))) for receipt in list(self)]
 
 
 def _write_new(names: Iterator[Path], text: str) -> Path:

@@ -19,12 +19,14 @@ from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._call import Target
+from og_integrations.client._evidence import Attested, read_document
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import UNPINNED, destination_of
 from og_integrations.client.channels._sealed import Sealing
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import (
+    AttestationError,
     ConnectionFailedError,
     ConnectionLostError,
     DiscoveryError,
@@ -44,6 +46,7 @@ from og_integrations.protocol.proof._enclave import (
     check_endpoint,
     tee_id_of,
 )
+from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
 from og_integrations.protocol.sealing.ohttp import OHTTP_PATH, check_signed_config
 
@@ -54,7 +57,9 @@ COOL_DOWN = 60
 RETRY_AFTER = 0.2
 """Seconds after which a node that failed is asked once more."""
 READING_POLL = 0.02
-"""Seconds after which a call looks again whether another one has read the registry."""
+"""Seconds after which a call looks again whether another one has read the registry, or an enclave's document."""
+ATTESTED_FOR = 3600
+"""Seconds after which an enclave is asked again for its attestation document."""
 T = TypeVar("T")
 Reading = Generator[Fetch | Pause, Any, T]
 MAX_AGE = 3600
@@ -97,6 +102,8 @@ class Directory:
         self._refresh_at = 0.0
         self._read_at = 0.0
         self._cooling: dict[str, float] = {}
+        self._refused: dict[str, AttestationError] = {}
+        self._attested: dict[_Shown, tuple[float, Attested]] = {}
         self.begin_again()
         survive_forks(self)
 
@@ -104,6 +111,7 @@ class Directory:
         """Choose anew, under a lock that nobody holds."""
         self._lock = threading.Lock()
         self._reading = None
+        self._asking: dict[_Shown, _Reading] = {}
         self._current: str | None = None
 
     def choose(self, now: float, avoid: Collection[str] = ()) -> Reading[Enclave]:
@@ -156,6 +164,55 @@ class Directory:
             known = yield from _ask_for_key(enclave, key)
             self._signed_keys[enclave.tee_id, key.public_key] = known
         return known, "enclave"
+
+    def attest(self, enclave: Enclave, now: float) -> Reading[Attested | None]:
+        """
+        Return what `enclave` has shown of itself, at `now` (seconds, of a clock that is never set).
+
+        It is asked by one call when its certificate is first used, and an hour later; the others wait for that. None
+        if the policy asks for no document. Raises `AttestationError`, or `ConnectionFailedError`.
+        """
+        policy = self._policy.documents
+        if policy is None:
+            return None
+        # Whoever lists a known certificate beside another key, or another build, has shown nothing yet.
+        shown = enclave.certificate, enclave.public_key, enclave.pcr_hash
+        while True:
+            with self._lock:
+                known = self._attested.get(shown)
+                if known is not None and now < known[0]:
+                    return known[1]
+                awaited = self._asking.get(shown)
+                if awaited is None:
+                    own = self._asking[shown] = _Reading()
+            if awaited is None:
+                return (yield from self._ask_for_document(own, enclave, shown, now, policy))
+            yield from awaited.wait()
+
+    def _ask_for_document(
+        self, own: "_Reading", enclave: Enclave, shown: "_Shown", now: float, policy: AttestationPolicy
+    ) -> Reading[Attested]:
+        try:
+            found = yield from read_document(enclave, policy)
+        except (AttestationError, ConnectionFailedError) as exc:
+            own.failure = exc
+            raise
+        finally:
+            own.ended = True
+            with self._lock:
+                if self._asking.get(shown) is own:
+                    del self._asking[shown]
+        with self._lock:
+            self._attested = {key: known for key, known in self._attested.items() if now < known[0]}
+            self._attested[shown] = now + ATTESTED_FOR, found
+            self._refused.pop(enclave.tee_id, None)
+        return found
+
+    def refuse(self, enclave: Enclave, why: AttestationError, now: float) -> None:
+        """Leave `enclave`, which has not shown what it had to; as long as there is no other, calls hear `why`."""
+        with self._lock:
+            self._refused[enclave.tee_id] = why
+        self.leave(enclave, now)
 
     def leave(self, enclave: Enclave, now: float) -> None:
         """
@@ -224,6 +281,8 @@ class Directory:
             return self._listed[self._current]
         candidates = [enclave for tee_id, enclave in self._listed.items() if tee_id not in avoid]
         rested = [enclave for enclave in candidates if self._cooling.get(enclave.tee_id, 0) <= now]
+        if not rested and candidates and all(enclave.tee_id in self._refused for enclave in candidates):
+            raise copy(self._refused[candidates[0].tee_id])
         if not rested:
             raise DiscoveryError(
                 f"All {len(self._listed)} enclaves known were tried and could not be reached, or were left less "
@@ -291,6 +350,7 @@ class Directory:
                 if before is not None and _where(before) != _where(enclave):
                     # Renewed or moved, which may be why it could not be reached.
                     self._cooling.pop(tee_id, None)
+                    self._refused.pop(tee_id, None)
             self._listed = accepted
             self._read_at = now
             addresses = {enclave.payment_address.lower() for enclave in accepted.values()}
@@ -300,14 +360,18 @@ class Directory:
                 self._current = None
 
 
+_Shown = tuple[bytes, bytes, str]
+"""What a document was about: the certificate, the signing key and the pcr hash that was listed."""
+
+
 class _Reading:
-    """A read of the registry that several calls wait for."""
+    """A read of the registry, or of an enclave's document, that several calls wait for."""
 
     def __init__(self) -> None:
         self.ended = False
         self.failure: OpenGradientError | None = None
 
-    def wait(self) -> Reading[None]:
+    def wait(self) -> Generator[Pause, Any, None]:
         """Return when the read has ended. Raises what it raised; one that was cancelled is left to others."""
         while not self.ended:
             yield Pause(READING_POLL)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
@@ -23,7 +23,6 @@ from og_integrations.client._call import (
     CallState,
     Piece,
     Pieces,
-    ReplayCache,
     Target,
     check_headers,
     check_size,
@@ -34,6 +33,7 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._collecting import wants_exchange
 from og_integrations.client._directory import Directory
+from og_integrations.client._freshness import NonceUse, ReplayCache
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._settings import (
     Settings,
@@ -45,6 +45,7 @@ from og_integrations.client._settings import (
 )
 from og_integrations.client.channels._sealed import Relay, SealedCall, Sealing, check_token, sealed_body
 from og_integrations.errors import (
+    AttestationError,
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
@@ -89,9 +90,18 @@ from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
-from og_integrations.protocol.proof._verification import TRUST_OF_SOURCE, Exchange, VerifiedExchange, verify_exchange
+from og_integrations.protocol.proof._verification import (
+    TRUST_OF_SOURCE,
+    Exchange,
+    TrustDecision,
+    VerifiedExchange,
+    verify_exchange,
+)
 from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash, unsigned_members
 from og_integrations.receipt import Receipt, rule_name
+
+if TYPE_CHECKING:
+    from og_integrations.protocol.proof.attestation import Attestation
 
 
 class Engine:
@@ -119,6 +129,8 @@ class Engine:
         self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries: int = check_count("max_retries", given["max_retries"])
         self.default_headers: dict[str, str] = check_headers(given["default_headers"])
+        if given["nonce"] is not None:
+            check_choice("nonce", given["nonce"])
         self.sealing: Sealing | None = _sealing(given, self.settings)
         generation = check_choice("gateway_generation", given["gateway_generation"])
         self.takes_images: bool = rule_name(generation) != APRIL
@@ -126,9 +138,11 @@ class Engine:
         policy = SpendPolicy.of(given["spend_policy"]).on(self.settings.network)
         self._builds = Builds()
         self._account = Account(self.settings, policy)
+        enclaves = EnclavePolicy.of(given["enclave_policy"])
+        self._nonces = NonceUse(given["nonce"] or ("off" if enclaves.documents is None else "auto"))
         self.directory: Directory = Directory(
             self.settings,
-            EnclavePolicy.of(given["enclave_policy"]),
+            enclaves,
             spread=given["spread"],
             hosts=policy.hosts,
             sealing=self.sealing,
@@ -249,11 +263,13 @@ class Engine:
         name = None if model is None else model_name(model)
         if name is not None and (ending := model_info(name).ending(datetime.fromtimestamp(created, UTC).date())):
             warn_once(name, ending)
-        wire = encode_json(request.to_json())
+        body, nonce = self._nonces.put_in(request.path, request.to_json())
+        wire = encode_json(body)
         check_request_size(wire)
         return Call(
             request=request,
             wire=wire,
+            nonce=nonce,
             plan=plan,
             model=name,
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
@@ -303,7 +319,8 @@ class Engine:
         """
         Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
-        Another enclave is tried only if the last one could not be connected to, by its own doing: nothing was sent.
+        Another enclave is tried only if the last one could not be connected to, by its own doing, or did not show the
+        attestation document that the policy asks for: nothing was sent.
         Raises `ConfigurationError` if there is nothing to pay with.
         """
         relayed = self.sealing is not None and self.sealing.relay is not None
@@ -321,19 +338,25 @@ class Engine:
                     raise dropped(enclave)
                 continue
             target = state.target = self.directory.target(enclave, state.call.path)
-            state.sent_at, state.sealed = now(), None
+            state.call = self._nonces.as_taken(state.call, build_of(enclave))
+            state.attested = state.sealed = None
             try:
+                state.attested = yield from self.directory.attest(enclave, time.monotonic())
+                state.sent_at = now()
                 if self.sealing is not None:
                     state.sealed = yield from self._seal(self.sealing, state.call, enclave)
                 head = yield from self._reach(context, target, state)
-            except (*NOTHING_SENT, SealedChannelError) as exc:
+            except (*NOTHING_SENT, AttestationError, SealedChannelError) as exc:
                 if isinstance(exc, SealedChannelError) and not exc.nothing_sent:
                     raise
                 # Its receipt tells of no payment.
                 state.grant = None
                 if not exc.blames_enclave:
                     raise
-                self.directory.leave(enclave, time.monotonic())
+                if isinstance(exc, AttestationError):
+                    self.directory.refuse(enclave, exc, time.monotonic())
+                else:
+                    self.directory.leave(enclave, time.monotonic())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
                     raise
@@ -341,7 +364,19 @@ class Engine:
             state.head = head
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
+            elif (yield from self._without_nonce(state, build_of(enclave))):
+                continue
             return head
+
+    def _without_nonce(self, state: CallState, build: str) -> Effects[bool]:
+        """Return whether the call is to be made again without its nonce, which this gateway refuses."""
+        if state.head is None or state.head.status != 400 or not self._nonces.is_in_question(state.call, build):
+            return False
+        # Not charged, and answered in the same session: to find out costs nothing.
+        body = yield from _body(state)
+        if not self._nonces.is_refused(state.call, build, body):
+            self.conclude_body(state, body)
+        return True
 
     def _reach(self, context: PaymentContext | None, target: Target, state: CallState) -> Effects[ReplyHead]:
         """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
@@ -395,6 +430,7 @@ class Engine:
             # An enclave that dropped the attachments has signed for all of them; the next call need not pay for that.
             self._learn_from(state, completion)
             raise
+        self._nonces.was_taken(state.call, build_of(enclave))
         self._builds.learn(enclave, verified.request, verified.hash_rule)
         _tell_unsigned(verified)
         try:
@@ -427,6 +463,7 @@ class Engine:
     def _verified(self, state: CallState, completion: Completion) -> VerifiedExchange:
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
+        attested = state.attested.attestation if state.attested is not None else None
         return verify_exchange(
             Exchange(
                 path=state.call.path,
@@ -434,7 +471,8 @@ class Engine:
                 completion=completion,
                 enclave=enclave,
                 usual_rule=self._builds.usual_rule(enclave),
-                trust=TRUST_OF_SOURCE[enclave.source],
+                nonce=state.call.nonce,
+                trust=_trust_in(enclave, attested),
                 window=(state.sent_at, now()),
                 channel=state.target.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
@@ -464,6 +502,11 @@ class Engine:
                 exc.blames_enclave = True
             if exc.blames_enclave and state.target is not None:
                 self.directory.distrust(state.target.enclave, time.monotonic())
+
+
+def build_of(enclave: Enclave) -> str:
+    """Return what names the program of `enclave`: all enclaves of one build behave alike."""
+    return enclave.pcr_hash or enclave.tee_id
 
 
 class StreamReader:
@@ -593,6 +636,15 @@ def _token(relay: Relay | None) -> Effects[Secret | None]:
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
             raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
         raise
+
+
+def _trust_in(enclave: Enclave, attested: "Attestation | None") -> TrustDecision:
+    """Return who vouches for `enclave`: what it has shown itself, or where it was found."""
+    if attested is None:
+        return TRUST_OF_SOURCE[enclave.source]
+    from og_integrations.protocol.proof.attestation import trust_of
+
+    return trust_of(attested)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

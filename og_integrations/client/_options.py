@@ -29,6 +29,7 @@ _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 GatewayGeneration = Literal["auto", "2026-04", "next"]
 ReasoningEffort = Literal["low", "medium", "high"]
 Verification = Literal["end", "buffer"]
+Nonce = Literal["auto", "require", "off"]
 ChannelWord = Literal["pinned", "ohttp"]
 
 
@@ -149,12 +150,21 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
     enclave_policy: Annotated[
         "EnclavePolicy | dict[str, Any] | None",
         Option(
-            "whom to accept: `EnclavePolicy(allowed_pcr_hashes=…, allowed_tee_ids=…)` or its fields as a dict",
+            'whom to accept: `EnclavePolicy(measurements=…)`, `attestation="require"`, `allowed_pcr_hashes=…`, '
+            "`allowed_tee_ids=…`, or its fields as a dict",
             shown="all but debug mode",
         ),
     ]
     verification: Annotated[
         Verification, Option('`"buffer"` shows nothing of a stream before the proof', default="end")
+    ]
+    nonce: Annotated[
+        Nonce | None,
+        Option(
+            'a random nonce in what is signed, so that an answer is to this call alone: `"auto"` where there is a '
+            'place for it, `"require"` refuses what has none, `"off"`',
+            shown='`"auto"` if `enclave_policy` requires attestation, else `"off"`',
+        ),
     ]
     gateway_generation: Annotated[
         GatewayGeneration,
@@ -301,10 +311,16 @@ def check_key(key: "SecretStr") -> "SecretStr":
 
 def check_choice(name: str, value: str) -> str:
     """Return `value` if the option `name`, which has a few words, has this one. Raises `ConfigurationError`."""
-    words = get_args(get_args(ClientOptions.__annotations__[name])[0])
+    words = list(_words_of(get_args(ClientOptions.__annotations__[name])[0]))
     if value not in words:
         raise ConfigurationError(f"{name} is {value!r:.80}, expected one of {', '.join(words)}.")
     return value
+
+
+def _words_of(declared: Any) -> Iterator[Any]:
+    """Yield the words of a `Literal`, alone or beside None."""
+    for part in get_args(declared):
+        yield from _words_of(part) if get_args(part) else [part] if isinstance(part, str) else []
 
 
 def under_own_names(given: Mapping[str, object]) -> dict[str, object]:

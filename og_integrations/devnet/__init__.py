@@ -24,11 +24,12 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `_journal` | everything that was seen and done |
 | `_sealing` | how sealed requests are opened, and answers sealed |
 | `_enclave` | an enclave's keys, outputs, proofs |
+| `_attestation` | the devnet's AWS: its root, and the documents that enclaves show |
 | `_generations` | how the gateways of each time behave; which models they list, at what price |
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
 Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
-`generations`, `enclave`, `journal` -> `sealing`, `model`, `http`, `clock`.
+`generations`, `enclave`, `journal` -> `attestation`, `sealing`, `model`, `http`, `clock`.
 """
 
 from og_integrations.devnet._enclave import LocalEnclave

@@ -20,19 +20,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
+from og_integrations.devnet._attestation import PUBLISHED_BUILD, Build, Claims
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._sealing import GatewayKey
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._sse import DONE, encode_event
 from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.protocol.payment._x402 import checksum_address
-from og_integrations.protocol.proof._enclave import (
-    KNOWN_PCR_HASH,
-    OHTTP_SUITE,
-    Enclave,
-    key_config_digest,
-    tee_id_of,
-)
+from og_integrations.protocol.proof._enclave import OHTTP_SUITE, Enclave, key_config_digest, tee_id_of
+from og_integrations.protocol.proof.attestation import pcr_hash_of
 from og_integrations.protocol.proof.canonical import signed_digest
 
 _SALT_BYTES = 32
@@ -190,11 +186,11 @@ def random_address() -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEnclave:
     """
-    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers,
-    `pcr_hash` its measurement: the published one of April's gateway, and of other generations a made-up one.
+    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
 
-    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `takes_sealed` says whether it
-    has an OHTTP key.
+    `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `build` is what it runs:
+    the published one of April's gateway, and of other generations a made-up one. `takes_sealed` says whether it has an
+    OHTTP key.
     """
 
     keys: EnclaveKeys
@@ -202,7 +198,7 @@ class LocalEnclave:
     payment_address: str
     wallet_address: str
     started_at: int
-    pcr_hash: str = KNOWN_PCR_HASH
+    build: Build = PUBLISHED_BUILD
     takes_sealed: bool = False
 
     @property
@@ -217,12 +213,22 @@ class LocalEnclave:
             endpoint=self.endpoint,
             public_key=self.keys.public_key,
             certificate=self.keys.certificate,
-            pcr_hash=self.pcr_hash,
+            pcr_hash=pcr_hash_of(self.build),
             payment_address=self.payment_address,
             owner=self.wallet_address,
             registered_at=self.started_at,
             last_heartbeat_at=self.started_at,
             ohttp=self.keys.sealing.listed if self.takes_sealed else None,
+        )
+
+    def claims(self, nonce: bytes, clock: Clock) -> Claims:
+        """What its attestation document says now, if it was asked for with `nonce`."""
+        return Claims(
+            measurements=self.build,
+            measured_at=int(clock.now() * 1000),
+            nonce=nonce,
+            certificate=self.keys.certificate,
+            signing_key=self.keys.public_key,
         )
 
     def signing_key_document(self, clock: Clock) -> JsonObject:

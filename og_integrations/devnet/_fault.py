@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from og_integrations.devnet._attestation import Claims
 from og_integrations.devnet._enclave import EnclaveKeys, Output, StreamEvent
 from og_integrations.devnet._http import Channel, Pieces, Reply, Request, WireFault
 from og_integrations.devnet._journal import Exchange
@@ -50,7 +51,9 @@ class Fault:
     settle_data      the facilitator's error when it is to post an `individual` answer
     certificate      show another certificate in the TLS handshake
     registry         what `getActiveTEEs` lists
+    invents          what it lists, given what somebody else has set up: an enclave of his own, and a relay
     rpc              the node's answer
+    attestation      what an enclave's document says, before it is signed; None: there is no document
     signing_key      what `/signing-key` shows
     relay            the relay's answer, which was sealed
     replays_answer   the relay answers with what was sealed for another request
@@ -84,12 +87,27 @@ class Fault:
     settle_data: str | None = None
     certificate: bool | None = None
     registry: Callable[[list[Enclave]], list[Enclave]] | None = None
+    invents: "Callable[[list[Enclave], Strangers], list[Enclave]] | None" = None
     rpc: Callable[[], Reply] | None = None
+    attestation: Callable[[Claims], Claims | None] | None = None
     signing_key: Callable[[JsonObject], JsonObject] | None = None
     relay: Callable[[Reply], Reply] | None = None
     replays_answer: bool | None = None
     swaps_enclave: bool | None = None
     keeps_billing: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strangers:
+    """
+    What somebody else runs, as a registry would list it.
+
+    `enclave` is a real one that runs a program of his own; `relay` hands all that it hears on to an enclave of the
+    devnet, and reads it.
+    """
+
+    enclave: Enclave
+    relay: Enclave
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +134,7 @@ class FaultInjector:
     redirect_target: str
     armed: list[Armed] = field(default_factory=list)
     impostor: EnclaveKeys = field(default_factory=EnclaveKeys, repr=False)
+    strangers: Strangers | None = None
 
     def arm(self, fault: Fault, *, times: int | None, enclave: str | None) -> None:
         """Let `fault` happen `times` times (None: until cleared)."""
@@ -136,12 +155,28 @@ class FaultInjector:
     def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
         """What the registry shall list instead of `enclaves`."""
         for armed in self.armed:
-            if armed.fault.registry is None or not armed.spend():
+            change = armed.fault.registry
+            if armed.fault.invents is not None and self.strangers is not None:
+                change = functools.partial(_invented, armed.fault.invents, self.strangers)
+            if change is None or not armed.spend():
                 continue
             here = [item for item in enclaves if armed.enclave in {None, item.tee_id}]
             others = [item for item in enclaves if armed.enclave not in {None, item.tee_id}]
-            enclaves = armed.fault.registry(here) + others
+            enclaves = change(here) + others
         return enclaves
+
+    def attested(self, claims: Claims, enclave: str) -> tuple[Claims | None, list[str]]:
+        """What the document of `enclave` shall say instead of `claims`, None if there is none, and by which faults."""
+        used = []
+        for armed in self.at(enclave):
+            if armed.fault.attestation is None or not armed.spend():
+                continue
+            used.append(armed.fault.name)
+            changed = armed.fault.attestation(claims)
+            if changed is None:
+                return None, used
+            claims = changed
+        return claims, used
 
     def signing_key(self, document: JsonObject, enclave: str) -> JsonObject:
         """What `/signing-key` shows instead of `document`."""
@@ -153,6 +188,12 @@ class FaultInjector:
     def at_node(self) -> Fault | None:
         """The fault by which the node shall answer something else, if any."""
         return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
+
+
+def _invented(
+    invents: Callable[[list[Enclave], Strangers], list[Enclave]], strangers: Strangers, enclaves: list[Enclave]
+) -> list[Enclave]:
+    return invents(enclaves, strangers)
 
 
 class RequestFaults:

@@ -15,14 +15,14 @@ from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
 
+from og_integrations.devnet._attestation import PUBLISHED_BUILD, Build, build_called
 from og_integrations.devnet.model import Family
 from og_integrations.errors import ConfigurationError
 from og_integrations.models import TEE_LLM, wire_name
 from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
-from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH
+from og_integrations.protocol.proof._measurements import pcr_hash_of
 from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
 from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 from og_integrations.receipt import EARLIER_RULES
@@ -85,6 +85,7 @@ class Generation:
     web_search            what the chat flag does
     search_endpoint       whether `POST /v1/web_search` is there
     moderation            what is moderated
+    takes_nonce           whether a body may hold a nonce (docs/protocol.md §4.6)
     max_body              the size above which a body is refused before payment, in bytes
     max_sealed            the size above which a sealed request is refused, in bytes; None: no sealed channel
     """
@@ -104,13 +105,19 @@ class Generation:
     web_search: WebSearch = WebSearch.PROVIDER
     search_endpoint: bool = False
     moderation: Moderation = Moderation.NONE
+    takes_nonce: bool = True
     max_body: int | None = None
     max_sealed: int | None = 512 * 2**10
 
     @property
+    def build(self) -> Build:
+        """What its enclaves run: April's build as it was published, and made up for the others."""
+        return PUBLISHED_BUILD if self.name == "april" else build_called(self.name)
+
+    @property
     def pcr_hash(self) -> str:
-        """The measurement of its enclaves, 0x-hex: the published one of April's build, and made up for the others."""
-        return KNOWN_PCR_HASH if self.name == "april" else "0x" + keccak(f"devnet {self.name}".encode()).hex()
+        """The measurement of its enclaves as the registry lists it, 0x-hex."""
+        return pcr_hash_of(self.build)
 
     @property
     def paid_paths(self) -> frozenset[str]:

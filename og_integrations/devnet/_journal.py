@@ -2,7 +2,7 @@
 The journal holds what the devnet saw and did: the ground truth with which a client's claims are compared.
 
 Each request is recorded with a fingerprint of its question, by which it is recognised when it comes again. What a
-client may change while it merely tries again is left out of it: `stream`, the nonce in `response_format`, and all
+client may change while it merely tries again is left out of it: `stream`, the nonce (docs/protocol.md §4.6), and all
 that gateways ignore (docs/protocol.md §4).
 """
 
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from og_integrations.devnet._http import Peer, Reply, Request
 from og_integrations.devnet.model import last_user_text
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
 from og_integrations.protocol.proof.canonical import RULES, request_hash
+from og_integrations.protocol.proof.freshness import without_nonce
 
 SETTLEMENT_TYPE = "X-SETTLEMENT-TYPE"
 _SIGNATURE_DIGITS = 130
@@ -194,7 +194,8 @@ class Stats:
 
     `requests` are those to the gateways' paid paths (and to the target of a redirect); `payments`
     distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not (the relay's aside);
-    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted.
+    `charged` and `settled` base units; `handshakes` TLS handshakes begun, `connections` those accepted;
+    `attestations` documents asked for.
     """
 
     requests: int
@@ -208,6 +209,7 @@ class Stats:
     settled: int
     handshakes: int
     connections: int
+    attestations: int
     rpc_calls: dict[str, int]
 
 
@@ -224,6 +226,7 @@ class Journal:
     settlements: list[Settlement] = field(default_factory=list)
     data_settlements: list[DataSettlement] = field(default_factory=list)
     rpc_calls: Counter[str] = field(default_factory=Counter)
+    attestations: int = 0
     secrets: set[str] = field(default_factory=set, repr=False)
 
     def keep_secret(self, signature: str) -> None:
@@ -254,13 +257,13 @@ class Journal:
             settled=sum(item.amount for item in self.settlements if item.error is None),
             handshakes=handshakes,
             connections=connections,
+            attestations=self.attestations,
             rpc_calls=dict(self.rpc_calls),
         )
 
 
 NOT_JSON = object()
 """Stands for a body that is none."""
-_NONCE = "og_nonce"
 
 
 def parsed(request: Request) -> object:
@@ -279,7 +282,8 @@ def record_exchange(
     """Add `request` to `journal`, as one to `enclave` at unix time `at`; return the entry."""
     content = parsed(request)
     body = hashlib.sha256(request.path.encode() + b"\0" + request.body).hexdigest()[:16]
-    hashes = _hashes(request.path, _without_nonce(content))
+    asked = without_nonce(request.path, content) if isinstance(content, dict) else content
+    hashes = _hashes(request.path, asked)
     exchange = Exchange(
         number=len(journal.exchanges) + 1,
         at=at,
@@ -333,15 +337,6 @@ def _hashes(path: str, body: object) -> tuple[str, ...]:
         with contextlib.suppress(InvalidRequestError, RecursionError):
             found.append(request_hash(path, body, rule).hex())
     return tuple(dict.fromkeys(found))
-
-
-def _without_nonce(body: object) -> object:
-    form = body.get("response_format") if isinstance(body, dict) else None
-    if not isinstance(body, dict) or not isinstance(form, dict) or _NONCE not in form:
-        return body
-    rest: JsonObject = {name: value for name, value in form.items() if name != _NONCE}
-    # Plain text is what comes without any format, too.
-    return body | {"response_format": None if rest == {"type": "text"} else rest}
 
 
 def _prompt_of(body: object) -> str | None:

@@ -9,14 +9,16 @@ import dataclasses
 import functools
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
+from og_integrations.devnet._attestation import STRANGERS_BUILD, Authority
 from og_integrations.devnet._clock import Clock
-from og_integrations.devnet._enclave import LocalEnclave
-from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector
+from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave
+from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector, Strangers
 from og_integrations.devnet._generations import Generation, find_generation
 from og_integrations.devnet._http import BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet._journal import Journal, Settlement, Stats
@@ -36,6 +38,7 @@ from og_integrations.devnet.verdict._judge import START, Mark, gathered, judge
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 
 if TYPE_CHECKING:
     from og_integrations.devnet.chain._inference import ModelNode
@@ -89,18 +92,17 @@ class Devnet:
         sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
         self._faults = FaultInjector(redirect_target=url_of(redirect_socket))
-        url = url_of(rpc_socket)
-        network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
+        network = dataclasses.replace(DEVNET, rpc_url=url_of(rpc_socket), registry_rpc_url=url_of(rpc_socket))
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
-        node = Node(self.chain, self.journal, self._faults.at_node)
-        redirected = RedirectTarget(self.journal, self.clock)
-        self._plain_servers = [HttpServer(node.handle, rpc_socket), HttpServer(redirected.handle, redirect_socket)]
+        redirected = HttpServer(RedirectTarget(self.journal, self.clock).handle, redirect_socket)
+        self._plain_servers = [self._node(rpc_socket), redirected]
         self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
-        options = GatewayOptions(
+        self.authority: Authority = Authority(self.clock)
+        options = self._options = GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
             faults=self._faults,
@@ -110,11 +112,15 @@ class Devnet:
             cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
+            authority=self.authority,
         )
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._open_services()
         self._owner = self.new_wallet()
+
+    def _node(self, sock: socket.socket) -> HttpServer:
+        return HttpServer(Node(self.chain, self.journal, self._faults.at_node).handle, sock)
 
     def _open_services(self) -> None:
         """Open what stands beside the gateways: the aggregator of published blobs, and the relay if there is one."""
@@ -251,8 +257,41 @@ class Devnet:
         found = find_fault(fault) if isinstance(fault, str) else cast(Fault, fault)
         if not self.chain.answered_by_us:
             refuse_without_node(found)
+        if found.invents is not None:
+            self._open_strangers()
         where = None if enclave is None else enclave.tee_id
         self._call(lambda: self._faults.arm(found, times=times, enclave=where))
+
+    def _open_strangers(self) -> None:
+        """Start what somebody else would have to run, once: an enclave with a program of his own, and a relay."""
+        if self._faults.strangers is not None:
+            return
+        own_socket, relay_socket = listen(0, 0)
+        own = open_gateway(own_socket, self._options, STRANGERS_BUILD)
+        keys, heard = EnclaveKeys(), self._gateways[0]
+        relay = HttpServer(heard.gateway.handle, relay_socket, tls=keys.tls_context() if self._options.tls else None)
+        scheme = "https" if self._options.tls else "http"
+        listed = dataclasses.replace(
+            heard.enclave.entry(),
+            endpoint=f"{scheme}://127.0.0.1:{relay_socket.getsockname()[1]}",
+            certificate=keys.certificate,
+        )
+        for server in (own.server, relay):
+            self._background.run(server.start)
+            self._plain_servers.append(server)
+        self._faults.strangers = Strangers(enclave=own.enclave.entry(), relay=listed)
+
+    def enclave_policy(self) -> EnclavePolicy:
+        """
+        Return the strictest policy that accepts the enclaves of this devnet.
+
+        It requires their attestation documents, signed from this devnet's own root down, about the builds they run.
+        """
+        return EnclavePolicy(
+            attestation="require",
+            measurements=sorted({enclave.build for enclave in self.enclaves}),
+            attestation_roots=[self.authority.root_sha256],
+        )
 
     def clear_faults(self) -> None:
         """Disarm every fault."""

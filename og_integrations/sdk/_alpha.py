@@ -29,7 +29,7 @@ class Alpha:
     ) -> None:
         given = {"private_key": private_key, "rpc_url": rpc_url, "hub": inference_contract_address}
         with OldErrors():
-            self.onchain = OnchainClient(**{n: v for n, v in given.items() if v is not None}, **options)  # type: ignore[arg-type]
+            self.onchain: OnchainClient = OnchainClient(**{n: v for n, v in given.items() if v is not None}, **options)  # type: ignore[arg-type]
 
     def infer(
         self,

@@ -15,12 +15,14 @@ for name, verdict in Verifier.registry().verify_many(sources_in("receipts"), job
 | `_verifier` | `Verifier` and its `Verdict`: the steps, one after the other |
 | `_trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
 | `_bundle` | the file format and its limits |
+| `_evidence` | what an evidence file holds besides: the document of the enclave, the nonce, the batch |
 | `_coverage` | the receipt compared with its exchange; what nothing vouches for |
 """
 
 from og_integrations.protocol.proof._verification import TrustDecision
 from og_integrations.receipt import Check
 from og_integrations.verify._bundle import SavedExchange, Source, sources_in
+from og_integrations.verify._evidence import evidence_of
 from og_integrations.verify._trust import TrustSource
 from og_integrations.verify._verifier import Verdict, Verifier
 
@@ -32,5 +34,6 @@ __all__ = [
     "TrustSource",
     "Verdict",
     "Verifier",
+    "evidence_of",
     "sources_in",
 ]

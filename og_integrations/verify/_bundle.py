@@ -4,7 +4,10 @@ The file format of saved exchanges, with its limits.
 ```text
 {"path", "request", "content_type", "response", "tee_id", "public_key_pem"}      all exact text
 {"receipt": {…}, "exchange": {the above}}                                        as Receipts.save writes it
+{"format": "og-evidence/1", "receipt", "exchange", "nonce", "attestation", …}    the same, and what the enclave showed
 ```
+
+Of evidence any part may be missing; without the bodies of its exchange it is redacted.
 
 A file whose name ends in `.jsonl` holds one such document a line, and a folder any number of files. Nothing that is
 read here has been checked: `verifier` does that.
@@ -28,6 +31,8 @@ from og_integrations.receipt import kind_of
 MAX_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
+BODIES = ("request", "response")
+EVIDENCE = "og-evidence/1"
 _ONCHAIN = b'"onchain"'
 RSA_BITS = range(2048, 4096 + 1)
 
@@ -38,6 +43,7 @@ class SavedExchange:
     One exchange as read from a file: of the right form, and nothing in it checked.
 
     `wire` is the request's body, `public_key` the DER of the key in the file, `receipt` what the file says about it.
+    `evidence` is the whole document if it is one of evidence; `redacted` if request and response were left out of it.
     """
 
     path: str
@@ -47,6 +53,8 @@ class SavedExchange:
     tee_id: str
     public_key: bytes
     receipt: JsonObject | None
+    evidence: JsonObject | None = None
+    redacted: bool = False
 
 
 def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
@@ -121,27 +129,42 @@ def parse_bundle(data: bytes) -> SavedExchange:
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
     document = _document(data)
-    receipt = None
-    if "receipt" in document or "exchange" in document:
-        receipt = _object(document.get("receipt"), "receipt")
+    receipt, evidence = None, document if "format" in document else None
+    if evidence is not None and evidence["format"] != EVIDENCE:
+        raise ConfigurationError(f"the format is {evidence['format']!r:.60}, expected {EVIDENCE!r}")
+    if evidence is not None or "receipt" in document or "exchange" in document:
+        if evidence is None or document.get("receipt") is not None:
+            receipt = _object(document.get("receipt"), "receipt")
         if document.get("exchange") is None:
             raise ConfigurationError(
                 "the receipt was saved without its exchange, so there is nothing to verify it against; collect with "
                 "collect_receipts(keep_exchanges=True)"
             )
         document = _object(document["exchange"], "exchange")
+    redacted = evidence is not None and "request" not in document and "response" not in document
     for member in MEMBERS:
+        if redacted and member in BODIES:
+            continue
         if not isinstance(document.get(member), str):
             raise ConfigurationError(f"{member!r} is {_kind(document.get(member))}, expected text")
     return SavedExchange(
         path=document["path"],
-        wire=_encoded(document["request"]),
+        wire=b"" if redacted else _encoded(document["request"]),
         content_type=document["content_type"],
-        response=document["response"],
+        response="" if redacted else document["response"],
         tee_id=document["tee_id"],
         public_key=_der(document["public_key_pem"]),
         receipt=receipt,
+        evidence=evidence,
+        redacted=redacted,
     )
+
+
+def parse_document(data: bytes) -> JsonObject:
+    """Read `data` as one JSON document of any form that can be judged, and return that. Raises `ConfigurationError`."""
+    parse_bundle(data)
+    document = _document(data)
+    return document if "exchange" in document else {"exchange": document}
 
 
 def onchain_receipt(saved: "str | Path | bytes | SavedExchange") -> JsonObject | None:

@@ -36,6 +36,19 @@ class TrustSource(Protocol):
         ...
 
 
+class NobodyTrust:
+    """Nobody is believed, since nothing was said about whom to believe."""
+
+    def decide(self, tee_id: str) -> TrustDecision:
+        """Return that, and what can be said."""
+        told = f"nobody vouches for {tee_id}; say --tee-id, --registry, --measurements or --trust-file-key"
+        return TrustDecision(None, told, nobody=True)
+
+    async def adecide(self, tee_id: str) -> TrustDecision:
+        """Return what `decide` returns."""
+        return self.decide(tee_id)
+
+
 class FileKeyTrust:
     """The key in the file is believed: this proves that the file is consistent, not who made it."""
 

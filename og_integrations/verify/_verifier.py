@@ -1,9 +1,9 @@
 """
 The judge of saved exchanges: the numbered steps of `protocol.proof._verification`, and what a receipt claims.
 
-Three checks exist only here: `receipt` (the receipt speaks about this very exchange), `payment-hash` (it recomputes
-from the receipt) and `not-covered`, which names what could be altered all the same. What nobody can judge later, when
-and how the answer came, is a skip.
+Of evidence each part is judged (`_evidence`). Three checks exist only here: `receipt` (the receipt speaks about this
+very exchange), `payment-hash` (it recomputes from the receipt) and `not-covered`, which names what could be altered all
+the same. What nobody can judge later, when and how the answer came, is a skip.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -39,13 +39,20 @@ from og_integrations.protocol.proof._verification import (
     not_reached,
     verify_exchange,
 )
+from og_integrations.protocol.proof.attestation import (
+    AWS_ROOT_G1_SHA256,
+    AttestationPolicy,
+    Measurements,
+    listed_builds,
+)
 from og_integrations.receipt import BY_CHAIN, Check
 from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
 from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
-from og_integrations.verify._trust import FileKeyTrust, RegistryTrust, TeeIdTrust, TrustSource
+from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
+from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
 
 TRUSTED = "enclave-trusted"
-REQUIRED = frozenset(STEPS) - {"freshness", "channel"}
+REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
 """Checks that must pass; of the others only a failure counts."""
 
 _key_id = lru_cache(maxsize=64)(tee_id_of)
@@ -61,10 +68,11 @@ class Verdict:
     A verdict says what a saved exchange proves.
 
     `status` is "verified", "failed" (it is not what an enclave signed, or nobody vouches for the enclave), "undecided"
-    (who was to vouch could not be asked) or "malformed" (no exchange could be read). `step` names the first check that
-    failed, of "undecided" the one that could not be made, and is None for "verified". `checks` are all of them, in
-    their order. `not_covered` names what could be altered all the same, by group: receipt, answer, request. `proof` is
-    what the enclave signed, if the answer is proven: two files with one signature are about one call.
+    (who was to vouch could not be asked, or a part of the evidence is missing) or "malformed" (no exchange could be
+    read). `step` names the first check that failed, of "undecided" the one that could not be made, and is None for
+    "verified". `checks` are all of them, in their order. `not_covered` names what could be altered all the same, by
+    group: receipt, answer, request. `proof` is what the enclave signed, if the answer is proven: two files with one
+    signature are about one call.
     """
 
     status: Status
@@ -93,13 +101,20 @@ class Verifier:
     ```
     """
 
-    def __init__(self, trust: TrustSource, *, onchain: "Callable[[JsonObject], Verdict] | None" = None) -> None:
+    def __init__(
+        self,
+        trust: TrustSource,
+        documents: AttestationPolicy | None = None,
+        *,
+        onchain: "Callable[[JsonObject], Verdict] | None" = None,
+    ) -> None:
         self._trust = trust
+        self._documents = documents
         self._onchain = onchain
 
     def with_onchain(self, judge: "Callable[[JsonObject], Verdict]") -> Self:
         """Return a verifier that also judges receipts of models on chain, with `onchain.ReceiptJudge`."""
-        return type(self)(self._trust, onchain=judge)
+        return type(self)(self._trust, self._documents, onchain=judge)
 
     @classmethod
     def registry(
@@ -119,6 +134,22 @@ class Verifier:
         return cls(
             RegistryTrust(network, registry_rpc_url=registry_rpc_url, registry_address=registry_address, policy=policy)
         )
+
+    @classmethod
+    def measured(
+        cls,
+        measurements: Iterable[Measurements | Mapping[str, str]],
+        *,
+        root_sha256: Iterable[str] = (AWS_ROOT_G1_SHA256,),
+        trust: TrustSource | None = None,
+    ) -> Self:
+        """
+        Return a verifier that believes the enclaves whose attestation document in the file is of a pinned build.
+
+        Nobody is asked. `measurements` are as in `EnclavePolicy`; `root_sha256` are the roots to accept instead of
+        AWS's. With `trust` that source has to believe the enclave, too. Raises `ConfigurationError`.
+        """
+        return cls(trust or NobodyTrust(), AttestationPolicy(listed_builds(measurements), list(root_sha256)))
 
     @classmethod
     def tee_ids(cls, ids: Iterable[str]) -> Self:
@@ -142,7 +173,7 @@ class Verifier:
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, self._trust.decide(_key_id(exchange.public_key)))
+        return judge(exchange, self._trust.decide(_key_id(exchange.public_key)), self._documents)
 
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
@@ -152,7 +183,7 @@ class Verifier:
             exchange = load_bundle(saved)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, await self._trust.adecide(_key_id(exchange.public_key)))
+        return judge(exchange, await self._trust.adecide(_key_id(exchange.public_key)), self._documents)
 
     def verify_many(self, sources: Iterable[Source], *, jobs: int = 1) -> Iterator[tuple[str, Verdict]]:
         """
@@ -194,8 +225,16 @@ def _work(source: Source) -> Verdict:
     return _working[0].verify(source.saved)
 
 
-def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
-    """Check everything that can be checked about `saved`; `decision` is about the key in it. Pure, never raises."""
+def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationPolicy | None = None) -> Verdict:
+    """
+    Check everything that can be checked about `saved`. Pure, never raises.
+
+    `decision` is about the key in it, `documents` has the builds and roots that its attestation document must be of.
+    """
+    if saved.evidence is not None or documents is not None:
+        decision = _with_document(decision, document_of(saved, documents), documents)
+    if saved.redacted:
+        return _judge_redacted(saved, decision)
     completion: Completion | None = None
     verified: VerifiedExchange | None = None
     try:
@@ -207,6 +246,8 @@ def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
         checks = _failed_at("proof", str(exc))
     except MalformedReplyError as exc:
         checks = _failed_at("shape", str(exc))
+    checks = _with_verdict(checks, decision)
+    checks += part_checks(saved, completion.proof if completion is not None else None)
     claims = None if saved.receipt is None else Claims(saved.receipt)
     if claims is not None:
         checks += [receipt_check(claims, saved, completion, verified, decision), payment_check(claims)]
@@ -219,8 +260,43 @@ def judge(saved: SavedExchange, decision: TrustDecision) -> Verdict:
     passed = {check.id for check in checks if check.result == "pass"}
     status: Status = "verified" if step is None and passed >= REQUIRED else "failed"
     if step is None and not decision.answered:
-        status, step = "undecided", TRUSTED
+        status, step = "undecided", _undecided_step(decision)
+    elif step is None and saved.evidence is not None and claims is None:
+        status, step = "undecided", "receipt"
     return Verdict(status, step, tuple(checks), open_to_change, verified.proof if verified is not None else None)
+
+
+def _with_document(decision: TrustDecision, shown: TrustDecision, documents: AttestationPolicy | None) -> TrustDecision:
+    """Return what two words say together: that of the source, and that of the enclave's own document."""
+    pinned = documents is not None and documents.builds is not None
+    if not pinned and decision.nobody:
+        told = "no measurements are pinned and no registry was asked: any AWS customer can make a genuine document"
+        return replace(decision, detail=told, answered=False, document=shown.document)
+    # Who pinned builds is satisfied by nothing less; a source that rejects the enclave is heard all the same.
+    if pinned and (decision.nobody or decision.level is not None or not decision.answered):
+        return replace(shown, enclave=decision.enclave)
+    return replace(decision, document=shown.document)
+
+
+def _with_verdict(checks: list[Check], decision: TrustDecision) -> list[Check]:
+    """Return `checks` with the verdict on the document, which does not depend on what failed before it."""
+    document = decision.document
+    return checks if document is None else [document if check.id == document.id else check for check in checks]
+
+
+def _undecided_step(decision: TrustDecision) -> str:
+    missing = decision.document is not None and decision.document.result == "skip"
+    return "attestation" if missing else TRUSTED
+
+
+def _judge_redacted(saved: SavedExchange, decision: TrustDecision) -> Verdict:
+    """Judge what stands without request and answer: that the enclave signed two hashes and a time, and no more."""
+    proof, checks = redacted_checks(saved, decision)
+    checks += part_checks(saved, proof)
+    if saved.receipt is not None:
+        checks.append(payment_check(Claims(saved.receipt)))
+    step = next((check.id for check in checks if check.result == "fail"), None)
+    return Verdict("undecided" if step is None else "failed", step or "request-hash", tuple(checks), {}, proof)
 
 
 def read_answer(saved: SavedExchange) -> Completion:

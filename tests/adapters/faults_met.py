@@ -5,7 +5,7 @@ from typing import Any
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.errors import OpenGradientError
-from tests.adapters.langchain.fault_table import OK
+from tests.adapters.langchain.fault_table import ATTESTED, OK
 
 WITH_TOOLS = frozenset({"altered_tool_call"})
 WITH_SESSION = frozenset({"expired_session"})
@@ -40,6 +40,14 @@ PATIENCE, STALLED_PATIENCE = 20.0, 1.5
 def stalls(fault: str) -> bool:
     """Whether nothing comes under `fault`, so that few seconds of patience are enough."""
     return fault.startswith(("stall", "silent"))
+
+
+def options_under(fault: str, net: Devnet) -> dict[str, Any]:
+    """Return the options without which a model would not notice `fault`."""
+    if fault not in ATTESTED:
+        return {}
+    # A nonce would make two requests that ask the same differ, so that only its own fault has one.
+    return {"enclave_policy": net.enclave_policy(), "nonce": "auto" if fault == "nonce_ignored" else "off"}
 
 
 def outcome_of(error: OpenGradientError | None) -> str:

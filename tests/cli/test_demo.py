@@ -38,7 +38,7 @@ def test_demo_shows_everything_in_80_columns(network: Devnet, tmp_path: Path) ->
         ("gpt-5.2", False),
     ]
     assert "calls get_price(token='OPG') -> 1 OPG = 0.10 dollars" in out
-    assert out.count("001.json verified: 9 passed, skipped: freshness, channel, not-covered\n") == 1
+    assert out.count("001.json verified: 9 passed, skipped: attestation, freshness, channel,\nnot-covered\n") == 1
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -30,6 +30,7 @@ IDS = [
     "output-hash",
     "signature",
     "enclave-trusted",
+    "attestation",
     "freshness",
     "channel",
     "not-covered",
@@ -65,7 +66,7 @@ def test_report_has_the_promised_shape(capsys: pytest.CaptureFixture[str], tmp_p
     assert list(report) == ["file", "status", "step", "checks"]
     assert report["file"] == str(tmp_path / "exchange.json")
     assert [check["id"] for check in report["checks"]] == IDS
-    assert {check["id"] for check in report["checks"] if check["result"] != "pass"} == {*IDS[-3:]}
+    assert {check["id"] for check in report["checks"] if check["result"] != "pass"} == {*IDS[-4:]}
     assert {check["result"] for check in report["checks"]} == {"pass", "skip"}
     assert all(set(check) == {"id", "result", "detail"} for check in report["checks"])
 
@@ -197,5 +198,5 @@ def test_text_shows_a_line_per_check(capsys: pytest.CaptureFixture[str], tmp_pat
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{file}: verified"
     assert [line.split()[:3] for line in lines[1:8]] == [["✓", "pass", name] for name in IDS[:7]]
-    assert [line.split()[:3] for line in lines[8:11]] == [["-", "skip", name] for name in IDS[7:]]
+    assert [line.split()[:3] for line in lines[8:12]] == [["-", "skip", name] for name in IDS[7:]]
     assert lines[-1] == "2 files: 1 malformed, 1 verified"

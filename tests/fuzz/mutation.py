@@ -63,22 +63,16 @@ def in_document(document: bytes, rng: random.Random) -> bytes:
 def _cbor(value: Any) -> bytes:
     """Return CBOR of `value`, also of what attestation documents may not hold."""
     if isinstance(value, dict):
-        return _head(5, len(value)) + b"".join(_cbor(key) + _cbor(item) for key, item in value.items())
+        return cbor.encode_head(5, len(value)) + b"".join(_cbor(key) + _cbor(item) for key, item in value.items())
     if isinstance(value, list):
-        return _head(4, len(value)) + b"".join(map(_cbor, value))
+        return cbor.encode_head(4, len(value)) + b"".join(map(_cbor, value))
     if isinstance(value, str | bytes):
         data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-        return _head(3 if isinstance(value, str) else 2, len(data)) + data
+        return cbor.encode_head(3 if isinstance(value, str) else 2, len(data)) + data
     if isinstance(value, int) and not isinstance(value, bool):
-        return _head(1, ~value % 2**64) if value < 0 else _head(0, value % 2**64)
+        return cbor.encode_head(1, ~value % 2**64) if value < 0 else cbor.encode_head(0, value % 2**64)
     simple = {None: b"\xf6", False: b"\xf4", True: b"\xf5"}
     return simple[value] if value is None or isinstance(value, bool) else b"\xfb" + bytes(8)
-
-
-def _head(major: int, size: int) -> bytes:
-    width = 0 if size < 24 else 1 if size < 2**8 else 2 if size < 2**16 else 4 if size < 2**32 else 8
-    info = 23 + width.bit_length() if width else size
-    return bytes([major << 5 | info]) + size.to_bytes(width, "big") if width else bytes([major << 5 | info])
 
 
 def _cut(data: bytes, rng: random.Random) -> bytes:

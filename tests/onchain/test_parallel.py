@@ -16,7 +16,7 @@ from og_integrations.devnet.chain.models import VOLATILITY
 from og_integrations.errors import TransactionInDoubtError
 from og_integrations.onchain import AsyncOnchainClient, OnchainClient, SentTransaction
 from tests.money.recorded_payments import chain_of
-from tests.sizes import sized
+from tests.sizes import HEAVY_SECONDS, sized
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
@@ -59,7 +59,7 @@ def count_of(net: Devnet, address: str) -> int:
     return int(chain_of(net).node.rpc("eth_getTransactionCount", address, "latest"), 16)
 
 
-@sized("calls", small=8, full=32)
+@sized("calls", small=4, full=32)
 def test_tasks_of_one_wallet(own_evm: Devnet, calls: int) -> None:
     """Each gets the answer to its own question, and no number is used twice."""
     chain_of(own_evm).node.rpc("evm_setIntervalMining", 1)
@@ -74,7 +74,9 @@ def test_tasks_of_one_wallet(own_evm: Devnet, calls: int) -> None:
     assert len({result.transaction_hash for result in results}) == calls == count_of(own_evm, wallet.address)
 
 
-@sized("calls", small=6, full=32)
+@pytest.mark.heavy
+@pytest.mark.timeout(HEAVY_SECONDS)
+@pytest.mark.parametrize("calls", [32])
 def test_two_processes_of_one_wallet(own_evm: Devnet, tmp_path: Path, calls: int) -> None:
     """They share nothing but the wallet and the node."""
     chain_of(own_evm).node.rpc("evm_setIntervalMining", 1)

@@ -21,6 +21,7 @@ from og_integrations.protocol.proof._verification import (
     verify_exchange,
 )
 from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
+from og_integrations.receipt import Check
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import NOW, signed_exchange
@@ -32,7 +33,7 @@ NEWER = "[{'type': 'text', 'text': 'new \u0378, escaped \\\\u0378 and \\\\\\\\u0
 def test_captured_exchange_is_verified(capture: Capture) -> None:
     """All 43 signed answers of the published gateway, streams included."""
     verified = verify_exchange(exchange(capture))
-    assert results(verified.checks) == dict.fromkeys(STEPS, "pass")
+    assert results(verified.checks) == dict.fromkeys(STEPS, "pass") | {"attestation": "skip"}
     assert verified.hash_rule == "april"
 
 
@@ -58,7 +59,9 @@ def test_messages_beside_a_prompt_are_nobodys(messages: object) -> None:
     """No gateway hashes them with a text completion, so anybody can write them into a file."""
     captured = CAPTURES["completion"]
     wire = json.dumps(json.loads(captured.wire) | {"messages": messages}).encode()
-    assert results(verify_exchange(exchange(captured, wire=wire)).checks) == dict.fromkeys(STEPS, "pass")
+    assert results(verify_exchange(exchange(captured, wire=wire)).checks) == dict.fromkeys(STEPS, "pass") | {
+        "attestation": "skip"
+    }
 
 
 def test_enclave_that_nobody_vouches_for() -> None:
@@ -72,7 +75,7 @@ def test_enclave_that_nobody_could_be_asked_about() -> None:
     away = TrustDecision(None, "no connection", answered=False)
     error = refused(exchange(trust=away), "enclave-trusted", "no connection")
     found = results(error.checks)
-    assert [found[name] for name in STEPS[6:]] == ["skip"] * 3
+    assert [found[name] for name in STEPS[6:]] == ["skip"] * 4
     assert {found[name] for name in STEPS[:6]} == {"pass"}
     assert error.checks[-1].detail == "not reached: enclave-trusted could not be judged"
 
@@ -109,6 +112,23 @@ def test_what_cannot_be_judged_is_skipped() -> None:
     found = results(verify_exchange(exchange(window=None, channel=None)).checks)
     assert (found["freshness"], found["channel"]) == ("skip", "skip")
     assert set(found) == set(STEPS)
+
+
+@pytest.mark.parametrize("result", ["pass", "skip", "fail"])
+def test_verdict_on_the_document_is_a_check(result: Any) -> None:
+    """It comes with the decision; a document that was refused ends the verification."""
+    decision = TrustDecision("registry", "listed", document=Check("attestation", result, "what it showed"))
+    if result == "fail":
+        refused(exchange(trust=decision), "attestation", "what it showed")
+    else:
+        assert results(verify_exchange(exchange(trust=decision)).checks)["attestation"] == result
+
+
+@pytest.mark.parametrize("level", ["attested", "measured"])
+def test_level_without_a_document_is_refused(level: Any) -> None:
+    refused(
+        exchange(trust=TrustDecision(level, "said so")), "attestation", f"is said to be {level}, and no attestation"
+    )
 
 
 @pytest.mark.parametrize(("channel", "result"), [("pinned", "pass"), ("unpinned", "skip"), (None, "skip")])

@@ -58,7 +58,7 @@ def refused(verdict: Verdict, said: str) -> None:
     assert (verdict.status, verdict.step) == ("failed", "output-hash")
     detail = next(check.detail for check in verdict.checks if check.id == "output-hash")
     assert said in detail
-    assert [check.result for check in verdict.checks][STEPS.index("output-hash") + 1 :] == ["skip"] * 4
+    assert [check.result for check in verdict.checks][STEPS.index("output-hash") + 1 :] == ["skip"] * 5
 
 
 def test_tool_call_is_not_taken_for_a_text() -> None:

@@ -79,12 +79,15 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         first = type(self).make()
-        self.handles = (first, again(first) if (again := type(self).again) is not None else first)
+        self.handles: tuple[BudgetStore, BudgetStore] = (
+            first,
+            again(first) if (again := type(self).again) is not None else first,
+        )
         self.model: dict[str, Entry] = {}
         self.notes: dict[str, str] = {}
         self.stopped: str | None = None
-        self.unanswered = 0
-        self.made = 0
+        self.unanswered: int = 0
+        self.made: int = 0
 
     @rule(amount=_AMOUNTS, at=_TIMES, limit=st.none() | st.integers(0, 2**72), signed=st.booleans(), part=_PARTS)
     def claim(self, amount: int, at: int, limit: int | None, part: str, *, signed: bool) -> None:

@@ -8,6 +8,7 @@ net.inject("bad_signature", times=1)
 | file | what it holds |
 | --- | --- |
 | `_trust` | the certificate, the registry, the node |
+| `_attestation` | what an enclave shows of itself; enclaves that somebody has invented |
 | `_payments` | offers, payments, sessions |
 | `_answers` | what is said and signed, and the events of a stream |
 | `_wire` | the bytes: cuts, stalls, what no HTTP library would send, TLS records changed on the way |
@@ -19,6 +20,7 @@ from difflib import get_close_matches
 
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
+from og_integrations.devnet.faults._attestation import ATTESTATION_FAULTS
 from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
 from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.devnet.faults._trust import TRUST_FAULTS
@@ -27,7 +29,15 @@ from og_integrations.errors import ConfigurationError
 
 CATALOGUE: dict[str, Fault] = {
     fault.name: fault
-    for fault in (*TRUST_FAULTS, *PAYMENT_FAULTS, *ANSWER_FAULTS, *STREAM_FAULTS, *WIRE_FAULTS, *SEALING_FAULTS)
+    for fault in (
+        *TRUST_FAULTS,
+        *ATTESTATION_FAULTS,
+        *PAYMENT_FAULTS,
+        *ANSWER_FAULTS,
+        *STREAM_FAULTS,
+        *WIRE_FAULTS,
+        *SEALING_FAULTS,
+    )
 }
 
 
@@ -48,7 +58,7 @@ def refuse_without_node(fault: Fault) -> None:
 
     Raises `ConfigurationError`.
     """
-    places = [place for place in ("registry", "rpc") if getattr(fault, place) is not None]
+    places = [place for place in ("registry", "invents", "rpc") if getattr(fault, place) is not None]
     if places:
         raise ConfigurationError(
             f"Fault {fault.name!r} changes what the devnet's own node answers (its place: {', '.join(places)}), "

@@ -6,12 +6,14 @@ A TEE gateway has its routes, and makes its checks in the order of the real one 
 
 import dataclasses
 import functools
+import re
 import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from og_integrations.devnet._attestation import Authority, Build, body_of
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet._fault import FaultInjector, RequestFaults
@@ -52,6 +54,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, session_ref
+from og_integrations.protocol.proof.freshness import nonce_in
 from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
 
 
@@ -67,6 +70,7 @@ class Gateway:
         faults: FaultInjector,
         journal: Journal,
         clock: Clock,
+        authority: Authority,
         listed: Callable[[], bool | None] = lambda: None,
         family_of: Callable[[str], Family | None] = family_of,
         generation: Generation = GENERATIONS["april"],
@@ -80,14 +84,18 @@ class Gateway:
         self._faults = faults
         self._journal = journal
         self._clock = clock
-        self._plain_routes: dict[tuple[str, str], Callable[[], Reply]] = {
-            ("GET", "/health"): self._health,
-            ("GET", "/signing-key"): self._signing_key,
-            ("GET", "/heartbeat/status"): lambda: compact_reply({"enabled": False}),
-            ("POST", "/v1/keys"): lambda: compact_reply({"error": "Provider keys have already been initialized"}, 409),
+        self._authority, self._attacker = authority, Authority(clock)
+        self._plain_routes: dict[tuple[str, str], Callable[[Request], Reply]] = {
+            ("GET", "/health"): lambda _: self._health(),
+            ("GET", "/signing-key"): lambda _: self._signing_key(),
+            ("GET", "/heartbeat/status"): lambda _: compact_reply({"enabled": False}),
+            ("GET", _ATTESTATION_PATH): self._attestation,
+            ("POST", "/v1/keys"): lambda _: compact_reply(
+                {"error": "Provider keys have already been initialized"}, 409
+            ),
         }
         if generation.max_sealed is not None:
-            self._plain_routes["GET", "/v1/ohttp/config"] = self._key_config
+            self._plain_routes["GET", "/v1/ohttp/config"] = lambda _: self._key_config()
 
     async def handle(self, request: Request) -> Reply:
         """Answer `request`."""
@@ -99,7 +107,7 @@ class Gateway:
         # Where there is GET there is HEAD; the connection leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
         route = self._plain_routes.get((method, request.path))
-        return self._elsewhere(request) if route is None else route()
+        return self._elsewhere(request) if route is None else route(request)
 
     def _elsewhere(self, request: Request) -> Reply:
         taken = [method for method, path in self._plain_routes if path == request.path]
@@ -198,6 +206,8 @@ class Gateway:
             return problem(401, "No authorization token provided")
         if (refusal := _refusal(request, body)) is not None:
             return refusal
+        if not self._generation.takes_nonce and isinstance(body, dict) and nonce_in(request.path, body) is not None:
+            return problem(400, "Additional properties are not allowed ('og_nonce' was unexpected)")
         if not isinstance(body, dict) or family is None:
             return problem(500)
 
@@ -260,6 +270,25 @@ class Gateway:
             )
         )
 
+    def _attestation(self, request: Request) -> Reply:
+        """Answer as nitriding does, which stands in front of the gateway in the enclave (docs/protocol.md §9.1)."""
+        self._journal.attestations += 1
+        asked = _NONCE_QUERY.fullmatch(request.query)
+        if asked is None:
+            return _plain_text(400, "expected nonce of 40 hex digits in the URL's query")
+        claims = self._enclave.claims(bytes.fromhex(asked[1]), self._clock)
+        changed, faults = self._faults.attested(claims, self._enclave.tee_id)
+        if changed is None:
+            reply = _plain_text(503, "attestation is not available")
+        else:
+            authority = self._attacker if changed.foreign else self._authority
+            reply = _plain_text(200, body_of(authority.document(changed)))
+        if not faults:
+            return reply
+        met = FaultMet(fault="+".join(faults), began=time.monotonic(), peer=request.peer)
+        self._journal.faults_met.append(met)
+        return tracked(reply, met)
+
     def _signing_key(self) -> Reply:
         document = self._enclave.signing_key_document(self._clock)
         return compact_reply(self._faults.signing_key(document, self._enclave.tee_id))
@@ -296,6 +325,15 @@ class Gateway:
         return compact_reply(body)
 
 
+_ATTESTATION_PATH = "/enclave/attestation"
+_NONCE_QUERY = re.compile(r"nonce=([0-9a-f]{40})")
+
+
+def _plain_text(status: int, body: str | bytes) -> Reply:
+    text = body.encode() + b"\n" if isinstance(body, str) else body
+    return Reply(status=status, headers=[("Content-Type", "text/plain; charset=utf-8")], body=text)
+
+
 def _refusal(request: Request, body: object) -> Reply | None:
     kind = request.header("content-type")
     if kind is None or kind.partition(";")[0].strip().lower() != "application/json":
@@ -312,7 +350,7 @@ class GatewayOptions:
     What all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
-    take `retry_seconds`; `generation` says how they behave.
+    take `retry_seconds`; `generation` says how they behave, `authority` signs their attestation documents.
     """
 
     chain: Chain
@@ -324,36 +362,29 @@ class GatewayOptions:
     cap: int
     retry_seconds: float
     tls: bool
+    authority: Authority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """One enclave of the devnet, its paywall and its server; `carry` is how the relay asks it."""
+    """One enclave of the devnet, its gateway and paywall, and its server; `carry` is how the relay asks it."""
 
     enclave: LocalEnclave
+    gateway: Gateway
     paywall: Paywall
     server: HttpServer
     carry: Callable[[Request], Awaitable[tuple[Reply, RequestFaults]]]
 
 
-def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway:
-    """Return a new enclave that answers on `sock` once its server is started; the chain lists it."""
-    clock, enclave = options.chain.clock, _new_enclave(sock, options)
+def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | None = None) -> RunningGateway:
+    """
+    Return a new enclave that answers on `sock` once its server is started; the chain lists it.
+
+    With a `build` it is somebody else's, who runs that, and nobody lists it.
+    """
+    clock, enclave = options.chain.clock, _new_enclave(sock, options, build or options.generation.build)
     keys = enclave.keys
-    paywall = Paywall(
-        enclave=enclave.tee_id,
-        generation=options.generation,
-        requirement=requirement(
-            options.chain.network,
-            cap=options.cap,
-            timeout=options.generation.timeout,
-            pay_to=enclave.payment_address,
-            facilitator=options.facilitator.address,
-        ),
-        facilitator=options.facilitator,
-        clock=clock,
-        journal=options.journal,
-    )
+    paywall = _paywall_of(enclave, options)
     answerer = Answerer(
         keys,
         options.model,
@@ -369,6 +400,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         faults=options.faults,
         journal=options.journal,
         clock=clock,
+        authority=options.authority,
         family_of=any_family if isinstance(options.model, Upstream) else family_of,
         listed=lambda: options.chain.vouches_for(keys.certificate),
         generation=options.generation,
@@ -379,30 +411,48 @@ def open_gateway(sock: socket.socket, options: GatewayOptions) -> RunningGateway
         tls=keys.tls_context() if options.tls else None,
         impostor_tls=lambda: _impostor(enclave, options),
     )
-    _register(enclave, options)
-    return RunningGateway(enclave=enclave, paywall=paywall, server=server, carry=gateway.carry)
+    _list_key(enclave, options)
+    if build is None:
+        options.chain.register(enclave.entry())
+    return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server, carry=gateway.carry)
 
 
-def _new_enclave(sock: socket.socket, options: GatewayOptions) -> LocalEnclave:
+def _paywall_of(enclave: LocalEnclave, options: GatewayOptions) -> Paywall:
+    return Paywall(
+        enclave=enclave.tee_id,
+        generation=options.generation,
+        requirement=requirement(
+            options.chain.network,
+            cap=options.cap,
+            timeout=options.generation.timeout,
+            pay_to=enclave.payment_address,
+            facilitator=options.facilitator.address,
+        ),
+        facilitator=options.facilitator,
+        clock=options.chain.clock,
+        journal=options.journal,
+    )
+
+
+def _new_enclave(sock: socket.socket, options: GatewayOptions, build: Build) -> LocalEnclave:
     return LocalEnclave(
         keys=EnclaveKeys(),
         endpoint=f"{'https' if options.tls else 'http'}://127.0.0.1:{sock.getsockname()[1]}",
         payment_address=random_address(),
         wallet_address=random_address(),
         started_at=options.chain.clock.seconds(),
-        pcr_hash=options.generation.pcr_hash,
+        build=build,
         takes_sealed=options.generation.max_sealed is not None,
     )
 
 
-def _register(enclave: LocalEnclave, options: GatewayOptions) -> None:
+def _list_key(enclave: LocalEnclave, options: GatewayOptions) -> None:
     chain = options.chain
     # The registry that holds signatures is about as old as the search endpoint.
     if enclave.takes_sealed and options.generation.search_endpoint:
         signatures = {} if chain.key_signatures is None else chain.key_signatures
         signatures[enclave.keys.sealing.listed.public_key] = enclave.keys.key_config_signature
         chain.key_signatures = signatures
-    chain.register(enclave.entry())
 
 
 def _impostor(enclave: LocalEnclave, options: GatewayOptions) -> ssl.SSLContext | None:

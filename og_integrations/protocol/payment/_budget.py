@@ -474,7 +474,7 @@ class Budget:
         self.network = network
         self.store = store
         self.blocks: bool = getattr(store, "blocks", False)
-        self.part = "" if policy.share is None else policy.account
+        self.part: str = "" if policy.share is None else policy.account
         self._limits = Limits.of(policy)
         self._clock = clock
         self._lock = lock

@@ -1,5 +1,5 @@
 """
-This module decodes CBOR (RFC 8949), as far as attestation documents use it.
+This module decodes and encodes CBOR (RFC 8949), as far as attestation documents use it.
 
 Known are integers, byte strings, texts, arrays, maps and null. Whatever two readers could understand
 differently is refused: keys that stand twice, strings in pieces, tags, numbers with a point, bytes behind the end.
@@ -33,15 +33,35 @@ def decode(data: bytes) -> Value:
     return value
 
 
+def encode(value: Value) -> bytes:
+    """Return `value` in the shortest encoding, lists and maps with a definite length; `decode` reads it back."""
+    if value is None:
+        return bytes([_NULL])
+    if isinstance(value, int):
+        return encode_head(_UINT, value) if value >= 0 else encode_head(_NEGATIVE, -1 - value)
+    if isinstance(value, bytes):
+        return encode_bytes(value)
+    if isinstance(value, str):
+        text = value.encode()
+        return encode_head(_TEXT, len(text)) + text
+    if isinstance(value, list):
+        return encode_head(_ARRAY, len(value)) + b"".join(map(encode, value))
+    return encode_head(_MAP, len(value)) + b"".join(encode(key) + encode(item) for key, item in value.items())
+
+
 def encode_bytes(value: bytes) -> bytes:
-    """Return `value` (shorter than 2^32 bytes) as a byte string with the shortest head."""
-    size = len(value)
+    """Return `value` as a byte string with the shortest head."""
+    return encode_head(_BYTES, len(value)) + value
+
+
+def encode_head(major: int, size: int) -> bytes:
+    """Return the head of an item of the kind `major` (0 to 5): a number, or the size of what follows, below 2^64."""
     if size < 24:
-        return bytes([_BYTES << 5 | size]) + value
+        return bytes([major << 5 | size])
     # RFC 9052 §9 signs the shortest encoding. A longer head
     # would give other bytes, and every signature would fail.
-    width = 1 if size < 2**8 else 2 if size < 2**16 else 4
-    return bytes([_BYTES << 5 | 23 + width.bit_length()]) + size.to_bytes(width, "big") + value
+    width = 1 if size < 2**8 else 2 if size < 2**16 else 4 if size < 2**32 else 8
+    return bytes([major << 5 | 23 + width.bit_length()]) + size.to_bytes(width, "big")
 
 
 class _Reader:

@@ -11,11 +11,18 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from og_integrations.errors import ConfigurationError, EnclaveRejectedError
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol.chain._abi import keccak, uint_word
+from og_integrations.protocol.proof._measurements import (
+    AWS_ROOT_G1_SHA256,
+    AttestationPolicy,
+    Measurements,
+    listed_builds,
+    pcr_hash_of,
+)
 
 ZERO_ADDRESS = "0x" + "00" * 20
 DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a4f21"
@@ -144,18 +151,62 @@ class EnclavePolicy:
     By default any enclave of the registry is accepted, except one in debug mode. An *empty* list
     accepts nobody: a list that lost its entries must not open the door.
 
-    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids. Raises `ConfigurationError`
-    for one of them that is a text.
+    `allowed_pcr_hashes`: 0x-hex keccak256(PCR0‖PCR1‖PCR2). `allowed_tee_ids`: 0x-hex ids.
+
+    These two, and the registry itself, are the word of whoever answers for it. With `attestation="require"` the
+    enclave shows a document that AWS signed before it is sent anything (docs/protocol.md §9), and with `measurements`
+    that document has to be of one of these builds: (PCR0, PCR1, PCR2) in hex, or objects with these names. Naming
+    measurements requires the document. `attestation_roots` are the SHA-256 fingerprints (hex, of the DER) of the roots
+    to accept instead of AWS's, which a devnet needs.
+
+    Raises `ConfigurationError` for a list that is a text or holds something else, and for measurements or roots that
+    nobody would look at.
     """
 
     allowed_pcr_hashes: Iterable[str] | None = None
     allowed_tee_ids: Iterable[str] | None = None
+    attestation: Literal["registry", "require"] | None = None
+    measurements: Iterable[Measurements | Mapping[str, str]] | None = None
+    attestation_roots: Iterable[str] | None = None
     _pcr_hashes: frozenset[str] | None = field(init=False, repr=False, default=None)
     _tee_ids: frozenset[str] | None = field(init=False, repr=False, default=None)
+    _documents: AttestationPolicy | None = field(init=False, repr=False, default=None)
+    _measured: frozenset[str] | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pcr_hashes", _hashes("allowed_pcr_hashes", self.allowed_pcr_hashes))
         object.__setattr__(self, "_tee_ids", _hashes("allowed_tee_ids", self.allowed_tee_ids))
+        if self.attestation not in (None, "registry", "require"):
+            raise ConfigurationError(
+                f"EnclavePolicy.attestation is {self.attestation!r:.60}, expected 'registry' or 'require'."
+            )
+        if self.attestation is None and self.measurements is not None:
+            object.__setattr__(self, "attestation", "require")
+        if self.attestation == "require":
+            self._require_documents()
+        elif self.measurements is not None or self.attestation_roots is not None:
+            # They would be read by nobody, while whoever wrote them believes to be protected by them.
+            raise ConfigurationError(
+                "EnclavePolicy has measurements or attestation_roots, and asks for no attestation: say "
+                "attestation='require'."
+            )
+
+    def _require_documents(self) -> None:
+        """Read the members about documents, once, so that what is written wrongly is known before any call."""
+        if self.attestation_roots is not None and not isinstance(self.attestation_roots, str):
+            object.__setattr__(self, "attestation_roots", tuple(self.attestation_roots))
+        if self.measurements is not None:
+            object.__setattr__(self, "measurements", listed_builds(self.measurements))
+        roots = (AWS_ROOT_G1_SHA256,) if self.attestation_roots is None else self.attestation_roots
+        documents = AttestationPolicy(self.measurements, roots)  # type: ignore[arg-type]
+        object.__setattr__(self, "_documents", documents)
+        if documents.builds is not None:
+            object.__setattr__(self, "_measured", frozenset(map(pcr_hash_of, documents.builds)))
+
+    @property
+    def documents(self) -> AttestationPolicy | None:
+        """What an enclave's attestation document has to show before it is sent anything; None: none is asked for."""
+        return self._documents
 
     @classmethod
     def of(cls, value: "EnclavePolicy | Mapping[str, Any] | None") -> "EnclavePolicy":
@@ -168,7 +219,8 @@ class EnclavePolicy:
             return cls(**(value or {}))
         except (AttributeError, TypeError) as exc:
             raise ConfigurationError(
-                "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids."
+                "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids, "
+                "attestation='require', and measurements as (PCR0, PCR1, PCR2)."
             ) from exc
 
     def check(self, enclave: Enclave) -> None:
@@ -199,6 +251,17 @@ class EnclavePolicy:
         if self._tee_ids is not None and enclave.tee_id not in self._tee_ids:
             raise EnclaveRejectedError(
                 f"Enclave {enclave.tee_id} is not one of {len(self._tee_ids)} in EnclavePolicy.allowed_tee_ids."
+            )
+        if self._documents is not None and not enclave.pinned:
+            raise EnclaveRejectedError(
+                f"The gateway {shown(enclave.endpoint, 80)} has no certificate to pin, so that no attestation document "
+                "can be about its connection: EnclavePolicy(attestation='require') needs an enclave of the registry."
+            )
+        # The document says more, but who lists another build need not be asked for it.
+        if self._measured is not None and normalize_hash(enclave.pcr_hash) not in self._measured:
+            raise EnclaveRejectedError(
+                f"Enclave {enclave.tee_id} runs code with pcr_hash {enclave.pcr_hash or 'unknown'}, expected that of "
+                f"one of {len(self._measured)} in EnclavePolicy.measurements."
             )
 
 

@@ -25,6 +25,7 @@ from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import canonical
 from og_integrations.protocol.proof._enclave import Enclave, normalize_hash, tee_id_of
+from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.receipt import Check
 
 STEPS = (
@@ -35,6 +36,7 @@ STEPS = (
     "output-hash",
     "signature",
     "enclave-trusted",
+    "attestation",
     "freshness",
     "channel",
 )
@@ -112,8 +114,12 @@ CLOCK_SKEW = 300
 Channel = Literal["pinned", "unpinned", "sealed"]
 """How the answer came: through TLS pinned to the enclave's certificate, or not, or sealed by the enclave."""
 
-Trust = Literal["registry", "tee-id", "file-key", "endpoint"]
-"""Who says that the enclave's key is genuine."""
+Trust = Literal["endpoint", "file-key", "tee-id", "registry", "attested", "measured"]
+"""
+Who says that the enclave's key is genuine. Of a live answer, weakest first: the gateway itself ("endpoint"), the
+registry as a node shows it, AWS ("attested", which any of its customers can be), AWS about a build that the owner
+pinned ("measured").
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +129,16 @@ class TrustDecision:
 
     `level` is None if nobody vouches for the key, and `detail` says the reason in one line. `enclave` is the
     registry's entry, if the registry was asked. `answered` is False if whoever was to say could not be asked: then
-    nothing is known, which is not a rejection.
+    nothing is known, which is not a rejection. `document` is the verdict on the enclave's attestation document, None
+    if there was none to judge. `nobody` says that no source was named at all.
     """
 
     level: Trust | None
     detail: str
     enclave: Enclave | None = None
     answered: bool = True
+    document: Check | None = None
+    nobody: bool = False
 
 
 TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
@@ -142,7 +151,7 @@ TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 _SEAL = object()
-_LIVE = ("registry", "endpoint")
+_LIVE = ("registry", "endpoint", "attested", "measured")
 """The levels of trust that a call has which is under way."""
 
 
@@ -154,6 +163,7 @@ class Exchange:
     `wire` is the request body exactly as sent; one that is not ours must have been read as unique
     before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
     signature came before in another answer. `usual_rule` is the hash rule to try first, if one is expected.
+    `nonce` is what made this request unlike any other, None if nothing did.
     """
 
     path: str
@@ -165,6 +175,7 @@ class Exchange:
     channel: Channel | None = None
     seen: bool = False
     usual_rule: str | None = None
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,11 +261,14 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
     with log.step("enclave-trusted"):
         # (7): somebody vouches for that key.
         _judge_trust(exchange.trust, log)
+    with log.step("attestation"):
+        # (8): the enclave itself showed what it runs, and AWS signed that.
+        _judge_attestation(exchange.trust, log)
     with log.step("freshness"):
-        # (8): the statement was made for this call, and not for an earlier one.
-        _judge_freshness(exchange, proof, log)
+        # (9): the statement was made for this call, and not for an earlier one.
+        _judge_freshness(exchange, request, proof, log)
     with log.step("channel"):
-        # (9): nobody in between could read or change the answer.
+        # (10): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
     return VerifiedExchange(
         exchange=exchange, request=request, proof=proof, hash_rule=hash_rule, checks=tuple(log.checks), seal=_SEAL
@@ -433,12 +447,31 @@ def _judge_trust(trust: TrustDecision | None, log: CheckLog) -> None:
         log.passed(trust.detail)
 
 
-def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None:
+def _judge_attestation(trust: TrustDecision | None, log: CheckLog) -> None:
+    document = trust.document if trust is not None else None
+    if document is not None and document.result == "pass":
+        log.passed(document.detail)
+    elif document is not None and document.result == "fail":
+        raise StepError(document.detail)
+    # No decision may claim what only a document shows, or a receipt could say "measured" of an enclave without one.
+    elif trust is not None and trust.level in ("attested", "measured"):
+        raise StepError(f"the enclave is said to be {trust.level}, and no attestation document was judged")
+    elif document is not None:
+        log.skipped(document.detail)
+    else:
+        log.skipped("no attestation document was judged: what the enclave runs is the registry's word")
+
+
+def _judge_freshness(exchange: Exchange, request: JsonObject, proof: TeeProof, log: CheckLog) -> None:
     # Signatures are salted, so two honest answers never have the same one; a second sight is a recording.
     if exchange.seen:
         raise StepError("this very signature came with an earlier answer: it is replayed")
+    # The request's hash was compared before: a nonce where it is hashed is in what the enclave has signed.
+    if exchange.nonce is not None and nonce_place(exchange.path, request, exchange.nonce) is None:
+        raise StepError(f"the request does not carry this call's nonce {shown(exchange.nonce, 40)} where it is hashed")
     if exchange.window is None:
-        log.skipped("when the request was sent is not known")
+        known = "" if exchange.nonce is None else "; the answer is to a request with this nonce, and to no other"
+        log.skipped(f"when the request was sent is not known{known}")
         return
     sent, received = exchange.window
     # A signed answer of another day to the same question would otherwise pass as the answer to this call.
@@ -447,7 +480,8 @@ def _judge_freshness(exchange: Exchange, proof: TeeProof, log: CheckLog) -> None
             f"signed at {proof.timestamp}, expected between {sent} and {received} "
             f"(give or take {CLOCK_SKEW} s); an old answer, or a wrong clock here or there"
         )
-    log.passed("signed while the call was under way")
+    answers = "" if exchange.nonce is None else ", and answers this call's nonce"
+    log.passed(f"signed while the call was under way{answers}")
 
 
 def _judge_channel(channel: Channel | None, log: CheckLog) -> None:

@@ -14,9 +14,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -28,16 +27,34 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.utils import CryptographyDeprecationWarning
 
-from og_integrations.errors import AttestationError, ConfigurationError
+from og_integrations.errors import AttestationError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.proof import _cbor as cbor
 from og_integrations.protocol.proof._enclave import normalize_hash
-from og_integrations.protocol.proof._verification import CheckLog, StepError
+from og_integrations.protocol.proof._measurements import (
+    AWS_ROOT_G1_SHA256,
+    AttestationPolicy,
+    Measurements,
+    listed_builds,
+    pcr_hash_of,
+    read_measurements,
+)
+from og_integrations.protocol.proof._verification import CheckLog, StepError, TrustDecision
 from og_integrations.receipt import Check
 
-AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
-"""SHA-256 of the DER of AWS's root certificate for Nitro enclaves ("G1", valid until 2049)."""
+__all__ = [
+    "AWS_ROOT_G1_SHA256",
+    "Attestation",
+    "AttestationPolicy",
+    "Measurements",
+    "STEPS",
+    "decode_body",
+    "listed_builds",
+    "pcr_hash_of",
+    "read_measurements",
+    "trust_of",
+    "verify_document",
+]
 
 STEPS = (
     "encoding",
@@ -57,9 +74,6 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_DOCUMENT_BYTES = 32 * 1024
 """Real documents have 4.4 to 7.5 kB."""
 
-Measurements = tuple[str, str, str]
-"""PCR0, PCR1 and PCR2 of one build, 96 lower-case hex digits each."""
-
 _ES384 = b"\xa1\x01\x38\x22"  # {1: -35}, which is the only algorithm that Nitro signs with
 _TAGGED, _ARRAY_OF_4 = b"\xd2", 0x84
 _SIGNATURE_BYTES = 96
@@ -72,7 +86,6 @@ _SHA256_HEAD = b"\x12\x20"  # nitriding writes its two hashes as multihashes
 _SLOT_BYTES = 34
 # RFC 5280 §4.2: whoever meets a critical extension that it does not process must refuse the certificate.
 _PROCESSED = (x509.BasicConstraints.oid, x509.KeyUsage.oid)
-_HEX = {32: re.compile(r"[0-9a-f]{64}"), 48: re.compile(r"[0-9a-f]{96}")}
 # Attestation demands this object, so that no other code can build one that looks verified.
 _SEAL = object()
 
@@ -86,51 +99,6 @@ _UNREADABLE = (
     CryptographyDeprecationWarning,  # where warnings are errors
 )
 """These are the errors that `cryptography` raises for bytes that are no certificate, or one that it does not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttestationPolicy:
-    """
-    A policy says what a document has to show.
-
-    `measurements` are the builds that may run, as (PCR0, PCR1, PCR2) in hex; None: the owner has pinned none, and
-    no document is fully verified. `root_sha256` are the SHA-256 fingerprints (hex, of the DER) of the roots that may
-    stand first. `max_age` and `max_future` (seconds) bound the document's time. An *empty* list accepts nothing.
-
-    Raises `ConfigurationError` for what is no fingerprint, no measurement or no number of seconds.
-    """
-
-    measurements: Iterable[Measurements] | None
-    root_sha256: Collection[str] = (AWS_ROOT_G1_SHA256,)
-    max_age: int = 300
-    max_future: int = 60
-    _builds: frozenset[Measurements] | None = field(init=False, repr=False, compare=False, default=None)
-    _roots: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
-
-    def __post_init__(self) -> None:
-        if isinstance(self.root_sha256, str):
-            # Each of its letters would be a fingerprint, and no root has that one.
-            raise ConfigurationError("AttestationPolicy.root_sha256 is a text, expected a list of texts.")
-        # A bool is an int to Python: `True` would be read as one second.
-        for name in ("max_age", "max_future"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 0:
-                raise ConfigurationError(f"AttestationPolicy.{name} is no number of seconds, expected 0 or more.")
-        roots = frozenset(_hex(root, 32, "AttestationPolicy.root_sha256") for root in self.root_sha256)
-        object.__setattr__(self, "_roots", roots)
-        if self.measurements is not None:
-            builds = tuple(_build(build) for build in self.measurements)
-            object.__setattr__(self, "measurements", builds)
-            object.__setattr__(self, "_builds", frozenset(builds))
-
-    @property
-    def builds(self) -> frozenset[Measurements] | None:
-        """The pinned builds, spelled as in `Attestation.measurements`; None if there is no list."""
-        return self._builds
-
-    @property
-    def roots(self) -> frozenset[str]:
-        """The pinned fingerprints in lower case."""
-        return self._roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,26 +131,26 @@ class Attestation:
         return pcr_hash_of(self.measurements)
 
 
-def pcr_hash_of(measurements: Measurements) -> str:
-    """Return 0x-hex keccak256(PCR0‖PCR1‖PCR2), under which a registry lists a build."""
-    return "0x" + keccak(bytes.fromhex("".join(measurements))).hex()
-
-
-def read_measurements(document: object) -> list[Measurements]:
+def trust_of(attestation: Attestation) -> TrustDecision:
     """
-    Return the builds that a parsed JSON document lists, as (PCR0, PCR1, PCR2).
+    Return how far the enclave of `attestation` is believed: "measured", "attested", or not at all.
 
-    It is an object with the members PCR0, PCR1 and PCR2, or one that holds such an object as `Measurements` (the
-    gateway's `measurements.txt`, as `nitro-cli` prints it), or a list of these. Raises `ConfigurationError`.
+    "attested" is a document that passed everything but the comparison with a pinned build. Any AWS customer gets one
+    for a program of his own, so that it is no proof against a node that lies about which enclaves there are.
     """
-    found: list[Measurements] = []
-    for entry in document if isinstance(document, list) else [document]:
-        # The gateway's file and `nitro-cli` wrap the registers in `Measurements`; a list written by hand may not.
-        inner = entry.get("Measurements", entry) if isinstance(entry, Mapping) else None
-        if not isinstance(inner, Mapping):
-            raise ConfigurationError("A list of measurements holds something else than objects with PCR0, PCR1, PCR2.")
-        found.append(_build(tuple(inner.get(name) for name in ("PCR0", "PCR1", "PCR2"))))
-    return found
+    made = datetime.fromtimestamp(attestation.timestamp // 1000, UTC)
+    signed = f"AWS signed, {made:%Y-%m-%d %H:%M:%S} UTC, that this key and certificate are of"
+    build = f"(pcr hash {attestation.pcr_hash})"
+    open_steps = [check.id for check in attestation.checks if check.result != "pass"]
+    if not open_steps:
+        document = Check("attestation", "pass", f"{signed} a pinned build {build}")
+        return TrustDecision("measured", "AWS vouches for the enclave, which runs a pinned build", document=document)
+    if open_steps == ["measurements"]:
+        anybody = "no build is pinned, and any AWS customer can make such a document"
+        document = Check("attestation", "pass", f"{signed} an enclave; {anybody} {build}")
+        return TrustDecision("attested", f"AWS vouches for an enclave with this key; {anybody}", document=document)
+    judged = f"the attestation document could not be judged in full: {', '.join(open_steps)}"
+    return TrustDecision(None, judged, answered=False, document=Check("attestation", "skip", judged))
 
 
 def decode_body(body: bytes) -> bytes:
@@ -561,17 +529,3 @@ def _judge_binding(user_data: bytes | None, certificate: bytes | None, key: byte
         log.skipped(f"{' and '.join(missing)} not given: the document may belong to another connection")
     else:
         log.passed("made for this TLS certificate and this signing key")
-
-
-def _build(given: object) -> Measurements:
-    if not isinstance(given, tuple | list) or len(given) != 3:
-        raise ConfigurationError("An entry of measurements is not of the form (PCR0, PCR1, PCR2).")
-    pcr0, pcr1, pcr2 = (_hex(pcr, _PCR_BYTES, f"PCR{index}") for index, pcr in enumerate(given))
-    return pcr0, pcr1, pcr2
-
-
-def _hex(given: object, size: int, name: str) -> str:
-    lowered = given.lower().removeprefix("0x") if isinstance(given, str) else ""
-    if not _HEX[size].fullmatch(lowered):
-        raise ConfigurationError(f"{name} holds {shown(repr(given), 120)}, expected {2 * size} hex digits.")
-    return lowered

@@ -23,6 +23,7 @@ from tests.adapters.faults_met import (
     WITH_SESSION,
     WITH_TOOLS,
     channel_to,
+    options_under,
     outcome_of,
     stalls,
 )
@@ -120,6 +121,7 @@ def met(net: Devnet, fault: str, way: str) -> Cell:
         timeout=STALLED_PATIENCE if stalls(fault) else PATIENCE,
         verification="buffer" if "buffered" in way else "end",
         settlement_mode="individual" if fault in INDIVIDUAL else None,
+        **options_under(fault, net),
         **channel_to(net, fault),
     )
     asked = 'use tool get_weather {"city":"Oslo"}' if fault in WITH_TOOLS else "[[tokens=4]]"

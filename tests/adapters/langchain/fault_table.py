@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet.faults._answers import ANSWER_FAULTS, STREAM_FAULTS
+from og_integrations.devnet.faults._attestation import ATTESTATION_FAULTS
 from og_integrations.devnet.faults._payments import PAYMENT_FAULTS
 from og_integrations.devnet.faults._sealing import SEALING_FAULTS
 from og_integrations.devnet.faults._trust import TRUST_FAULTS
@@ -18,6 +19,7 @@ from og_integrations.devnet.faults._wire import WIRE_FAULTS
 DOCUMENT = Path(__file__).parents[3] / "docs" / "faults.md"
 SECTIONS = {
     "Who is who": TRUST_FAULTS,
+    "What an enclave is": ATTESTATION_FAULTS,
     "Payment": PAYMENT_FAULTS,
     "Answers": ANSWER_FAULTS,
     "Streams": STREAM_FAULTS,
@@ -25,6 +27,13 @@ SECTIONS = {
     "Sealed channel": SEALING_FAULTS,
 }
 OK = "answered"
+ATTESTED = frozenset(fault.name for fault in ATTESTATION_FAULTS)
+"""Under these, models are asked with a policy that pins the builds: others ask for no document."""
+UNDER = {
+    "What an enclave is": "Asked with `EnclavePolicy(measurements=…)`, which pins the builds. With the default policy "
+    "no document is asked for, and a client is answered by whomever the registry, or the node in front of it, lists: "
+    "its receipts then say `trust: registry` ([attestation.md](attestation.md)).\n"
+}
 HEAD = """\
 # What happens when something lies or breaks
 
@@ -72,6 +81,9 @@ ROWS: dict[str, Row] = {
     **_same("ConnectionFailedError", 0, "dead_endpoint"),
     **_same("EnclaveRejectedError", 0, "debug_enclave", "retired_enclave"),
     **_same("VerificationError", 1, "registry_other_key"),
+    **_same("AttestationError", 0, *_names(ATTESTATION_FAULTS, "lying_registry", "nonce_ignored")),
+    **_same("VerificationError", 1, "nonce_ignored"),
+    **_same("EnclaveRejectedError", 0, "lying_registry", note="its pcr hash is that of no pinned build"),
     **_same("BudgetExceededError", 0, "offer_over_cap", "offer_of_everything"),
     **_same("MalformedOfferError", 0, "offer_of_nothing", "fractional_offer", "no_facilitator", "empty_offer"),
     **_same("MalformedOfferError", 0, "old_offer", "garbage_offer", "duplicate_offer", "missing_offer", "giant_offer"),
@@ -127,6 +139,8 @@ def page() -> str:
 
 def _section(title: str, faults: Iterable[Fault]) -> Iterator[str]:
     yield f"## {title}\n"
+    if title in UNDER:
+        yield UNDER[title]
     yield "| Fault | What it does | invoke, ainvoke, batch | stream, astream | Signed |"
     yield "| --- | --- | --- | --- | --- |"
     for fault in faults:

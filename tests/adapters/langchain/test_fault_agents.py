@@ -13,7 +13,7 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import INVENTED, outcome_of, stalls
+from tests.adapters.faults_met import INVENTED, options_under, outcome_of, stalls
 from tests.adapters.langchain.fault_cells import MODEL, PATIENCE, STALLED_PATIENCE
 from tests.adapters.langchain.fault_table import ROWS
 
@@ -124,7 +124,8 @@ def _check(
 
     wallet = net.new_wallet()
     timeout = STALLED_PATIENCE if stalls(fault) else PATIENCE
-    model = ChatOpenGradient(model=MODEL, private_key=wallet.private_key, network=net.network, timeout=timeout)
+    options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network, "timeout": timeout}
+    model = ChatOpenGradient(model=MODEL, **options, **options_under(fault, net))
     agent: Any = create_agent(model, [get_weather], response_format=response_format)
     question = {"messages": [("user", f'Weather in "Oslo", for {fault} {run.__name__} {response_format}?')]}
     error: OpenGradientError | None = None

@@ -25,6 +25,7 @@ from tests.adapters.faults_met import (
     WITH_SESSION,
     WITH_TOOLS,
     channel_to,
+    options_under,
     outcome_of,
     stalls,
 )
@@ -85,6 +86,7 @@ class Cell:
             timeout=STALLED_PATIENCE if stalls(self.fault) else PATIENCE,
             verification="buffer" if "buffered" in self.way else "end",
             settlement_mode="individual" if self.fault in INDIVIDUAL else None,
+            **options_under(self.fault, net),
             **channel_to(net, self.fault),
         )
 
