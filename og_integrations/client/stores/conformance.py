@@ -86,8 +86,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: dict[str, Entry] = {}
         self.notes: dict[str, str] = {}
         self.stopped: str | None = None
-        self.unanswered = 0
-        self.made = 0
+        self.unanswered: int = 0
+        self.made: int = 0
 
     @rule(amount=_AMOUNTS, at=_TIMES, limit=st.none() | st.integers(0, 2**72), signed=st.booleans(), part=_PARTS)
     def claim(self, amount: int, at: int, limit: int | None, part: str, *, signed: bool) -> None:
