@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.against import against
 from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
-from benchmarks.environments import import_cpu, output_of, python_of, versions
+from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
 from benchmarks.table import Results, Versions, write_tables
@@ -26,6 +26,9 @@ PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
 PER_CHUNK = {"stream": 4, "astream": 4}
 RATIOS = {"sum ratio": ("httpx", "nothing"), "ratio": ("bare",)}
 FRESH_PROCESSES = 5
+CROWDING = ("client", "ours")
+CROWD = {"few": 32, "crowd": 1000, "many": 2000}
+ANSWER_SECONDS, PLACES = 1.0, 100
 GROWING = ("client", "ours", "nothing")
 
 
@@ -43,6 +46,7 @@ async def run(names: list[str], rounds: int, *, brief: bool) -> Results:
                 await worker.stop()
         if not brief:
             await _fresh(names, server.place("tls"), results)
+            await _crowds(server, [name for name in names if name in CROWDING], results)
             await _growth(server, [name for name in names if name in GROWING], results)
     return results
 
@@ -95,19 +99,39 @@ async def _fresh(names: Iterable[str], place: Place, results: Results) -> None:
     _say("fresh processes")
     imports: dict[str, list[float]] = {name: [] for name in names}
     colds: dict[str, list[float]] = {name: [] for name in names}
+    cpus: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(FRESH_PROCESSES):
         for name in names:
             python = await python_of(name)
             try:
                 imports[name].append(await import_cpu(python, IMPORTS[name]))
                 start = time.perf_counter()
-                command = (python, "-m", "benchmarks.worker", name, "once")
-                await output_of(*command, environment=place.variables())
+                cpus[name].append(await cold_cpu(python, name, place.variables()))
                 colds[name].append((time.perf_counter() - start) * 1e3)
             except RuntimeError as exc:
                 results["import", name] = results["cold", name] = str(exc)
-    for what, seen in (("import", imports), ("cold", colds)):
+    for what, seen in (("import", imports), ("cold", colds), ("cold cpu", cpus)):
         results |= {(what, name): statistics.median(values) for name, values in seen.items() if values}
+
+
+async def _crowds(server: ReplayServer, names: Iterable[str], results: Results) -> None:
+    """Calls that are all begun at once and answered after a while, as models do."""
+    for name in names:
+        await server.prepare()
+        await server.delay(ANSWER_SECONDS)
+        worker = WorkerProcess(await python_of(name), name, server.place("tls"), server.plain)
+        seen: dict[str, dict[str, float]] = {}
+        for what, calls in CROWD.items():
+            _say(f"{calls} at once")
+            await worker.measure("asynchronous", 1)
+            seen[what] = await worker.measure("crowd", calls)
+        await worker.stop()
+        await server.delay(0)
+        if any("error" in answer for answer in seen.values()):
+            results["crowd", name] = str(seen)
+            continue
+        results["crowd", name] = seen["crowd"]["value"] / (CROWD["crowd"] / PLACES * ANSWER_SECONDS)
+        results["crowd cpu", name] = seen["many"]["cpu"] / seen["few"]["cpu"]
 
 
 async def _growth(server: ReplayServer, names: Iterable[str], results: Results) -> None:

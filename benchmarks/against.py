@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.contestants import IMPORTS
-from benchmarks.environments import checkout_of, import_cpu
+from benchmarks.environments import checkout_of, cold_cpu, import_cpu
 from benchmarks.processes import ReplayServer, WorkerProcess
 
 PLAN = {
@@ -40,6 +40,8 @@ async def against(revision: str, rounds: int) -> str:
                 ratios[what, name] = statistics.median(after / before for before, after in seen)
             for worker in (new, old):
                 await worker.stop()
+            colds = [await _cold(name, python, folder, place.variables()) for _ in range(rounds)]
+            ratios["cold", name] = statistics.median(after / before for before, after in colds)
     for name in OURS:
         imports = [await _imports(name, python, folder) for _ in range(rounds)]
         ratios["import", name] = statistics.median(after / before for before, after in imports)
@@ -54,12 +56,17 @@ async def _cpu(old: WorkerProcess, new: WorkerProcess, what: str, times: int) ->
     return before["cpu"], after["cpu"]
 
 
+async def _cold(name: str, python: str, folder: Path, environment: dict[str, str]) -> tuple[float, float]:
+    """Return what a fresh process with one call costs, in both."""
+    return await cold_cpu(python, name, environment, folder), await cold_cpu(sys.executable, name, environment)
+
+
 async def _imports(name: str, python: str, folder: Path) -> tuple[float, float]:
     return await import_cpu(python, IMPORTS[name], folder), await import_cpu(sys.executable, IMPORTS[name])
 
 
 def _table(revision: str, ratios: Ratios) -> Iterator[str]:
-    rows = [*PLAN, "import"]
+    rows = [*PLAN, "import", "cold"]
     yield f"| CPU time today ÷ that of {revision} (TLS) | {' | '.join(rows)} |"
     yield f"| --- |{' --- |' * len(rows)}"
     for name, title in OURS.items():

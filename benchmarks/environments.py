@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -51,6 +52,14 @@ async def versions(contestant: str, *names: str) -> list[str]:
 async def import_cpu(python: str, statement: str, folder: Path | None = None) -> float:
     """Return the milliseconds of CPU that the import `statement` costs a fresh process."""
     return float(await output_of(python, "-c", _IMPORT.format(statement=statement), folder=folder))
+
+
+async def cold_cpu(python: str, contestant: str, environment: dict[str, str], folder: Path | None = None) -> float:
+    """Return the milliseconds of CPU of a fresh process in which `contestant` makes one call."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    await output_of(python, "-m", "benchmarks.worker", contestant, "once", environment=environment, folder=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1e3
 
 
 async def output_of(*command: str, environment: dict[str, str] | None = None, folder: Path | None = None) -> str:

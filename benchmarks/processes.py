@@ -45,10 +45,17 @@ class ReplayServer:
         await asyncio.to_thread(self._prepare, streamed=False, size=POOL)
         await asyncio.to_thread(self._prepare, streamed=True, size=STREAMS)
 
+    async def delay(self, seconds: float) -> None:
+        """Have each answer take `seconds` from now on."""
+        await asyncio.to_thread(self._post, "/delay", str(seconds))
+
     def _prepare(self, *, streamed: bool, size: int) -> None:
+        self._post("/prepare", json.dumps({"request": request(), "streamed": streamed, "size": size}))
+
+    def _post(self, path: str, body: str) -> None:
         address = urlsplit(self.plain)
         connection = HTTPConnection(str(address.hostname), address.port, timeout=120)
-        connection.request("POST", "/prepare", json.dumps({"request": request(), "streamed": streamed, "size": size}))
+        connection.request("POST", path, body)
         connection.getresponse().read()
         connection.close()
 

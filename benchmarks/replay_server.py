@@ -2,7 +2,8 @@
 The other side, as fast as asyncio allows: a 402 with a real offer, then ready answers, plain or in TLS.
 
 Run as a process of its own; the first line on its stdout says where it listens. It looks at no payment:
-what is measured is the client. `POST /prepare` signs answers, `GET /authorizations` counts payments.
+what is measured is the client. `POST /prepare` signs answers, `GET /authorizations` counts payments, `POST /delay`
+says how many seconds an answer takes.
 """
 
 import asyncio
@@ -36,6 +37,8 @@ class Replay:
     def __init__(self, keys: EnclaveKeys, enclave: LocalEnclave) -> None:
         self.answers = Answers(keys)
         self.authorizations: set[bytes] = set()
+        self.delay = 0.0
+        """Seconds that an answer takes, as those of models do."""
         self._signing_key = json.dumps(enclave.signing_key_document(Clock(None))).encode()
         self._offer = _offer_head(enclave)
 
@@ -58,6 +61,9 @@ class Replay:
                 gc.unfreeze()
                 self.answers.prepare(**json.loads(body))
                 gc.freeze()
+                return _json(b"{}")
+            case b"POST", "/delay":
+                self.delay = float(body)
                 return _json(b"{}")
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
@@ -96,7 +102,11 @@ class Connection(asyncio.Protocol):
             return
         self._waiting = rest[length:]
         method, path, _ = start.split(b" ")
-        self._transport.write(self._replay.reply(method, path.decode(), headers, rest[:length]))
+        reply = self._replay.reply(method, path.decode(), headers, rest[:length])
+        if self._replay.delay and b"HTTP/1.1 200" in reply[:12] and path.decode() == CHAT_PATH:
+            asyncio.get_running_loop().call_later(self._replay.delay, self._transport.write, reply)
+        else:
+            self._transport.write(reply)
 
 
 def _json(body: bytes, session: str = "none") -> bytes:

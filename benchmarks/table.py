@@ -27,7 +27,7 @@ _BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end -->)", re.DOTALL)
 def write_tables(results: Results, versions: Versions, names: list[str], readme: Path | None) -> str:
     """Return the tables, and put them between the marks of `readme`, if one is given."""
     parts = [_machine(versions), _per_call(results, names), _per_chunk(results, names), _once(results, names)]
-    text = "\n".join([*parts, _growth(results), _troubles(results)]).rstrip() + "\n"
+    text = "\n".join([*parts, _crowds(results), _growth(results), _troubles(results)]).rstrip() + "\n"
     if readme is not None:
         readme.write_text(_BETWEEN.sub(lambda match: match[1] + text + match[2], readme.read_text()))
     return text
@@ -75,6 +75,7 @@ def _once(results: Results, names: list[str]) -> str:
         ("cold_in_a_row", "for 10 in a row (sync)", lambda name: name in ("client", "ours", "published")),
         ("import", "import, ms of CPU", lambda name: True),
         ("cold", "process start to answer, ms", lambda name: name != "nothing"),
+        ("cold cpu", "the same, ms of CPU", lambda name: name != "nothing"),
         ("peak", "peak memory, MB", lambda name: True),
     ]
     rows = [
@@ -82,6 +83,19 @@ def _once(results: Results, names: list[str]) -> str:
         for name in names
     ]
     return _table(["", *[head for _, head, _ in columns]], rows)
+
+
+def _crowds(results: Results) -> str:
+    heads = {
+        "crowd": "1,000 unbounded calls, 1 s answers: wall ÷ ideal (100 at once)",
+        "crowd cpu": "CPU per call, 2,000 ÷ 32 at once",
+    }
+    rows = [
+        [TITLES[name], *[_number(results, what, name, "{:.2f}") for what in heads]]
+        for name in ("client", "ours")
+        if any((what, name) in results for what in heads)
+    ]
+    return _table(["crowds (TLS)", *heads.values()], rows) if rows else ""
 
 
 def _growth(results: Results) -> str:

@@ -59,6 +59,12 @@ class Worker:
         """Microseconds per piece of an awaited stream."""
         return self._runner.run(_timed_async(self._contestant.astream, times, unit=1e6 / CHUNKS))
 
+    def crowd(self, times: int) -> Result:
+        """Seconds for `times` calls that are all begun at once, and milliseconds of CPU of each."""
+        cpu, start = time.process_time(), time.perf_counter()
+        self._runner.run(self._together(times))
+        return {"value": time.perf_counter() - start, "cpu": (time.process_time() - cpu) / times * 1e3}
+
     def pieces(self, _times: int) -> Result:
         """How many pieces a stream has here: proof that it is not held back to its end."""
         return {"value": self._contestant.stream()}
@@ -98,8 +104,8 @@ class Worker:
         """MB that the process had at most."""
         return {"value": _memory("VmHWM") / 1024}
 
-    async def _together(self) -> int:
-        return sum(await asyncio.gather(*[self._contestant.acall() for _ in range(TOGETHER)]))
+    async def _together(self, calls: int = TOGETHER) -> int:
+        return sum(await asyncio.gather(*[self._contestant.acall() for _ in range(calls)]))
 
     def _authorizations(self) -> int:
         address = urlsplit(os.environ["BENCH_PLAIN"])

@@ -34,6 +34,12 @@ SURFACE = {
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model
         ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
     """,
+    "og_integrations.sdk": """
+        Alpha CandleOrder CandleType Client HistoricalInputQuery InferenceMode InferenceResult LLM ModelOutput
+        Permit2ApprovalResult ResponseFormat SchedulerParams StreamChoice StreamChunk StreamDelta StreamUsage TEE_LLM
+        TextGenerationOutput TextGenerationStream agents alphasense global_client init types workflow_models
+        x402SettlementMode
+    """,
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference
         InferenceMode ModelFile ModelOutput OnchainClient OnchainTool PastInference Query

@@ -1,5 +1,5 @@
 """
-The kit: what the adapters share, no framework imported.
+This package is the kit that the adapters share; it imports no framework.
 
 An adapter maps its framework's classes to requests and answers back; every rule about options, tools,
 policies, copies and traces is here, so that both frameworks keep the same ones.

@@ -1,4 +1,4 @@
-"""Arguments of models and of their calls: names of ours and of others, and what gateways ignore."""
+"""This module reads arguments of models and of their calls: names of ours and of others, and what gateways ignore."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast

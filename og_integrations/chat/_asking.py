@@ -1,5 +1,5 @@
 """
-One question to a model, which may take a second call.
+This module asks a model one question, which may take a second call.
 
 Models of Anthropic and Google take no schema beside tools, so the schema is sent as one more tool
 (`protocol.chat._translation`), and nothing makes a model call it. LangChain's agents do the same with models that they
@@ -92,7 +92,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Again:
-    """The second call that a question may take: for the form as a tool, or for a schema that has these members."""
+    """This is the second call that a question may take: for a form as a tool, or for a schema with these members."""
 
     options: "ChatOptions"
     for_tool: bool

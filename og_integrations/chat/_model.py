@@ -1,5 +1,6 @@
 """
-What a model of ours is, in whatever framework: its fields, its engines, its wallet, how it is copied and stored.
+This module says what a model of ours is, in whatever framework: its fields, engines and wallet, and how it is copied
+and stored.
 
 Frameworks copy models freely: LangChain's `configurable_fields` builds a new one for each call, LlamaIndex
 deep-copies them, workers get them in pickles. Were each copy to have an engine of its own, each would pay anew,
@@ -68,14 +69,14 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """The two clients of one engine."""
+    """Clients are the two that share one engine."""
 
     sync: "Client"
     asynchronous: "AsyncClient"
 
 
 class Engines:
-    """One engine for each set of options that was ever asked for, made on first use; one account per wallet."""
+    """Engines are made on first use, one for each set of options that was ever asked for; one account per wallet."""
 
     def __init__(self) -> None:
         self._made: list[tuple[tuple[object, ...], Clients]] = []
@@ -140,7 +141,7 @@ class Engines:
 
 class _Travellers:
     """
-    The `Engines` of this process that were pickled or came out of a pickle, by name.
+    Travellers are the `Engines` of this process that were pickled or came out of a pickle, by name.
 
     A task that unpickles a model for each of its calls finds the account of the call before. The last ones are
     kept alive for that, with their sessions; of older ones the account alone is, which is small.
@@ -190,7 +191,7 @@ def _arrived(name: str) -> Engines:
 
 
 class ModelOptions(ClientOptions, CallOptions, OtherNames, total=False):
-    """What every model takes by name, besides the options of its framework."""
+    """These options are what every model takes by name, besides those of its framework."""
 
     http_client: Annotated[
         "SyncHttpClient | None",
@@ -258,7 +259,7 @@ def declared(name: str, *, made_by: Callable[[], object] | None = None, at_least
 
 class OpenGradientModel(BaseModel):
     """
-    The fields that all models have, and what their owner can ask of the wallet behind them.
+    A model of ours has these fields, and its owner can ask this of the wallet behind it.
 
     Types, defaults and meanings are those of `client._options`; here stands what is held of each.
     """
@@ -371,7 +372,7 @@ class OpenGradientModel(BaseModel):
 
     @property
     def clients(self) -> Clients:
-        """The clients that ask for this model. Raises `ConfigurationError`."""
+        """Return the clients that ask for this model. Raises `ConfigurationError`."""
         return self.engines.clients(_wanted(self))
 
     def call_options(self, name: str, arguments: Mapping[str, object], stop: object = None) -> CallOptions:

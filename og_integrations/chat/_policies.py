@@ -1,5 +1,6 @@
 """
-Policies and networks as plain JSON and in pickles: what comes back allows no more than what was written.
+This module writes policies and networks as plain JSON and into pickles: what comes back allows no more than what was
+written.
 
 A rule that cannot be written (a callback, a store that is an object, whatever a subclass checks) is lost on the
 way. A policy without one of its rules would be laxer, so a copy of it refuses everything until it is given a

@@ -1,4 +1,4 @@
-"""What both adapters put into a request: the choice of a tool, the arguments of calls, and attachments."""
+"""This module makes what both adapters put into a request: the choice of a tool, arguments of calls, attachments."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -42,8 +42,8 @@ from og_integrations.receipt import Check
 T = TypeVar("T")
 _FRAMEWORKS = ("langchain-core", "llama-index-core")
 MOST_HANDSHAKES = 5
-USUALLY_NEEDED = OPG // 10
-"""What gateways ask to authorize, in base units, where none could be asked."""
+LEAST_NEEDED = OPG // 10
+"""The least that any gateway asks to authorize, in base units: with less no call at all can be paid."""
 MOST_SKEW = 60
 """Seconds by which clock and chain may differ: blocks take time, and enclaves' timestamps are checked."""
 _WALLET_CHECKS = ("clock", "opg", "allowance", "gas")
@@ -186,8 +186,9 @@ class WalletChecks:
     def __init__(self, reader: Reader, settings: Settings, offer: PaymentRequirements | None) -> None:
         self._reader = reader
         self._settings = settings
-        self._needed = USUALLY_NEEDED if offer is None else offer.amount
-        self._who = "gateways ask" if offer is None else "the gateway asks"
+        self._needed = LEAST_NEEDED if offer is None else offer.amount
+        self._who = "gateways ask at least" if offer is None else "the gateway asks"
+        self._but = "; gateways ask for 0.1 to 5, and none could be asked" if offer is None else ""
 
     def checks(self) -> Iterator[Check]:
         """Make and yield one check after the other."""
@@ -211,10 +212,10 @@ class WalletChecks:
         asked = f"{self._who} to authorize {format_opg(self._needed)}"
         owning = f"the wallet owns {{}} OPG, and {asked}: send OPG to it"
         reading = _enough(read_balance(network, signer.address), self._needed, owning)
-        yield attempt(self._reader, "opg", reading, _owned)
+        yield attempt(self._reader, "opg", reading, lambda amount: _owned(amount) + self._but)
         allowing = f"Permit2 may take {{}} OPG, and {asked}: run `og-integrations approve`"
         reading = _enough(read_allowance(network, signer.address), self._needed, allowing)
-        allowance = attempt(self._reader, "allowance", reading, _allowed)
+        allowance = attempt(self._reader, "allowance", reading, lambda amount: _allowed(amount) + self._but)
         yield allowance
         if allowance.result == "pass":
             yield Check("gas", "skip", "not needed any more: paying costs the wallet no gas")

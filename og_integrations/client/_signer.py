@@ -77,7 +77,7 @@ class LocalSigner:
     def __init__(self, private_key: "str | Secret | SecretStr") -> None:
         key = sealed(private_key)
         del private_key
-        self.address = ""
+        self.address: str = ""
         """The wallet's address, EIP-55."""
         if not isinstance(key.reveal(), str):
             raise ConfigurationError(

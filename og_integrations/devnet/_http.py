@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
+import os
 import socket
 import ssl
 import struct
@@ -84,6 +85,10 @@ class Channel(Protocol):
 
     async def close(self) -> NoReturn:
         """Close as a server that is done: with close_notify, but without an end of the body."""
+        ...
+
+    def send_below(self, data: bytes) -> None:
+        """Send bytes below TLS, as whoever sits in between can do without a key."""
         ...
 
     def hang_up(self) -> NoReturn:
@@ -377,6 +382,13 @@ class Connection:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
         raise HungUpError
+
+    def send_below(self, data: bytes) -> None:
+        """Send bytes below TLS: what was written before has left, since each piece is drained."""
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                os.write(sock.fileno(), data)
 
     def hang_up(self) -> NoReturn:
         """Close without close_notify and without an end of the body."""

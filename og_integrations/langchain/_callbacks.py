@@ -1,5 +1,5 @@
 """
-Receipts for people: collected through chains, agents, batches and structured output.
+This module collects receipts for people, through chains, agents, batches and structured output.
 
 LangChain's events tell of cached answers too (nothing was asked or paid: a replay), but of no call that
 was cancelled. So `get_receipt_callback` listens to them and to the client's own `collect_receipts`.
@@ -26,7 +26,7 @@ from og_integrations.receipt import RECEIPT_KEY, Receipt, is_verified, signature
 
 @dataclass(slots=True)
 class ModelTotals:
-    """What was asked of one model, or of all."""
+    """Totals say what was asked of one model, or of all."""
 
     calls: int = 0
     verified: int = 0
@@ -36,7 +36,7 @@ class ModelTotals:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptTotals:
     """
-    Sums over receipts. `calls` counts what reached a gateway or failed before; `replayed` are answers
+    These totals are sums over receipts. `calls` counts what reached a gateway or failed before; `replayed` are answers
     from a cache. `authorized` is the sum of what was authorized, in base units of OPG: each
     authorization serves many calls, and what is finally taken of it is less.
     """
@@ -51,7 +51,7 @@ class ReceiptTotals:
 
 class ReceiptCallbackHandler(BaseCallbackHandler):
     """
-    Collects receipts: in `receipts`, in order of ending, failed calls included; in `replays` those of
+    A receipt handler collects receipts: in `receipts`, in order of ending, failed calls included; in `replays` those of
     answers that came from a cache.
 
     Made by `get_receipt_callback` it misses none. Handed to LangChain like any callback it knows what
@@ -74,7 +74,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @property
     def receipts(self) -> list[JsonObject]:
-        """The receipts of all calls so far."""
+        """Return the receipts of all calls so far."""
         with self._lock:
             collected = list(self._collected)
             known = {_identity(receipt) for receipt in collected}
@@ -82,13 +82,13 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @property
     def replays(self) -> list[JsonObject]:
-        """The receipts of answers that came from a cache."""
+        """Return the receipts of answers that came from a cache."""
         with self._lock:
             return list(self._replays)
 
     @property
     def verified(self) -> bool:
-        """Whether there is at least one receipt, and every one is verified."""
+        """Return whether there is at least one receipt, and every one is verified."""
         found = [*self.receipts, *self.replays]
         return bool(found) and all(map(is_verified, found))
 
@@ -150,7 +150,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         return self
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Stay the same."""
+        """Return this handler itself: a copy would collect what nobody reads."""
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:

@@ -1,4 +1,4 @@
-"""`ChatOpenGradient`, LangChain's chat model on top of our clients, and what it has in common with the text model."""
+"""This module holds `ChatOpenGradient`, LangChain's chat model over our clients, and what the text model shares."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -82,7 +82,7 @@ _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
 
 class LangChainOptions(ModelOptions, total=False):
-    """What both models take by name."""
+    """These options are what both models take by name."""
 
     model: str | Enum
     model_name: str | Enum
@@ -96,7 +96,7 @@ class LangChainOptions(ModelOptions, total=False):
 
 
 class ChatModelOptions(LangChainOptions, total=False):
-    """What the chat model takes besides."""
+    """These options are what the chat model takes besides."""
 
     streaming: bool
     stream_usage: bool
@@ -109,7 +109,7 @@ class ChatModelOptions(LangChainOptions, total=False):
 
 
 class _RunWatcher(BaseCallbackHandler):
-    """Remembers which run begins: `stream()` tells handlers, but not the model."""
+    """A run watcher remembers which run begins: `stream()` tells handlers, but not the model."""
 
     run_inline = True
     ignore_llm = ignore_chain = ignore_agent = ignore_retriever = True
@@ -122,7 +122,7 @@ class _RunWatcher(BaseCallbackHandler):
 
 
 class _Watching:
-    """What LangChain reads like a `ContextVar`: the watcher, once OpenInference is there to have spans of runs."""
+    """LangChain reads this like a `ContextVar`; it holds the watcher once OpenInference has spans of runs."""
 
     def __init__(self) -> None:
         self._watcher = _RunWatcher()
@@ -148,7 +148,7 @@ def _span_of(manager: "RunManager | None") -> Span | None:
 
 
 class Run(ReceiptSpan):
-    """One call, in a `with`: its receipt goes onto the span of LangChain's run, its errors leave as their doubles."""
+    """A run is one call, in a `with`: its receipt goes onto the span of LangChain's run, errors leave as doubles."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class Run(ReceiptSpan):
 
 
 class LangChainModel(OpenGradientModel, Serializable):
-    """What the chat model and the text model are to LangChain besides models of ours."""
+    """This class is what both models are to LangChain, besides models of ours."""
 
     _SHARED_BY_COPIES: ClassVar[tuple[str, ...]] = (
         *OpenGradientModel._SHARED_BY_COPIES,  # noqa: SLF001 - its subclass
@@ -205,7 +205,7 @@ class LangChainModel(OpenGradientModel, Serializable):
 
     @property
     def model(self) -> str:
-        """The model's name, under the name it was given by."""
+        """Return the model's name, under the name it was given by."""
         return self.model_name
 
     def asked_model(self, arguments: Mapping[str, object]) -> str:
@@ -238,17 +238,17 @@ class LangChainModel(OpenGradientModel, Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, object]:
-        """What is dumped in another form than it is held: policies, networks, and addresses without keys."""
+        """Return what is dumped in another form than it is held: policies, networks, and addresses without keys."""
         return self.plain_settings()
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Where a loaded model finds its key; it is never dumped."""
+        """Return where a loaded model finds its key; it is never dumped."""
         return {"private_key": OPTIONS["private_key"].variables[0]}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
+        """Return whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
         return True
 
     def identifying_params(self) -> dict[str, object]:
@@ -282,7 +282,7 @@ class LangChainModel(OpenGradientModel, Serializable):
 
 class ChatOpenGradient(LangChainModel, BaseChatModel):
     """
-    Chat models that run in attested enclaves, paid per call, each answer with a receipt.
+    `ChatOpenGradient` asks chat models that run in attested enclaves; each call is paid and each answer has a receipt.
 
     Setup:
         Install `og-integrations[langchain]` and set the key of a wallet that holds OPG and has approved

@@ -1,4 +1,4 @@
-"""`OpenGradientCompletion`: LangChain's text model on the completions endpoint."""
+"""This module holds `OpenGradientCompletion`, LangChain's text model on the completions endpoint."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class OpenGradientCompletion(LangChainModel, BaseLLM):
     """
-    Models in attested enclaves that continue a text, each answer with a receipt.
+    `OpenGradientCompletion` asks models in attested enclaves to continue a text; each answer has a receipt.
 
     Takes the arguments of `ChatOpenGradient`, except those about chats. The endpoint does not stream,
     and answers with 16 tokens unless `max_tokens` says more. `batch` asks for its prompts at once, each

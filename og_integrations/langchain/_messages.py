@@ -1,5 +1,6 @@
 """
-LangChain's messages and tools to the wire, how long they are, and which kinds of them a model takes.
+This module turns LangChain's messages and tools into the wire form, and says how long they are and which a model
+takes.
 
 What the model itself produced on its way (reasoning, tool-use blocks of other providers) is left out
 of the history: tool calls travel in `tool_calls`. What the user put in and cannot be sent is refused,

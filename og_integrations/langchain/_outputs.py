@@ -1,5 +1,5 @@
 """
-Verified answers to LangChain's messages, and these to standard content blocks.
+This module turns verified answers into LangChain's messages, and these into standard content blocks.
 
 The receipt is in `response_metadata["opengradient"]`, with the few fields that users of the published
 adapter look for beside it. In a stream it stands on the last chunk only: LangChain adds chunks up by

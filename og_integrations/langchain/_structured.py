@@ -1,5 +1,5 @@
 """
-`with_structured_output`: a schema in, its instances out.
+This module makes `with_structured_output`, which asks for a schema and returns its instances.
 
 The default is `json_schema`, which providers enforce; `function_calling` rests on a forced tool call,
 which the gateway does not enforce (the client asks for it as a json_schema where it can).
@@ -41,7 +41,7 @@ Schema = JsonObject | type
 
 
 class Wish(TypedDict):
-    """How structured output is asked for: the arguments of `with_structured_output` beside the schema."""
+    """A wish holds the arguments of `with_structured_output` beside the schema."""
 
     method: Method
     include_raw: bool
@@ -50,7 +50,7 @@ class Wish(TypedDict):
 
 
 class _V1Model(Protocol):
-    """What is used of classes of pydantic 1."""
+    """This protocol is what is used of classes of pydantic 1."""
 
     @classmethod
     def parse_obj(cls, obj: object) -> object:
@@ -157,7 +157,7 @@ def _model_class(schema: object) -> Any:
 
 class StructuredParser(JsonOutputParser):
     """
-    Reads the text of an answer, or the arguments of its call of `tool`, as JSON of the schema.
+    A structured parser reads the text of an answer, or the arguments of its call of `tool`, as JSON of the schema.
 
     A pydantic class (`pydantic_object`) has instances of whole answers only; dicts of a stream grow.
     An answer that calls one of the user's own tools is not there yet: None.

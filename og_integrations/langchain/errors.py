@@ -1,5 +1,5 @@
 """
-The errors of a call as LangChain sees them.
+This module holds the errors of a call as LangChain sees them.
 
 Each class of `og_integrations.errors` has a double of the same name here that is also a
 `langchain_core.exceptions.ModelError`: both `except` clauses work, and `is_retryable` tells LangChain's
@@ -37,11 +37,11 @@ from og_integrations.receipt import RECEIPT_KEY
 
 
 class OpenGradientError(errors.OpenGradientError, ModelError):
-    """Base of all errors of our models."""
+    """This is the base of all errors of our models."""
 
 
 class UnclassifiedError(OpenGradientError, RuntimeError):
-    """An error of the client that has no class of its own here."""
+    """The client raised an error that has no class of its own here."""
 
 
 class ConfigurationError(errors.ConfigurationError, OpenGradientError, ModelInvalidRequestError, RuntimeError):
@@ -69,7 +69,7 @@ class AttestationError(errors.AttestationError, EnclaveRejectedError):
 
 
 class ConnectionFailedError(errors.ConnectionFailedError, OpenGradientError, ModelConnectionError):
-    """No connection to the enclave: no byte of the request was sent, nothing was paid."""
+    """There was no connection to the enclave: no byte of the request was sent, nothing was paid."""
 
 
 class CertificateMismatchError(errors.CertificateMismatchError, OpenGradientError, ModelConnectionError, RuntimeError):
@@ -85,11 +85,11 @@ class ConnectionTimedOutError(ConnectionLostError, ModelTimeoutError):
 
 
 class PaymentError(errors.PaymentError, OpenGradientError, RuntimeError):
-    """Base of what goes wrong around paying."""
+    """This is the base of what goes wrong around paying."""
 
 
 class MalformedOfferError(errors.MalformedOfferError, PaymentError):
-    """A 402 answer that does not hold exactly one readable x402 v2 offer; nothing was signed."""
+    """The 402 answer does not hold exactly one readable x402 v2 offer; nothing was signed."""
 
 
 class OfferRefusedError(errors.OfferRefusedError, PaymentError):
@@ -291,7 +291,7 @@ TooLong = Callable[[], str | None]
 @dataclass(frozen=True, slots=True)
 class FailedResponse:
     """
-    What LangChain looks for in `error.response`, and writes into the trace of a failed run.
+    A failed response is what LangChain looks for in `error.response`, and writes into the trace of a failed run.
 
     There the receipt is `response_metadata["body"]["opengradient"]` of an empty message.
     """
@@ -304,7 +304,7 @@ class FailedResponse:
 
 
 class ModelErrors:
-    """In the `with`, errors of the client leave as their doubles."""
+    """This context manager lets errors of the client leave as their doubles."""
 
     def __enter__(self) -> Self:
         """Begin."""

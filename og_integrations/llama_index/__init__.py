@@ -1,5 +1,5 @@
 """
-`OpenGradientLLM`: every model call of a LlamaIndex application answered by an attested enclave.
+This package holds `OpenGradientLLM`, which has attested enclaves answer every model call of a LlamaIndex application.
 
 ```python
 from llama_index.core import Settings

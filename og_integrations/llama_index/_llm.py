@@ -1,5 +1,5 @@
 """
-`OpenGradientLLM`: the eight endpoints, function calling and structured output, over our clients.
+This module holds `OpenGradientLLM`: the eight endpoints, function calling and structured output, over our clients.
 
 Everything is passed to the client as it was asked for: paying, verifying, and saying to the gateway
 what it does not understand are done there.
@@ -82,7 +82,7 @@ dispatcher = get_dispatcher(__name__)
 
 
 class LLMOptions(ModelOptions, total=False):
-    """Everything an `OpenGradientLLM` takes by name."""
+    """These options are everything that an `OpenGradientLLM` takes by name."""
 
     async_http_client: "AsyncHttpClient | None"
     context_window: int | None
@@ -115,7 +115,7 @@ def is_retryable(error: BaseException) -> bool:
 
 class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     """
-    A LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
+    This is a LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
     limits, and leaves a receipt.
 
     ```python
@@ -167,12 +167,12 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in serialized LLMs."""
+        """Return the name in serialized LLMs."""
         return "opengradient_llm"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Read often, by everything; from the catalogue, never from the network."""
+        """Return what the catalogue knows of the model, never the network: everything reads it often."""
         return LLMMetadata(
             context_window=self.context_window or model_info(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or DEFAULT_MAX_TOKENS,

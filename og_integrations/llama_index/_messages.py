@@ -1,5 +1,5 @@
 """
-LlamaIndex's messages and tools as the gateway takes them (docs/protocol.md §2).
+This module turns LlamaIndex's messages and tools into what the gateway takes (docs/protocol.md §2).
 
 Roles that the gateway does not know are mapped, blocks that only carry hints for other providers are
 left out, and what would be dropped on the way is refused: one would pay for an answer about nothing.
@@ -71,7 +71,7 @@ def arguments_of(call: JsonObject) -> JsonObject | None:
 def with_user_message(
     history: Sequence[ChatMessage] | None, user_message: str | ChatMessage | None
 ) -> list[ChatMessage]:
-    """Return a new list: the history of an agent is not ours to change."""
+    """Return the messages with the user's, in a new list: the history of an agent is not ours to change."""
     messages = list(history or ())
     if isinstance(user_message, str):
         user_message = ChatMessage(role=MessageRole.USER, content=user_message)

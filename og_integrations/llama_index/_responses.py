@@ -1,5 +1,5 @@
 """
-Verified answers as LlamaIndex's responses.
+This module turns verified answers into LlamaIndex's responses.
 
 The receipt stands in `raw` (the one member that agents hand on) and in `additional_kwargs` (which
 completions, events and instrumentation read), under the key `opengradient`; beside it, what the model

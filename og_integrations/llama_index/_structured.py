@@ -1,5 +1,5 @@
 """
-Structured output, natively: pydantic classes as json_schema, and answers as their instances.
+This module asks for pydantic classes as json_schema, and makes answers their instances.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping

@@ -60,6 +60,7 @@ class TEE_LLM(StrEnum):  # noqa: N801 - the name that users of the published cli
     GEMINI_2_5_PRO = "google/gemini-2.5-pro"
     GEMINI_2_5_FLASH_LITE = "google/gemini-2.5-flash-lite"
     GEMINI_3_FLASH_PREVIEW = "google/gemini-3-flash-preview"
+    GEMINI_3_FLASH = GEMINI_3_FLASH_PREVIEW
     GEMINI_3_1_PRO_PREVIEW = "google/gemini-3.1-pro-preview"
     GEMINI_3_1_FLASH_LITE_PREVIEW = "google/gemini-3.1-flash-lite-preview"
     GEMINI_3_5_FLASH = "google/gemini-3.5-flash"

@@ -174,6 +174,11 @@ def _recomputing(options: InferOptions) -> Recomputing | None:
     return Recomputing(model=model, relative=options.get("relative", 1e-5), absolute=options.get("absolute", 1e-9))
 
 
+def _noted(span: ReceiptSpan, answer: T) -> T:
+    """Write the receipt of an inference on the span; what a node says of other transactions is no receipt of ours."""
+    return span.note(answer) if isinstance(answer, Inference) else answer
+
+
 class OnchainClient:
     """
     Models and workflows on the OpenGradient chain. Safe to use from many threads; options: see `OnchainOptions`.
@@ -288,7 +293,7 @@ class OnchainClient:
     def _run(self, flow: "Sending[T]") -> T:
         sender = SyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
         with ReceiptSpan(current_span()) as span:
-            return span.note(drive(flow, self._perform_with(sender)))
+            return _noted(span, drive(flow, self._perform_with(sender)))
 
     def _perform_with(self, sender: SyncSender) -> "Callable[[Any], object]":
         node = self.setup.node
@@ -411,7 +416,7 @@ class AsyncOnchainClient:
     async def _run(self, flow: "Sending[T]") -> T:
         sender = AsyncSender(self.setup.signer, self._connections, tell=self.setup.progress, leaving=self.setup.leaving)
         with ReceiptSpan(current_span()) as span:
-            return span.note(await adrive(flow, self._perform_with(sender)))
+            return _noted(span, await adrive(flow, self._perform_with(sender)))
 
     def _perform_with(self, sender: AsyncSender) -> "Callable[[Any], Awaitable[object]]":
         node = self.setup.node

@@ -251,6 +251,9 @@ def check_place(setup: Setup) -> Fetching[None]:
 
 
 def cost_of(receipt: JsonObject, url: str) -> int | None:
-    """Return what a mined transaction did cost, in wei; None if the node does not say it."""
-    used, price = receipt.get("gasUsed"), receipt.get("effectiveGasPrice")
-    return None if used is None or price is None else as_number(used, url) * as_number(price, url)
+    """Return what a mined transaction did cost, in wei; None if the node does not say it, or not as a number."""
+    try:
+        return as_number(receipt.get("gasUsed"), url) * as_number(receipt.get("effectiveGasPrice"), url)
+    except DiscoveryError:
+        # The gas is spent: an error that means "nothing was sent" would be a lie.
+        return None

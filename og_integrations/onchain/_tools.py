@@ -33,7 +33,7 @@ from og_integrations.onchain._workflows import WorkflowModel, WorkflowResult
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chain._execution import ModelFile, TensorSpec
 from og_integrations.protocol.chain.inference import InferenceMode
-from og_integrations.receipt import RECEIPT_KEY
+from og_integrations.receipt import RECEIPT_KEY, Receipt
 
 AnyClient = OnchainClient | AsyncOnchainClient
 Provider = Callable[..., object]
@@ -221,7 +221,8 @@ def workflow_tool(
 
 def is_told(error: OpenGradientError) -> bool:
     """Return whether the agent is told of `error`: nothing was spent, and it may say something else."""
-    return isinstance(error, TOLD) and not isinstance(error, GasBudgetExceededError)
+    sent = error.receipt is not None and Receipt(error.receipt).transaction_hash is not None
+    return isinstance(error, TOLD) and not isinstance(error, GasBudgetExceededError) and not sent
 
 
 def plain(values: object) -> Any:

@@ -9,6 +9,7 @@ from og_integrations.cli import main
 from og_integrations.client import Client
 from og_integrations.client.chain._approval import ApprovalPlan
 from og_integrations.client.chain._jsonrpc import Fetching
+from og_integrations.devnet import Devnet
 from og_integrations.networks import OPG
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -55,3 +56,39 @@ def test_approve_declined_fails(
     monkeypatch.setattr("builtins.input", typed)
     assert main(["approve"]) == 1
     assert capsys.readouterr().out.endswith("\nNothing was sent.\n")
+
+
+@pytest.mark.parametrize(("cap", "wanted"), [(OPG // 10, "0.1"), (5 * OPG, "5"), (OPG // 20, "0.1")])
+def test_approve_asks_the_gateway_how_much_it_needs(
+    cap: int, wanted: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is assumed, nothing is paid; less than any gateway needs is not approved."""
+    planned: list[Any] = []
+
+    def plan(_settings: Any, *amounts: Any) -> Fetching[ApprovalPlan]:
+        planned.extend(amounts)
+        yield from ()
+        return ApprovalPlan(owner="0x" + "11" * 20, allowance=5 * OPG)
+
+    monkeypatch.setattr(approve, "plan_approval", plan)
+    with Devnet(cap=cap) as asking:
+        for name, value in asking.environment().items():
+            monkeypatch.setenv(name, value)
+        assert main(["approve"]) == 0
+        assert (asking.stats().requests, asking.stats().signatures) == (1, 0)
+    assert planned == [wanted, None]
+    out = capsys.readouterr().out
+    assert f"at least {wanted} OPG are allowed" in out
+    assert "OPG for one authorization, by a gateway" in out
+
+
+def test_approve_without_a_gateway_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then `--allowance` says how much."""
+    with Devnet() as away:
+        for name, value in away.environment().items():
+            monkeypatch.setenv(name, value)
+        away.inject("dead_registry")
+        assert main(["approve"]) == 1
+    assert "DiscoveryError" in capsys.readouterr().err

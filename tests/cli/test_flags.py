@@ -26,7 +26,10 @@ def refused(*command: str) -> int:
         (["approve", "--allowance", "-1"], "--allowance: '-1' OPG is negative"),
         (["approve", "--allowance", "0.01"], "--allowance is 0.01 OPG, expected at least 0.1"),
         (["approve", "--amount", "much"], "--amount: 'much' is not an amount of OPG"),
-        (["approve", "--amount", "0.5"], "--amount is 0.5 OPG, expected at least --allowance, 1 OPG"),
+        (
+            ["approve", "--allowance", "1", "--amount", "0.5"],
+            "--amount is 0.5 OPG, expected at least --allowance, 1 OPG",
+        ),
         (["approve", "--timeout", "0"], "--timeout: '0' is no time to wait"),
         (["ask", "hi", "--model", ""], "--model: '' is no model"),
         (["ask", "hi", "--save", ""], "--save: '' is no folder; the current one is ."),

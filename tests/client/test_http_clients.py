@@ -1,5 +1,6 @@
 """A user's own HTTP client: pinned like ours, or nothing of it is believed; and the headers of one's own."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -276,3 +277,31 @@ def test_hook_that_fails_after_the_payment_leaves_it_in_doubt(net: Devnet, make_
     with pytest.raises(PaymentInDoubtError, match=r"broke \(LookupError\)"):
         client.chat(MODEL, user("hi"))
     assert net.stats().payments == 1
+
+
+def test_log_of_a_users_client_shows_no_key_of_a_node(
+    net: Devnet, make_client: Callable[..., Client], caplog: pytest.LogCaptureFixture, library: Any
+) -> None:
+    """It logs each URL at INFO, and providers of nodes put keys into path and query; its other requests are its own."""
+    caplog.set_level(logging.DEBUG)
+    node = net.network.registry_rpc_url
+    with library.Client() as own:
+        own.get(f"{node}/their/own")
+    keyed = replace(net.network, registry_rpc_url=f"{node}/v2/canary-key-51d0?key=canary-key-51d0")
+    client = make_client(network=keyed, http_client=lambda context: library.Client(verify=context or True))
+    client.chat(MODEL, user("hi"))
+    shown = caplog.text + str([vars(record) for record in caplog.records])
+    assert "canary-key-51d0" not in shown
+    assert f"HTTP Request: POST {node} " in caplog.text
+    assert f"{node}/their/own" in caplog.text
+
+
+async def test_log_of_a_users_async_client_shows_no_key_of_a_node(
+    net: Devnet, make_async_client: Callable[..., AsyncClient], caplog: pytest.LogCaptureFixture, library: Any
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    keyed = replace(net.network, registry_rpc_url=f"{net.network.registry_rpc_url}/v2/canary-key-51d0")
+    make = make_async_client(network=keyed, http_client=lambda context: library.AsyncClient(verify=context or True))
+    async with make as client:
+        await client.chat(MODEL, user("hi"))
+    assert "canary-key-51d0" not in caplog.text + str([vars(record) for record in caplog.records])

@@ -1,6 +1,8 @@
 """What goes wrong on the wire without an attacker says what it is, and nothing is waited for without end."""
 
+import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -10,13 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h11
+import httpx
+import httpx2
 import pytest
 
 from og_integrations.client import Client
 from og_integrations.client import _runner as runner
 from og_integrations.client.chain._jsonrpc import Reader, rpc
+from og_integrations.client.channels._channel import UNPINNED, HttpRequest
+from og_integrations.client.channels._connections import AsyncConnections, SyncConnections, parser_of
 from og_integrations.devnet import Devnet, Fault
-from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, DiscoveryError, OpenGradientError
+from og_integrations.errors import (
+    CertificateMismatchError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    DiscoveryError,
+    OpenGradientError,
+)
 from tests.client.certificates import write_certificate
 from tests.client.ways_to_ask import MODEL, WAYS, user
 
@@ -136,3 +149,75 @@ def test_bytes_after_an_answer_do_not_answer_the_next_question(net: Devnet, clie
     net.inject(Fault(name="more", about="", wire=more), times=1)
     list(client.stream(MODEL, user("one")))
     assert "two" in client.chat(MODEL, user("two")).text
+
+
+def _slow_chunk(near: socket.socket) -> None:
+    """A head, and then the first chunk's size with an extension that never ends."""
+    near.recv(65536)
+    near.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+    while True:
+        near.sendall(b"a")
+        threading.Event().wait(0.05)
+
+
+def _sent(connections: SyncConnections, port: int, timeout: float) -> bytes | None:
+    request = HttpRequest(url=f"http://127.0.0.1:{port}", whom="it", headers={}, body=b"{}", timeout=timeout)
+    reply = connections.get(UNPINNED).send(request)
+    try:
+        return reply.read()
+    finally:
+        reply.close()
+
+
+@pytest.mark.parametrize(
+    ("handle", "make"),
+    # Once its head is there, a user's synchronous client waits by its own rules.
+    [*itertools.product([_early_hints, _slow_head], [None, httpx.Client, httpx2.Client]), (_slow_chunk, None)],
+)
+def test_no_answer_comes_letter_by_letter_for_ever(
+    handle: Callable[[socket.socket], None], make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 402 or an answer, by our own connections or a user's synchronous client, which nothing interrupts."""
+    monkeypatch.setattr("og_integrations.client.channels._channel.CONNECT_TIMEOUT", 0.2)
+    connections = SyncConnections(None if make is None else lambda _context: make())
+    with _listening(handle) as port:
+        with pytest.raises(ConnectionLostError, match="did not answer in time") as caught:
+            _sent(connections, port, 0.5)
+        connections.close()
+    assert caught.value.timed_out
+
+
+@pytest.mark.parametrize("make", [None, httpx.AsyncClient, httpx2.AsyncClient], ids=["ours", "httpx", "httpx2"])
+@pytest.mark.parametrize("handle", [_early_hints, _slow_head, _slow_chunk])
+async def test_no_awaited_answer_comes_letter_by_letter_for_ever(
+    handle: Callable[[socket.socket], None], make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("og_integrations.client.channels._channel.CONNECT_TIMEOUT", 0.2)
+    connections = AsyncConnections(None if make is None else lambda _context: make())
+    with _listening(handle) as port:
+        request = HttpRequest(url=f"http://127.0.0.1:{port}", whom="it", headers={}, body=b"{}", timeout=0.5)
+        channel = await connections.get(UNPINNED)
+        with pytest.raises(ConnectionLostError, match="did not answer in time"):
+            await (await channel.send(request)).read()
+        await connections.aclose()
+        await asyncio.sleep(0.05)  # the loop closes the socket, and the server waits for that
+
+
+def test_what_came_after_an_answer_can_be_seen(net: Devnet, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It is a private part of httpcore2 that says it. If this fails, `parser_of` has to look elsewhere.
+
+    Until then every connection is used once.
+    """
+    seen: list[object] = []
+
+    def looked(response: Any) -> Any:
+        seen.append(parser_of(response))
+        return seen[-1]
+
+    monkeypatch.setattr("og_integrations.client.channels._connections.parser_of", looked)
+    for number in range(3):
+        client.chat(MODEL, user(str(number)))
+    assert seen
+    assert all(isinstance(parser, h11.Connection) for parser in seen)
+    assert len({exchange.connection for exchange in net.journal.exchanges}) == 1, "a connection is used again"

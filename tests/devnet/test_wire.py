@@ -55,6 +55,27 @@ def test_broken_wire_is_an_error_and_next_call_works(
         assert net.journal.exchanges[-1].faults == []
 
 
+RECORDS = ["flipped_record", "injected_alert", "unknown_record", "cut_record", "flipped_event"]
+
+
+@pytest.mark.parametrize("fault", RECORDS)
+def test_changed_record_ends_the_connection_and_next_call_works(net: Devnet, raw: Raw, fault: str) -> None:
+    """Whoever is in between has no key: TLS notices."""
+    stream = fault == "flipped_event"
+    net.inject(fault, times=1)
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        ask_paid(raw, stream=stream)
+    assert net.journal.exchanges[-1].faults == [fault]
+    assert ask_paid(raw, stream=stream).status_code == 200
+
+
+def test_changed_record_of_an_offer(net: Devnet, raw: Raw) -> None:
+    net.inject("flipped_offer", times=1)
+    with pytest.raises(httpx.ReadError):
+        raw.offer()
+    assert raw.offer()["scheme"] == "upto"
+
+
 @pytest.mark.parametrize(
     ("fault", "stream"),
     [

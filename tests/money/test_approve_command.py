@@ -28,7 +28,8 @@ def test_without_a_yes_nothing_is_sent(evm: Devnet, use: Use, capsys: pytest.Cap
     use(wallet)
     assert main(["approve"]) == 2
     out, err = capsys.readouterr()
-    assert "to approve  2 OPG" in out
+    assert "asked       0.1 OPG for one authorization" in out
+    assert "to approve  0.2 OPG" in out
     assert "gas         at most 0.0" in out
     assert "say the same with --yes" in err  # "approve --yes" alone would forget `--amount`
     assert evm.chain.allowance(wallet.address) == 0

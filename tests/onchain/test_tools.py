@@ -25,6 +25,7 @@ from og_integrations.devnet.chain._inference import ModelNode
 from og_integrations.devnet.chain.models import FOLDER, VOLATILITY
 from og_integrations.errors import (
     ConfigurationError,
+    DiscoveryError,
     GasBudgetExceededError,
     InvalidRequestError,
     OnchainError,
@@ -43,6 +44,7 @@ from og_integrations.onchain import (
     model_tool,
     workflow_tool,
 )
+from og_integrations.onchain._tools import is_told
 from tests.onchain.onnx_file import INT64, identity
 from tests.onchain.test_inference import CANDLES
 from tests.onchain.test_workflows import deploy
@@ -203,6 +205,15 @@ def test_langchain_run_ends_where_gas_was_spent_for_nothing(
         call(tool, {"pair": "ETH/USD", "high": 103.0})
     assert isinstance(caught.value, OnchainError)
     assert caught.value.receipt is not None
+
+
+def test_what_was_sent_is_never_told_as_if_it_was_not(chain: OnchainClient) -> None:
+    """An agent that hears "not reachable" tries again, and would pay again."""
+    error = DiscoveryError("the node is away")
+    assert is_told(error)
+    result = chain.infer(VOLATILITY, CANDLES)
+    error.receipt = result.receipt
+    assert not is_told(error)
 
 
 def test_budget_of_gas_ends_the_run(evm: Devnet) -> None:

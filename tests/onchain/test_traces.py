@@ -22,6 +22,7 @@ from og_integrations.openai import onchain_tool as agents_tool
 from tests.adapters.langchain.local_langsmith import langsmith
 from tests.onchain.test_inference import CANDLES
 from tests.onchain.test_tools import MODEL, volatility
+from tests.onchain.test_workflows import deploy
 
 ASKED = 'use tool volatility {"pair": "ETH/USD"}'
 
@@ -51,6 +52,16 @@ def test_current_span_carries_the_receipt(chain: OnchainClient, infer: Any) -> N
     assert told["opengradient.transaction_hash"] == result.transaction_hash
     assert json.loads(told["opengradient.receipt"]) == result.receipt
     assert json.loads(bad.attributes["opengradient.receipt"]) == caught.value.receipt  # type: ignore[attr-defined]
+
+
+def test_span_of_another_transaction_has_no_receipt(chain: OnchainClient) -> None:
+    """What a node says of it is called a receipt, too, and is none of ours."""
+    address = deploy(chain)
+    provider = TracerProvider()
+    with provider.get_tracer("t").start_as_current_span("s") as span:
+        chain.schedule_workflow(address, every=3600, duration=7200)
+    provider.shutdown()
+    assert not span.attributes  # type: ignore[attr-defined]
 
 
 def test_trace_of_an_agent_holds_both_receipts(evm: Devnet, chain: OnchainClient) -> None:

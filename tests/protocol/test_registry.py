@@ -1,6 +1,7 @@
 """TEERegistry calls and answers, of every generation of the contract."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
+from og_integrations.protocol.chain._abi import decode_values
 from og_integrations.protocol.proof import registry
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
 from og_integrations.protocol.proof.registry import (
@@ -255,3 +257,32 @@ def test_pointer_out_of_the_answer_hides_the_ohttp_key_only(word: int) -> None:
     at = 32 + (word * 32 if word == 10 else int.from_bytes(data[32 + 320 : 32 + 352], "big") + 4 * 32)
     broken = data[:at] + b"\xff" * 32 + data[at + 32 :]
     assert decode_enclave(broken) == FIRST
+
+
+@examples(100)
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2**256 - 1) | st.integers(0, 2048)), max_size=2))
+def test_entries_are_read_as_by_eth_abi(changes: list[tuple[int, int]]) -> None:
+    """Word by word: what one takes the other takes, with the same values; it takes too long to load on each start."""
+    data = bytearray(encode([f"({FIELDS})[]"], [[entry(FIRST), entry(SECOND)]]))
+    for position, word in changes:
+        data[32 * position : 32 * position + 32] = word.to_bytes(32, "big")
+    found = theirs = None
+    with suppress(DiscoveryError):
+        found = decode_enclaves(bytes(data))
+    with suppress(ValueError):
+        ((theirs,),) = [decode_values([f"({registry._FIELDS})[]"], bytes(data))]
+    if data[:32] == (32).to_bytes(32, "big") and int.from_bytes(data[32:64], "big") <= registry.MAX_ENTRIES:
+        assert (found is None) == (theirs is None)
+    assert (
+        found is None
+        or theirs is None
+        or [one.certificate for one in found]
+        == [item[4] for item in theirs if item[2] and item[3] and item[4] and _is_text(item[2])]
+    )
+
+
+def _is_text(endpoint: bytes) -> bool:
+    try:
+        return bool(endpoint.decode())
+    except UnicodeDecodeError:
+        return False

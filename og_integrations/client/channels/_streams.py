@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -66,17 +66,29 @@ def _left(limit: float | None) -> float | None:
     return left if limit is None else min(limit, left)
 
 
-@contextlib.contextmanager
-def _translated(on_timeout: str, on_failure: str) -> Iterator[None]:
-    """Raise timeouts and failures of sockets and TLS as the httpcore errors of those names."""
-    import httpcore2
+class _Translated:
+    """Inside this `with`, timeouts and failures of sockets and TLS are raised as the httpcore errors of these names."""
 
-    try:
-        yield
-    except TimeoutError as exc:
-        raise getattr(httpcore2, on_timeout)(str(exc)) from exc
-    except OSError as exc:
-        raise getattr(httpcore2, on_failure)(str(exc)) from exc
+    __slots__ = ("_on_failure", "_on_timeout")
+
+    def __init__(self, on_timeout: str, on_failure: str) -> None:
+        self._on_timeout, self._on_failure = on_timeout, on_failure
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        if isinstance(exc, OSError):
+            import httpcore2
+
+            name = self._on_timeout if isinstance(exc, TimeoutError) else self._on_failure
+            raise getattr(httpcore2, name)(str(exc)) from exc
+
+
+# Made once: each piece of a stream is read inside one of them.
+_CONNECTING = _Translated("ConnectTimeout", "ConnectError")
+_READING = _Translated("ReadTimeout", "ReadError")
+_WRITING = _Translated("WriteTimeout", "WriteError")
 
 
 class Backend:
@@ -91,7 +103,7 @@ class Backend:
         socket_options: Iterable[object] | None = None,
     ) -> "Stream":
         """Return a connection to `host`."""
-        with _translated("ConnectTimeout", "ConnectError"):
+        with _CONNECTING:
             sock = socket.create_connection((host, port), _left(timeout))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Stream(sock)
@@ -115,7 +127,7 @@ class Stream:
     ) -> "Stream":
         """Return this connection in TLS. Raises httpcore's `ConnectError` or `ConnectTimeout`."""
         try:
-            with _translated("ConnectTimeout", "ConnectError"):
+            with _CONNECTING:
                 self._tls = ssl_context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
                 until = _moment(_left(timeout))
                 self._perform(self._tls.do_handshake, until)
@@ -126,7 +138,7 @@ class Stream:
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return the next bytes, none at the end. Raises httpcore's `ReadError` or `ReadTimeout`."""
-        with _translated("ReadTimeout", "ReadError"):
+        with _READING:
             limit = _left(timeout)
             tls = self._tls
             if tls is None:
@@ -140,7 +152,7 @@ class Stream:
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send `buffer`. Raises httpcore's `WriteError` or `WriteTimeout`."""
-        with _translated("WriteTimeout", "WriteError"):
+        with _WRITING:
             limit = _left(timeout)
             tls = self._tls
             if tls is None:
@@ -234,7 +246,7 @@ class AsyncBackend:
         races = isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host)
         delay: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if races else {}
         try:
-            with _translated("ConnectTimeout", "ConnectError"):
+            with _CONNECTING:
                 async with asyncio.timeout(_left(timeout)):
                     await loop.create_connection(lambda: buffer, host, port, **delay)
         except BaseException:
@@ -358,7 +370,7 @@ class AsyncStream:
     ) -> "AsyncStream":
         """Return this connection in TLS. Raises httpcore's `ConnectError` or `ConnectTimeout`."""
         try:
-            with _translated("ConnectTimeout", "ConnectError"):
+            with _CONNECTING:
                 self._tls = ssl_context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
                 await self._perform(self._tls.do_handshake, _moment(_left(timeout)))
         except BaseException:
@@ -368,7 +380,7 @@ class AsyncStream:
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return the next bytes, none at the end. Raises httpcore's `ReadError` or `ReadTimeout`."""
-        with _translated("ReadTimeout", "ReadError"):
+        with _READING:
             until = _moment(_left(timeout))
             tls = self._tls
             if tls is None:
@@ -380,7 +392,7 @@ class AsyncStream:
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send `buffer`. Raises httpcore's `WriteError` or `WriteTimeout`."""
-        with _translated("WriteTimeout", "WriteError"):
+        with _WRITING:
             until = _moment(_left(timeout))
             tls = self._tls
             if tls is None:

@@ -10,7 +10,7 @@ net.inject("bad_signature", times=1)
 | `_trust` | the certificate, the registry, the node |
 | `_payments` | offers, payments, sessions |
 | `_answers` | what is said and signed, and the events of a stream |
-| `_wire` | the bytes: cuts, stalls, and what no HTTP library would send |
+| `_wire` | the bytes: cuts, stalls, what no HTTP library would send, TLS records changed on the way |
 | `_sealing` | the sealed channel: its key, and the relay |
 | `_chain` | models on chain: their results, events and receipts, and the node's API |
 """

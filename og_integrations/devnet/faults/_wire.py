@@ -1,8 +1,9 @@
-"""These faults are in the bytes: cuts, stalls, and what no HTTP library would send."""
+"""These faults are in the bytes: cuts, stalls, what no HTTP library would send, and TLS records changed on the way."""
 
 import asyncio
 import functools
 import gzip
+import os
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -59,6 +60,33 @@ async def _reset(channel: Channel) -> NoReturn:
     channel.reset()
 
 
+def _record(kind: int, length: int) -> bytes:
+    """Return a TLS record that no key has made: what a flipped bit makes of one that a key has."""
+    return bytes([kind, 3, 3]) + length.to_bytes(2, "big") + os.urandom(length)
+
+
+def _tampered(
+    data: bytes, kind: PieceKind, *, after: bool = False, ending: Callable[[Channel], Awaitable[NoReturn]] = _stall
+) -> WireFault:
+    """Return a fault that sends `data` below TLS instead of the first piece of `kind`, or `after` it."""
+
+    async def wire(pieces: Pieces, channel: Channel) -> Pieces:
+        async for piece in pieces:
+            if piece.kind is not kind:
+                yield piece
+                continue
+            if after:
+                yield piece
+            channel.send_below(data)
+            await ending(channel)
+
+    return wire
+
+
+_APPLICATION_DATA, _UNKNOWN = 23, 99
+_FLIPPED = _record(_APPLICATION_DATA, 256)
+_ALERT = bytes([21, 3, 3, 0, 2, 2, 40])
+"""A fatal alert (handshake_failure) in clear, as TLS 1.2 would allow it."""
 stall_first = _ended(_stall, PieceKind.HEAD, 0)
 """Nothing is sent at all."""
 
@@ -187,6 +215,32 @@ WIRE_FAULTS = (
         spoils=False,
         about="contradicting Content-Length headers",
         whole_wire=_with_line(b"Content-Length: 7"),
+    ),
+    Fault(
+        name="flipped_offer",
+        about="a bit of the 402's TLS record is flipped on the way",
+        offer_wire=_tampered(_FLIPPED, PieceKind.HEAD),
+    ),
+    Fault(
+        name="flipped_record",
+        about="a bit of the answer's TLS record is flipped on the way",
+        wire=_tampered(_FLIPPED, PieceKind.HEAD),
+    ),
+    Fault(name="injected_alert", about="somebody in between sends a TLS alert", wire=_tampered(_ALERT, PieceKind.HEAD)),
+    Fault(
+        name="unknown_record",
+        about="a TLS record of a kind that does not exist comes instead of the answer",
+        wire=_tampered(_record(_UNKNOWN, 256), PieceKind.HEAD),
+    ),
+    Fault(
+        name="cut_record",
+        about="the connection ends in the middle of a TLS record",
+        wire=_tampered(_FLIPPED[:100], PieceKind.HEAD, ending=_cut),
+    ),
+    Fault(
+        name="flipped_event",
+        about="a bit of a TLS record is flipped after the stream's first event",
+        stream_wire=_tampered(_FLIPPED, PieceKind.BODY, after=True),
     ),
     Fault(name="redirect", about="307 to another host after paying", elsewhere=True),
     Fault(name="gzip_bomb", about="256 MB of blanks in a small compressed body", reply=_bomb),

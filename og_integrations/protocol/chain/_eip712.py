@@ -59,13 +59,14 @@ def covers(data: object) -> bool:
         return False
     if not all(_is_field(field) for fields in types.values() for field in fields):
         return False
-    if not {"EIP712Domain", data.get("primaryType")} <= types.keys():
+    domain = data.get("domain")
+    if not {"EIP712Domain", data.get("primaryType")} <= types.keys() or not isinstance(domain, Mapping):
         return False
     # Wallets put the members of a domain into this order, whatever order they were given in.
     named = [(field["name"], field["type"]) for field in types["EIP712Domain"]]
-    if named != [(name, kind) for name, kind in _DOMAIN_TYPES.items() if name in data.get("domain", ())]:
+    if named != [(name, kind) for name, kind in _DOMAIN_TYPES.items() if name in domain]:
         return False
-    return _holds("EIP712Domain", data["domain"], types) and _holds(data["primaryType"], data.get("message"), types)
+    return _holds("EIP712Domain", domain, types) and _holds(data["primaryType"], data.get("message"), types)
 
 
 def _is_field(field: object) -> bool:

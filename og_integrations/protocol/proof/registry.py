@@ -2,16 +2,18 @@
 This module turns the TEERegistry contract's eth_call data into `Enclave` values and back (docs/protocol.md §1).
 
 The struct's last member (the OHTTP key) has grown over time and may grow again: none, six, seven or
-eight fields have been seen. It is not needed to talk to an enclave, so it is read by us, apart from the
-others, and what cannot be read is no key; whatever follows it is left alone. Text is decoded by us, too, so
+eight fields have been seen. It is not needed to talk to an enclave, so it is read apart from the
+others, and what cannot be read is no key; whatever follows it is left alone. Text is decoded for each entry, so
 that one operator's broken entry cannot hide all others.
+
+Every client reads the registry when it starts, so this one form is read by hand: eth-abi takes 0.2 s to load.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from og_integrations.errors import DiscoveryError
-from og_integrations.protocol.chain._abi import decode_values, selector
+from og_integrations.protocol.chain._abi import selector
 from og_integrations.protocol.proof._enclave import OHTTP_SUITE, Enclave, OhttpKey, key_config_digest, tee_id_of
 from og_integrations.protocol.proof._verification import StepError, is_signed_by
 
@@ -34,6 +36,7 @@ MAX_ENTRIES = 1000
 _FIELDS = "address,address,bytes,bytes,bytes,bytes32,uint8,bool,uint256,uint256"
 _OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,uint256)"
 _SIGNED_OHTTP = "(uint8,uint16,uint16,uint16,bytes,bytes,bytes,uint256)"
+_Entry = tuple[str, str, bytes, bytes, bytes, bytes, int, bool, int, int]
 _WORD = 32
 _HEAD = 10  # words of an entry without that member
 _KEY_BYTES = 32
@@ -69,23 +72,29 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
     if int.from_bytes(data[32:64], "big") > MAX_ENTRIES:
         # The first of them serve as well as all: whoever can add entries must not stop everybody.
         data = data[:32] + MAX_ENTRIES.to_bytes(32, "big") + data[64:]
-    (entries,) = _decode(f"({_FIELDS})[]", data)
-    # Each entry's place is kept, since the OHTTP member is read at that place and not by the ABI decoder.
-    starts = [2 * _WORD + _word(data, 2 * _WORD, position) for position in range(len(entries))]
+    with _read(data):
+        array = 2 * _WORD
+        starts = [array + _word(data, array, position) for position in range(_word(data, _WORD, 0))]
+        entries = [_entry_at(data, start) for start in starts]
+        # Pointers to one place would be copies without end; honest entries share nothing.
+        if sum(len(entry[2]) + len(entry[3]) + len(entry[4]) for entry in entries) > len(data):
+            raise ValueError("the same bytes are read again and again")
     found = (_enclave(entry, data, start) for entry, start in zip(entries, starts, strict=True))
     return [enclave for enclave in found if enclave is not None]
 
 
 def decode_enclave(data: bytes) -> Enclave | None:
     """Decode the answer of `getTEE`; None if the entry cannot be used. Raises `DiscoveryError`."""
-    (entry,) = _decode(f"({_FIELDS})", data)
-    return _enclave(entry, data, _word(data, 0, 0))
+    with _read(data):
+        start = _word(data, 0, 0)
+        entry = _entry_at(data, start)
+    return _enclave(entry, data, start)
 
 
 def decode_bool(data: bytes) -> bool:
     """Decode the answer of `isTEEActive` or `isTEEEnabled`. Raises `DiscoveryError`."""
-    (value,) = _decode("bool", data)
-    return bool(value)
+    with _read(data):
+        return _bounded(_word(data, 0, 0), 1) == 1
 
 
 def encode_enclaves(enclaves: Sequence[Enclave], signatures: Mapping[bytes, bytes] | None = None) -> bytes:
@@ -119,13 +128,41 @@ def ohttp_member(enclave: Enclave, signatures: Mapping[bytes, bytes] | None = No
     return (key.key_id, *OHTTP_SUITE, key.public_key, key.blob, *signature, enclave.registered_at)
 
 
-def _decode(kind: str, data: bytes) -> tuple[Any, ...]:
+@contextmanager
+def _read(data: bytes) -> Iterator[None]:
+    """Raise `DiscoveryError` for `data` that is too large, or that what is read inside this `with` finds malformed."""
     if len(data) > MAX_REPLY_BYTES:
         raise DiscoveryError(f"The registry answered {len(data)} bytes, expected at most {MAX_REPLY_BYTES}.")
     try:
-        return decode_values([kind], data)
+        yield
     except ValueError as exc:
         raise _other_form(data) from exc
+
+
+def _entry_at(data: bytes, start: int) -> _Entry:
+    """Return the members of the entry at `start` of `data`, but OHTTP. Raises `ValueError` as a strict decoder does."""
+    words = [_word(data, start, position) for position in range(_HEAD)]
+    owner, payment = (f"0x{_bounded(word, (1 << 160) - 1):040x}" for word in words[:2])
+    endpoint, key, certificate = (_padded(data, start, position) for position in (2, 3, 4))
+    kind, enabled = _bounded(words[6], 255), _bounded(words[7], 1) == 1
+    return owner, payment, endpoint, key, certificate, words[5].to_bytes(32, "big"), kind, enabled, words[8], words[9]
+
+
+def _bounded(word: int, most: int) -> int:
+    # What its type does not hold would be read as another value elsewhere.
+    if word > most:
+        raise ValueError("a word is no value of its type")
+    return word
+
+
+def _padded(data: bytes, start: int, position: int) -> bytes:
+    """Return bytes like `_bytes`, of any length; zeros have to fill their last word."""
+    found = _bytes(data, start, position, MAX_REPLY_BYTES)
+    at = start + _word(data, start, position) + _WORD + len(found)
+    filling = data[at : at + (-len(found) % _WORD)]
+    if len(filling) != -len(found) % _WORD or any(filling):
+        raise ValueError("the last word is not filled with zeros")
+    return found
 
 
 def _other_form(data: bytes) -> DiscoveryError:
@@ -135,7 +172,7 @@ def _other_form(data: bytes) -> DiscoveryError:
     )
 
 
-def _enclave(entry: tuple[Any, ...], data: bytes, start: int) -> Enclave | None:
+def _enclave(entry: _Entry, data: bytes, start: int) -> Enclave | None:
     """Return the enclave of an entry that begins at `start` of `data`; None if it cannot be used."""
     owner, payment, endpoint, key, certificate, pcr, kind, enabled, registered, heartbeat = entry
     # Without a certificate there is nothing to pin, and without a key no signature can be checked.
@@ -204,12 +241,12 @@ def _word(data: bytes, start: int, position: int) -> int:
     return int.from_bytes(data[at : at + _WORD], "big")
 
 
-def _bytes(data: bytes, start: int, position: int) -> bytes:
-    """Return the bytes to which the word at `position` points. Raises `ValueError` if they are not in `data`."""
+def _bytes(data: bytes, start: int, position: int, most: int = _MAX_BYTES) -> bytes:
+    """Return the bytes (at most `most`) to which a word points. Raises `ValueError` if they are not in `data`."""
     at = start + _word(data, start, position)
     size = _word(data, at, 0)
     # The size is a stranger's word: it is bounded before the bytes are copied.
-    if size > min(_MAX_BYTES, len(data) - at - _WORD):
+    if size > min(most, len(data) - at - _WORD):
         raise ValueError("bytes are longer than what is left")
     return data[at + _WORD : at + _WORD + size]
 

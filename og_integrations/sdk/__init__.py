@@ -1,0 +1,126 @@
+"""
+The surface of the published `opengradient` package, on verified calls: programs of both generations run as they are.
+
+```python
+import og_integrations.sdk as og
+
+llm = og.LLM(private_key=key)
+result = await llm.chat(og.TEE_LLM.CLAUDE_SONNET_4_6, [{"role": "user", "content": "hi"}])
+print(result.chat_output["content"], result.payment_hash, result.receipt["status"])
+```
+
+Each result has our receipt beside the old fields. What was documented as a `ValueError` or `RuntimeError` is one here,
+and an error of this package, too; nowhere else is that so.
+
+| file | what it holds |
+| --- | --- |
+| `types` | enums, results and chunks under their old names |
+| `_llm` | `LLM` (asynchronous, 0.8 on), and the chat of `Client` (synchronous, before) |
+| `_alpha` | `Alpha`: models and workflows on chain, with float32 arrays as results |
+| `_client` | `init`, `Client` and `global_client` of the versions before 0.8 |
+| `_errors` | errors that are a `ValueError` or `RuntimeError` as well |
+| `agents` | `langchain_adapter`, `openai_adapter` |
+| `alphasense` | `create_run_model_tool`, `create_read_workflow_tool`, `ToolType` |
+| `workflow_models` | the published workflows, as functions |
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from og_integrations._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from og_integrations.sdk import agents, alphasense, types, workflow_models
+    from og_integrations.sdk._alpha import Alpha
+    from og_integrations.sdk._client import Client, init
+    from og_integrations.sdk._llm import LLM
+    from og_integrations.sdk.types import (
+        TEE_LLM,
+        CandleOrder,
+        CandleType,
+        HistoricalInputQuery,
+        InferenceMode,
+        InferenceResult,
+        ModelOutput,
+        Permit2ApprovalResult,
+        ResponseFormat,
+        SchedulerParams,
+        StreamChoice,
+        StreamChunk,
+        StreamDelta,
+        StreamUsage,
+        TextGenerationOutput,
+        TextGenerationStream,
+        x402SettlementMode,
+    )
+
+    global_client: Client | None
+
+_TYPES = (
+    "CandleOrder",
+    "CandleType",
+    "HistoricalInputQuery",
+    "InferenceMode",
+    "InferenceResult",
+    "ModelOutput",
+    "Permit2ApprovalResult",
+    "ResponseFormat",
+    "SchedulerParams",
+    "StreamChoice",
+    "StreamChunk",
+    "StreamDelta",
+    "StreamUsage",
+    "TEE_LLM",
+    "TextGenerationOutput",
+    "TextGenerationStream",
+    "x402SettlementMode",
+)
+_HOMES = {
+    "Alpha": "og_integrations.sdk._alpha",
+    "Client": "og_integrations.sdk._client",
+    "LLM": "og_integrations.sdk._llm",
+    "init": "og_integrations.sdk._client",
+} | dict.fromkeys(_TYPES, "og_integrations.sdk.types")
+_MODULES = ("agents", "alphasense", "types", "workflow_models")
+
+__all__ = [
+    "Alpha",
+    "CandleOrder",
+    "CandleType",
+    "Client",
+    "HistoricalInputQuery",
+    "InferenceMode",
+    "InferenceResult",
+    "LLM",
+    "ModelOutput",
+    "Permit2ApprovalResult",
+    "ResponseFormat",
+    "SchedulerParams",
+    "StreamChoice",
+    "StreamChunk",
+    "StreamDelta",
+    "StreamUsage",
+    "TEE_LLM",
+    "TextGenerationOutput",
+    "TextGenerationStream",
+    "agents",
+    "alphasense",
+    "global_client",
+    "init",
+    "types",
+    "workflow_models",
+    "x402SettlementMode",
+]
+
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+    _load, __dir__ = lazy_names(__name__, _HOMES)
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name == "global_client":
+            # Rebound by each `init`: a name of the module would stay what it was.
+            return import_module("og_integrations.sdk._client").current_client()
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        return _load(name)

@@ -1,0 +1,102 @@
+"""`init`, `Client` and the global client of the versions before 0.8."""
+
+import re
+import warnings
+from types import TracebackType
+from typing import Any, Self
+
+from og_integrations.client import Client as PayingClient
+from og_integrations.sdk._alpha import Alpha
+from og_integrations.sdk._errors import OldErrors, WrongArgumentError
+from og_integrations.sdk._llm import SyncLLM
+
+_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_OLD_SERVERS = ("og_llm_server_url", "og_llm_streaming_server_url")
+_current: "list[Client | None]" = [None]
+
+
+class Client:
+    """
+    `.llm` and `.alpha` over one wallet, synchronous, as before 0.8.
+
+    `alpha_private_key` pays the gas of models on chain, `private_key` the rest. `wallet_address` was ignored, and is
+    refused unless it is the key's. The fixed LLM server of that time is gone: enclaves come from the registry.
+    """
+
+    def __init__(
+        self,
+        private_key: str,
+        alpha_private_key: str | None = None,
+        email: str | None = None,
+        password: str | None = None,
+        twins_api_key: str | None = None,
+        wallet_address: str | None = None,
+        rpc_url: str | None = None,
+        api_url: str | None = None,
+        contract_address: str | None = None,
+        **options: Any,
+    ) -> None:
+        if not _KEY.fullmatch(str(private_key)):
+            # Before 0.6 the first argument was an email.
+            raise WrongArgumentError("The first argument is no private key, expected 64 hex digits. Nothing was sent.")
+        for name in _OLD_SERVERS:
+            if options.pop(name, None) is not None:
+                warnings.warn(
+                    f"{name} is not used any more: enclaves come from the registry.", DeprecationWarning, stacklevel=2
+                )
+        node: dict[str, Any] = {} if rpc_url is None else {"registry_rpc_url": rpc_url}
+        with OldErrors():
+            self._client = PayingClient(private_key=private_key, **node, **options)
+        self.wallet_address: str = self._client.engine.settings.require_signer().address
+        if wallet_address is not None and wallet_address.lower() != self.wallet_address.lower():
+            raise WrongArgumentError(f"wallet_address is not that of the key, {self.wallet_address}.")
+        self.llm: SyncLLM = SyncLLM(self._client)
+        network = options.get("network")
+        self.alpha: Alpha = Alpha(
+            alpha_private_key or private_key,
+            rpc_url,
+            contract_address,
+            api_url,
+            **({"network": network} if network else {}),
+        )
+        if email or password or twins_api_key:
+            warnings.warn(
+                "The model hub and twins are not part of this version: email, password and twins_api_key are not used.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    @property
+    def model_hub(self) -> Any:
+        """The model hub, which is not part of this version. Raises `WrongArgumentError`."""
+        raise WrongArgumentError("The model hub is not part of this version: use the hub's site.")
+
+    @property
+    def twins(self) -> Any:
+        """Twins, which are not part of this version. Raises `WrongArgumentError`."""
+        raise WrongArgumentError("Twins are not part of this version: they answer without any proof.")
+
+    def close(self) -> None:
+        """Close the connections; a second time is harmless."""
+        self._client.close()
+        self.alpha.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def init(private_key: str, alpha_private_key: str | None = None, **options: Any) -> Client:
+    """Return a `Client`, which is `global_client` from now on."""
+    made = Client(private_key, alpha_private_key, **options)
+    _current[0] = made
+    return made
+
+
+def current_client() -> Client | None:
+    """Return what the last `init` made."""
+    return _current[0]

@@ -1,0 +1,55 @@
+"""
+Errors that were documented as a `ValueError` or `RuntimeError`: here they are that, and an error of this package.
+
+Only here: LlamaIndex takes a `ValueError` for an empty answer, so that no adapter may raise one.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
+
+_WRONG = (ConfigurationError, InvalidRequestError)
+
+
+class WrongArgumentError(ConfigurationError, ValueError):
+    """An argument is missing or wrong; nothing was sent."""
+
+
+class CallFailedError(OpenGradientError, RuntimeError):
+    """A call failed; the message says whether money left."""
+
+
+class OldErrors:
+    """In the `with`, errors of this package leave as the ones that were documented."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raise the double of `error`, if it is one of ours."""
+        if isinstance(error, OpenGradientError) and not isinstance(error, ValueError | RuntimeError):
+            raise as_old_error(error) from error
+
+
+def as_old_error(error: OpenGradientError) -> OpenGradientError:
+    """Return `error` as a `ValueError` (wrong arguments) or `RuntimeError` as well, with everything it carries."""
+    double = _double(type(error)).__new__(_double(type(error)), *error.args)
+    double.args = error.args
+    double.__dict__.update(error.__dict__)
+    return double
+
+
+_DOUBLES: dict[type[OpenGradientError], type[OpenGradientError]] = {}
+
+
+def _double(kind: type[OpenGradientError]) -> type[OpenGradientError]:
+    if (known := _DOUBLES.get(kind)) is not None:
+        return known
+    documented = ValueError if issubclass(kind, _WRONG) else RuntimeError
+    about = {"__doc__": kind.__doc__, "__module__": __name__, "__qualname__": kind.__name__}
+    made = _DOUBLES[kind] = type(kind.__name__, (kind, documented), about)
+    return made

@@ -1,0 +1,283 @@
+"""`og_integrations.sdk`: programs of the published package, of both generations, on our calls."""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+import og_integrations.sdk as og
+from og_integrations import collect_receipts
+from og_integrations.devnet import Devnet
+from og_integrations.devnet.chain.models import VOLATILITY
+from og_integrations.errors import ConfigurationError, OpenGradientError, TransactionRefusedError
+from og_integrations.sdk._client import current_client
+from tests.money.conftest import evm, real_evm
+from tests.onchain.test_inference import CANDLES
+
+__all__ = ["evm", "real_evm"]
+MODEL = og.TEE_LLM.CLAUDE_SONNET_4_6
+HI: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+TOOL = {"type": "function", "function": {"name": "get_price", "parameters": {"type": "object", "properties": {}}}}
+
+
+def provide(rows: int) -> dict[str, Any]:
+    """Return the inputs of a model, as an application would."""
+    return {"open_high_low_close": [[100.0, 101.5, 99.25, 100.1]] * rows}
+
+
+@pytest.fixture(scope="module")
+def net() -> Any:
+    with Devnet() as devnet:
+        yield devnet
+
+
+@pytest.fixture
+def environment(net: Devnet, monkeypatch: pytest.MonkeyPatch) -> Devnet:
+    """The variables of a devnet: a documented program names only its key."""
+    for name, value in net.environment().items():
+        monkeypatch.setenv(name, value)
+    return net
+
+
+@pytest.fixture
+def on_chain(evm: Devnet, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The variables of a devnet with models on chain, and a key."""
+    for name, value in evm.environment().items():
+        monkeypatch.setenv(name, value)
+    return evm.new_wallet().private_key
+
+
+def test_chat_of_the_later_generation(environment: Devnet) -> None:
+    """The hash of the payment is really set, and the receipt stands beside the old fields."""
+
+    async def program() -> Any:
+        llm = og.LLM(private_key=environment.private_key)
+        try:
+            whole = await llm.chat(
+                model=MODEL,
+                messages=HI,
+                max_tokens=50,
+                x402_settlement_mode=og.x402SettlementMode.INDIVIDUAL_FULL,
+            )
+            text = await llm.completion(model=og.TEE_LLM.GPT_5, prompt="hi")
+            called = await llm.chat(MODEL, [{"role": "user", "content": "use tool get_price {}"}], tools=[TOOL])
+            return whole, text, called
+        finally:
+            await llm.close()
+
+    with collect_receipts() as receipts:
+        whole, text, called = asyncio.run(program())
+    assert (whole.chat_output["role"], "hi" in whole.chat_output["content"]) == ("assistant", True)
+    assert whole.payment_hash == whole.receipt["payment"]["payment_hash"] == receipts[0]["payment"]["payment_hash"]
+    assert whole.tee_signature == receipts[0]["tee_signature"]
+    assert whole.transaction_hash == whole.data_settlement_transaction_hash != "external"
+    assert (text.completion_output is not None, text.transaction_hash) == (True, "external")
+    assert called.chat_output["tool_calls"][0]["function"]["name"] == "get_price"
+    assert called.finish_reason == "tool_calls"
+    assert receipts.verified
+
+
+def test_stream_of_the_later_generation(environment: Devnet) -> None:
+    """The documented loop runs over every chunk; the last one has the proof."""
+
+    async def program() -> Any:
+        llm = og.LLM(private_key=environment.private_key)
+        stream: Any = await llm.chat(model=MODEL, messages=HI, stream=True)
+        text, chunks = "", []
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+            chunks.append(chunk)
+        await llm.close()
+        with pytest.raises(TypeError, match="use `async for`"):
+            list(stream)
+        return text, chunks
+
+    text, chunks = asyncio.run(program())
+    assert "hi" in text
+    assert [chunk.is_final for chunk in chunks[-2:]] == [False, True]
+    assert chunks[-1].receipt["status"] == "verified"
+    assert (chunks[-1].usage.total_tokens > 0, chunks[-1].choices[0].finish_reason) == (True, "stop")
+
+
+def test_programs_of_the_first_generation(environment: Devnet) -> None:
+    """`init` and the global client, chat that is not awaited, streams, and the names of that time."""
+    client = og.init(private_key=environment.private_key, email=None, password=None)
+    assert og.global_client is client is current_client()
+    whole = client.llm.chat(MODEL, HI, x402_settlement_mode=og.x402SettlementMode.SETTLE_BATCH)
+    assert isinstance(whole, og.TextGenerationOutput)
+    assert whole.payment_hash is not None
+    assert client.llm.completion(MODEL, "hi").completion_output is not None
+    stream: Any = client.llm.chat(MODEL, HI, stream=True)
+    chunks = list(stream)
+    assert isinstance(chunks[0], og.StreamChunk)
+    assert chunks[-1].is_final
+    client.close()
+    client.close()
+
+
+def test_settle_individual_stays_private(environment: Devnet) -> None:
+    """It was an alias of SETTLE: as `individual` it would publish prompts."""
+    with og.Client(private_key=environment.private_key) as client:
+        found = client.llm.chat(MODEL, HI, x402_settlement_mode=og.x402SettlementMode.SETTLE_INDIVIDUAL)
+    assert isinstance(found, og.TextGenerationOutput)
+    assert found.receipt["payment"]["settlement_mode"] == "private"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda key: og.LLM(private_key=""), "private_key is empty"),
+        (lambda key: og.Client("someone@example.org", key), "no private key"),
+        (lambda key: og.Client(key, wallet_address="0x12"), "not that of the key"),
+        (lambda key: og.Client(key).model_hub, "not part of this version"),
+        (lambda key: og.Client(key).twins, "not part of this version"),
+        (lambda key: og.Client(key).llm.ensure_opg_approval(), "takes min_allowance"),
+        (lambda key: og.ResponseFormat("xml"), "expected text, json_object"),
+        (lambda key: og.ResponseFormat("json_schema"), "needs a json_schema"),
+        (lambda key: og.Alpha(key).infer("m", 0, {}, max_retries=0), "max_retries is 0"),
+        (
+            lambda key: og.alphasense.create_run_model_tool("other", "m", "t", provide, inference=og.Alpha(key)),
+            "tooltype",
+        ),
+        (og.agents.langchain_adapter, "No model is named"),
+    ],
+)
+def test_wrong_arguments_are_value_errors_and_errors_of_ours(environment: Devnet, make: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        make(environment.private_key)
+    assert isinstance(caught.value, ConfigurationError)
+
+
+def test_old_server_is_the_registry_with_a_warning(environment: Devnet) -> None:
+    with pytest.warns(DeprecationWarning, match="enclaves come from the registry"):
+        og.Client(environment.private_key, og_llm_server_url="https://llm.example.org").close()
+
+
+def test_failed_call_is_a_runtime_error_and_an_error_of_ours(environment: Devnet) -> None:
+    """With the receipt of the failed call, awaited or not."""
+    environment.inject("bad_signature")
+    try:
+        with og.Client(environment.private_key) as client, pytest.raises(RuntimeError) as caught:
+            client.llm.chat(MODEL, HI)
+        assert isinstance(caught.value, OpenGradientError)
+        assert caught.value.receipt is not None
+
+        async def ask() -> None:
+            llm = og.LLM(environment.private_key)
+            try:
+                await llm.chat(MODEL, HI)
+            finally:
+                await llm.close()
+
+        with pytest.raises(RuntimeError, match=str(caught.value)[:20]):
+            asyncio.run(ask())
+    finally:
+        environment.clear_faults()
+
+
+def test_approval_in_both_forms(environment: Devnet) -> None:
+    """At least so much is allowed afterwards; here it is already."""
+    with og.Client(environment.private_key) as client:
+        found = client.llm.ensure_opg_approval(opg_amount=1)
+    assert found.tx_hash is None
+    assert found.allowance_after == found.allowance_before >= 10**18
+    assert og.LLM(environment.private_key).ensure_opg_approval(min_allowance=0.5, approve_amount=1.0).tx_hash is None
+
+
+def test_chunks_of_events_are_read() -> None:
+    """Also those at which the published client failed: `usage: null`, and no choices."""
+    chunk = og.StreamChunk.from_sse_data({"choices": [{"message": {"content": "a"}}], "usage": None})
+    assert (chunk.choices[0].delta.content, chunk.is_final, chunk.model) == ("a", False, "unknown")
+    assert og.StreamChunk.from_sse_data({"usage": {"total_tokens": 3}}).usage == og.StreamUsage(0, 0, 3)
+    lines = ["", "event: x", 'data: {"choices": []}', "data: {", "data: [DONE]", 'data: {"choices": []}']
+    assert [chunk.choices for chunk in og.TextGenerationStream(iter(lines))] == [[]]
+
+
+def test_models_on_chain(on_chain: str) -> None:
+    """Arrays of float32 as before; the exact values beside them; errors that are RuntimeErrors."""
+    alpha = og.Alpha(private_key=on_chain)
+    found = alpha.infer(
+        VOLATILITY, og.InferenceMode.VANILLA, {"open_high_low_close": np.array(CANDLES["open_high_low_close"])}
+    )
+    assert found.model_output["Y"].dtype == np.float32
+    assert float(found.model_output["Y"][0]) == pytest.approx(0.0225)
+    assert not found.transaction_hash.startswith("0x")
+    assert found.receipt["onchain"]["transaction_hash"] == "0x" + found.transaction_hash
+    with pytest.raises(RuntimeError, match="Model not found") as caught:
+        alpha.infer("QmNothing", og.InferenceMode.VANILLA, CANDLES)
+    assert isinstance(caught.value, TransactionRefusedError)
+    alpha.close()
+
+
+def test_workflows_and_tools(on_chain: str) -> None:
+    client = og.init(on_chain)
+    kinds = [og.CandleType.OPEN, og.CandleType.HIGH, og.CandleType.LOW, og.CandleType.CLOSE]
+    query = og.HistoricalInputQuery("ETH", "USD", 10, 30, og.CandleOrder.ASCENDING, kinds)
+    schedule = og.SchedulerParams(frequency=3600, duration_hours=2)
+    address = client.alpha.new_workflow(VOLATILITY, query, "open_high_low_close", schedule)
+    ran = client.alpha.run_workflow(address)
+    read = client.alpha.read_workflow_result(address)
+    assert ran.numbers["Y"] == read.numbers["Y"]
+    assert len(client.alpha.read_workflow_history(address, 5)) == 1
+
+    class Asked(BaseModel):
+        rows: int
+
+    tool: Any = og.alphasense.create_run_model_tool(
+        og.alphasense.ToolType.LANGCHAIN,
+        VOLATILITY,
+        "volatility",
+        provide,
+        lambda result: format(float(result.model_output["Y"][0]), ".2%"),
+        tool_input_schema=Asked,
+    )
+    assert tool.invoke({"rows": 10}) == "2.25%"
+    message = tool.invoke({"name": "volatility", "args": {"rows": 10}, "id": "1", "type": "tool_call"})
+    assert message.artifact["opengradient"]["kind"] == "onchain"
+    swarm: Any = og.alphasense.create_run_model_tool("swarm", VOLATILITY, "volatility", provide)
+    assert (swarm.__name__, list(inspect.signature(swarm).parameters)) == ("volatility", ["rows"])
+    assert swarm(rows=10) == "{'Y': [0.02250000275671482]}"
+    with pytest.raises(ValueError, match="rows: Input should be a valid integer"):
+        swarm(rows="x")
+    reader: Any = og.alphasense.create_read_workflow_tool("swarm", address, "read_it", "Reads it.")
+    assert reader().startswith("{'Y': [0.0")
+    client.close()
+
+
+def test_published_workflows_say_how_old_they_are(on_chain: str) -> None:
+    """Where there is none, that is an error of both kinds."""
+    with pytest.raises(RuntimeError, match="There is no workflow") as caught:
+        og.workflow_models.read_btc_1_hour_price_forecast(og.Alpha(on_chain))
+    assert isinstance(caught.value, OpenGradientError)
+
+
+def test_agents_adapters(environment: Devnet) -> None:
+    """Those of this package, under their old names."""
+    model = og.agents.langchain_adapter(environment.private_key, MODEL, max_tokens=50)
+    answer = model.invoke("hi")
+    assert answer.response_metadata["opengradient"]["status"] == "verified"
+    model.close()
+    with og.agents.openai_adapter(environment.private_key) as client:
+        found = client.chat.completions.create(model=str(MODEL.value), messages=[{"role": "user", "content": "hi"}])
+    assert "hi" in str(found.choices[0].message.content)
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    heavy = {"numpy", "onnxruntime", "web3", "eth_account", "httpx", "langchain_core", "llama_index", "openai"}
+    code = f"import sys; import og_integrations.sdk as og; og.LLM; print(*({heavy} & sys.modules.keys()))"
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (ran.stdout.split(), ran.returncode) == ([], 0), ran.stderr
+
+
+def test_names_are_real() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [name for name in og.__all__ if not hasattr(og, name)] == []
