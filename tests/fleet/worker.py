@@ -11,7 +11,7 @@ from og_integrations.errors import OpenGradientError
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._sharing import SessionBoard
 
-MODEL = "openai/gpt-5-mini"
+MODEL = "openai/gpt-5.4-mini"
 POINTS = ("took the turn", "claimed", "signed", "published", "answered", "named")
 """Where a worker can be killed: right after what the name says."""
 
