@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.against import against
+from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
 from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.processes import ReplayServer, WorkerProcess
@@ -178,6 +179,8 @@ async def main() -> None:
     results = await run(names, chosen.rounds, brief=chosen.brief)
     kept = None if chosen.only or chosen.brief else README
     sys.stdout.write(write_tables(results, await _versions(names), names, kept))
+    if chosen.only is None:
+        sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept is not None))
 
 
 asyncio.run(main())

@@ -18,6 +18,7 @@ an `Answer` that was verified, with its receipt.
 | `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
+| `_sealed_sessions` | what seals the sessions that processes share in a store |
 | `_accounts`, `_wallet` | which clients share an account; what the owner asks about it |
 | `channels` | how a request reaches an enclave |
 | `stores` | where a budget is kept |

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from og_integrations._forking import survive_forks
 from og_integrations.client import _telemetry
 from og_integrations.client._call import now
+from og_integrations.client._sealed_sessions import session_board
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._settlement import OverdueAsker
 from og_integrations.client.stores import open_store
@@ -192,7 +193,7 @@ def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, ke
     _telemetry.watch(budget)
     keep = (lambda until: None) if key is None else (lambda until: _SHARED.keep(key, max(until, _counted(policy))))
     return PaymentContext(
-        sessions=SessionCache(budget, threading.RLock(), keep=keep),
+        sessions=SessionCache(budget, threading.RLock(), keep=keep, board=session_board(settings, policy, store)),
         clock=now,
         nonce=lambda: secrets.randbits(256),
         reclaim=Reclaimer(budget, now, OverdueAsker(store, settings.network, now), lock),

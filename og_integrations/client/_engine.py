@@ -50,6 +50,7 @@ from og_integrations.client.channels._sealed import Relay, SealedCall, Sealing, 
 from og_integrations.errors import (
     AttestationError,
     ConfigurationError,
+    ConnectionFailedError,
     ConnectionLostError,
     OpenGradientError,
     SealedChannelError,
@@ -401,6 +402,10 @@ class Engine:
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
+        except ConnectionFailedError as exc:
+            # The relay is away, and no enclave is to be left for that.
+            exc.blames_enclave = False
+            raise
         except ConnectionLostError as exc:
             raise state.on_loss(exc) from exc
         return head

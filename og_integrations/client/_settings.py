@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 
 ONCHAIN_KEY_VARIABLE = "OG_ONCHAIN_PRIVATE_KEY"
 PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
+SESSION_SECRET_VARIABLE = "OG_SESSION_SECRET"
+LEAST_SECRET = 32
+"""Characters: as many as 16 random bytes have in hex."""
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
-_VARIABLES = frozenset({ONCHAIN_KEY_VARIABLE, *(name for option in OPTIONS.values() for name in option.variables)})
+_VARIABLES = frozenset(
+    {ONCHAIN_KEY_VARIABLE, SESSION_SECRET_VARIABLE, *(name for option in OPTIONS.values() for name in option.variables)}
+)
 _PLACE_VARIABLES = tuple(
     variable
     for name in ("network", "rpc_url", "registry_rpc_url", "registry_address", "gateway_url")
@@ -50,6 +55,7 @@ class Settings:
     network: Network
     gateway_url: str | None = field(default=None, repr=False)
     signer: Signer | None = field(default=None, repr=False)
+    session_secret: Secret | None = field(default=None, repr=False)
 
     def require_signer(self) -> Signer:
         """Return the signer. Raises `ConfigurationError` that says how to set one."""
@@ -118,6 +124,7 @@ def resolve_settings(
         ),
         gateway_url=_server("gateway_url", gateway_url, env),
         signer=signer,
+        session_secret=_session_secret(signer, env),
     )
 
 
@@ -202,6 +209,21 @@ def check_server(name: str, url: object) -> str:
         del url
         raise ConfigurationError(f"{name} is {NO_SERVER}.")
     return url
+
+
+def _session_secret(signer: Signer | None, env: "_Environment") -> Secret | None:
+    """Return what seals the sessions of a signer whose key is elsewhere, None if nothing was given."""
+    if signer is None or isinstance(signer, LocalSigner):
+        return None
+    secret = sealed(getattr(signer, "session_secret", None) or env.secret(SESSION_SECRET_VARIABLE) or "")
+    if secret.reveal() == "":
+        return None
+    if not isinstance(secret.reveal(), str) or len(secret.reveal()) < LEAST_SECRET:
+        raise ConfigurationError(
+            f"The signer's session_secret (OG_SESSION_SECRET) is no secret: expected a text of {LEAST_SECRET} "
+            "characters or more. Its value is not shown here."
+        )
+    return secret
 
 
 def rpc_url_setting(rpc_url: str | None) -> str | None:

@@ -121,6 +121,13 @@ class LocalSigner:
         with emptied_frames():
             return "0x" + bytes(account.sign_transaction(transaction, self._key.secret).raw_transaction).hex()
 
+    def derived_key(self, purpose: bytes) -> bytes:
+        """Return 32 bytes that only holders of the key can make, other ones for each purpose (HKDF-SHA256)."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(self._key.secret)
+
     def __repr__(self) -> str:
         return f"LocalSigner({self.address})"
 

@@ -12,6 +12,7 @@ from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
 from llama_index.core.llms import ChatMessage, ChatResponse
 
 from og_integrations import OpenGradientError, collect_receipts, errors
+from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.devnet import Devnet
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
@@ -87,12 +88,12 @@ def ask(adapter: str, net: Devnet, case: Case, *, streamed: bool, asynchronous: 
     if case.fault:
         net.inject(case.fault)
     options = {"private_key": net.new_wallet().private_key, "network": net.network, **NO_DEFAULTS, **case.options}
-    receipt = None
+    handed_out: list[JsonObject] = []
     with collect_receipts(keep_exchanges=True) as receipts:
         try:
-            receipt = asking(case, options, outcome, streamed, asynchronous)
+            handed_out = asking(case, options, outcome, streamed, asynchronous)
         except OpenGradientError as exc:
-            receipt = exc.receipt
+            handed_out = [] if exc.receipt is None else [exc.receipt]
             _note_error(exc, outcome)
         finally:
             net.clear_faults()
@@ -103,14 +104,14 @@ def ask(adapter: str, net: Devnet, case: Case, *, streamed: bool, asynchronous: 
     ]
     outcome.charges = [charge.amount for charge in net.journal.charges[charged:]]
     outcome.receipts = [_comparable(item) for item in receipts]
-    outcome.handed_out = list(receipts) == ([] if receipt is None else [receipt])
+    outcome.handed_out = list(receipts) == handed_out
     exchanges = [exchange for exchange in receipts.exchanges if exchange is not None]
     return outcome, json.loads(exchanges[-1]["request"]) if exchanges else None
 
 
 def _ask_langchain(
     case: Case, options: dict[str, Any], outcome: Outcome, streamed: bool, asynchronous: bool
-) -> JsonObject:
+) -> list[JsonObject]:
     call = dict(case.call)
     model = ChatOpenGradient(model=case.model, **options)
     try:
@@ -139,13 +140,13 @@ def _ask_langchain(
     outcome.reasoning = answer.additional_kwargs.get("reasoning_content", "")
     outcome.usage = (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) if usage else None
     outcome.finish_reason = answer.response_metadata["finish_reason"]
-    receipt: JsonObject = answer.response_metadata["opengradient"]
-    return receipt
+    told = answer.response_metadata
+    return [*told.get(EARLIER_KEY, ()), told["opengradient"]]
 
 
 def _ask_llama_index(
     case: Case, options: dict[str, Any], outcome: Outcome, streamed: bool, asynchronous: bool
-) -> JsonObject:
+) -> list[JsonObject]:
     llm = OpenGradientLLM(case.model, **options)
     messages = [_llama_index_message(message) for message in case.messages]
 
@@ -179,8 +180,7 @@ def _ask_llama_index(
     outcome.usage = (extra[names[0]], extra[names[1]], extra[names[2]]) if names[0] in extra else None
     assert isinstance(last.raw, dict)
     outcome.finish_reason = last.raw["choices"][0]["finish_reason"]
-    receipt: JsonObject = extra["opengradient"]
-    return receipt
+    return [*extra.get(EARLIER_KEY, ()), extra["opengradient"]]
 
 
 def _llama_index_message(message: JsonObject) -> ChatMessage:

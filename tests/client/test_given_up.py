@@ -13,6 +13,7 @@ from og_integrations.client.channels._channel import Destination, Pinned
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConnectionFailedError, OpenGradientError
 from tests.client.ways_to_ask import MODEL, user
+from tests.sizes import sized
 
 PLACES = 10
 
@@ -23,7 +24,8 @@ def _whole_again(client: Client | AsyncClient, channels: Mapping[Destination, ob
     assert [connection for connection in pool.connections if not connection.is_idle()] == []
 
 
-async def test_cancelled_calls_give_everything_back(net: Devnet) -> None:
+@sized("crowds", small=20, full=120)
+async def test_cancelled_calls_give_everything_back(net: Devnet, crowds: int) -> None:
     """Within the pool and beyond it: while they wait, connect, shake hands, send, read or close."""
     rng = random.Random(12)
     async with AsyncClient(private_key=net.private_key, network=net.network, max_concurrency=PLACES) as client:
@@ -38,7 +40,7 @@ async def test_cancelled_calls_give_everything_back(net: Devnet) -> None:
                         async for _piece in client.stream(MODEL, user(f"[[tokens=20]] {number}")):
                             await asyncio.sleep(rng.uniform(0, 0.01))
 
-        for crowd in range(20):
+        for crowd in range(crowds):
             await asyncio.gather(*(given_up(crowd * 60 + number) for number in range(60)))
         here = next(iter(client._connections._loops.values()))
         await asyncio.sleep(0.05)

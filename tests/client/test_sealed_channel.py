@@ -7,6 +7,7 @@ Over real sockets. Whatever the relay does, nothing of it is believed, paid, quo
 import asyncio
 import json
 import pickle
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -263,6 +264,16 @@ def test_lost_relay_is_not_asked_again(net: Devnet, way: str) -> None:
         WAYS[way](relayed(net), text)
     assert not caught.value.is_retryable
     assert [exchange.prompt for exchange in net.journal.exchanges].count(text) == 1
+
+
+def test_relay_that_is_away_is_no_fault_of_an_enclave(net: Devnet) -> None:
+    """The next call asks it again, at once."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        away = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with Client(**relayed(net, relay_url=away)) as client:
+        for _ in range(2):
+            with pytest.raises(errors.ConnectionFailedError, match=r"No connection to the relay 127\.0\.0\.1"):
+                client.chat(MODEL, user("away"))
 
 
 @ways

@@ -81,7 +81,7 @@ class Relay:
     @property
     def name(self) -> str:
         """Return what messages call it."""
-        return f"The relay {self.host}"
+        return f"the relay {self.host}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

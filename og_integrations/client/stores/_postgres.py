@@ -393,5 +393,8 @@ def _trouble(exc: "DBAPIError", *, known: bool) -> _Trouble:
         # Nobody has answered yet, or nobody does any more.
         lost = isinstance(exc, InterfaceError | OperationalError)
         return _Trouble(f"{kind}: {said}", passes=lost and not any(word in str(exc.orig) for word in _SETTINGS))
+    # Another process made the tables, which a connection that has just looked for them may not know yet.
+    if not known and state in ("42P07", "42710", "23505"):
+        return _Trouble(f"{kind}: {said}", passes=True)
     gone = known and (state in ("42P01", "42883") or "og: another budget" in said)
     return _Trouble(f"{kind}: {said}", passes=state.startswith(_AWAY), replaced=gone)

@@ -8,6 +8,7 @@ This package pays for a call by x402 (docs/protocol.md §3).
 | `_policy` | what the owner allows: `SpendPolicy`, and the rules about whom to pay |
 | `_budget` | what was authorized so far, held against the limits; what a `BudgetStore` must do |
 | `_memory` | the store in the memory of one process |
+| `_sharing` | how processes that share a store find each other's sessions, sealed |
 | `_session` | THE state machine: one authorization from an offer to a session, and who shares it |
 | `_flow` | one request, paid if the gateway asks for it; the effects that it yields |
 | `_reconcile` | what the chain says about old authorizations, given back to the budget |

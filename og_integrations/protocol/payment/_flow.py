@@ -12,6 +12,7 @@ The rules that it keeps are those of the sessions: see `protocol.payment._sessio
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from og_integrations.errors import (
@@ -33,6 +34,7 @@ from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.payment._budget import Budget, Hold
 from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnPayment, PaymentRequest
 from og_integrations.protocol.payment._session import Claim, Event, PaymentSession, SessionCache, State, Turn
+from og_integrations.protocol.payment._sharing import SHARING_POLL, SessionBoard
 from og_integrations.protocol.payment._x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
@@ -190,6 +192,8 @@ def payment_flow(
     made = False
     while True:
         if session is None:
+            session = yield from _found(context, route)
+        if session is None:
             # A remembered offer saves the unpaid request, which is one round trip of every renewal.
             requirements = sessions.known_offer(route)
             if requirements is None:
@@ -206,7 +210,7 @@ def payment_flow(
         if head is not None:
             return Paid(head, session)
         # A session of our own making that ends before it served anything would otherwise be signed anew for ever.
-        if made:
+        if made and not session.found:
             _refuse(route, "the session that this payment opened ended before the request was served")
         # The session was over before this request was looked at: ask again, as for a first call.
         session = sessions.join(route, context.clock())
@@ -254,10 +258,14 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
     allow it, `SpendingStoppedError` if the kill switch was used meanwhile; the hold is released then.
     """
     sessions, me, asked = context.sessions, object(), ""
+    board, own_name = sessions.board, ""
     try:
         # Waiting calls look again instead of holding a lock, since owner and signer may be people.
         while (turn := sessions.take_turn(session, me, context.clock())) is Turn.WAIT:
             yield Pause(SIGNING_POLL)
+        if turn is Turn.MINE and session.state is State.NEW and board is not None:
+            own_name = f"{context.nonce():x}"
+            turn = yield from _among_processes(context, board, session, me, own_name)
         if turn is Turn.MINE and session.state is State.NEW:
             claim = yield from _claim(context, session, began)
             # Another call took the turn over meanwhile, so this claim pays for nothing and is given back.
@@ -276,16 +284,49 @@ def _get_signed(context: PaymentContext, session: PaymentSession, began: int) ->
             yield from consulted(sessions.budget, sessions.budget.require_running)
             asked = f"The signer of {session.route.payer}"
             sessions.signed(session, _checked((yield Sign(session.authorization.typed_data())), session))
+            if board is not None:
+                yield from consulted(sessions.budget, partial(board.publish, session.route, sessions.told(session)))
         if context.clock() >= session.claimed.retire_at:
             raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
     except BaseException as exc:
         # A cancelled call fails nobody else: those who share the session take its turn.
         failed = isinstance(exc, Exception)
+        if board is not None and own_name:
+            board.tell_left(session.route, own_name)
         sessions.gave_up(session, me, failed=failed)
         if failed and asked and not isinstance(exc, OpenGradientError):
             raise SigningError(f"{asked} failed with {type(exc).__name__}. Nothing was sent or paid.") from exc
         raise
     return True
+
+
+def _found(context: PaymentContext, route: Route) -> Generator[Effect, Any, PaymentSession | None]:
+    """Return the session of `route` that another process has signed, None if none has."""
+    sessions, board, now = context.sessions, context.sessions.board, context.clock()
+    if board is None:
+        return None
+    shared = yield from consulted(sessions.budget, lambda: board.look(route, now, sessions.over(route)))
+    return None if shared is None or not sessions.allows(shared, route) else sessions.find(route, shared, now)
+
+
+def _among_processes(
+    context: PaymentContext, board: SessionBoard, session: PaymentSession, me: object, own_name: str
+) -> Generator[Effect, Any, Turn]:
+    """Return whether it is this process's turn to sign, or another one has: then `session` is what that signed."""
+    sessions, route = context.sessions, session.route
+    over = sessions.over(route)
+    while True:
+        now = context.clock()
+        outcome = yield from consulted(sessions.budget, partial(board.take, route, own_name, now, over))
+        if isinstance(outcome, bool):
+            if outcome:
+                return Turn.MINE
+            yield Pause(SHARING_POLL)
+        elif sessions.allows(outcome, route):
+            return Turn.DONE if sessions.adopt(session, outcome, me, now) else Turn.AGAIN
+        else:
+            # Its rules are not ours any more (the registry has another payee), so it is replaced.
+            over = outcome.authorization.nonce
 
 
 def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Any, Any, Claim]:

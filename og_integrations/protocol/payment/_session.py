@@ -5,25 +5,27 @@ A `PaymentSession` is one authorization on its way from an offer to a session th
 whole machine; `PaymentSession.apply` is the only place where its state changes, and `TRANSITIONS` is this table:
 
 ```text
-state     claimed  agreed    signed  failed    unused    lost     accepted  served   refused  ended    answered
-new       held     -         -       dropped   dropped   -        -         -        -        -        -
-held      -        approved  -       dropped   dropped   -        -         -        -        -        -
-approved  -        -         signed  dropped   dropped   -        -         -        -        -        -
-signed    -        -         -       -         dropped   sent     open      over     refused  -        -
-sent      -        -         -       -         sent      sent     open      over     refused  over     -
-open      -        -         -       -         open      open     open      over     over     over     open
-over      -        -         -       -         over      over     over      over     over     over     over
-refused   -        -         -       -         refused   refused  over      refused  refused  refused  -
-dropped   -        -         -       -         dropped   -        -         -        -        -        -
-(hold)    made     -         -       released  released  doubt    settled   settled  doubt    doubt    -
+state     claimed  agreed    signed  shared  failed    unused    lost     accepted  served   refused  ended    answered
+new       held     -         -       shared  dropped   dropped   -        -         -        -        -        -
+held      -        approved  -       -       dropped   dropped   -        -         -        -        -        -
+approved  -        -         signed  -       dropped   dropped   -        -         -        -        -        -
+signed    -        -         -       shared  -         dropped   sent     open      over     refused  -        -
+shared    -        -         -       -       -         shared    sent     open      over     refused  -        -
+sent      -        -         -       -       -         sent      sent     open      over     refused  over     -
+open      -        -         -       -       -         open      open     open      over     over     over     open
+over      -        -         -       -       -         over      over     over      over     over     over     over
+refused   -        -         -       -       -         refused   refused  over      refused  refused  refused  -
+dropped   -        -         -       -       -         dropped   -        -         -        -        -        -
+(hold)    made     -         -       -       released  released  doubt    settled   settled  doubt    doubt    -
 ```
 
 The states say how far it came: nothing is counted yet (new), the budget has counted it (held), its owner allows it
-(approved), the wallet has signed it (signed), a request with it left and got no answer (sent), the gateway named its
-session (open), nothing more comes of it (over, refused), it never left (dropped). The hold is released only where
-the session is dropped, and what is settled stays settled; see `budget.Hold`.
+(approved), the wallet has signed it (signed), other processes may send it too (shared), a request with it left and
+got no answer (sent), the gateway named its session (open), nothing more comes of it (over, refused), it never left
+(dropped). The hold is released only where the session is dropped, and what is settled stays settled; see `budget.Hold`.
 
-The events are what calls meet: `unused` is the last call that shared it leaving without having sent anything; `lost`,
+The events are what calls meet: `shared` is telling other processes what was signed, or finding what one of them did
+(`protocol.payment._sharing`); `unused` is the last call that shared it leaving without having sent anything; `lost`,
 a request that left without an answer; `accepted`, an answer that names the session; `served`, one that names none;
 `refused` and `ended`, a 402 to something that is new, or known, to the gateway; `answered`, any other answer.
 
@@ -49,10 +51,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from og_integrations.errors import PayeeRefusedError, SigningError
+from og_integrations.errors import OfferRefusedError, PayeeRefusedError, SigningError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment._budget import Budget, Hold, Lock
 from og_integrations.protocol.payment._policy import Payees
+from og_integrations.protocol.payment._sharing import ON_ITS_WAY, SessionBoard, SharedSession
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment
 from og_integrations.protocol.payment.schemes import Authorization
 
@@ -74,6 +77,7 @@ class State(Enum):
     HELD = "held"
     APPROVED = "approved"
     SIGNED = "signed"
+    SHARED = "shared"
     SENT = "sent"
     OPEN = "open"
     OVER = "over"
@@ -87,6 +91,7 @@ class Event(Enum):
     CLAIMED = "claimed"
     AGREED = "agreed"
     SIGNED = "signed"
+    SHARED = "shared"
     FAILED = "failed"
     UNUSED = "unused"
     LOST = "lost"
@@ -98,18 +103,20 @@ class Event(Enum):
 
 
 _UNSENT = {Event.FAILED: State.DROPPED, Event.UNUSED: State.DROPPED}
+_FIRST = {
+    Event.LOST: State.SENT,
+    Event.ACCEPTED: State.OPEN,
+    Event.SERVED: State.OVER,
+    Event.REFUSED: State.REFUSED,
+}
 _GONE = (Event.UNUSED, Event.LOST, Event.ACCEPTED, Event.SERVED, Event.REFUSED, Event.ENDED, Event.ANSWERED)
 _NEXT: Mapping[State, Mapping[Event, State]] = {
-    State.NEW: {Event.CLAIMED: State.HELD} | _UNSENT,
+    State.NEW: {Event.CLAIMED: State.HELD, Event.SHARED: State.SHARED} | _UNSENT,
     State.HELD: {Event.AGREED: State.APPROVED} | _UNSENT,
     State.APPROVED: {Event.SIGNED: State.SIGNED} | _UNSENT,
-    State.SIGNED: {
-        Event.UNUSED: State.DROPPED,
-        Event.LOST: State.SENT,
-        Event.ACCEPTED: State.OPEN,
-        Event.SERVED: State.OVER,
-        Event.REFUSED: State.REFUSED,
-    },
+    State.SIGNED: _FIRST | {Event.SHARED: State.SHARED, Event.UNUSED: State.DROPPED},
+    # Another process may send it at any time, so it is never dropped; nor does anybody know that it arrived.
+    State.SHARED: _FIRST | {Event.UNUSED: State.SHARED},
     # A request that left may still have opened the session, so nothing leads from here to a released hold.
     State.SENT: {
         Event.UNUSED: State.SENT,
@@ -135,7 +142,8 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
     State.DROPPED: {Event.UNUSED: State.DROPPED},
 }
 TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
-_JOINED = frozenset({State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SENT, State.OPEN})
+_JOINED = frozenset({State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT, State.OPEN})
+_ENDED = frozenset({State.OVER, State.REFUSED})
 _UNSIGNED = frozenset({State.NEW, State.HELD, State.APPROVED})
 _TOLD = {
     Event.LOST: Hold.doubt,
@@ -153,6 +161,7 @@ class Claim:
     authorization: Authorization
     hold: Hold
     retire_at: int
+    made_at: int = 0
 
     @classmethod
     def of(
@@ -171,7 +180,7 @@ class Claim:
         lifetime = requirements.max_timeout_seconds
         # An offer too short for the margin is used for its first half, rather than never.
         retire_at = now + max(lifetime - max(RENEW_BEFORE, margin), lifetime // 2)
-        return cls(authorization=authorization, hold=hold, retire_at=retire_at)
+        return cls(authorization=authorization, hold=hold, retire_at=retire_at, made_at=now)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -196,6 +205,7 @@ class PaymentSession:
     header: Secret | None = None
     session_id: Secret | None = None
     refusal: str | None = field(default=None, repr=False)
+    found: bool = False
     served_at: int | None = None
 
     @property
@@ -223,7 +233,7 @@ class PaymentSession:
     @property
     def reached(self) -> bool:
         """Return whether it may have come to the gateway, so that a 402 to it is the end of it, not a refusal."""
-        return self.state not in _UNSIGNED and self.state not in (State.SIGNED, State.DROPPED)
+        return self.state not in _UNSIGNED and self.state not in (State.SIGNED, State.SHARED, State.DROPPED)
 
     def joinable(self, now: int) -> bool:
         """Return whether a new call may use it at unix time `now`."""
@@ -253,9 +263,18 @@ class SessionCache:
     A cache holds the current sessions and past offers of one wallet and one budget. `lock` is held for look-ups only.
 
     `keep` is told, with each authorization, until when (unix seconds) it may be used: so long the cache is needed.
+    `board` is where other processes find the sessions of this one, and it theirs; None if nobody does.
     """
 
-    def __init__(self, budget: Budget, lock: Lock, keep: Callable[[int], None] = lambda until: None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        lock: Lock,
+        keep: Callable[[int], None] = lambda until: None,
+        board: SessionBoard | None = None,
+    ) -> None:
+        self.board = board
+        self._over: dict[Route, int] = {}
         self.budget = budget
         self._keep = keep
         self._lock = lock
@@ -368,7 +387,56 @@ class SessionCache:
             session.signature = Secret(signature)
             session.header = Secret(encode_payment(session.requirements, session.authorization.payload(signature)))
             session.apply(Event.SIGNED)
+            if self.board is not None:
+                session.apply(Event.SHARED)
             session.holder = None
+
+    def over(self, route: Route) -> int | None:
+        """Return the nonce of the session of `route` that was found over last, None if none was."""
+        return self._over.get(route)
+
+    def allows(self, shared: SharedSession, route: Route) -> bool:
+        """Return whether the rules of this wallet allow what another process signed for `route`."""
+        try:
+            self.check(shared.requirements, route)
+        except OfferRefusedError:
+            return False
+        return shared.authorization.payer.lower() == route.payer.lower()
+
+    def find(self, route: Route, shared: SharedSession, now: int) -> PaymentSession:
+        """Join the session of `route` that another process signed, or one that this process has by now."""
+        with self._lock:
+            session = self._joined(route, now)
+            if session is None:
+                session = self._current[route] = PaymentSession(route=route, requirements=shared.requirements, calls=1)
+                self._adopt(session, shared, now)
+        self._keep(shared.authorization.deadline)
+        return session
+
+    def adopt(self, session: PaymentSession, shared: SharedSession, me: object, now: int) -> bool:
+        """Let `session`, which is the turn of `me`, be the one that another process signed; False if it is not."""
+        with self._lock:
+            if session.holder is not me or session.state is not State.NEW:
+                return False
+            self._adopt(session, shared, now)
+            session.holder = None
+        self._keep(shared.authorization.deadline)
+        return True
+
+    def told(self, session: PaymentSession) -> SharedSession:
+        """Return what other processes have to know of `session`, which is signed."""
+        if session.signature is None:
+            raise AssertionError(f"A session that is {session.state.value} has nothing to share.")
+        claim = session.claimed
+        return SharedSession(
+            requirements=session.requirements,
+            authorization=claim.authorization,
+            entry_id=claim.hold.id,
+            signed_at=claim.made_at,
+            retire_at=claim.retire_at,
+            signature=session.signature,
+            session_id=session.session_id,
+        )
 
     def gave_up(self, session: PaymentSession, me: object, *, failed: bool) -> None:
         """
@@ -412,11 +480,14 @@ class SessionCache:
         """
         with self._lock:
             session.calls -= 1
+            before = session.state, session.session_id
             if now is not None:
                 self._learn_margin(session, event, now)
             session.apply(event)
             if session_id is not None:
                 session.session_id = session_id
+            if session.state in _ENDED:
+                self._over[session.route] = session.authorization.nonce
             # Only a payee whose gateway took a payment is remembered,
             # so a lie that came to nothing does not bar the true one.
             if event in (Event.ACCEPTED, Event.SERVED):
@@ -431,6 +502,31 @@ class SessionCache:
         # Outside of the lock: a store in a file takes its time.
         if tell := _TOLD.get(event):
             tell(session.hold)
+        if self.board is None:
+            return
+        if session.state in _ENDED and before[0] not in _ENDED:
+            self.board.tell_over(session.route, session.authorization)
+        elif session.state is State.OPEN and session.session_id is not None and before[1] is None:
+            self.board.tell_named(session.route, self.told(session))
+
+    def _adopt(self, session: PaymentSession, shared: SharedSession, now: int) -> None:
+        hold = self.budget.held(shared.entry_id, shared.authorization.amount)
+        session.requirements, session.found = shared.requirements, True
+        session.claim = Claim(
+            authorization=shared.authorization, hold=hold, retire_at=shared.retire_at, made_at=shared.signed_at
+        )
+        session.signature, session.session_id = shared.signature, shared.session_id
+        # In one expression: what is signed must not stand in a variable.
+        session.header = Secret(
+            encode_payment(shared.requirements, shared.authorization.payload(shared.signature.reveal()))
+        )
+        session.apply(Event.SHARED)
+        if shared.session_id is not None:
+            session.apply(Event.ACCEPTED)
+        elif now - shared.signed_at >= ON_ITS_WAY:
+            # Whoever signed it has sent it by now, or died: a 402 to it is its end then, and no refusal.
+            session.apply(Event.LOST)
+        self._offers[session.route] = shared.requirements
 
     def _learn_margin(self, session: PaymentSession, event: Event, now: int) -> None:
         """

@@ -309,14 +309,14 @@ def opens_as_stream(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() != ANSWER_TYPE
 
 
-def unauthenticated_error(status: int, whom: str = "The relay") -> SealedChannelError:
+def unauthenticated_error(status: int, whom: str = "the relay") -> SealedChannelError:
     """Return the error for a reply in clear by `whom`. Its text is left out: it may quote the prompt, or lie."""
     hint = (
         "Redirects are not followed: check its URL." if 300 <= status < 400 else _HINTS.get(status, "Ask again later.")
     )
     error = SealedChannelError(
-        f"{whom} answered HTTP {status} in clear, where a sealed answer was expected. Anybody on the way can write "
-        f"this, so nothing of it is believed, quoted or paid. {hint}"
+        f"{whom[:1].upper()}{whom[1:]} answered HTTP {status} in clear, where a sealed answer was expected. Anybody on "
+        f"the way can write this, so nothing of it is believed, quoted or paid. {hint}"
     )
     # Others may be as busy as the relay says of this one; any other status is about the request or the relay.
     error.blames_enclave = status in (502, 503, 504)
