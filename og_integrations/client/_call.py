@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations.client import _telemetry
-from og_integrations.client._collecting import hand_out
+from og_integrations.client._collecting import hand_out, ledgers_here
 from og_integrations.client._evidence import Attested
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import Destination
@@ -491,6 +491,14 @@ def collect_failed(state: CallState, exc: BaseException) -> None:
 def collect(state: CallState, receipt: JsonObject, *, ledgers: bool = True) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context, ledgers included."""
     state.tickets += hand_out(receipt, state.exchange(), state.call.tags, attested=state.attested, ledgers=ledgers)
+
+
+def ready_to_record() -> Effects[None]:
+    """Make sure, before anything is paid, that the receipt can be made and kept. Raises `ConfigurationError`."""
+    opg_price_setting()
+    for ledger in ledgers_here():
+        if ledger.unprepared:
+            yield Consult(ledger.prepare)
 
 
 def recorded(state: CallState) -> Effects[None]:

@@ -30,9 +30,10 @@ from og_integrations.client._call import (
     collect_verified,
     gateway_error,
     now,
+    ready_to_record,
     recorded,
 )
-from og_integrations.client._collecting import current_tags, ledgers_here, wants_exchange
+from og_integrations.client._collecting import current_tags, wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._freshness import NonceUse, ReplayCache
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
@@ -42,7 +43,6 @@ from og_integrations.client._settings import (
     check_count,
     check_seconds,
     no_wallet,
-    opg_price_setting,
     resolve_relay,
     resolve_settings,
 )
@@ -80,7 +80,6 @@ from og_integrations.protocol.payment._flow import (
     ENTER,
     NOTHING_SENT,
     RECEIVE,
-    Consult,
     Effects,
     Obtain,
     PaymentContext,
@@ -337,10 +336,7 @@ class Engine:
         if self.settings.signer is None and not relayed:
             raise no_wallet()
         context = None if relayed else self.context
-        opg_price_setting()
-        for ledger in ledgers_here():
-            if ledger.unprepared:
-                yield Consult(ledger.prepare)
+        yield from ready_to_record()
         yield ENTER
         tried: list[str] = []
         while True:

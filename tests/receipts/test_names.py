@@ -34,7 +34,7 @@ OTHER_FORMATS = {
         "enclave",
         "payment",
     },
-    "results of the chain": {"status", "transaction_hash", "payer", "block_number", "chain_id"},
+    "results of the chain": {"sender", "status", "transaction_hash", "payer", "block_number", "chain_id"},
     "options of models on chain": {"mode", "hub", "precompile", "onchain"},
     "verdicts": {"checks", "status"},
     "key configs": {"key_id"},
