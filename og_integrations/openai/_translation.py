@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from og_integrations.chat._arguments import call_arguments
+from og_integrations.chat._arguments import call_arguments, warn_ignored
 from og_integrations.chat._requests import wire_format, wire_tool_choice
 from og_integrations.client import Answer
 from og_integrations.errors import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CHAT, TEXT = "/chat/completions", "/completions"
 _OPTIONS = ("temperature", "max_tokens", "stop", "timeout")
-_CHAT_OPTIONS = (*_OPTIONS, "tools", "tool_choice", "response_format", "parallel_tool_calls")
+_CHAT_OPTIONS = (*_OPTIONS, "tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort")
 _KNOWN = {
     CHAT: frozenset({*_CHAT_OPTIONS, "model", "messages", "stream", "stream_options"}),
     TEXT: frozenset({*_OPTIONS, "model", "prompt", "stream", "stream_options"}),
@@ -93,6 +93,9 @@ class Wish:
         if not isinstance(named, str):
             raise InvalidRequestError(f"model is {named!r:.60}, expected a name such as 'openai/gpt-5'.")
         details = given.get("stream_options") or {}
+        if given.get("reasoning_effort") in ("none", "minimal"):
+            # The Agents SDK says so by itself for some models, and no gateway knows the words.
+            warn_ignored("reasoning_effort", given.pop("reasoning_effort"))
         usage = bool(isinstance(details, Mapping) and details.get("include_usage"))
         streamed = given.get("stream") is True
         options: JsonObject = {name: given[name] for name in _CHAT_OPTIONS if given.get(name) is not None}
