@@ -148,7 +148,7 @@ def test_spend_total_holds_across_sessions(net: Devnet, make_client: Callable[..
         (user("hi"), {"temperature": float("nan")}, "expected a number from 0 to 2"),
         (user("hi"), {"max_tokens": 1.0}, "expected a whole number"),
         (user("hi"), {"stop": ["a", "b", "c", "d", "e"]}, "expected 1 to 4"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], {}, "would be paid for|drops before|without data"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], {}, "would be paid for"),
         ([{"role": "user", "content": "x", "extra": {1: 2}}], {}, "JSON keys are strings"),
         ([{"role": "user", "content": "x", "extra": object()}], {}, "which JSON does not know"),
     ],
