@@ -141,13 +141,13 @@ def test_contributing_names_files_that_exist() -> None:
 
 
 def test_table_of_settings_is_that_of_the_code() -> None:
-    """Types, defaults and variables of options stand in `client._options` only; the README shows them."""
-    assert options_table(ModelOptions) in (ROOT / "README.md").read_text()
+    """Types, defaults and variables of options stand in `client._options` only; docs/settings.md shows them."""
+    assert options_table(ModelOptions) in (ROOT / "docs" / "settings.md").read_text()
 
 
 def test_every_option_is_named() -> None:
-    """What a client, a policy and the environment take is in the README or in `docs/`."""
-    pages = "".join(page.read_text() for page in (ROOT / "README.md", ROOT / "docs" / "spending.md"))
+    """What a client, a policy and the environment take is in `docs/`."""
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "settings.md", ROOT / "docs" / "spending.md"))
     options = {*ClientOptions.__annotations__} - {"x402_settlement_mode"}
     named = set(re.findall(r"(?:`|\")(\w+)(?:`|=|\")", pages))
     assert {*options, *SpendPolicy.model_fields, "http_client", *PLACES, *PRIVATE_KEY_VARIABLES} - named == set()

@@ -3,7 +3,7 @@ Every option of clients and models, declared once: its type, default, environmen
 
 `ClientOptions`, `CallOptions` and `ChatOptions` are what type checkers and editors know. What stands beside
 each type is read at run time: the engine takes its defaults from here, `client._settings` the variables, the
-adapters their fields (`chat._model`), and a test holds the table in the README equal to `options_table`.
+adapters their fields (`chat._model`), and a test holds the table in docs/settings.md equal to `options_table`.
 """
 
 import re
@@ -38,7 +38,7 @@ class Option:
     """
     What is known of an option besides its type.
 
-    `meaning` is one line of the README. None as a value means `default`; `shown` describes a default that is
+    `meaning` is one line of docs/settings.md. None as a value means `default`; `shown` describes a default that is
     no plain value. `variables` are the environment variables that stand in for the argument. `hidden` says that
     the value may be a secret: it is kept out of reprs, dumps and traces.
     """
@@ -110,7 +110,7 @@ class ChannelOptions(TypedDict, total=False):
     channel: Annotated[
         ChannelWord,
         Option(
-            '`"ohttp"` seals each request for the enclave, see [Sealed requests](docs/security.md#sealed-requests)',
+            '`"ohttp"` seals each request for the enclave, see [Sealed requests](security.md#sealed-requests)',
             default="pinned",
         ),
     ]
@@ -145,7 +145,7 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
 
     spend_policy: Annotated[
         "SpendPolicy | dict[str, Any] | None",
-        Option("what may be spent, see [Spending](#spending): a `SpendPolicy` or its fields as a dict"),
+        Option("what may be spent, see [Spending](spending.md): a `SpendPolicy` or its fields as a dict"),
     ]
     enclave_policy: Annotated[
         "EnclavePolicy | dict[str, Any] | None",
@@ -351,7 +351,7 @@ def own_name(name: str) -> str:
 
 
 def options_table(kind: type) -> str:
-    """Return the options in `kind` as the table of the README, in Markdown."""
+    """Return the options in `kind` as the table of docs/settings.md, in Markdown."""
     rows = ["| argument | variable | default | meaning |", "| --- | --- | --- | --- |"]
     for name, option in options_of(kind).items():
         variables = ", ".join(f"`{variable}`" for variable in option.variables)

@@ -308,7 +308,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         gateway_generation: `"auto"` sends images and files unless the gateway is known to drop them.
         timeout: Seconds to wait for each piece of an answer.
 
-        The README's table of settings has them all.
+        The table in docs/settings.md has them all.
 
     Instantiate:
         ```python

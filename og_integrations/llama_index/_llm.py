@@ -134,7 +134,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         verification: `"end"` shows a stream's text before its proof, `"buffer"` nothing.
         additional_kwargs: Options for every call, as `{"stop": ["\\n\\n"]}`.
 
-    The README's table of settings has all others; besides there are those of LlamaIndex's `LLM`.
+    The table in docs/settings.md has all others; besides there are those of LlamaIndex's `LLM`.
     """
 
     model: str = Field(description="The model's name, provider/name.")

@@ -50,10 +50,10 @@ def test_example_in_the_docstring_runs(run: Run) -> None:
     run(code[1]).assert_outcomes(passed=1)
 
 
-def test_example_in_the_readme_runs(run: Run) -> None:
+def test_example_in_the_documents_runs(run: Run) -> None:
     pytest.importorskip("langchain_core")
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
-    code = re.search(r"```py\n(.*?)```", readme, re.DOTALL)
+    page = (Path(__file__).parent.parent.parent / "docs" / "devnet.md").read_text()
+    code = re.search(r"```py\n(.*?)```", page, re.DOTALL)
     assert code is not None
     run(code[1]).assert_outcomes(passed=1)
 
