@@ -131,7 +131,7 @@ class Recording:
     def __init__(self, ledger: Ledger, exchanges: Exchanges) -> None:
         self.ledger = ledger
         self.exchanges = exchanges
-        self.run = uuid4().hex
+        self.run: str = uuid4().hex
         self._totals = Totals()
         self.begin_again()
         survive_forks(self)

@@ -111,10 +111,10 @@ class BatchJob:
         on_progress: OnProgress | None = None,
         **options: Unpack[ClientOptions],
     ) -> None:
-        self.out = Path(out).expanduser().absolute()
-        self.dead_letters = Path(dead_letters or f"{self.out}.dead").expanduser().absolute()
-        self.ledger = open_ledger(ledger if ledger is not None else f"{self.out}.receipts.jsonl")
-        self.job = job or str(self.out)
+        self.out: Path = Path(out).expanduser().absolute()
+        self.dead_letters: Path = Path(dead_letters or f"{self.out}.dead").expanduser().absolute()
+        self.ledger: Ledger = open_ledger(ledger if ledger is not None else f"{self.out}.receipts.jsonl")
+        self.job: str = job or str(self.out)
         self._prompts, self._model, self._again = prompts, model, again
         self._concurrency = check_count("concurrency", concurrency, least=1)
         self._attempts = check_count("attempts", attempts, least=1)
