@@ -15,12 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TYPE_CHECKING, Unpack, overload
 from uuid import uuid4
 
 from og_integrations._accounting import reported_cost
 from og_integrations._forking import survive_forks
-from og_integrations.client._evidence import Attested, evidence
 from og_integrations.client._settings import ledger_setting
 from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._entry import (
@@ -35,6 +34,9 @@ from og_integrations.ledger._ledger import Ledger, Ticket, open_ledger
 from og_integrations.ledger._totals import Totals
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import is_verified
+
+if TYPE_CHECKING:
+    from og_integrations.client._evidence import Attested
 
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())
@@ -73,7 +75,7 @@ class Receipts(list[JsonObject]):
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
 
-    def add(self, receipt: JsonObject, exchange: JsonObject | None, attested: Attested | None = None) -> None:
+    def add(self, receipt: JsonObject, exchange: JsonObject | None, attested: "Attested | None" = None) -> None:
         """Keep one more receipt, and where that is wanted its exchange and what its enclave showed; any thread may."""
         if self.keep_exchanges:
             self._kept.append((receipt, exchange, attested))
@@ -94,6 +96,8 @@ class Receipts(list[JsonObject]):
         they are evidence (`og-evidence/1`) that a stranger checks from AWS's root down. Files that are there are kept.
         Raises `ConfigurationError` if that is not possible.
         """
+        from og_integrations.client._evidence import evidence
+
         target = Path(folder)
         files: list[Path] = []
         try:
@@ -106,7 +110,7 @@ class Receipts(list[JsonObject]):
             raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
 
-    def _kept_now(self) -> list[tuple[JsonObject, JsonObject | None, Attested | None]]:
+    def _kept_now(self) -> "list[tuple[JsonObject, JsonObject | None, Attested | None]]":
         kept = {id(receipt): (exchange, attested) for receipt, exchange, attested in self._kept}
         return [(receipt, *kept.get(id(receipt), (None, None))) for receipt in list(self)]
 
@@ -308,7 +312,7 @@ def hand_out(
     exchange: JsonObject | None,
     tags: tuple[str, ...],
     *,
-    attested: Attested | None = None,
+    attested: "Attested | None" = None,
     ledgers: bool = True,
 ) -> list[Ticket]:
     """

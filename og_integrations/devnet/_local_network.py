@@ -94,6 +94,8 @@ class Devnet:
         self.journal: Journal = Journal()
         self._background = BackgroundLoop(self._open, self._close)
         self._reaper: asyncio.Task[None] | None = None
+        # Before a socket is open: a URL that is none ends here.
+        answering: Model = model or (Upstream(upstream) if upstream else Script())
         sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0, host=host)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
         self._faults = FaultInjector(redirect_target=url_of(redirect_socket, known_as))
@@ -108,7 +110,6 @@ class Devnet:
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
         self.authority: Authority = Authority(self.clock)
-        answering: Model = model or (Upstream(upstream) if upstream else Script())
         options = self._options = self._made(answering, retry_seconds=retry_seconds, tls=tls, advertise=known_as)
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]

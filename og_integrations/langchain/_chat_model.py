@@ -252,6 +252,13 @@ class LangChainModel(OpenGradientModel, Serializable):
         """Return whether LangChain may dump this model; otherwise it would post its `repr` to LangSmith."""
         return True
 
+    @classmethod
+    @override
+    def get_lc_namespace(cls) -> list[str]:
+        """Return where a dump is loaded from: the public package, since files inside it may move."""
+        package = "og_integrations.langchain"
+        return (package if cls.__module__.startswith(f"{package}.") else cls.__module__).split(".")
+
     def identifying_params(self) -> dict[str, object]:
         """Return what shapes an answer, and where it comes from, for traces and caches: no key or header."""
         params: dict[str, object] = {

@@ -136,7 +136,9 @@ def _ask_langchain(
     outcome.pieces = [chunk.text for chunk in chunks if chunk.text]
     outcome.calls = [(made["name"], made["args"]) for made in answer.tool_calls]
     outcome.calls += [(str(made["name"]), {}) for made in answer.invalid_tool_calls]
-    outcome.images = [block["base64"] for block in answer.content_blocks if block["type"] == "image"]
+    outcome.images = [
+        str(block.get("base64") or block.get("url")) for block in answer.content_blocks if block["type"] == "image"
+    ]
     outcome.reasoning = answer.additional_kwargs.get("reasoning_content", "")
     outcome.usage = (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) if usage else None
     outcome.finish_reason = answer.response_metadata["finish_reason"]

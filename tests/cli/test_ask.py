@@ -28,6 +28,7 @@ def test_answer_comes_with_its_receipt(capsys: pytest.CaptureFixture[str]) -> No
         "authorized",
         "payment",
         "settlement",
+        "cost",
         "not",
     ]
     assert "verified" in receipt
@@ -120,7 +121,7 @@ def test_receipt_is_shown_without_rich(capsys: pytest.CaptureFixture[str], monke
 
     monkeypatch.setattr(builtins, "__import__", no_rich)
     assert main(["ask", "Say hello."]) == 0
-    assert "\nstatus        verified\n" in capsys.readouterr().out
+    assert "\nstatus        verified (not judged: attestation)\n" in capsys.readouterr().out
 
 
 def test_receipt_on_a_terminal_dims_names_only(
@@ -132,7 +133,7 @@ def test_receipt_on_a_terminal_dims_names_only(
     monkeypatch.setenv("TERM", "xterm")
     assert main(["ask", "Say hello."]) == 0
     out = capsys.readouterr().out
-    assert "\x1b[2mstatus        \x1b[0m\x1b[1;32mverified\x1b[0m\n" in out
+    assert "\x1b[2mstatus        \x1b[0m\x1b[1;32mverified (not judged: attestation)\x1b[0m\n" in out
     assert "\x1b[2mmodel         \x1b[0manthropic/claude-sonnet-4-6\n" in out
 
 

@@ -34,7 +34,7 @@ import asyncio, sys, truststore
 truststore.inject_into_ssl()
 from og_integrations import AsyncClient, Client, OpenGradientError
 
-def chat(client): return client.chat("openai/gpt-5-mini", [{"role": "user", "content": "SECRET PROMPT"}])
+def chat(client): return client.chat("openai/gpt-5.2", [{"role": "user", "content": "SECRET PROMPT"}])
 
 def sync():
     with Client(max_retries=0) as client: return chat(client)

@@ -235,7 +235,7 @@ def test_settlement_failure_leaves_only_tee_headers(paid: tuple[Raw, str]) -> No
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", CHAT, 405), ("POST", "/v1/nope", 404), ("GET", "/v1/models", 404), ("GET", "/enclave/attestation", 404)],
+    [("GET", CHAT, 405), ("POST", "/v1/nope", 404), ("GET", "/v1/models", 404)],
 )
 def test_other_routes_are_problems_without_payment(paid: tuple[Raw, str], method: str, path: str, status: int) -> None:
     raw, session = paid

@@ -169,7 +169,7 @@ class RemoteSigner:
         return self._signer.sign_typed_data(typed_data)
 
 
-@pytest.mark.parametrize(("secret", "shares"), [(None, False), ("a secret of the workers", True)])
+@pytest.mark.parametrize(("secret", "shares"), [(None, False), ("a secret that all of the workers have", True)])
 def test_signer_without_a_key_shares_by_a_secret(net: Devnet, tmp_path: Path, secret: str | None, shares: bool) -> None:
     policy = {"store": str(tmp_path / "budget.sqlite")}
     with Client(signer=RemoteSigner(net, secret), network=net.network, spend_policy=policy) as client:

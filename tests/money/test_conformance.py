@@ -67,6 +67,7 @@ def test_database(postgres: PostgresServer) -> None:
 
 
 @sized("claims", small=60, full=1_000)
+@pytest.mark.timeout(180)  # eight interpreters start on two cores
 def test_eight_processes_never_exceed_a_limit_and_lose_nothing(opened: Opener, claims: int) -> None:
     """Sums of the whole and of the hour, to one base unit, at clocks that differ."""
     check_processes(opened, claims=claims)

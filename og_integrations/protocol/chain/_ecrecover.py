@@ -5,11 +5,6 @@ Nothing secret takes part, so the arithmetic need not be constant in time. It on
 checks the signature against it. Libraries that do this come with private keys, or take 0.8 s to load.
 """
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
-
 from og_integrations.protocol.chain._abi import keccak
 
 # These are the prime, the order and the generator of secp256k1 (SEC 2 §2.4.1).
@@ -58,6 +53,12 @@ def address_of_key(key: bytes) -> str:
 
 
 def _verifies(key: tuple[int, int], digest: bytes, r: int, s: int) -> bool:
+    # What `langchain` imports comes by here and needs none of it.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+
     public = ec.EllipticCurvePublicNumbers(*key, ec.SECP256K1()).public_key()
     try:
         public.verify(encode_dss_signature(r, s), digest, ec.ECDSA(Prehashed(hashes.SHA256())))

@@ -143,7 +143,7 @@ def test_works_without_opentelemetry(net: Devnet) -> None:
         "import sys\n"
         "sys.modules.update({'opentelemetry': None, 'opentelemetry.trace': None})\n"
         "from og_integrations.langchain import ChatOpenGradient\n"
-        "model = ChatOpenGradient(model='openai/gpt-5-mini')\n"
+        "model = ChatOpenGradient(model='openai/gpt-5.2')\n"
         "print(model.invoke('hi').text, *[chunk.text for chunk in model.stream('hi')]); model.close()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], env=net.environment(), check=True, timeout=50)
@@ -152,7 +152,7 @@ def test_works_without_opentelemetry(net: Devnet) -> None:
 def test_model_that_is_older_than_tracing_marks_its_first_span(net: Devnet) -> None:
     program = """if True:
         from og_integrations.langchain import ChatOpenGradient
-        model = ChatOpenGradient(model="openai/gpt-5-mini")
+        model = ChatOpenGradient(model="openai/gpt-5.2")
         import sys
         assert "openinference.instrumentation.langchain" not in sys.modules
         from openinference.instrumentation.langchain import LangChainInstrumentor

@@ -79,7 +79,9 @@ def test_image_that_is_none_loses_no_answer(
     monkeypatch.setattr(Script, "answer", answer)
     response: Any = llm.chat([user("draw")])
     assert response.message.content == "hi"
-    assert response.raw["choices"][0]["message"]["images"] == [image]
+    assert response.raw["choices"][0]["message"]["images"] == [
+        image.replace("\ud800", "\ufffd")
+    ]  # no JSON has half a character
 
 
 @each_way
