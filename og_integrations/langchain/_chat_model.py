@@ -256,8 +256,7 @@ class LangChainModel(OpenGradientModel, Serializable):
     @override
     def get_lc_namespace(cls) -> list[str]:
         """Return where a dump is loaded from: the public package, since files inside it may move."""
-        package = "og_integrations.langchain"
-        return (package if cls.__module__.startswith(f"{package}.") else cls.__module__).split(".")
+        return cls.__module__.partition("._")[0].split(".")
 
     def identifying_params(self) -> dict[str, object]:
         """Return what shapes an answer, and where it comes from, for traces and caches: no key or header."""
@@ -314,20 +313,14 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         settlement_mode: `"batch"`, `"private"` or `"individual"`.
         gateway_generation: `"auto"` sends images and files unless the gateway is known to drop them.
         timeout: Seconds to wait for each piece of an answer.
-
-        The table in docs/settings.md has them all.
+        docs/settings.md has them all.
 
     Instantiate:
         ```python
         from og_integrations.langchain import ChatOpenGradient
 
         model = ChatOpenGradient(model="anthropic/claude-sonnet-4-6", spend_policy={"total": "1"})
-        ```
-
-    Invoke:
-        ```python
         answer = model.invoke("What is a trusted execution environment?")  # or: await model.ainvoke(…)
-        print(answer.text)
         ```
 
     Stream:

@@ -3,6 +3,10 @@ The catalogue of models (docs/protocol.md §8), and what is known about them.
 
 The list moves, so any `provider/name` passes: what is not known is None, and the gateway has the last
 word (it answers 400 to names it does not list). `MODELS` holds all that are listed, by the gateway's name.
+
+| file | what it holds |
+| --- | --- |
+| `_catalogue` | every listed model as data, one line each |
 """
 
 from collections.abc import Mapping
