@@ -173,7 +173,8 @@ def _ask_llama_index(
     selections = llm.get_tool_calls_from_response(last, error_on_no_tool_call=False)
     outcome.calls = [(item.tool_name, item.tool_kwargs) for item in selections]
     outcome.images = [
-        block.resolve_image(as_base64=True).read().decode()
+        # An address is compared as it stands: to resolve it would call the stranger whom it names.
+        str(block.url) if block.url else block.resolve_image(as_base64=True).read().decode()
         for block in last.message.blocks
         if isinstance(block, ImageBlock)
     ]
