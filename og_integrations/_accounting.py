@@ -51,7 +51,7 @@ class ReceiptEstimate:
     @property
     def told(self) -> str:
         """The estimate for a person, in OPG where its price was given."""
-        units = _whole(self.cost_opg)
+        units = whole(self.cost_opg)
         opg = "" if units is None else f"{format_opg(units)} OPG, "
         return f"{opg}{self.cost_usd} US dollars as estimated by the price list"
 
@@ -102,11 +102,11 @@ def facts_of(receipt: Mapping[str, object]) -> Facts:
         wallet=wallet.lower() if wallet else None,
         payment=_text(payment.get("payment_hash")),
         request=_text(receipt.get("request_hash")),
-        authorized=_whole(payment.get("max_amount")) or 0,
-        tokens_in=_whole(usage.get("prompt_tokens")) or 0,
-        tokens_out=_whole(usage.get("completion_tokens")) or 0,
+        authorized=whole(payment.get("max_amount")) or 0,
+        tokens_in=whole(usage.get("prompt_tokens")) or 0,
+        tokens_out=whole(usage.get("completion_tokens")) or 0,
         reported=reported_cost(receipt),
-        estimated=_whole(estimate.get("cost_opg")),
+        estimated=whole(estimate.get("cost_opg")),
     )
 
 
@@ -119,8 +119,8 @@ def _text(value: object) -> str | None:
     return value.replace("\0", "")[:_MOST_CHARACTERS] if isinstance(value, str) else None
 
 
-def _whole(value: object) -> int | None:
-    """Return a count, or an amount as text; None for anything else."""
+def whole(value: object) -> int | None:
+    """Return `value`, a count or an amount as text, as a number; None for anything else, or what no uint256 holds."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 78:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**256 else None

@@ -8,7 +8,7 @@ the check of what a stranger's document holds there, and the JSON Schema of it.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -41,7 +41,7 @@ CLAIMED = Standing("claimed")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One declared member: its full name (`payment.payer`), its type, its standing, and what it means."""
+    """A member is declared with its type, its standing and what it means; `path` is its full name (`payment.payer`)."""
 
     path: str
     declared: Any
@@ -49,7 +49,8 @@ class Member:
     about: str
 
 
-@lru_cache(maxsize=8)
+# One entry for each class and place: with fewer than there are, reading one receipt after another would find none.
+@cache
 def members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     """Return the members of one class by their names there."""
     hints = get_type_hints(model, include_extras=True)
@@ -61,13 +62,15 @@ def members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
     return found
 
 
-@lru_cache(maxsize=8)
+@cache
 def getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
+    """Return the names of the members of `model`, and what reads all of them off an instance at once."""
     names = tuple(members_of(model))
     return names, attrgetter(*names)
 
 
 def read_members(model: type, document: Mapping[str, object], prefix: str = "") -> Document:
+    """Return what `document` holds of the members of `model`, others left out. Raises `ConfigurationError`."""
     known = members_of(model, prefix)
     return {name: read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known}
 
@@ -97,8 +100,9 @@ def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
         raise ConfigurationError(f"This is no receipt that can be read: its member {path} is incomplete.") from None
 
 
-@lru_cache(maxsize=64)
+@cache
 def without_none(declared: Any) -> Any:
+    """Return a declared type without the None that stands beside it."""
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)
     return declared
@@ -115,6 +119,7 @@ def _words(kind: Any) -> str:
 
 
 def schema_of(model: type) -> Document:
+    """Return the JSON Schema of a `model`, each member with its standing."""
     properties = {}
     for name, member in members_of(model).items():
         kind = without_none(member.declared)

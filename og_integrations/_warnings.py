@@ -27,8 +27,13 @@ def warn_once(about: str, text: str) -> None:
     if about in _warned:
         return
     _warned.add(about)
-    # The level counts from this function: 1 would be the line below.
-    level, frame = 1, inspect.currentframe()
+    warnings.warn(text, UserWarning, stacklevel=level_of_user())
+
+
+def level_of_user() -> int:
+    """Return the `stacklevel` at which a warning of this function's caller points at the user's line."""
+    # The first frame is this function's own, and stands for the caller: `warnings.warn` counts that one as 1.
+    level, frame = 0, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_THROUGH:
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, UserWarning, stacklevel=level)
+    return level

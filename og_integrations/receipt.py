@@ -25,7 +25,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
+from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, whole
 from og_integrations._members import (
     CLAIMED,
     Document,
@@ -140,13 +140,13 @@ class ReceiptPayment:
     @property
     def most(self) -> str:
         """The most that may be taken, in OPG for a person; anybody can make a token, so others are not called that."""
-        amount = self.max_amount or ""
-        if not (amount.isascii() and amount.isdecimal()) or len(amount) > 78:
+        amount = whole(self.max_amount)
+        if amount is None:
             return "an amount that is no number"
         known = {(network.caip2, network.token.lower()) for network in NETWORKS.values()}
         if (self.network, (self.asset or "").lower()) in known:
-            return f"{format_opg(int(amount))} OPG"
-        return f"{amount} base units of the unknown token {self.asset}"
+            return f"{format_opg(amount)} OPG"
+        return f"{self.max_amount} base units of the unknown token {self.asset}"
 
     def to_json(self) -> Document:
         """Return the member as plain JSON."""
@@ -496,14 +496,10 @@ def receipt_schema() -> Document:
 def _plain(receipt: Receipt) -> Document:
     names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
-    document["enclave"] = receipt.enclave.to_json() if receipt.enclave else None
-    document["sealing"] = receipt.sealing.to_json() if receipt.sealing else None
-    document["payment"] = receipt.payment.to_json() if receipt.payment else None
-    for name, member in (("cost", receipt.cost), ("estimate", receipt.estimate), ("usage", receipt.usage)):
-        document[name] = _shared(member).copy() if member else None
-    if receipt.onchain is not None:
-        document["onchain"] = receipt.onchain.to_json()
-    else:
+    for name in _nested():
+        if (member := document[name]) is not None:
+            document[name] = _shared(member).copy()
+    if receipt.onchain is None:
         del document["onchain"]
     document["checks"] = [check.to_json() for check in receipt.checks]
     document["unsigned"] = list(receipt.unsigned)
@@ -511,9 +507,8 @@ def _plain(receipt: Receipt) -> Document:
 
 
 @lru_cache(maxsize=256)
-def _shared(
-    model: ReceiptEnclave | ReceiptPayment | ReceiptOnchain | ReceiptCost | ReceiptEstimate | ReceiptUsage,
-) -> Document:
+def _shared(model: object) -> Document:
+    """Return a member that has members of its own as plain JSON; whoever hands it on copies it."""
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
     kind: type = type(model)
     names, values = getter(kind)

@@ -21,18 +21,18 @@ class Builds:
 
     def usual_rule(self, enclave: Enclave) -> str | None:
         """Return the hash rule that proved the last answers of the build, None if no answer has shown it."""
-        return self._rules.get(_name(enclave))
+        return self._rules.get(build_of(enclave))
 
     def learn(self, enclave: Enclave, request: JsonObject, rule: str) -> None:
         """Remember that the build hashed `request` by `rule`, which requests that show less of it do not tell."""
-        build = _name(enclave)
+        build = build_of(enclave)
         self._rules[build] = max(self._rules.get(build, APRIL), rule, key=RULES.index)
         if rule == APRIL and has_lists(request):
             self._dropping.add(build)
 
     def drops_attachments(self, enclave: Enclave) -> bool:
         """Return whether the build is known to take pictures and files without handing them to a model."""
-        return _name(enclave) in self._dropping
+        return build_of(enclave) in self._dropping
 
 
 def dropped(enclave: Enclave) -> InvalidRequestError:
@@ -43,6 +43,7 @@ def dropped(enclave: Enclave) -> InvalidRequestError:
     )
 
 
-def _name(enclave: Enclave) -> str:
+def build_of(enclave: Enclave) -> str:
+    """Return what names the program of `enclave`: all enclaves of one build behave alike."""
     # A gateway that was named by its URL has no measurement; its key then stands for it.
     return enclave.pcr_hash or enclave.tee_id

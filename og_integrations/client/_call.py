@@ -3,7 +3,6 @@ One call: what is asked (`Call`), how far it got (`CallState`), what came of it 
 
 Every call leaves its receipt with the open collectors (`client._collecting`), whatever stopped it: `build_receipt`
 makes it.
-
 """
 
 import base64
@@ -239,9 +238,13 @@ class CallState:
     @property
     def answer_head(self) -> ReplyHead:
         """Return the head of the enclave's own answer."""
-        head = self.head if self.sealed is None else self.sealed.head
+        head = self._own_head
         assert head is not None  # noqa: S101 - asked after the answer has begun
         return head
+
+    @property
+    def _own_head(self) -> ReplyHead | None:
+        return self.head if self.sealed is None else self.sealed.head
 
     def quotable(self, reason: object) -> str:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
@@ -259,17 +262,11 @@ class CallState:
         return {
             "path": self.call.path,
             "request": self.call.wire.decode(),
-            "content_type": self.content_type(),
+            "content_type": self._own_head.content_type if self._own_head is not None else "",
             "response": self.body.decode("utf-8", "replace"),
             "tee_id": enclave.tee_id,
             "public_key_pem": _pem(enclave.public_key),
         }
-
-    def content_type(self) -> str:
-        """Return the answer's content type without parameters; the last one if there are several."""
-        head = self.head if self.sealed is None else self.sealed.head
-        found = [value for name, value in (head.headers if head else ()) if name.lower() == "content-type"]
-        return found[-1].partition(";")[0].strip().lower() if found else ""
 
     def check_head(self) -> None:
         """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
@@ -279,8 +276,9 @@ class CallState:
                 f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
             )
         expected = "text/event-stream" if self.call.request.stream else "application/json"
-        if self.content_type() != expected:
-            raise MalformedReplyError(f"The answer is {self.content_type()[:80]!r}, expected {expected}.")
+        found = self.answer_head.content_type
+        if found != expected:
+            raise MalformedReplyError(f"The answer is {found[:80]!r}, expected {expected}.")
 
 
 def now() -> int:

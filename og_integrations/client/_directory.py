@@ -61,10 +61,10 @@ READING_POLL = 0.02
 """Seconds after which a call looks again whether another one has read the registry, or an enclave's document."""
 ATTESTED_FOR = 3600
 """Seconds after which an enclave is asked again for its attestation document."""
-T = TypeVar("T")
-Reading = Generator[Fetch | Pause, Any, T]
 MAX_AGE = 3600
 """Seconds for which a list serves while the registry cannot be read: who blocks it must not undo a revocation."""
+T = TypeVar("T")
+Reading = Generator[Fetch | Pause, Any, T]
 
 
 class Directory:

@@ -17,7 +17,7 @@ from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client import _telemetry
 from og_integrations.client._accounts import Account
-from og_integrations.client._builds import Builds, dropped
+from og_integrations.client._builds import Builds, build_of, dropped
 from og_integrations.client._call import (
     Answer,
     Call,
@@ -288,9 +288,7 @@ class Engine:
             yield from self.open(state)
             answer = self.conclude_body(state, (yield from _body(state)))
         except BaseException as exc:
-            self._on_failure(state, exc)
-            if isinstance(exc, OpenGradientError):
-                yield from recorded(state)
+            yield from self._on_failure(state, exc)
             raise
         yield from recorded(state)
         return answer
@@ -316,9 +314,7 @@ class Engine:
             except OpenGradientError as exc:
                 raise reader.failed(exc) from exc
         except BaseException as exc:
-            self._on_failure(state, exc)
-            if isinstance(exc, OpenGradientError):
-                yield from recorded(state)
+            yield from self._on_failure(state, exc)
             raise
         yield from recorded(state)
         yield from pieces
@@ -328,9 +324,8 @@ class Engine:
         Find an enclave and pay, until an answer begins; return its head, which is then in `state`, too.
 
         Another enclave is tried only if the last one could not be connected to, by its own doing, or did not show the
-        attestation document that the policy asks for: nothing was sent.
-        Raises `ConfigurationError` if there is nothing to pay with, or the receipt
-        could not be kept.
+        attestation document that the policy asks for: nothing was sent. Raises `ConfigurationError` if there is nothing
+        to pay with, or the receipt could not be kept.
         """
         relayed = self.sealing is not None and self.sealing.relay is not None
         if self.settings.signer is None and not relayed:
@@ -500,32 +495,31 @@ class Engine:
         if request_hash(state.call.path, asked, APRIL).hex() == completion.proof.request_hash:
             self._builds.learn(state.target.enclave, asked, APRIL)
 
-    def _on_failure(self, state: CallState, exc: BaseException) -> None:
+    def _on_failure(self, state: CallState, exc: BaseException) -> Effects[None]:
         """
-        Collect the receipt of a call that `exc` stopped; its status is "unverified".
+        Collect the receipt of a call that `exc` stopped, and see it written; its status is "unverified".
 
         An enclave that is to blame for it is left for another one; this call is not repeated.
         """
-        if isinstance(exc, ToolChoiceNotHonoredError):
-            # The answer itself was verified, and its receipt collected.
-            return
-        collect_failed(state, exc)
+        # Of a tool choice that was not honoured the answer itself was verified, and its receipt collected.
+        if not isinstance(exc, ToolChoiceNotHonoredError):
+            collect_failed(state, exc)
+            if isinstance(exc, OpenGradientError):
+                if _came_from_elsewhere(state.head):
+                    exc.blames_enclave = True
+                if exc.blames_enclave and state.target is not None:
+                    self.directory.distrust(state.target.enclave, time.monotonic())
+        # What cancels a call, or closes its stream, must not wait for a ledger.
         if isinstance(exc, OpenGradientError):
-            if _came_from_elsewhere(state.head):
-                exc.blames_enclave = True
-            if exc.blames_enclave and state.target is not None:
-                self.directory.distrust(state.target.enclave, time.monotonic())
-
-
-def build_of(enclave: Enclave) -> str:
-    """Return what names the program of `enclave`: all enclaves of one build behave alike."""
-    return enclave.pcr_hash or enclave.tee_id
+            yield from recorded(state)
 
 
 def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:
     """Say once that a call which was to be settled by itself was answered without a word about that."""
+    if state.call.settlement_mode is not SettlementMode.INDIVIDUAL_FULL:
+        return
     payment = Receipt.payment_of(receipt)
-    if state.call.settlement_mode is not SettlementMode.INDIVIDUAL_FULL or payment is None or payment.tells_settlement:
+    if payment is None or payment.tells_settlement:
         return
     warn_once(
         "individual settlement",

@@ -36,7 +36,7 @@ ChannelWord = Literal["pinned", "ohttp"]
 @dataclass(frozen=True, slots=True)
 class Option:
     """
-    What is known of an option besides its type.
+    An option is described by what is known of it besides its type.
 
     `meaning` is one line of docs/settings.md. None as a value means `default`; `shown` describes a default that is
     no plain value. `variables` are the environment variables that stand in for the argument. `hidden` says that
@@ -52,13 +52,13 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class SameAs:
-    """Another name of the option `name`, which `ChatOpenAI` or the published client has for it."""
+    """This marks another name of the option `name`, which `ChatOpenAI` or the published client has for it."""
 
     name: str
 
 
 class SettingsOptions(TypedDict, total=False):
-    """Who pays, and where."""
+    """These options say who pays, and where."""
 
     private_key: Annotated[
         "str | SecretStr | None",
@@ -105,7 +105,7 @@ class SettingsOptions(TypedDict, total=False):
 
 
 class ChannelOptions(TypedDict, total=False):
-    """How requests reach the enclave."""
+    """These options say how requests reach the enclave."""
 
     channel: Annotated[
         ChannelWord,
@@ -129,7 +129,7 @@ class ChannelOptions(TypedDict, total=False):
 
 
 class SharedOptions(TypedDict, total=False):
-    """What a client is made with, and a call may have differently."""
+    """A client is made with these options, and a call may have them differently."""
 
     settlement_mode: Annotated[
         "SettlementMode | Enum | str | None",
@@ -141,7 +141,7 @@ class SharedOptions(TypedDict, total=False):
 
 
 class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False):
-    """What a client is made with; everything is optional."""
+    """A client is made with these options, all of which may be left out."""
 
     spend_policy: Annotated[
         "SpendPolicy | dict[str, Any] | None",
@@ -186,7 +186,7 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
 
 
 class CallOptions(SharedOptions, total=False):
-    """What a call of either endpoint can ask for."""
+    """A call of either endpoint can ask for these."""
 
     temperature: Annotated[
         float | None, Option("sampling temperature, 0 to 2; gateways drop it for gpt-5 models", shown="not sent")
@@ -199,7 +199,7 @@ class CallOptions(SharedOptions, total=False):
 
 
 class ChatOptions(CallOptions, total=False):
-    """What a chat call can ask for; `tool_choice` is sent, but no gateway enforces it."""
+    """A chat call can ask for these; `tool_choice` is sent, but no gateway enforces it."""
 
     tools: Annotated["Sequence[JsonObject] | None", Option("functions that the model may call")]
     tool_choice: Annotated["str | JsonObject | None", Option("which of them it has to call")]
@@ -218,7 +218,7 @@ class ChatOptions(CallOptions, total=False):
 
 
 class OtherNames(TypedDict, total=False):
-    """Names that `ChatOpenAI` has for the same options."""
+    """These are the names that `ChatOpenAI` has for the same options."""
 
     api_key: Annotated["str | SecretStr | None", SameAs("private_key")]
     max_completion_tokens: Annotated[int | None, SameAs("max_tokens")]

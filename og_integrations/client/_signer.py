@@ -1,5 +1,5 @@
 """
-Who signs payments. The only place that touches a private key.
+This module says who signs payments, and is the only place that touches a private key.
 
 Payments are signed by libsecp256k1 (coincurve). eth-account, which takes most of a second to load, is imported for
 what it alone knows: keystores, transactions, and typed data that is none of a payment.
@@ -31,7 +31,7 @@ _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 @runtime_checkable
 class Signer(Protocol):
     """
-    A wallet. `address` is its 0x-hex address.
+    A signer is a wallet. `address` is its 0x-hex address.
 
     `sign_typed_data` takes a whole EIP-712 message (`types`, `primaryType`, `domain`, `message`) and
     returns the 65-byte signature r‖s‖v as 0x-hex, or an awaitable of it. An asynchronous signer
@@ -46,7 +46,7 @@ class Signer(Protocol):
 
 @runtime_checkable
 class TransactionSigner(Signer, Protocol):
-    """A wallet that can also sign transactions; needed for `ensure_opg_approval` and models on chain only."""
+    """This signer can also sign transactions, which only `ensure_opg_approval` and models on chain need."""
 
     def sign_transaction(self, transaction: JsonObject) -> str | Awaitable[str]:
         """
@@ -72,7 +72,11 @@ def typed_data_digest(typed_data: JsonObject) -> bytes:
 
 
 class LocalSigner:
-    """A private key in this process: 64 hex digits. It never shows in repr, str, pickle, errors or their frames."""
+    """
+    A local signer holds a private key in this process: 64 hex digits.
+
+    It never shows in repr, str, pickle, errors or their frames.
+    """
 
     def __init__(self, private_key: "str | Secret | SecretStr") -> None:
         key = sealed(private_key)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from og_integrations._accounting import facts_of
+from og_integrations._accounting import facts_of, whole
 from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError, VerificationError
 from og_integrations.networks import OPG, format_opg
 from og_integrations.protocol._strict_json import JsonObject
@@ -108,7 +108,7 @@ def watch(budget: Budget) -> None:
 def authorized(typed_data: JsonObject) -> None:
     """Tell that a wallet has signed for a payment."""
     message = typed_data.get("message", {})
-    amount = _whole(message.get("permitted", {}).get("amount"))
+    amount = whole(message.get("permitted", {}).get("amount")) or 0
     _add("opengradient.opg.authorized", amount / OPG)
     extra = {"og_event": "authorized", "og_amount": str(amount), "og_deadline": str(message.get("deadline"))}
     _payment.info("A wallet authorized %s OPG at most.", format_opg(amount), extra=extra)
@@ -181,8 +181,3 @@ def waiting_for_a_place() -> Iterator[None]:
 def place_taken(change: int) -> None:
     """Count a call that took its place at the gate (1), or gave it back (-1)."""
     _add("opengradient.calls.active", change)
-
-
-def _whole(value: object) -> int:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 78 else 0

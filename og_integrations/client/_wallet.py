@@ -1,10 +1,9 @@
 """
-What the next call may cost: a gateway's own offer, asked for without paying (docs/protocol.md §3.1).
+This module holds what the owner of a wallet can ask and say about its spending, in the words of both clients.
 
-The request is a real one, since gateways answer no other; but its prompt says nothing, and it goes to an
-enclave whose certificate is pinned.
-
-What the owner of a wallet can ask and say about its spending, in the words of both clients.
+`price_of` asks what the next call may cost: a gateway's own offer, without paying (docs/protocol.md §3.1). The request
+is a real one, since gateways answer no other; but its prompt says nothing, and it goes to an enclave whose certificate
+is pinned.
 """
 
 import time
@@ -26,7 +25,7 @@ TIMEOUT = 15.0
 
 
 class NobodySigner:
-    """A wallet that signs nothing: asking cannot pay."""
+    """This wallet signs nothing, so that asking cannot pay."""
 
     address = ""
 
@@ -68,7 +67,7 @@ def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Effects
 
 
 class Spending:
-    """Of whoever has an `engine`."""
+    """This class lets whoever has an `engine` ask about its budget, and stop it."""
 
     engine: Engine
 

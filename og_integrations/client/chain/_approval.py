@@ -1,18 +1,17 @@
 """
-What an approval would do: read from the chain, nothing signed and nothing sent (docs/protocol.md §6).
+This module makes the wallet's one transaction, which allows Permit2 to take OPG (docs/protocol.md §6).
 
-The wallet's one transaction: allowing Permit2 to take OPG (docs/protocol.md §6).
-
-Both clients run the generator `ensure_approval`; `client.chain._transactions` sends.
+`plan_approval` reads what it would do; nothing is signed or sent. Both clients run the generator `ensure_approval`;
+`client.chain._transactions` sends.
 """
 
-import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypedDict
 
+from og_integrations._warnings import level_of_user
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, check_chain, quantity, read_allowance, read_balance
@@ -48,7 +47,7 @@ Amount = Decimal | int | str
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalPlan:
     """
-    What `ensure_opg_approval` would do. `allowance`, `balance` and `amount` are base units of OPG.
+    A plan says what `ensure_opg_approval` would do. `allowance`, `balance` and `amount` are base units of OPG.
 
     `transaction` is what would be signed, without its nonce: None if enough is allowed, and then nothing else was
     looked at.
@@ -145,9 +144,7 @@ def read_amounts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """
-    What `ensure_opg_approval` did: allowances in base units, `tx_hash` None if nothing was needed.
-    """
+    """An approval says what `ensure_opg_approval` did: allowances in base units, `tx_hash` None if none was needed."""
 
     allowance_before: int
     allowance_after: int
@@ -157,7 +154,7 @@ class Approval:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalProgress:
     """
-    How far the transaction got: `sent`, `waiting` (again and again), `mined`, and `visible`, when the
+    Progress says how far the transaction got: `sent`, `waiting` (again and again), `mined`, and `visible`, when the
     node's answers follow it. `seconds` since it was sent.
     """
 
@@ -197,7 +194,7 @@ def ensure_approval(
     if plan.capped:
         warnings.warn(
             f"Only {format_opg(plan.amount)} OPG are approved: that is all the wallet {plan.owner} has.",
-            stacklevel=_level_of_caller(),
+            stacklevel=level_of_user(),
         )
     signer_of(settings)
     waiting = Waiting(_WHAT, timeout)
@@ -225,14 +222,6 @@ def _approval_error(exc: TransactionError) -> ApprovalError:
     error = ApprovalError(str(exc))
     error.transaction_hash = exc.transaction_hash
     return error
-
-
-def _level_of_caller() -> int:
-    """Return the `stacklevel` at which a warning of this function's caller points out of this package."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("og_integrations"):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def signer_of(settings: Settings) -> TransactionSigner:

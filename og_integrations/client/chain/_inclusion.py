@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, quantity, rpc
-from og_integrations.client.chain._settlement import block_at, time_of
+from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, quantity
+from og_integrations.client.chain._settlement import block_at, read_logs, time_of
 from og_integrations.client.channels._channel import server_of
 from og_integrations.errors import (
     ConfigurationError,
@@ -147,18 +147,16 @@ def _batches(rpc_url: str, contract: str, signed_at: int) -> Fetching[list[Publi
     first = yield from block_at(rpc_url, signed_at - _CLOCK_SKEW)
     last = yield from block_at(rpc_url, signed_at + PUBLISHED_WITHIN)
     wanted = {"address": contract, "topics": [BATCH_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
-    logs = yield from rpc(rpc_url, "eth_getLogs", [wanted])
-    if not isinstance(logs, list) or len(logs) > _MAX_BATCHES:
+    logs = yield from read_logs(rpc_url, wanted)
+    if len(logs) > _MAX_BATCHES:
         raise DiscoveryError(
             f"The node {server_of(rpc_url)} answered eth_getLogs with something else than at most {_MAX_BATCHES} logs."
         )
     return list(_published(logs, contract, rpc_url))
 
 
-def _published(logs: list[object], contract: str, rpc_url: str) -> Iterator[PublishedBatch]:
+def _published(logs: list[JsonObject], contract: str, rpc_url: str) -> Iterator[PublishedBatch]:
     for log in logs:
-        if not isinstance(log, dict):
-            continue
         match log:
             case {"address": str(address), "topics": [str(topic), str(root)], "data": str(data)}:
                 if (address.lower(), topic.lower()) != (contract.lower(), BATCH_TOPIC):

@@ -1,9 +1,8 @@
 """
-Reading contracts and the gateway's key over plain JSON: one generator each, two drivers elsewhere.
+This module reads contracts, and the gateway's key, over plain JSON: one generator each; web3 is not needed to read.
 
-A `Fetch` effect is answered with the body of the reply. web3 is not needed to read.
-
-`read` runs such a generator, and a `Reader` does so over connections of its own.
+A `Fetch` effect is answered with the body of the reply. `read` and `aread` run such a generator, and a `Reader` does so
+over connections of its own.
 """
 
 import json
@@ -89,7 +88,7 @@ async def aread(connections: AsyncConnections, flow: Fetching[T]) -> T:
 
 
 class Reader:
-    """Runs `Fetching` flows over connections of its own; a context manager."""
+    """A reader runs `Fetching` flows over connections of its own, until the end of its `with`."""
 
     def __init__(self) -> None:
         self._connections = SyncConnections()

@@ -1,7 +1,7 @@
 """
-Finding the settlement of an authorization on the chain (docs/protocol.md §7).
+This module asks the chain what was really taken of an authorization, and gives the rest back to the budget.
 
-Asking the chain what was really taken of what was authorized, and giving the rest back to the budget.
+docs/protocol.md §7 says where a settlement is found.
 
 One node is believed as far as we can check it. It cannot give back what may still be taken: before the
 deadline is over by our own clock nothing is, whatever the node says; nor what calls hold; nor what was
@@ -124,7 +124,7 @@ def _settled(rpc_url: str, authorization: Permit2Authorization, window: JsonObje
 
 
 def _cancelled(rpc_url: str, authorization: Permit2Authorization, window: JsonObject) -> Fetching[Settlement | None]:
-    for log in (yield from _logs(rpc_url, cancellation_filter(authorization) | window)):
+    for log in (yield from read_logs(rpc_url, cancellation_filter(authorization) | window)):
         if is_cancellation(log, authorization):
             return Settlement(
                 status=SettlementStatus.CANCELLED,
@@ -168,11 +168,12 @@ def time_of(rpc_url: str, block: int) -> Fetching[int]:
 
 
 def _transactions(rpc_url: str, log_filter: JsonObject) -> Fetching[list[str]]:
-    found = yield from _logs(rpc_url, log_filter)
+    found = yield from read_logs(rpc_url, log_filter)
     return list(dict.fromkeys(str(log.get("transactionHash")) for log in found))
 
 
-def _logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
+def read_logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
+    """Return the logs that an eth_getLogs filter finds, what is no object left out. Raises `DiscoveryError`."""
     found = yield from rpc(rpc_url, "eth_getLogs", [log_filter])
     if not isinstance(found, list):
         raise DiscoveryError(f"The node {server_of(rpc_url)} answered eth_getLogs with something else than a list.")

@@ -86,7 +86,7 @@ _GONE_LOOKS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A chain, through one of its nodes: its URL, the chain's id, and its name for messages."""
+    """A place is a chain as one node shows it: the node's URL, the chain's id, and its name for messages."""
 
     url: str
     chain_id: int
@@ -95,7 +95,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GasLimits:
-    """The most that a transaction may cost: `cost` in wei, `gas` in units of gas (None: whatever costs no more)."""
+    """Gas limits say what a transaction may cost: `cost` in wei, `gas` in units (None: whatever costs no more)."""
 
     cost: int
     gas: int | None = None
@@ -104,7 +104,7 @@ class GasLimits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentTransaction:
     """
-    A signed transaction, about to be sent or sent.
+    A sent transaction is one that was signed, and has left or is about to.
 
     `raw` is all that is needed to send it again, which is safe; it is no secret, but can be sent by whoever has it.
     """
@@ -165,7 +165,7 @@ Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell | Consult, 
 
 
 class Waiting:
-    """The time since a transaction left, and what to say when it is over. `what` begins sentences: "The approval"."""
+    """A wait knows when its transaction left, and what to say at its end. `what` begins sentences: "The approval"."""
 
     def __init__(self, what: str, timeout: float = RECEIPT_TIMEOUT, transaction_hash: str = "") -> None:
         self.what = what
@@ -182,7 +182,7 @@ class Waiting:
 
     @property
     def seconds(self) -> float:
-        """How long it takes already."""
+        """Return how long it takes already."""
         return time.monotonic() - self._started
 
     def tell(self, step: Step) -> Sending[None]:
@@ -531,7 +531,7 @@ def or_nothing(reading: Fetching[T]) -> Fetching[T | None]:
 
 class SyncSender:
     """
-    Performs the effects of `Sending` flows synchronously.
+    This sender performs the effects of `Sending` flows synchronously.
 
     `signer` returns the wallet, `tell` is told each step, `leaving` gets each transaction before it is sent.
     """
@@ -566,7 +566,7 @@ class SyncSender:
 
 
 class AsyncSender:
-    """Performs the effects of `Sending` flows asynchronously; its callbacks may be either."""
+    """This sender performs the effects of `Sending` flows asynchronously; its callbacks may be either."""
 
     def __init__(
         self,

@@ -183,8 +183,7 @@ class SealedCall:
         """Take the head of the reply by `whom`. Raises `SealedChannelError` if it is in clear."""
         if not 200 <= head.status < 300:
             raise unauthenticated_error(head.status, self.relay.name if self.relay is not None else whom)
-        kinds = [value for name, value in head.headers if name.lower() == "content-type"]
-        kind = kinds[-1].partition(";")[0].strip().lower() if kinds else ""
+        kind = head.content_type
         self._marked = kind in (ANSWER_TYPE, STREAM_TYPE)
         if self._stream and opens_as_stream(kind):
             self._opener = self._sent.stream(max_chunk=MAX_FINAL)

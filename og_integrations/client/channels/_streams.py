@@ -1,5 +1,5 @@
 """
-Bytes to and from one peer: what the connections of a `pool` read from and write to.
+This module moves bytes to and from one peer, for the connections of a `Pool`.
 
 They take the place of httpcore's own, which lose three things that money depends on: asynchronous reads let errors of
 TLS out untranslated, a connect that is cancelled midway leaves its transport open, and no wait ends at a deadline of

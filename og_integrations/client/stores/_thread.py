@@ -72,7 +72,7 @@ class StoreThread:
 
         What is not done after `most` seconds is left to the thread, and what `hung` returns is raised.
         """
-        if threading.current_thread() is self._thread:
+        if self.is_mine():
             return work()
         job = _Job(work)
         self._put(job)

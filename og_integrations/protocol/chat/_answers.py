@@ -257,7 +257,7 @@ def _tool_calls(value: object) -> tuple[ToolCall, ...]:
 MAX_EVENTS = 250_000
 """
 A stream of more events, or fragments of tool calls in them, is an attack on our time and memory: models answer some
-thousand tokens. How many bytes it may have, `sse` says.
+thousand tokens. How many bytes it may have, `_sse` says.
 """
 
 
@@ -265,7 +265,7 @@ class StreamAssembler:
     """
     An assembler turns the events of one stream into deltas; `finish` returns the whole `Completion`.
 
-    `quote` says what of the gateway's own reason may stand in a message (`quoting.quotable`).
+    `quote` says what of the gateway's own reason may stand in a message (`_redact.quotable`).
     """
 
     def __init__(self, quote: Callable[[object], str] = quotable) -> None:

@@ -13,5 +13,5 @@ This package pays for a call by x402 (docs/protocol.md §3).
 | `_flow` | one request, paid if the gateway asks for it; the effects that it yields |
 | `_reconcile` | what the chain says about old authorizations, given back to the budget |
 
-To read it in one sitting, begin with the table in `session`, then follow `flow.payment_flow`.
+To read it in one sitting, begin with the table in `_session`, then follow `_flow.payment_flow`.
 """

@@ -159,12 +159,12 @@ class BudgetTotals:
         """Return the sums with `entry` in them, as of unix time `now`; `share` is of `part`."""
         if entry.state is HoldState.RELEASED:
             return self
-        amount = entry.amount
+        amount, settled, in_doubt = counts(entry)
         return replace(
             self,
             authorized=self.authorized + amount,
-            settled=self.settled + (amount if entry.explained else 0),
-            in_doubt=self.in_doubt + (amount if entry.state is HoldState.IN_DOUBT else 0),
+            settled=self.settled + settled,
+            in_doubt=self.in_doubt + in_doubt,
             # Times are whole seconds: without equality, a window would be up to a second short.
             last_hour=self.last_hour + (amount if entry.at >= now - HOUR else 0),
             last_day=self.last_day + (amount if entry.at >= now - DAY else 0),

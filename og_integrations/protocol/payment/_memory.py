@@ -15,6 +15,7 @@ from og_integrations.protocol.payment._budget import (
     HoldState,
     Judge,
     Lock,
+    counts,
     unanswered,
 )
 
@@ -115,5 +116,5 @@ def foldable(entries: Iterable[Entry], now: int) -> list[Entry]:
 
 def folded(sums: BudgetTotals, entry: Entry) -> BudgetTotals:
     """Return `sums` with one more entry of which only the amount matters."""
-    settled = entry.amount if entry.explained else 0
-    return replace(sums, authorized=sums.authorized + entry.amount, settled=sums.settled + settled)
+    amount, settled, _ = counts(entry)
+    return replace(sums, authorized=sums.authorized + amount, settled=sums.settled + settled)

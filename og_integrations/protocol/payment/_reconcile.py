@@ -253,7 +253,7 @@ its findings as it goes. A generator of its own effects, which raises `Configura
 
 
 class Reclaimer:
-    """A reclaimer makes claims on `budget`, and asks the chain where a limit stands in the way; see `flow.Reclaim`."""
+    """A reclaimer makes claims on `budget`, and asks the chain where a limit stands in the way; see `_flow.Reclaim`."""
 
     def __init__(self, budget: Budget, clock: Callable[[], int], ask_chain: AskChain, lock: Lock) -> None:
         self.turns = AskingTurns(lock)

@@ -22,7 +22,7 @@ dropped   -        -         -       -       -         dropped   -        -     
 The states say how far it came: nothing is counted yet (new), the budget has counted it (held), its owner allows it
 (approved), the wallet has signed it (signed), other processes may send it too (shared), a request with it left and
 got no answer (sent), the gateway named its session (open), nothing more comes of it (over, refused), it never left
-(dropped). The hold is released only where the session is dropped, and what is settled stays settled; see `budget.Hold`.
+(dropped). The hold is released only where the session is dropped, and what is settled stays settled; see `Hold`.
 
 The events are what calls meet: `shared` is telling other processes what was signed, or finding what one of them did
 (`protocol.payment._sharing`); `unused` is the last call that shared it leaving without having sent anything; `lost`,

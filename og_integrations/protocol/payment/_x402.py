@@ -136,6 +136,12 @@ class ReplyHead:
         return values[0] if values else None
 
     @property
+    def content_type(self) -> str:
+        """Return the type of the body, in lower case and without parameters; the last one if several are named."""
+        named = [value for name, value in self.headers if name.lower() == "content-type"]
+        return named[-1].partition(";")[0].strip().lower() if named else ""
+
+    @property
     def names_session(self) -> bool:
         """Return whether it names a session, as a gateway does after a payment, errors too (docs/protocol.md §3.6)."""
         return any(name.lower() == SESSION.lower() for name, _ in self.headers)

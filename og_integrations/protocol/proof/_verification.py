@@ -77,13 +77,16 @@ class CheckLog:
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
+        """Begin the step `name`, whose verdict is given inside of the `with`."""
         self._step = name
         return self
 
     def passed(self, detail: str) -> None:
+        """Note that the step under way passed."""
         self.checks.append(Check(self._step, "pass", detail))
 
     def skipped(self, detail: str) -> None:
+        """Note that the step under way could not be judged; it goes on."""
         self.checks.append(Check(self._step, "skip", detail))
 
     def __enter__(self) -> None: ...

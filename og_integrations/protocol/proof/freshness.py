@@ -12,12 +12,11 @@ from collections.abc import Mapping
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, MAX_STOP, SEARCH_PATH
 
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _STOP_PREFIX = "og-nonce:"
 _MEMBER = "og_nonce"
-_MAX_STOP = 4
 
 
 def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
@@ -25,8 +24,9 @@ def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
     Return a copy of `request`, a body to be sent to `path`, that carries `nonce` (32 lower-case hex digits).
 
     It stands in `response_format` where that asks for plain text, else as one more entry of `stop`; a web search has it
-    as a member of its own. Raises
-    `InvalidRequestError` if there is no place: four stop sequences are all that a gateway takes.
+    as a member of its own.
+
+    Raises `InvalidRequestError` if there is no place: four stop sequences are all that a gateway takes.
     """
     if not _NONCE.fullmatch(nonce):
         raise InvalidRequestError("A nonce has 32 lower-case hex digits; this one has not. Nothing was sent.")
@@ -45,10 +45,10 @@ def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
     entries = [stop] if isinstance(stop, str) else stop
     # A fifth entry is answered with 400, after the payment was
     # signed (docs/protocol.md §2.3), so it is refused here.
-    if not isinstance(entries, list) or len(entries) >= _MAX_STOP:
+    if not isinstance(entries, list) or len(entries) >= MAX_STOP:
         raise InvalidRequestError(
             f"The request has no place for a nonce: its response_format is in use, and of stop sequences at most "
-            f"{_MAX_STOP - 1} leave room for it. Send fewer, or call without a nonce. Nothing was sent."
+            f"{MAX_STOP - 1} leave room for it. Send fewer, or call without a nonce. Nothing was sent."
         )
     return request | {"stop": [*entries, _STOP_PREFIX + nonce]}
 
