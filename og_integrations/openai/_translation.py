@@ -30,7 +30,7 @@ from og_integrations.errors import (
 from og_integrations.models import MODELS, model_name
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chat._schemas import demanded_strict_schema
-from og_integrations.protocol.chat._wire import ToolCall, Usage
+from og_integrations.protocol.chat._wire import Usage
 from og_integrations.receipt import RECEIPT_KEY
 
 if TYPE_CHECKING:
@@ -127,11 +127,10 @@ def completion_of(wish: Wish, answer: Answer) -> JsonObject:
     """Return a verified `answer` as OpenAI's `chat.completion` or `text_completion`, the receipt beside it."""
     choice: JsonObject = {"index": 0, "finish_reason": answer.finish_reason, "logprobs": None}
     if wish.prompt is None:
-        choice["message"] = {"role": "assistant", "content": answer.text or None, "refusal": None}
+        choice["message"] = {"role": "assistant", "content": answer.text, "refusal": None}
         if answer.tool_calls:
-            choice["message"]["tool_calls"] = [_call(call) for call in answer.tool_calls]
-        elif answer.text == "":
-            choice["message"]["content"] = ""
+            calls = [call.to_json() for call in answer.tool_calls]
+            choice["message"] |= {"content": answer.text or None, "tool_calls": calls}
     else:
         choice["text"] = answer.text
     kind = "chat.completion" if wish.prompt is None else "text_completion"
@@ -157,7 +156,7 @@ class Chunks:
             yield self._event(self._delta(content=piece))
             return
         if piece.tool_calls:
-            calls = [{"index": place, **_call(call)} for place, call in enumerate(piece.tool_calls)]
+            calls = [{"index": place, **call.to_json()} for place, call in enumerate(piece.tool_calls)]
             yield self._event(self._delta(tool_calls=calls))
         end = self._delta() | {"finish_reason": piece.finish_reason}
         yield self._event(end, **{RECEIPT_KEY: piece.receipt})
@@ -292,18 +291,8 @@ def _head(kind: str, wish: Wish, call_id: str, created: int) -> JsonObject:
     return {"id": call_id, "object": kind, "created": created, "model": wish.model}
 
 
-def _call(call: ToolCall) -> JsonObject:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
 def _usage(usage: Usage | None) -> JsonObject | None:
-    if usage is None:
-        return None
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
+    return None if usage is None else usage.to_json()
 
 
 def _sse(event: JsonObject) -> bytes:
