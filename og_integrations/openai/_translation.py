@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from og_integrations.chat._arguments import call_arguments, warn_ignored
+from og_integrations.chat._arguments import OF_A_CALL, OF_A_CHAT, call_arguments, warn_ignored
 from og_integrations.chat._requests import wire_format, wire_tool_choice
 from og_integrations.client import Answer
 from og_integrations.errors import (
@@ -37,12 +37,10 @@ if TYPE_CHECKING:
     from og_integrations.client import CallOptions, ChatOptions
 
 CHAT, TEXT = "/chat/completions", "/completions"
-_OPTIONS = ("temperature", "max_tokens", "stop", "timeout")
-_CHAT_OPTIONS = (*_OPTIONS, "tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort")
-_KNOWN = {
-    CHAT: frozenset({*_CHAT_OPTIONS, "model", "messages", "stream", "stream_options"}),
-    TEXT: frozenset({*_OPTIONS, "model", "prompt", "stream", "stream_options"}),
-}
+# What is published about a call is for whoever pays to say, and not for whoever may send a request.
+_OPTIONS = {CHAT: OF_A_CHAT - {"settlement_mode"}, TEXT: OF_A_CALL - {"settlement_mode"}}
+_BESIDE = {CHAT: frozenset({"messages"}), TEXT: frozenset({"prompt"})}
+_KNOWN = {path: _OPTIONS[path] | _BESIDE[path] | {"model", "stream", "stream_options"} for path in (CHAT, TEXT)}
 _NEUTRAL = {"metadata": ({},), "modalities": (["text"],), "echo": (False,), "best_of": (1,), "suffix": ("",)}
 """Members that ask for what happens anyway, by their values; any other value is refused."""
 _STATUS = (
@@ -98,7 +96,7 @@ class Wish:
             warn_ignored("reasoning_effort", given.pop("reasoning_effort"))
         usage = bool(isinstance(details, Mapping) and details.get("include_usage"))
         streamed = given.get("stream") is True
-        options: JsonObject = {name: given[name] for name in _CHAT_OPTIONS if given.get(name) is not None}
+        options: JsonObject = {name: value for name, value in given.items() if name in _OPTIONS[path]}
         if path == TEXT:
             return cls(
                 model=model_name(named),
