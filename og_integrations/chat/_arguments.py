@@ -4,13 +4,28 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
 from og_integrations._warnings import warn_once
-from og_integrations.client._options import ALIASES, CONSTRUCTOR_ONLY, hint, own_name, under_own_names
+from og_integrations.client._options import (
+    ALIASES,
+    CONSTRUCTOR_ONLY,
+    CallOptions,
+    ChatOptions,
+    SharedOptions,
+    hint,
+    own_name,
+    under_own_names,
+)
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.models import model_name
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
+"""What a call of either endpoint can ask for, under our names."""
+OF_A_CHAT = frozenset(ChatOptions.__annotations__.keys() - ALIASES.keys() - {"extra"})
+"""What a chat can ask for; further members of the request have other names in each adapter."""
+_IN_THE_REQUEST = (OF_A_CHAT - SharedOptions.__annotations__.keys()) | {"messages", "model", "stream"}
+"""What the body of a request holds under the names that it has here."""
 IGNORED: Mapping[str, tuple[object, ...]] = {
     "effort": (),
     "frequency_penalty": (0,),
@@ -78,7 +93,7 @@ def check_extra(extra: Mapping[str, object]) -> None:
     Sent past the client, tools and stop sequences would be neither translated nor applied, and a key
     would be shown to the gateway.
     """
-    taken = sorted(extra.keys() & (_OF_REQUEST | CONSTRUCTOR_ONLY))
+    taken = sorted(extra.keys() & (_IN_THE_REQUEST | CONSTRUCTOR_ONLY))
     if taken:
         raise InvalidRequestError(f"model_kwargs holds {', '.join(taken)}: give that as a parameter of its own.")
     for name in extra.keys() & IGNORED.keys():
@@ -90,23 +105,6 @@ def warn_ignored(name: str, value: object, how: str = ", so it is not sent") -> 
     if value is None or value in IGNORED.get(name, ()):
         return
     warn_once(name, f"{name} is ignored by the gateway{how}.")
-
-
-_OF_REQUEST = frozenset(
-    {
-        "max_tokens",
-        "messages",
-        "model",
-        "parallel_tool_calls",
-        "reasoning_effort",
-        "response_format",
-        "stop",
-        "stream",
-        "temperature",
-        "tool_choice",
-        "tools",
-    }
-)
 
 
 def _call_hint(name: str, known: Collection[str]) -> str:

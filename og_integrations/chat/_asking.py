@@ -17,6 +17,7 @@ from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
 from og_integrations.protocol.chat._wire import Usage
+from og_integrations.receipt import RECEIPT_KEY
 
 if TYPE_CHECKING:
     from og_integrations.chat._model import OpenGradientModel
@@ -126,6 +127,11 @@ class _Again:
         except ValueError:
             return False
         return isinstance(value, dict) and value.keys() >= set(self.required)
+
+
+def receipts_of(answer: "Answer") -> JsonObject:
+    """Return the receipts of all calls that `answer` took, as adapters put them into what frameworks hand on."""
+    return {RECEIPT_KEY: answer.receipt} | ({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {})
 
 
 def _joined(first: "Answer | ToolChoiceNotHonoredError", second: "Answer") -> "Answer":

@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from og_integrations._forking import survive_forks
-from og_integrations.chat._arguments import constructor_arguments, warn_ignored
+from og_integrations.chat._arguments import OF_A_CALL, constructor_arguments, warn_ignored
 from og_integrations.chat._policies import plain_enclave_policy, plain_network, plain_spend_policy, portable
 from og_integrations.client._options import (
     ALIASES,
@@ -44,6 +44,7 @@ from og_integrations.client._options import (
     Nonce,
     Option,
     OtherNames,
+    SettingsOptions,
     Verification,
     check_key,
     options_of,
@@ -224,22 +225,14 @@ class ModelOptions(ClientOptions, CallOptions, OtherNames, total=False):
 
 
 _OPTIONS = {**OPTIONS, **options_of(ModelOptions)}
-_SETTINGS = (
-    "private_key",
-    "signer",
-    "network",
-    "rpc_url",
-    "registry_rpc_url",
-    "registry_address",
-    "gateway_url",
-)
+_SETTINGS = tuple(SettingsOptions.__annotations__)
 ENGINE_OPTIONS = (
     *sorted(ClientOptions.__annotations__.keys() - ALIASES.keys() - CallOptions.__annotations__.keys()),
     "http_client",
     "http_async_client",
 )
 """What an engine is made with; the other options are those of each call."""
-_OF_EACH_CALL = ("temperature", "max_tokens", "timeout", "settlement_mode")
+_OF_EACH_CALL = tuple(sorted(OF_A_CALL - {"stop"}))
 _wanted = attrgetter(*ENGINE_OPTIONS)
 _PLACE = ("network", "registry_rpc_url", "registry_address", "gateway_url")
 _place = attrgetter(*_PLACE)

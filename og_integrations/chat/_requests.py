@@ -10,6 +10,7 @@ from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._schemas import demanded_strict_schema
 from og_integrations.protocol.chat._translation import schema_name
+from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.receipt import RECEIPT_KEY
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def wire_call(call_id: str, name: str, arguments: object, where: str) -> JsonObj
             raise InvalidRequestError(
                 f"{where} has a call of {name!r} whose arguments are not JSON: {exc}. Nothing was sent."
             ) from exc
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}}
+    return ToolCall(call_id, name, text).to_json()
 
 
 def results_of_broken(calls: Iterable[JsonObject], answered: Collection[object]) -> list[JsonObject]:

@@ -23,12 +23,12 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from typing_extensions import override
 
 import og_integrations
-from og_integrations.chat._arguments import call_arguments, check_extra, named_model
+from og_integrations.chat._arguments import OF_A_CALL, OF_A_CHAT, call_arguments, check_extra, named_model
 from og_integrations.chat._asking import Question
 from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client._collecting import tagged
-from og_integrations.client._options import ALIASES, OPTIONS, CallOptions, ReasoningEffort
+from og_integrations.client._options import ALIASES, OPTIONS, ReasoningEffort
 from og_integrations.client._tracing import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain._messages import (
@@ -67,17 +67,9 @@ if TYPE_CHECKING:
 
 _OF_LANGCHAIN = frozenset({"stream", "stream_usage", "stream_options"})
 """Arguments that choose between LangChain's own paths, and say nothing to the gateway."""
-OF_A_CALL = _OF_LANGCHAIN | {"model", "model_name"} | (CallOptions.__annotations__.keys() - ALIASES.keys())
-_OF_A_CHAT = OF_A_CALL | {
-    "form_tool",
-    "model_kwargs",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "response_format",
-    "strict",
-    "tool_choice",
-    "tools",
-}
+OF_BOTH = _OF_LANGCHAIN | {"model", "model_name"} | OF_A_CALL
+"""Arguments of a call that both models take."""
+_OF_CHATS = OF_BOTH | OF_A_CHAT | {"form_tool", "model_kwargs", "strict"}
 _OPENINFERENCE = "openinference.instrumentation.langchain"
 _run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
@@ -436,7 +428,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, arguments: Mapping[str, object]
     ) -> Question:
         """Return what one call asks. Raises `InvalidRequestError` for what is not known."""
-        given = call_arguments(arguments, _OF_A_CHAT)
+        given = call_arguments(arguments, _OF_CHATS)
         name = named_model(given, self.model_name)
         options = cast("ChatOptions", self.call_options(name, given, stop))
         strict = cast("bool | None", given.get("strict"))

@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from typing_extensions import override
 
 from og_integrations.chat._arguments import call_arguments, named_model
-from og_integrations.langchain._chat_model import OF_A_CALL, LangChainModel, Run
+from og_integrations.langchain._chat_model import OF_BOTH, LangChainModel, Run
 from og_integrations.langchain._messages import count_text_tokens
 from og_integrations.langchain._outputs import combined_llm_output, llm_output, response_metadata
 
@@ -78,7 +78,7 @@ class OpenGradientCompletion(LangChainModel, BaseLLM):
 
     def _call(self, stop: list[str] | None, arguments: Mapping[str, object]) -> "tuple[str, CallOptions]":
         """Return model and options of one call. Raises `InvalidRequestError` for what is not known."""
-        given = call_arguments(arguments, OF_A_CALL)
+        given = call_arguments(arguments, OF_BOTH)
         name = named_model(given, self.model_name)
         return name, self.call_options(name, given, stop)
 

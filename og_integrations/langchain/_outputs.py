@@ -22,11 +22,11 @@ from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from og_integrations.chat._asking import EARLIER_KEY
+from og_integrations.chat._asking import receipts_of
 from og_integrations.chat._requests import notes_of
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 from og_integrations.protocol.chat._wire import image_data
-from og_integrations.receipt import RECEIPT_KEY, flat_fields
+from og_integrations.receipt import flat_fields
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall
@@ -99,8 +99,7 @@ def response_metadata(answer: "Answer") -> JsonObject:
         "model_name": answer.asked_model,
         "finish_reason": answer.finish_reason,
         "id": answer.id,
-        RECEIPT_KEY: answer.receipt,
-        **({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}),
+        **receipts_of(answer),
         **flat_fields(answer.receipt),
         **notes_of(answer),
     }
@@ -117,16 +116,7 @@ def usage_metadata(usage: "Usage | None") -> UsageMetadata | None:
 
 def llm_output(answer: "Answer") -> JsonObject:
     """Return what `generate()` reports beside the messages."""
-    usage = answer.usage
-    counts = (
-        {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-        }
-        if usage
-        else {}
-    )
+    counts = {} if answer.usage is None else answer.usage.to_json()
     return {"token_usage": counts, "model_name": answer.asked_model}
 
 

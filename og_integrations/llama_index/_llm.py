@@ -32,12 +32,12 @@ from llama_index.core.types import Model, PydanticProgramMode
 from llama_index_instrumentation import get_dispatcher
 from pydantic import Field, field_validator, model_validator
 
-from og_integrations.chat._arguments import call_arguments
+from og_integrations.chat._arguments import OF_A_CALL, OF_A_CHAT, call_arguments
 from og_integrations.chat._asking import Question
 from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradientModel, declared
 from og_integrations.chat._requests import wire_tool_choice
-from og_integrations.client import Answer, CallOptions, ChatOptions
-from og_integrations.client._options import ALIASES, ReasoningEffort, hint, seal
+from og_integrations.client import Answer, ChatOptions
+from og_integrations.client._options import ReasoningEffort, hint, seal
 from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
@@ -75,8 +75,6 @@ DEFAULT_CONTEXT_WINDOW = 128_000
 """Assumed of models that the catalogue does not know; set `context_window` if it is wrong."""
 DEFAULT_MAX_TOKENS = 4096
 """What the gateway allows an answer when nothing else is asked for (docs/protocol.md §2)."""
-_OF_A_CALL = frozenset(CallOptions.__annotations__.keys() - ALIASES.keys())
-_OF_A_CHAT = _OF_A_CALL | {"tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort"}
 _Response = TypeVar("_Response")
 dispatcher = get_dispatcher(__name__)
 
@@ -162,7 +160,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     @model_validator(mode="after")
     def _check_additional_kwargs(self) -> Self:
-        self._asked(self.additional_kwargs, _OF_A_CHAT)
+        self._asked(self.additional_kwargs, OF_A_CHAT)
         return self
 
     @classmethod
@@ -214,7 +212,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         prompt = self._formatted(prompt, formatted)
         if kwargs.pop("use_chat_completions", self.use_chat_completions):
             return completion_response(self._ask(_as_user(prompt), kwargs))
-        options = self.call_options(self.model, self._asked(kwargs, _OF_A_CALL))
+        options = self.call_options(self.model, self._asked(kwargs, OF_A_CALL))
         with ReceiptSpan(current_span()) as span:
             return completion_response(span.note(self.clients.sync.complete(self.model, prompt, **options)))
 
@@ -224,7 +222,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         prompt = self._formatted(prompt, formatted)
         if kwargs.pop("use_chat_completions", self.use_chat_completions):
             return completion_response(await self._aask(_as_user(prompt), kwargs))
-        options = self.call_options(self.model, self._asked(kwargs, _OF_A_CALL))
+        options = self.call_options(self.model, self._asked(kwargs, OF_A_CALL))
         with ReceiptSpan(current_span()) as span:
             return completion_response(
                 span.note(await self.clients.asynchronous.complete(self.model, prompt, **options))
@@ -273,7 +271,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
 
     def _question(self, messages: Sequence[ChatMessage], arguments: Mapping[str, object]) -> Question:
         """Return what one chat asks. Raises `InvalidRequestError` for what is not known."""
-        given = self._asked(arguments, _OF_A_CHAT)
+        given = self._asked(arguments, OF_A_CHAT)
         options = cast("ChatOptions", self.call_options(self.model, given))
         if given.get("tools"):
             tools = cast("Sequence[BaseTool | JsonObject]", given["tools"])

@@ -22,13 +22,13 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms.llm import ToolSelection
 
-from og_integrations.chat._asking import EARLIER_KEY
+from og_integrations.chat._asking import receipts_of
 from og_integrations.chat._requests import notes_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.llama_index._messages import arguments_of, tool_calls_of
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._wire import ToolCall, image_data
+from og_integrations.protocol.chat._wire import image_data
 from og_integrations.receipt import RECEIPT_KEY
 
 
@@ -119,7 +119,7 @@ def _message(answer: Answer) -> ChatMessage:
     # The arguments stay the text that the enclave signed.
     blocks += [ToolCallBlock(tool_call_id=call.id, tool_name=call.name, tool_kwargs=call.arguments) for call in calls]
     # Structured streaming in function mode looks for calls here only.
-    extra = {"tool_calls": [_wire_call(call) for call in calls]} if calls else {}
+    extra = {"tool_calls": [call.to_json() for call in calls]} if calls else {}
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=extra)
 
 
@@ -137,47 +137,29 @@ def _pictures(images: Sequence[str]) -> list[ImageBlock]:
     return blocks
 
 
-def _wire_call(call: ToolCall) -> JsonObject:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
 def _raw(answer: Answer) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": answer.text}
     if answer.tool_calls:
         # Also those after the first, where only that one is shown.
         signed = answer.completion.tool_calls
-        message["tool_calls"] = list(map(_wire_call, signed if answer.tool_calls[0] in signed else answer.tool_calls))
+        calls = signed if answer.tool_calls[0] in signed else answer.tool_calls
+        message["tool_calls"] = [call.to_json() for call in calls]
     if answer.images:
         message["images"] = list(answer.images)
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    return _receipts(answer) | {
+    return receipts_of(answer) | {
         "id": answer.id,
         "object": "chat.completion",
         "created": answer.created,
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
-        "usage": _usage(answer) or None,
+        "usage": None if answer.usage is None else answer.usage.to_json(),
         **notes_of(answer),
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    return _usage(answer) | thought | notes_of(answer) | _receipts(answer)
-
-
-def _receipts(answer: Answer) -> JsonObject:
-    earlier = {EARLIER_KEY: list(answer.earlier)} if answer.earlier else {}
-    return {RECEIPT_KEY: answer.receipt} | earlier
-
-
-def _usage(answer: Answer) -> JsonObject:
-    usage = answer.usage
-    if usage is None:
-        return {}
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
+    counts = {} if answer.usage is None else answer.usage.to_json()
+    return counts | thought | notes_of(answer) | receipts_of(answer)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from og_integrations.chat._arguments import call_arguments, warn_ignored
+from og_integrations.chat._arguments import OF_A_CALL, OF_A_CHAT, call_arguments, warn_ignored
 from og_integrations.chat._requests import wire_format, wire_tool_choice
 from og_integrations.client import Answer
 from og_integrations.errors import (
@@ -30,19 +30,17 @@ from og_integrations.errors import (
 from og_integrations.models import MODELS, model_name
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chat._schemas import demanded_strict_schema
-from og_integrations.protocol.chat._wire import ToolCall, Usage
+from og_integrations.protocol.chat._wire import Usage
 from og_integrations.receipt import RECEIPT_KEY
 
 if TYPE_CHECKING:
     from og_integrations.client import CallOptions, ChatOptions
 
 CHAT, TEXT = "/chat/completions", "/completions"
-_OPTIONS = ("temperature", "max_tokens", "stop", "timeout")
-_CHAT_OPTIONS = (*_OPTIONS, "tools", "tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort")
-_KNOWN = {
-    CHAT: frozenset({*_CHAT_OPTIONS, "model", "messages", "stream", "stream_options"}),
-    TEXT: frozenset({*_OPTIONS, "model", "prompt", "stream", "stream_options"}),
-}
+# What is published about a call is for whoever pays to say, and not for whoever may send a request.
+_OPTIONS = {CHAT: OF_A_CHAT - {"settlement_mode"}, TEXT: OF_A_CALL - {"settlement_mode"}}
+_BESIDE = {CHAT: frozenset({"messages"}), TEXT: frozenset({"prompt"})}
+_KNOWN = {path: _OPTIONS[path] | _BESIDE[path] | {"model", "stream", "stream_options"} for path in (CHAT, TEXT)}
 _NEUTRAL = {"metadata": ({},), "modalities": (["text"],), "echo": (False,), "best_of": (1,), "suffix": ("",)}
 """Members that ask for what happens anyway, by their values; any other value is refused."""
 _STATUS = (
@@ -98,7 +96,7 @@ class Wish:
             warn_ignored("reasoning_effort", given.pop("reasoning_effort"))
         usage = bool(isinstance(details, Mapping) and details.get("include_usage"))
         streamed = given.get("stream") is True
-        options: JsonObject = {name: given[name] for name in _CHAT_OPTIONS if given.get(name) is not None}
+        options: JsonObject = {name: value for name, value in given.items() if name in _OPTIONS[path]}
         if path == TEXT:
             return cls(
                 model=model_name(named),
@@ -127,11 +125,10 @@ def completion_of(wish: Wish, answer: Answer) -> JsonObject:
     """Return a verified `answer` as OpenAI's `chat.completion` or `text_completion`, the receipt beside it."""
     choice: JsonObject = {"index": 0, "finish_reason": answer.finish_reason, "logprobs": None}
     if wish.prompt is None:
-        choice["message"] = {"role": "assistant", "content": answer.text or None, "refusal": None}
+        choice["message"] = {"role": "assistant", "content": answer.text, "refusal": None}
         if answer.tool_calls:
-            choice["message"]["tool_calls"] = [_call(call) for call in answer.tool_calls]
-        elif answer.text == "":
-            choice["message"]["content"] = ""
+            calls = [call.to_json() for call in answer.tool_calls]
+            choice["message"] |= {"content": answer.text or None, "tool_calls": calls}
     else:
         choice["text"] = answer.text
     kind = "chat.completion" if wish.prompt is None else "text_completion"
@@ -157,7 +154,7 @@ class Chunks:
             yield self._event(self._delta(content=piece))
             return
         if piece.tool_calls:
-            calls = [{"index": place, **_call(call)} for place, call in enumerate(piece.tool_calls)]
+            calls = [{"index": place, **call.to_json()} for place, call in enumerate(piece.tool_calls)]
             yield self._event(self._delta(tool_calls=calls))
         end = self._delta() | {"finish_reason": piece.finish_reason}
         yield self._event(end, **{RECEIPT_KEY: piece.receipt})
@@ -292,18 +289,8 @@ def _head(kind: str, wish: Wish, call_id: str, created: int) -> JsonObject:
     return {"id": call_id, "object": kind, "created": created, "model": wish.model}
 
 
-def _call(call: ToolCall) -> JsonObject:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-
-
 def _usage(usage: Usage | None) -> JsonObject | None:
-    if usage is None:
-        return None
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
+    return None if usage is None else usage.to_json()
 
 
 def _sse(event: JsonObject) -> bytes:

@@ -162,16 +162,12 @@ class TextGenerationOutput:
     @classmethod
     def of(cls, answer: Answer, *, endpoint: Literal["chat", "completion"]) -> Self:
         """Return a verified answer in the old form."""
-        usage = answer.usage
-        counts = None
-        if usage is not None:
-            counts = {name: getattr(usage, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
         return cls(
             finish_reason=answer.finish_reason,
             chat_output=message_of(answer) if endpoint == "chat" else None,
             completion_output=answer.text if endpoint == "completion" else None,
             images=list(answer.images) or None,
-            usage=counts,
+            usage=None if answer.usage is None else answer.usage.to_json(),
             **proof_of(answer),
             payment_hash=Receipt(answer.receipt).payment_hash,
             receipt=answer.receipt,
@@ -233,10 +229,7 @@ class StreamChunk:
     def last(cls, answer: Answer) -> Self:
         """Return the end of a verified answer: its tool calls, usage and proof."""
         calls = message_of(answer).get("tool_calls")
-        usage = answer.usage
-        counted: StreamUsage | None = None
-        if usage is not None:
-            counted = StreamUsage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+        counted = None if answer.usage is None else StreamUsage(**answer.usage.to_json())
         return cls(
             [StreamChoice(StreamDelta(tool_calls=calls), finish_reason=answer.finish_reason)],
             answer.model,
@@ -294,10 +287,7 @@ class TextGenerationStream:
 
 def message_of(answer: Answer) -> dict[str, Any]:
     """Return an answer as the message of a chat."""
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-        for call in answer.tool_calls
-    ]
+    calls = [call.to_json() for call in answer.tool_calls]
     return {"role": "assistant", "content": answer.text} | ({"tool_calls": calls} if calls else {})
 
 

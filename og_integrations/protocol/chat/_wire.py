@@ -13,7 +13,7 @@ quote the whole prompt in clear, and a part that is silently dropped would be pa
 import base64
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -129,6 +129,10 @@ class ToolCall:
     name: str
     arguments: str
 
+    def to_json(self) -> JsonObject:
+        """Return the call as messages hold it."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -137,6 +141,10 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts under the gateway's own names."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
