@@ -75,11 +75,11 @@ class Relay:
         """Pay for `request` in the open session, or else in a new one; return the answer, ready for the client."""
         kept = tuple(item for item in request.headers if item[0] in _SAME)
         session = self._sessions.pop(gateway.enclave.tee_id, None)
-        reply, faults = None, None
+        reply, faults, carry = None, None, gateway.gateway.carry
         if session is not None:
-            reply, faults = await gateway.carry(_outgoing(request, kept, (SESSION, session)))
+            reply, faults = await carry(_outgoing(request, kept, (SESSION, session)))
         if reply is None or reply.status == 402:
-            reply, faults = await gateway.carry(_outgoing(request, kept, (PAYMENT_SIGNATURE, self._payment(gateway))))
+            reply, faults = await carry(_outgoing(request, kept, (PAYMENT_SIGNATURE, self._payment(gateway))))
         found = [value for name, value in reply.headers if name == SESSION]
         if found:
             self._sessions[gateway.enclave.tee_id] = found[0]
