@@ -14,7 +14,7 @@ from og_integrations.protocol._strict_json import JsonObject
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what can be said to `ask`."""
-    command.description = "Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README)."
+    command.description = "Ask a model once. Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see docs/settings.md)."
     command.add_argument("prompt", help="what to ask, in quotes; - reads it from standard input")
     command.add_argument("--model", type=model, default=DEFAULT_MODEL, help="provider/name (default: %(default)s)")
     command.add_argument(

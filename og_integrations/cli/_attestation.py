@@ -6,11 +6,10 @@ import re
 import time
 from dataclasses import replace
 
-from og_integrations.cli._terminal import builds_in, fingerprint, read_input
+from og_integrations.cli._terminal import add_roots, builds_in, read_input, roots_in
 from og_integrations.cli._verify import EXIT_CODES, print_report, report_of
 from og_integrations.errors import AttestationError, ConfigurationError
 from og_integrations.protocol.proof.attestation import (
-    AWS_ROOT_G1_SHA256,
     Attestation,
     AttestationPolicy,
     decode_body,
@@ -44,13 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tls-certificate", metavar="FILE", help="of the connection that it came through, as DER")
     command.add_argument("--signing-key", metavar="FILE", help="the RSA key that signs answers, as DER")
     command.add_argument("--at", type=_unix, metavar="UNIX", help="judge a saved document at this time (default: now)")
-    command.add_argument(
-        "--root-sha256",
-        action="append",
-        type=fingerprint,
-        metavar="HEX",
-        help="accept this root certificate instead of AWS's (may be repeated; '' accepts none)",
-    )
+    add_roots(command)
     command.add_argument(
         "--max-age", type=_unix, default=300, metavar="SECONDS", help="of the document (default: %(default)s)"
     )
@@ -76,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judge(arguments: argparse.Namespace) -> tuple[Verdict, Attestation | None]:
-    roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
-    policy = AttestationPolicy(builds_in(arguments.measurements), roots, arguments.max_age, arguments.max_future)
+    builds = builds_in("--measurements", arguments.measurements)
+    policy = AttestationPolicy(builds, roots_in(arguments), arguments.max_age, arguments.max_future)
     certificate = _der("--tls-certificate", arguments.tls_certificate)
     key = _der("--signing-key", arguments.signing_key)
     try:

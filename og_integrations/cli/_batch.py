@@ -28,7 +28,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "some are in the dead letters, 2 it could not be tried, 3 it stopped early (budget, wallet, kill switch), 130 "
         "it was interrupted."
     )
-    command.epilog = "Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see the README)."
+    command.epilog = "Who pays and where: OG_PRIVATE_KEY, OG_NETWORK, … (see docs/settings.md)."
     command.add_argument("prompts", help="JSON Lines (.jsonl) with `prompt` or `messages`, or a text a line")
     command.add_argument("--model", type=model, help="provider/name, for prompts that name none")
     command.add_argument("--out", required=True, metavar="FILE", help="JSON Lines of answers; added to, never replaced")

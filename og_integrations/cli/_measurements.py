@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from og_integrations.cli._evidence import write_new
-from og_integrations.cli._terminal import builds_in, fingerprint, one_line
+from og_integrations.cli._terminal import add_roots, builds_in, one_line, roots_in
 from og_integrations.client._directory import accepted_enclaves, read_enclaves
 from og_integrations.client._evidence import read_document
 from og_integrations.client._settings import keyless_settings
@@ -21,12 +21,12 @@ from og_integrations.errors import OpenGradientError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof._measurements import (
-    AWS_ROOT_G1_SHA256,
     AttestationPolicy,
     Measurements,
     pcr_hash_of,
 )
 
+_REGISTERS = ("PCR0", "PCR1", "PCR2")
 _DAY = 24 * 60 * 60
 
 
@@ -46,13 +46,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--write", metavar="FILE", help="write the builds found (with --known: those of them that are known) to pin"
     )
-    command.add_argument(
-        "--root-sha256",
-        action="append",
-        type=fingerprint,
-        metavar="HEX",
-        help="accept this root certificate instead of AWS's (may be repeated)",
-    )
+    add_roots(command)
     command.add_argument("--json", action="store_true", help="one JSON line per enclave")
 
 
@@ -66,7 +60,7 @@ class Found:
 
     def to_json(self, known: frozenset[Measurements] | None) -> JsonObject:
         """Return it as a line of JSON; `known` are the builds to compare with, if there are any."""
-        registers = dict(zip(("PCR0", "PCR1", "PCR2"), self.measurements or (None,) * 3, strict=True))
+        registers = dict(zip(_REGISTERS, self.measurements or (None,) * 3, strict=True))
         age = int(time.time()) - self.enclave.registered_at if self.enclave.registered_at else None
         return {
             "tee_id": self.enclave.tee_id,
@@ -82,11 +76,10 @@ class Found:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask every enclave, show what it runs, and write the file to pin."""
-    roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
-    listed = builds_in(arguments.known)
+    listed = builds_in("--known", arguments.known)
     known = None if listed is None else frozenset(listed)
     found: list[Found] = []
-    for item in _asked(AttestationPolicy(None, roots)):
+    for item in _asked(AttestationPolicy(None, roots_in(arguments))):
         found.append(item)
         line = item.to_json(known)
         if arguments.json:
@@ -96,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     builds = {item.measurements for item in found if item.measurements is not None}
     if arguments.write is not None:
         pinned = sorted(builds if known is None else builds & known)
-        lines = [dict(zip(("PCR0", "PCR1", "PCR2"), build, strict=True)) for build in pinned]
+        lines = [dict(zip(_REGISTERS, build, strict=True)) for build in pinned]
         write_new(arguments.write, json.dumps(lines, indent=2) + "\n")
         if not arguments.json:
             print(f"{len(lines)} builds in {one_line(arguments.write)}: EnclavePolicy(measurements=json.load(open(…)))")
@@ -120,7 +113,7 @@ def _show(line: JsonObject) -> None:
     if line["problem"]:
         print(f"  ✗ {one_line(line['problem'])}")
         return
-    for name in ("PCR0", "PCR1", "PCR2"):
+    for name in _REGISTERS:
         print(f"  {name}      {line[name]}")
     said = {None: "", True: "  known", False: "  NOT among the known builds"}[line["known"]]
     print(f"  pcr hash  {line['build']}{said}")

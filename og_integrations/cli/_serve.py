@@ -11,7 +11,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Declare what can be said to `serve`."""
     command.description = (
         "Serve OpenAI's chat completions on 127.0.0.1, each call paid and verified. Who pays and where: "
-        "OG_PRIVATE_KEY, OG_NETWORK, … (see the README)."
+        "OG_PRIVATE_KEY, OG_NETWORK, … (see docs/settings.md)."
     )
     command.add_argument(
         "--port", type=int, default=8000, help="where to listen on 127.0.0.1 (default: %(default)s; 0: any)"

@@ -139,8 +139,27 @@ def fingerprint(text: str) -> str:
     return text
 
 
-def builds_in(name: str | None) -> "list[Measurements] | None":
-    """Return the builds in the file of --measurements, None if there is none. Raises `ConfigurationError`."""
+def add_roots(command: argparse.ArgumentParser, of: str = "") -> None:
+    """Declare the flag --root-sha256; `of` begins its help."""
+    command.add_argument(
+        "--root-sha256",
+        action="append",
+        type=fingerprint,
+        metavar="HEX",
+        help=f"{of}accept this root certificate instead of AWS's (may be repeated; '' accepts none)",
+    )
+
+
+def roots_in(arguments: argparse.Namespace) -> list[str]:
+    """Return the roots to accept: those of --root-sha256, AWS's without one."""
+    from og_integrations.protocol.proof._measurements import AWS_ROOT_G1_SHA256
+
+    given: list[str] | None = arguments.root_sha256
+    return [AWS_ROOT_G1_SHA256] if given is None else [*filter(None, given)]
+
+
+def builds_in(flag: str, name: str | None) -> "list[Measurements] | None":
+    """Return the builds in the file that `flag` names, None if it names none. Raises `ConfigurationError`."""
     from og_integrations.protocol._strict_json import decode_json
     from og_integrations.protocol.proof._measurements import read_measurements
 
@@ -149,9 +168,9 @@ def builds_in(name: str | None) -> "list[Measurements] | None":
     try:
         return read_measurements(decode_json(read_input(name)))
     except ConfigurationError as exc:
-        raise ConfigurationError(f"--measurements {name}: {str(exc).rstrip('.')}.") from exc
+        raise ConfigurationError(f"{flag} {name}: {str(exc).rstrip('.')}.") from exc
     except ValueError as exc:
-        raise ConfigurationError(f"--measurements {name}: not JSON ({type(exc).__name__}).") from exc
+        raise ConfigurationError(f"{flag} {name}: not JSON ({type(exc).__name__}).") from exc
 
 
 def _escaped(character: str) -> str:

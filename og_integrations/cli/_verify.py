@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from og_integrations.cli._terminal import builds_in, check_marks, fingerprint, one_line, read_input, whole
+from og_integrations.cli._terminal import add_roots, builds_in, check_marks, one_line, read_input, roots_in, whole
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.proof._enclave import EnclavePolicy
-from og_integrations.protocol.proof._measurements import AWS_ROOT_G1_SHA256, AttestationPolicy
+from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.verify._bundle import Source, sources_in, sources_of
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
 from og_integrations.verify._verifier import Verdict, Verifier
@@ -60,13 +60,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="of evidence: believe enclaves whose attestation document is of one of these builds (JSON, as "
         "`og-integrations measurements` writes it); asks nobody",
     )
-    command.add_argument(
-        "--root-sha256",
-        action="append",
-        type=fingerprint,
-        metavar="HEX",
-        help="of evidence: accept this root certificate instead of AWS's (may be repeated)",
-    )
+    add_roots(command, "of evidence: ")
     command.add_argument(
         "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
     )
@@ -201,8 +195,7 @@ def _verifier(arguments: argparse.Namespace) -> Verifier:
         raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     documents = None
     if arguments.measurements is not None or arguments.root_sha256 is not None:
-        roots = [AWS_ROOT_G1_SHA256] if arguments.root_sha256 is None else [*filter(None, arguments.root_sha256)]
-        documents = AttestationPolicy(builds_in(arguments.measurements), roots)
+        documents = AttestationPolicy(builds_in("--measurements", arguments.measurements), roots_in(arguments))
     verifier = Verifier(_trust(arguments), documents)
     if not arguments.registry:
         return verifier

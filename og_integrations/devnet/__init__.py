@@ -28,8 +28,8 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `_generations` | how the gateways of each time behave; which models they list, at what price |
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
-Imports go one way: `local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `fault` ->
-`generations`, `enclave`, `journal` -> `attestation`, `sealing`, `model`, `http`, `clock`.
+Imports go one way: `_local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `_fault` ->
+`_generations`, `_enclave`, `_journal` -> `_attestation`, `_sealing`, `model`, `_http`, `_clock`.
 """
 
 from og_integrations.devnet._enclave import LocalEnclave

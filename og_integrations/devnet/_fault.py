@@ -197,7 +197,7 @@ def _invented(
 
 
 class RequestFaults:
-    """The faults as one request meets them; each use is record_exchange in the exchange's `faults`."""
+    """The faults as one request meets them; each use is recorded in the exchange's `faults`."""
 
     def __init__(self, injector: FaultInjector, exchange: Exchange) -> None:
         self._injector = injector

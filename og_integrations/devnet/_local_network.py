@@ -88,7 +88,7 @@ class Devnet:
         host: str = LOOPBACK,
         advertise: str | None = None,
     ) -> None:
-        known_as = advertise or (host if host != "0.0.0.0" else LOOPBACK)
+        self._host, self._known_as = host, advertise or (host if host != "0.0.0.0" else LOOPBACK)
         self.generation: Generation = find_generation(generation)
         self.clock: Clock = Clock(clock)
         self.journal: Journal = Journal()
@@ -98,8 +98,8 @@ class Devnet:
         answering: Model = model or (Upstream(upstream) if upstream else Script())
         sockets = listen(rpc_port, *[*gateway_ports, *[0] * enclaves][:enclaves], 0, host=host)
         rpc_socket, *gateway_sockets, redirect_socket = sockets
-        self._faults = FaultInjector(redirect_target=url_of(redirect_socket, known_as))
-        url = url_of(rpc_socket, known_as)
+        self._faults = FaultInjector(redirect_target=self._url(redirect_socket))
+        url = self._url(rpc_socket)
         network = dataclasses.replace(DEVNET, rpc_url=url, registry_rpc_url=url)
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
@@ -110,20 +110,26 @@ class Devnet:
         self._watched: list[list[JsonObject]] = []
         self._cap = self.generation.cap if cap is None else cap
         self.authority: Authority = Authority(self.clock)
-        options = self._options = self._made(answering, retry_seconds=retry_seconds, tls=tls, advertise=known_as)
+        options = self._options = self._made(answering, retry_seconds=retry_seconds, tls=tls)
         self._gateways: list[RunningGateway] = [open_gateway(sock, options) for sock in gateway_sockets]
         self.enclaves: list[LocalEnclave] = [gateway.enclave for gateway in self._gateways]
         self._open_services()
         self._owner = self.new_wallet()
+
+    def _listen(self) -> socket.socket:
+        return listen(0, host=self._host)[0]
+
+    def _url(self, sock: socket.socket) -> str:
+        return url_of(sock, self._known_as)
 
     def _node(self, sock: socket.socket) -> HttpServer:
         return HttpServer(Node(self.chain, self.journal, self._faults.at_node).handle, sock)
 
     def _open_services(self) -> None:
         """Open what stands beside the gateways: the aggregator of published blobs, and the relay if there is one."""
-        (sock,) = listen(0)
+        sock = self._listen()
         self._plain_servers.append(HttpServer(self.chain.batches.handle, sock))
-        self.aggregator_url: str = url_of(sock)
+        self.aggregator_url: str = self._url(sock)
         self.batch_contract: str = self.chain.batches.contract
         self.relay_token: str = secrets.token_urlsafe(24)
         self.relay_url: str | None = None
@@ -132,13 +138,13 @@ class Devnet:
 
     def _open_relay(self) -> str:
         """Return where a relay to these gateways listens."""
-        (sock,) = listen(0)
+        sock = self._listen()
         relay = Relay({gateway.enclave.tee_id: gateway for gateway in self._gateways}, self.chain, self.relay_token)
         self.journal.secrets.add(self.relay_token)
         self._plain_servers.append(HttpServer(relay.handle, sock))
-        return url_of(sock)
+        return self._url(sock)
 
-    def _made(self, model: Model, *, retry_seconds: float, tls: bool, advertise: str) -> GatewayOptions:
+    def _made(self, model: Model, *, retry_seconds: float, tls: bool) -> GatewayOptions:
         return GatewayOptions(
             chain=self.chain,
             facilitator=facilitator_of(self.chain),
@@ -149,7 +155,7 @@ class Devnet:
             cap=self._cap,
             retry_seconds=retry_seconds,
             tls=tls,
-            advertise=advertise,
+            advertise=self._known_as,
             authority=self.authority,
         )
 
@@ -160,10 +166,10 @@ class Devnet:
             return None
         from og_integrations.devnet.chain._inference import ModelNode
 
-        (sock,) = listen(0)
+        sock = self._listen()
         models = ModelNode(self.chain.node, self.clock)
         self._plain_servers.append(HttpServer(models.handle, sock))
-        url = url_of(sock)
+        url = self._url(sock)
         self.network = dataclasses.replace(self.network, registry_rpc_url=url, node_api_url=url)
         self.chain.network = self.network
         return models
@@ -278,14 +284,14 @@ class Devnet:
         """Start what somebody else would have to run, once: an enclave with a program of his own, and a relay."""
         if self._faults.strangers is not None:
             return
-        own_socket, relay_socket = listen(0, 0)
+        own_socket, relay_socket = listen(0, 0, host=self._host)
         own = open_gateway(own_socket, self._options, STRANGERS_BUILD)
         keys, heard = EnclaveKeys(), self._gateways[0]
         relay = HttpServer(heard.gateway.handle, relay_socket, tls=keys.tls_context() if self._options.tls else None)
         scheme = "https" if self._options.tls else "http"
         listed = dataclasses.replace(
             heard.enclave.entry(),
-            endpoint=f"{scheme}://127.0.0.1:{relay_socket.getsockname()[1]}",
+            endpoint=f"{scheme}://{self._known_as}:{relay_socket.getsockname()[1]}",
             certificate=keys.certificate,
         )
         for server in (own.server, relay):

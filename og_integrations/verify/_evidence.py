@@ -42,16 +42,16 @@ def document_of(saved: SavedExchange, policy: AttestationPolicy | None) -> Trust
     """
     try:
         part = _object(saved.evidence or {}, "attestation")
-        certificate = _bytes(part, "tls_certificate")
+        certificate = _bytes(part, "attestation.tls_certificate")
         _check_certificate(saved, certificate)
         received_at = part.get("received_at")
         if type(received_at) is not int:
             raise MissingPartError("attestation.received_at")
         found = verify_document(
-            _bytes(part, "document"),
+            _bytes(part, "attestation.document"),
             policy=policy or AttestationPolicy(None),
             now=received_at,
-            nonce=_hex(part, "nonce"),
+            nonce=_hex(part, "attestation.nonce"),
             tls_certificate=certificate,
             signing_key=saved.public_key,
             pcr_hash=_listed_hash(saved),
@@ -160,11 +160,9 @@ def _nonce(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -
 
 
 def _key_config(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -> Check:
-    part = evidence["hpke"]
     try:
-        if not isinstance(part, Mapping):
-            raise MissingPartError("hpke.key_config")
-        blob, signature = _bytes(part, "key_config"), _bytes(part, "signature")
+        part = _object(evidence, "hpke")
+        blob, signature = _bytes(part, "hpke.key_config"), _bytes(part, "hpke.signature")
         config = KeyConfig.parse(blob)
         digest = key_config_digest(saved.public_key, config.ids, config.public_key, blob)
         return _checked("hpke", is_signed_by(saved.public_key, digest, signature), "signed by the enclave's own key")
@@ -235,28 +233,31 @@ def _object(evidence: JsonObject, name: str) -> Mapping[str, object]:
     return part
 
 
-def _bytes(part: Mapping[str, object], name: str) -> bytes:
-    text = part.get(name)
+def _text(part: Mapping[str, object], place: str) -> str:
+    """Return the text at `place`, such as `attestation.nonce`, of the `part` that it begins with."""
+    text = part.get(place.partition(".")[2])
     if not isinstance(text, str):
-        raise MissingPartError(f"attestation.{name}")
+        raise MissingPartError(place)
+    return text
+
+
+def _bytes(part: Mapping[str, object], place: str) -> bytes:
+    text = _text(part, place)
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise StepError(f"{name} is not base64") from None
+        raise StepError(f"{place} is not base64") from None
     # Spare bits of the last character would give one document many spellings.
     if base64.b64encode(data).decode() != text:
-        raise StepError(f"{name} is not base64 in its canonical spelling")
+        raise StepError(f"{place} is not base64 in its canonical spelling")
     return data
 
 
-def _hex(part: Mapping[str, object], name: str) -> bytes:
-    text = part.get(name)
-    if not isinstance(text, str):
-        raise MissingPartError(f"attestation.{name}")
+def _hex(part: Mapping[str, object], place: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(_text(part, place))
     except ValueError:
-        raise StepError(f"{name} is not hex") from None
+        raise StepError(f"{place} is not hex") from None
 
 
 def _hash(text: object) -> bytes:

@@ -18,7 +18,7 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.client import Client
 from og_integrations.client._settings import resolve_settings
-from og_integrations.devnet import CATALOGUE
+from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import VerificationError
 
 COMMAND = [sys.executable, "-m", "og_integrations"]
@@ -183,6 +183,18 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_flag_is_named(flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["devnet", "--port", "0", *flags]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_all_that_a_devnet_opens_is_known_by_the_name_it_advertises() -> None:
+    """The relay's address is in the file of variables, too, and nobody in another container reaches 127.0.0.1."""
+    with Devnet(generation="newest", advertise="localhost") as net:
+        net.inject("swapped_endpoint")
+        strangers = net._faults.strangers
+        assert strangers is not None
+        of_gateways = [net.enclaves[0].endpoint, strangers.enclave.endpoint, strangers.relay.endpoint]
+        assert [url.rpartition(":")[0] for url in of_gateways] == ["https://localhost"] * 3
+        urls = [net.rpc_url, net.environment()["OG_RELAY_URL"], net.aggregator_url]
+        assert [url.rpartition(":")[0] for url in urls] == ["http://localhost"] * 3
 
 
 def test_devnet_is_reached_by_the_name_it_advertises(tmp_path: Path) -> None:

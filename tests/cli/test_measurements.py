@@ -58,6 +58,16 @@ def test_reads_a_gateways_own_file(net: Devnet, tmp_path: Path, capsys: pytest.C
     assert len(json.loads(file.read_text())) == 1
 
 
+@pytest.mark.parametrize("flag", ["measurements --known", "verify receipt.json --measurements"])
+def test_unreadable_builds_name_the_flag_that_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    builds = tmp_path / "builds.json"
+    builds.write_text("[1]")
+    assert main([*flag.split(), str(builds)]) == 2
+    assert f"{flag.split()[-1]} {builds}: A list of measurements holds" in capsys.readouterr().err
+
+
 def test_enclave_without_a_document(net: Devnet, capsys: pytest.CaptureFixture[str]) -> None:
     net.inject("no_attestation", enclave=net.enclaves[0])
     assert main(["measurements", "--root-sha256", net.authority.root_sha256]) == 1

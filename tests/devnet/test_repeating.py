@@ -11,7 +11,7 @@ import pytest
 
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet, Wallet
-from og_integrations.errors import OpenGradientError, PaymentRefusedError, VerificationError
+from og_integrations.errors import OpenGradientError, PaymentRefusedError, SealedChannelError, VerificationError
 from og_integrations.networks import OPG
 from tests.client.ways_to_ask import MODEL, user
 from tests.devnet.bare_caller import CHAT, Raw, ask, raw_caller, tls_of
@@ -41,6 +41,23 @@ def test_same_question_twice_where_answers_are_good(net: Devnet, fault: str) -> 
     verdict = net.verdict(receipts)
     assert verdict.clean, str(verdict)
     assert failures or net.verdict().clean
+
+
+def test_same_question_twice_over_a_relay_that_cut_the_first_answer() -> None:
+    """The relay pays for both, so that no receipt names its wallet: each call counts by its receipt all the same."""
+    with Devnet(generation="newest") as net:
+        options: dict[str, Any] = {"relay_url": net.relay_url, "relay_token": net.relay_token}
+        net.inject("relay_truncates", times=1)
+        with (
+            collect_receipts() as receipts,
+            Client(channel="ohttp", network=net.network, **options) as client,
+        ):
+            with pytest.raises(SealedChannelError):
+                client.chat(MODEL, user("Say hello."))
+            client.chat(MODEL, user("Say hello."))
+        assert net.verdict(receipts).clean
+        assert net.verdict(receipts[:1]).names == ("retried_paid_request",), "one call that asked twice"
+        assert net.verdict().names == ("retried_paid_request",)
 
 
 def test_stream_is_stopped_and_asked_for_again(net: Devnet) -> None:

@@ -158,6 +158,16 @@ def test_missing_addition_is_named(saved: Saved, part: str) -> None:
     assert part in next(check.detail for check in verdict.checks if check.id == "evidence")
 
 
+@pytest.mark.parametrize("member", ["key_config", "signature"])
+def test_missing_member_of_the_sealed_channels_key_is_named(saved: Saved, member: str) -> None:
+    document = deepcopy(saved.document)
+    del document["hpke"][member]
+    verdict = saved.judged(document)
+    (said,) = [check for check in verdict.checks if check.id == "hpke"]
+    assert (verdict.status, said.result) == ("failed", "fail")
+    assert f"(hpke.{member})" in said.detail
+
+
 def test_redacted_form_holds_neither_prompt_nor_answer(saved: Saved) -> None:
     """The enclave's signature over two hashes and a time is still checked; what they are of cannot be."""
     redacted = evidence_of(saved.document, redact=True)

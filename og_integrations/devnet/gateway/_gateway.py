@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from og_integrations.devnet._attestation import Authority, Build, body_of
@@ -368,13 +368,12 @@ class GatewayOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """One enclave of the devnet, its gateway and paywall, and its server; `carry` is how the relay asks it."""
+    """One enclave of the devnet, its gateway and paywall, and its server."""
 
     enclave: LocalEnclave
     gateway: Gateway
     paywall: Paywall
     server: HttpServer
-    carry: Callable[[Request], Awaitable[tuple[Reply, RequestFaults]]]
 
 
 def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | None = None) -> RunningGateway:
@@ -415,7 +414,7 @@ def open_gateway(sock: socket.socket, options: GatewayOptions, build: Build | No
     _list_key(enclave, options)
     if build is None:
         options.chain.register(enclave.entry())
-    return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server, carry=gateway.carry)
+    return RunningGateway(enclave=enclave, gateway=gateway, paywall=paywall, server=server)
 
 
 def _paywall_of(enclave: LocalEnclave, options: GatewayOptions) -> Paywall:

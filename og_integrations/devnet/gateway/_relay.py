@@ -39,7 +39,6 @@ from og_integrations.protocol.sealing.ohttp import (
 )
 
 _PURSE = 1_000_000 * OPG
-_OTHERS_REQUEST = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "what somebody else asked"}]}
 _SAME = ("content-type", STREAM_HEADER.lower())
 
 
@@ -76,11 +75,11 @@ class Relay:
         """Pay for `request` in the open session, or else in a new one; return the answer, ready for the client."""
         kept = tuple(item for item in request.headers if item[0] in _SAME)
         session = self._sessions.pop(gateway.enclave.tee_id, None)
-        reply, faults = None, None
+        reply, faults, carry = None, None, gateway.gateway.carry
         if session is not None:
-            reply, faults = await gateway.carry(_outgoing(request, kept, (SESSION, session)))
+            reply, faults = await carry(_outgoing(request, kept, (SESSION, session)))
         if reply is None or reply.status == 402:
-            reply, faults = await gateway.carry(_outgoing(request, kept, (PAYMENT_SIGNATURE, self._payment(gateway))))
+            reply, faults = await carry(_outgoing(request, kept, (PAYMENT_SIGNATURE, self._payment(gateway))))
         found = [value for name, value in reply.headers if name == SESSION]
         if found:
             self._sessions[gateway.enclave.tee_id] = found[0]
@@ -112,12 +111,17 @@ class Relay:
                 reply = dataclasses.replace(reply, status=other.status, headers=other.headers, body=other.body)
         if faults.replays_answer():
             streams = (request.header(STREAM_HEADER) or "").lower() == "true"
-            theirs = json.dumps(_OTHERS_REQUEST | {"stream": streams}).encode()
-            sealed = Exchange(gateway.enclave.keys.sealing.config, theirs).wire
+            sealed = Exchange(gateway.enclave.keys.sealing.config, _others_request(streams)).wire
             asked = dataclasses.replace(request, body=sealed)
             answer, _ = await self._carried(gateway, asked)
             reply = dataclasses.replace(reply, body=answer.body)
         return faults.at_relay(reply)
+
+
+def _others_request(streams: bool) -> bytes:
+    """Return what somebody else asks: never the same, or the judge would take it for one request that is repeated."""
+    message = {"role": "user", "content": f"what somebody else asked, {secrets.token_hex(8)}"}
+    return json.dumps({"model": "gpt-4.1", "messages": [message], "stream": streams}).encode()
 
 
 def _outgoing(request: Request, kept: tuple[tuple[str, str], ...], credential: tuple[str, str]) -> Request:

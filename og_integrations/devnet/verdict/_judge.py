@@ -37,8 +37,11 @@ class Calls:
         self.total = len(receipts or ())
         self._asking: Counter[object] = Counter()
         self._paying: Counter[tuple[object, str]] = Counter()
+        self._over_relay: Counter[object] = Counter()
         for receipt in map(Receipt, receipts or ()):
             self._asking[receipt.request_hash] += 1
+            if receipt.sealing is not None and receipt.sealing.relay is not None:
+                self._over_relay[receipt.request_hash] += 1
             if receipt.payment:
                 self._paying[receipt.request_hash, str(receipt.payment.payer).lower()] += 1
 
@@ -46,8 +49,10 @@ class Calls:
         """Return how many calls asked what `same` ask."""
         return sum(self._asking[name] for name in _hashes(same))
 
-    def paying(self, same: Iterable[Exchange], payer: str) -> int:
-        """Return for how many of them `payer` paid."""
+    def paying(self, same: Sequence[Exchange], payer: str) -> int:
+        """Return for how many of them `payer` paid; a relay's payments are in no receipt, so its calls are counted."""
+        if all(exchange.relayed for exchange in same):
+            return sum(self._over_relay[name] for name in _hashes(same))
         return sum(self._paying[name, payer] for name in _hashes(same))
 
     def allow(self, unanswered: list[float], *, calls: int) -> bool:

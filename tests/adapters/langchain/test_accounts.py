@@ -1,6 +1,6 @@
 """One model, one account: whatever a copy of it changes, what it spends is counted there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -47,7 +47,7 @@ def changes(net: Devnet) -> dict[str, Any]:
 
 
 OF_CHANNELS = frozenset({"channel", "relay_url", "relay_token"})
-"""Options of the sealed channel, which pays anew or not at all; `client/test_sealed_channel.py` has them."""
+"""Options that gateways of April do not know; the tests of sealed copies have them."""
 
 
 @pytest.mark.parametrize("option", sorted({*ENGINE_OPTIONS} - OF_CHANNELS))
@@ -89,6 +89,39 @@ def test_copy_with_another_option_goes_on_with_the_session(net: Devnet, make_mod
     configurable.invoke("hi", config={"configurable": {"o": changes(net)[option]}})
     model.model_copy(update={option: changes(net)[option]}).invoke("hi")
     assert net.stats().signatures == 1
+
+
+@pytest.fixture
+def newest() -> Iterator[Devnet]:
+    """Gateways that take sealed requests, and ask for what a single authorization takes in the other tests."""
+    with Devnet(generation="newest", cap=10**17) as devnet:
+        yield devnet
+
+
+@pytest.mark.parametrize("spends", [False, True], ids=["holds", "signs"])
+def test_sealed_copy_counts_on_the_same_account(newest: Devnet, make_model: MakeModel, spends: bool) -> None:
+    """It needs a session of its own, and nothing is left for one."""
+    model = make_model(network=newest.network, private_key=newest.private_key, spend_policy=ONE)
+    if spends:
+        model.invoke("hi")
+    else:
+        model.clients.sync.engine.budget.hold(10**17)
+    copied = model.model_copy(update={"channel": "ohttp"})
+    with pytest.raises(BudgetExceededError):
+        copied.invoke("hi")
+    copied.close()
+    assert newest.stats().signatures == spends
+
+
+def test_copy_with_a_relay_signs_nothing_more(newest: Devnet, make_model: MakeModel) -> None:
+    """The relay pays, so that it answers although nothing is left."""
+    model = make_model(network=newest.network, private_key=newest.private_key, spend_policy=ONE)
+    model.invoke("hi")
+    relay = {"channel": "ohttp", "relay_url": newest.relay_url, "relay_token": newest.relay_token}
+    copied = model.model_copy(update=relay)
+    assert copied.invoke("hi").text == "You said: hi"
+    copied.close()
+    assert newest.stats().signatures == 1
 
 
 def test_models_made_for_each_request_are_one_account(net: Devnet, make_model: MakeModel) -> None:

@@ -13,7 +13,7 @@ from og_integrations.client import Receipts, collect_receipts
 from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
-from tests.adapters.faults_met import INVENTED, SEALED, options_under, outcome_of, stalls
+from tests.adapters.faults_met import INVENTED, channel_to, generation_of, options_under, outcome_of, stalls
 from tests.adapters.langchain.fault_cells import MODEL, PATIENCE, STALLED_PATIENCE
 from tests.adapters.langchain.fault_table import ROWS
 
@@ -54,8 +54,7 @@ def _astreamed(agent: Any, question: dict[str, Any]) -> Any:
 
 
 STREAMED = {_streamed, _astreamed}
-# The sealed channel has a table of its own in both adapters: an agent sees no more of it than an error.
-FAULTS = [fault for fault in CATALOGUE if fault != INVENTED and fault not in SEALED]
+FAULTS = [fault for fault in CATALOGUE if fault != INVENTED]
 ASYNCHRONOUS = [
     "wrong_certificate",
     "dead_registry",
@@ -75,8 +74,8 @@ ASYNCHRONOUS = [
 
 @pytest.fixture(scope="module")
 def net(request: pytest.FixtureRequest) -> Iterator[Devnet]:
-    """One network for some faults."""
-    with Devnet() as devnet:
+    """One network for some faults; the parameter holds which gateways it has."""
+    with Devnet(generation=request.param[0]) as devnet:
         yield devnet
 
 
@@ -92,7 +91,8 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _faults(names: Iterable[str]) -> list[object]:
-    return [pytest.param(i // _ROWS_PER_NETWORK, fault, id=fault) for i, fault in enumerate(names)]
+    numbered = enumerate(names)
+    return [pytest.param((generation_of(fault), i // _ROWS_PER_NETWORK), fault, id=fault) for i, fault in numbered]
 
 
 @pytest.mark.parametrize("response_format", [None, Report], ids=["tools", "response format"])
@@ -126,7 +126,7 @@ def _check(
     wallet = net.new_wallet()
     timeout = STALLED_PATIENCE if stalls(fault) else PATIENCE
     options: dict[str, Any] = {"private_key": wallet.private_key, "network": net.network, "timeout": timeout}
-    model = ChatOpenGradient(model=MODEL, **options, **options_under(fault, net))
+    model = ChatOpenGradient(model=MODEL, **options, **options_under(fault, net), **channel_to(net, fault))
     agent: Any = create_agent(model, [get_weather], response_format=response_format)
     question = {"messages": [("user", f'Weather in "Oslo", for {fault} {run.__name__} {response_format}?')]}
     error: OpenGradientError | None = None
