@@ -30,7 +30,7 @@ from og_integrations.client.chain._jsonrpc import (
     read_balance,
     read_block,
 )
-from og_integrations.client.channels._channel import server_of
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._connections import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name

@@ -46,7 +46,8 @@ from og_integrations.client._settings import (
     resolve_relay,
     resolve_settings,
 )
-from og_integrations.client.channels._sealed import Relay, SealedCall, Sealing, check_token, sealed_body
+from og_integrations.client.channels._relay import Relay, check_token
+from og_integrations.client.channels._sealed import SealedCall, Sealing, sealed_body
 from og_integrations.errors import (
     AttestationError,
     ConfigurationError,

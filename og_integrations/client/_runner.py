@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from og_integrations.client import _telemetry
 from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
 from og_integrations.client._signer import Signer
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._channel import (
     UNPINNED,
     AsyncReply,
@@ -23,7 +24,6 @@ from og_integrations.client.channels._channel import (
     Reply,
     destination_of,
     lost,
-    server_of,
 )
 from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
 from og_integrations.errors import ConfigurationError, DiscoveryError

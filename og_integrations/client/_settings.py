@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from og_integrations.client._options import OPTIONS
 from og_integrations.client._signer import LocalSigner, Signer, sealed
-from og_integrations.client.channels._channel import NO_SERVER, is_server
-from og_integrations.client.channels._sealed import Relay
+from og_integrations.client.channels._addresses import NO_SERVER, is_server
+from og_integrations.client.channels._relay import Relay
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 from og_integrations.protocol._redact import Secret

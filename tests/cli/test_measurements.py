@@ -65,7 +65,7 @@ def test_unreadable_builds_name_the_flag_that_was_typed(
     builds = tmp_path / "builds.json"
     builds.write_text("[1]")
     assert main([*flag.split(), str(builds)]) == 2
-    assert f"{flag.split()[-1]} {builds}: A list of measurements holds" in capsys.readouterr().err
+    assert f"{flag.rsplit(maxsplit=1)[-1]} {builds}: A list of measurements holds" in capsys.readouterr().err
 
 
 def test_enclave_without_a_document(net: Devnet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from og_integrations import errors
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
-from og_integrations.client.channels._sealed import PUBLIC_RELAY, Relay, SealedCall
+from og_integrations.client.channels._relay import PUBLIC_RELAY, Relay
+from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.devnet._http import Reply
 from og_integrations.devnet._sealing import GatewayKey

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, quantity
 from og_integrations.client.chain._settlement import block_at, read_logs, time_of
-from og_integrations.client.channels._channel import server_of
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Self, TypeVar
 
 from og_integrations.client._runner import adrive, afetch, drive, fetch, unanswered
-from og_integrations.client.channels._channel import server_of
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,

@@ -27,7 +27,7 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
     rpc,
 )
-from og_integrations.client.channels._channel import server_of
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._connections import AsyncConnections
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network

@@ -35,7 +35,7 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
     rpc,
 )
-from og_integrations.client.channels._channel import server_of
+from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,

@@ -6,7 +6,8 @@ How a request reaches an enclave.
 | `_channel` | the interface: destinations, requests, replies, and what a failure below means |
 | `_connections`, `_streams` | the gate, one channel per destination and loop, its connections; the bytes of one |
 | `_httpx_client` | a user's own httpx client |
-| `_sealed` | requests sealed for the enclave, and the relays that carry them |
+| `_addresses` | where a URL leads to, and what of it may be shown |
+| `_sealed`, `_relay` | requests sealed for the enclave, and who carries them |
 | `_tls` | the handshake that accepts exactly one certificate |
 | `_logs` | what must not come into the logs of the libraries below |
 """

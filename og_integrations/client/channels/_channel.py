@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
-from urllib.parse import SplitResult, quote, urlsplit
 
 from og_integrations.client.channels._tls import describe, is_mismatch, tls_failure
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
@@ -23,9 +22,6 @@ from og_integrations.protocol.proof._enclave import Enclave
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting: a server that is away is given up sooner than one that thinks."""
-NO_SERVER = "no address of a server, expected http(s)://host[:port]"
-_PATH = "/%:@!$&'()*+,;=-._~?"
-"""A path and a query may hold these as they are (RFC 3986)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,53 +202,3 @@ def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
     error = ConnectionLostError(message)
     error.timed_out = timed_out
     return error
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address is where a URL leads to; `target` is path and query, `host_header` what requests have as Host."""
-
-    scheme: str
-    host: str
-    port: int | None
-    target: str
-    host_header: str
-
-
-def address_of(url: str) -> Address:
-    """Return where `url` leads to. Raises `ConnectionFailedError` if it is no http(s) URL."""
-    try:
-        parts, host, port = _parts(url)
-    except ValueError as exc:
-        raise ConnectionFailedError(f"{server_of(url)} is {NO_SERVER}. Nothing was sent.") from exc
-    target = quote(parts.path or "/", safe=_PATH) + ("?" + quote(parts.query, safe=_PATH) if parts.query else "")
-    shown = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    return Address(parts.scheme, host, port, target, shown)
-
-
-def _parts(url: str) -> tuple[SplitResult, str, int | None]:
-    """Return `url` in parts, its host in ASCII, and its port. Raises `ValueError` if it leads nowhere."""
-    # `urlsplit` drops line breaks without a word.
-    parts = urlsplit(url if url.isprintable() and " " not in url else "")
-    host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(url)
-    return parts, host, port
-
-
-def is_server(url: str) -> bool:
-    """Return whether `url` is an address that can be asked."""
-    try:
-        return bool(_parts(url))
-    except ValueError:
-        return False
-
-
-def server_of(url: str) -> str:
-    """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
-    except ValueError:
-        return "This"

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Generic, TypedDict, TypeVar, cast
 
 import og_integrations
 from og_integrations._forking import survive_forks
+from og_integrations.client.channels._addresses import address_of
 from og_integrations.client.channels._channel import (
     CONNECT_TIMEOUT,
     AsyncChannel,
@@ -39,7 +40,6 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Pinned,
-    address_of,
     failure,
     head_until,
     revealed,

@@ -8,14 +8,11 @@ between, and is refused (`protocol.sealing`).
 """
 
 import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from og_integrations.client.channels._channel import server_of
-from og_integrations.errors import ConfigurationError, InvalidRequestError, SealedChannelError
+from og_integrations.client.channels._relay import Relay
+from og_integrations.errors import InvalidRequestError, SealedChannelError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
 from og_integrations.protocol.payment._x402 import ReplyHead
@@ -23,7 +20,6 @@ from og_integrations.protocol.proof._enclave import OhttpKey
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
     MAX_FINAL,
-    RELAY_PATH,
     STREAM_TYPE,
     Exchange,
     KeyConfig,
@@ -34,54 +30,9 @@ from og_integrations.protocol.sealing.ohttp import (
     unauthenticated_error,
 )
 
-PUBLIC_RELAY = "https://chat-api.opengradient.ai"
-"""The relay of OpenGradient's own chat; it takes the access token that its login hands out."""
-_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _ENDPOINTS = {CHAT_PATH: None, SEARCH_PATH: "web_search"}
 """What can be asked over a sealed channel -> the name that the request inside has for it."""
 _OWN_WORDS = frozenset({"authorization", "content-type", "accept"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relay:
-    """
-    A relay is where sealed requests are brought: `url` takes them, and `token` hands out what it is to be shown.
-
-    `token` is called before each request, so that one that has run out is never sent; None: it is shown nothing.
-    """
-
-    url: str
-    token: Callable[[], object] | None = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, url: str | None, token: object) -> "Relay | None":
-        """
-        Return the relay at `url`, or None if there is none.
-
-        Raises `ConfigurationError` for a URL whose connection others could read, or a token without a URL.
-        """
-        if url is None:
-            if token is not None:
-                raise ConfigurationError(
-                    "relay_token is given without relay_url, so it would be shown to nobody and the wallet would pay. "
-                    f"Name the relay; OpenGradient's own is {PUBLIC_RELAY}."
-                )
-            return None
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not _is_this_machine(parts.hostname or ""):
-            raise ConfigurationError(f"relay_url is {server_of(url)}, expected https: the token would travel in clear.")
-        full = url.rstrip("/")
-        return cls(url=full if full.endswith(RELAY_PATH) else full + RELAY_PATH, token=_provider(token))
-
-    @property
-    def host(self) -> str:
-        """Return host and port, as a receipt names the relay."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
-
-    @property
-    def name(self) -> str:
-        """Return what messages call it."""
-        return f"the relay {self.host}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,33 +40,6 @@ class Sealing:
     """Sealing says that requests are sealed, and who carries them: `relay`, or None for the client itself."""
 
     relay: Relay | None = None
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _provider(token: object) -> Callable[[], object] | None:
-    if token is None or callable(token):
-        return token
-    # A `SecretStr` of pydantic's, or what the environment held.
-    return getattr(token, "get_secret_value", lambda: token)
-
-
-def check_token(token: object) -> Secret:
-    """Return `token` if it can be sent as one. Raises `ConfigurationError`, which does not show it."""
-    kind, text = type(token).__name__, token.reveal() if isinstance(token, Secret) else token
-    found = Secret(text) if isinstance(text, str) and _TOKEN.fullmatch(text) else None
-    del token, text  # frames are reported with what they hold
-    if found is None:
-        raise ConfigurationError(
-            f"relay_token gave a {kind}, expected text of printable characters without blanks. It is not shown here. "
-            "Nothing was sent."
-        )
-    return found
 
 
 def sealed_body(path: str, wire: bytes) -> bytes:

@@ -22,6 +22,7 @@ from og_integrations.devnet._sealing import UnopenedError
 from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.gateway._gateway import RunningGateway
 from og_integrations.networks import OPG
+from og_integrations.protocol.chat._wire import RELAY_PATH
 from og_integrations.protocol.payment._x402 import (
     PAYMENT_SIGNATURE,
     SESSION,
@@ -32,7 +33,6 @@ from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.sealing.ohttp import (
     BILLING_MAGIC,
     OHTTP_PATH,
-    RELAY_PATH,
     REQUEST_TYPE,
     STREAM_HEADER,
     Exchange,

@@ -26,8 +26,6 @@ from og_integrations.protocol.sealing import _hpke as hpke
 
 OHTTP_PATH = "/v1/ohttp"
 """Where a gateway takes sealed requests, from a relay or from whoever pays for them himself."""
-RELAY_PATH = "/api/v1/chat/ohttp"
-"""Where a relay takes them."""
 REQUEST_TYPE = "message/ohttp-req"
 ANSWER_TYPE = "message/ohttp-res"
 STREAM_TYPE = "message/ohttp-chunked-res"
