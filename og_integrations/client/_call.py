@@ -350,7 +350,7 @@ def build_receipt(
             request_hash=_hash_of(call),
             tee_id=enclave.tee_id if enclave else None,
             enclave=described(enclave) if enclave else None,
-            sealing=_sealing(state.sealed),
+            sealing=_sealing(state.sealed, enclave),
             payment=payment,
             checks=tuple(checks),
         )
@@ -371,7 +371,7 @@ def build_receipt(
         tee_signature=proof.signature,
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
-        sealing=_sealing(state.sealed),
+        sealing=_sealing(state.sealed, enclave),
         payment=payment,
         cost=_cost(exchange.completion),
         usage=_usage(exchange.completion),
@@ -400,7 +400,7 @@ def _estimate(model: str, completion: Completion) -> ReceiptEstimate | None:
     return estimate(model, usage.prompt_tokens, usage.completion_tokens, price)
 
 
-def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
+def _sealing(sealed: SealedCall | None, enclave: Enclave | None) -> ReceiptSealing | None:
     if sealed is None:
         return None
     return ReceiptSealing(
@@ -408,6 +408,7 @@ def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
         key_id=sealed.key.key_id,
         public_key_sha256=hashlib.sha256(sealed.key.public_key).hexdigest(),
         signature_from=sealed.signed_at,
+        signing_key_sha256=hashlib.sha256(enclave.public_key).hexdigest() if enclave is not None else None,
     )
 
 

@@ -191,7 +191,7 @@ class PaymentSession:
     `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
     since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
     who has either can spend. `refusal` is the gateway's reason if it was not taken, `served_at` when it last answered
-    (unix seconds).
+    (unix seconds), `reported` what it says its answers cost (base units, not signed).
     """
 
     route: Route
@@ -207,6 +207,7 @@ class PaymentSession:
     refusal: str | None = field(default=None, repr=False)
     found: bool = False
     served_at: int | None = None
+    reported: int = 0
 
     @property
     def authorization(self) -> Authorization:
@@ -390,6 +391,12 @@ class SessionCache:
             if self.board is not None:
                 session.apply(Event.SHARED)
             session.holder = None
+
+    def reported(self, session: PaymentSession, cost: int) -> bool:
+        """Add what an answer is said to have cost; return whether that makes more than was signed, the first time."""
+        with self._lock:
+            before, session.reported = session.reported, session.reported + cost
+            return before <= session.authorization.amount < session.reported
 
     def over(self, route: Route) -> int | None:
         """Return the nonce of the session of `route` that was found over last, None if none was."""
