@@ -35,7 +35,7 @@ class Fault:
     offer_wire       the bytes of the 402
     refuse_payment   refuse every payment with this word
     expire_session   the session is gone
-    margin           for which share of its life, at its end, the n-th session is not served
+    margin           for which share of its life, at its end, a payer's n-th session is not served
     instead          answer this after paying, without session header
     hashed_request   the parsed request, before it is hashed
     output           what the model said, before it is signed
@@ -117,13 +117,13 @@ class Armed:
     """
     A fault that waits: for `left` more uses (None: always), at `enclave` (a tee id; None: any).
 
-    `sessions` are those that it has met, in their order, as `session_ref` shows them.
+    `sessions` are those of each payer that it has met, in their order, as `session_ref` shows them.
     """
 
     fault: Fault
     left: int | None
     enclave: str | None
-    sessions: list[str] = field(default_factory=list)
+    sessions: dict[str, list[str]] = field(default_factory=dict)
 
     def spend(self) -> bool:
         """Use it once, if any use is left."""
@@ -265,13 +265,14 @@ class RequestFaults:
         """Whether the shown session is gone."""
         return bool(self._at(lambda fault: fault.expire_session))
 
-    def margin(self, session: str) -> float | None:
+    def margin(self, session: str, payer: str) -> float | None:
         """The share of its life for which `session` is not served at its end; None: the generation's own."""
         for armed in self._injector.at(self._exchange.enclave):
             if armed.fault.margin is not None and self._uses(armed):
-                if session not in armed.sessions:
-                    armed.sessions.append(session)
-                return armed.fault.margin(armed.sessions.index(session))
+                met = armed.sessions.setdefault(payer, [])
+                if session not in met:
+                    met.append(session)
+                return armed.fault.margin(met.index(session))
         return None
 
     def instead(self, request: Request) -> Reply | None:

@@ -118,7 +118,7 @@ PAYMENT_FAULTS = (
     Fault(name="expired_session", about="the session is gone before its time", expire_session=True),
     Fault(
         name="moving_margin",
-        about="each session stops being served at another time before its deadline, the first one at once",
+        about="each session of a wallet stops being served at another time before its deadline, the first one at once",
         margin=lambda number: _MARGINS[number % len(_MARGINS)],
     ),
     Fault(

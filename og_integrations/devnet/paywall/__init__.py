@@ -330,7 +330,7 @@ class Paywall:
         )
 
     def _moved_margin(self, session: Session, faults: RequestFaults) -> float | None:
-        share = faults.margin(session.ref)
+        share = faults.margin(session.ref, session.authorization.payer)
         return None if share is None else share * int(session.requirement["maxTimeoutSeconds"])
 
     def reap(self) -> None:
