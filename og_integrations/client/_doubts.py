@@ -5,17 +5,16 @@ from og_integrations._warnings import warn_once
 from og_integrations.client._call import CallState
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import SettlementMode
 from og_integrations.protocol.proof._verification import VerifiedExchange
 from og_integrations.protocol.proof.canonical import unsigned_members
 from og_integrations.receipt import Receipt
 
 
-def tell_of_payment(state: CallState, receipt: JsonObject, sessions: SessionCache) -> None:
+def tell_of_payment(state: CallState, receipt: JsonObject) -> None:
     """Warn of what `receipt` (plain JSON) shows of the settlement and the cost of the call `state`."""
     _tell_unpublished(state, receipt)
-    _tell_costs(state, receipt, sessions)
+    _tell_costs(state, receipt)
 
 
 def tell_unsigned(verified: VerifiedExchange) -> None:
@@ -42,14 +41,14 @@ def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:
     )
 
 
-def _tell_costs(state: CallState, receipt: JsonObject, sessions: SessionCache) -> None:
+def _tell_costs(state: CallState, receipt: JsonObject) -> None:
     """Say that a gateway reports more for the calls of one authorization than that allows to take."""
     cost, grant = reported_cost(receipt), state.grant
-    if cost is None or grant is None or not sessions.reported(grant, cost):
+    if cost is None or grant is None or (told := grant.reports(cost)) is None:
         return
     host, most = grant.route.host, format_opg(grant.authorization.amount)
     warn_once(
         f"costs of {host}",
-        f"The gateway {host} reports {format_opg(grant.reported)} OPG for the calls of one authorization of {most} "
+        f"The gateway {host} reports {format_opg(told)} OPG for the calls of one authorization of {most} "
         f"OPG. At most {most} OPG can be taken; what it reports is not signed, and no budget counts by it.",
     )

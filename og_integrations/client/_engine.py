@@ -390,8 +390,8 @@ class Engine:
         """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
-            if paid.session is not None:
-                _telemetry.paid_with(paid.session)
+            if paid.grant is not None:
+                _telemetry.paid_with(paid.grant)
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
@@ -450,7 +450,7 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
-        tell_of_payment(state, receipt, self.sessions)
+        tell_of_payment(state, receipt)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,

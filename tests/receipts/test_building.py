@@ -37,8 +37,8 @@ def session_of(head: ReplyHead) -> PaymentSession:
     """Return the session of a call that was answered with `head`."""
     paid = paying(wallet()).reply(head).paid
     assert paid is not None
-    assert paid.session is not None
-    return paid.session
+    assert paid.grant is not None
+    return paid.grant
 
 
 def target(enclave: Enclave) -> Target:
