@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from og_integrations.devnet import Devnet
+from og_integrations.devnet import Devnet, Usage
 from og_integrations.devnet._generations import (
     GENERATIONS,
     OPG_PRICE_USD,
@@ -20,7 +20,6 @@ from og_integrations.devnet._generations import (
     cost_of,
     find_generation,
 )
-from og_integrations.devnet.model import Usage
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH
