@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from og_integrations.cli._terminal import one_line, printable
-from og_integrations.cli._verify import EXIT_CODES, add_sources, add_trust, sources_named, verifier_of
+from og_integrations.cli._verify import (
+    EXIT_CODES,
+    add_model_file,
+    add_sources,
+    add_trust,
+    sources_named,
+    verifier_with_chain,
+)
 from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.ledger._ledger import is_ledger_url, open_ledger
@@ -24,6 +31,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.epilog = "Prompts and answers stand in the page in clear: it is as confidential as they are."
     add_sources(command)
     add_trust(command)
+    add_model_file(command)
     command.add_argument("--html", required=True, metavar="FILE", help="where to write the page; - for standard output")
     command.add_argument("--title", default="Report of verified inference", help="its title")
     command.add_argument("--force", action="store_true", help="write over a file that is there")
@@ -37,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [*arguments.files, *filter(None, [arguments.files_from])]
     report = Report.of(
         sources_named(arguments),
-        verifier_of(arguments),
+        verifier_with_chain(arguments),
         trust=_trust(arguments),
         names=names,
         jobs=arguments.jobs,

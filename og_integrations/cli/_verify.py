@@ -39,6 +39,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add_sources(command)
     add_trust(command)
+    add_model_file(command)
     shown = command.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="one JSON line per file")
     shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
@@ -64,7 +65,7 @@ def add_sources(command: argparse.ArgumentParser) -> None:
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:
-    """Declare what says whom to believe."""
+    """Declare the flags that say who vouches for the enclave of a file."""
     trust = command.add_mutually_exclusive_group()
     trust.add_argument("--tee-id", action="append", metavar="ID", help="believe this enclave (may be repeated)")
     trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
@@ -79,6 +80,10 @@ def add_trust(command: argparse.ArgumentParser) -> None:
         "`og-integrations measurements` writes it); asks nobody",
     )
     add_roots(command, "of evidence: ")
+
+
+def add_model_file(command: argparse.ArgumentParser) -> None:
+    """Declare the flag of receipts of models on chain, which `add_trust` does not know."""
     command.add_argument(
         "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
     )
@@ -87,7 +92,7 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check each file, print its verdict, and return the exit code of the gravest one."""
     sources = sources_named(arguments)
-    tally, verifier = Tally(), verifier_of(arguments)
+    tally, verifier = Tally(), verifier_with_chain(arguments)
     if arguments.csv:
         print(_csv_line(_COLUMNS))
     for name, verdict in verifier.verify_many(sources, jobs=arguments.jobs):
@@ -205,15 +210,20 @@ def _jobs(text: str) -> int:
 
 
 def verifier_of(arguments: argparse.Namespace) -> Verifier:
-    """Return the verifier that believes whom the arguments name. Raises `ConfigurationError`."""
+    """Return the verifier that the flags of `add_trust` ask for. Raises `ConfigurationError`."""
     if arguments.pcr_hash and not arguments.registry:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
-    if arguments.model_file and not arguments.registry:
-        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     documents = None
     if arguments.measurements is not None or arguments.root_sha256 is not None:
         documents = AttestationPolicy(builds_in("--measurements", arguments.measurements), roots_in(arguments))
-    verifier = Verifier(_trust(arguments), documents)
+    return Verifier(_trust(arguments), documents)
+
+
+def verifier_with_chain(arguments: argparse.Namespace) -> Verifier:
+    """Return the same, which with --registry judges receipts of models on chain, too. Raises `ConfigurationError`."""
+    if arguments.model_file and not arguments.registry:
+        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
+    verifier = verifier_of(arguments)
     if not arguments.registry:
         return verifier
     # Loaded for this alone.
