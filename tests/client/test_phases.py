@@ -188,7 +188,9 @@ def test_hook_may_read_the_answer_first(net: Devnet, library: Any, way: str) -> 
             network=net.network,
             http_client=lambda context: library.Client(verify=context or True, **hooks),
         ) as client:
-            answer = client.chat(MODEL, user("hi")) if way == "chat" else list(client.stream(MODEL, user("hi")))[-1]
+            answer: Any = (
+                client.chat(MODEL, user("hi")) if way == "chat" else list(client.stream(MODEL, user("hi")))[-1]
+            )
     else:
 
         async def ask() -> Any:
