@@ -25,6 +25,7 @@ COMMANDS = {
     "infer": ("infer", "run a model on chain once, and show its outputs with the receipt"),
     "workflow": ("workflow", "deploy, run and read workflows on chain"),
     "verify": ("verify", "check saved receipts or exchanges"),
+    "report": ("report", "write a page about saved receipts that checks itself in a browser"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),
     "export": ("export", "verify a receipt, and sign that as an in-toto Statement with a key of your own"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
