@@ -129,7 +129,8 @@ def test_trace_of_an_openai_agent_holds_both_receipts_at_langsmith(
     told = {}
     for options in ({"trace_receipts": True}, {}):
         with langsmith("batch") as (client, capture), collect_receipts() as receipts:
-            set_trace_processors([OpenAIAgentsTracingProcessor(client=client, project_name="p")])
+            processor: Any = OpenAIAgentsTracingProcessor(client=client, project_name="p")  # type: ignore[no-untyped-call]
+            set_trace_processors([processor])
             set_tracing_disabled(False)
             asyncio.run(run(**options))
             client.flush()
