@@ -1,10 +1,10 @@
 """
 `python -m benchmarks.claims`: authorizations per second that one budget takes, in a file and in PostgreSQL.
 
-Each claim is durable before it returns, is held against a total and an hour, and is settled afterwards; its entry stays,
-for the chain to be asked about. All processes of a row claim on one account, the worst there is: fifty workers that
-share a session claim once in its lifetime. The CPU of a claim (of all processes, the server's included) and the time of
-a bare `fdatasync` say what the machine gave while it was measured.
+Each claim is durable before it returns, is held against a total and an hour, and is settled afterwards; its entry
+stays, for the chain to be asked about. All processes of a row claim on one account, the worst there is: fifty workers
+that share a session claim once in its lifetime. The CPU of a claim (of all processes, the server included) and the time
+of a bare `fdatasync` say what the machine gave while it was measured.
 """
 
 import multiprocessing
@@ -126,11 +126,11 @@ def _places() -> Iterator[dict[str, tuple[Callable[[], str], int | None]]]:
 
 def measure_claims() -> str:
     """Return the table of claims, in Markdown."""
-    lines = [
-        "| one account | processes | claims/s | first quarter | last quarter | median wait, ms | longest wait, ms | "
-        "CPU a claim, ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    columns = [
+        "one account", "processes", "claims/s", "first quarter", "last quarter", "median wait, ms", "longest wait, ms",
+        "CPU a claim, ms",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     with _places() as places:
         for kind, (place, server) in places.items():
             for processes in PROCESSES:
