@@ -28,6 +28,7 @@ COMMANDS = {
     "twins": ("twins", "chat with digital twins, whose answers nobody signs"),
     "verify": ("verify", "check saved receipts or exchanges"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),
+    "export": ("export", "verify a receipt, and sign that as an in-toto Statement with a key of your own"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
     "conformance": ("conformance", "put the public vectors to any verifier, this one or another"),
     "measurements": ("measurements", "show what the network's enclaves run, and write the file to pin"),

@@ -47,6 +47,22 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--files-from", metavar="LIST", help="a file with the names of such, one a line; - for standard input"
     )
+    add_trust(command)
+    command.add_argument(
+        "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
+    )
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON line per file")
+    shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
+    shown.add_argument("--summary", action="store_true", help="only how many, and the names of the first that failed")
+    command.add_argument("--failed", action="store_true", help="leave out what is verified and is no duplicate")
+    command.add_argument(
+        "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="processes for many files"
+    )
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Declare the flags that say who vouches for the enclave of a file."""
     trust = command.add_mutually_exclusive_group()
     trust.add_argument("--tee-id", action="append", metavar="ID", help="believe this enclave (may be repeated)")
     trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
@@ -61,17 +77,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "`og-integrations measurements` writes it); asks nobody",
     )
     add_roots(command, "of evidence: ")
-    command.add_argument(
-        "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
-    )
-    shown = command.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="one JSON line per file")
-    shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
-    shown.add_argument("--summary", action="store_true", help="only how many, and the names of the first that failed")
-    command.add_argument("--failed", action="store_true", help="leave out what is verified and is no duplicate")
-    command.add_argument(
-        "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="processes for many files"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -188,15 +193,20 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _verifier(arguments: argparse.Namespace) -> Verifier:
+def verifier_of(arguments: argparse.Namespace) -> Verifier:
+    """Return the verifier that the flags of `add_trust` ask for. Raises `ConfigurationError`."""
     if arguments.pcr_hash and not arguments.registry:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
-    if arguments.model_file and not arguments.registry:
-        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     documents = None
     if arguments.measurements is not None or arguments.root_sha256 is not None:
         documents = AttestationPolicy(builds_in("--measurements", arguments.measurements), roots_in(arguments))
-    verifier = Verifier(_trust(arguments), documents)
+    return Verifier(_trust(arguments), documents)
+
+
+def _verifier(arguments: argparse.Namespace) -> Verifier:
+    if arguments.model_file and not arguments.registry:
+        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
+    verifier = verifier_of(arguments)
     if not arguments.registry:
         return verifier
     # Loaded for this alone.
