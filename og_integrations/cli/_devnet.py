@@ -98,8 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
     Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
     """
     if "list" in arguments.fault:
-        for fault in (*CATALOGUE.values(), *SERVICE_FAULTS.values()):
-            print(f"{fault.name:28} {fault.about}")
+        named = {name: fault.about for name, fault in CATALOGUE.items()}
+        for name, about in (named | {name: fault.about for name, fault in SERVICE_FAULTS.items()}).items():
+            print(f"{name:28} {about}")
         return 0
     amount = parse_opg(arguments.opg)
     faults = [_fault(text, evm=arguments.evm, services=arguments.services is not None) for text in arguments.fault]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_model_goes_up_and_comes_back(net: Devnet, tmp_path: Path, capsys: pytes
     file = tmp_path / "net.onnx"
     file.write_bytes(b"\x08\x07" * 400_000)
 
-    def ran(*arguments: str) -> tuple[int, dict[str, str], str]:
+    def ran(*arguments: str) -> tuple[int, Any, str]:
         code = main(["hub", *arguments, "--json"])
         out = capsys.readouterr()
         return code, json.loads(out.out), out.err
