@@ -21,9 +21,9 @@ from og_integrations.hub._login import Answered, Login
 from og_integrations.protocol._redact import Secret
 
 if TYPE_CHECKING:
-    import httpx
-    import httpx2
     from pydantic import SecretStr
+
+    from og_integrations.client.channels._httpx_client import AsyncClient, SyncClient
 
 T = TypeVar("T")
 TIMEOUT = 60.0
@@ -43,7 +43,7 @@ class HubOptions(TypedDict, total=False):
     url: str | None
     login_url: str | None
     timeout: float
-    http_client: "httpx.Client | httpx.AsyncClient | httpx2.Client | httpx2.AsyncClient | None"
+    http_client: "SyncClient | AsyncClient | None"
 
 
 class DownloadOptions(TypedDict, total=False):

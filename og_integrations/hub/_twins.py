@@ -34,9 +34,9 @@ from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.receipt import Check, Receipt
 
 if TYPE_CHECKING:
-    import httpx
-    import httpx2
     from pydantic import SecretStr
+
+    from og_integrations.client.channels._httpx_client import AsyncClient, SyncClient
 
 _NO_PROOF = "twins answer without a signature: nobody vouches for this text"
 
@@ -51,7 +51,7 @@ class TwinsOptions(TypedDict, total=False):
 
     url: str | None
     timeout: float
-    http_client: "httpx.Client | httpx.AsyncClient | httpx2.Client | httpx2.AsyncClient | None"
+    http_client: "SyncClient | AsyncClient | None"
 
 
 @dataclass(frozen=True, slots=True)
