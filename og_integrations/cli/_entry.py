@@ -27,6 +27,7 @@ COMMANDS = {
     "hub": ("hub", "keep models at the model hub: create, version, upload, list, download"),
     "twins": ("twins", "chat with digital twins, whose answers nobody signs"),
     "verify": ("verify", "check saved receipts or exchanges"),
+    "report": ("report", "write a page about saved receipts that checks itself in a browser"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),
     "export": ("export", "verify a receipt, and sign that as an in-toto Statement with a key of your own"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
