@@ -16,6 +16,7 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_batch` | a file of prompts, each answered once |
 | `_verify`, `_settlement` | what a saved receipt proves; what became of its payment |
 | `_evidence` | one file that a stranger checks without asking anybody |
+| `_conformance` | the public vectors, put to any verifier |
 | `_attestation`, `_measurements` | an enclave's own document; what all enclaves run, and the file to pin |
 | `_infer`, `_workflow` | models and workflows on chain |
 | `_serve` | OpenAI's chat completions on this machine |

@@ -27,6 +27,7 @@ COMMANDS = {
     "verify": ("verify", "check saved receipts or exchanges"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),
     "verify-attestation": ("attestation", "check an enclave's attestation document"),
+    "conformance": ("conformance", "put the public vectors to any verifier, this one or another"),
     "measurements": ("measurements", "show what the network's enclaves run, and write the file to pin"),
     "approve": ("approve", "allow Permit2 to take OPG from the wallet, once"),
     "settlement": ("settlement", "find out on the chain what became of a receipt's payment"),
