@@ -18,6 +18,12 @@ TABLES = {"agent": 4, "audit": 2, "rag": 4}
 """Notebook -> how many tables it shows."""
 
 
+def read(path: Path) -> nbformat.NotebookNode:
+    """Return the notebook in a file."""
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
+
+
 def tables_in(notebook: nbformat.NotebookNode) -> int:
     """Return how many outputs of its cells are HTML tables of ours; anything else that is shown is text."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -28,7 +34,7 @@ def tables_in(notebook: nbformat.NotebookNode) -> int:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_stored_with_its_tables(path: Path) -> None:
     """Whoever looks at it on a code host sees receipts, sums and verdicts as tables, and no traceback."""
-    assert tables_in(nbformat.read(path, as_version=4)) == TABLES[path.stem]
+    assert tables_in(read(path)) == TABLES[path.stem]
 
 
 def heavy_but(light: str) -> list[object]:
@@ -43,6 +49,6 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY", "OG_KEYSTORE", "OG_NETWORK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     NotebookClient(notebook, timeout=HEAVY_SECONDS, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert tables_in(notebook) == TABLES[path.stem]

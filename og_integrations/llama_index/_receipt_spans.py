@@ -13,9 +13,9 @@ from llama_index.core.base.response.schema import (
     StreamingResponse,
 )
 from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.span import BaseSpan
-from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.span import BaseSpan
+from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 from typing_extensions import override
 
@@ -128,7 +128,7 @@ def _put(response: Any, receipts: Receipts) -> None:
         response.response_gen = _areading(aiter(response.response_gen), receipts)
 
 
-def _reading(pieces: Iterator[str], receipts: Receipts) -> Iterator[str]:
+def _reading(pieces: Iterator[str], receipts: Receipts) -> Generator[str, None, None]:
     try:
         while True:
             # Not around the `yield`: between two pieces the reader's own calls would be collected, too.
@@ -142,7 +142,7 @@ def _reading(pieces: Iterator[str], receipts: Receipts) -> Iterator[str]:
             pieces.close()
 
 
-async def _areading(pieces: AsyncIterator[str], receipts: Receipts) -> AsyncIterator[str]:
+async def _areading(pieces: AsyncIterator[str], receipts: Receipts) -> AsyncGenerator[str, None]:
     try:
         while True:
             with collecting(receipts):
