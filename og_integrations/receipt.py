@@ -161,6 +161,9 @@ class ReceiptSealing:
     key_id: Annotated[int | None, CLAIMED, "The id of the enclave's OHTTP key."] = None
     public_key_sha256: Annotated[str | None, CLAIMED, "SHA-256 of that X25519 key, hex."] = None
     signature_from: Annotated[str | None, CLAIMED, "Where the enclave signed it: registry or enclave."] = None
+    signing_key_sha256: Annotated[
+        str | None, SINCE_KINDS, "SHA-256 of the enclave's attested RSA key (DER) that signed it, hex."
+    ] = None
 
     def to_json(self) -> Document:
         """Return the member as plain JSON."""

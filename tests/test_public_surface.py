@@ -31,6 +31,7 @@ SURFACE = {
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client
     """,
+    "og_integrations.report": "Report",
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier evidence_of sources_in
     """,

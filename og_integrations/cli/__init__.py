@@ -17,7 +17,8 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_doctor` | what stands between you and an answer |
 | `_batch` | a file of prompts, each answered once |
 | `_verify`, `_settlement` | what a saved receipt proves; what became of its payment |
-| `_evidence` | one file that a stranger checks without asking anybody |
+| `_report` | one page for an auditor, which checks itself |
+| `_evidence`, `_export` | one file that a stranger checks without asking anybody; an in-toto Statement about it |
 | `_conformance` | the public vectors, put to any verifier |
 | `_attestation`, `_measurements` | an enclave's own document; what all enclaves run, and the file to pin |
 | `_infer`, `_workflow` | models and workflows on chain |

@@ -20,7 +20,7 @@ _EXAMPLES: dict[str, tuple[str, ...]] = {
         "devnet --fault list",
     ),
     "ask": ('ask "Say hello."', 'ask "Say hello." --model openai/gpt-5.2 --save hello', "ask - < question.txt"),
-    "batch": ("batch prompts.jsonl --out answers.jsonl --model openai/gpt-5.2 --total 5",),
+    "batch": ("batch prompts.jsonl --out answers.jsonl --model openai/gpt-5.2",),
     "infer": ("infer MODEL --data '{\"x\": [[1.5, 2]]}'",),
     "workflow": (
         "workflow read ADDRESS",

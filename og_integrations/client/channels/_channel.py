@@ -181,20 +181,25 @@ def failure(
         return _not_connected(exc, what, destination)
     if isinstance(exc, library.TimeoutException | TimeoutError):
         return lost(f"{what} did not answer in time.", timed_out=True)
+    return broken(exc, what)
+
+
+def broken(exc: BaseException, what: str) -> ConnectionLostError:
+    """Return the error of a request to `what` that had begun to leave when `exc` came."""
     return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
 
 
 def _not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
-    broken = tls_failure(exc)
-    if broken is None:
+    of_tls = tls_failure(exc)
+    if of_tls is None:
         return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
     certificate = destination.certificate if isinstance(destination, Pinned) else None
-    if certificate is not None and is_mismatch(broken, certificate):
+    if certificate is not None and is_mismatch(of_tls, certificate):
         return CertificateMismatchError(
             f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
             "sent: someone may be in between, or the enclave was renewed a moment ago."
         )
-    return ConnectionFailedError(f"No TLS with {what}: {describe(broken, certificate)}. Nothing was sent.")
+    return ConnectionFailedError(f"No TLS with {what}: {describe(of_tls, certificate)}. Nothing was sent.")
 
 
 def lost(message: str, *, timed_out: bool) -> ConnectionLostError:
