@@ -31,6 +31,8 @@ _EXAMPLES: dict[str, tuple[str, ...]] = {
         "verify --registry --failed --summary receipts/",
         "verify --measurements builds.json evidence.json",
     ),
+    "report": ("report receipts/ --registry --html report.html",),
+    "conformance": ("conformance --vectors tests/vectors",),
     "evidence": ("evidence --redact receipts/receipt-001.json --output evidence.json",),
     "verify-attestation": ("verify-attestation document.cbor --measurements builds.json",),
     "measurements": ("measurements --write builds.json",),
