@@ -2,8 +2,8 @@
 The wheel as a stranger gets it: built, installed with one extra alone into a clean environment, and used.
 
 `python -m tests.packaging langchain` does so for one extra, `python -m tests.packaging` for all, and prints what each
-brings: packages, megabytes, seconds. It needs `uv` and a package index, so `make test` leaves it out. The sizes stand in
-`docs/packaging.md`; one above its budget is an error.
+brings: packages, megabytes, seconds. It needs `uv` and a package index, so `make test` leaves it out. The sizes stand
+in `docs/packaging.md`; one above its budget is an error.
 """
 
 import subprocess
