@@ -35,8 +35,9 @@ MODULES = ("keccak", "python_json", "canonical", "answer", "claims", "checker", 
 """The parts of the page's script, each after those that it needs."""
 _LISTED = 100
 """Rows of a table, or of what needs attention, that stand in the page's own text."""
-_TEXT = re.compile(r'"(?:[^"\\]|\\.){24,}"')
-"""A text of a document that is worth keeping once, if it stands in many."""
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_WORTH_SHARING = 26
+"""Characters from which on a text of a document is kept once, if it stands in many."""
 _IMPORT = re.compile(r'^import (\{[^}]+\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async function|function|class|const) (\w+))", re.MULTILINE)
 
@@ -137,7 +138,14 @@ def _environment() -> "Environment":
             f'The report is not installed ({exc.name} is missing). Run: pip install "og-integrations[report]"'
         ) from exc
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"opg": opg, "day": _day, "short": _short, "number": "{:,}".format, "plain": _plain}
+    environment.filters |= {
+        "opg": opg,
+        "day": _day,
+        "short": _short,
+        "number": "{:,}".format,
+        "plain": _plain,
+        "hashes": _hashes,
+    }
     return environment
 
 
@@ -191,7 +199,7 @@ def _decoded(data: bytes) -> str | None:
 
 def _shared(texts: Iterable[str]) -> dict[str, int]:
     """Return the texts that stand in more than one document, each with its place in the list of them."""
-    counted = Counter(found for text in texts for found in set(_TEXT.findall(text)))
+    counted = Counter(found for text in texts for found in set(_TEXT.findall(text)) if len(found) >= _WORTH_SHARING)
     return {text: place for place, text in enumerate(text for text, count in counted.items() if count > 1)}
 
 
@@ -276,6 +284,11 @@ def _spanned(first: int, last: int) -> str:
 def _short(text: str | None) -> str:
     """Return a long hex text by its ends."""
     return "" if text is None else text if len(text) <= 20 else f"{text[:10]}…{text[-6:]}"
+
+
+def _hashes(text: str) -> str:
+    """Return a text in which each long hex number stands by its ends."""
+    return re.sub(r"\b(?:0x)?[0-9a-f]{64}\b", lambda found: _short(found[0]), text)
 
 
 def _plain(text: str) -> str:
