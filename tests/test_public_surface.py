@@ -18,13 +18,18 @@ SURFACE = {
         LocalSigner Receipt Receipts Recording Signer TransactionSigner collect_receipts set_ledger typed_data_digest
     """,
     "og_integrations.client.stores": "BudgetStore BudgetTotals Entry HoldState Judge Limits SessionNotes",
+    "og_integrations.hub": """
+        AsyncModelHub AsyncTwins FileCheck FileHash HubFile ModelHub ModelVersion Transfer TwinAnswer Twins
+    """,
     "og_integrations.langchain": """
         ChatOpenGradient OnchainToolkit OpenGradientCompletion OpenGradientWebSearch ReceiptCallbackHandler
         get_receipt_callback onchain_tool register_with_langchain
     """,
     "og_integrations.jobs": "BatchActor BatchJob Progress",
     "og_integrations.ledger": "Ledger LedgerEntry Query SettlementNote Totals open_ledger",
-    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool web_search_tool",
+    "og_integrations.llama_index": """
+        OnchainToolSpec OpenGradientLLM is_retryable onchain_tool receipts_in_responses web_search_tool
+    """,
     "og_integrations.openai": """
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client
@@ -35,7 +40,7 @@ SURFACE = {
     """,
     "og_integrations.devnet": """
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model
-        ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
+        ModelCall ModelRequest SERVICE_FAULTS Script ServiceFault Services Stats Upstream Usage Wallet serve
     """,
     "og_integrations.sdk": """
         Alpha CandleOrder CandleType Client HistoricalInputQuery InferenceMode InferenceResult LLM ModelOutput
