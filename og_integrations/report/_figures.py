@@ -73,7 +73,12 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar holds the calls of one span of time, what gateways said they cost, and what new payments authorized."""
+    """
+    A bar holds the calls of one span of time.
+
+    `cost` is what gateways said of the proven ones, `authorized` what new payments allowed, both in base units of OPG;
+    `seconds` is how long a call took in the middle.
+    """
 
     start: int
     proven: int
@@ -81,6 +86,7 @@ class Bar:
     other: int
     cost: int
     authorized: int
+    seconds: float
 
 
 class Figures:
@@ -195,7 +201,8 @@ def _bar(start: int, rows: Sequence[Row], authorized: int) -> Bar:
     statuses = Counter(row.verdict.status for row in rows)
     cost = sum(row.facts.reported or 0 for row in rows if row.proven)
     proven, failed = statuses["verified"], statuses["failed"]
-    return Bar(start, proven, failed, statuses.total() - proven - failed, cost, authorized)
+    seconds = median([row.seconds for row in rows if row.proven and row.seconds is not None] or [0.0])
+    return Bar(start, proven, failed, statuses.total() - proven - failed, cost, authorized, seconds)
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], str | None]) -> list[Group]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 MODULES = ("keccak", "python_json", "canonical", "answer", "claims", "checker", "rows", "page")
 """The parts of the page's script, each after those that it needs."""
-_LISTED = 100
-"""Rows of a table, or of what needs attention, that stand in the page's own text."""
-_TEXT = re.compile(r'"(?:[^"\\]|\\.){24,}"')
-"""A text of a document that is worth keeping once, if it stands in many."""
+_SHOWN, _LISTED = 12, 500
+"""Rows of a table that are seen at once, and those that are there at all."""
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_WORTH_SHARING = 26
+"""Characters from which on a text of a document is kept once, if it stands in many."""
 _IMPORT = re.compile(r'^import (\{[^}]+\}) from "\./(\w+)\.mjs";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async function|function|class|const) (\w+))", re.MULTILINE)
 
@@ -91,9 +92,14 @@ class Report:
             period=[_spanned(first, last) for first, last in moments],
             folder=folder,
             trouble=figures.trouble[:_LISTED],
+            shown=_SHOWN,
             listed=_LISTED,
             calls_chart=_calls_chart(figures),
-            cost_chart=_cost_chart(figures),
+            seconds_chart=_chart(figures, "cost", "Seconds of a call over time", "s", lambda bar: bar.seconds),
+            cost_chart=_chart(figures, "cost", "OPG reported over time", "OPG", lambda bar: bar.cost / OPG),
+            authorized_chart=_chart(
+                figures, "authorized", "OPG authorized over time", "OPG", lambda bar: bar.authorized / OPG
+            ),
             enclaves=list(_enclaves(figures)),
             policy=_policy(script, style),
             script=script,
@@ -137,7 +143,14 @@ def _environment() -> "Environment":
             f'The report is not installed ({exc.name} is missing). Run: pip install "og-integrations[report]"'
         ) from exc
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"opg": opg, "day": _day, "short": _short, "number": "{:,}".format, "plain": _plain}
+    environment.filters |= {
+        "opg": opg,
+        "day": _day,
+        "short": _short,
+        "number": "{:,}".format,
+        "plain": _plain,
+        "hashes": _hashes,
+    }
     return environment
 
 
@@ -191,7 +204,7 @@ def _decoded(data: bytes) -> str | None:
 
 def _shared(texts: Iterable[str]) -> dict[str, int]:
     """Return the texts that stand in more than one document, each with its place in the list of them."""
-    counted = Counter(found for text in texts for found in set(_TEXT.findall(text)))
+    counted = Counter(found for text in texts for found in set(_TEXT.findall(text)) if len(found) >= _WORTH_SHARING)
     return {text: place for place, text in enumerate(text for text, count in counted.items() if count > 1)}
 
 
@@ -248,14 +261,13 @@ def _calls_chart(figures: Figures) -> str:
     return bars(stacks, figures.width, "Calls over time", lambda amount: f"{amount:,.0f}" if amount % 1 == 0 else "")
 
 
-def _cost_chart(figures: Figures) -> str:
-    def stack(bar: Bar) -> Stack:
-        rest = max(0, bar.authorized - bar.cost)
-        title = f"{_stamp(bar.start)}: {opg(bar.authorized)} OPG authorized, {opg(bar.cost)} OPG reported"
-        return Stack(bar.start, (("cost", bar.cost / OPG), ("authorized", rest / OPG)), title)
-
-    stacks = [stack(bar) for bar in figures.bars]
-    return bars(stacks, figures.width, "OPG authorized and reported over time", lambda amount: f"{amount:,.4g}")
+def _chart(figures: Figures, kind: str, name: str, unit: str, amount_of: Callable[[Bar], float]) -> str:
+    """Return a picture of one amount over time."""
+    stacks = []
+    for bar in figures.bars:
+        amount = amount_of(bar)
+        stacks.append(Stack(bar.start, ((kind, amount),), f"{_stamp(bar.start)}: {amount:,.4g} {unit}"))
+    return bars(stacks, figures.width, name, lambda amount: f"{amount:,.4g}")
 
 
 def _stamp(seconds: int) -> str:
@@ -276,6 +288,11 @@ def _spanned(first: int, last: int) -> str:
 def _short(text: str | None) -> str:
     """Return a long hex text by its ends."""
     return "" if text is None else text if len(text) <= 20 else f"{text[:10]}…{text[-6:]}"
+
+
+def _hashes(text: str) -> str:
+    """Return a text in which each long hex number stands by its ends."""
+    return re.sub(r"\b(?:0x)?[0-9a-f]{64}\b", lambda found: _short(found[0]), text)
 
 
 def _plain(text: str) -> str:

@@ -14,23 +14,26 @@ import { agrees, readRows, stateOf } from "./rows.mjs";
 
 globalThis.crypto ??= webcrypto;
 
+const BEFORE = ["proof", "shape", "enclave", "request-hash", "output-hash", "signature"];
 const UNCLAIMED = { status: "unsupported", step: null };
 
 async function answered(question) {
   if (question.kind === "verify" || question.kind === "receipt") return ofFile(question);
   if (question.kind === "hash") return ofHash(question);
-  return question.kind === "nonce" && question.task === "verify" ? ofNonce(question) : UNCLAIMED;
+  return question.kind === "nonce" && question.task === "find" ? ofNonce(question) : UNCLAIMED;
 }
 
 async function ofFile({ file, trust }) {
   if (trust?.measurements !== undefined) return UNCLAIMED; // attestation documents are not judged here
   const word = (id) => {
     if (trust?.file_key === true) return { result: "pass", detail: "the key in the file is believed" };
-    const listed = (trust?.tee_ids ?? []).some((one) => one.toLowerCase() === id);
+    const listed = (trust?.tee_ids ?? []).some((one) => "0x" + one.toLowerCase().replace(/^0x/, "") === id);
     return { result: listed ? "pass" : "fail", detail: listed ? "one of the ids that were given" : "nobody vouches" };
   };
-  const { status, step } = await check(file, word);
-  return status === "not checked" ? UNCLAIMED : { status, step };
+  const { status, step, unjudged } = await check(file, word);
+  // What fails before the parts that are not judged here fails whatever they are.
+  const open = unjudged.length > 0 && !BEFORE.includes(step);
+  return status === "not checked" || open ? UNCLAIMED : { status, step };
 }
 
 async function ofHash({ path, request, rule }) {

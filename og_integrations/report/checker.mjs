@@ -14,6 +14,7 @@ import { isTrue, parseJson, pythonText } from "./python_json.mjs";
 
 const EVIDENCE = "og-evidence/1";
 const MEMBERS = ["path", "request", "content_type", "response", "tee_id", "public_key_pem"];
+const UNJUDGED = ["attestation", "hpke", "inclusion"]; // parts of evidence that are judged elsewhere
 const STEPS = ["proof", "shape", "enclave", "request-hash", "output-hash", "signature", "enclave-trusted"];
 const HASH = /^[0-9a-f]{64}$/;
 const PSS = { name: "RSA-PSS", saltLength: 32 };
@@ -34,10 +35,10 @@ class MalformedError extends Error {}
 export const canCheck = () => globalThis.crypto?.subtle !== undefined;
 
 /**
- * Return the verdict on the exact text of a saved file: {status, step, checks, facts}.
+ * Return the verdict on the exact text of a saved file: {status, step, checks, unjudged}.
  *
  * `status` is verified, failed, undecided, malformed, or "not checked" with a `reason` where nothing could be judged.
- * `believed` says of an enclave's id whether somebody vouches for it: {result: "pass" | "fail", detail}.
+ * `unjudged` names the parts of evidence that are in the file and are not judged here. `believed` says of an enclave's id whether somebody vouches for it: {result: "pass" | "fail", detail}.
  */
 export async function check(text, believed) {
   if (!canCheck()) return unchecked("this place has no crypto.subtle");
@@ -55,7 +56,7 @@ export async function check(text, believed) {
 }
 
 function verdict(status, step, checks, facts = {}) {
-  return { status, step, checks, ...facts };
+  return { status, step, checks, unjudged: [], ...facts };
 }
 
 function unchecked(reason, step = null) {
@@ -159,10 +160,12 @@ async function judged(saved, believed) {
     }
     checks.push({ id: error.step, result: "fail", detail: error.message });
   }
+  const left = UNJUDGED.filter((part) => saved.evidence !== null && member(saved.evidence, part) !== null);
+  checks.push(...left.map((id) => ({ id, result: "skip", detail: "in the file, and not judged here" })));
   if (saved.evidence !== null && member(saved.evidence, "nonce") !== null) checks.push(nonceCheck(saved, parsed(saved)));
   if (saved.receipt !== null) checks.push(receiptCheck(saved.receipt, saved, answer, proven), paymentCheck(saved.receipt));
   const failed = checks.find((one) => one.result === "fail");
-  const facts = { rule: proven?.rule ?? null, teeId: saved.key.id, proof: answer?.proof ?? null };
+  const facts = { unjudged: left };
   if (failed !== undefined) return verdict("failed", failed.id, checks, facts);
   if (undecided) return verdict("undecided", "enclave-trusted", checks, facts);
   if (saved.evidence !== null && saved.receipt === null) return verdict("undecided", "receipt", checks, facts);

@@ -83,7 +83,9 @@ function drawRow(number) {
   const details = element("details", "row");
   const summary = element("summary");
   const model = element("span", "model", row.kind === "onchain" ? `on chain · ${row.model}` : row.model || row.kind);
-  summary.append(element("span", "tag"), element("time", "", time(row.when)), model, element("span", "name mono", row.name.slice(head.folder.length)));
+  const verdict = element("span", "verdict");
+  verdict.append(element("span", "tag"), element("span", "step"));
+  summary.append(verdict, element("time", "", time(row.when)), model, element("span", "name mono", row.name.slice(head.folder.length)));
   details.append(summary);
   details.dataset.number = String(number);
   details.addEventListener("toggle", () => {
@@ -101,7 +103,7 @@ function paint(details, result, twice = result.twice) {
   const tag = details.querySelector(".tag");
   tag.className = `tag ${TAGS[result.state] ?? ""}`;
   tag.textContent = twice && result.state === "proven" ? "a copy" : result.label;
-  tag.title = result.step ? `${result.label} (${result.step})` : result.label;
+  details.querySelector(".step").textContent = result.step ?? "";
 }
 
 async function openRow(details, number) {
@@ -113,8 +115,8 @@ async function openRow(details, number) {
   if (row.duplicate_of !== null) inside.append(element("p", "dim", `The same call as ${row.duplicate_of}: counted once.`));
   const two = element("div", "two");
   two.append(checkList("Checked by this page, just now", result.found.checks, result.found.reason));
-  two.append(checkList("Checked by og-integrations verify, when the report was made", JSON.parse(joined(row.checks))));
-  inside.append(two, ...texts(row), save(row));
+  two.append(checkList("By verify, when the report was made", JSON.parse(joined(row.checks))));
+  inside.append(...said(row), two, ...texts(row), save(row));
   details.append(inside);
 }
 
@@ -131,30 +133,59 @@ function checkList(title, checks, reason = "") {
   return box;
 }
 
-function texts(row) {
-  const parts = [];
-  let document = null;
+function documentOf(row) {
   try {
-    document = JSON.parse(row.text ?? "");
+    const document = JSON.parse(row.text ?? "");
+    return document !== null && typeof document === "object" ? document : {};
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
+    return {};
   }
-  const exchange = document?.exchange ?? document;
-  if (typeof exchange?.request === "string") parts.push(...block("Asked, as it was sent", pretty(exchange.request)));
-  if (typeof exchange?.response === "string") {
-    const answer = answerShown(exchange);
-    if (answer) parts.push(...block("Answered, as it was signed", answer));
-    parts.push(...block("The whole answer, as it came", pretty(exchange.response)));
+}
+
+const exchangeOf = (document) => document.exchange ?? document;
+
+/** Return what was asked and answered, side by side, for a person to read. */
+function said(row) {
+  const exchange = exchangeOf(documentOf(row));
+  if (typeof exchange.request !== "string" || typeof exchange.response !== "string") return [];
+  const two = element("div", "two");
+  for (const [title, text] of [["Asked", asked(exchange.request)], ["Answered", answerShown(exchange) ?? exchange.response]]) {
+    const box = element("div");
+    box.append(...block(title, text));
+    two.append(box);
   }
-  const receipt = document?.receipt ?? (parts.length ? null : document);
-  if (receipt !== null && typeof receipt === "object") parts.push(element("h3", "", "The receipt"), members(receipt));
-  else if (!parts.length) parts.push(...block("The document", row.text ?? "not UTF-8"));
-  return parts;
+  return [two];
+}
+
+function asked(request) {
+  const { messages, prompt, query } = JSON.parse(pretty(request) === request ? "{}" : request);
+  if (!Array.isArray(messages)) return String(prompt ?? query ?? request);
+  const spoken = (content) => (typeof content === "string" ? content : JSON.stringify(content, null, 2));
+  return messages.map((message) => `${message?.role}: ${spoken(message?.content)}`).join("\n\n");
+}
+
+/** Return the receipt, member by member, and what travelled, each behind a line to open. */
+function texts(row) {
+  const document = documentOf(row);
+  const exchange = exchangeOf(document);
+  const receipt = document.receipt ?? (document.status ? document : null);
+  const parts = [];
+  if (receipt !== null && typeof receipt === "object") parts.push(folded("The receipt, member by member", [members(receipt)]));
+  if (typeof exchange.request === "string") parts.push(folded("The request, as it was sent", block("", pretty(exchange.request))));
+  if (typeof exchange.response === "string") parts.push(folded("The answer, as it came", block("", pretty(exchange.response))));
+  return parts.length ? parts : block("The document", row.text ?? "not UTF-8");
+}
+
+function folded(title, parts) {
+  const details = element("details", "more");
+  details.append(element("summary", "", title), ...parts);
+  return details;
 }
 
 function block(title, text) {
   const shown = text.length > LONGEST ? `${text.slice(0, LONGEST)}\n… ${text.length - LONGEST} more characters: save the document` : text;
-  return [element("h3", "", title), element("pre", "", shown)];
+  return [...(title ? [element("h3", "", title)] : []), element("pre", "", shown)];
 }
 
 function pretty(text) {

@@ -18,9 +18,14 @@ Document = dict[str, Any]
 @pytest.fixture(scope="session")
 def documents(network: Devnet) -> list[Document]:
     """Twelve calls, the first with a prompt that would run in a careless page."""
+    return called(network, 12)
+
+
+def called(network: Devnet, calls: int) -> list[Document]:
+    """Return as many calls, saved."""
     settings: dict[str, Any] = {"private_key": network.private_key, "network": network.network}
     with collect_receipts(keep_exchanges=True) as receipts, Client(**settings) as client:
-        for number in range(12):
+        for number in range(calls):
             said = HOSTILE if number == 0 else f"Invoice {number}?"
             client.chat("openai/gpt-5-mini", [{"role": "user", "content": said}])
     pairs = zip(receipts, receipts.exchanges, strict=True)
@@ -57,7 +62,7 @@ def hand_over(folder: Path, documents: list[Document], calls: int, copies: int) 
     (folder / "junk</script>.json".replace("/", "")).write_text("junk</script>")
     (folder / "half.json").write_text(json.dumps(documents[0])[:900])
     for number in range(copies):
-        (folder / f"copy-{number:05}.json").write_text(json.dumps(documents[5 + number % 7]))
+        (folder / f"copy-{number:05}.json").write_text(json.dumps(documents[5 + number % (len(documents) - 5)]))
 
 
 @pytest.fixture
