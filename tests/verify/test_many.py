@@ -15,7 +15,6 @@ from og_integrations.devnet import Devnet
 from og_integrations.verify import Verifier
 from og_integrations.verify._bundle import sources_in
 from tests.verify.many_receipts import TEE_ID, lay_out
-from tests.verify.many_receipts import documents as documents_of
 
 CALLS = 12
 BY_FILE = ("verify", "--trust-file-key")
