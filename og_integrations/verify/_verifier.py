@@ -221,6 +221,23 @@ def _processes() -> multiprocessing.context.BaseContext:
     return multiprocessing.get_context("fork" if alone else "spawn")
 
 
+class FirstSeen:
+    """It remembers the calls that were handed in: one signature is one call, however many files are about it."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    @property
+    def calls(self) -> int:
+        """Return how many different calls there were."""
+        return len(self._first)
+
+    def before(self, name: str, call: str | None) -> str | None:
+        """Return the file about the same `call` that came before `name`; None if there is none, or no call is known."""
+        first = name if call is None else self._first.setdefault(call, name)
+        return None if first == name else first
+
+
 _working: list[Verifier] = []
 """The verifier of a process that `verify_many` has started; it remembers what the registry said."""
 
