@@ -20,6 +20,7 @@ from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
 from benchmarks.table import Results, Versions, write_tables
+from benchmarks.verify import write_verify
 
 README = Path(__file__).parent / "README.md"
 PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
@@ -181,6 +182,7 @@ async def main() -> None:
     sys.stdout.write(write_tables(results, await _versions(names), names, kept))
     if chosen.only is None:
         sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept is not None))
+        sys.stdout.write(await asyncio.to_thread(write_verify, kept=kept is not None))
 
 
 asyncio.run(main())

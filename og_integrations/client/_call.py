@@ -199,8 +199,8 @@ class CallState:
 
     `target` is whom it goes to, `attested` what that enclave showed of itself if it had to, `sealed` what opens its
     answer if it is sealed, `grant` what pays for it, `sent_at` when it was sent (unix seconds). `head` is that of the
-    reply, which a sealed answer has its own inside of. The answer's bytes are kept only if someone collects exchanges:
-    streams can be long.
+    reply, which a sealed answer has its own inside of. `whole` is an answer that was read to its end before it was
+    clear what it is. The answer's bytes are kept only if someone collects exchanges: streams can be long.
     """
 
     call: Call
@@ -209,6 +209,7 @@ class CallState:
     sealed: SealedCall | None = None
     grant: Grant | None = None
     head: ReplyHead | None = None
+    whole: bytes | None = None
     sent_at: int = 0
     keep_body: bool = False
     body: bytearray = field(default_factory=bytearray)

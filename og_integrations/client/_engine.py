@@ -346,7 +346,7 @@ class Engine:
                 continue
             target = state.target = self.directory.target(enclave, state.call.path)
             state.call = self._nonces.as_taken(state.call, build_of(enclave))
-            state.attested = state.sealed = None
+            state.attested = state.sealed = state.whole = None
             try:
                 state.attested = yield from self.directory.attest(enclave, time.monotonic())
                 state.sent_at = now()
@@ -372,16 +372,23 @@ class Engine:
             state.head = head
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
-            elif (yield from self._without_nonce(state, build_of(enclave))):
+            if (yield from self._without_nonce(state, build_of(enclave))):
                 continue
             return head
 
     def _without_nonce(self, state: CallState, build: str) -> Effects[bool]:
         """Return whether the call is to be made again without its nonce, which this gateway refuses."""
-        if state.head is None or state.head.status != 400 or not self._nonces.is_in_question(state.call, build):
+        if not self._nonces.is_in_question(state.call, build):
+            return False
+        if state.sealed is None and state.head is not None and state.head.status != 400:
+            return False
+        if state.sealed is not None and state.sealed.streams:
+            return False
+        # Of a sealed answer the status stands inside.
+        body = state.whole = yield from _body(state)
+        if state.answer_head.status != 400:
             return False
         # Not charged, and answered in the same session: to find out costs nothing.
-        body = yield from _body(state)
         if not self._nonces.is_refused(state.call, build, body):
             self.conclude_body(state, body)
         return True
@@ -517,6 +524,8 @@ class Engine:
 
 
 def _body(state: CallState) -> Effects[bytes]:
+    if state.whole is not None:
+        return state.whole
     body = bytearray()
     try:
         while (data := (yield RECEIVE)) is not None:

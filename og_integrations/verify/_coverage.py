@@ -4,7 +4,7 @@ What a saved receipt claims, compared with its exchange; and what nothing vouche
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 
@@ -62,7 +62,7 @@ class Claims:
         self.payment: ReceiptPayment | None = None
         self.broken_payment = ""
         try:
-            self.payment = Receipt.payment_of(document)
+            self.payment = _payment_in(document)
         except ConfigurationError as exc:
             self.broken_payment = str(exc)
 
@@ -92,12 +92,13 @@ def receipt_check(
     # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
     unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
     rule = verified.hash_rule if verified is not None else None
-    expected = dict(leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json()))
+    expected = leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json())
+    known = members()
     wrong = [
         path
-        for path, member in members().items()
+        for path, value in expected
         # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        if expected.get(path) not in (None, []) and not _agrees(member, claims.held.get(path), expected[path])
+        if value is not None and value != [] and not _agrees(known[path], claims.held.get(path), value)
     ]
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
@@ -135,7 +136,7 @@ def not_covered(
     if completion.tool_calls or spells_tool_calls(completion.text):
         answer = (ANSWER_KIND, *answer)
     groups = {
-        "receipt": () if claims is None else tuple(_of_receipt(claims.held, decision, passed)),
+        "receipt": () if claims is None else _of_receipt(claims.held, decision, passed),
         "answer": answer,
         "request": request,
     }
@@ -177,6 +178,21 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
     return type(claimed) is type(found) and claimed == found
 
 
+def _payment_in(document: JsonObject) -> ReceiptPayment | None:
+    held = document.get("payment")
+    try:
+        # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
+        return _read_payment(tuple((name, type(value), value) for name, value in held.items()))
+    except (AttributeError, TypeError):
+        return Receipt.payment_of(document)
+
+
+@lru_cache(maxsize=4096)
+def _read_payment(held: tuple[tuple[str, type, object], ...]) -> ReceiptPayment | None:
+    # Cached: the calls of a session have one payment.
+    return Receipt.payment_of({"payment": {name: value for name, _, value in held}})
+
+
 @lru_cache(maxsize=4096)
 def _recomputed(payment: ReceiptPayment) -> Check:
     # Cached: it takes 15 hashes, and the calls of a session have one payment.
@@ -196,17 +212,29 @@ def _recomputed(payment: ReceiptPayment) -> Check:
     return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
 
 
-def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: set[str]) -> Iterator[str]:
-    known = members()
-    listed: dict[str, object] = {}
+def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: set[str]) -> tuple[str, ...]:
+    confirmed: frozenset[str] = frozenset()
     if decision.enclave is not None:
         listed = dict(leaves(Receipt(enclave=described(decision.enclave)).to_json()))
-    yield from (known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart)
-    for path, standing in ((path, member.standing) for path, member in known.items() if path in held):
-        in_registry = standing.by == BY_REGISTRY and decision.enclave is not None and held[path] == listed.get(path)
+        by_registry = (path for path, member in members().items() if member.standing.by == BY_REGISTRY)
+        confirmed = frozenset(path for path in by_registry if path in held and held[path] == listed.get(path))
+    nothing = frozenset(path for path, value in held.items() if value is None)
+    return _open_members(tuple(held), nothing, frozenset(passed), confirmed)
+
+
+@lru_cache(maxsize=256)
+def _open_members(
+    held: tuple[str, ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
+) -> tuple[str, ...]:
+    """Return which of the members `held` could be altered, given those that are null, and what was checked of them."""
+    # Cached: receipts of one program hold the same members.
+    known, present = members(), set(held)
+    found = [known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart]
+    for path, standing in ((path, member.standing) for path, member in known.items() if path in present):
         open_to_change = standing.word == "claimed" or standing.by not in passed
-        if (open_to_change and not in_registry) or (standing.later and held[path] is None):
-            yield path
+        if (open_to_change and path not in confirmed) or (standing.later and path in nothing):
+            found.append(path)
     # Members of the file's own making: their names could push the others out of a line.
-    if others := held.keys() - known.keys():
-        yield f"{len(others)} members that no receipt has"
+    if others := present - known.keys():
+        found.append(f"{len(others)} members that no receipt has")
+    return tuple(found)

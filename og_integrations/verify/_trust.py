@@ -7,16 +7,16 @@ A source is asked for the id of the key in the file, before anything else is jud
 import re
 import time
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from og_integrations.client._settings import keyless_settings
-from og_integrations.client.chain._jsonrpc import Fetching, Reader, aread, eth_call
-from og_integrations.client.channels._connections import AsyncConnections
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import Network
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash
 from og_integrations.protocol.proof._verification import TrustDecision
 from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
+
+if TYPE_CHECKING:
+    from og_integrations.client.chain._jsonrpc import Fetching
 
 _TEE_ID = re.compile(r"0x[0-9a-f]{64}")
 _REMEMBERED_SECONDS = 3600.0
@@ -99,6 +99,9 @@ class RegistryTrust:
         registry_address: str | None = None,
         policy: EnclavePolicy | None = None,
     ) -> None:
+        # Loaded for this alone, here and below: who asks nobody needs no client, and starts in half the time.
+        from og_integrations.client._settings import keyless_settings
+
         settings = keyless_settings(
             network=network, registry_rpc_url=registry_rpc_url, registry_address=registry_address
         )
@@ -111,6 +114,8 @@ class RegistryTrust:
         """Ask the registry about `tee_id`, unless it was asked before."""
         if (known := self._remembered(tee_id)) is not None:
             return known
+        from og_integrations.client.chain._jsonrpc import Reader
+
         with Reader() as reader:
             return self._remember(tee_id, reader.run(self._ask(tee_id)))
 
@@ -118,13 +123,16 @@ class RegistryTrust:
         """Return what `decide` returns."""
         if (known := self._remembered(tee_id)) is not None:
             return known
+        from og_integrations.client.chain._jsonrpc import aread
+        from og_integrations.client.channels._connections import AsyncConnections
+
         connections = AsyncConnections()
         try:
             return self._remember(tee_id, await aread(connections, self._ask(tee_id)))
         finally:
             await connections.aclose()
 
-    def _ask(self, tee_id: str) -> Fetching[TrustDecision]:
+    def _ask(self, tee_id: str) -> "Fetching[TrustDecision]":
         try:
             enclave, active = yield from self._read(tee_id)
             if enclave is None:
@@ -137,8 +145,10 @@ class RegistryTrust:
         now = "active now" if active else "not active any more"
         return TrustDecision("registry", f"the TEERegistry lists this enclave ({now})", enclave)
 
-    def _read(self, tee_id: str) -> Fetching[tuple[Enclave | None, bool]]:
+    def _read(self, tee_id: str) -> "Fetching[tuple[Enclave | None, bool]]":
         """Return the registry's entry, and whether it hands this enclave out now."""
+        from og_integrations.client.chain._jsonrpc import eth_call
+
         enclave = decode_enclave((yield from eth_call(self._url, self._address, encode_get_tee(tee_id))))
         if enclave is None:
             return None, False

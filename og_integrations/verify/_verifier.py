@@ -8,7 +8,10 @@ the same. What nobody can judge later, when and how the answer came, is a skip.
 
 import asyncio
 import multiprocessing
+import multiprocessing.context
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -207,9 +210,7 @@ class Verifier:
             for source in chain(first, waiting):
                 yield source.name, self.verify(source.saved)
             return
-        # Spawned: a forked child of a program with threads may find a lock held for ever.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_work, initargs=(self,))
+        pool = ProcessPoolExecutor(jobs, mp_context=_processes(), initializer=_begin_work, initargs=(self,))
         try:
             while first:
                 # Windows, since `map` would read all sources at once.
@@ -219,6 +220,13 @@ class Verifier:
         finally:
             # Whoever leaves early does not wait for what nobody will read.
             pool.shutdown(cancel_futures=True)
+
+
+def _processes() -> multiprocessing.context.BaseContext:
+    """Return how processes are started: forked, which costs no imports, or spawned where that is not safe."""
+    # A forked child of a program with threads may find a lock held for ever, and macOS's own libraries have threads.
+    alone = threading.active_count() == 1 and sys.platform == "linux"
+    return multiprocessing.get_context("fork" if alone else "spawn")
 
 
 class FirstSeen:
@@ -249,7 +257,19 @@ def _begin_work(verifier: Verifier) -> None:
 
 
 def _work(source: Source) -> Verdict:
-    return _working[0].verify(source.saved)
+    verdict = _working[0].verify(source.saved)
+    # Most verdicts on good files are the same word for word, and pickle sends each object of a chunk once only.
+    return replace(verdict, checks=_same_checks(verdict.checks), not_covered=_same_groups(*verdict.not_covered.items()))
+
+
+@lru_cache(maxsize=1024)
+def _same_checks(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    return checks
+
+
+@lru_cache(maxsize=1024)
+def _same_groups(*groups: tuple[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+    return dict(groups)
 
 
 def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationPolicy | None = None) -> Verdict:

@@ -4,14 +4,20 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._generations import GENERATIONS
-from og_integrations.errors import ConfigurationError, GatewayError, InvalidRequestError, VerificationError
+from og_integrations.errors import (
+    ConfigurationError,
+    GatewayError,
+    InvalidRequestError,
+    SealedChannelError,
+    VerificationError,
+)
 from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user
 
 SCHEMA = {
@@ -96,6 +102,75 @@ def test_gateway_that_refuses_it_costs_nothing(stream: bool) -> None:
         assert (stats.signatures, stats.charges, stats.statuses) == (1, 2, {402: 1, 400: 1, 200: 2})
         assert len([one for one in told if "refuse requests with a nonce" in str(one.message)]) <= 1
         assert net.verdict(receipts).clean
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("relayed", [False, True])
+def test_sealed_refusal_costs_nothing(relayed: bool, stream: bool) -> None:
+    """The 400 stands inside of the sealed answer; it is read there, and the call goes out again without the nonce."""
+    old = dataclasses.replace(GENERATIONS["newest"], takes_nonce=False)
+    with Devnet(generation=old) as net, warnings.catch_warnings(record=True), collect_receipts() as receipts:
+        warnings.simplefilter("always")
+        wallet: dict[str, Any] = {"private_key": net.private_key}
+        relay: dict[str, Any] = {"relay_url": net.relay_url, "relay_token": net.relay_token}
+        options = relay if relayed else wallet
+        with Client(network=net.network, channel="ohttp", nonce="auto", **options) as client:
+            for text in ("one", "two"):
+                if stream:
+                    list(client.stream(MODEL, user(text)))
+                else:
+                    client.chat(MODEL, user(text))
+        told = [(receipt["status"], receipt["nonce"], receipt["channel"]) for receipt in receipts]
+        assert told == [("verified", None, "sealed")] * 2
+        assert net.stats().charges == 2
+        assert net.verdict(receipts).clean, str(net.verdict(receipts))
+
+
+def test_refusal_in_clear_takes_no_nonce_away() -> None:
+    """Anybody on the way could write it, and would have calls without a nonce from then on."""
+    old = dataclasses.replace(GENERATIONS["search"], takes_nonce=False)
+    with Devnet(generation=old) as net:
+        relay: dict[str, Any] = {"relay_url": net.relay_url, "relay_token": net.relay_token}
+        with Client(network=net.network, channel="ohttp", nonce="auto", **relay) as client:
+            for text in ("one", "two"):
+                with pytest.raises(SealedChannelError, match="answered HTTP 400 in clear"):
+                    client.chat(MODEL, user(text))
+        assert net.stats().charges == 0
+
+
+def test_sealed_refusal_of_something_else() -> None:
+    """It is told as what it is, and the nonce is not doubted."""
+    with Devnet(generation="newest") as newest:
+        sealed: dict[str, Any] = {"channel": "ohttp", "private_key": newest.private_key, "nonce": "auto"}
+        with Client(network=newest.network, **sealed) as client:
+            with pytest.raises(GatewayError, match="is not supported"):
+                client.chat("openai/no-such-model", user("hi"))
+            assert client.chat(MODEL, user("hi")).receipt["nonce"] is not None
+
+
+@pytest.mark.parametrize("channel", ["pinned", "ohttp"])
+def test_search_carries_it(channel: Literal["pinned", "ohttp"]) -> None:
+    """Its whole body is hashed, so that the nonce is a member of its own; the saved file is judged with it."""
+    with (
+        Devnet(generation="newest") as net,
+        Client(
+            private_key=net.private_key,
+            network=net.network,
+            nonce="require",
+            channel=channel,
+            enclave_policy=net.enclave_policy(),
+        ) as client,
+        collect_receipts(keep_exchanges=True) as receipts,
+    ):
+        first, second = (client.web_search("opg price").receipt for _ in range(2))
+        assert (first["status"], first["kind"]) == ("verified", "search")
+        assert first["request_hash"] != second["request_hash"]
+        (detail,) = [check["detail"] for check in first["checks"] if check["id"] == "freshness"]
+        assert detail.endswith("and answers this call's nonce")
+        exchange = receipts.exchanges[0]
+        assert exchange is not None
+        assert json.loads(exchange["request"])["og_nonce"] == first["nonce"]
+        assert net.verdict(receipts).clean, str(net.verdict(receipts))
 
 
 def test_gateway_that_refuses_what_is_required() -> None:

@@ -14,6 +14,7 @@ from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.verify import Verifier
 from og_integrations.verify._bundle import sources_in
+from tests.verify.many_receipts import TEE_ID, lay_out
 
 CALLS = 12
 BY_FILE = ("verify", "--trust-file-key")
@@ -163,3 +164,30 @@ def test_processes_share_the_work(documents: list[dict[str, Any]], tmp_path: Pat
     assert [name for name, _ in shared] == [f"{tmp_path}/many.jsonl:{n + 1}" for n in range(CALLS * 45)]
     assert shared == alone
     assert [n for n, (_, verdict) in enumerate(shared) if not verdict.verified] == list(range(7, CALLS * 45, 50))
+
+
+def test_desk_of_501(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """4 altered, 2 malformed, 100 handed in twice: exactly those are named, and the summary fits on one screen."""
+    kinds = lay_out(tmp_path)
+    flags = ("verify", "--tee-id", TEE_ID, "--jobs", "1")
+    assert main([*flags, "--failed", "--json", str(tmp_path)]) == 1
+    found: dict[str, list[str]] = {"altered": [], "malformed": [], "doubled": []}
+    for report in map(json.loads, capsys.readouterr().out.splitlines()):
+        kind = {"failed": "altered", "malformed": "malformed", "verified": "doubled"}[report["status"]]
+        found[kind].append(Path(report["file"]).name)
+        if kind == "doubled":
+            assert Path(report["duplicate_of"]).name == Path(report["file"]).name.replace("copy", "call")
+    assert {kind: sorted(names) for kind, names in found.items()} == {
+        kind: sorted(names) for kind, names in kinds.items()
+    }
+    assert main([*flags, "--summary", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "501 files: 4 failed, 2 malformed, 495 verified",
+        "100 of them are the same call as another file: 395 calls are verified.",
+    ]
+    assert len(lines) <= 24
+    steps = {"answer": "output-hash", "payment": "payment-hash", "prompt": "request-hash", "receipt": "receipt"}
+    assert [line.strip() for line in lines if "failed  " in line] == [
+        f"failed     {tmp_path}/{name}.json ({step})" for name, step in steps.items()
+    ]

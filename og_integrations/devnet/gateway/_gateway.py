@@ -207,7 +207,10 @@ class Gateway:
         if (refusal := _refusal(request, body)) is not None:
             return refusal
         if not self._generation.takes_nonce and isinstance(body, dict) and nonce_in(request.path, body) is not None:
-            return problem(400, "Additional properties are not allowed ('og_nonce' was unexpected)")
+            said = "Additional properties are not allowed ('og_nonce' was unexpected)"
+            # Only what the gateway says itself is sealed; what its framework says is not (docs/protocol.md §10.3).
+            own = self._generation.errors.describes_itself
+            return compact_reply({"error": said}, 400) if own else problem(400, said)
         if not isinstance(body, dict) or family is None:
             return problem(500)
 

@@ -53,20 +53,23 @@ def request_hash(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
 
 def canonical_request(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
     """Return the bytes under `request_hash`."""
+    return json.dumps(_rebuilt(path, request, rule), sort_keys=True).encode("ascii")
+
+
+def _rebuilt(path: str, request: JsonObject, rule: str) -> JsonObject:
+    """Return what a gateway rebuilds of `request`, to hash it."""
     if path == SEARCH_PATH:
         # One rule for all: the whole body, members that nobody knows included.
-        return json.dumps(request, sort_keys=True).encode("ascii")
+        return request
     if rule not in RULES:
         raise InvalidRequestError(f"Unknown hash rule {rule!r:.40}; expected one of {', '.join(RULES)}.")
     if path == CHAT_PATH:
-        rebuilt = _chat(request, rule)
-    elif path == COMPLETION_PATH:
-        rebuilt = _completion(request, rule)
-    else:
-        raise InvalidRequestError(
-            f"No request to {path!r:.80} is signed; expected {CHAT_PATH}, {COMPLETION_PATH} or {SEARCH_PATH}."
-        )
-    return json.dumps(rebuilt, sort_keys=True).encode("ascii")
+        return _chat(request, rule)
+    if path == COMPLETION_PATH:
+        return _completion(request, rule)
+    raise InvalidRequestError(
+        f"No request to {path!r:.80} is signed; expected {CHAT_PATH}, {COMPLETION_PATH} or {SEARCH_PATH}."
+    )
 
 
 def plainest_rule(path: str, request: JsonObject, rule: str) -> str:
@@ -89,7 +92,7 @@ def plainest_rule(path: str, request: JsonObject, rule: str) -> str:
 
 def not_hashed(path: str, request: JsonObject, rule: str = APRIL) -> list[str]:
     """Return the members of `request` that its hash leaves out, like `seed` or `messages[].name`, sorted."""
-    return sorted(set(_left_out(request, json.loads(canonical_request(path, request, rule)), "")))
+    return sorted(set(_left_out(request, _rebuilt(path, request, rule), "")))
 
 
 def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
