@@ -187,15 +187,15 @@ class _Made:
             self._forget(asked, exc)
             raise
 
-    def stream(self, asked: _Asked, *, repeated: bool) -> Callable[[OpenGradientError], None]:
-        """Note a stream that begins, and return what is told of its failure. Raises `PaymentInDoubtError`."""
+    def stream(self, asked: _Asked, *, repeated: bool) -> Callable[[Answer | OpenGradientError], None]:
+        """Note a stream that begins, and return what is told of its end. Raises `PaymentInDoubtError`."""
         if repeated and asked in self._calls:
             raise PaymentInDoubtError(
                 "This stream was begun before, and is not begun again: the first one may have been charged. Give the "
                 "client more patience (timeout=…), or max_retries=0."
             )
         self._note(asked, None)
-        return lambda exc: self._forget(asked, exc)
+        return lambda ended: self._forget(asked, ended)
 
     def _note(self, asked: _Asked, call: "asyncio.Task[Answer] | None") -> None:
         self._calls[asked] = call
@@ -203,8 +203,8 @@ class _Made:
         while len(self._calls) > _REMEMBERED:
             self._calls.popitem(last=False)
 
-    def _forget(self, asked: _Asked, exc: OpenGradientError) -> None:
-        if exc.is_retryable:
+    def _forget(self, asked: _Asked, ended: Answer | OpenGradientError) -> None:
+        if isinstance(ended, OpenGradientError) and ended.is_retryable:
             self._calls.pop(asked, None)
 
 
