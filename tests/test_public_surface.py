@@ -43,10 +43,10 @@ SURFACE = {
         ModelCall ModelRequest SERVICE_FAULTS Script ServiceFault Services Stats Upstream Usage Wallet serve
     """,
     "og_integrations.sdk": """
-        Alpha CandleOrder CandleType Client HistoricalInputQuery InferenceMode InferenceResult LLM ModelOutput
-        Permit2ApprovalResult ResponseFormat SchedulerParams StreamChoice StreamChunk StreamDelta StreamUsage TEE_LLM
-        TextGenerationOutput TextGenerationStream agents alphasense global_client init types workflow_models
-        x402SettlementMode
+        Alpha CandleOrder CandleType Client FileUploadResult HistoricalInputQuery InferenceMode InferenceResult LLM
+        ModelHub ModelOutput ModelRepository Permit2ApprovalResult ResponseFormat SchedulerParams StreamChoice
+        StreamChunk StreamDelta StreamUsage TEE_LLM TextGenerationOutput TextGenerationStream Twins
+        agents alphasense global_client init types workflow_models x402SettlementMode
     """,
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference

@@ -64,6 +64,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
     )
+    _add_more(command)
+
+
+def _add_more(command: argparse.ArgumentParser) -> None:
+    """Declare what may run beside the network, or in place of parts of it."""
     command.add_argument(
         "--services",
         nargs="?",
@@ -99,9 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
     """
     if "list" in arguments.fault:
-        named = {name: fault.about for name, fault in CATALOGUE.items()}
-        for name, about in (named | {name: fault.about for name, fault in SERVICE_FAULTS.items()}).items():
-            print(f"{name:28} {about}")
+        _list_faults()
         return 0
     amount = parse_opg(arguments.opg)
     faults = [_fault(text, evm=arguments.evm, services=arguments.services is not None) for text in arguments.fault]
@@ -223,6 +226,12 @@ class RunningDevnet:
         )
         for line in self.network.verdict().lines:
             print(f"misbehaviour: {line}")
+
+
+def _list_faults() -> None:
+    named = {name: fault.about for name, fault in CATALOGUE.items()}
+    for name, about in (named | {name: fault.about for name, fault in SERVICE_FAULTS.items()}).items():
+        print(f"{name:28} {about}")
 
 
 def _fault(text: str, *, evm: str | None, services: bool) -> tuple[str, int | None]:

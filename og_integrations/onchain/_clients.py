@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar, Unpack
 
 from og_integrations.client._runner import adrive, drive
-from og_integrations.client._settings import onchain_settings
+from og_integrations.client._settings import check_server, onchain_settings
 from og_integrations.client._signer import Signer
 from og_integrations.client._tracing import ReceiptSpan, current_span
 from og_integrations.client.chain._transactions import (
@@ -61,6 +61,7 @@ class OnchainOptions(TypedDict, total=False):
     `private_key` or `signer`: the wallet that pays the gas (default: `OG_ONCHAIN_PRIVATE_KEY`, else the wallet of
     LLM calls). `network`, `rpc_url`: where; `rpc_url` is the node of the OpenGradient chain: a URL, or
     a `Web3` or `AsyncWeb3` of web3, whose provider is then asked, whatever it is.
+    `node_api_url` has results that come late.
     `max_gas`, `max_cost`: the most gas and wei of one transaction. `gas_budget`: the most wei of all. `timeout`: how
     long to wait for a block, `result_timeout` for a deferred result, in seconds. `hub`, `precompile`, `scheduler`: the
     contracts. `on_leaving` gets each transaction before it is sent: written down, it can be resumed after a crash.
@@ -72,6 +73,7 @@ class OnchainOptions(TypedDict, total=False):
     signer: Signer | None
     network: str | Network | None
     rpc_url: Any
+    node_api_url: str | None
     max_gas: int | None
     max_cost: int
     gas_budget: GasBudget | int | None
@@ -113,13 +115,17 @@ def _setup(options: OnchainOptions) -> Setup:
     if url is not None and isinstance(network, Network):
         network = replace(network, registry_rpc_url=url)
     budget = options.get("gas_budget")
+    settings = onchain_settings(
+        private_key=options.get("private_key"),
+        signer=options.get("signer"),
+        network=network,
+        registry_rpc_url=url,
+    )
+    if (api := options.get("node_api_url")) is not None:
+        network = replace(settings.network, node_api_url=check_server("node_api_url", api))
+        settings = replace(settings, network=network)
     return Setup(
-        settings=onchain_settings(
-            private_key=options.get("private_key"),
-            signer=options.get("signer"),
-            network=network,
-            registry_rpc_url=url,
-        ),
+        settings=settings,
         limits=GasLimits(cost=options.get("max_cost", MOST_COST), gas=options.get("max_gas")),
         budget=GasBudget(budget) if isinstance(budget, int) else budget,
         timeout=options.get("timeout", RECEIPT_TIMEOUT),

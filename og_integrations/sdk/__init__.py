@@ -17,6 +17,7 @@ and an error of this package, too; nowhere else is that so.
 | `types` | enums, results and chunks under their old names |
 | `_llm` | `LLM` (asynchronous, 0.8 on), and the chat of `Client` (synchronous, before) |
 | `_alpha` | `Alpha`: models and workflows on chain, with float32 arrays as results |
+| `_services` | `ModelHub` and `Twins` |
 | `_client` | `init`, `Client` and `global_client` of the versions before 0.8 |
 | `_errors` | errors that are a `ValueError` or `RuntimeError` as well |
 | `agents` | `langchain_adapter`, `openai_adapter` |
@@ -33,14 +34,17 @@ if TYPE_CHECKING:
     from og_integrations.sdk._alpha import Alpha
     from og_integrations.sdk._client import Client, init
     from og_integrations.sdk._llm import LLM
+    from og_integrations.sdk._services import ModelHub, Twins
     from og_integrations.sdk.types import (
         TEE_LLM,
         CandleOrder,
         CandleType,
+        FileUploadResult,
         HistoricalInputQuery,
         InferenceMode,
         InferenceResult,
         ModelOutput,
+        ModelRepository,
         Permit2ApprovalResult,
         ResponseFormat,
         SchedulerParams,
@@ -58,10 +62,12 @@ if TYPE_CHECKING:
 _TYPES = (
     "CandleOrder",
     "CandleType",
+    "FileUploadResult",
     "HistoricalInputQuery",
     "InferenceMode",
     "InferenceResult",
     "ModelOutput",
+    "ModelRepository",
     "Permit2ApprovalResult",
     "ResponseFormat",
     "SchedulerParams",
@@ -78,6 +84,8 @@ _HOMES = {
     "Alpha": "og_integrations.sdk._alpha",
     "Client": "og_integrations.sdk._client",
     "LLM": "og_integrations.sdk._llm",
+    "ModelHub": "og_integrations.sdk._services",
+    "Twins": "og_integrations.sdk._services",
     "init": "og_integrations.sdk._client",
 } | dict.fromkeys(_TYPES, "og_integrations.sdk.types")
 _MODULES = ("agents", "alphasense", "types", "workflow_models")
@@ -87,11 +95,14 @@ __all__ = [
     "CandleOrder",
     "CandleType",
     "Client",
+    "FileUploadResult",
     "HistoricalInputQuery",
     "InferenceMode",
     "InferenceResult",
     "LLM",
+    "ModelHub",
     "ModelOutput",
+    "ModelRepository",
     "Permit2ApprovalResult",
     "ResponseFormat",
     "SchedulerParams",
@@ -102,6 +113,7 @@ __all__ = [
     "TEE_LLM",
     "TextGenerationOutput",
     "TextGenerationStream",
+    "Twins",
     "agents",
     "alphasense",
     "global_client",

@@ -16,7 +16,8 @@ class Alpha:
     """
     Models and workflows on chain, as `Alpha` of the published package has them; for new programs: `OnchainClient`.
 
-    `rpc_url` is the node of the chain, `inference_contract_address` the hub. `api_url` is read from the network.
+    `rpc_url` is the node of the chain, `inference_contract_address` the hub, `api_url` the node's API, which has the
+    results that come late.
     """
 
     def __init__(
@@ -27,7 +28,12 @@ class Alpha:
         api_url: str | None = None,
         **options: Any,
     ) -> None:
-        given = {"private_key": private_key, "rpc_url": rpc_url, "hub": inference_contract_address}
+        given = {
+            "private_key": private_key,
+            "rpc_url": rpc_url,
+            "hub": inference_contract_address,
+            "node_api_url": api_url,
+        }
         with OldErrors():
             self.onchain: OnchainClient = OnchainClient(**{n: v for n, v in given.items() if v is not None}, **options)  # type: ignore[arg-type]
 

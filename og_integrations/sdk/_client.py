@@ -6,9 +6,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from og_integrations.client import Client as PayingClient
+from og_integrations.errors import ConfigurationError
 from og_integrations.sdk._alpha import Alpha
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError
 from og_integrations.sdk._llm import SyncLLM
+from og_integrations.sdk._services import ModelHub, NoTwins, Twins
 
 _KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 _OLD_SERVERS = ("og_llm_server_url", "og_llm_streaming_server_url")
@@ -17,10 +19,12 @@ _current: "list[Client | None]" = [None]
 
 class Client:
     """
-    `.llm` and `.alpha` over one wallet, synchronous, as before 0.8.
+    `.llm` and `.alpha` over one wallet, `.model_hub` and `.twins`, synchronous, as before 0.8.
 
     `alpha_private_key` pays the gas of models on chain, `private_key` the rest. `wallet_address` was ignored, and is
-    refused unless it is the key's. The fixed LLM server of that time is gone: enclaves come from the registry.
+    refused unless it is the key's. The fixed LLM server of that time is gone: enclaves come from the registry. With an
+    `email` it logs in at the model hub at once. Without `twins_api_key` (or `OG_TWINS_API_KEY`) each use of `.twins`
+    says that there is none.
     """
 
     def __init__(
@@ -59,27 +63,15 @@ class Client:
             api_url,
             **({"network": network} if network else {}),
         )
-        if email or password or twins_api_key:
-            warnings.warn(
-                "The model hub and twins are not part of this version: email, password and twins_api_key are not used.",
-                UserWarning,
-                stacklevel=2,
-            )
-
-    @property
-    def model_hub(self) -> Any:
-        """The model hub, which is not part of this version. Raises `WrongArgumentError`."""
-        raise WrongArgumentError("The model hub is not part of this version: use the hub's site.")
-
-    @property
-    def twins(self) -> Any:
-        """Twins, which are not part of this version. Raises `WrongArgumentError`."""
-        raise WrongArgumentError("Twins are not part of this version: they answer without any proof.")
+        self.model_hub: ModelHub = ModelHub(email, password)
+        self.twins: Twins | NoTwins = _twins(twins_api_key)
 
     def close(self) -> None:
         """Close the connections; a second time is harmless."""
         self._client.close()
         self.alpha.close()
+        self.model_hub.close()
+        self.twins.close()
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +87,15 @@ def init(private_key: str, alpha_private_key: str | None = None, **options: Any)
     made = Client(private_key, alpha_private_key, **options)
     _current[0] = made
     return made
+
+
+def _twins(api_key: str | None) -> Twins | NoTwins:
+    try:
+        return Twins(api_key)
+    except ConfigurationError as exc:
+        if api_key is not None:
+            raise
+        return NoTwins(exc)
 
 
 def current_client() -> Client | None:

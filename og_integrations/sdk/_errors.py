@@ -16,6 +16,10 @@ class WrongArgumentError(ConfigurationError, ValueError):
     """An argument is missing or wrong; nothing was sent."""
 
 
+class MissingFileError(WrongArgumentError, FileNotFoundError):
+    """A file to upload is not there; nothing was sent."""
+
+
 class CallFailedError(OpenGradientError, RuntimeError):
     """A call failed; the message says whether money left."""
 

@@ -1,5 +1,6 @@
 """`LLM` of the versions from 0.8 on, which is awaited, and the chat of `Client` before, which is not."""
 
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Self
@@ -8,6 +9,7 @@ from og_integrations.client import Answer, AsyncClient, Client
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError
 from og_integrations.sdk.types import (
+    TEE_LLM,
     Permit2ApprovalResult,
     ResponseFormat,
     StreamChunk,
@@ -131,11 +133,12 @@ class SyncLLM:
         temperature: float = 0.0,
         tools: Tools = None,
         tool_choice: str | JsonObject | None = None,
-        x402_settlement_mode: Mode = x402SettlementMode.SETTLE_BATCH,
+        x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
         stream: bool = False,
     ) -> TextGenerationOutput | TextGenerationStream:
         """Ask, and return the verified answer; with `stream` an iterator of `StreamChunk`."""
         options = _options(max_tokens, stop_sequence, temperature, tools, tool_choice, x402_settlement_mode)
+        model = _as_it_was(model)
         if stream:
             return TextGenerationStream(self._stream(model, messages, options))
         with OldErrors():
@@ -148,10 +151,11 @@ class SyncLLM:
         max_tokens: int = 100,
         stop_sequence: Sequence[str] | None = None,
         temperature: float = 0.0,
-        x402_settlement_mode: Mode = x402SettlementMode.SETTLE_BATCH,
+        x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
     ) -> TextGenerationOutput:
         """Continue `prompt`, and return the verified answer."""
         options = _options(max_tokens, stop_sequence, temperature, None, None, x402_settlement_mode)
+        model = _as_it_was(model)
         with OldErrors():
             return TextGenerationOutput.of(self._client.complete(model, prompt, **options), endpoint="completion")
 
@@ -202,6 +206,20 @@ def _options(
         options["settlement_mode"] = mode
     given = {"stop": stop, "tools": tools, "tool_choice": tool_choice}
     return options | {name: value for name, value in given.items() if value}
+
+
+def _as_it_was(model: Model) -> Model:
+    """Return what a member named until 0.7.5, where later versions gave its name to another model."""
+    if model is not TEE_LLM.GROK_4_1_FAST:
+        return model
+    meant = TEE_LLM.GROK_4_1_FAST_DOTTED
+    warnings.warn(
+        f"TEE_LLM.GROK_4_1_FAST was {meant.value} until 0.7.5, which Client asks for; since then it is {model.value}. "
+        "Give the name as text to say which.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return meant
 
 
 def _piece(piece: str | Answer, model: Model) -> StreamChunk:

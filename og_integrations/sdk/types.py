@@ -2,25 +2,28 @@
 
 import json
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from enum import EnumType, StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from og_integrations.client._call import Answer
 from og_integrations.models import TEE_LLM
 from og_integrations.onchain import CandleOrder, CandleType, InferenceMode, Query
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._x402 import SettlementMode as x402SettlementMode
-from og_integrations.receipt import Receipt
+from og_integrations.receipt import Receipt, kind_of
 from og_integrations.sdk._errors import WrongArgumentError
 
 __all__ = [
     "CandleOrder",
     "CandleType",
+    "FileUploadResult",
     "HistoricalInputQuery",
     "InferenceMode",
     "InferenceResult",
     "ModelOutput",
+    "ModelRepository",
     "Permit2ApprovalResult",
     "ResponseFormat",
     "SchedulerParams",
@@ -33,6 +36,64 @@ __all__ = [
     "TextGenerationStream",
     "x402SettlementMode",
 ]
+
+
+_RENAMED_MODES = {
+    "SETTLE": "PRIVATE",
+    "SETTLE_INDIVIDUAL": "PRIVATE",
+    "SETTLE_BATCH": "BATCH_HASHED",
+    "SETTLE_METADATA": "INDIVIDUAL_FULL",
+    "SETTLE_INDIVIDUAL_WITH_METADATA": "INDIVIDUAL_FULL",
+}
+
+
+class _OldModes(EnumType):
+    """This finds the names that modes had before 0.8, and warns of them: they no longer say what is published."""
+
+    def __getattr__(cls, name: str) -> Any:
+        return cls[name] if name in _RENAMED_MODES else super().__getattribute__(name)
+
+    def __getitem__(cls, name: str) -> Any:
+        if name in _RENAMED_MODES:
+            own = _RENAMED_MODES[name]
+            warnings.warn(
+                f"x402SettlementMode.{name} is the name before 0.8 of {own}: {_PUBLISHES[own]}.",
+                DeprecationWarning,
+                stacklevel=3,
+            )
+            name = own
+        return super().__getitem__(name)
+
+    def __dir__(cls) -> list[str]:
+        return sorted({*super().__dir__(), *_RENAMED_MODES})
+
+
+_PUBLISHES = {
+    "PRIVATE": "nothing of a call is published",
+    "BATCH_HASHED": "hashes are published, many together",
+    "INDIVIDUAL_FULL": "prompt and answer are published in clear",
+}
+
+
+class x402SettlementMode(StrEnum, metaclass=_OldModes):  # noqa: N801 - the published name
+    """What is published of a call. The names before 0.8 (`SETTLE`, …) work, with a `DeprecationWarning`."""
+
+    PRIVATE = "private"
+    BATCH_HASHED = "batch"
+    INDIVIDUAL_FULL = "individual"
+
+    if TYPE_CHECKING:
+        SETTLE = PRIVATE
+        SETTLE_INDIVIDUAL = PRIVATE
+        SETTLE_BATCH = BATCH_HASHED
+        SETTLE_METADATA = INDIVIDUAL_FULL
+        SETTLE_INDIVIDUAL_WITH_METADATA = INDIVIDUAL_FULL
+
+    @classmethod
+    def _missing_(cls, value: object) -> "x402SettlementMode | None":
+        # `x402SettlementMode("settle-batch")`: the values of that time were the names, with dashes.
+        name = str(value).upper().replace("-", "_")
+        return cls[name] if name in _RENAMED_MODES else None
 
 
 @dataclass
@@ -103,6 +164,22 @@ class InferenceResult:
 
 
 @dataclass
+class ModelRepository:
+    """A model at the hub, and what the hub calls its first version."""
+
+    name: str
+    initialVersion: str  # noqa: N815 - the published name
+
+
+@dataclass
+class FileUploadResult:
+    """A file at the hub: the id that models on chain are called by, and its size in bytes."""
+
+    modelCid: str  # noqa: N815 - the published name
+    size: int
+
+
+@dataclass
 class Permit2ApprovalResult:
     """What `ensure_opg_approval` did: allowances in base units, `tx_hash` hex without 0x, None if none was needed."""
 
@@ -156,8 +233,8 @@ class TextGenerationOutput:
 
     @property
     def transaction_hash(self) -> str:
-        """The name before 1.0.2: the transaction, or "external" where none is told."""
-        return self.data_settlement_transaction_hash or "external"
+        """The name before 1.0.2: the transaction, "external" where none is told, and nothing where none can be."""
+        return self.data_settlement_transaction_hash or ("" if kind_of(self.receipt) == "twin" else "external")
 
     @classmethod
     def of(cls, answer: Answer, *, endpoint: Literal["chat", "completion"]) -> Self:

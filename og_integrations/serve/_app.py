@@ -7,14 +7,16 @@ and what happens to a body that is too large or a caller who leaves.
 
 import asyncio
 import base64
+import hashlib
 import json
 import socket
-from collections.abc import AsyncGenerator
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
-from og_integrations.client import AsyncClient, ClientOptions
-from og_integrations.errors import ConfigurationError, OpenGradientError
+from og_integrations.client import Answer, AsyncClient, ClientOptions
+from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError
 from og_integrations.openai._calls import aanswer_of, aevents_of
 from og_integrations.openai._translation import CHAT, TEXT, Wish, completion_of, error_of, model, models
 from og_integrations.protocol._strict_json import JsonObject
@@ -32,6 +34,10 @@ except ModuleNotFoundError as _exc:
     ) from _exc
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+RETRY_COUNT = "x-stainless-retry-count"
+"""The clients of OpenAI say in this header how often they have sent the same request before."""
+_REMEMBERED = 256
+"""Calls that a repetition may still come for."""
 RECEIPT_HEADER = "OpenGradient-Receipt"
 """Holds the receipt of a whole answer as base64url of its JSON; that of a stream is in its last chunk."""
 
@@ -91,6 +97,7 @@ class _Desk:
         self._options = options
         self._policy = SpendPolicy.of(options.get("spend_policy"))
         self._clients: dict[Holder, AsyncClient] = {}
+        self._made = _Made()
 
     async def chat(self, request: Request) -> Response:
         return await self._call(request, CHAT)
@@ -120,10 +127,17 @@ class _Desk:
             return _error(413, "request_too_large", f"The body has more than {MAX_BODY_BYTES} bytes. Nothing was sent.")
         try:
             client, wish = self._client(holder), Wish.of(path, body)
+            asked = (holder, hashlib.sha256(path.encode() + body).digest())
+            repeated = request.headers.get(RETRY_COUNT, "0") != "0"
             if wish.streamed:
-                events = await aevents_of(client, wish, lambda _exc: None)
+                forget = self._made.stream(asked, repeated=repeated)
+                try:
+                    events = await aevents_of(client, wish, forget)
+                except OpenGradientError as exc:
+                    forget(exc)
+                    raise
                 return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-            answer = await aanswer_of(client, wish)
+            answer = await self._made.answer(asked, lambda: aanswer_of(client, wish), repeated=repeated)
             return JSONResponse(completion_of(wish, answer), headers={RECEIPT_HEADER: _packed(answer.receipt)})
         except OpenGradientError as exc:
             status, told = error_of(exc)
@@ -144,6 +158,54 @@ class _Desk:
             options: ClientOptions = {**self._options, "spend_policy": policy}
             self._clients[holder] = AsyncClient(**options)
         return self._clients[holder]
+
+
+_Asked = tuple[Holder, bytes]
+
+
+class _Made:
+    """
+    The calls that were made, by who asked what: a client that lost its patience sends the same request again.
+
+    Such a repetition gets the answer of the first call, which went on, and a stream that was begun is not begun again:
+    each is paid once. A call that was not charged and may be made again is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[_Asked, asyncio.Task[Answer] | None] = OrderedDict()
+
+    async def answer(self, asked: _Asked, make: Callable[[], Coroutine[Any, Any, Answer]], *, repeated: bool) -> Answer:
+        """Return the answer to what was asked, that of the first call if this is a repetition of it."""
+        call = self._calls.get(asked) if repeated else None
+        if call is None:
+            call = asyncio.create_task(make())
+            self._note(asked, call)
+        try:
+            # Whoever waits for it may leave; the call goes on, since it is paid.
+            return await asyncio.shield(call)
+        except OpenGradientError as exc:
+            self._forget(asked, exc)
+            raise
+
+    def stream(self, asked: _Asked, *, repeated: bool) -> Callable[[Answer | OpenGradientError], None]:
+        """Note a stream that begins, and return what is told of its end. Raises `PaymentInDoubtError`."""
+        if repeated and asked in self._calls:
+            raise PaymentInDoubtError(
+                "This stream was begun before, and is not begun again: the first one may have been charged. Give the "
+                "client more patience (timeout=…), or max_retries=0."
+            )
+        self._note(asked, None)
+        return lambda ended: self._forget(asked, ended)
+
+    def _note(self, asked: _Asked, call: "asyncio.Task[Answer] | None") -> None:
+        self._calls[asked] = call
+        self._calls.move_to_end(asked)
+        while len(self._calls) > _REMEMBERED:
+            self._calls.popitem(last=False)
+
+    def _forget(self, asked: _Asked, ended: Answer | OpenGradientError) -> None:
+        if isinstance(ended, OpenGradientError) and ended.is_retryable:
+            self._calls.pop(asked, None)
 
 
 async def _body(request: Request) -> bytes | None:

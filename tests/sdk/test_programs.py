@@ -110,7 +110,8 @@ def test_programs_of_the_first_generation(environment: Devnet) -> None:
     """`init` and the global client, chat that is not awaited, streams, and the names of that time."""
     client = og.init(private_key=environment.private_key, email=None, password=None)
     assert og.global_client is client is current_client()
-    whole = client.llm.chat(MODEL, HI, x402_settlement_mode=og.x402SettlementMode.SETTLE_BATCH)
+    with pytest.warns(DeprecationWarning, match="SETTLE_BATCH is the name before 0.8 of BATCH_HASHED: hashes are"):
+        whole = client.llm.chat(MODEL, HI, x402_settlement_mode=og.x402SettlementMode.SETTLE_BATCH)
     assert isinstance(whole, og.TextGenerationOutput)
     assert whole.payment_hash is not None
     assert client.llm.completion(MODEL, "hi").completion_output is not None
@@ -124,7 +125,10 @@ def test_programs_of_the_first_generation(environment: Devnet) -> None:
 
 def test_settle_individual_stays_private(environment: Devnet) -> None:
     """It was an alias of SETTLE: as `individual` it would publish prompts."""
-    with og.Client(private_key=environment.private_key) as client:
+    with (
+        og.Client(private_key=environment.private_key) as client,
+        pytest.warns(DeprecationWarning, match="of PRIVATE: nothing of a call is published"),
+    ):
         found = client.llm.chat(MODEL, HI, x402_settlement_mode=og.x402SettlementMode.SETTLE_INDIVIDUAL)
     assert isinstance(found, og.TextGenerationOutput)
     assert found.receipt["payment"]["settlement_mode"] == "private"
@@ -136,8 +140,10 @@ def test_settle_individual_stays_private(environment: Devnet) -> None:
         (lambda key: og.LLM(private_key=""), "private_key is empty"),
         (lambda key: og.Client("someone@example.org", key), "no private key"),
         (lambda key: og.Client(key, wallet_address="0x12"), "not that of the key"),
-        (lambda key: og.Client(key).model_hub, "not part of this version"),
-        (lambda key: og.Client(key).twins, "not part of this version"),
+        (lambda key: og.Client(key).model_hub.create_model("m", ""), r"OG_MODEL_HUB_PASSWORD.* are not given"),
+        (lambda key: og.Client(key, email="a@b.c", password="x"), r"api_key \(OG_MODEL_HUB_API_KEY"),
+        (lambda key: og.Client(key).twins.chat("0x", "m", []), "set OG_TWINS_API_KEY"),
+        (lambda key: og.Twins(), "set OG_TWINS_API_KEY"),
         (lambda key: og.Client(key).llm.ensure_opg_approval(), "takes min_allowance"),
         (lambda key: og.ResponseFormat("xml"), "expected text, json_object"),
         (lambda key: og.ResponseFormat("json_schema"), "needs a json_schema"),
@@ -153,6 +159,130 @@ def test_wrong_arguments_are_value_errors_and_errors_of_ours(environment: Devnet
     with pytest.raises(ValueError, match=said) as caught:
         make(environment.private_key)
     assert isinstance(caught.value, ConfigurationError)
+
+
+OLD_MODES = {
+    "SETTLE": "PRIVATE",
+    "SETTLE_BATCH": "BATCH_HASHED",
+    "SETTLE_METADATA": "INDIVIDUAL_FULL",
+    "SETTLE_INDIVIDUAL": "PRIVATE",
+    "SETTLE_INDIVIDUAL_WITH_METADATA": "INDIVIDUAL_FULL",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_MODES.items())
+def test_old_modes_are_found_in_every_way_with_a_warning(old: str, new: str) -> None:
+    """As attribute, by name, and by the value of that time; the new names warn of nothing."""
+    modes: Any = og.x402SettlementMode
+    ways: list[Any] = [lambda: getattr(modes, old), lambda: modes[old], lambda: modes(old.lower().replace("_", "-"))]
+    for way in ways:
+        with pytest.warns(DeprecationWarning, match=f"{old} is the name before 0.8 of {new}"):
+            assert way() is modes[new]
+    assert old in dir(modes)
+    assert list(modes) == [modes.PRIVATE, modes.BATCH_HASHED, modes.INDIVIDUAL_FULL]
+
+
+MEMBERS_OF_1_1_4 = {
+    "GPT_4_1_2025_04_14": "openai/gpt-4.1-2025-04-14",
+    "GPT_4_1_MINI": "openai/gpt-4.1-mini",
+    "GPT_4_1_NANO": "openai/gpt-4.1-nano",
+    "O3": "openai/o3",
+    "O4_MINI": "openai/o4-mini",
+    "GPT_5": "openai/gpt-5",
+    "GPT_5_MINI": "openai/gpt-5-mini",
+    "GPT_5_2": "openai/gpt-5.2",
+    "GPT_5_4": "openai/gpt-5.4",
+    "GPT_5_4_MINI": "openai/gpt-5.4-mini",
+    "GPT_5_4_NANO": "openai/gpt-5.4-nano",
+    "GPT_5_5": "openai/gpt-5.5",
+    "GPT_IMAGE_2": "openai/gpt-image-2",
+    "CLAUDE_SONNET_4_5": "anthropic/claude-sonnet-4-5",
+    "CLAUDE_SONNET_4_6": "anthropic/claude-sonnet-4-6",
+    "CLAUDE_HAIKU_4_5": "anthropic/claude-haiku-4-5",
+    "CLAUDE_OPUS_4_5": "anthropic/claude-opus-4-5",
+    "CLAUDE_OPUS_4_6": "anthropic/claude-opus-4-6",
+    "CLAUDE_OPUS_4_7": "anthropic/claude-opus-4-7",
+    "CLAUDE_OPUS_4_8": "anthropic/claude-opus-4-8",
+    "GEMINI_2_5_FLASH": "google/gemini-2.5-flash",
+    "GEMINI_2_5_PRO": "google/gemini-2.5-pro",
+    "GEMINI_2_5_FLASH_LITE": "google/gemini-2.5-flash-lite",
+    "GEMINI_3_FLASH": "google/gemini-3-flash-preview",
+    "GEMINI_3_1_PRO_PREVIEW": "google/gemini-3.1-pro-preview",
+    "GEMINI_3_1_FLASH_LITE_PREVIEW": "google/gemini-3.1-flash-lite-preview",
+    "GEMINI_3_5_FLASH": "google/gemini-3.5-flash",
+    "GEMINI_2_5_FLASH_IMAGE": "google/gemini-2.5-flash-image",
+    "GEMINI_3_1_FLASH_IMAGE": "google/gemini-3.1-flash-image",
+    "GROK_4": "x-ai/grok-4",
+    "GROK_4_FAST": "x-ai/grok-4-fast",
+    "GROK_4_1_FAST": "x-ai/grok-4-1-fast",
+    "GROK_4_1_FAST_NON_REASONING": "x-ai/grok-4-1-fast-non-reasoning",
+    "GROK_4_20_REASONING": "x-ai/grok-4.20-reasoning",
+    "GROK_4_20_NON_REASONING": "x-ai/grok-4.20-non-reasoning",
+    "GROK_CODE_FAST_1": "x-ai/grok-code-fast-1",
+    "GROK_2_IMAGE": "x-ai/grok-2-image",
+    "SEED_1_6": "bytedance/seed-1.6",
+    "SEED_1_8": "bytedance/seed-1.8",
+    "SEED_2_0_LITE": "bytedance/seed-2.0-lite",
+    "DEEPSEEK_V4_FLASH": "bytedance/deepseek-v4-flash",
+    "DEEPSEEK_V4_PRO": "bytedance/deepseek-v4-pro",
+    "SEEDREAM_4_0": "bytedance/seedream-4.0",
+    "SEEDANCE_4_5": "bytedance/seedance-4.5",
+    "HERMES_4_405B": "nous/hermes-4-405b",
+    "HERMES_4_70B": "nous/hermes-4-70b",
+    "GLM_5_2": "zai/glm-5.2",
+    "GLM_IMAGE": "zai/glm-image",
+}
+MEMBERS_OF_0_7_4 = {
+    "GPT_4_1_2025_04_14": "openai/gpt-4.1-2025-04-14",
+    "GPT_4O": "openai/gpt-4o",
+    "O4_MINI": "openai/o4-mini",
+    "CLAUDE_3_7_SONNET": "anthropic/claude-3.7-sonnet",
+    "CLAUDE_3_5_HAIKU": "anthropic/claude-3.5-haiku",
+    "CLAUDE_4_0_SONNET": "anthropic/claude-4.0-sonnet",
+    "GEMINI_2_5_FLASH": "google/gemini-2.5-flash",
+    "GEMINI_2_5_PRO": "google/gemini-2.5-pro",
+    "GEMINI_2_0_FLASH": "google/gemini-2.0-flash",
+    "GEMINI_2_5_FLASH_LITE": "google/gemini-2.5-flash-lite",
+    "GROK_3_MINI_BETA": "x-ai/grok-3-mini-beta",
+    "GROK_3_BETA": "x-ai/grok-3-beta",
+    "GROK_2_1212": "x-ai/grok-2-1212",
+    "GROK_2_VISION_LATEST": "x-ai/grok-2-vision-latest",
+    "GROK_4_1_FAST_NON_REASONING": "x-ai/grok-4-1-fast-non-reasoning",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), (MEMBERS_OF_0_7_4 | MEMBERS_OF_1_1_4).items())
+def test_models_have_the_names_of_all_versions(name: str, value: str) -> None:
+    assert og.TEE_LLM[name].value == value
+
+
+def test_name_that_was_given_to_another_model_means_what_it_meant(environment: Devnet) -> None:
+    """Until 0.7.5 `GROK_4_1_FAST` had another value; a program of that time asks for that one, and is told."""
+    with (
+        og.Client(environment.private_key) as client,
+        pytest.warns(DeprecationWarning, match=r"GROK_4_1_FAST was x-ai/grok-4\.1-fast until 0\.7\.5"),
+    ):
+        found: Any = client.llm.chat(og.TEE_LLM.GROK_4_1_FAST, HI)
+    assert found.receipt["model"] == "x-ai/grok-4.1-fast"
+
+    async def later() -> Any:
+        llm = og.LLM(environment.private_key)
+        try:
+            return await llm.chat(og.TEE_LLM.GROK_4_1_FAST, HI)
+        finally:
+            await llm.close()
+
+    assert asyncio.run(later()).receipt["model"] == "x-ai/grok-4-1-fast"
+
+
+def test_alpha_asks_the_node_api_that_it_is_given(on_chain: str, evm: Devnet) -> None:
+    """It was ignored: results that come late were asked for elsewhere."""
+    with pytest.raises(ValueError, match="node_api_url is no address"):
+        og.Alpha(on_chain, api_url="nowhere")
+    alpha = og.Alpha(on_chain, api_url="http://127.0.0.1:9")
+    assert alpha.onchain.setup.settings.network.node_api_url == "http://127.0.0.1:9"
+    assert alpha.onchain.setup.url == evm.network.registry_rpc_url
+    alpha.close()
 
 
 def test_old_server_is_the_registry_with_a_warning(environment: Devnet) -> None:

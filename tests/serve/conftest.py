@@ -22,11 +22,15 @@ class Served:
 
 
 @contextmanager
-def served(net: Devnet, *arguments: str) -> Iterator[Served]:
+def served(net: Devnet, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run the command until the `with` ends, as an operator does."""
     command = [sys.executable, "-m", "og_integrations", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(
-        command, env=environ | net.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environ | net.environment() | (environment or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
