@@ -203,6 +203,8 @@ class SyncDriver:
         self._signer = signer
         self._reply: Reply | None = None
         self._gate: Gate | None = None
+        self._place = object()
+        self._is_counted = False
 
     def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
@@ -218,11 +220,12 @@ class SyncDriver:
             case Receive():
                 return self._receive()
             case Enter():
-                gate = self._connections.gate
+                # Noted before it is entered: a signal may raise as soon as it is.
+                self._gate = self._connections.gate
                 with _telemetry.waiting_for_a_place():
-                    gate.enter(self._state.call.timeout)
-                self._gate = gate
+                    self._gate.enter(self._place, self._state.call.timeout)
                 _telemetry.place_taken(1)
+                self._is_counted = True
             case Send():
                 return self._send(effect)
             case Sign():
@@ -272,9 +275,16 @@ class SyncDriver:
             self._let_go()
         finally:
             if self._gate is not None:
-                self._gate.leave()
+                self._gate.leave(self._place)
                 self._gate = None
+            if self._is_counted:
+                self._is_counted = False
                 _telemetry.place_taken(-1)
+
+    def __del__(self) -> None:
+        # A signal may have raised where the `with` was to end.
+        if self._gate is not None:
+            self.__exit__()
 
     def _moved(self) -> None:
         if self._gate is not None:
