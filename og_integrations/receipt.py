@@ -209,7 +209,7 @@ class Receipt:
     given: InitVar[Mapping[str, object]] = _MADE_HERE
     _: KW_ONLY
     version: Annotated[int, RECOMPUTED, "Raised when a member changes its meaning."] = RECEIPT_VERSION
-    kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search or onchain."] = None
+    kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search, onchain or twin."] = None
     status: Annotated[Literal["verified", "unverified"], RECOMPUTED, "Whether the answer was proven."] = "unverified"
     trust: Annotated[str | None, CLAIMED, "The level: endpoint < registry < attested < measured."] = None
     hash_rule: Annotated[str | None, RECOMPUTED, "How the gateway hashed: april, reduced, verbatim, …"] = None

@@ -1,5 +1,5 @@
 """
-The command line: `doctor`, `ask`, `infer`, `workflow`, `verify`, `evidence`, `measurements`, `settlement`, `serve`,
+The command line: `doctor`, `ask`, `infer`, `workflow`, `hub`, `twins`, `verify`, `evidence`, `settlement`, `serve`,
 `devnet` and others.
 
 ```sh
@@ -20,6 +20,7 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | `_conformance` | the public vectors, put to any verifier |
 | `_attestation`, `_measurements` | an enclave's own document; what all enclaves run, and the file to pin |
 | `_infer`, `_workflow` | models and workflows on chain |
+| `_hub`, `_twins` | the model hub, and digital twins |
 | `_serve` | OpenAI's chat completions on this machine |
 | `_ask`, `_approve`, `_devnet` | one verified answer; the wallet's one transaction; the network on this machine |
 """

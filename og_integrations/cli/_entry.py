@@ -24,6 +24,8 @@ COMMANDS = {
     "batch": ("batch", "ask every prompt of a file once, and resume after any interruption"),
     "infer": ("infer", "run a model on chain once, and show its outputs with the receipt"),
     "workflow": ("workflow", "deploy, run and read workflows on chain"),
+    "hub": ("hub", "keep models at the model hub: create, version, upload, list, download"),
+    "twins": ("twins", "chat with digital twins, whose answers nobody signs"),
     "verify": ("verify", "check saved receipts or exchanges"),
     "report": ("report", "write a page about saved receipts that checks itself in a browser"),
     "evidence": ("evidence", "make of a saved receipt what a stranger checks, with or without prompt and answer"),

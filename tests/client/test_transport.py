@@ -80,4 +80,4 @@ def test_no_wait_is_without_limit() -> None:
     for timeout, connect in ((2.0, 2.0), (600.0, CONNECT_TIMEOUT)):
         request = HttpRequest(url="https://enclave.example", whom="It", headers={}, body=None, timeout=timeout)
         expected = {"connect": connect, "read": timeout, "write": timeout, "pool": timeout}
-        assert _outgoing(request).extensions["timeout"] == expected
+        assert _outgoing(request, None).extensions["timeout"] == expected

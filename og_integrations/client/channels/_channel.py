@@ -9,8 +9,9 @@ A `Destination` names the peer: connections are keyed by it, so that another kin
 is one more destination and one more class, and nothing else changes.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
@@ -49,6 +50,18 @@ def destination_of(enclave: Enclave) -> Destination:
     return Pinned(enclave.certificate) if enclave.pinned else UNPINNED
 
 
+class Upload(Protocol):
+    """An upload is a body that is read while it is sent, from its beginning each time it is asked for."""
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return all of it, piece by piece."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """
@@ -57,15 +70,34 @@ class HttpRequest:
     What pays stands in `headers` as a `Secret`, until the library below gets it.
 
     `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
-    the limit of the whole exchange.
+    the limit of the whole exchange. `sending` are the seconds that a large body may take beyond it.
     """
 
     url: str = field(repr=False)
     whom: str
     headers: Mapping[str, str | Secret] = field(repr=False)
-    body: bytes | None = field(repr=False)
+    body: bytes | Upload | None = field(repr=False)
     timeout: float
     whole: bool = False
+    sending: float = 0.0
+
+
+def content_of(request: HttpRequest) -> bytes | Iterator[bytes] | None:
+    """Return the body of `request` as libraries take it."""
+    body = request.body
+    return body if body is None or isinstance(body, bytes) else body.pieces()
+
+
+def acontent_of(request: HttpRequest) -> bytes | AsyncIterator[bytes] | None:
+    """Return the body of `request` as asynchronous libraries take it; an upload is read on a thread."""
+    body = request.body
+    return body if body is None or isinstance(body, bytes) else _read_on_threads(body)
+
+
+async def _read_on_threads(upload: Upload) -> AsyncIterator[bytes]:
+    pieces = upload.pieces()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
 
 
 def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
@@ -75,7 +107,7 @@ def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
 
 def head_until(request: HttpRequest) -> float:
     """Return when the head must have come: a peer that sends 103s, or a line now and then, is left."""
-    return time.monotonic() + (request.timeout if request.whole else request.timeout + CONNECT_TIMEOUT)
+    return time.monotonic() + request.sending + request.timeout + (0 if request.whole else CONNECT_TIMEOUT)
 
 
 class Reply(Protocol):

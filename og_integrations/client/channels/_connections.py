@@ -41,6 +41,8 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Pinned,
+    acontent_of,
+    content_of,
     failure,
     head_until,
     revealed,
@@ -377,7 +379,7 @@ class Pool:
         until = head_until(request)
         try:
             with exchange(until):
-                response = self._pool.handle_request(_outgoing(request))
+                response = self._pool.handle_request(_outgoing(request, content_of(request)))
         except _failures() as exc:
             raise _failure(exc, request, self._destination) from exc
         return PoolReply(request, self._destination, response, until)
@@ -457,7 +459,7 @@ class AsyncPool:
         until = head_until(request)
         try:
             with exchange(until):
-                response = await self._pool.handle_async_request(_outgoing(request))
+                response = await self._pool.handle_async_request(_outgoing(request, acontent_of(request)))
         except _failures() as exc:
             raise _failure(exc, request, self._destination) from exc
         return AsyncPoolReply(request, self._destination, response, until)
@@ -558,7 +560,9 @@ def public_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-def _outgoing(request: HttpRequest) -> "httpcore2.Request":
+def _outgoing(
+    request: HttpRequest, content: bytes | Iterator[bytes] | AsyncIterator[bytes] | None
+) -> "httpcore2.Request":
     import httpcore2
 
     url, host = _target(request.url)
@@ -569,7 +573,7 @@ def _outgoing(request: HttpRequest) -> "httpcore2.Request":
     wait = request.timeout
     waits = {"connect": min(wait, CONNECT_TIMEOUT), "read": wait, "write": wait, "pool": wait}
     method = "GET" if request.body is None else "POST"
-    return httpcore2.Request(method, url, headers=headers, content=request.body, extensions={"timeout": waits})
+    return httpcore2.Request(method, url, headers=headers, content=content, extensions={"timeout": waits})
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,9 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Pinned,
+    acontent_of,
     broken,
+    content_of,
     failure,
     head_until,
     lost,
@@ -82,7 +84,7 @@ class HttpxChannel:
 
         def ask() -> "Response":
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
-            built = _built(self._library, self._client, request, trace)
+            built = _built(self._library, self._client, request, content_of(request), trace)
             response: Response = self._client.send(built, stream=True, follow_redirects=False)
             return response
 
@@ -130,7 +132,7 @@ class AsyncHttpxChannel:
                 raise _not_pinned()
 
         async def ask() -> "Response":
-            built = _built(self._library, self._client, request, trace)
+            built = _built(self._library, self._client, request, acontent_of(request), trace)
             response: Response = await self._client.send(built, stream=True, follow_redirects=False)
             return response
 
@@ -282,20 +284,25 @@ def _library_of(client: object, kind: str) -> Any:
     )
 
 
-def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object) -> object:
+def _built(library: ModuleType, client: Any, request: HttpRequest, content: object, trace: object) -> object:
     if client.is_closed:
         raise ConfigurationError("The http_client that was given is closed. Nothing was sent; give an open one.")
     try:
         return client.build_request(
             "GET" if request.body is None else "POST",
             request.url,
-            content=request.body,
-            headers=revealed(request.headers),
+            content=content,
+            headers=revealed(request.headers) | _length_of(request),
             timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
             extensions={"trace": trace},
         )
     except library.InvalidURL as exc:
         raise ConnectionFailedError(f"{request.whom[:80]!r} has no URL ({exc}). Nothing was sent.") from exc
+
+
+def _length_of(request: HttpRequest) -> dict[str, str]:
+    # The library does not know it of an upload, which it would send in chunks.
+    return {} if request.body is None else {"Content-Length": str(len(request.body))}
 
 
 class _Watch:
