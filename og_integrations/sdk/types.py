@@ -67,7 +67,7 @@ class SchedulerParams:
 
     @property
     def end_time(self) -> int:
-        """The unix time at which it ends, if it begins now."""
+        """Return the unix time at which it ends, if it begins now."""
         return int(time.time()) + self.duration_hours * 3600
 
     @staticmethod
@@ -91,7 +91,7 @@ class ModelOutput:
 @dataclass
 class InferenceResult:
     """
-    The result of a model on chain: the hash (hex without 0x), outputs by name as float32 arrays.
+    This is the result of a model on chain: the hash (hex without 0x), outputs by name as float32 arrays.
 
     `values` has the exact numbers, `receipt` the proof.
     """
@@ -104,7 +104,7 @@ class InferenceResult:
 
 @dataclass
 class Permit2ApprovalResult:
-    """What `ensure_opg_approval` did: allowances in base units, `tx_hash` hex without 0x, None if none was needed."""
+    """This is what `ensure_opg_approval` did: allowances in base units, `tx_hash` (hex without 0x, or None)."""
 
     allowance_before: int
     allowance_after: int
@@ -156,7 +156,7 @@ class TextGenerationOutput:
 
     @property
     def transaction_hash(self) -> str:
-        """The name before 1.0.2: the transaction, or "external" where none is told."""
+        """Return the name before 1.0.2: the transaction, or "external" where none is told."""
         return self.data_settlement_transaction_hash or "external"
 
     @classmethod
@@ -185,7 +185,7 @@ class StreamDelta:
 
 @dataclass
 class StreamChoice:
-    """The choice of a chunk: there is one."""
+    """This is the choice of a chunk: there is one."""
 
     delta: StreamDelta
     index: int = 0
