@@ -30,7 +30,7 @@ class ReceiptCost:
 
     @property
     def base_units(self) -> int | None:
-        """The cost in base units of OPG; None if it is not told, or told in a form that is no number."""
+        """Return the cost in base units of OPG; None if it is not told, or told in a form that is no number."""
         text = self.cost_opg or ""
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= 40 else None
 
@@ -50,7 +50,7 @@ class ReceiptEstimate:
 
     @property
     def told(self) -> str:
-        """The estimate for a person, in OPG where its price was given."""
+        """Return the estimate for a person, in OPG where its price was given."""
         units = whole(self.cost_opg)
         opg = "" if units is None else f"{format_opg(units)} OPG, "
         return f"{opg}{self.cost_usd} US dollars as estimated by the price list"

@@ -14,7 +14,7 @@ class Survivor(Protocol):
     """Something that holds locks or connections."""
 
     def begin_again(self) -> None:
-        """We are in the child, which has one thread: let go of what the parent goes on using."""
+        """Let go, in a child with one thread, of what the parent goes on using."""
 
 
 _LIVING: WeakSet[Survivor] = WeakSet()

@@ -53,13 +53,13 @@ class Network:
 
     @property
     def caip2(self) -> str:
-        """The x402 name of the payment chain."""
+        """Return the x402 name of the payment chain."""
         return f"eip155:{self.chain_id}"
 
     @property
     def identity(self) -> str:
         """
-        What tells it from networks with the same chain id: its name.
+        Return what tells it from networks with the same chain id: its name.
 
         Of devnets there are many with one name, each at a node of its own.
         """

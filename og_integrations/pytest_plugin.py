@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Devnet]":
-    """A running devnet of its own for each test, with OG_* in the environment pointing to it."""
+    """Yield a running devnet of its own for each test, with OG_* in the environment pointing to it."""
     from og_integrations.devnet import Devnet
 
     marker = request.node.get_closest_marker(MARKER)
@@ -74,7 +74,7 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def opengradient_verdict(request: pytest.FixtureRequest, opengradient_devnet: "Devnet") -> "Iterator[Devnet]":
-    """The devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
+    """Yield the devnet of the test, whose verdict is asked when the test is over (give it receipts: `watch`)."""
     own, since = request.node.stash.get(_BEGUN, (None, None))
     if own is not opengradient_devnet or since is None:
         since = opengradient_devnet.mark()

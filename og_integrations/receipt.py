@@ -73,7 +73,7 @@ OF_CHAIN = Standing("checked", by=BY_CHAIN)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One step's verdict: `result` is pass, fail or skip, and a skip is never a pass; `detail` says why in one line."""
+    """This is one step's verdict: `result` is pass, fail or skip, never a pass; `detail` says why in one line."""
 
     id: Annotated[str, CLAIMED, "The step, such as signature or enclave-trusted."]
     result: Annotated[Literal["pass", "fail", "skip"], CLAIMED, "A skip is never a pass."]
@@ -133,13 +133,13 @@ class ReceiptPayment:
 
     @property
     def tells_settlement(self) -> bool:
-        """Whether words of the gateway stand in it about what became of the payment; they are not signed."""
+        """Return whether words of the gateway stand in it about what became of the payment; they are not signed."""
         told = self.transaction_hash or self.blob_id or self.charged_amount
         return bool(told or self.payment_hash_source not in (None, OWN_HASH))
 
     @property
     def most(self) -> str:
-        """The most that may be taken, in OPG for a person; anybody can make a token, so others are not called that."""
+        """Return the most that may be taken, for a person; anybody can make a token, so only OPG is called that."""
         amount = whole(self.max_amount)
         if amount is None:
             return "an amount that is no number"
@@ -276,17 +276,17 @@ class Receipt:
 
     @property
     def verified(self) -> bool:
-        """Whether the answer was proven when it came."""
+        """Return whether the answer was proven when it came."""
         return self.status == "verified"
 
     @property
     def payment_hash(self) -> str | None:
-        """What names the authorization that paid; None if nothing was signed."""
+        """Return what names the authorization that paid; None if nothing was signed."""
         return self.payment.payment_hash if self.payment else None
 
     @property
     def transaction_hash(self) -> str | None:
-        """The transaction that posted the answer's hashes, where the gateway told it at once, or ran the model."""
+        """Return the transaction that posted the answer's hashes, if the gateway told it at once, or ran the model."""
         if self.onchain is not None:
             return self.onchain.transaction_hash
         return self.payment.transaction_hash if self.payment else None
@@ -294,7 +294,7 @@ class Receipt:
     @property
     def authorization(self) -> "Permit2Authorization":
         """
-        What the wallet signed, rebuilt.
+        Return what the wallet signed, rebuilt.
 
         Raises `ConfigurationError` if that was no Permit2 payment, or not the one that the receipt names.
         """

@@ -137,7 +137,7 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the gravest verdict."""
+        """Return the exit code of the gravest verdict."""
         return next(EXIT_CODES[status] for status in _BY_SEVERITY if self.statuses[status])
 
     def show(self, *, named: bool) -> None:

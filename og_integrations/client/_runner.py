@@ -26,7 +26,7 @@ from og_integrations.client.channels._channel import (
     lost,
 )
 from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
-from og_integrations.errors import ConfigurationError, DiscoveryError
+from og_integrations.errors import ConfigurationError, DiscoveryError, OpenGradientError
 from og_integrations.protocol.payment._flow import (
     Approve,
     Consult,
@@ -105,6 +105,15 @@ async def adrive_to(
     except StopIteration as stop:
         return stop.value
     return effect
+
+
+def shorten(exc: BaseException | None) -> None:
+    """Leave of the frames of an error of ours the one that raised it: with all, a traceback fills three screens."""
+    if isinstance(exc, OpenGradientError) and exc.__traceback__ is not None:
+        raised = exc.__traceback__
+        while raised.tb_next is not None:
+            raised = raised.tb_next
+        exc.__traceback__ = raised
 
 
 def not_awaitable(returned: object, whose: str) -> object:
@@ -203,6 +212,8 @@ class SyncDriver:
         self._signer = signer
         self._reply: Reply | None = None
         self._gate: Gate | None = None
+        self._place = object()
+        self._is_counted = False
 
     def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
@@ -218,11 +229,12 @@ class SyncDriver:
             case Receive():
                 return self._receive()
             case Enter():
-                gate = self._connections.gate
+                # Noted before it is entered: a signal may raise as soon as it is.
+                self._gate = self._connections.gate
                 with _telemetry.waiting_for_a_place():
-                    gate.enter(self._state.call.timeout)
-                self._gate = gate
+                    self._gate.enter(self._place, self._state.call.timeout)
                 _telemetry.place_taken(1)
+                self._is_counted = True
             case Send():
                 return self._send(effect)
             case Sign():
@@ -267,14 +279,22 @@ class SyncDriver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, _kind: object = None, exc: BaseException | None = None, _traceback: object = None) -> None:
+        shorten(exc)
         try:
             self._let_go()
         finally:
             if self._gate is not None:
-                self._gate.leave()
+                self._gate.leave(self._place)
                 self._gate = None
+            if self._is_counted:
+                self._is_counted = False
                 _telemetry.place_taken(-1)
+
+    def __del__(self) -> None:
+        # A signal may have raised where the `with` was to end.
+        if self._gate is not None:
+            self.__exit__()
 
     def _moved(self) -> None:
         if self._gate is not None:
@@ -361,7 +381,8 @@ class AsyncDriver:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        shorten(exc)
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -422,8 +443,9 @@ class AsyncStream:
         self._busy = True
         try:
             piece = await self._driver.next_piece(self._flow)
-        except BaseException:
+        except BaseException as exc:
             await self._driver.aclose()
+            shorten(exc)
             raise
         finally:
             self._busy = False

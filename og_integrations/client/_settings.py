@@ -185,7 +185,7 @@ class HubSettings:
 
     @property
     def missing(self) -> list[str]:
-        """What a login needs and nobody has given: each argument with its variable."""
+        """Return what a login needs and nobody has given: each argument with its variable."""
         names = [name for name in ("email", "password", "api_key") if getattr(self, name) is None]
         return [f"{name} ({' or '.join(HUB_VARIABLES[name])})" for name in names]
 

@@ -84,7 +84,7 @@ class Spending:
 
     def stop_spending(self, reason: str = "stop_spending() was called") -> None:
         """
-        The kill switch: from now on calls raise `SpendingStoppedError` and nothing is signed or sent.
+        Stop payments: from now on calls raise `SpendingStoppedError`, and nothing is signed or sent.
 
         For everybody who shares the budget, other processes included. What left before cannot be
         called back, but is bounded by what `spent` says.

@@ -77,7 +77,7 @@ class Authority:
 
     @property
     def root_sha256(self) -> str:
-        """The fingerprint of its root, hex, which takes the place of AWS's."""
+        """Return the fingerprint of its root, hex, which takes the place of AWS's."""
         return hashlib.sha256(self._root.der).hexdigest()
 
     def document(self, claims: Claims) -> bytes:

@@ -47,7 +47,7 @@ class Proof:
 
     @property
     def signature_text(self) -> str:
-        """The signature as an answer carries it."""
+        """Return the signature as an answer carries it."""
         return base64.b64encode(self.signature).decode()
 
     def fields(self) -> JsonObject:
@@ -67,23 +67,23 @@ def new_signing_key() -> rsa.RSAPrivateKey:
 
 
 class EnclaveKeys:
-    """An RSA-2048 signing key, an X25519 key, and a P-256 TLS key with its self-signed certificate, made when used."""
+    """These are a signing key (RSA-2048), an X25519 key, and a TLS key (P-256) with its certificate, made when used."""
 
     @cached_property
     def signing_key(self) -> rsa.RSAPrivateKey:
-        """The key that is "born in the enclave"."""
+        """Return the key that is "born in the enclave"."""
         return new_signing_key()
 
     @cached_property
     def public_key(self) -> bytes:
-        """DER SubjectPublicKeyInfo of the signing key."""
+        """Return DER SubjectPublicKeyInfo of the signing key."""
         return self.signing_key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
     @cached_property
     def public_key_pem(self) -> str:
-        """The same as PEM, as `/signing-key` shows it."""
+        """Return the same as PEM, as `/signing-key` shows it."""
         pem = self.signing_key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -91,17 +91,17 @@ class EnclaveKeys:
 
     @cached_property
     def tee_id(self) -> str:
-        """keccak256 of the public key, 0x-hex."""
+        """Return keccak256 of the public key, 0x-hex."""
         return tee_id_of(self.public_key)
 
     @cached_property
     def sealing(self) -> GatewayKey:
-        """The key that sealed requests are opened with."""
+        """Return the key that sealed requests are opened with."""
         return GatewayKey()
 
     @cached_property
     def key_config_signature(self) -> bytes:
-        """What the signing key says about the key of sealed requests."""
+        """Return what the signing key says about the key of sealed requests."""
         return self.signing_key.sign(self._key_config_digest(), _PSS, hashes.SHA256())
 
     def _key_config_digest(self) -> bytes:
@@ -109,7 +109,7 @@ class EnclaveKeys:
         return key_config_digest(self.public_key, (key.key_id, *OHTTP_SUITE), key.public_key, key.blob)
 
     def key_config_document(self) -> JsonObject:
-        """The member `hpke` of `/signing-key`: the key of sealed requests, signed."""
+        """Return the member `hpke` of `/signing-key`: the key of sealed requests, signed."""
         key, (kem, kdf, aead) = self.sealing.listed, OHTTP_SUITE
         return {
             "key_id": key.key_id,
@@ -143,7 +143,7 @@ class EnclaveKeys:
 
     @property
     def certificate(self) -> bytes:
-        """The DER leaf certificate to pin."""
+        """Return the DER leaf certificate to pin."""
         return self._tls[1].public_bytes(serialization.Encoding.DER)
 
     def tls_context(self) -> ssl.SSLContext:
@@ -186,7 +186,7 @@ def random_address() -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEnclave:
     """
-    One enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
+    This is one enclave of the devnet. `endpoint` is its URL; `payment_address` is paid for its answers.
 
     `wallet_address` is the hot wallet that `/signing-key` shows; nothing is paid to it. `build` is what it runs:
     the published one of April's gateway, and of other generations a made-up one. `takes_sealed` says whether it has an
@@ -203,11 +203,11 @@ class LocalEnclave:
 
     @property
     def tee_id(self) -> str:
-        """Its id, 0x-hex."""
+        """Return its id, 0x-hex."""
         return self.keys.tee_id
 
     def entry(self) -> Enclave:
-        """What the registry says about it."""
+        """Return what the registry says about it."""
         return Enclave(
             tee_id=self.keys.tee_id,
             endpoint=self.endpoint,
@@ -222,7 +222,7 @@ class LocalEnclave:
         )
 
     def claims(self, nonce: bytes, clock: Clock) -> Claims:
-        """What its attestation document says now, if it was asked for with `nonce`."""
+        """Return what its attestation document says now, if it was asked for with `nonce`."""
         return Claims(
             measurements=self.build,
             measured_at=int(clock.now() * 1000),
@@ -232,7 +232,7 @@ class LocalEnclave:
         )
 
     def signing_key_document(self, clock: Clock) -> JsonObject:
-        """The answer of `GET /signing-key`."""
+        """Return the answer of `GET /signing-key`."""
         return {
             "enclave_info": {"instance_type": "tee-enabled", "platform": "aws-nitro", "version": "1.0.0"},
             "measurements": None,
@@ -261,13 +261,13 @@ class Output:
 
     @property
     def finish_reason(self) -> str:
-        """Why the model stopped; the gateway never says `length`."""
+        """Return why the model stopped; the gateway never says `length`."""
         return TOOL_CALLS if self.calls else STOP
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One server-sent event. `compact`: as re-encoded by the payment layer, without blanks."""
+    """This is one server-sent event. `compact`: as re-encoded by the payment layer, without blanks."""
 
     value: JsonObject | str
     compact: bool = False

@@ -152,15 +152,15 @@ class FaultInjector:
         return RequestFaults(self, exchange)
 
     def at(self, enclave: str | None) -> list[Armed]:
-        """The faults that may act at `enclave`."""
+        """Return the faults that may act at `enclave`."""
         return [armed for armed in self.armed if armed.enclave in {None, enclave}]
 
     def in_handshake(self, enclave: str) -> Fault | None:
-        """The fault by which this handshake shall show the impostor's certificate, if any."""
+        """Return the fault by which this handshake shall show the impostor's certificate, if any."""
         return next((armed.fault for armed in self.at(enclave) if armed.fault.certificate and armed.spend()), None)
 
     def listed(self, enclaves: list[Enclave]) -> list[Enclave]:
-        """What the registry shall list instead of `enclaves`."""
+        """Return what the registry shall list instead of `enclaves`."""
         for armed in self.armed:
             change = armed.fault.registry
             if armed.fault.invents is not None and self.strangers is not None:
@@ -173,7 +173,7 @@ class FaultInjector:
         return enclaves
 
     def attested(self, claims: Claims, enclave: str) -> tuple[Claims | None, list[str]]:
-        """What the document of `enclave` shall say instead of `claims`, None if there is none, and by which faults."""
+        """Return what the document of `enclave` says instead of `claims` (None: there is none), and by which faults."""
         used = []
         for armed in self.at(enclave):
             if armed.fault.attestation is None or not armed.spend():
@@ -186,14 +186,14 @@ class FaultInjector:
         return claims, used
 
     def signing_key(self, document: JsonObject, enclave: str) -> JsonObject:
-        """What `/signing-key` shows instead of `document`."""
+        """Return what `/signing-key` shows instead of `document`."""
         for armed in self.at(enclave):
             if armed.fault.signing_key is not None:
                 document = armed.fault.signing_key(document)
         return document
 
     def at_node(self) -> Fault | None:
-        """The fault by which the node shall answer something else, if any."""
+        """Return the fault by which the node shall answer something else, if any."""
         return next((armed.fault for armed in self.at(None) if armed.fault.rpc and armed.spend()), None)
 
 
@@ -247,26 +247,26 @@ class RequestFaults:
         return value
 
     def offer(self, content: JsonObject) -> JsonObject:
-        """The content of the offer."""
+        """Return the content of the offer."""
         return self._changed(content, lambda fault: fault.offer)
 
     def offer_reply(self, reply: Reply) -> Reply:
-        """The 402 and its bytes."""
+        """Return the 402 and its bytes."""
         for change in self._at(lambda fault: fault.offer_reply):
             reply = change(reply)
         reply.wire = _chained(self._at(lambda fault: fault.offer_wire))
         return reply
 
     def refuses_payment(self) -> str | None:
-        """The word with which a good payment is refused, None to take it."""
+        """Return the word with which a good payment is refused, None to take it."""
         return next(iter(self._at(lambda fault: fault.refuse_payment)), None)
 
     def expires_session(self) -> bool:
-        """Whether the shown session is gone."""
+        """Return whether the shown session is gone."""
         return bool(self._at(lambda fault: fault.expire_session))
 
     def margin(self, session: str, payer: str) -> float | None:
-        """The share of its life for which `session` is not served at its end; None: the generation's own."""
+        """Return the share of its life for which `session` is not served at its end; None: the generation's own."""
         for armed in self._injector.at(self._exchange.enclave):
             if armed.fault.margin is not None and self._uses(armed):
                 met = armed.sessions.setdefault(payer, [])
@@ -276,41 +276,41 @@ class RequestFaults:
         return None
 
     def instead(self, request: Request) -> Reply | None:
-        """What is answered after paying, without asking the gateway."""
+        """Return what is answered after paying, without asking the gateway."""
         return next((make(request) for make in self._at(lambda fault: fault.instead)), None)
 
     def names_stolen_session(self) -> bool:
-        """Whether the answer names another payer's session."""
+        """Return whether the answer names another payer's session."""
         return bool(self._at(lambda fault: fault.stolen_session))
 
     def hashed_request(self, request: JsonObject) -> JsonObject:
-        """The request that is signed for."""
+        """Return the request that is signed for."""
         return self._changed(request, lambda fault: fault.hashed_request)
 
     def output(self, output: Output) -> Output:
-        """The output that is signed and sent."""
+        """Return the output that is signed and sent."""
         return self._changed(output, lambda fault: fault.output)
 
     def timestamp(self, seconds: int) -> int:
-        """The signed time."""
+        """Return the signed time."""
         return self._changed(seconds, lambda fault: fault.timestamp)
 
     def keys(self, honest: EnclaveKeys) -> EnclaveKeys:
-        """Whose key signs."""
+        """Return whose key signs."""
         return self._injector.impostor if self._at(lambda fault: fault.as_impostor) else honest
 
     def signed(self, body: JsonObject) -> JsonObject:
-        """The JSON answer."""
+        """Return the JSON answer."""
         return self._changed(body, lambda fault: fault.signed)
 
     def events(self, events: Events) -> Events:
-        """The events of a stream."""
+        """Return the events of a stream."""
         for fault, change in self._met(lambda fault: fault.events, spoils=False):
             events = _compared(events, change, functools.partial(self._spoil, fault))
         return events
 
     def reply(self, reply: Reply) -> Reply:
-        """A paid answer and its bytes."""
+        """Return a paid answer and its bytes."""
         if self._at(lambda fault: fault.elsewhere):
             reply = Reply(
                 status=307, headers=[("Location", f"{self._injector.redirect_target}/stolen"), *reply.headers]
@@ -326,25 +326,25 @@ class RequestFaults:
         return reply
 
     def at_relay(self, reply: Reply) -> Reply:
-        """The relay's answer."""
+        """Return the relay's answer."""
         for change in self._at(lambda fault: fault.relay):
             reply = change(reply)
         return reply
 
     def replays_answer(self) -> bool:
-        """Whether the relay answers with what was sealed for another request."""
+        """Return whether the relay answers with what was sealed for another request."""
         return bool(self._at(lambda fault: fault.replays_answer))
 
     def swaps_enclave(self) -> bool:
-        """Whether the relay asks another enclave."""
+        """Return whether the relay asks another enclave."""
         return bool(self._at(lambda fault: fault.swaps_enclave))
 
     def keeps_billing(self) -> bool:
-        """Whether the relay leaves the billing frame in a stream."""
+        """Return whether the relay leaves the billing frame in a stream."""
         return bool(self._at(lambda fault: fault.keeps_billing))
 
     def settle_data_error(self) -> str | None:
-        """Why the facilitator did not post the answer, None if it did."""
+        """Return why the facilitator did not post the answer, None if it did."""
         return next(iter(self._at(lambda fault: fault.settle_data)), None)
 
 

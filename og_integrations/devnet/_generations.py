@@ -39,7 +39,7 @@ class ErrorStyle(Enum):
 
     @property
     def describes_itself(self) -> bool:
-        """Whether it says where the error came from and whether to try again."""
+        """Return whether it says where the error came from and whether to try again."""
         return self in {ErrorStyle.ALL_502, ErrorStyle.MAPPED}
 
 
@@ -68,7 +68,7 @@ class Moderation(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """
-    One generation of gateways. Amounts are base units of OPG, times seconds.
+    This is one generation of gateways. Amounts are base units of OPG, times seconds.
 
     name                  as `Devnet(generation=…)` takes it
     hash_rule             how requests are hashed, one of `protocol.proof.canonical.RULES`
@@ -111,17 +111,17 @@ class Generation:
 
     @property
     def build(self) -> Build:
-        """What its enclaves run: April's build as it was published, and made up for the others."""
+        """Return what its enclaves run: April's build as it was published, and made up for the others."""
         return PUBLISHED_BUILD if self.name == "april" else build_called(self.name)
 
     @property
     def pcr_hash(self) -> str:
-        """The measurement of its enclaves as the registry lists it, 0x-hex."""
+        """Return the measurement of its enclaves as the registry lists it, 0x-hex."""
         return pcr_hash_of(self.build)
 
     @property
     def paid_paths(self) -> frozenset[str]:
-        """The paths that ask for a payment."""
+        """Return the paths that ask for a payment."""
         search = [SEARCH_PATH] if self.search_endpoint else []
         sealed = [] if self.max_sealed is None else [OHTTP_PATH]
         return frozenset({CHAT_PATH, COMPLETION_PATH, *search, *sealed})

@@ -33,7 +33,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request, whole. Header names are in lower case, in the order of arrival."""
+    """This is one HTTP request, whole. Header names are in lower case, in the order of arrival."""
 
     method: str
     path: str

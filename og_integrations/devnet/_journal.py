@@ -41,7 +41,7 @@ class Answering:
 
     @property
     def over_at(self) -> float | None:
-        """When the client had all that it was to get: the answer's end, or its own leaving."""
+        """Return when the client had all that it was to get: the answer's end, or its own leaving."""
         return min((at for at in (self.ended_at, self.peer.left_at) if at is not None), default=None)
 
 
@@ -55,7 +55,7 @@ class FaultMet(Answering):
 @dataclass(slots=True, kw_only=True)
 class Exchange(Answering):
     """
-    One request to a gateway. `at` is unix seconds.
+    This is one request to a gateway. `at` is unix seconds.
 
     `paid_by` is how it asked to be served: `"nothing"`, `"payment"` (a signed authorization) or
     `"session"`; `authorization` and `session` are the references of what it showed or got, never
@@ -110,7 +110,7 @@ class Exchange(Answering):
 @dataclass(slots=True, kw_only=True)
 class AuthorizationSeen:
     """
-    One distinct PAYMENT-SIGNATURE text that reached a gateway. Amounts are base units.
+    This is one distinct PAYMENT-SIGNATURE text that reached a gateway. Amounts are base units.
 
     `ref` is the first 16 hex of the text's sha256; `digest` the EIP-712 digest (0x-hex, None if
     the payload could not be read); `times` how often the text came; `refused` the gateway's word
@@ -190,7 +190,7 @@ class DataSettlement:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """
-    The journal in numbers.
+    This is the journal in numbers.
 
     `requests` are those to the gateways' paid paths (and to the target of a redirect); `payments`
     distinct authorizations accepted; `signatures` distinct authorizations seen, accepted or not (the relay's aside);
@@ -266,7 +266,7 @@ class Journal:
 @dataclass(slots=True, kw_only=True)
 class ServiceCall(Answering):
     """
-    One request to the model hub, its login, or twins.
+    This is one request to the model hub, its login, or twins.
 
     `what` names the call, `question` is a fingerprint of all that it asks for, `credential` one of what it showed.
     `changed` says that it made something; `lost` that a fault then kept the answer back.
@@ -378,7 +378,7 @@ def mode_of(request: Request) -> str:
 
 
 def is_known_mode(word: str) -> bool:
-    """Whether `word` names a settlement mode as gateways read it: without regard to case, blanks, `-` and `_`."""
+    """Return whether `word` names a settlement mode to gateways, which ignore case, blanks, `-` and `_`."""
     return _known_mode(word) is not None
 
 

@@ -57,7 +57,7 @@ _REAP_SECONDS = 25
 
 class Devnet:
     """
-    The whole OpenGradient network on 127.0.0.1, in a background thread; a context manager.
+    A devnet is the whole OpenGradient network on 127.0.0.1, in a background thread; it is a context manager.
 
     `enclaves` gateways are started, with TLS unless `tls` is False. `rpc_port` and `gateway_ports`
     fix the ports (0: any free one). `clock` replaces the machine's time (unix seconds). `cap` is what
@@ -228,22 +228,22 @@ class Devnet:
 
     @property
     def private_key(self) -> str:
-        """The key of the funded wallet, 0x-hex; made for this devnet and worth nothing elsewhere."""
+        """Return the key of the funded wallet, 0x-hex; made for this devnet and worth nothing elsewhere."""
         return self._owner.private_key
 
     @property
     def wallet(self) -> str:
-        """The address of the funded wallet."""
+        """Return the address of the funded wallet."""
         return self._owner.address
 
     @property
     def rpc_url(self) -> str:
-        """The node's URL."""
+        """Return the node's URL."""
         return self.network.rpc_url
 
     @property
     def registry_address(self) -> str:
-        """Where the TEERegistry is."""
+        """Return where the TEERegistry is."""
         return self.network.registry_address
 
     def environment(self) -> dict[str, str]:

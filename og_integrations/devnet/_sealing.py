@@ -61,13 +61,13 @@ class GatewayKey:
 
     @cached_property
     def listed(self) -> OhttpKey:
-        """The key as the registry lists it, signed."""
+        """Return the key as the registry lists it, signed."""
         public = X25519PrivateKey.from_private_bytes(self._secret).public_key().public_bytes_raw()
         return OhttpKey(self._key_id, public, signed=True)
 
     @property
     def config(self) -> KeyConfig:
-        """The key as requests are sealed to it."""
+        """Return the key as requests are sealed to it."""
         return KeyConfig(self.listed.key_id, self.listed.public_key)
 
     def open(self, wire: bytes) -> "OpenedRequest":
@@ -135,7 +135,7 @@ def billing_frame(cost: JsonObject) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SealedRequest:
-    """A request to the sealed endpoint: `inner` is what it is to the gateway's handlers."""
+    """This is a request to the sealed endpoint: `inner` is what it is to the gateway's handlers."""
 
     inner: Request
     opened: OpenedRequest

@@ -47,7 +47,7 @@ STOPPING = (BudgetExceededError, SpendingStoppedError, SigningError, PaymentRefu
 @dataclass(slots=True)
 class Progress:
     """
-    The progress of a job, in prompts.
+    This is the progress of a job, in prompts.
 
     `earlier` were answered in earlier runs, `recovered` paid then and written out now, `answered` asked in this one;
     `failed` went to the dead letters, in this run or (`maybe paid`) an earlier one. `stopped` says why the job ended

@@ -129,7 +129,7 @@ def _objects(file: "io.BufferedIOBase | Any") -> Iterator[JsonObject]:
 
 
 class JsonLinesLedger:
-    """A ledger in one file of JSON Lines."""
+    """This is a ledger in one file of JSON Lines."""
 
     quick = True
     """It writes to the page cache, so that no event loop has to wait for it elsewhere."""
@@ -159,7 +159,7 @@ class JsonLinesLedger:
 
 
 class ObjectStoreLedger:
-    """A ledger in a folder of an object store: each write is an object of JSON Lines."""
+    """This is a ledger in a folder of an object store: each write is an object of JSON Lines."""
 
     quick = False
 

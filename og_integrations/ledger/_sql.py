@@ -33,7 +33,7 @@ _CREATION_LOCK = 0x4F47_4C45_4447_4552
 
 class SqlLedger:
     """
-    A ledger in the database at `url` (`sqlite:///…`, `postgresql://…`).
+    This is a ledger in the database at `url` (`sqlite:///…`, `postgresql://…`).
 
     Raises `ConfigurationError` for a database that cannot be used, `LedgerBusyError` for one that is away or held by
     others for too long.
@@ -181,7 +181,7 @@ def _begin_sqlite(connection: Any, _record: object) -> None:
 
 
 class _Tables:
-    """The tables, and queries of them."""
+    """These are the tables, and queries of them."""
 
     def __init__(self) -> None:
         from sqlalchemy import (

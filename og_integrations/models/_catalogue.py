@@ -88,7 +88,7 @@ class ModelInfo:
 
     @property
     def image_outputs(self) -> bool:
-        """Whether its answers hold pictures."""
+        """Return whether its answers hold pictures."""
         return self.kind != "chat"
 
     def ending(self, today: date) -> str | None:

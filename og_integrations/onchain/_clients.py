@@ -49,7 +49,7 @@ Mode = InferenceMode | int | str
 
 
 class Shared(Protocol):
-    """What clients share: `OnchainClient` and `AsyncOnchainClient` have it."""
+    """This is what clients share: `OnchainClient` and `AsyncOnchainClient` have it."""
 
     setup: Setup
 

@@ -50,7 +50,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """
-    The result of a model on chain.
+    This is the result of a model on chain.
 
     `values` maps each output's name to nested lists of exact `int` or `Decimal`, of texts, or to parsed JSON.
     """
@@ -61,19 +61,19 @@ class Inference:
 
     @property
     def values(self) -> dict[str, object]:
-        """The outputs by name."""
+        """Return the outputs by name."""
         return self.output.values
 
     @property
     def verified(self) -> bool:
-        """Whether the chain's own events vouch for the result, or the model's file does."""
+        """Return whether the chain's own events vouch for the result, or the model's file does."""
         return is_verified(self.receipt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransactionStatus:
     """
-    What became of a transaction: mined, reverted, pending (a node has it), or unknown to the node.
+    This is what became of a transaction: mined, reverted, pending (a node has it), or unknown to the node.
 
     `cost` is what its gas cost, in wei; None where the node does not say it, or nothing is mined.
     """

@@ -94,7 +94,7 @@ class GasBudget:
 
     @property
     def spent(self) -> int:
-        """What was spent or is held, in wei. Raises `ConfigurationError` if the store cannot be read."""
+        """Return what was spent or is held, in wei. Raises `ConfigurationError` if the store cannot be read."""
         return self._store.totals(now()).authorized
 
     def claim(self, most: int) -> "GasHold":
@@ -138,16 +138,16 @@ class GasHold:
         self._store, self._entry, self._doubtful = store, entry, doubtful
 
     def release(self) -> None:
-        """It never left."""
+        """Note that it never left."""
         self._store.move(self._entry, HoldState.RELEASED)
 
     def doubt(self, transaction_hash: str) -> None:
-        """It left, and nobody saw what became of it."""
+        """Note that it left, and nobody saw what became of it."""
         self._doubtful[transaction_hash] = self._entry
         self._store.move(self._entry, HoldState.IN_DOUBT)
 
     def settle(self, cost: int) -> None:
-        """It did cost that much, in wei."""
+        """Note that it did cost that much, in wei."""
         self._store.correct(self._entry, cost)
 
 
@@ -180,12 +180,12 @@ class Setup:
 
     @property
     def url(self) -> str:
-        """The node of the OpenGradient chain."""
+        """Return the node of the OpenGradient chain."""
         return self.settings.network.registry_rpc_url
 
     @property
     def place(self) -> Place:
-        """The chain, as the sender of transactions takes it."""
+        """Return the chain, as the sender of transactions takes it."""
         network = self.settings.network
         return Place(url=self.url, chain_id=network.registry_chain_id, name=network.name)
 
@@ -201,7 +201,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Mined:
-    """A mined transaction: what was signed, what the node says of it, and what its gas cost, in wei."""
+    """This is a mined transaction: what was signed, what the node says of it, and what its gas cost, in wei."""
 
     sent: SentTransaction
     receipt: JsonObject

@@ -55,7 +55,7 @@ _MOST_SHOWN = 5
 @dataclass(frozen=True, kw_only=True)
 class ToolResult:
     """
-    The result of a tool: `text` for the model, and `artifact` for the application, which the model does not see.
+    This is the result of a tool: `text` for the model, and `artifact` for the application, hidden from the model.
 
     The artifact is plain JSON: `output`, and the receipt under `opengradient`, or `workflow` with block, time and age.
     """
@@ -67,7 +67,7 @@ class ToolResult:
 @dataclass(frozen=True, kw_only=True)
 class OnchainTool:
     """
-    A model or workflow on chain as a tool of an agent, whatever its framework.
+    This is a model or workflow on chain as a tool of an agent, whatever its framework.
 
     `arguments` is the pydantic class of what the agent has to say.
     """
@@ -80,7 +80,7 @@ class OnchainTool:
 
     @property
     def parameters(self) -> JsonObject:
-        """The arguments as JSON Schema."""
+        """Return the arguments as JSON Schema."""
         return self.arguments.model_json_schema()
 
     def run(self, arguments: Mapping[str, object] | str) -> ToolResult:

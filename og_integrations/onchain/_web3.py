@@ -120,7 +120,7 @@ class Contracts:
 
 @dataclass(frozen=True, kw_only=True)
 class PastInference:
-    """An inference that the precompile wrote of, whoever asked for it."""
+    """This is an inference that the precompile wrote of, whoever asked for it."""
 
     transaction_hash: str
     block: int
@@ -208,7 +208,7 @@ def call_data(abi: Sequence[Mapping[str, Any]], function: str, arguments: Sequen
 
 
 class Web3Node:
-    """A user's `Web3` or `AsyncWeb3` as the node: what is asked goes through its provider, whatever that is."""
+    """This is a user's `Web3` or `AsyncWeb3` as the node: what is asked goes through its provider, whatever that is."""
 
     def __init__(self, w3: "Web3 | AsyncWeb3[Any]") -> None:
         self._provider: Any = w3.provider

@@ -41,7 +41,7 @@ _WINDOWS = 5
 @dataclass(frozen=True, kw_only=True)
 class WorkflowResult:
     """
-    A result of a workflow. `output` is empty before its first run.
+    This is a result of a workflow. `output` is empty before its first run.
 
     `block`, `timestamp` (Unix seconds) and `age` (seconds, by the chain's clock) are of the run that made it; None
     where no run was found in the last blocks, which says that it is old.
@@ -56,7 +56,7 @@ class WorkflowResult:
 
     @property
     def values(self) -> dict[str, object]:
-        """The outputs by name."""
+        """Return the outputs by name."""
         return self.output.values
 
 

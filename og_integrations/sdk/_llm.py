@@ -119,7 +119,7 @@ class LLM:
 
 
 class SyncLLM:
-    """The chat of `Client` before 0.8: the same, not awaited, and paid under the names of that time."""
+    """This is the chat of `Client` before 0.8: the same, not awaited, and paid under the names of that time."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

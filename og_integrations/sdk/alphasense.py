@@ -19,7 +19,7 @@ __all__ = ["ToolType", "create_read_workflow_tool", "create_run_model_tool"]
 
 
 class ToolType(StrEnum):
-    """The framework of a tool."""
+    """This is the framework of a tool."""
 
     LANGCHAIN = "langchain"
     SWARM = "swarm"

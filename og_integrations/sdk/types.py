@@ -128,7 +128,7 @@ class SchedulerParams:
 
     @property
     def end_time(self) -> int:
-        """The unix time at which it ends, if it begins now."""
+        """Return the unix time at which it ends, if it begins now."""
         return int(time.time()) + self.duration_hours * 3600
 
     @staticmethod
@@ -152,7 +152,7 @@ class ModelOutput:
 @dataclass
 class InferenceResult:
     """
-    The result of a model on chain: the hash (hex without 0x), outputs by name as float32 arrays.
+    This is the result of a model on chain: the hash (hex without 0x), outputs by name as float32 arrays.
 
     `values` has the exact numbers, `receipt` the proof.
     """
@@ -181,7 +181,7 @@ class FileUploadResult:
 
 @dataclass
 class Permit2ApprovalResult:
-    """What `ensure_opg_approval` did: allowances in base units, `tx_hash` hex without 0x, None if none was needed."""
+    """This is what `ensure_opg_approval` did: allowances in base units, `tx_hash` (hex without 0x, or None)."""
 
     allowance_before: int
     allowance_after: int
@@ -233,7 +233,7 @@ class TextGenerationOutput:
 
     @property
     def transaction_hash(self) -> str:
-        """The name before 1.0.2: the transaction, "external" where none is told, and nothing where none can be."""
+        """Return the name before 1.0.2: the transaction, "external" where none is told, nothing where none can be."""
         return self.data_settlement_transaction_hash or ("" if kind_of(self.receipt) == "twin" else "external")
 
     @classmethod
@@ -262,7 +262,7 @@ class StreamDelta:
 
 @dataclass
 class StreamChoice:
-    """The choice of a chunk: there is one."""
+    """This is the choice of a chunk: there is one."""
 
     delta: StreamDelta
     index: int = 0

@@ -68,7 +68,7 @@ class Claims:
 
     @property
     def tells_settlement(self) -> bool:
-        """Whether the gateway's word about the settlement stands in it."""
+        """Return whether the gateway's word about the settlement stands in it."""
         return self.payment is not None and self.payment.tells_settlement
 
 

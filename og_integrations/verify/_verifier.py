@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def verified(self) -> bool:
-        """Whether everything that can be checked was checked, and is right."""
+        """Return whether everything that can be checked was checked, and is right."""
         return self.status == "verified"
 
     def to_json(self) -> JsonObject:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.client._settings import onchain_settings, resolve_settings
 from og_integrations.devnet import CATALOGUE, Devnet
-from og_integrations.errors import ConfigurationError, OpenGradientError
+from og_integrations.errors import ConfigurationError, DiscoveryError, OpenGradientError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from tests.adapters.faults_met import stalls
@@ -112,6 +113,33 @@ def test_frames_of_the_caller_are_left_alone(net: Devnet, make_client: Callable[
     assert error.__traceback__ is not None
     assert error.__traceback__.tb_next is not None
     assert error.__traceback__.tb_next.tb_frame.f_locals == {"wanted": "theirs"}
+
+
+NODES_KEY = "canary-key-51d0"
+
+
+@pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
+@pytest.mark.parametrize("way", ["chat", "astream"])
+def test_no_frame_shows_the_key_of_a_node(net: Devnet, library: Any, way: str) -> None:
+    """Providers of nodes put keys into URLs, and a node that fails is the most common failure of all."""
+    keyed = f"{net.rpc_url}/v2/{NODES_KEY}?key={NODES_KEY}"
+    options: dict[str, Any] = {"network": replace(net.network, rpc_url=keyed, registry_rpc_url=keyed)}
+    if library is not None:
+        made = library.AsyncClient if way == "astream" else library.Client
+        options["http_client"] = lambda context: made(verify=context or True)
+    for fault in ("dead_registry", "garbage_registry", "silent_registry"):
+        net.inject(fault)
+        with pytest.raises(DiscoveryError) as caught:
+            WAYS[way](net, "hi", timeout=0.5, **options)
+        net.clear_faults()
+        assert secrets_in_frames(caught.value, [NODES_KEY]) == [], fault
+
+
+def test_no_frame_of_an_approval_shows_the_key_of_a_node(net: Devnet) -> None:
+    nowhere = replace(net.network, rpc_url=f"http://127.0.0.1:9/v2/{NODES_KEY}")
+    with Client(private_key=net.private_key, network=nowhere) as client, pytest.raises(DiscoveryError) as caught:
+        client.ensure_opg_approval(1)
+    assert secrets_in_frames(caught.value, [NODES_KEY]) == []
 
 
 TYPOS: list[dict[str, str]] = [

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
 
 import pytest
 
 from og_integrations.client import AsyncClient, Client
+from og_integrations.client.channels import _connections as connections
 from og_integrations.client.channels._channel import Destination, Pinned
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConnectionFailedError, OpenGradientError
@@ -44,7 +48,7 @@ async def test_cancelled_calls_give_everything_back(net: Devnet, crowds: int) ->
             await asyncio.gather(*(given_up(crowd * 60 + number) for number in range(60)))
         here = next(iter(client._connections._loops.values()))
         await asyncio.sleep(0.05)
-        assert (here.gate._queue.free, len(here.gate._queue.waiting)) == (PLACES, 0)
+        assert here.gate.is_empty
         _whole_again(client, here.channels)
         assert (await client.chat(MODEL, user("and now"))).receipt["status"] == "verified"
 
@@ -60,28 +64,97 @@ async def test_dropped_streams_give_their_places_back(net: Devnet) -> None:
         assert (await client.chat(MODEL, user("and now"))).receipt["status"] == "verified"
 
 
-def test_abandoned_streams_of_threads_give_everything_back(net: Devnet) -> None:
-    with Client(private_key=net.private_key, network=net.network, max_concurrency=PLACES) as client:
+@sized("calls", small=10, full=200)
+def test_calls_that_threads_give_up_give_everything_back(net: Devnet, calls: int) -> None:
+    """Timed out while they connect, shake hands, send or read; left, closed or dropped at a random piece; answered."""
+    with Client(private_key=net.private_key, network=net.network, max_concurrency=PLACES, max_retries=0) as client:
         client.chat(MODEL, user("warm"))
+        # A connect that was too short for this machine would keep the only enclave away from all the others.
+        client.engine.directory.leave = lambda *_: None  # type: ignore[method-assign]
 
         def work(seed: int) -> None:
             rng = random.Random(seed)
-            for number in range(12):
-                stream = client.stream(MODEL, user(f"[[tokens=15]] {number}"))
-                for _ in range(rng.randrange(1, 8)):
-                    next(stream, None)
-                if number % 2:
-                    stream.close()
+            for number in range(calls):
+                with contextlib.suppress(OpenGradientError):
+                    if number % 3 == 0:
+                        asked = user(f"[[delay={rng.randrange(120)}]] {number}")
+                        client.chat(MODEL, asked, timeout=rng.uniform(0.005, 0.1))
+                        continue
+                    stream = client.stream(MODEL, user(f"[[tokens=15]] {number}"))
+                    for _ in range(rng.randrange(8)):
+                        next(stream, None)
+                    if number % 3 == 1:
+                        stream.close()
+                    del stream
 
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        connections = client._connections
-        assert (connections.gate._queue.free, len(connections.gate._queue.waiting)) == (PLACES, 0)
-        _whole_again(client, connections._channels)
+        assert client._connections.gate.is_empty
+        _whole_again(client, client._connections._channels)
         assert client.chat(MODEL, user("and now")).receipt["status"] == "verified"
+
+
+class _Signal(BaseException):
+    """Stands for what a signal handler raises: Ctrl-C in a notebook, a time limit of celery's."""
+
+
+@contextlib.contextmanager
+def _signal_after(steps: int) -> Iterator[list[int]]:
+    """Raise a `_Signal` at the given step of the gate's own code, if it comes so far; yield what is left of `steps`."""
+    left = [steps]
+
+    def step(frame: FrameType, event: str, _argument: object) -> None:
+        # Where the interpreter looks for signals: as a function begins, and after a call of one in C.
+        if event in ("call", "c_return") and frame.f_code.co_filename == connections.__file__:
+            left[0] -= 1
+            if left[0] == 0:
+                sys.setprofile(None)
+                raise _Signal
+
+    sys.setprofile(step)
+    try:
+        with contextlib.suppress(_Signal):
+            yield left
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("moment", ["entering", "waiting", "leaving"])
+def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place that is lost is lost for good, and one that is given twice opens more connections than there are."""
+    monkeypatch.setattr(connections, "_LOOKS_EVERY", 0.01)
+    for steps in itertools.count(1):
+        gate = connections.Gate(1)
+        if moment != "entering":
+            gate.enter("first", 60)
+        other = threading.Thread(target=gate.enter, args=("other", 60))
+        if moment == "leaving":
+            other.start()
+            while not gate._queue.waiting:
+                pass
+        with _signal_after(steps) as left:
+            if moment == "leaving":
+                gate.leave("first")
+            elif moment == "entering":
+                gate.enter("first", 60)
+            else:
+                gate._queue._moves_until = -60
+                with contextlib.suppress(ConnectionFailedError):
+                    gate.enter("second", 60)
+        # The end of a call leaves again, whatever had become of it.
+        gate.leave("second")
+        gate.leave("first")
+        if moment == "leaving":
+            other.join(10)
+            assert gate._inside == {"other"}
+            gate.leave("other")
+        assert gate.is_empty, f"step {steps}"
+        if left[0] > 0:
+            assert steps > 5
+            return
 
 
 async def test_crowd_beyond_the_pool_is_answered_within_a_short_timeout(net: Devnet) -> None:

@@ -77,4 +77,4 @@ def _of_client(net: Devnet, options: dict[str, Any]) -> dict[str, Any]:
     names = ("private_key", "spend_policy", "enclave_policy", "verification", "max_retries", "signer", "http_client")
     given = {name: options.pop(name) for name in names if name in options}
     wallet = {} if "signer" in given else {"private_key": net.private_key}
-    return {"network": net.network, **wallet, **given}
+    return {"network": options.pop("network", net.network), **wallet, **given}

@@ -29,6 +29,7 @@ from og_integrations.client.chain._transactions import (
     transact,
     transaction_signer,
 )
+from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.errors import ApprovalError, ConfigurationError, TransactionError, TransactionRefusedError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol._strict_json import JsonObject
@@ -76,7 +77,7 @@ def plan_approval(
     """
     least, wanted = read_amounts(min_allowance, approve_amount)
     network, owner = settings.network, settings.require_signer().address
-    url = network.rpc_url
+    url = NodeUrl(network.rpc_url)
     yield from check_chain(url, network.chain_id)
     allowance = yield from read_allowance(network, owner)
     if allowance >= least:

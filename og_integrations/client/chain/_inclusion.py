@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, quantity
 from og_integrations.client.chain._settlement import block_at, read_logs, time_of
-from og_integrations.client.channels._addresses import server_of
+from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -89,7 +89,9 @@ class Publication:
         }
 
 
-def find_publication(receipt: Receipt, *, rpc_url: str, contract: str, aggregator: str) -> Fetching[Publication]:
+def find_publication(
+    receipt: Receipt, *, rpc_url: str | NodeUrl, contract: str, aggregator: str
+) -> Fetching[Publication]:
     """
     Look for the batch that holds what `receipt` says was signed.
 
@@ -97,6 +99,7 @@ def find_publication(receipt: Receipt, *, rpc_url: str, contract: str, aggregato
     are. Raises `ConfigurationError` for a receipt without a signature, `DiscoveryError` if node or aggregator cannot
     be asked.
     """
+    rpc_url = NodeUrl.of(rpc_url)
     signed = _statement(receipt)
     chain_id = yield from quantity(rpc_url, "eth_chainId")
     batches = yield from _batches(rpc_url, contract, signed["timestamp"])
@@ -143,19 +146,19 @@ def _statement(receipt: Receipt) -> JsonObject:
     return signed
 
 
-def _batches(rpc_url: str, contract: str, signed_at: int) -> Fetching[list[PublishedBatch]]:
+def _batches(rpc_url: NodeUrl, contract: str, signed_at: int) -> Fetching[list[PublishedBatch]]:
     first = yield from block_at(rpc_url, signed_at - _CLOCK_SKEW)
     last = yield from block_at(rpc_url, signed_at + PUBLISHED_WITHIN)
     wanted = {"address": contract, "topics": [BATCH_TOPIC], "fromBlock": hex(first), "toBlock": hex(last)}
     logs = yield from read_logs(rpc_url, wanted)
     if len(logs) > _MAX_BATCHES:
         raise DiscoveryError(
-            f"The node {server_of(rpc_url)} answered eth_getLogs with something else than at most {_MAX_BATCHES} logs."
+            f"The node {rpc_url.server} answered eth_getLogs with something else than at most {_MAX_BATCHES} logs."
         )
     return list(_published(logs, contract, rpc_url))
 
 
-def _published(logs: list[JsonObject], contract: str, rpc_url: str) -> Iterator[PublishedBatch]:
+def _published(logs: list[JsonObject], contract: str, rpc_url: NodeUrl) -> Iterator[PublishedBatch]:
     for log in logs:
         match log:
             case {"address": str(address), "topics": [str(topic), str(root)], "data": str(data)}:

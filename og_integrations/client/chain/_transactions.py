@@ -35,7 +35,7 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
     rpc,
 )
-from og_integrations.client.channels._addresses import server_of
+from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
@@ -230,7 +230,7 @@ def draft(place: Place, sender: str, to: str | None, data: str, limits: GasLimit
     The node tries it first. Raises `TransactionRefusedError` if it would fail, cost more than `limits`, or more than
     the wallet has; `DiscoveryError` if the node does not answer. Nothing is signed or sent.
     """
-    url = place.url
+    url = NodeUrl(place.url)
     call = {"from": sender, "data": data} | ({} if to is None else {"to": to})
     try:
         estimate = yield from quantity(url, "eth_estimateGas", call)
@@ -250,7 +250,7 @@ def draft(place: Place, sender: str, to: str | None, data: str, limits: GasLimit
         base_fee, tip = (yield from quantity(url, "eth_gasPrice")), 0
     if gas * (base_fee + tip) > limits.cost:
         raise TransactionRefusedError(
-            f"The node {server_of(url)} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
+            f"The node {url.server} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
             f"{format_opg(limits.cost)} ETH. Nothing was sent. Try again later, or another node."
         )
     # The fee of a block rises by an eighth at most: doubled, it is enough for the next five.

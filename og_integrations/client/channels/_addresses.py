@@ -62,3 +62,34 @@ def server_of(url: str) -> str:
         return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
     except ValueError:
         return "This"
+
+
+class NodeUrl:
+    """
+    The URL of a node is kept where a frame or a `repr` shows its server only: providers put keys into path and query.
+
+    Functions that ask a node make one of the text that they get, under the same name, so that error reporters, which
+    send the variables of frames, find nothing else.
+    """
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @classmethod
+    def of(cls, url: "str | NodeUrl") -> "NodeUrl":
+        """Return `url` as one of these."""
+        return url if isinstance(url, NodeUrl) else cls(url)
+
+    @property
+    def server(self) -> str:
+        """Return what a message may show of it."""
+        return server_of(self._url)
+
+    def reveal(self) -> str:
+        """Return the text; do not keep it in a variable."""
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"NodeUrl({self.server})"

@@ -21,6 +21,7 @@ redirects, logins, proxies or .netrc, and a call costs a third less (docs/decisi
 """
 
 import asyncio
+import contextlib
 import ssl
 import threading
 import time
@@ -68,6 +69,8 @@ W = TypeVar("W")
 MAX_CONNECTIONS = 100
 _PATIENCE = 1.0
 """Seconds after which a gate whose calls should have moved is given up."""
+_LOOKS_EVERY = 5.0
+"""Seconds after which a thread that waits at a gate looks whether a signal cut short what was to let it in."""
 
 # Before the first connection, whoever makes it and however logging is set up.
 redact_logs()
@@ -213,7 +216,6 @@ class _Queue(Generic[W]):
 
     def __init__(self, places: int) -> None:
         self.places = places
-        self.free = places
         self.waiting: deque[W] = deque()
         self._moves_until = 0.0
 
@@ -235,50 +237,78 @@ class _Queue(Generic[W]):
         return left
 
 
+class _Waiter:
+    """A waiter is a call at a gate; `turn` is locked until its turn comes. Once in, or given up, it `is_over`."""
+
+    __slots__ = ("call", "is_over", "turn")
+
+    def __init__(self, call: object) -> None:
+        self.call = call
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.is_over = False
+
+
 class Gate:
-    """A gate for threads. Fair: a place that becomes free goes to the one who waits longest."""
+    """
+    A gate for threads. Fair: a place that becomes free goes to the one who waits longest.
+
+    A signal handler raises between any two steps (Ctrl-C in a notebook, a time limit of celery's). So who is inside is
+    a set and no count: leaving is repeated without harm, and what was cut short goes on with the next who comes, leaves
+    or looks.
+    """
 
     def __init__(self, places: int) -> None:
         # Re-entrant: the garbage collector may finalize an abandoned stream on a thread that holds it.
         self._lock = threading.RLock()
-        self._queue: _Queue[threading.Event] = _Queue(places)
+        self._queue: _Queue[_Waiter] = _Queue(places)
+        self._inside: set[object] = set()
 
-    def enter(self, timeout: float) -> None:
-        """Wait for a place; inside, each wait takes at most `timeout` seconds. Raises `ConnectionFailedError`."""
-        queue = self._queue
-        with self._lock:
-            if queue.free:
-                queue.free -= 1
-                queue.moved(timeout)
-                return
-            mine = threading.Event()
-            queue.waiting.append(mine)
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nobody is inside, or waits."""
+        return not self._inside and not self._queue.waiting
+
+    def enter(self, call: object, timeout: float) -> None:
+        """Wait for a place for `call`, whose waits take at most `timeout` seconds. Raises `ConnectionFailedError`."""
+        queue, mine, wait = self._queue, _Waiter(call), 0.0
         try:
-            while not mine.wait(queue.patience()):
-                pass
+            queue.waiting.append(mine)
+            self._look()
+            while not mine.turn.acquire(timeout=wait):
+                wait = min(queue.patience(), _LOOKS_EVERY)
+                self._look()
         except BaseException:
-            self._leave_queue(mine)
+            mine.is_over = True
+            self.leave(call)
             raise
+        mine.is_over = True
         queue.moved(timeout)
 
     def moved(self, timeout: float) -> None:
         """Note that a call inside got on, and will again within `timeout` seconds."""
         self._queue.moved(timeout)
 
-    def leave(self) -> None:
-        """Hand the place to the next one."""
-        with self._lock:
-            if self._queue.waiting:
-                self._queue.waiting.popleft().set()
-            else:
-                self._queue.free += 1
+    def leave(self, call: object) -> None:
+        """Hand the place of `call`, if it has one, to the next one."""
+        self._inside.discard(call)
+        self._look()
 
-    def _leave_queue(self, mine: threading.Event) -> None:
+    def _look(self) -> None:
+        waiting, inside = self._queue.waiting, self._inside
         with self._lock:
-            if mine.is_set():
-                self.leave()
-            else:
-                self._queue.waiting.remove(mine)
+            while waiting:
+                first = waiting[0]
+                if not first.is_over:
+                    if first.call not in inside:
+                        if len(inside) >= self._queue.places:
+                            return
+                        inside.add(first.call)
+                    # It was, if this was cut short before it was taken out of the queue.
+                    with contextlib.suppress(RuntimeError):
+                        first.turn.release()
+                if waiting and waiting[0] is first:
+                    waiting.popleft()
 
 
 class AsyncGate:
@@ -286,12 +316,18 @@ class AsyncGate:
 
     def __init__(self, places: int) -> None:
         self._queue: _Queue[asyncio.Future[None]] = _Queue(places)
+        self._free = places
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nobody is inside, or waits."""
+        return self._free == self._queue.places and not self._queue.waiting
 
     async def enter(self, timeout: float) -> None:
         """Wait for a place; inside, each wait takes at most `timeout` seconds. Raises `ConnectionFailedError`."""
         queue = self._queue
-        if queue.free:
-            queue.free -= 1
+        if self._free:
+            self._free -= 1
             queue.moved(timeout)
             return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -317,7 +353,7 @@ class AsyncGate:
         if self._queue.waiting:
             self._queue.waiting.popleft().set_result(None)
         else:
-            self._queue.free += 1
+            self._free += 1
 
 
 KEEP_IDLE = 5.0

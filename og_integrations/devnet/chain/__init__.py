@@ -30,7 +30,7 @@ from og_integrations.protocol.proof._enclave import DEBUG_PCR_HASH, Enclave
 
 
 class Wallet(NamedTuple):
-    """A throw-away account: its address (EIP-55) and private key (0x-hex)."""
+    """This is a throw-away account: its address (EIP-55) and private key (0x-hex)."""
 
     address: str
     private_key: str
@@ -77,14 +77,14 @@ class Chain:
 
     @cached_property
     def batches(self) -> Batches:
-        """The contract and the store that hashes of answers are published at."""
+        """Return the contract and the store that hashes of answers are published at."""
         return Batches(self.clock, self.block_number)
 
     def close(self) -> None:
-        """The devnet stops."""
+        """Stop with the devnet."""
 
     def passed(self, seconds: float) -> None:
-        """The devnet's clock was moved forward by `seconds`."""
+        """Note that the devnet's clock was moved forward by `seconds`."""
         self.batches.flush_due()
 
     def register(self, enclave: Enclave) -> None:
@@ -101,32 +101,32 @@ class Chain:
         self.balances[key], self.allowances[key], self.native[key] = opg, allowance, native
 
     def balance(self, address: str) -> int:
-        """The OPG of `address`."""
+        """Return the OPG of `address`."""
         return self.balances.get(address.lower(), 0)
 
     def allowance(self, owner: str) -> int:
-        """How much of `owner`'s OPG Permit2 may take."""
+        """Return how much of `owner`'s OPG Permit2 may take."""
         return self.allowances.get(owner.lower(), 0)
 
     def nonce_is_used(self, owner: str, nonce: int) -> bool:
-        """Whether Permit2 would refuse `nonce` of `owner`."""
+        """Return whether Permit2 would refuse `nonce` of `owner`."""
         return (owner.lower(), nonce) in self.used_nonces
 
     def nonce_bitmap(self, owner: str, word: int) -> int:
-        """Permit2's `nonceBitmap(owner, word)`: bit i is nonce `word * 256 + i` (docs/protocol.md §7)."""
+        """Return Permit2's `nonceBitmap(owner, word)`: bit i is nonce `word * 256 + i` (docs/protocol.md §7)."""
         nonces = (nonce for payer, nonce in self.used_nonces if payer == owner.lower() and nonce >> 8 == word)
         return sum(1 << (nonce & 255) for nonce in nonces)
 
     def block_number(self) -> int:
-        """The number of the newest block."""
+        """Return the number of the newest block."""
         return max(0, (self.clock.seconds() - _GENESIS) // _BLOCK_SECONDS)
 
     def block_time(self, number: int) -> int:
-        """When block `number` was made, unix seconds; the newest one is as old as the clock says."""
+        """Return when block `number` was made, unix seconds; the newest one is as old as the clock says."""
         return self.clock.seconds() if number >= self.block_number() else _GENESIS + number * _BLOCK_SECONDS
 
     def active_enclaves(self, tee_type: int) -> list[Enclave]:
-        """What `getActiveTEEs(tee_type)` lists, after any fault."""
+        """Return what `getActiveTEEs(tee_type)` lists, after any fault."""
         now = self.clock.seconds()
         active = [
             # A real enclave sends a heartbeat every few minutes; a retired one stops.
@@ -141,11 +141,11 @@ class Chain:
         return shown
 
     def vouches_for(self, certificate: bytes) -> bool | None:
-        """Whether any listing so far held that certificate, None if there was no listing."""
+        """Return whether any listing so far held that certificate, None if there was no listing."""
         return certificate in self.vouched if self.was_read else None
 
     def enclave(self, tee_id: str) -> Enclave | None:
-        """The registered enclave with that id, active or not."""
+        """Return the registered enclave with that id, active or not."""
         return next((enclave for enclave in self.enclaves if enclave.tee_id == tee_id), None)
 
     def transfer(self, authorization: Permit2Authorization, amount: int, *, session: str) -> Settlement:

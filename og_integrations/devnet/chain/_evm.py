@@ -340,23 +340,23 @@ class EvmChain(Chain):
         self.node.rpc("anvil_setBalance", address, hex(native))
 
     def balance(self, address: str) -> int:
-        """The OPG of `address`."""
+        """Return the OPG of `address`."""
         return self._number(self.network.token, call_data("balanceOf(address)", address))
 
     def allowance(self, owner: str) -> int:
-        """How much of `owner`'s OPG Permit2 may take."""
+        """Return how much of `owner`'s OPG Permit2 may take."""
         return self._number(self.network.token, call_data("allowance(address,address)", owner, PERMIT2_ADDRESS))
 
     def nonce_is_used(self, owner: str, nonce: int) -> bool:
-        """Whether Permit2 would refuse `nonce` of `owner`."""
+        """Return whether Permit2 would refuse `nonce` of `owner`."""
         return bool(self.nonce_bitmap(owner, nonce >> 8) >> (nonce & 255) & 1)
 
     def nonce_bitmap(self, owner: str, word: int) -> int:
-        """Permit2's `nonceBitmap(owner, word)`."""
+        """Return Permit2's `nonceBitmap(owner, word)`."""
         return self._number(PERMIT2_ADDRESS, call_data("nonceBitmap(address,uint256)", owner, word))
 
     def block_number(self) -> int:
-        """The number of the newest block."""
+        """Return the number of the newest block."""
         return int(self.node.rpc("eth_blockNumber"), 16)
 
     def register(self, enclave: Enclave) -> None:

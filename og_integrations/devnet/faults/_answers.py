@@ -124,7 +124,7 @@ def _set(name: str, make: Callable[[JsonObject], object]) -> _Change:
 
 
 def _older_request(request: JsonObject) -> JsonObject:
-    """The request of another conversation: its answer is genuinely signed, but for that one."""
+    """Return the request of another conversation: its answer is genuinely signed, but for that one."""
     if "messages" in request:
         return {**request, "messages": [{"role": "user", "content": "an earlier question"}]}
     return {**request, ("query" if "query" in request else "prompt"): "an earlier question"}

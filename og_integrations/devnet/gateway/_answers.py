@@ -153,7 +153,7 @@ async def _encoded(events: Events) -> AsyncGenerator[bytes, None]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """
-    One paid and accepted request. `raw` is its body as text, `mode` how its data is settled.
+    This is one paid and accepted request. `raw` is its body as text, `mode` how its data is settled.
 
     `charge` takes the usage and the number of pictures of an answer that costs something, once, before its last byte
     leaves, and returns what it cost in base units. `moderation` is the block of a request that was checked, {} of

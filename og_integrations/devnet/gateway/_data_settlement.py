@@ -24,7 +24,7 @@ NO_USAGE = "response_json has no 'usage' dict; cannot extract usage tokens"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posting:
-    """One `individual` posting: where it can be found."""
+    """This is one `individual` posting: where it can be found."""
 
     job_id: str
     queue_nonce: int
@@ -32,7 +32,7 @@ class Posting:
     blob_id: str
 
     def headers(self) -> list[tuple[str, str]]:
-        """The headers of an answer that was not streamed."""
+        """Return the headers of an answer that was not streamed."""
         return [
             ("X-Settlement-Job-ID", self.job_id),
             ("X-Settlement-Queue", _QUEUE),
@@ -45,7 +45,7 @@ class Posting:
         ]
 
     def event_members(self) -> JsonObject:
-        """What a stream's final event says."""
+        """Return what a stream's final event says."""
         return {
             "data_settlement_success": True,
             "settlement_type": INDIVIDUAL,
@@ -57,7 +57,7 @@ class Posting:
 
 
 def proof_headers(proof: Proof) -> list[tuple[str, str]]:
-    """The X-TEE-* headers of an `individual` answer that was not streamed; hashes with 0x."""
+    """Return the X-TEE-* headers of an `individual` answer that was not streamed; hashes with 0x."""
     return [
         ("X-TEE-Signature", base64.b64encode(proof.signature).decode()),
         ("X-TEE-ID", proof.tee_id),
@@ -68,7 +68,7 @@ def proof_headers(proof: Proof) -> list[tuple[str, str]]:
 
 
 class DataSettler:
-    """The facilitator's other half: posts hashes and answers, and notes them in the journal."""
+    """This is the facilitator's other half: posts hashes and answers, and notes them in the journal."""
 
     def __init__(self, journal: Journal, batches: Batches) -> None:
         self._journal = journal

@@ -350,7 +350,7 @@ def _refusal(request: Request, body: object) -> Reply | None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """
-    What all gateways of one devnet share.
+    This is what all gateways of one devnet share.
 
     `cap` is what they ask to authorize, in base units; the provider's hidden retries before a 500
     take `retry_seconds`; `generation` says how they behave, `authority` signs their attestation documents.
@@ -371,7 +371,7 @@ class GatewayOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningGateway:
-    """One enclave of the devnet, its gateway and paywall, and its server."""
+    """This is one enclave of the devnet, its gateway and paywall, and its server."""
 
     enclave: LocalEnclave
     gateway: Gateway

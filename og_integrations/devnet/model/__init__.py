@@ -43,7 +43,7 @@ class Family(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
     """
-    What a gateway forwards (docs/protocol.md §2).
+    This is what a gateway forwards (docs/protocol.md §2).
 
     Parts other than text, `web_search` and `reasoning_effort` reach the model in some generations only;
     `tool_choice`, `stop`, `top_p`, `seed` and the like never do. `max_tokens` counts text pieces; longer answers are
@@ -90,7 +90,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         return "".join(self.pieces)
 
 

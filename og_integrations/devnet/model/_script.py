@@ -106,7 +106,7 @@ _MAX_TOKENS_DIRECTIVE = 10_000_000
 @dataclass(frozen=True, slots=True)
 class Script:
     """
-    The default model of the devnet. `plain` answers an ordinary message; None repeats the message.
+    This is the default model of the devnet. `plain` answers an ordinary message; None repeats the message.
 
     The captures were made with `plain="Hello from the fake upstream."`.
     """
@@ -252,7 +252,7 @@ _NAME = re.compile(r"\b[A-Z][\w-]*\b")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
     """
-    What a prompt offers to fill in: texts in quotes, numbers, and capitalised words.
+    This is what a prompt offers to fill in: texts in quotes, numbers, and capitalised words.
 
     Words that only begin a sentence do not count as names.
     """

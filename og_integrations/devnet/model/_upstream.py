@@ -136,7 +136,7 @@ def _without_images(message: JsonObject) -> JsonObject:
 
 
 def cannot_be_asked(body: JsonObject, family: Family) -> bool:
-    """Whether the provider's adapter in the gateway fails before anything is sent."""
+    """Return whether the provider's adapter in the gateway fails before anything is sent."""
     temperature = _temperature(body, absent=0.0)
     if temperature is not None and math.isnan(temperature):
         # Uncaptured: Python reads NaN in JSON, and JSON Schema's limits do not exclude it, but the HTTP
@@ -268,7 +268,7 @@ class Upstream:
 
 
 class _Heard:
-    """What a stream said so far."""
+    """This is what a stream said so far."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []

@@ -123,7 +123,7 @@ def expired_reply() -> Reply:
 
 
 def wants_browser_page(request: Request) -> bool:
-    """Whether the payment layer takes the caller for a browser."""
+    """Return whether the payment layer takes the caller for a browser."""
     accept, agent = request.header("accept") or "", request.header("user-agent") or ""
     return "text/html" in accept and "Mozilla" in agent
 
@@ -172,12 +172,12 @@ class Session:
 
     @property
     def ref(self) -> str:
-        """What may be shown of its id."""
+        """Return what may be shown of its id."""
         return session_ref(self.id)
 
     @property
     def cap(self) -> int:
-        """The most it may spend."""
+        """Return the most it may spend."""
         return self.authorization.amount
 
     def charge(self, amount: int, now: float, *, saturates: bool = False) -> int | None:
@@ -195,7 +195,7 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one gateway, by id and by the payment that opened them."""
+    """These are the sessions of one gateway, by id and by the payment that opened them."""
 
     def __init__(self, clock: Clock, generation: Generation) -> None:
         self._clock = clock
@@ -212,16 +212,16 @@ class Sessions:
         return session
 
     def opened_by(self, key: str) -> Session | None:
-        """The session that the payment `key` opened, open or not."""
+        """Return the session that the payment `key` opened, open or not."""
         return self._by_payment.get(key)
 
     def find(self, session_id: str) -> Session | None:
-        """The session with that id, open or not."""
+        """Return the session with that id, open or not."""
         return self._by_id.get(session_id)
 
     def usable(self, session: Session | None, route: tuple[str, str], margin: float | None = None) -> bool:
         """
-        Whether `session` may serve one more request to `route` (method, path).
+        Return whether `session` may serve one more request to `route` (method, path).
 
         It is not served in the last `margin` seconds before its deadline; None: as many as the generation has.
         """
@@ -235,7 +235,7 @@ class Sessions:
         )
 
     def due(self) -> list[Session]:
-        """The open sessions to settle: exhausted, idle since their last charge, or close to their deadline."""
+        """Return the open sessions to settle: exhausted, idle since their last charge, or close to their deadline."""
         margin = self._generation.settle_margin
         return [
             session
@@ -244,7 +244,7 @@ class Sessions:
         ]
 
     def open_sessions(self) -> list[Session]:
-        """All that are not settled."""
+        """Return all that are not settled."""
         return [session for session in self._by_id.values() if not session.closed]
 
     def _is_idle(self, session: Session) -> bool:

@@ -28,7 +28,7 @@ _CURVE_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A readable payment: what was signed, and the signature as 0x-hex (65 bytes if it is good)."""
+    """This is a readable payment: what was signed, and the signature as 0x-hex (65 bytes if it is good)."""
 
     authorization: Permit2Authorization
     signature: str

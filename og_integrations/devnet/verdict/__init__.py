@@ -42,7 +42,7 @@ MISBEHAVIOURS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One misbehaviour: its name, what was seen, and the numbers of the journal's exchanges that show it."""
+    """This is one misbehaviour: its name, what was seen, and the numbers of the journal's exchanges that show it."""
 
     name: str
     detail: str
@@ -60,28 +60,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All findings, in the order of the journal. False in a condition if there are none."""
+    """These are all findings, in the order of the journal. False in a condition if there are none."""
 
     findings: tuple[Finding, ...] = field(default=())
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Return whether nothing was found."""
         return not self.findings
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of what was found, each once, in order."""
+        """Return the names of what was found, each once, in order."""
         return tuple(dict.fromkeys(finding.name for finding in self.findings))
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line per finding."""
+        """Return one line per finding."""
         return tuple(map(str, self.findings))
 
     @property
     def exit_code(self) -> int:
-        """What a program that was watched should end with: 0 if nothing was found, else 1."""
+        """Return what a program that was watched should end with: 0 if nothing was found, else 1."""
         return 0 if self.clean else 1
 
     def __bool__(self) -> bool:

@@ -24,7 +24,7 @@ _CUTS = ("cut", "closed_stream", "reset_stream", "short_stream", "missing_", "er
 @dataclass(slots=True)
 class Claims:
     """
-    What a client reported. `receipts` is None if it reports none: then payments are not compared.
+    This is what a client reported. `receipts` is None if it reports none: then payments are not compared.
 
     `answers` are texts it returned as finished, without stop sequences applied; `logs` any text it
     wrote.

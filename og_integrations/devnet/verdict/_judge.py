@@ -57,7 +57,7 @@ class Calls:
         return sum(self._paying[name, payer] for name in _hashes(same))
 
     def allow(self, unanswered: list[float], *, calls: int) -> bool:
-        """Whether `calls` calls may have made requests at those times without getting an answer."""
+        """Return whether `calls` calls may have made requests at those times without getting an answer."""
         count = len(unanswered) if self.reported else _most_at_once(unanswered)
         return count <= max(_STORM, _UNANSWERED_PER_CALL * calls)
 
@@ -112,7 +112,7 @@ def _paid_again(same: list[Exchange], calls: int) -> Iterator[Finding]:
 
 def _in_doubt(exchange: Exchange) -> bool:
     """
-    Whether a client could not know that this request was answered well, or not charged.
+    Return whether a client could not know that this request was answered well, or not charged.
 
     Who leaves after the answer has begun knows that the payment was taken, and need not want the rest.
     """

@@ -70,7 +70,7 @@ class Failure:
 
     @property
     def meant(self) -> int:
-        """The status that says what happened: the provider's, where it is known."""
+        """Return the status that says what happened: the provider's, where it is known."""
         return self.provider_status or self.status
 
     def reason(self, quote: Quote) -> str:

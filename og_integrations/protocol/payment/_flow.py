@@ -11,7 +11,7 @@ The rules that it keeps are the same for each scheme: see `protocol.payment._lea
 
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from og_integrations.errors import (
@@ -111,8 +111,8 @@ class Fetch:
     `enclave` is whom the connection is pinned to, None for nodes and gateways given by URL.
     """
 
-    url: str
-    body: bytes | None = None
+    url: str = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
     enclave: Enclave | None = None
 
 

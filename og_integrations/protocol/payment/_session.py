@@ -222,7 +222,7 @@ class PaymentSession:
 
     @property
     def claimed(self) -> Claim:
-        """The claim; asking for it before there is one is a mistake of ours."""
+        """Return the claim; asking for it before there is one is a mistake of ours."""
         if self.claim is None:
             raise AssertionError(f"A session that is {self.state.value} has no claim.")
         return self.claim

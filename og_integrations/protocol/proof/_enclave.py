@@ -205,7 +205,7 @@ class EnclavePolicy:
 
     @property
     def documents(self) -> AttestationPolicy | None:
-        """What an enclave's attestation document has to show before it is sent anything; None: none is asked for."""
+        """Return what an enclave's document has to show before it is sent anything; None: none is asked for."""
         return self._documents
 
     @classmethod

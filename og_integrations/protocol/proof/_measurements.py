@@ -58,12 +58,12 @@ class AttestationPolicy:
 
     @property
     def builds(self) -> frozenset[Measurements] | None:
-        """The pinned builds, spelled as in `Attestation.measurements`; None if there is no list."""
+        """Return the pinned builds, spelled as in `Attestation.measurements`; None if there is no list."""
         return self._builds
 
     @property
     def roots(self) -> frozenset[str]:
-        """The pinned fingerprints in lower case."""
+        """Return the pinned fingerprints in lower case."""
         return self._roots
 
 
