@@ -1,6 +1,6 @@
 # Everything runs in .venv, which each target makes when it is missing or older than pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check docs bench fuzz schema
+.PHONY: help demo test test-all coverage wheel check docs bench fuzz schema
 export UV_LINK_MODE = copy
 export NO_MKDOCS_2_WARNING = 1
 
@@ -19,6 +19,12 @@ test: $(READY) ## the whole test suite, in one process per core
 
 test-all: $(READY) ## the same, and what is sized in tests/sizes.py at its full size too
 	@$(BIN)/pytest $(PARALLEL) -m "not live" --hypothesis-profile=full
+
+coverage: $(READY) ## branches of protocol/ and verify/ that their tests reach; at least 98 %
+	@$(BIN)/pytest $(PARALLEL) -q --cov --cov-report=term:skip-covered tests/protocol tests/verify tests/money tests/receipts tests/cli tests/client
+
+wheel: $(READY) ## the wheel with each extra alone in a clean environment, its quick start and its size
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.packaging
 
 check: $(READY) ## format, lint, types, architecture, documents
 	@$(BIN)/ruff format --check .

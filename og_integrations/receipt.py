@@ -17,9 +17,8 @@ Each member says how far it can be believed in a receipt that a stranger hands o
 What `verify` compares, what it names as not covered, and `docs/receipt.schema.json` are derived from these words.
 """
 
-import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
@@ -38,6 +37,7 @@ from og_integrations._members import (
     schema_of,
     without_none,
 )
+from og_integrations._notebook import grid, table
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
@@ -347,28 +347,36 @@ class Receipt:
         if self.onchain is not None:
             lines += [("transaction", self.onchain.transaction_hash), ("paid by", self.onchain.sender)]
         lines.append(("not signed", ", ".join(self.unsigned)))
-        return [(name, _visible(value)) for name, value in lines if value]
+        return [(name, visible(value)) for name, value in lines if value]
 
     def __repr__(self) -> str:
         shown = dict(self.summary())
         parts = [self.status, shown.get("model"), f"enclave {shown['enclave']}" if "enclave" in shown else None]
         if self.payment is not None:
-            parts.append(f"at most {_visible(self.payment.most)}")
+            parts.append(f"at most {visible(self.payment.most)}")
         return f"<Receipt {', '.join(part for part in parts if part)}>"
 
     def _repr_html_(self) -> str:
         """Return the summary as a table, for notebooks; everything in it is escaped."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in self.summary()
-        )
-        return f"<table>{rows}</table>"
+        return table(self.summary())
 
     def __eq__(self, other: object) -> bool:
         return self.to_json() == other.to_json() if isinstance(other, Receipt) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.tee_signature)
+
+
+def receipts_table(receipts: Iterable[Document]) -> str:
+    """Return one row of HTML for each receipt, for notebooks; everything in it is escaped."""
+    shown = [Receipt(receipt) for receipt in receipts]
+    rows = [
+        (one.status, one.model or "", one.tee_id or "", one.payment.most if one.payment else "", one.payment_hash or "")
+        for one in shown
+    ]
+    head = ("status", "model", "enclave", "authorized at most", "payment")
+    calls = f"{len(rows)} calls, of them {sum(one.verified for one in shown)} verified."
+    return grid(head, [[visible(value) for value in row] for row in rows], f"{calls} Calls of one payment share it.")
 
 
 def flat_fields(receipt: Document) -> Document:
@@ -551,7 +559,7 @@ def _places_in(answer: object) -> Iterator[object]:
         yield from _places_in(message)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Return `text` without what could rewrite a screen: a receipt must not print its own verdict."""
     short = text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)

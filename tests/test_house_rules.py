@@ -129,16 +129,17 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = og_integrations.Cleint  # type: ignore[attr-defined]
 
 
-HEAVY = {"eth_abi", "eth_account", "httpcore", "httpx", "rich", "web3"}
+HEAVY = {"eth_abi", "eth_account", "httpcore", "httpx", "onnxruntime", "rich", "web3"}
 FRAMEWORKS = {"langchain_core", "llama_index"}
 
 
 @pytest.mark.parametrize(
     ("name", "heavy"),
     [
-        ("og_integrations", HEAVY | FRAMEWORKS | {"pydantic"}),
-        ("og_integrations.langchain", HEAVY | {"llama_index"}),
-        ("og_integrations.llama_index", HEAVY | {"langchain_core"}),
+        ("og_integrations", HEAVY | FRAMEWORKS | {"numpy", "pydantic"}),
+        ("og_integrations.langchain", HEAVY | {"llama_index", "numpy"}),
+        ("og_integrations.llama_index", HEAVY | {"langchain_core"}),  # which loads numpy itself
+        ("og_integrations.openai", HEAVY | FRAMEWORKS | {"agents", "numpy"}),
     ],
 )
 def test_import_stays_light(name: str, heavy: set[str]) -> None:

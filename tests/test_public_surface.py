@@ -27,7 +27,9 @@ SURFACE = {
     """,
     "og_integrations.jobs": "BatchActor BatchJob Progress",
     "og_integrations.ledger": "Ledger LedgerEntry Query SettlementNote Totals open_ledger",
-    "og_integrations.llama_index": "OnchainToolSpec OpenGradientLLM is_retryable onchain_tool web_search_tool",
+    "og_integrations.llama_index": """
+        OnchainToolSpec OpenGradientLLM is_retryable onchain_tool receipts_in_responses web_search_tool
+    """,
     "og_integrations.openai": """
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client

@@ -305,9 +305,12 @@ class OpenGradientModel(BaseModel):
 
     if not TYPE_CHECKING:  # each framework's class says what it takes
 
-        def __init__(self, **options: object) -> None:
+        def __init__(self, *unnamed: object, **options: object) -> None:
             """Take `options` by name. Raises `ConfigurationError`."""
             seal(options)
+            if unnamed:
+                name = type(self).__name__
+                raise ConfigurationError(f"{name} takes everything by name: write {name}(model=…), as for the others.")
             super().__init__(**options)
 
     @model_validator(mode="wrap")

@@ -11,6 +11,8 @@ Each command is a file with its own `add_arguments` and `run`, loaded only when 
 | file | what is in it |
 | --- | --- |
 | `_entry` | which command it is, and what errors become: messages and exit codes |
+| `_examples` | what `--help` shows besides: examples to copy, and the variables that a command reads |
+| `_completion`, `_cookbook` | completion of these commands by a shell; the example programs, copied |
 | `_terminal` | what the values of flags may be; text that is safe to print |
 | `_doctor` | what stands between you and an answer |
 | `_batch` | a file of prompts, each answered once |

@@ -20,6 +20,7 @@ from og_integrations.protocol.payment._policy import parse_opg
 
 DEFAULT_PORT = 8545
 _READ_BYTES = 65_536
+_MOST_COLUMNS = 72
 _WAIT_SECONDS = 0.5
 """How long a wait that cannot be interrupted (on Windows) lasts."""
 
@@ -191,7 +192,9 @@ class RunningDevnet:
         print(f"  wallet    {self.wallet.address}  {format_opg(self.opg)} OPG")
         print("\nCopy this into another terminal:\n")
         for name, value in environment.items():
-            print(f"export {name}={value}")
+            # A line that a terminal wraps is copied in two: a key of 64 digits has to begin a line of its own.
+            long = len(name) + len(value) > _MOST_COLUMNS
+            print(f"export {name}=\\\n{value}" if long else f"export {name}={value}")
         print('\nThen try:  og-integrations ask "Say hello."\nCtrl-C ends it.', flush=True)
 
     def give_account(self, *, as_json: bool) -> None:

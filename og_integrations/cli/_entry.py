@@ -8,12 +8,13 @@ Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from og_integrations import __version__
+from og_integrations.cli._examples import help_of
 from og_integrations.cli._terminal import printable
 from og_integrations.errors import ConfigurationError, OpenGradientError
 
@@ -37,6 +38,8 @@ COMMANDS = {
     "settlement": ("settlement", "find out on the chain what became of a receipt's payment"),
     "serve": ("serve", "serve verified answers to OpenAI clients on this machine"),
     "doctor": ("doctor", "check settings, wallet, registry, enclaves and price, and say what to fix"),
+    "cookbook": ("cookbook", "copy the example programs and notebooks to a folder"),
+    "completion": ("completion", "print what makes a shell complete these commands"),
 }
 """Command -> its file here, and its line in the list of all."""
 
@@ -63,8 +66,8 @@ def _exit_code(argv: Sequence[str]) -> int:
     try:
         # Parsed without the file of any command but the one that is asked for: each loads what it needs.
         command = next((word for word in argv if not word.startswith("-")), None)
-        module = import_module(f"og_integrations.cli._{COMMANDS[command][0]}") if command in COMMANDS else None
-        arguments = _parser(command, module).parse_args(argv)
+        modules = {command: module_of(command)} if command in COMMANDS else {}
+        arguments = parser_of(modules).parse_args(argv)
         code: int = arguments.run(arguments)
         return code
     except ConfigurationError as exc:
@@ -77,6 +80,11 @@ def _exit_code(argv: Sequence[str]) -> int:
         return INTERRUPTED
 
 
+def module_of(command: str) -> ModuleType:
+    """Return the file of a command."""
+    return import_module(f"og_integrations.cli._{COMMANDS[command][0]}")
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser takes flags as they are written: an abbreviation may mean another one tomorrow."""
 
@@ -84,21 +92,31 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
 
-def _parser(chosen: str | None, module: ModuleType | None) -> _Parser:
-    """Return the parser of all commands, with the arguments of the `chosen` one."""
+class _Help(argparse.HelpFormatter):
+    """Help is wrapped as usual, but the lines of a list stay as they are: examples are copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped, _, listed = text.partition("\n\n")
+        return super()._fill_text(wrapped, width, indent) + (f"\n\n{listed}" if listed else "")
+
+
+def parser_of(modules: Mapping[str, ModuleType]) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the arguments of those whose `modules` are given."""
     parser = _Parser(
         prog="og-integrations",
         description="Verifiable, paid LLM calls in attested enclaves: try them, make them, check their receipts.",
         epilog="Exit codes: 0 it went well, 1 it did not, 2 it could not be tried (wrong usage, settings or input), "
-        "130 it was interrupted.",
+        f"130 it was interrupted.\n\n{help_of(None)}",
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"og-integrations {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, about) in COMMANDS.items():
-        command = commands.add_parser(name, help=about)
-        if name == chosen and module is not None:
+        command = commands.add_parser(name, help=about, formatter_class=_Help)
+        if (module := modules.get(name)) is not None:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
+            command.epilog = f"{command.epilog or ''}\n\n{help_of(name)}"
     return parser
 
 

@@ -33,7 +33,7 @@ from og_integrations.ledger._entry import (
 from og_integrations.ledger._ledger import Ledger, Ticket, open_ledger
 from og_integrations.ledger._totals import Totals
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import is_verified
+from og_integrations.receipt import is_verified, receipts_table
 
 if TYPE_CHECKING:
     from og_integrations.client._evidence import Attested
@@ -87,6 +87,10 @@ class Receipts(list[JsonObject]):
         for receipt in list(self):
             totals.add(receipt)
         return totals
+
+    def _repr_html_(self) -> str:
+        """Return one row for each call, for notebooks; everything in it is escaped."""
+        return receipts_table(self)
 
     def save(self, folder: str | Path) -> list[Path]:
         """
@@ -205,19 +209,20 @@ def collect_receipts(
 
 @contextmanager
 def _listing(receipts: Receipts, tags: Iterable[str]) -> Iterator[Receipts]:
-    with _collecting(receipts), tagged(tags):
+    with collecting(receipts), tagged(tags):
         yield receipts
 
 
 @contextmanager
 def _recording(recording: Recording, tags: Iterable[str]) -> Iterator[Recording]:
-    with _collecting(recording), tagged(tags):
+    with collecting(recording), tagged(tags):
         yield recording
     recording.ledger.flush()
 
 
 @contextmanager
-def _collecting(collector: Receipts | Recording) -> Iterator[None]:
+def collecting(collector: Receipts | Recording) -> Iterator[None]:
+    """Have `collector` get the receipts of calls that end inside the `with`, in this context."""
     token = _collectors.set((*_collectors.get(), collector))
     try:
         yield

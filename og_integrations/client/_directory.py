@@ -418,7 +418,7 @@ def accepted_enclaves(
     if not found:
         raise DiscoveryError(
             f"The registry lists no usable enclave of type {LLM_PROXY}. Check OG_REGISTRY_ADDRESS, or wait until one "
-            "is registered."
+            "is registered; `og-integrations doctor` shows what it says."
         )
     accepted: dict[str, Enclave] = {}
     rejections: list[OpenGradientError] = []

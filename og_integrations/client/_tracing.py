@@ -9,7 +9,7 @@ import sys
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, cast
 
-from og_integrations.receipt import span_attributes
+from og_integrations.receipt import SPAN_RECEIPT, span_attributes
 
 _T = TypeVar("_T")
 
@@ -23,6 +23,10 @@ class Span(Protocol):
 
     def set_attribute(self, key: str, value: str | bool | int) -> None:
         """Set one attribute."""
+        ...
+
+    def add_event(self, name: str, attributes: dict[str, str | bool | int]) -> None:
+        """Add something that happened meanwhile."""
         ...
 
 
@@ -48,8 +52,12 @@ class ReceiptSpan:
             return answer
         receipt = getattr(answer, "receipt", None)
         if receipt is not None and self._span.is_recording():
-            for name, value in span_attributes(receipt).items():
+            attributes = span_attributes(receipt)
+            for name, value in attributes.items():
                 self._span.set_attribute(name, value)
+            # The attributes are the last call's; where one span stands for several calls, such as an agent's, each
+            # has an event.
+            self._span.add_event(SPAN_RECEIPT, attributes)
         return answer
 
 

@@ -20,7 +20,7 @@ from typing_extensions import override
 from og_integrations._forking import survive_forks
 from og_integrations.chat._asking import EARLIER_KEY
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.receipt import RECEIPT_KEY, is_verified, signature_of
+from og_integrations.receipt import RECEIPT_KEY, is_verified, receipts_table, signature_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +113,13 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
         for receipt in self.replays:
             totals.replay(receipt)
         return totals
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self.receipts)} receipts>"
+
+    def _repr_html_(self) -> str:
+        """Return one row for each call, for notebooks; everything in it is escaped."""
+        return receipts_table(self.receipts)
 
     def listening(self, collected: Sequence[JsonObject], outer: "ReceiptCallbackHandler | None") -> Self:
         """Take what the client collects, and tell `outer` what this one is told."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from og_integrations._accounting import facts_of
+from og_integrations._notebook import table
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.networks import format_opg
 from og_integrations.receipt import is_verified
@@ -94,6 +95,13 @@ class Totals:
         return replace(self, payments=dict(self.payments), by_model=models)
 
     def __str__(self) -> str:
+        return "\n".join(f"{name:<16}{text}" for name, text in self._lines())
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks; everything in it is escaped."""
+        return table(self._lines())
+
+    def _lines(self) -> list[tuple[str, str]]:
         lines = [
             ("calls", f"{self.calls}, of them {self.verified} verified"),
             ("tokens", f"{self.tokens_in} in, {self.tokens_out} out (reported, not signed)"),
@@ -110,4 +118,4 @@ class Totals:
         ]
         if self.replayed:
             lines.insert(1, ("from a cache", str(self.replayed)))
-        return "\n".join(f"{name:<16}{text}" for name, text in lines)
+        return lines

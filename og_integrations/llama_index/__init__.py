@@ -22,6 +22,7 @@ is what `collect_receipts` is for.
 | `_llm` | `OpenGradientLLM`: its fields, the eight endpoints, and how it is copied and stored |
 | `_messages` | messages and tools of LlamaIndex to the wire |
 | `_responses` | answers to LlamaIndex's responses, and the tool calls in them |
+| `_receipt_spans` | receipts in the metadata of engines' responses, where asked for |
 | `_search` | the web search of newer gateways, as a tool |
 | `_structured` | pydantic classes as schemas, and answers as their instances |
 | `_onchain_tools` | models and workflows on chain as tools |
@@ -44,10 +45,20 @@ from og_integrations.llama_index._search import web_search_tool
 
 if TYPE_CHECKING:
     from og_integrations.llama_index._onchain_tools import OnchainToolSpec, onchain_tool
+    from og_integrations.llama_index._receipt_spans import receipts_in_responses
 
-__all__ = ["OnchainToolSpec", "OpenGradientLLM", "is_retryable", "onchain_tool", "web_search_tool"]
+__all__ = [
+    "OnchainToolSpec",
+    "OpenGradientLLM",
+    "is_retryable",
+    "onchain_tool",
+    "receipts_in_responses",
+    "web_search_tool",
+]
 
 if not TYPE_CHECKING:  # which would take any name for one of ours
     __getattr__, __dir__ = lazy_names(
-        __name__, dict.fromkeys(("OnchainToolSpec", "onchain_tool"), "og_integrations.llama_index._onchain_tools")
+        __name__,
+        dict.fromkeys(("OnchainToolSpec", "onchain_tool"), "og_integrations.llama_index._onchain_tools")
+        | {"receipts_in_responses": "og_integrations.llama_index._receipt_spans"},
     )

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Unpack
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.openai._transport import async_openai_client
+from og_integrations.openai._tracing import trace_receipt
+from og_integrations.openai._transport import AsyncOpenGradientTransport, async_client_on
 
 try:
     from agents import Model, ModelProvider, OpenAIChatCompletionsModel
@@ -32,12 +33,18 @@ class OpenGradientProvider(ModelProvider):
     ```
 
     `model` is what agents without a model of their own ask; `options` are those of `Client`. The SDK's results have
-    no room for receipts: collect them with `og_integrations.collect_receipts`. Close with `aclose`.
+    no room for receipts: collect them with `og_integrations.collect_receipts`. With `trace_receipts` each stands in
+    the run's trace, too, as a span of its own; receipts name the wallet, so set processors of your own first. Close
+    with `aclose`.
     """
 
-    def __init__(self, *, model: str | None = None, **options: Unpack["ClientOptions"]) -> None:
+    def __init__(
+        self, *, model: str | None = None, trace_receipts: bool = False, **options: Unpack["ClientOptions"]
+    ) -> None:
         self._model = model
-        self._client = async_openai_client(**options)
+        transport = AsyncOpenGradientTransport(**options)
+        transport.told = trace_receipt if trace_receipts else None
+        self._client = async_client_on(transport)
 
     def get_model(self, model_name: str | None) -> Model:
         """Return the model `model_name` (`provider/name`). Raises `ConfigurationError` if none is named."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Failed = Callable[[OpenGradientError], None]
 """Is told of a failure after the first event; before it, the error is raised."""
+Ended = Callable[["Answer | OpenGradientError"], None]
+"""Is told of the verified answer, too."""
 
 
 def answer_of(client: "Client", wish: "Wish") -> "Answer":
@@ -43,11 +45,11 @@ def events_of(client: "Client", wish: "Wish", failed: Failed) -> Generator[bytes
     return _events(_chunks(wish), first, pieces, failed)
 
 
-async def aevents_of(client: "AsyncClient", wish: "Wish", failed: Failed) -> AsyncGenerator[bytes, None]:
-    """Return what `events_of` returns, for an asynchronous client."""
+async def aevents_of(client: "AsyncClient", wish: "Wish", ended: Ended) -> AsyncGenerator[bytes, None]:
+    """Return what `events_of` returns, for an asynchronous client; `ended` is told of the answer or its failure."""
     pieces = _apieces(client, wish)
     first = await anext(pieces)
-    return _aevents(_chunks(wish), first, pieces, failed)
+    return _aevents(_chunks(wish), first, pieces, ended)
 
 
 def _chunks(wish: "Wish") -> Chunks:
@@ -89,9 +91,10 @@ def _events(
 
 
 async def _aevents(
-    chunks: Chunks, first: "str | Answer", rest: AsyncGenerator["str | Answer", None], failed: Failed
+    chunks: Chunks, first: "str | Answer", rest: AsyncGenerator["str | Answer", None], ended: Ended
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest):
+        piece = first
         try:
             for event in chunks.of(first):
                 yield event
@@ -99,5 +102,8 @@ async def _aevents(
                 for event in chunks.of(piece):
                     yield event
         except OpenGradientError as exc:
-            failed(exc)
+            ended(exc)
             yield chunks.failed(exc)
+        else:
+            if not isinstance(piece, str):
+                ended(piece)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.onchain._tools import OnchainTool, is_told
+from og_integrations.openai._tracing import trace_receipt
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.receipt import RECEIPT_KEY
 
 if TYPE_CHECKING:
     from agents import FunctionTool
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
     from agents.tool_context import ToolContext
 
 
-def onchain_tool(tool: OnchainTool) -> "FunctionTool":
+def onchain_tool(tool: OnchainTool, *, trace_receipts: bool = False) -> "FunctionTool":
     """
     Return a model or workflow on chain as a tool of the OpenAI Agents SDK.
 
-    The agent is told of what it can mend, and of what was never sent; any other error ends its run. Raises
+    The agent is told of what it can mend, and of what was never sent; any other error ends its run. With
+    `trace_receipts` the receipt stands in the run's trace, too (see `OpenGradientProvider`). Raises
     `ConfigurationError` without the package `openai-agents`.
     """
     try:
@@ -36,10 +39,14 @@ def onchain_tool(tool: OnchainTool) -> "FunctionTool":
         try:
             result = await tool.arun(arguments)
         except OpenGradientError as exc:
+            if trace_receipts and exc.receipt is not None:
+                trace_receipt(exc.receipt)
             if is_told(exc):
                 return str(exc)
             raise
         artifacts[context.tool_call_id] = result.artifact
+        if trace_receipts and (receipt := result.artifact.get(RECEIPT_KEY)) is not None:
+            trace_receipt(receipt)
         return result.text
 
     def artifact(context: "FunctionToolCustomDataContext") -> Mapping[str, object] | None:

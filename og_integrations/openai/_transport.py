@@ -9,13 +9,13 @@ that may have been is refused, whoever asks for it.
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
-from og_integrations.client import AsyncClient, Client
+from og_integrations.client import Answer, AsyncClient, Client
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.openai._calls import aanswer_of, aevents_of, answer_of, events_of
 from og_integrations.openai._translation import CHAT, TEXT, Wish, completion_of, error_of, model, models
@@ -122,7 +122,13 @@ class OpenGradientTransport:
 
 
 class AsyncOpenGradientTransport:
-    """A transport answers the requests of an asynchronous client; otherwise as `OpenGradientTransport`."""
+    """
+    A transport answers the requests of an asynchronous client; otherwise as `OpenGradientTransport`.
+
+    `told` is called with the receipt of each call, where its answer is read.
+    """
+
+    told: "Callable[[JsonObject], None] | None" = None
 
     def __init__(self, *, client: AsyncClient | None = None, **options: Unpack["ClientOptions"]) -> None:
         self._own = client is None
@@ -138,11 +144,19 @@ class AsyncOpenGradientTransport:
                 return _json(request, 200, wish)
             self._spent.check(request, body)
             if wish.streamed:
-                return _stream(request, await aevents_of(self._client, wish, partial(self._spent.note, body)))
-            return _json(request, 200, completion_of(wish, await aanswer_of(self._client, wish)))
+                return _stream(request, await aevents_of(self._client, wish, partial(self._ended, body)))
+            answer = await aanswer_of(self._client, wish)
+            self._ended(body, answer)
+            return _json(request, 200, completion_of(wish, answer))
         except OpenGradientError as exc:
-            self._spent.note(body, exc)
+            self._ended(body, exc)
             return _failure(request, exc)
+
+    def _ended(self, body: bytes, end: Answer | OpenGradientError) -> None:
+        if isinstance(end, OpenGradientError):
+            self._spent.note(body, end)
+        if self.told is not None and end.receipt is not None:
+            self.told(end.receipt)
 
     async def aclose(self) -> None:
         """Close the client, if it was made here."""
@@ -174,8 +188,13 @@ def async_openai_client(**options: Unpack["ClientOptions"]) -> "AsyncOpenAI":
 
     Raises `ConfigurationError` if the package is missing.
     """
+    return async_client_on(AsyncOpenGradientTransport(**options))
+
+
+def async_client_on(transport: AsyncOpenGradientTransport) -> "AsyncOpenAI":
+    """Return the openai package's asynchronous client with `transport` below it. Raises `ConfigurationError`."""
     openai = _openai()
-    http = openai.DefaultAsyncHttpxClient(transport=AsyncOpenGradientTransport(**options))
+    http = openai.DefaultAsyncHttpxClient(transport=transport)
     client: AsyncOpenAI = openai.AsyncOpenAI(api_key=_UNUSED, base_url=BASE_URL, http_client=http)
     return client
 

@@ -78,13 +78,14 @@ class Source:
     saved: str | bytes
 
 
-def sources_in(name: str) -> Iterator[Source]:
+def sources_in(place: str | Path) -> Iterator[Source]:
     """
     Yield the documents of a file, or of all `.json` and `.jsonl` files in a folder, in the order of their names.
 
-    `name` may be the URL of a ledger (`sqlite:///…`, `postgresql://…`, `s3://…`), whose entries are named by their id.
+    `place` may be the URL of a ledger (`sqlite:///…`, `postgresql://…`, `s3://…`), whose entries are named by their id.
     What cannot be read is a source too, whose verdict says so; a ledger that cannot be is a `ConfigurationError`.
     """
+    name = str(place)
     if is_ledger_url(name):
         ledger = open_ledger(name)
         yield from (Source(f"{ledger.name}#{entry.id}", entry.line()) for entry in ledger.entries())

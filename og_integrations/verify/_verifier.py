@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, Self
 
+from og_integrations._notebook import grid
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -46,7 +47,7 @@ from og_integrations.protocol.proof.attestation import (
     Measurements,
     listed_builds,
 )
-from og_integrations.receipt import BY_CHAIN, Check
+from og_integrations.receipt import BY_CHAIN, Check, visible
 from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
 from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
@@ -91,6 +92,13 @@ class Verdict:
     def to_json(self) -> JsonObject:
         """Return the verdict as plain JSON."""
         return {"status": self.status, "step": self.step, "checks": [check.to_json() for check in self.checks]}
+
+    def _repr_html_(self) -> str:
+        """Return the checks as a table, for notebooks; everything in it is escaped, since a file may say anything."""
+        rows = [(check.id, check.result, visible(check.detail)) for check in self.checks]
+        left = "; ".join(f"{group}: {', '.join(names)}" for group, names in self.not_covered.items() if names)
+        note = visible(f"Not covered, so anybody could have altered it: {left}") if left else ""
+        return grid((self.status, "result", "why"), rows, note)
 
 
 class Verifier:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from og_integrations.cli import _batch, _devnet
-from og_integrations.cli._entry import _parser
+from og_integrations.cli._entry import parser_of
 from og_integrations.client._telemetry import METRICS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,13 +64,13 @@ def compose() -> dict[str, Any]:
 def test_compose_runs_commands_that_exist() -> None:
     """Their flags are parsed by the commands themselves."""
     services = compose()["services"]
-    devnet = _parser("devnet", _devnet).parse_args(services["devnet"]["command"])
+    devnet = parser_of({"devnet": _devnet}).parse_args(services["devnet"]["command"])
     assert (devnet.host, devnet.advertise, devnet.port) == ("0.0.0.0", "devnet", 8545)
     environment, _, command = services["job"]["command"][0].partition(" && ")
     words = shlex.split(command)
     assert environment == f". {devnet.env_file}"
     assert words[:2] == ["og-integrations", "batch"]
-    job = _parser("batch", _batch).parse_args(words[1:])
+    job = parser_of({"batch": _batch}).parse_args(words[1:])
     assert (job.ledger, job.store) == ("$$OG_DATABASE", "$$OG_DATABASE")
 
 

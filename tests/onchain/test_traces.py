@@ -2,20 +2,26 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Agent, RunConfig, Runner
+from agents import Agent, RunConfig, Runner, set_trace_processors, set_tracing_disabled
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_core.tracers import LangChainTracer
+from langsmith.integrations.openai_agents_sdk import OpenAIAgentsTracingProcessor
+from llama_index.core.agent.workflow import FunctionAgent
 from opentelemetry.sdk.trace import TracerProvider
 
 from og_integrations import collect_receipts
+from og_integrations.cli import main
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.chain.models import VOLATILITY
 from og_integrations.errors import TransactionRefusedError
 from og_integrations.langchain import ChatOpenGradient, onchain_tool
+from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.llama_index import onchain_tool as llama_tool
 from og_integrations.onchain import AsyncOnchainClient, OnchainClient
 from og_integrations.openai import OpenGradientProvider
 from og_integrations.openai import onchain_tool as agents_tool
@@ -79,6 +85,108 @@ def test_trace_of_an_agent_holds_both_receipts(evm: Devnet, chain: OnchainClient
     for receipt in receipts:
         assert receipt["output_hash"] in told
     assert receipts[1]["onchain"]["transaction_hash"] in told
+
+
+@pytest.mark.filterwarnings("ignore:The `")  # LlamaIndex's workflows look at old attributes of pydantic's
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_")
+def test_span_of_a_llama_index_agent_holds_both_receipts(evm: Devnet, chain: OnchainClient) -> None:
+    """One span stands for the whole run: each receipt is an event of it."""
+    llm = OpenGradientLLM(MODEL, private_key=evm.new_wallet().private_key, network=evm.network)
+    agent = FunctionAgent(llm=llm, tools=[llama_tool(volatility(chain))])
+
+    async def run() -> str:
+        async with llm:
+            return str(await agent.run(ASKED))
+
+    provider = TracerProvider()
+    with provider.get_tracer("t").start_as_current_span("agent") as span, collect_receipts() as receipts:
+        assert "0.0225" in asyncio.run(run())
+    provider.shutdown()
+    events = [dict(event.attributes) for event in span.events]  # type: ignore[attr-defined]
+    assert [json.loads(event["opengradient.receipt"]) for event in events] == receipts
+    assert [receipt["kind"] for receipt in receipts] == ["chat", "onchain", "chat"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_trace_of_an_openai_agent_holds_both_receipts_at_langsmith(
+    evm: Devnet, chain: OnchainClient, streamed: bool
+) -> None:
+    """By LangSmith's own processor; without `trace_receipts` no receipt is in the trace."""
+
+    async def run(**options: Any) -> None:
+        provider = OpenGradientProvider(private_key=evm.new_wallet().private_key, network=evm.network, **options)
+        agent = Agent(name="a", model=MODEL, tools=[agents_tool(volatility(chain), **options)])
+        config = RunConfig(model_provider=provider)
+        try:
+            if streamed:
+                async for _ in Runner.run_streamed(agent, ASKED, run_config=config).stream_events():
+                    pass
+            else:
+                await Runner.run(agent, ASKED, run_config=config)
+        finally:
+            await provider.aclose()
+
+    told = {}
+    for options in ({"trace_receipts": True}, {}):
+        with langsmith("batch") as (client, capture), collect_receipts() as receipts:
+            processor: Any = OpenAIAgentsTracingProcessor(client=client, project_name="p")  # type: ignore[no-untyped-call]
+            set_trace_processors([processor])
+            set_tracing_disabled(False)
+            asyncio.run(run(**options))
+            client.flush()
+            told[bool(options)] = capture.text
+        assert [receipt["kind"] for receipt in receipts] == ["chat", "onchain", "chat"]
+        for receipt in receipts:
+            assert (receipt["output_hash"] in capture.text) == bool(options)
+    set_trace_processors([])
+    set_tracing_disabled(True)
+    assert "OpenGradient receipt" in told[True]
+
+
+@pytest.mark.parametrize("framework", ["langchain", "llama-index", "openai agents"])
+@pytest.mark.filterwarnings("ignore:The `")
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_")
+def test_ledger_of_an_agent_is_verified_side_by_side(
+    evm: Devnet,
+    chain: OnchainClient,
+    framework: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`verify` reads the file that the run wrote: an LLM's receipt from its exchange, a model's from the chain."""
+    file = tmp_path / "agent.jsonl"
+    options: Any = {"private_key": evm.new_wallet().private_key, "network": evm.network}
+
+    async def llama() -> None:
+        async with OpenGradientLLM(MODEL, **options) as llm:
+            await FunctionAgent(llm=llm, tools=[llama_tool(volatility(chain))]).run(ASKED)
+
+    async def openai() -> None:
+        provider = OpenGradientProvider(**options)
+        agent = Agent(name="a", model=MODEL, tools=[agents_tool(volatility(chain))])
+        await Runner.run(agent, ASKED, run_config=RunConfig(model_provider=provider, tracing_disabled=True))
+        await provider.aclose()
+
+    def langchain() -> None:
+        model = ChatOpenGradient(model=MODEL, **options)
+        create_agent(model, [onchain_tool(volatility(chain))]).invoke({"messages": [HumanMessage(ASKED)]})
+        model.close()
+
+    with collect_receipts(to=str(file), keep_exchanges=True):
+        if framework == "langchain":
+            langchain()
+        else:
+            asyncio.run({"llama-index": llama, "openai agents": openai}[framework]())
+    for name, value in evm.environment().items():
+        monkeypatch.setenv(name, value)
+    assert main(["verify", "--registry", "--json", str(file)]) == 0
+    verdicts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [verdict["status"] for verdict in verdicts] == ["verified"] * 3
+    by_chain = [[check["id"] for check in verdict["checks"]] for verdict in verdicts]
+    assert ["transaction" in checks for checks in by_chain] == [False, True, False]
+    assert main(["verify", "--registry", str(file)]) == 0
+    assert capsys.readouterr().out.count(": verified") == 3
 
 
 def test_openai_agent_has_both_receipts(evm: Devnet, chain: OnchainClient) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from og_integrations.client import Receipts
 from og_integrations.errors import ConfigurationError, VerificationError
+from og_integrations.protocol.payment._budget import BudgetTotals
 from og_integrations.receipt import (
     RECEIPT_KEY,
     Check,
@@ -22,7 +24,7 @@ from og_integrations.receipt import (
     receipt_schema,
     span_attributes,
 )
-from og_integrations.verify import Verifier
+from og_integrations.verify import Verdict, Verifier
 
 ROOT = Path(__file__).parent.parent.parent
 SAVED = {path.stem: path for path in sorted((ROOT / "tests/vectors/receipts").glob("*.json"))}
@@ -213,3 +215,32 @@ def fits(schema: dict[str, Any], value: object, path: str = "") -> list[str]:
 def test_receipts_of_any_age_fit_the_schema(name: str) -> None:
     assert fits(receipt_schema(), OLD[name]) == []
     assert fits(receipt_schema(), Receipt(OLD[name]).to_json() | {"model": 5}) == [".model"]
+
+
+def test_notebooks_show_tables_of_everything() -> None:
+    """Receipts, their sums, a budget and a verdict are tables in a notebook, and none of a dump of dicts."""
+    receipts = Receipts()
+    for name in ("next", "unverified"):
+        receipts.add(dict(OLD[name]), None)
+    budget = BudgetTotals(authorized=10**17, limits=(("total", 10**18),))
+    verdict = Verdict("failed", "signature", (Check("signature", "fail", "it is none"),), {"answer": ("usage", "id")})
+    page = receipts._repr_html_()
+    assert "2 calls, of them 1 verified." in page
+    assert "openai/gpt-5-mini" in page
+    assert "of them 1 verified" in receipts.totals()._repr_html_()
+    assert "0.1 OPG of 1, 0.9 left" in budget._repr_html_()
+    assert all(shown in verdict._repr_html_() for shown in ("failed", "it is none", "answer: usage, id"))
+
+
+def test_notebooks_run_nothing_of_a_file() -> None:
+    """What a stranger wrote into a file is escaped in every table."""
+    evil = "<script>alert(1)</script>"
+    receipts = Receipts()
+    receipts.add(OLD["next"] | {"model": evil}, None)
+    verdict = Verdict("failed", "signature", (Check("signature", "fail", evil),), {"answer": (evil,)})
+    many = Receipts()
+    for _ in range(300):
+        many.add(dict(OLD["next"]), None)
+    for page in (receipts._repr_html_(), receipts.totals()._repr_html_(), verdict._repr_html_()):
+        assert "<script>" not in page
+    assert "100 more rows are not shown" in many._repr_html_()

@@ -29,6 +29,7 @@ from og_integrations.protocol.proof._enclave import Enclave
 T = TypeVar("T")
 
 Fetching = Generator[Fetch, bytes, T]
+SETTING_OF_NODE = "OG_RPC_URL and OG_REGISTRY_RPC_URL name nodes, and `og-integrations doctor` asks each of them"
 
 
 def eth_call(rpc_url: str, to: str, data: str) -> Fetching[bytes]:
@@ -72,9 +73,11 @@ def _fetch_json(url: str, body: bytes | None, pinned_to: Enclave | None = None) 
         return parse_json_object((yield Fetch(url, body, pinned_to)), f"The answer of {server_of(url)}")
     except ConnectionFailedError as exc:
         # It says itself that nothing was sent.
-        raise unanswered(f"{exc} Check the address and try again.") from exc
+        raise unanswered(f"{exc} Check the address and try again; {SETTING_OF_NODE}.") from exc
     except (ConnectionLostError, MalformedReplyError) as exc:
-        raise unanswered(f"{exc} Nothing was sent to an enclave. Check the address and try again.") from exc
+        raise unanswered(
+            f"{exc} Nothing was sent to an enclave. Check the address and try again; {SETTING_OF_NODE}."
+        ) from exc
 
 
 def read(connections: SyncConnections, flow: Fetching[T]) -> T:

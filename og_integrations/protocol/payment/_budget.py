@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
+from og_integrations._notebook import table
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
@@ -191,6 +192,13 @@ class BudgetTotals:
         }[limit]
 
     def __str__(self) -> str:
+        return "\n".join(f"{name:<18}{text}" for name, text in self._report())
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks; everything in it is escaped."""
+        return table(self._report())
+
+    def _report(self) -> list[tuple[str, str]]:
         limits = dict(self.limits)
         lines = [
             ("authorized", self.authorized, limits.get("total")),
@@ -201,17 +209,16 @@ class BudgetTotals:
         ]
         if limits.get("share") is not None:
             lines.append(("of its share", self.share, limits["share"]))
-        text = [f"{name:<18}{format_opg(amount)} OPG{_left(amount, limit)}" for name, amount, limit in lines]
+        text = [(name, f"{format_opg(amount)} OPG{_left(amount, limit)}") for name, amount, limit in lines]
         if (most := limits.get("payments_per_hour")) is not None:
-            text.append(f"{'payments an hour':<18}{self.payments} of {most}, {max(0, most - self.payments)} left")
+            text.append(("payments an hour", f"{self.payments} of {most}, {max(0, most - self.payments)} left"))
         for name, amount, calls in (
             ("cost reported", self.reported, self.reported_calls),
             ("cost estimated", self.estimated, self.estimated_calls),
         ):
             if calls:
-                text.append(f"{name:<18}{format_opg(amount)} OPG for {calls} answers of this process, not proven")
-        state = "allowed" if self.stopped is None else f"stopped: {self.stopped}"
-        return "\n".join([*text, f"{'spending':<18}{state}"])
+                text.append((name, f"{format_opg(amount)} OPG for {calls} answers of this process, not proven"))
+        return [*text, ("spending", "allowed" if self.stopped is None else f"stopped: {self.stopped}")]
 
 
 def _left(amount: int, limit: int | None) -> str:

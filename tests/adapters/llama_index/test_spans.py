@@ -17,6 +17,7 @@ from tests.adapters.llama_index.auditing import Account
 class Span:
     def __init__(self, *, recording: bool = True) -> None:
         self.attributes: dict[str, Any] = {}
+        self.events: list[tuple[str, dict[str, Any]]] = []
         self.recording = recording
 
     def is_recording(self) -> bool:
@@ -24,6 +25,9 @@ class Span:
 
     def set_attribute(self, name: str, value: object) -> None:
         self.attributes[name] = value
+
+    def add_event(self, name: str, attributes: dict[str, Any]) -> None:
+        self.events.append((name, attributes))
 
 
 @pytest.fixture
