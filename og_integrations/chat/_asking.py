@@ -13,6 +13,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+from og_integrations._accounting import facts_of
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
@@ -127,6 +128,24 @@ class _Again:
         except ValueError:
             return False
         return isinstance(value, dict) and value.keys() >= set(self.required)
+
+
+def counts_of(answer: "Answer") -> dict[str, int]:
+    """
+    Return what frameworks call usage: token counts, and the cost in base units of OPG, named by who says it.
+
+    `reported_cost_opg` is the gateway's, `estimated_cost_opg` the price list's where the gateway says none; neither is
+    signed. What was settled is known for whole payments only, later, and stands in `totals()` and ledgers.
+    """
+    counts = {} if answer.usage is None else answer.usage.to_json()
+    for receipt in (answer.receipt, *answer.earlier):
+        facts = facts_of(receipt)
+        name, cost = "reported_cost_opg", facts.reported
+        if cost is None:
+            name, cost = "estimated_cost_opg", facts.estimated
+        if cost is not None:
+            counts[name] = counts.get(name, 0) + cost
+    return counts
 
 
 def receipts_of(answer: "Answer") -> JsonObject:

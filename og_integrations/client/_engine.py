@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Unpack
 
+from og_integrations._accounting import facts_of
 from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client import _telemetry
@@ -432,6 +433,10 @@ class Engine:
         state.check_head()
         return self.conclude(state, parse_completion(state.call.path, body))
 
+    def _count_cost(self, receipt: JsonObject) -> None:
+        facts = facts_of(receipt)
+        self.budget.note_cost(facts.reported, facts.estimated)
+
     def conclude(self, state: CallState, completion: Completion) -> Answer:
         """
         Verify a complete answer and show it as asked for.
@@ -454,9 +459,11 @@ class Engine:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
             exc.receipt = collect_verified(state, verified)
+            self._count_cost(exc.receipt)
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
+        self._count_cost(receipt)
         tell_of_payment(state, receipt)
         return Answer(
             text=shown.text,

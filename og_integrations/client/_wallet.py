@@ -78,7 +78,8 @@ class Spending:
 
         Printed, it is a report: sums, limits and what is left of them, in OPG. Sessions usually take less
         than they authorized; the rest comes back by itself where a limit is reached, and by
-        `reconcile_spending`.
+        `reconcile_spending`. What gateways reported, or the price list estimates, for the answers of
+        this process stands beside them (`reported`, `estimated`), and counts for no limit.
         """
         return self.engine.budget.spent(now())
 

@@ -22,7 +22,7 @@ from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from og_integrations.chat._asking import receipts_of
+from og_integrations.chat._asking import counts_of, receipts_of
 from og_integrations.chat._requests import notes_of
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 from og_integrations.protocol.chat._wire import image_data
@@ -116,12 +116,11 @@ def usage_metadata(usage: "Usage | None") -> UsageMetadata | None:
 
 def llm_output(answer: "Answer") -> JsonObject:
     """Return what `generate()` reports beside the messages."""
-    counts = {} if answer.usage is None else answer.usage.to_json()
-    return {"token_usage": counts, "model_name": answer.asked_model}
+    return {"token_usage": counts_of(answer), "model_name": answer.asked_model}
 
 
 def combined_llm_output(outputs: list[JsonObject | None]) -> JsonObject:
-    """Return the sum of the token counts of several calls."""
+    """Return the sum of the token counts and costs of several calls."""
     counts: dict[str, int] = {}
     combined: JsonObject = {"token_usage": counts}
     for output in filter(None, outputs):

@@ -24,7 +24,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 
-from og_integrations.chat._asking import receipts_of
+from og_integrations.chat._asking import counts_of, receipts_of
 from og_integrations.chat._requests import notes_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
@@ -172,12 +172,11 @@ def _raw(answer: Answer) -> JsonObject:
         "created": answer.created,
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
-        "usage": None if answer.usage is None else answer.usage.to_json(),
+        "usage": counts_of(answer) or None,
         **notes_of(answer),
     }
 
 
 def _kwargs(answer: Answer) -> JsonObject:
     thought = {"reasoning_content": answer.reasoning} if answer.reasoning else {}
-    counts = {} if answer.usage is None else answer.usage.to_json()
-    return counts | thought | notes_of(answer) | receipts_of(answer)
+    return counts_of(answer) | thought | notes_of(answer) | receipts_of(answer)

@@ -45,7 +45,9 @@ def test_estimate_stands_where_the_gateway_says_nothing(
     assert receipt.cost is None
     assert receipt.estimate is not None
     assert receipt.usage is not None
-    totals = receipts.totals()
+    totals, spent = receipts.totals(), client.spent()
+    assert (spent.reported_calls, spent.estimated_calls, spent.estimated) == (0, 1, totals.estimated)
+    assert "cost estimated    " in str(spent)
     assert (totals.reported_calls, totals.estimated_calls) == (0, 1)
     assert totals.estimated == int(receipt.estimate.cost_opg or 0) > 0
     assert "US dollars as estimated by the price list" in dict(receipt.summary())["cost"]
@@ -55,7 +57,9 @@ def test_reported_cost_leaves_no_room_for_an_estimate() -> None:
     with Devnet(generation="newest") as net, Client(private_key=net.private_key, network=net.network) as client:
         with collect_receipts() as receipts:
             client.chat("openai/gpt-4.1", user("hi"))
-        charged = net.stats().charged
+        charged, spent = net.stats().charged, client.spent()
+    assert (spent.reported, spent.reported_calls, spent.estimated_calls) == (charged, 1, 0)
+    assert "OPG for 1 answers of this process, not proven" in str(spent)
     receipt = Receipt(receipts[0])
     assert receipt.estimate is None
     assert (receipts.totals().reported, receipts.totals().reported_calls) == (charged, 1)

@@ -20,7 +20,7 @@ user's own, which `client.stores.conformance` tests. `BudgetTotals` are its sums
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
@@ -143,6 +143,10 @@ class BudgetTotals:
 
     `stopped` is the reason why nothing more may be authorized, None if it may. `limits` are those of the
     `SpendPolicy` by name, None where there is none. As text it is a report for people, in OPG.
+
+    `reported` is what gateways said that `reported_calls` verified answers of this process cost, `estimated` what the
+    price list gives for `estimated_calls` others. Neither is proven or held against a limit, no store keeps them, and
+    so two totals that differ in nothing else are equal.
     """
 
     authorized: int = 0
@@ -155,6 +159,10 @@ class BudgetTotals:
     share: int = 0
     stopped: str | None = None
     limits: tuple[tuple[str, int | None], ...] = ()
+    reported: int = field(default=0, compare=False)
+    reported_calls: int = field(default=0, compare=False)
+    estimated: int = field(default=0, compare=False)
+    estimated_calls: int = field(default=0, compare=False)
 
     def plus(self, entry: Entry, now: int, part: str = "") -> "BudgetTotals":
         """Return the sums with `entry` in them, as of unix time `now`; `share` is of `part`."""
@@ -204,6 +212,12 @@ class BudgetTotals:
         text = [(name, f"{format_opg(amount)} OPG{_left(amount, limit)}") for name, amount, limit in lines]
         if (most := limits.get("payments_per_hour")) is not None:
             text.append(("payments an hour", f"{self.payments} of {most}, {max(0, most - self.payments)} left"))
+        for name, amount, calls in (
+            ("cost reported", self.reported, self.reported_calls),
+            ("cost estimated", self.estimated, self.estimated_calls),
+        ):
+            if calls:
+                text.append((name, f"{format_opg(amount)} OPG for {calls} answers of this process, not proven"))
         return [*text, ("spending", "allowed" if self.stopped is None else f"stopped: {self.stopped}")]
 
 
@@ -492,6 +506,7 @@ class Budget:
         self._clock = clock
         self._lock = lock
         self._new_id = new_id
+        self._costs = BudgetTotals()
 
     def hold(self, amount: int, *, now: int = 0, authorization: Authorization | None = None) -> Hold:
         """
@@ -527,7 +542,29 @@ class Budget:
 
     def spent(self, now: int) -> BudgetTotals:
         """Return the sums at unix time `now`, with the limits of the policy."""
-        return replace(self._totals(now), limits=self._limits.by_name())
+        costs = self._costs
+        return replace(
+            self._totals(now),
+            limits=self._limits.by_name(),
+            reported=costs.reported,
+            reported_calls=costs.reported_calls,
+            estimated=costs.estimated,
+            estimated_calls=costs.estimated_calls,
+        )
+
+    def note_cost(self, reported: int | None, estimated: int | None) -> None:
+        """Add what a gateway said that an answer cost, or where it did not, what was estimated; base units of OPG."""
+        if reported is None and estimated is None:
+            return
+        with self._lock:
+            costs, known = self._costs, reported is not None
+            self._costs = replace(
+                costs,
+                reported=costs.reported + (reported or 0),
+                reported_calls=costs.reported_calls + known,
+                estimated=costs.estimated + (0 if known else estimated or 0),
+                estimated_calls=costs.estimated_calls + (not known),
+            )
 
     def authorized(self, now: int = 0) -> int:
         """Return the sum of all authorizations that were not released, in base units."""

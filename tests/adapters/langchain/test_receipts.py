@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_core.messages import AIMessageChunk, HumanMessage
 
 from og_integrations.client import collect_receipts
@@ -86,6 +87,19 @@ def test_generate_sums_token_usage(model: ChatOpenGradient) -> None:
     usages = [generation[0].message.usage_metadata for generation in result.generations]  # type: ignore[union-attr]
     assert result.llm_output is not None
     assert result.llm_output["token_usage"]["total_tokens"] == sum(usage["total_tokens"] for usage in usages)
+
+
+def test_generate_sums_costs_as_what_they_are(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An estimate is named as one; token counts are where LangChain's own callback finds them."""
+    monkeypatch.setenv("OG_OPG_PRICE_USD", "0.05")
+    model = make_model(model="openai/gpt-4.1")
+    with collect_receipts() as receipts, get_usage_metadata_callback() as usage:
+        result = model.generate([[HumanMessage("one")], [HumanMessage("two")]])
+    counts = (result.llm_output or {})["token_usage"]
+    assert counts["estimated_cost_opg"] == receipts.totals().estimated == model.spent().estimated > 0
+    assert "reported_cost_opg" not in counts
+    (counted,) = usage.usage_metadata.values()
+    assert counted["total_tokens"] == counts["total_tokens"]
 
 
 def test_closed_stream_leaves_unverified_receipt(model: ChatOpenGradient) -> None:

@@ -140,11 +140,14 @@ def test_completion_to_prompt_is_used(account: Account) -> None:
     assert llm.complete("a", formatted=True).text == "You said: a"
 
 
-def test_legacy_callbacks(account: Account) -> None:
-    """Handlers of the old kind see each call once, with its tokens."""
+def test_legacy_callbacks(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers of the old kind see each call once, with its tokens; a cost beside them is named as an estimate."""
     from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 
     counter = TokenCountingHandler()
     llm = account.llm(callback_manager=CallbackManager([counter]))
     response = llm.chat(HELLO)
     assert counter.total_llm_token_count == response.additional_kwargs["total_tokens"]
+    monkeypatch.setenv("OG_OPG_PRICE_USD", "0.05")
+    response = llm.chat(HELLO)
+    assert response.raw["usage"]["estimated_cost_opg"] == llm.spent().estimated > 0
