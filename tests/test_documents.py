@@ -16,7 +16,7 @@ import pytest
 from og_integrations import SpendPolicy, errors
 from og_integrations.chat._model import ModelOptions
 from og_integrations.client import ClientOptions
-from og_integrations.client._options import options_table
+from og_integrations.client._options import _meanings, options_table
 from og_integrations.client._settings import PRIVATE_KEY_VARIABLES
 from og_integrations.devnet import Devnet
 from tests.money.conftest import real_evm
@@ -143,6 +143,11 @@ def test_contributing_names_files_that_exist() -> None:
 def test_table_of_settings_is_that_of_the_code() -> None:
     """Types, defaults and variables of options stand in `client._options` only; docs/settings.md shows them."""
     assert options_table(ModelOptions) in (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_every_option_says_what_it_means() -> None:
+    """Editors show the text below an option's declaration where somebody points at it in a call."""
+    assert {*ModelOptions.__annotations__} - {*_meanings(ModelOptions)} == set()
 
 
 def test_every_option_is_named() -> None:

@@ -198,30 +198,34 @@ class ModelOptions(ClientOptions, CallOptions, OtherNames, total=False):
     http_client: Annotated[
         "SyncHttpClient | None",
         Option(
-            "a function that makes a client of httpx or httpx2 with the `ssl_context` that it is given; or, with "
-            "`gateway_url`, such a client",
             shown="our own",
             hidden=True,
         ),
     ]
+    """
+    A function that makes a client of httpx or httpx2 with the `ssl_context` that it is given; or, with `gateway_url`,
+    such a client.
+    """
     http_async_client: Annotated[
         "AsyncHttpClient | None",
-        Option("the same for asynchronous calls; `AsyncClient` has it as `http_client`", shown="our own", hidden=True),
+        Option(shown="our own", hidden=True),
     ]
+    """The same for asynchronous calls; `AsyncClient` has it as `http_client`."""
     ask_again: Annotated[
         bool,
         Option(
-            "with tools and a schema, models of Anthropic and Google may answer in text: they are asked once more, "
-            "without the tools, which is a second paid call",
             default=True,
         ),
     ]
+    """
+    With tools and a schema, models of Anthropic and Google may answer in text: they are asked once more, without the
+    tools, which is a second paid call.
+    """
     engines: Annotated[
         "Engines",
-        Option(
-            "another model's `engines`, to spend from its account", shown="its own, shared by its copies", hidden=True
-        ),
+        Option(shown="its own, shared by its copies", hidden=True),
     ]
+    """Another model's `engines`, to spend from its account."""
 
 
 _OPTIONS = {**OPTIONS, **options_of(ModelOptions)}
@@ -245,10 +249,8 @@ def declared(name: str, *, made_by: Callable[[], object] | None = None, at_least
     option = _OPTIONS[name]
     hidden = option.hidden
     if made_by is not None:
-        return Field(default_factory=made_by, description=option.meaning, exclude=hidden or None, repr=not hidden)
-    return Field(
-        default=option.default, description=option.meaning, exclude=hidden or None, repr=not hidden, ge=at_least
-    )
+        return Field(default_factory=made_by, exclude=hidden or None, repr=not hidden)
+    return Field(default=option.default, exclude=hidden or None, repr=not hidden, ge=at_least)
 
 
 class OpenGradientModel(BaseModel):

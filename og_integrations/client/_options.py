@@ -6,11 +6,15 @@ each type is read at run time: the engine takes its defaults from here, `client.
 adapters their fields (`chat._model`), and a test holds the table in docs/settings.md equal to `options_table`.
 """
 
+import ast
+import inspect
 import re
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_args
 
 from og_integrations.errors import ConfigurationError
@@ -38,12 +42,11 @@ class Option:
     """
     An option is described by what is known of it besides its type.
 
-    `meaning` is one line of docs/settings.md. None as a value means `default`; `shown` describes a default that is
-    no plain value. `variables` are the environment variables that stand in for the argument. `hidden` says that
-    the value may be a secret: it is kept out of reprs, dumps and traces.
+    What it means is the text below it, which editors and docs/settings.md show. None as a value means `default`;
+    `shown` describes a default that is no plain value. `variables` are the environment variables that stand in for the
+    argument. `hidden` says that the value may be a secret: it is kept out of reprs, dumps and traces.
     """
 
-    meaning: str
     default: object = None
     shown: str = ""
     variables: tuple[str, ...] = ()
@@ -63,45 +66,51 @@ class SettingsOptions(TypedDict, total=False):
     private_key: Annotated[
         "str | SecretStr | None",
         Option(
-            "key of the wallet that pays, 64 hex digits",
             variables=("OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY"),
             hidden=True,
         ),
     ]
+    """Key of the wallet that pays, 64 hex digits."""
     signer: Annotated[
         "Signer | None",
         Option(
-            "instead of `private_key`: an object with `address` and `sign_typed_data`, such as "
-            "`LocalSigner.from_keystore(path, password)`; the variables name a keystore file and its password",
             variables=("OG_KEYSTORE", "OG_KEYSTORE_PASSWORD"),
             hidden=True,
         ),
     ]
+    """
+    Instead of `private_key`: an object with `address` and `sign_typed_data`, such as `LocalSigner.from_keystore(path,
+    password)`; the variables name a keystore file and its password.
+    """
     network: Annotated[
         "str | Network | None",
-        Option('`"base"`, `"base-sepolia"`, `"devnet"` or a `Network`', shown='`"base"`', variables=("OG_NETWORK",)),
+        Option(shown='`"base"`', variables=("OG_NETWORK",)),
     ]
+    """`"base"`, `"base-sepolia"`, `"devnet"` or a `Network`."""
     rpc_url: Annotated[
         str | None,
-        Option("node of the payment chain", shown="the network's", variables=("OG_RPC_URL",), hidden=True),
+        Option(shown="the network's", variables=("OG_RPC_URL",), hidden=True),
     ]
+    """Node of the payment chain."""
     registry_rpc_url: Annotated[
         str | None,
         Option(
-            "node of the chain with the TEERegistry",
             shown="the network's",
             variables=("OG_REGISTRY_RPC_URL",),
             hidden=True,
         ),
     ]
+    """Node of the chain with the TEERegistry."""
     registry_address: Annotated[
         str | None,
-        Option("where the TEERegistry is", shown="the network's", variables=("OG_REGISTRY_ADDRESS",)),
+        Option(shown="the network's", variables=("OG_REGISTRY_ADDRESS",)),
     ]
+    """Where the TEERegistry is."""
     gateway_url: Annotated[
         str | None,
-        Option("one gateway, without registry, for development: not attested", variables=("OG_GATEWAY_URL",)),
+        Option(variables=("OG_GATEWAY_URL",)),
     ]
+    """One gateway, without registry, for development: not attested."""
 
 
 class ChannelOptions(TypedDict, total=False):
@@ -110,22 +119,23 @@ class ChannelOptions(TypedDict, total=False):
     channel: Annotated[
         ChannelWord,
         Option(
-            '`"ohttp"` seals each request for the enclave, see [Sealed requests](security.md#sealed-requests)',
             default="pinned",
         ),
     ]
+    """`"ohttp"` seals each request for the enclave, see [Sealed requests](security.md#sealed-requests)."""
     relay_url: Annotated[
         str | None,
-        Option("relay that carries sealed requests and pays; without one the wallet does", variables=("OG_RELAY_URL",)),
+        Option(variables=("OG_RELAY_URL",)),
     ]
+    """Relay that carries sealed requests and pays; without one the wallet does."""
     relay_token: Annotated[
         "str | SecretStr | Callable[[], str | Awaitable[str]] | None",
         Option(
-            "what the relay is shown: a token, or a function that returns a fresh one",
             variables=("OG_RELAY_TOKEN",),
             hidden=True,
         ),
     ]
+    """What the relay is shown: a token, or a function that returns a fresh one."""
 
 
 class SharedOptions(TypedDict, total=False):
@@ -133,11 +143,14 @@ class SharedOptions(TypedDict, total=False):
 
     settlement_mode: Annotated[
         "SettlementMode | Enum | str | None",
-        Option("what is published about a call, see [Settlement modes](#settlement-modes)", shown='`"batch"`'),
+        Option(shown='`"batch"`'),
     ]
+    """What is published about a call, see [Settlement modes](#settlement-modes)."""
     x402_settlement_mode: Annotated["SettlementMode | Enum | str | None", SameAs("settlement_mode")]
+    """The same as `settlement_mode`, which is its name here."""
     # Long, since no header comes before a model's first token, and gateways wait up to 240 s for a provider.
-    timeout: Annotated[float | None, Option("seconds, for each wait on the network", default=300.0)]
+    timeout: Annotated[float | None, Option(default=300.0)]
+    """Seconds, for each wait on the network."""
 
 
 class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False):
@@ -145,85 +158,101 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
 
     spend_policy: Annotated[
         "SpendPolicy | dict[str, Any] | None",
-        Option("what may be spent, see [Spending](spending.md): a `SpendPolicy` or its fields as a dict"),
+        Option(),
     ]
+    """What may be spent, see [Spending](spending.md): a `SpendPolicy` or its fields as a dict."""
     enclave_policy: Annotated[
         "EnclavePolicy | dict[str, Any] | None",
         Option(
-            'whom to accept: `EnclavePolicy(measurements=…)`, `attestation="require"`, `allowed_pcr_hashes=…`, '
-            "`allowed_tee_ids=…`, or its fields as a dict",
             shown="all but debug mode",
         ),
     ]
-    verification: Annotated[
-        Verification, Option('`"buffer"` shows nothing of a stream before the proof', default="end")
-    ]
+    """
+    Whom to accept: `EnclavePolicy(measurements=…)`, `attestation="require"`, `allowed_pcr_hashes=…`,
+    `allowed_tee_ids=…`, or its fields as a dict.
+    """
+    verification: Annotated[Verification, Option(default="end")]
+    """`"buffer"` shows nothing of a stream before the proof."""
     nonce: Annotated[
         Nonce | None,
         Option(
-            'a random nonce in what is signed, so that an answer is to this call alone: `"auto"` where there is a '
-            'place for it, `"require"` refuses what has none, `"off"`',
             shown='`"auto"` if `enclave_policy` requires attestation, else `"off"`',
         ),
     ]
+    """
+    A random nonce in what is signed, so that an answer is to this call alone: `"auto"` where there is a place for it,
+    `"require"` refuses what has none, `"off"`.
+    """
     gateway_generation: Annotated[
         GatewayGeneration,
         Option(
-            '`"auto"` sends images and files unless a gateway is known to drop them; `"next"` always; `"2026-04"` not',
             default="auto",
         ),
     ]
+    """`"auto"` sends images and files unless a gateway is known to drop them; `"next"` always; `"2026-04"` not."""
     max_concurrency: Annotated[
         int | None,
-        Option("how many calls are made at once, by event loop; others wait, and `timeout` does not run", default=100),
+        Option(default=100),
     ]
-    max_retries: Annotated[int | None, Option("how many other enclaves to try; nothing paid is repeated", default=2)]
+    """How many calls are made at once, by event loop; others wait, and `timeout` does not run."""
+    max_retries: Annotated[int | None, Option(default=2)]
+    """How many other enclaves to try; nothing paid is repeated."""
     spread: Annotated[
         bool,
-        Option("calls take turns on all enclaves, each with a session (and authorization) of its own", default=False),
+        Option(default=False),
     ]
-    default_headers: Annotated["Mapping[str, str] | None", Option("sent with every request", hidden=True)]
+    """Calls take turns on all enclaves, each with a session (and authorization) of its own."""
+    default_headers: Annotated["Mapping[str, str] | None", Option(hidden=True)]
+    """Sent with every request."""
 
 
 class CallOptions(SharedOptions, total=False):
     """A call of either endpoint can ask for these."""
 
-    temperature: Annotated[
-        float | None, Option("sampling temperature, 0 to 2; gateways drop it for gpt-5 models", shown="not sent")
-    ]
-    max_tokens: Annotated[int | None, Option("most tokens to answer with", shown="the gateway's, 4096")]
+    temperature: Annotated[float | None, Option(shown="not sent")]
+    """Sampling temperature, 0 to 2; gateways drop it for gpt-5 models."""
+    max_tokens: Annotated[int | None, Option(shown="the gateway's, 4096")]
+    """Most tokens to answer with."""
     stop: Annotated[
         "str | Sequence[str] | None",
-        Option("where to cut the answer, at most four texts; cut here, after the proof: gateways ignore it"),
+        Option(),
     ]
+    """Where to cut the answer, at most four texts; cut here, after the proof: gateways ignore it."""
 
 
 class ChatOptions(CallOptions, total=False):
     """A chat call can ask for these; `tool_choice` is sent, but no gateway enforces it."""
 
-    tools: Annotated["Sequence[JsonObject] | None", Option("functions that the model may call")]
-    tool_choice: Annotated["str | JsonObject | None", Option("which of them it has to call")]
-    response_format: Annotated["JsonObject | None", Option("the form of the answer")]
-    parallel_tool_calls: Annotated[
-        bool | None, Option("False shows the first tool call only; kept here, since gateways ignore it")
-    ]
+    tools: Annotated["Sequence[JsonObject] | None", Option()]
+    """Functions that the model may call."""
+    tool_choice: Annotated["str | JsonObject | None", Option()]
+    """Which of them it has to call."""
+    response_format: Annotated["JsonObject | None", Option()]
+    """The form of the answer."""
+    parallel_tool_calls: Annotated[bool | None, Option()]
+    """False shows the first tool call only; kept here, since gateways ignore it."""
     reasoning_effort: Annotated[
         ReasoningEffort | None,
         Option(
-            '`"low"`, `"medium"` or `"high"`; many gateways ignore it, and the receipt says when it was not signed',
             shown="not sent",
         ),
     ]
-    extra: Annotated["JsonObject | None", Option("further members of the request, sent as they are")]
+    """`"low"`, `"medium"` or `"high"`; many gateways ignore it, and the receipt says when it was not signed."""
+    extra: Annotated["JsonObject | None", Option()]
+    """Further members of the request, sent as they are."""
 
 
 class OtherNames(TypedDict, total=False):
     """These are the names that `ChatOpenAI` has for the same options."""
 
     api_key: Annotated["str | SecretStr | None", SameAs("private_key")]
+    """The same as `private_key`, which is its name here."""
     max_completion_tokens: Annotated[int | None, SameAs("max_tokens")]
+    """The same as `max_tokens`, which is its name here."""
     request_timeout: Annotated[float | None, SameAs("timeout")]
+    """The same as `timeout`, which is its name here."""
     stop_sequences: Annotated["str | Sequence[str] | None", SameAs("stop")]
+    """The same as `stop`, which is its name here."""
 
 
 def _beside(kind: type, wanted: type) -> Iterator[tuple[str, Any]]:
@@ -353,9 +382,23 @@ def own_name(name: str) -> str:
 def options_table(kind: type) -> str:
     """Return the options in `kind` as the table of docs/settings.md, in Markdown."""
     rows = ["| argument | variable | default | meaning |", "| --- | --- | --- | --- |"]
+    meanings = _meanings(kind)
     for name, option in options_of(kind).items():
         variables = ", ".join(f"`{variable}`" for variable in option.variables)
         plain = option.default
         default = option.shown or ("" if plain is None else f'`"{plain}"`' if isinstance(plain, str) else f"`{plain}`")
-        rows.append(f"| `{name}` | {variables} | {default} | {option.meaning} |")
+        rows.append(f"| `{name}` | {variables} | {default} | {meanings[name]} |")
     return "\n".join(rows)
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """Return what stands below each option in the source of this file, and of the one of `kind`, in one line each."""
+    found: dict[str, str] = {}
+    # A TypedDict of Python 3.11 does not tell which others it extends, so all of both files are read.
+    for module in {__name__, kind.__module__}:
+        for declared in ast.parse(inspect.getsource(sys.modules[module])).body:
+            for member, below in pairwise(declared.body if isinstance(declared, ast.ClassDef) else ()):
+                if isinstance(member, ast.AnnAssign) and isinstance(below, ast.Expr):
+                    text = str(ast.literal_eval(below.value))
+                    found[ast.unparse(member.target)] = " ".join(text.split()).removesuffix(".")
+    return found

@@ -92,9 +92,12 @@ class ChatModelOptions(LangChainOptions, total=False):
     """These options are what the chat model takes besides."""
 
     streaming: bool
+    """Whether `invoke` asks for a stream, as of `ChatOpenAI`."""
     stream_usage: bool
     model_kwargs: JsonObject
+    """Further members of each request, sent as they are."""
     reasoning_effort: ReasoningEffort | None
+    """How long the model thinks; many gateways ignore it, and the receipt says when it was not signed."""
     disable_streaming: bool | Literal["tool_calling"]
     output_version: str | None
     profile: "ModelProfile | None"

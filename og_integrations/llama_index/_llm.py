@@ -83,13 +83,18 @@ class LLMOptions(ModelOptions, total=False):
     """These options are everything that an `OpenGradientLLM` takes by name."""
 
     async_http_client: "AsyncHttpClient | None"
+    """The same as `http_async_client`."""
     context_window: int | None
+    """How many tokens fit into a request; known of the models in the catalogue."""
     is_function_calling_model: bool
+    """Whether tools are sent as such."""
     should_use_structured_outputs: bool
     use_chat_completions: bool
     strict: bool
     reasoning_effort: ReasoningEffort | None
+    """How long the model thinks; many gateways ignore it, and the receipt says when it was not signed."""
     additional_kwargs: JsonObject
+    """Further members of each request, sent as they are."""
     callback_manager: "CallbackManager | None"
     rate_limiter: "BaseRateLimiter | None"
     system_prompt: str | None

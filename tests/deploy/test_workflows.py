@@ -1,6 +1,7 @@
 """The workflows and the action of `.github`: no runner was at hand, so what can be checked of them here is."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -45,6 +46,15 @@ def test_every_extra_has_a_quick_start_and_a_budget() -> None:
     jobs = read(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]
     extras = {"core", *PROJECT["optional-dependencies"]} - NOT_ALONE
     assert extras == set(QUICK_STARTS) == set(BUDGET_MB) == set(jobs["wheel"]["strategy"]["matrix"]["extra"])
+
+
+def test_table_of_sizes_has_the_budgets() -> None:
+    """`docs/packaging.md` tells what was measured, and the budget that `make wheel` holds it to."""
+    page = (ROOT / "docs" / "packaging.md").read_text()
+    found = re.findall(r"^\| `(.+)` \| \d+ \| (\d+) \| (\d+) \|", page, re.MULTILINE)
+    rows = {name: (int(size), int(most)) for name, size, most in found}
+    assert {name: most for name, (_, most) in rows.items()} == BUDGET_MB
+    assert [name for name, (size, most) in rows.items() if size > most] == []
 
 
 def test_workflow_runs_targets_that_exist() -> None:
