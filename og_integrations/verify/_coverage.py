@@ -7,6 +7,7 @@ Which member is compared with what is not listed here: each says it where it is 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
@@ -179,7 +180,7 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
 
 
 def _payment_in(document: JsonObject) -> ReceiptPayment | None:
-    held = document.get("payment")
+    held: Any = document.get("payment")
     try:
         # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
         return _read_payment(tuple((name, type(value), value) for name, value in held.items()))
