@@ -25,7 +25,8 @@ from og_integrations.client.channels._channel import (
     destination_of,
     lost,
 )
-from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
+from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
+from og_integrations.client.channels._gate import AsyncGate, Gate
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.protocol.payment._flow import (
     Approve,
@@ -219,8 +220,9 @@ class SyncDriver:
                 return self._receive()
             case Enter():
                 gate = self._connections.gate
-                with _telemetry.waiting_for_a_place():
-                    gate.enter(self._state.call.timeout)
+                if not gate.enters(self._state.call.timeout):
+                    with _telemetry.waiting_for_a_place():
+                        gate.wait(self._state.call.timeout)
                 self._gate = gate
                 _telemetry.place_taken(1)
             case Send():
@@ -312,8 +314,9 @@ class AsyncDriver:
                 return await self._receive()
             case Enter():
                 gate = self._connections.gate
-                with _telemetry.waiting_for_a_place():
-                    await gate.enter(self._state.call.timeout)
+                if not gate.enters(self._state.call.timeout):
+                    with _telemetry.waiting_for_a_place():
+                        await gate.wait(self._state.call.timeout)
                 self._gate, self._loop = gate, asyncio.get_running_loop()
                 _telemetry.place_taken(1)
             case Send():

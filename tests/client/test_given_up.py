@@ -5,6 +5,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,11 @@ PLACES = 10
 
 
 def _whole_again(client: Client | AsyncClient, channels: Mapping[Destination, object]) -> None:
-    (pool,) = [vars(channel)["_pool"] for destination, channel in channels.items() if isinstance(destination, Pinned)]
-    assert pool._requests == []
-    assert [connection for connection in pool.connections if not connection.is_idle()] == []
+    pools: list[Any] = [channel for destination, channel in channels.items() if isinstance(destination, Pinned)]
+    for pool in pools:
+        assert pool.kept.open == {stream for waiting in pool.kept.idle.values() for _, stream in waiting}
+        assert (pool.gate._queue.free, len(pool.gate._queue.waiting)) == (PLACES, 0)
+    assert pools
 
 
 @sized("crowds", small=20, full=120)
@@ -96,7 +99,7 @@ def test_places_that_nobody_gives_back_are_said(
     net: Devnet, places: int, make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Open streams that nobody reads: whoever waits for them would wait for ever."""
-    monkeypatch.setattr("og_integrations.client.channels._connections._PATIENCE", 0.1)
+    monkeypatch.setattr("og_integrations.client.channels._gate._PATIENCE", 0.1)
     client = make_client(max_concurrency=places, timeout=0.4)
     streams = [client.stream(MODEL, user("[[tokens=30]]")) for _ in range(places)]
     for stream in streams:

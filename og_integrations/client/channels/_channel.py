@@ -2,8 +2,8 @@
 A channel is a way for HTTP requests to one peer, whatever carries them.
 
 Every channel raises errors of our own tree only. `ConnectionFailedError` says that nothing of the request was sent,
-`ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so the
-errors of all libraries below us are translated in one place, here.
+`ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so what
+fails below us is translated in one place, here.
 
 A `Destination` names the peer: connections are keyed by it, so that another kind of channel (through a relay, sealed)
 is one more destination and one more class, and nothing else changes.
@@ -164,10 +164,10 @@ def failure(
     exc: BaseException, library: ModuleType, what: str, destination: Destination
 ) -> ConnectionFailedError | ConnectionLostError:
     """
-    Return what `exc`, raised while a request to `what` was under way, means.
+    Return what `exc`, raised by a user's client while a request to `what` was under way, means.
 
-    `library` is whose exceptions tell the phases apart: httpcore, or the httpx of a user's client, which name them
-    alike. Anything else (of `ssl`, of sockets) may have come after the request had left.
+    `library` is whose exceptions tell the phases apart: httpx, or httpx2, which name them alike. Anything else (of
+    `ssl`, of sockets) may have come after the request had left.
     """
     if isinstance(exc, library.PoolTimeout):
         busy = ConnectionFailedError(
@@ -178,23 +178,33 @@ def failure(
         busy.blames_enclave = False
         return busy
     if isinstance(exc, library.ConnectError | library.ConnectTimeout | library.UnsupportedProtocol):
-        return _not_connected(exc, what, destination)
-    if isinstance(exc, library.TimeoutException | TimeoutError):
+        return broken(exc, type(exc).__name__, what, destination, sent=False)
+    late = isinstance(exc, library.TimeoutException)
+    return broken(TimeoutError() if late else exc, type(exc).__name__, what, destination, sent=True)
+
+
+def broken(
+    exc: BaseException, why: str, what: str, destination: Destination, *, sent: bool
+) -> ConnectionFailedError | ConnectionLostError:
+    """Return what `exc` means for a request to `what`, of which something may have been `sent`; `why` it broke."""
+    if not sent:
+        return _not_connected(exc, why, what, destination)
+    if isinstance(exc, TimeoutError):
         return lost(f"{what} did not answer in time.", timed_out=True)
-    return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
+    return lost(f"The connection to {what} broke ({why}).", timed_out=False)
 
 
-def _not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
-    broken = tls_failure(exc)
-    if broken is None:
-        return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+def _not_connected(exc: BaseException, why: str, what: str, destination: Destination) -> ConnectionFailedError:
+    of_tls = tls_failure(exc)
+    if of_tls is None:
+        return ConnectionFailedError(f"No connection to {what} ({why}): nothing was sent.")
     certificate = destination.certificate if isinstance(destination, Pinned) else None
-    if certificate is not None and is_mismatch(broken, certificate):
+    if certificate is not None and is_mismatch(of_tls, certificate):
         return CertificateMismatchError(
             f"{what} showed another certificate than the pinned one. The handshake was aborted and nothing was "
             "sent: someone may be in between, or the enclave was renewed a moment ago."
         )
-    return ConnectionFailedError(f"No TLS with {what}: {describe(broken, certificate)}. Nothing was sent.")
+    return ConnectionFailedError(f"No TLS with {what}: {describe(of_tls, certificate)}. Nothing was sent.")
 
 
 def lost(message: str, *, timed_out: bool) -> ConnectionLostError:

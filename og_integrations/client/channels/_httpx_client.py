@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from og_integrations.client.channels._channel import (
     lost,
     revealed,
 )
-from og_integrations.client.channels._streams import exchange
 from og_integrations.errors import (
     CertificateMismatchError,
     ConfigurationError,
@@ -36,6 +35,7 @@ from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
 )
+from og_integrations.protocol._redact import empty_frames
 
 if TYPE_CHECKING:
     import httpx
@@ -47,6 +47,30 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("httpx", "httpx2")
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
+_under_way: ContextVar[bool] = ContextVar("og_integrations_exchange", default=False)
+
+
+class exchange:  # noqa: N801 - used as a function is; a generator would cost a microsecond for each piece of a stream
+    """
+    Inside this `with` a library carries an exchange: what it logs is about our request (`under_way`), and the frames
+    of what fails in it keep no variable, since they hold what pays in clear.
+    """
+
+    __slots__ = ("_handled", "_token")
+
+    def __enter__(self) -> None:
+        self._token = _under_way.set(True)
+        self._handled = sys.exception()
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        _under_way.reset(self._token)
+        if exc is not None:
+            empty_frames(exc, self._handled)
+
+
+def under_way() -> bool:
+    """Return whether this runs inside an exchange of ours: what libraries log then is about our request."""
+    return _under_way.get()
 
 
 class HttpxChannel:
@@ -83,7 +107,7 @@ class HttpxChannel:
             return response
 
         until = head_until(request)
-        with exchange(until), _Failures(self._library, request, self._destination):
+        with exchange(), _Failures(self._library, request, self._destination):
             response = _left_at(until, ask)
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
             response.close()
@@ -124,7 +148,7 @@ class AsyncHttpxChannel:
             return response
 
         until = head_until(request)
-        with exchange(until), _Failures(self._library, request, self._destination):
+        with exchange(), _Failures(self._library, request, self._destination):
             async with asyncio.timeout(until - time.monotonic()):
                 response = await ask()
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
@@ -157,7 +181,7 @@ class HttpxReply(_HttpxHead):
 
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with exchange(None), _Failures(self._library, self._request, self._destination):
+        with exchange(), _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.iter_raw()
             data: bytes | None = next(self._parts, None)
@@ -175,7 +199,7 @@ class AsyncHttpxReply(_HttpxHead):
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with exchange(None), _Failures(self._library, self._request, self._destination):
+        with exchange(), _Failures(self._library, self._request, self._destination):
             if self._parts is None:
                 self._parts = self._response.aiter_raw()
             async with asyncio.timeout(self._request.timeout):
