@@ -9,7 +9,6 @@ import httpx
 import httpx2
 import pytest
 
-from og_integrations.client.channels import _channel
 from og_integrations.client.channels._channel import (
     CONNECT_TIMEOUT,
     UNPINNED,
@@ -116,7 +115,7 @@ def test_failed_handshake_is_told_from_a_missing_server() -> None:
 @pytest.mark.parametrize(("timeout", "whole"), [(2.0, False), (600.0, False), (2.0, True)])
 def test_no_wait_is_without_limit(timeout: float, whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each wait has the call's own limit, and all of them together end."""
-    monkeypatch.setattr(_channel.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     request = HttpRequest(url="https://x.example", whom="It", headers={}, body=None, timeout=timeout, whole=whole)
     progress = Progress(timeout, head_until(request))
     assert progress.moment() == 1000 + timeout

@@ -84,16 +84,17 @@ class Incoming:
         """
         if len(self._seen) > MAX_HEAD:
             raise FramingError(f"its head has more than {MAX_HEAD} bytes")
+        if not data:
+            raise FramingError("it ended before an answer")
         if not self._seen and not _FINAL.match(data):
             # h11 takes an interim answer only after a request, which costs it as much as half a head.
             self._parser.send(_ANY_REQUEST)
         self._seen += data
         self._parser.receive_data(data)
         while not isinstance(event := self._parser.next_event(), h11.Response):
+            # Interim answers are read over; of a change of protocol (101) h11 says that nobody asked for it.
             if event is h11.NEED_DATA:
                 return False
-            if not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
-                raise FramingError("it ended before an answer" if data == b"" else "it changed the protocol unasked")
         self._first = self._parser.trailing_data[0]
         head = self._seen[: len(self._seen) - len(self._first)]
         self._seen = b""

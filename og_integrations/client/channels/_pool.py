@@ -106,7 +106,6 @@ class Pool:
 
     def __init__(self, destination: Destination, places: int = MAX_CONNECTIONS) -> None:
         self.destination = destination
-        self._context = _context(destination)
         # Never fewer than the client's own gate lets through: who has passed that one waits for nothing here.
         self.gate = Gate(places)
         self.kept: _Kept[Stream] = _Kept()
@@ -145,7 +144,8 @@ class Pool:
                 raise
 
     def _connected(self, to: Address, progress: Progress) -> Stream:
-        context = self._context if to.scheme == "https" else None
+        # Made on use: reading the public CAs takes 20 ms, which a node over http has no need of.
+        context = _context(self.destination) if to.scheme == "https" else None
         stream = Stream(*to.origin[1:], context, min(progress.wait, CONNECT_TIMEOUT), progress.until)
         self.kept.open.add(stream)
         return stream
@@ -249,7 +249,6 @@ class AsyncPool:
 
     def __init__(self, destination: Destination, places: int = MAX_CONNECTIONS) -> None:
         self.destination = destination
-        self._context = _context(destination)
         self.gate = AsyncGate(places)
         self.kept: _Kept[AsyncStream] = _Kept()
 
@@ -286,7 +285,7 @@ class AsyncPool:
                 raise
 
     async def _connected(self, to: Address, progress: Progress) -> AsyncStream:
-        context = self._context if to.scheme == "https" else None
+        context = _context(self.destination) if to.scheme == "https" else None
         wait = min(progress.wait, CONNECT_TIMEOUT)
         stream = await connected(*to.origin[1:], context, wait, progress.until)
         self.kept.open.add(stream)
@@ -365,7 +364,6 @@ def _context(destination: Destination) -> ssl.SSLContext:
 @lru_cache(maxsize=1)
 def public_context() -> ssl.SSLContext:
     """Return the context for what is not pinned: RPC nodes, and gateways given by URL."""
-    # Reading the public CAs takes 20 ms, and every client of an RPC node would do it.
     import certifi
 
     return ssl.create_default_context(cafile=certifi.where())

@@ -285,12 +285,19 @@ class AsyncStream(asyncio.Protocol):
             await self._fill(until)
 
     def is_quiet(self) -> bool:
-        """Return whether the peer is still there, and has sent nothing since its last answer."""
+        """Return what `Stream.is_quiet` does."""
         transport = self._transport
-        if transport is None or transport.is_closing() or self._ended or self._data or self._incoming.pending:
+        if transport is None or transport.is_closing() or self._ended or self._data:
             return False
-        if self._tls is not None and self._tls.pending():
-            return False
+        if self._tls is not None and (self._incoming.pending or self._tls.pending()):
+            try:
+                self._tls.read(1)
+            except ssl.SSLWantReadError:
+                pass  # tickets of TLS, which are no answer
+            except ssl.SSLError:
+                return False
+            else:
+                return False
         # A loop that was busy has not looked at the socket yet: the peer may have closed it long ago.
         return not _is_readable(transport.get_extra_info("socket"))
 

