@@ -6,7 +6,7 @@ How a request reaches an enclave.
 | `_channel` | the interface: destinations, requests, replies, and what a failure below means |
 | `_connections` | one channel per destination and loop |
 | `_gate` | how many calls are made at once, and who waits |
-| `_pool`, `_streams`, `_http1` | connections of our own that are used again, the bytes of one, and what HTTP says of them |
+| `_pool`, `_streams`, `_http1` | our own connections, the bytes of one, and what HTTP says of them |
 | `_httpx_client` | a user's own httpx client |
 | `_addresses` | where a URL leads to, and what of it may be shown |
 | `_sealed`, `_relay` | requests sealed for the enclave, and who carries them |
