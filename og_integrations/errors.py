@@ -44,6 +44,10 @@ OpenGradientError
         StaleWorkflowError
     VerificationError
     SealedChannelError
+    HubError
+        LoginRefusedError
+        FileMismatchError
+    TwinsError
     ToolChoiceNotHonoredError
 ```
 
@@ -392,6 +396,34 @@ class SealedChannelError(OpenGradientError):
     blames_enclave = True
     nothing_sent: bool = False
     partial_text: str = ""
+
+
+class HubError(OpenGradientError):
+    """
+    The model hub refused a call, or answered something else than it should; nothing is ever paid there.
+
+    `status` is the HTTP status, None if there was no answer. The message says whether a change may have been made.
+    """
+
+    status: int | None = None
+
+
+class LoginRefusedError(HubError):
+    """The identity service of the model hub refused a login, or the hub what came of it."""
+
+
+class FileMismatchError(HubError):
+    """A file is not the one that its id or its size names: do not use it."""
+
+
+class TwinsError(OpenGradientError):
+    """
+    A twin did not answer, or not in the form that is known; nothing is paid there.
+
+    `status` is the HTTP status, None if there was no answer.
+    """
+
+    status: int | None = None
 
 
 class ToolChoiceNotHonoredError(OpenGradientError):

@@ -161,6 +161,9 @@ class ReceiptSealing:
     key_id: Annotated[int | None, CLAIMED, "The id of the enclave's OHTTP key."] = None
     public_key_sha256: Annotated[str | None, CLAIMED, "SHA-256 of that X25519 key, hex."] = None
     signature_from: Annotated[str | None, CLAIMED, "Where the enclave signed it: registry or enclave."] = None
+    signing_key_sha256: Annotated[
+        str | None, SINCE_KINDS, "SHA-256 of the enclave's attested RSA key (DER) that signed it, hex."
+    ] = None
 
     def to_json(self) -> Document:
         """Return the member as plain JSON."""
@@ -206,7 +209,7 @@ class Receipt:
     given: InitVar[Mapping[str, object]] = _MADE_HERE
     _: KW_ONLY
     version: Annotated[int, RECOMPUTED, "Raised when a member changes its meaning."] = RECEIPT_VERSION
-    kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search or onchain."] = None
+    kind: Annotated[str | None, SINCE_KINDS, "What was called: chat, completion, search, onchain or twin."] = None
     status: Annotated[Literal["verified", "unverified"], RECOMPUTED, "Whether the answer was proven."] = "unverified"
     trust: Annotated[str | None, CLAIMED, "The level: endpoint < registry < attested < measured."] = None
     hash_rule: Annotated[str | None, RECOMPUTED, "How the gateway hashed: april, reduced, verbatim, …"] = None

@@ -63,6 +63,12 @@ class PostgresServer:
     def _there(self) -> dict[str, Any]:
         return {"cwd": self._folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}} | self._as
 
+    @property
+    def process_id(self) -> int:
+        """Return the id of its first process; each connection is a child of it."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = ["-D", "data", "-k", str(self._folder), "-c", "listen_addresses=", "-c", "max_connections=60"]

@@ -18,6 +18,9 @@ SURFACE = {
         LocalSigner Receipt Receipts Recording Signer TransactionSigner collect_receipts set_ledger typed_data_digest
     """,
     "og_integrations.client.stores": "BudgetStore BudgetTotals Entry HoldState Judge Limits SessionNotes",
+    "og_integrations.hub": """
+        AsyncModelHub AsyncTwins FileCheck FileHash HubFile ModelHub ModelVersion Transfer TwinAnswer Twins
+    """,
     "og_integrations.langchain": """
         ChatOpenGradient OnchainToolkit OpenGradientCompletion OpenGradientWebSearch ReceiptCallbackHandler
         get_receipt_callback onchain_tool register_with_langchain
@@ -29,12 +32,13 @@ SURFACE = {
         AsyncOpenGradientTransport OpenGradientProvider OpenGradientTransport async_openai_client call_onchain_tool
         onchain_tool onchain_tool_schema openai_client
     """,
+    "og_integrations.report": "Report",
     "og_integrations.verify": """
         Check SavedExchange Source TrustDecision TrustSource Verdict Verifier evidence_of sources_in
     """,
     "og_integrations.devnet": """
         Answer CATALOGUE DEFAULT_CAP Devnet Fault Finding Journal Judgement LocalEnclave MISBEHAVIOURS Mark Model
-        ModelCall ModelRequest Script Stats Upstream Usage Wallet serve
+        ModelCall ModelRequest SERVICE_FAULTS Script ServiceFault Services Stats Upstream Usage Wallet serve
     """,
     "og_integrations.sdk": """
         Alpha CandleOrder CandleType Client HistoricalInputQuery InferenceMode InferenceResult LLM ModelOutput

@@ -5,9 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import get_args
 
 from og_integrations.cli._terminal import DEFAULT_MODEL, folder, model, printable
 from og_integrations.client import Answer, Client, Receipt, Receipts, collect_receipts
+from og_integrations.client._options import ChannelWord
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.protocol._strict_json import JsonObject
 
@@ -25,6 +27,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--stream", action="store_true", help="show the text as it comes, before it is proven")
     command.add_argument(
+        "--channel",
+        choices=get_args(ChannelWord),
+        default="pinned",
+        help="ohttp seals the request for the enclave, and sends it through the relay of OG_RELAY_URL, or without one "
+        "has the wallet pay (default: %(default)s)",
+    )
+    command.add_argument(
         "--save", type=folder, metavar="FOLDER", help="keep the receipt with its exchange there, for verify"
     )
 
@@ -35,7 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save is not None:
         _check_folder(arguments.save)
     files: list[Path] = []
-    with collect_receipts(keep_exchanges=arguments.save is not None) as receipts, Client() as client:
+    with (
+        collect_receipts(keep_exchanges=arguments.save is not None) as receipts,
+        Client(channel=arguments.channel) as client,
+    ):
         try:
             text = _asked(client, arguments, messages)
         except (OpenGradientError, KeyboardInterrupt, OSError) as exc:

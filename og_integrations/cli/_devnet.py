@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from og_integrations.cli._terminal import count, opg, port, url, whole
-from og_integrations.devnet import CATALOGUE, Devnet, Wallet
+from og_integrations.devnet import CATALOGUE, SERVICE_FAULTS, Devnet, Wallet
 from og_integrations.devnet._generations import GENERATIONS
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.errors import ConfigurationError
@@ -64,6 +64,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--upstream", type=url, metavar="URL", help="an OpenAI-compatible server that answers for the models"
     )
     command.add_argument(
+        "--services",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="run the model hub (over FOLDER, or until the end) and twins as well",
+    )
+    command.add_argument(
         "--evm",
         choices=["anvil"],
         nargs="?",
@@ -91,11 +98,12 @@ def run(arguments: argparse.Namespace) -> int:
     Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
     """
     if "list" in arguments.fault:
-        for fault in CATALOGUE.values():
-            print(f"{fault.name:28} {fault.about}")
+        named = {name: fault.about for name, fault in CATALOGUE.items()}
+        for name, about in (named | {name: fault.about for name, fault in SERVICE_FAULTS.items()}).items():
+            print(f"{name:28} {about}")
         return 0
     amount = parse_opg(arguments.opg)
-    faults = [_fault(text, evm=arguments.evm) for text in arguments.fault]
+    faults = [_fault(text, evm=arguments.evm, services=arguments.services is not None) for text in arguments.fault]
     for number in (signal.SIGINT, signal.SIGTERM):
         # SIGINT too: a shell script's `devnet &` starts with it ignored, and could not be ended.
         signal.signal(number, _interrupt)
@@ -113,6 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"Port {arguments.port} of {arguments.host} cannot be used ({exc.strerror}); --port 0 takes any free one."
         ) from exc
+    if arguments.services is not None:
+        network.open_services(arguments.services or None)
     with network:
         for name, times in faults:
             network.inject(name, times=times)
@@ -212,10 +222,14 @@ class RunningDevnet:
             print(f"misbehaviour: {line}")
 
 
-def _fault(text: str, *, evm: str | None) -> tuple[str, int | None]:
+def _fault(text: str, *, evm: str | None, services: bool) -> tuple[str, int | None]:
     name, limited, times = text.partition(":")
     if limited and whole(times) < 1:
         raise ConfigurationError(f"--fault {text}: TIMES is {times!r}, expected a whole number above 0.")
+    if name in SERVICE_FAULTS:
+        if not services:
+            raise ConfigurationError(f"--fault {text} is of the model hub or twins: it needs --services.")
+        return name, whole(times) if limited else None
     fault = find_fault(name)
     if evm:
         # Before the node is fetched and started.

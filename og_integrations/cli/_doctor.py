@@ -145,9 +145,11 @@ class GatewayChecks:
         if good is None or not self._good:
             return Check("generation", "skip", "there is no enclave with a pinned certificate to look at")
         found = probe(good)
-        version = (found.health or {}).get("version")
-        said = f", which says version {version[:40]}" if isinstance(version, str) else ""
-        return Check("generation", "pass", f"{good.endpoint}{said} looks like {found.generation}: {found.consequences}")
+        return Check(
+            "generation",
+            "pass",
+            f"{good.endpoint} ({found.facts}) looks like {found.generation}: {found.consequences}",
+        )
 
     def _read(self) -> Fetching[int]:
         found = yield from read_enclaves(self._engine.settings)

@@ -17,7 +17,7 @@ from og_integrations.protocol.proof._enclave import EnclavePolicy
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.verify._bundle import Source, sources_in, sources_of
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
-from og_integrations.verify._verifier import Verdict, Verifier
+from og_integrations.verify._verifier import FirstSeen, Verdict, Verifier
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
 _BY_SEVERITY = ("failed", "malformed", "undecided", "verified")
@@ -37,6 +37,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "Without one of --tee-id, --registry, --measurements and --trust-file-key nobody vouches for the enclave: the "
         "check enclave-trusted fails, and evidence with an attestation document is undecided."
     )
+    add_sources(command)
+    add_trust(command)
+    add_model_file(command)
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="one JSON line per file")
+    shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
+    shown.add_argument("--summary", action="store_true", help="only how many, and the names of the first that failed")
+    command.add_argument("--failed", action="store_true", help="leave out what is verified and is no duplicate")
+
+
+def add_sources(command: argparse.ArgumentParser) -> None:
+    """Declare what names the files to judge, and how many processes share the work."""
     command.add_argument(
         "files",
         nargs="*",
@@ -47,6 +59,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--files-from", metavar="LIST", help="a file with the names of such, one a line; - for standard input"
     )
+    command.add_argument(
+        "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="processes for many files"
+    )
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Declare the flags that say who vouches for the enclave of a file."""
     trust = command.add_mutually_exclusive_group()
     trust.add_argument("--tee-id", action="append", metavar="ID", help="believe this enclave (may be repeated)")
     trust.add_argument("--registry", action="store_true", help="believe the enclaves that the TEERegistry lists")
@@ -61,27 +80,22 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "`og-integrations measurements` writes it); asks nobody",
     )
     add_roots(command, "of evidence: ")
+
+
+def add_model_file(command: argparse.ArgumentParser) -> None:
+    """Declare the flag of receipts of models on chain, which `add_trust` does not know."""
     command.add_argument(
         "--model-file", metavar="FILE", help="with --registry: run this ONNX file again for receipts of models on chain"
-    )
-    shown = command.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="one JSON line per file")
-    shown.add_argument("--csv", action="store_true", help="one line of CSV per file")
-    shown.add_argument("--summary", action="store_true", help="only how many, and the names of the first that failed")
-    command.add_argument("--failed", action="store_true", help="leave out what is verified and is no duplicate")
-    command.add_argument(
-        "--jobs", type=_jobs, default=os.cpu_count() or 1, metavar="N", help="processes for many files"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check each file, print its verdict, and return the exit code of the gravest one."""
-    if not arguments.files and not arguments.files_from:
-        raise ConfigurationError("There is nothing to verify: name a FILE, or a list of them with --files-from.")
-    tally, verifier = Tally(), _verifier(arguments)
+    sources = sources_named(arguments)
+    tally, verifier = Tally(), verifier_with_chain(arguments)
     if arguments.csv:
         print(_csv_line(_COLUMNS))
-    for name, verdict in verifier.verify_many(_sources(arguments), jobs=arguments.jobs):
+    for name, verdict in verifier.verify_many(sources, jobs=arguments.jobs):
         duplicate_of = tally.count(name, verdict)
         if arguments.summary or (arguments.failed and verdict.verified and duplicate_of is None):
             continue
@@ -105,18 +119,17 @@ class Tally:
     statuses: Counter[str] = field(default_factory=Counter)
     names: dict[str, list[str]] = field(default_factory=dict)
     duplicates: int = 0
-    _first: dict[str, str] = field(default_factory=dict)
+    _seen: FirstSeen = field(default_factory=FirstSeen)
 
     def count(self, name: str, verdict: Verdict) -> str | None:
         """Count one more; return the file that is about the same call and came before, if there is one."""
         self.statuses[verdict.status] += 1
-        first = name
-        if verdict.verified and verdict.proof is not None:
-            first = self._first.setdefault(verdict.proof.signature, name)
-        else:
+        proven = verdict.proof if verdict.verified else None
+        if proven is None:
             step = f" ({verdict.step})" if verdict.step else ""
             self.names.setdefault(verdict.status, []).append(name + step)
-        if first == name:
+        first = self._seen.before(name, proven.signature if proven is not None else None)
+        if first is None:
             return None
         self.duplicates += 1
         self.names.setdefault("duplicate", []).append(f"{name} (the same call as {first})")
@@ -132,8 +145,9 @@ class Tally:
         counts = ", ".join(f"{n} {status}" for status, n in sorted(self.statuses.items()))
         print(f"{self.statuses.total()} files: {counts}")
         if self.duplicates:
-            calls = len(self._first)
-            print(f"{self.duplicates} of them are the same call as another file: {calls} calls are verified.")
+            print(
+                f"{self.duplicates} of them are the same call as another file: {self._seen.calls} calls are verified."
+            )
         for kind, names in self.names.items() if named else ():
             for name in names[:_MOST_NAMES]:
                 print(f"  {kind:10} {one_line(name)}")
@@ -173,6 +187,13 @@ def _csv_line(values: Iterable[str]) -> str:
     return line.getvalue()
 
 
+def sources_named(arguments: argparse.Namespace) -> Iterator[Source]:
+    """Return the documents of all files that were named. Raises `ConfigurationError` if none was."""
+    if not arguments.files and not arguments.files_from:
+        raise ConfigurationError("There is nothing to verify: name a FILE, or a list of them with --files-from.")
+    return _sources(arguments)
+
+
 def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
     for name in arguments.files:
         yield from sources_of(sys.stdin.buffer, name) if name == "-" else sources_in(name)
@@ -188,15 +209,21 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _verifier(arguments: argparse.Namespace) -> Verifier:
+def verifier_of(arguments: argparse.Namespace) -> Verifier:
+    """Return the verifier that the flags of `add_trust` ask for. Raises `ConfigurationError`."""
     if arguments.pcr_hash and not arguments.registry:
         raise ConfigurationError("--pcr-hash needs --registry: only the registry knows which build an enclave runs.")
-    if arguments.model_file and not arguments.registry:
-        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
     documents = None
     if arguments.measurements is not None or arguments.root_sha256 is not None:
         documents = AttestationPolicy(builds_in("--measurements", arguments.measurements), roots_in(arguments))
-    verifier = Verifier(_trust(arguments), documents)
+    return Verifier(_trust(arguments), documents)
+
+
+def verifier_with_chain(arguments: argparse.Namespace) -> Verifier:
+    """Return the same, which with --registry judges receipts of models on chain, too. Raises `ConfigurationError`."""
+    if arguments.model_file and not arguments.registry:
+        raise ConfigurationError("--model-file needs --registry: what the model was run on stands on the chain.")
+    verifier = verifier_of(arguments)
     if not arguments.registry:
         return verifier
     # Loaded for this alone.

@@ -45,7 +45,7 @@ from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
 from og_integrations.protocol.payment._flow import Consult, Effect, Effects, in_doubt
-from og_integrations.protocol.payment._session import PaymentSession
+from og_integrations.protocol.payment._lease import Grant
 from og_integrations.protocol.payment._x402 import (
     ReplyHead,
     Route,
@@ -207,7 +207,7 @@ class CallState:
     target: Target | None = None
     attested: Attested | None = None
     sealed: SealedCall | None = None
-    grant: PaymentSession | None = None
+    grant: Grant | None = None
     head: ReplyHead | None = None
     sent_at: int = 0
     keep_body: bool = False
@@ -216,7 +216,7 @@ class CallState:
     tickets: list[Ticket] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def on_payment(self, grant: PaymentSession) -> None:
+    def on_payment(self, grant: Grant) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
         self.grant = grant
 
@@ -250,8 +250,7 @@ class CallState:
         """Return what of the gateway's `reason` may stand in a message: nothing of this call's secrets."""
         secrets = texts_of(json.loads(self.call.wire))
         if self.grant is not None:
-            credentials = (self.grant.session_id, self.grant.signature, self.grant.header)
-            secrets += [secret.reveal() for secret in credentials if secret]
+            secrets += [secret.reveal() for secret in self.grant.secrets]
         return quotable(reason, secrets)
 
     def exchange(self) -> JsonObject | None:
@@ -350,7 +349,7 @@ def build_receipt(
             request_hash=_hash_of(call),
             tee_id=enclave.tee_id if enclave else None,
             enclave=described(enclave) if enclave else None,
-            sealing=_sealing(state.sealed),
+            sealing=_sealing(state.sealed, enclave),
             payment=payment,
             checks=tuple(checks),
         )
@@ -371,7 +370,7 @@ def build_receipt(
         tee_signature=proof.signature,
         tee_id=proof.tee_id,
         enclave=described(enclave) if enclave else None,
-        sealing=_sealing(state.sealed),
+        sealing=_sealing(state.sealed, enclave),
         payment=payment,
         cost=_cost(exchange.completion),
         usage=_usage(exchange.completion),
@@ -400,7 +399,7 @@ def _estimate(model: str, completion: Completion) -> ReceiptEstimate | None:
     return estimate(model, usage.prompt_tokens, usage.completion_tokens, price)
 
 
-def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
+def _sealing(sealed: SealedCall | None, enclave: Enclave | None) -> ReceiptSealing | None:
     if sealed is None:
         return None
     return ReceiptSealing(
@@ -408,6 +407,7 @@ def _sealing(sealed: SealedCall | None) -> ReceiptSealing | None:
         key_id=sealed.key.key_id,
         public_key_sha256=hashlib.sha256(sealed.key.public_key).hexdigest(),
         signature_from=sealed.signed_at,
+        signing_key_sha256=hashlib.sha256(enclave.public_key).hexdigest() if enclave is not None else None,
     )
 
 
@@ -423,7 +423,7 @@ def _cost(completion: Completion) -> ReceiptCost | None:
     )
 
 
-def _payment(state: CallState, grant: PaymentSession, verified: VerifiedExchange | None) -> ReceiptPayment:
+def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
     told, session = _told_settlement(state.head), grant.session_id
     if verified is not None and (streamed := verified.exchange.completion.settlement):
         told = told._replace(

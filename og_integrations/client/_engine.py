@@ -36,6 +36,7 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._collecting import current_tags, wants_exchange
 from og_integrations.client._directory import Directory
+from og_integrations.client._doubts import tell_of_payment, tell_unsigned
 from og_integrations.client._freshness import NonceUse, ReplayCache
 from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
 from og_integrations.client._reader import StreamReader
@@ -99,8 +100,8 @@ from og_integrations.protocol.proof._verification import (
     VerifiedExchange,
     verify_exchange,
 )
-from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash, unsigned_members
-from og_integrations.receipt import Receipt, rule_name
+from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash
+from og_integrations.receipt import rule_name
 
 if TYPE_CHECKING:
     from og_integrations.protocol.proof.attestation import Attestation
@@ -390,8 +391,8 @@ class Engine:
         """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
-            if paid.session is not None:
-                _telemetry.paid_with(paid.session)
+            if paid.grant is not None:
+                _telemetry.paid_with(paid.grant)
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
@@ -442,7 +443,7 @@ class Engine:
             raise
         self._nonces.was_taken(state.call, build_of(enclave))
         self._builds.learn(enclave, verified.request, verified.hash_rule)
-        _tell_unsigned(verified)
+        tell_unsigned(verified)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -450,7 +451,7 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
-        _tell_unpublished(state, receipt)
+        tell_of_payment(state, receipt)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
@@ -520,30 +521,6 @@ class Engine:
 def _ending(model: str, day: int) -> str | None:
     """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
     return model_info(model).ending(date(1970, 1, 1) + timedelta(days=day))
-
-
-def _tell_unpublished(state: CallState, receipt: JsonObject) -> None:
-    """Say once that a call which was to be settled by itself was answered without a word about that."""
-    if state.call.settlement_mode is not SettlementMode.INDIVIDUAL_FULL:
-        return
-    payment = Receipt.payment_of(receipt)
-    if payment is None or payment.tells_settlement:
-        return
-    warn_once(
-        "individual settlement",
-        "settlement_mode='individual' was asked for, and the gateway says nothing of a transaction: the answer may not "
-        "have been published.",
-    )
-
-
-def _tell_unsigned(verified: VerifiedExchange) -> None:
-    """Say once that an option which was asked for is not among what the enclave signed."""
-    if "reasoning_effort" in unsigned_members(verified.exchange.path, verified.request, verified.hash_rule):
-        warn_once(
-            "reasoning_effort is not signed",
-            "reasoning_effort was sent, but the gateway did not sign it, and has probably ignored it; the receipt "
-            "names it as not signed.",
-        )
 
 
 def _body(state: CallState) -> Effects[bytes]:

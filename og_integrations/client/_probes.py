@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from og_integrations.client.channels._channel import HttpRequest, destination_of
 from og_integrations.client.channels._pool import Pool
 from og_integrations.errors import OpenGradientError
+from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import SEARCH_PATH
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
@@ -33,6 +34,21 @@ class Found:
     published: bool
 
     @property
+    def facts(self) -> str:
+        """Return what was seen, each page in a few words; a gateway's own words are cut short."""
+        if self.health is None:
+            health = "/health does not answer"
+        else:
+            version, providers = self.health.get("version"), self.health.get("providers")
+            health = (
+                f"/health says version {shown(version, 40)}" if isinstance(version, str) else "/health has no version"
+            )
+            health += f" and {len(providers)} providers" if isinstance(providers, list) else ""
+        sealed = {True: "a key for sealed requests", False: "no key for sealed requests", None: "/v1/ohttp/config away"}
+        searches = {True: "asks for payment of a web search", False: "no web search", None: f"{SEARCH_PATH} away"}
+        return f"{health}, {sealed[self.sealed]}, {searches[self.searches]}"
+
+    @property
     def generation(self) -> str:
         """Return which generation that looks like, in the words of docs/devnet.md."""
         known = self.health or {}
@@ -52,7 +68,8 @@ class Found:
         if not self.health:
             return "what it takes will show with its first answers"
         searches = "web searches work" if self.searches else "there is no web search"
-        return f"pictures and files are sent to it, answers say what they cost, {searches}"
+        seals = "channel='ohttp' works" if self.sealed else "channel='ohttp' does not work"
+        return f"pictures and files are sent to it, answers say what they cost, {searches}, {seals}"
 
 
 def probe(enclave: Enclave) -> Found:

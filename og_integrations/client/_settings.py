@@ -34,8 +34,27 @@ LEAST_SECRET = 32
 """Characters: as many as 16 random bytes have in hex."""
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
+HUB_VARIABLES = {
+    "email": ("OG_MODEL_HUB_EMAIL",),
+    "password": ("OG_MODEL_HUB_PASSWORD",),
+    "api_key": ("OG_MODEL_HUB_API_KEY", "FIREBASE_API_KEY"),
+    "url": ("OG_MODEL_HUB_URL",),
+    "login_url": ("OG_MODEL_HUB_LOGIN_URL",),
+}
+"""What a `ModelHub` is made with, and the variables that stand in for it."""
+TWINS_VARIABLES = {"api_key": ("OG_TWINS_API_KEY",), "url": ("OG_TWINS_URL",)}
+HUB_URL = "https://api.opengradient.ai/api/v0"
+TWINS_URL = "https://chat-api.memchat.io/api/v1"
+_SERVICE_VARIABLES = tuple(
+    name for table in (HUB_VARIABLES, TWINS_VARIABLES) for names in table.values() for name in names
+)
 _VARIABLES = frozenset(
-    {ONCHAIN_KEY_VARIABLE, SESSION_SECRET_VARIABLE, *(name for option in OPTIONS.values() for name in option.variables)}
+    {
+        ONCHAIN_KEY_VARIABLE,
+        SESSION_SECRET_VARIABLE,
+        *_SERVICE_VARIABLES,
+        *(name for option in OPTIONS.values() for name in option.variables),
+    }
 )
 _PLACE_VARIABLES = tuple(
     variable
@@ -148,6 +167,59 @@ def onchain_settings(
     if key is None and signer is None:
         key = _Environment(os.environ).secret(ONCHAIN_KEY_VARIABLE)
     return resolve_settings(private_key=key, signer=signer, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSettings:
+    """
+    The settings of the model hub say where it is, and who logs in.
+
+    `login_url` is a server that plays both of the identity service's, which are on two hosts (None: those).
+    """
+
+    url: str = HUB_URL
+    login_url: str | None = None
+    email: str | None = field(default=None, repr=False)
+    password: Secret | None = field(default=None, repr=False)
+    api_key: Secret | None = field(default=None, repr=False)
+
+    @property
+    def missing(self) -> list[str]:
+        """What a login needs and nobody has given: each argument with its variable."""
+        names = [name for name in ("email", "password", "api_key") if getattr(self, name) is None]
+        return [f"{name} ({' or '.join(HUB_VARIABLES[name])})" for name in names]
+
+
+def hub_settings(
+    *,
+    email: str | None = None,
+    password: Secret | None = None,
+    api_key: Secret | None = None,
+    url: str | None = None,
+    login_url: str | None = None,
+) -> HubSettings:
+    """Return the settings of the model hub. Raises `ConfigurationError` for an address that is none."""
+    env = _Environment(os.environ)
+    return HubSettings(
+        url=_service(url, HUB_VARIABLES["url"], env) or HUB_URL,
+        login_url=_service(login_url, HUB_VARIABLES["login_url"], env),
+        email=email or env.get("OG_MODEL_HUB_EMAIL"),
+        password=password or env.secret(*HUB_VARIABLES["password"]),
+        api_key=api_key or env.secret(*HUB_VARIABLES["api_key"]),
+    )
+
+
+def twins_settings(api_key: Secret | None, url: str | None) -> tuple[str, Secret | None]:
+    """Return where twins answer, and the key that they want. Raises `ConfigurationError` as `hub_settings` does."""
+    env = _Environment(os.environ)
+    where = _service(url, TWINS_VARIABLES["url"], env) or TWINS_URL
+    return where, api_key or env.secret(*TWINS_VARIABLES["api_key"])
+
+
+def _service(argument: str | None, variables: tuple[str, ...], env: "_Environment") -> str | None:
+    (variable,) = variables
+    given = argument or env.get(variable)
+    return check_server("url" if argument else variable, given).rstrip("/") if given else None
 
 
 def ledger_setting() -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from og_integrations.errors import ConfigurationError, OpenGradientError, Paymen
 from og_integrations.networks import OPG, format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._budget import Budget
-from og_integrations.protocol.payment._session import PaymentSession
+from og_integrations.protocol.payment._lease import Grant
 from og_integrations.protocol.proof._enclave import Enclave
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def settled(amount: int, payer: str, status: str) -> None:
     _payment.info("An authorization of %s is over: %s OPG were taken.", payer, format_opg(amount), extra=extra)
 
 
-def paid_with(session: PaymentSession) -> None:
+def paid_with(grant: Grant) -> None:
     """Tell, once for each authorization, that it brought a limit of the budget near its end."""
-    near, session.hold.came_near = session.hold.came_near, ()
+    near, grant.hold.came_near = grant.hold.came_near, ()
     for limit in near:
         extra = {"og_event": "limit_near", "og_limit": limit.limit, "og_counted": str(limit.counted)}
         counts = limit.limit == "payments_per_hour"

@@ -56,14 +56,15 @@ def _asking(engine: Engine, state: CallState, avoid: Collection[str]) -> Effects
     target = state.target = engine.directory.target(enclave, state.call.path)
     if not enclave.certificate:
         raise DiscoveryError(f"{enclave.endpoint} has no certificate to pin. It was asked for nothing.")
-    answer = yield from ask_price(target.route, engine.sessions)
+    answer = yield from ask_price(target.route, engine.context)
     if isinstance(answer, ReplyHead):
         raise GatewayError(
             f"{enclave.endpoint} answered HTTP {answer.status} to an unpaid request, expected 402 and an offer. "
             "Nothing was paid. Try again later: calls would fail as well.",
             status=answer.status,
         )
-    return answer
+    _, requirements = answer
+    return requirements
 
 
 class Spending:

@@ -18,6 +18,7 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `paywall` | the 402, sessions, the facilitator |
 | `model` | the scripted model, or any OpenAI-compatible server |
 | `chain` | the chain in Python or as a real EVM, and its node |
+| `services` | the model hub, its login, twins, and a proxy for fixed hosts |
 | `faults` | every lie and breakdown, by name |
 | `verdict` | the judgement on the client |
 | `_fault` | what a fault is, where it acts, and the faults of one request |
@@ -28,8 +29,8 @@ scripted model. Everything that is signed is really signed, and every check of t
 | `_generations` | how the gateways of each time behave; which models they list, at what price |
 | `_http`, `_clock` | the HTTP server with its requests and replies; the devnet's time |
 
-Imports go one way: `_local_network` -> `faults`, `verdict` -> `gateway` -> `paywall` -> `chain` -> `_fault` ->
-`_generations`, `_enclave`, `_journal` -> `_attestation`, `_sealing`, `model`, `_http`, `_clock`.
+Imports go one way: `_local_network` -> `faults`, `verdict` -> `gateway`, `services` -> `paywall` -> `chain` ->
+`_fault` -> `_generations`, `_enclave`, `_journal` -> `_attestation`, `_sealing`, `model`, `_http`, `_clock`.
 """
 
 from og_integrations.devnet._enclave import LocalEnclave
@@ -41,6 +42,7 @@ from og_integrations.devnet.faults import CATALOGUE
 from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
+from og_integrations.devnet.services import SERVICE_FAULTS, ServiceFault, Services
 from og_integrations.devnet.verdict import MISBEHAVIOURS, Finding, Judgement
 from og_integrations.devnet.verdict._judge import Mark
 from og_integrations.protocol.chat._wire import Usage
@@ -60,7 +62,10 @@ __all__ = [
     "Model",
     "ModelCall",
     "ModelRequest",
+    "SERVICE_FAULTS",
     "Script",
+    "ServiceFault",
+    "Services",
     "Stats",
     "Upstream",
     "Usage",

@@ -35,6 +35,7 @@ class Fault:
     offer_wire       the bytes of the 402
     refuse_payment   refuse every payment with this word
     expire_session   the session is gone
+    margin           for which share of its life, at its end, a payer's n-th session is not served
     instead          answer this after paying, without session header
     hashed_request   the parsed request, before it is hashed
     output           what the model said, before it is signed
@@ -71,6 +72,7 @@ class Fault:
     offer_wire: WireFault | None = None
     refuse_payment: str | None = None
     expire_session: bool | None = None
+    margin: Callable[[int], float] | None = None
     instead: Callable[[Request], Reply] | None = None
     hashed_request: Callable[[JsonObject], JsonObject] | None = None
     output: Callable[[Output], Output] | None = None
@@ -112,11 +114,16 @@ class Strangers:
 
 @dataclass(slots=True, eq=False)
 class Armed:
-    """A fault that waits: for `left` more uses (None: always), at `enclave` (a tee id; None: any)."""
+    """
+    A fault that waits: for `left` more uses (None: always), at `enclave` (a tee id; None: any).
+
+    `sessions` are those of each payer that it has met, in their order, as `session_ref` shows them.
+    """
 
     fault: Fault
     left: int | None
     enclave: str | None
+    sessions: dict[str, list[str]] = field(default_factory=dict)
 
     def spend(self) -> bool:
         """Use it once, if any use is left."""
@@ -211,15 +218,21 @@ class RequestFaults:
         found = []
         for armed in self._injector.at(self._exchange.enclave):
             value = place(armed.fault)
-            if value is None or (armed not in self._used and not armed.spend()):
+            if value is None or not self._uses(armed):
                 continue
-            if armed not in self._used:
-                self._used.append(armed)
-                self._exchange.faults.append(armed.fault.name)
             if spoils:
                 self._spoil(armed.fault)
             found.append((armed.fault, value))
         return found
+
+    def _uses(self, armed: Armed) -> bool:
+        if armed in self._used:
+            return True
+        if not armed.spend():
+            return False
+        self._used.append(armed)
+        self._exchange.faults.append(armed.fault.name)
+        return True
 
     def _spoil(self, fault: Fault) -> None:
         self._exchange.spoiled = self._exchange.spoiled or fault.spoils
@@ -251,6 +264,16 @@ class RequestFaults:
     def expires_session(self) -> bool:
         """Whether the shown session is gone."""
         return bool(self._at(lambda fault: fault.expire_session))
+
+    def margin(self, session: str, payer: str) -> float | None:
+        """The share of its life for which `session` is not served at its end; None: the generation's own."""
+        for armed in self._injector.at(self._exchange.enclave):
+            if armed.fault.margin is not None and self._uses(armed):
+                met = armed.sessions.setdefault(payer, [])
+                if session not in met:
+                    met.append(session)
+                return armed.fault.margin(met.index(session))
+        return None
 
     def instead(self, request: Request) -> Reply | None:
         """What is answered after paying, without asking the gateway."""

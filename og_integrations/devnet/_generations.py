@@ -11,14 +11,14 @@ Which models are listed and what a token costs stands here, too.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import Enum
 from types import MappingProxyType
 
 from og_integrations.devnet._attestation import PUBLISHED_BUILD, Build, build_called
 from og_integrations.devnet.model import Family
 from og_integrations.errors import ConfigurationError
-from og_integrations.models import TEE_LLM, wire_name
+from og_integrations.models import TEE_LLM, model_info, wire_name
 from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
@@ -201,14 +201,8 @@ SEARCH_USD = Decimal("0.015")
 """What one web search costs."""
 _FAMILIES = {member.value: member for member in Family}
 _LISTED = {wire_name(member): _FAMILIES.get(member.value.partition("/")[0], Family.OPENAI) for member in TEE_LLM}
-_PRICES = {
-    Family.OPENAI: (2_500_000_000_000, 20_000_000_000_000),
-    Family.ANTHROPIC: (10_000_000_000_000, 50_000_000_000_000),
-    Family.GOOGLE: (3_000_000_000_000, 25_000_000_000_000),
-    Family.XAI: (2_000_000_000_000, 5_000_000_000_000),
-}
-"""Base units of OPG per prompt token and per completion token: list prices of small models, with OPG
-at 0.10 dollars as in the captures. Made up, but of the right size against the cap of 0.1 OPG."""
+_UNLISTED_USD = (Decimal("0.25"), Decimal(2))
+"""US dollars for a million tokens in and out of a model whose prices nobody knows, such as one of a local server."""
 
 
 def family_of(model: str) -> Family | None:
@@ -221,10 +215,17 @@ def any_family(model: str) -> Family:
     return _LISTED.get(model, Family.OPENAI)
 
 
-def cost_of(family: Family, usage: Usage) -> int:
-    """Return the price of one answer in base units."""
-    prompt, completion = _PRICES[family]
-    return prompt * usage.prompt_tokens + completion * usage.completion_tokens
+def cost_of(model: str, usage: Usage, pictures: int = 0) -> int:
+    """Return the price of one answer of `model` in base units of OPG, by the catalogue, rounded up as gateways do."""
+    info = model_info(model)
+    if info.usd_per_image is not None:
+        usd = pictures * info.usd_per_image
+    else:
+        price_in, price_out = _UNLISTED_USD
+        if info.usd_in is not None and info.usd_out is not None:
+            price_in, price_out = info.usd_in, info.usd_out
+        usd = (usage.prompt_tokens * price_in + usage.completion_tokens * price_out) / 1_000_000
+    return int((usd / OPG_PRICE_USD * OPG).to_integral_value(rounding=ROUND_CEILING))
 
 
 def search_cost() -> int:

@@ -227,6 +227,7 @@ class Journal:
     data_settlements: list[DataSettlement] = field(default_factory=list)
     rpc_calls: Counter[str] = field(default_factory=Counter)
     attestations: int = 0
+    services: "list[ServiceCall]" = field(default_factory=list)
     secrets: set[str] = field(default_factory=set, repr=False)
 
     def keep_secret(self, signature: str) -> None:
@@ -260,6 +261,24 @@ class Journal:
             attestations=self.attestations,
             rpc_calls=dict(self.rpc_calls),
         )
+
+
+@dataclass(slots=True, kw_only=True)
+class ServiceCall(Answering):
+    """
+    One request to the model hub, its login, or twins.
+
+    `what` names the call, `question` is a fingerprint of all that it asks for, `credential` one of what it showed.
+    `changed` says that it made something; `lost` that a fault then kept the answer back.
+    """
+
+    what: str
+    question: str
+    credential: str
+    status: int = 0
+    changed: bool = False
+    lost: bool = False
+    faults: list[str] = field(default_factory=list)
 
 
 NOT_JSON = object()

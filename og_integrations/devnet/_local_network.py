@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
@@ -33,6 +34,8 @@ from og_integrations.devnet.model import Model
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
 from og_integrations.devnet.paywall._facilitator import facilitator_of
+from og_integrations.devnet.services import SERVICE_FAULTS, ServiceFault, Services
+from og_integrations.devnet.services._proxy import FixedHosts
 from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict._judge import START, Mark, gathered, judge
 from og_integrations.errors import ConfigurationError
@@ -104,7 +107,8 @@ class Devnet:
         self.chain: Chain = open_chain(network, self.clock, evm, sockets)
         self.chain.listed = self._faults.listed
         redirected = HttpServer(RedirectTarget(self.journal, self.clock).handle, redirect_socket)
-        self._plain_servers = [self._node(rpc_socket), redirected]
+        self._plain_servers: list[HttpServer | FixedHosts] = [self._node(rpc_socket), redirected]
+        self.services: Services | None = None
         self.models: ModelNode | None = self._open_models()
         self._wallets: list[Wallet] = []
         self._watched: list[list[JsonObject]] = []
@@ -183,6 +187,8 @@ class Devnet:
         self._background.stop()
         for server in self._servers():
             server.release()
+        if self.services is not None:
+            self.services.close()
         self.chain.close()
 
     def __enter__(self) -> Self:
@@ -217,7 +223,7 @@ class Devnet:
         for server in self._servers():
             await server.close()
 
-    def _servers(self) -> list[HttpServer]:
+    def _servers(self) -> list[HttpServer | FixedHosts]:
         return [*(gateway.server for gateway in self._gateways), *self._plain_servers]
 
     @property
@@ -242,13 +248,32 @@ class Devnet:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that make a child process use this devnet."""
-        return {
+        found = {
             "OG_PRIVATE_KEY": self.private_key,
             "OG_NETWORK": self.network.name,
             "OG_RPC_URL": self.rpc_url,
             "OG_REGISTRY_RPC_URL": self.network.registry_rpc_url,
             "OG_REGISTRY_ADDRESS": self.registry_address,
-        } | ({} if self.relay_url is None else {"OG_RELAY_URL": self.relay_url, "OG_RELAY_TOKEN": self.relay_token})
+        }
+        if self.relay_url is not None:
+            found |= {"OG_RELAY_URL": self.relay_url, "OG_RELAY_TOKEN": self.relay_token}
+        return found if self.services is None else found | self.services.environment()
+
+    def open_services(self, folder: str | Path | None = None) -> Services:
+        """
+        Open the model hub over `folder` (None: one of its own), its login, twins, and a proxy for fixed hosts.
+
+        Once: a second call returns the same ones.
+        """
+        if self.services is None:
+            sockets = listen(0, 0, 0, 0, host=self._host)
+            models = None if self.models is None else self.models.models
+            urls = list(map(self._url, sockets))
+            self.services = Services(self.clock, self.journal, models, sockets, urls, folder)
+            for server in self.services.servers:
+                self._background.run(server.start)
+                self._plain_servers.append(server)
+        return self.services
 
     def new_wallet(self, opg: int = _START_OPG, allowance: int = UNLIMITED, native: int = _START_NATIVE) -> Wallet:
         """Return a new account that owns `opg`, of which Permit2 may take `allowance` (base units)."""
@@ -258,14 +283,26 @@ class Devnet:
         return wallet
 
     def inject(
-        self, fault: str | Fault | ChainFault, *, times: int | None = None, enclave: LocalEnclave | None = None
+        self,
+        fault: str | Fault | ChainFault | ServiceFault,
+        *,
+        times: int | None = None,
+        enclave: LocalEnclave | None = None,
     ) -> None:
         """
         Let `fault` (a name of the catalogue) happen `times` times (default: until `clear_faults`).
 
         With `enclave` only there. Raises `ConfigurationError` for an unknown name, and with `evm` for a
-        fault of the node or the registry, which a real node would not show. Faults of models on chain need `evm`.
+        fault of the node or the registry, which a real node would not show. Faults of models on chain need `evm`, those
+        of the model hub and twins `open_services`.
         """
+        of_service = SERVICE_FAULTS.get(fault) if isinstance(fault, str) else fault
+        if isinstance(of_service, ServiceFault):
+            services = self.services
+            if services is None:
+                raise ConfigurationError(f"Fault {of_service.name!r} is of services: call open_services first.")
+            self._call(lambda: services.inject(of_service, times))
+            return
         of_chain = CHAIN_FAULTS.get(fault) if isinstance(fault, str) else fault
         if isinstance(of_chain, ChainFault):
             if self.models is None:
@@ -314,6 +351,8 @@ class Devnet:
     def clear_faults(self) -> None:
         """Disarm every fault."""
         self._call(self._faults.armed.clear)
+        if self.services is not None:
+            self._call(self.services.clear_faults)
         if self.models is not None:
             self.models.clear_faults()
 

@@ -16,7 +16,6 @@ imports Ray; whoever hands batches of columns to a callable can use it.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -26,11 +25,10 @@ from og_integrations.client._clients import AsyncClient
 from og_integrations.client._collecting import collect_receipts
 from og_integrations.client._options import ClientOptions
 from og_integrations.errors import InvalidRequestError, OpenGradientError
-from og_integrations.jobs._answers import JOB_TAG, Found, find_answers
+from og_integrations.jobs._answers import JOB_TAG, REQUEST_TAG, Found, find_answers
 from og_integrations.jobs._batch import STOPPING, asked
 from og_integrations.jobs._prompts import Prompt, read_prompt, request_key
 from og_integrations.ledger._ledger import open_ledger
-from og_integrations.protocol.proof.canonical import RULES, request_hash
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -87,20 +85,20 @@ class BatchActor:
             # Equal requests of one batch are one call, too: the next batch would find it in the ledger.
             first = {request_key(call): prompt for prompt, call in reversed(calls)}
             missing = {key: prompt for key, prompt in first.items() if key not in known}
-            found = await asyncio.gather(*(self._ask(prompt) for prompt in missing.values()))
+            found = await asyncio.gather(*(self._ask(prompt, key) for key, prompt in missing.items()))
         await self._client.aclose()
         known |= dict(zip(missing, found, strict=True))
         return [known[request_key(call)] for _, call in calls]
 
     def _known(self, calls: list[tuple[Prompt, Call]]) -> dict[str, Found]:
         wanted = {request_key(call): (prompt, call) for prompt, call in calls}
-        hashes = {text for _, call in calls for text in _hashes(call)}
-        entries = self._ledger.entries(tag=JOB_TAG + self._job, status="verified", request_hashes=hashes)
+        tags = [REQUEST_TAG + key for key in wanted]
+        entries = self._ledger.entries(tag=JOB_TAG + self._job, status="verified", any_tag=tags)
         return find_answers(entries, wanted)
 
-    async def _ask(self, prompt: Prompt) -> Found:
+    async def _ask(self, prompt: Prompt, key: str) -> Found:
         try:
-            answer = await asked(self._client, prompt)
+            answer = await asked(self._client, prompt, key)
         except STOPPING:
             raise
         except OpenGradientError as exc:
@@ -115,14 +113,3 @@ class BatchActor:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         raise InvalidRequestError("An actor is not pickled: hand Ray the class, and its arguments by name.")
-
-
-def _hashes(call: Call) -> set[str]:
-    """Return what the receipt of `call` may name as its request hash, by whichever rule the gateway hashes."""
-    body, found = json.loads(call.wire), set()
-    for rule in RULES:
-        try:
-            found.add(request_hash(call.path, body, rule).hex())
-        except InvalidRequestError:
-            continue
-    return found

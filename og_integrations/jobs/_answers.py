@@ -5,7 +5,6 @@ An answer's line names its request (`key`), so that a prompt that was changed si
 before it was killed stands in its ledger, with the exact exchange: it is verified once more and never paid again.
 """
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from og_integrations.errors import (
     ToolChoiceNotHonoredError,
     VerificationError,
 )
-from og_integrations.jobs._prompts import Prompt, request_key
+from og_integrations.jobs._prompts import Prompt, body_key, request_key
 from og_integrations.ledger._entry import LedgerEntry, line_of
 from og_integrations.ledger._files import json_lines
 from og_integrations.ledger._ledger import Ledger
@@ -35,7 +34,8 @@ from og_integrations.verify._verifier import Verifier, read_answer
 
 MAYBE_PAID = (PaymentInDoubtError, MalformedReplyError, VerificationError, ToolChoiceNotHonoredError)
 """Errors of calls that may have been charged: a job never makes them again by itself."""
-JOB_TAG = "job:"
+JOB_TAG, REQUEST_TAG = "job:", "request:"
+"""Before the names of a job and of a request (`request_key`), among the tags of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,10 @@ def entry_key(entry: LedgerEntry) -> str | None:
     path, request = exchange.get("path"), exchange.get("request")
     if not isinstance(path, str) or not isinstance(request, str):
         return None
-    return hashlib.sha256(path.encode() + b"\n" + request.encode()).hexdigest()
+    try:
+        return body_key(path, request)
+    except OpenGradientError:
+        return None
 
 
 def answer_in(entry: LedgerEntry, call: Call) -> tuple[Shown, Usage | None] | None:

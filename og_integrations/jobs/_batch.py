@@ -18,7 +18,7 @@ from typing import Unpack
 
 from og_integrations.client._call import Answer, Call
 from og_integrations.client._clients import AsyncClient
-from og_integrations.client._collecting import Recording, collect_receipts
+from og_integrations.client._collecting import Recording, collect_receipts, tagged
 from og_integrations.client._options import ClientOptions
 from og_integrations.client._settings import check_count
 from og_integrations.errors import (
@@ -30,7 +30,7 @@ from og_integrations.errors import (
     SigningError,
     SpendingStoppedError,
 )
-from og_integrations.jobs._answers import JOB_TAG, Done, answer_line, dead_letter, read_done, recovered
+from og_integrations.jobs._answers import JOB_TAG, REQUEST_TAG, Done, answer_line, dead_letter, read_done, recovered
 from og_integrations.jobs._prompts import Prompt, Source, lines_of, read_prompt, request_key
 from og_integrations.ledger._files import LineFile
 from og_integrations.ledger._ledger import Ledger, open_ledger
@@ -214,7 +214,7 @@ class BatchJob:
         while self._progress.stopped is None and (found := next(todo, None)) is not None:
             prompt, key = found
             try:
-                answer = await asked(self._client, prompt, self._attempts, lambda: self._progress.stopped is None)
+                answer = await asked(self._client, prompt, key, self._attempts, lambda: self._progress.stopped is None)
             except OpenGradientError as exc:
                 self._give_up(prompt, key, exc)
             else:
@@ -239,17 +239,18 @@ class BatchJob:
 
 
 async def asked(
-    client: AsyncClient, prompt: Prompt, attempts: int = ATTEMPTS, going_on: Callable[[], bool] = lambda: True
+    client: AsyncClient, prompt: Prompt, key: str, attempts: int = ATTEMPTS, going_on: Callable[[], bool] = lambda: True
 ) -> Answer:
     """
     Return the answer to `prompt`, asked again only where nothing was charged, `attempts` times at most.
 
-    Raises what the last attempt raised.
+    Its entries in the ledger are found by `key`, the `request_key`. Raises what the last attempt raised.
     """
     attempt = 1
     while True:
         try:
-            return await client.chat(prompt.model, prompt.messages, **prompt.options)
+            with tagged([REQUEST_TAG + key]):
+                return await client.chat(prompt.model, prompt.messages, **prompt.options)
         except OpenGradientError as exc:
             if not exc.is_retryable or attempt >= attempts or not going_on():
                 raise

@@ -22,7 +22,8 @@ from og_integrations.client._call import Call
 from og_integrations.client._engine import Engine
 from og_integrations.client._options import ChatOptions, hint
 from og_integrations.errors import ConfigurationError, InvalidRequestError
-from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.protocol._strict_json import JsonObject, decode_json, encode_json, parse_json_object
+from og_integrations.protocol.proof.freshness import without_nonce
 
 _OPTIONS = frozenset(ChatOptions.__annotations__)
 _NAMES = ("id", "custom_id")
@@ -46,8 +47,24 @@ class Prompt:
 
 
 def request_key(call: Call) -> str:
-    """Return what names the request: SHA-256 of its path and exact body, hex."""
-    return hashlib.sha256(call.path.encode() + b"\n" + call.wire).hexdigest()
+    """Return what names the request of `call`, whatever its nonce; see `body_key`."""
+    return body_key(call.path, call.wire)
+
+
+def body_key(path: str, body: str | bytes) -> str:
+    """
+    Return what names a request to `path`: SHA-256 of the path and of what `body` asks, hex.
+
+    A nonce is no part of it: each call has another one, and an answer that was paid is one to all of them. Raises
+    `MalformedReplyError` for a body that is no JSON object.
+    """
+    asked = without_nonce(path, parse_json_object(body, "The request", unique=False))
+    if isinstance(asked.get("stop"), str):
+        # Beside a nonce it was a list of one.
+        asked = asked | {"stop": [asked["stop"]]}
+    if asked.get("response_format") == {"type": "text"}:
+        asked = {name: value for name, value in asked.items() if name != "response_format"}
+    return hashlib.sha256(path.encode() + b"\n" + encode_json(asked)).hexdigest()
 
 
 def read_prompt(line: Line, *, number: int, model: str | None) -> Prompt:

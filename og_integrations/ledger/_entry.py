@@ -175,6 +175,7 @@ class Wishes(TypedDict, total=False):
     payment: str | None
     run: str | None
     request_hashes: Collection[str] | None
+    any_tag: Collection[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +185,7 @@ class Query:
 
     `since` and `until` bound when calls ended (`until` is not in it). `wallet` is an address in any case, `model` a
     `provider/name` or the name alone, `status` is "verified" or "unverified", `payment` a payment hash, `run` the id of
-    one `collect_receipts`, `request_hashes` are hex as in receipts.
+    one `collect_receipts`, `request_hashes` are hex as in receipts, of `any_tag` an entry has at least one.
     """
 
     since: Moment | None = None
@@ -196,6 +197,7 @@ class Query:
     payment: str | None = None
     run: str | None = None
     request_hashes: Collection[str] | None = None
+    any_tag: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -223,4 +225,5 @@ class Query:
             and self.payment in (None, facts.payment)
             and self.run in (None, entry.run)
             and (self.request_hashes is None or facts.request in self.request_hashes)
+            and (self.any_tag is None or not set(self.any_tag).isdisjoint(entry.tags))
         )

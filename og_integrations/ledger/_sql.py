@@ -234,6 +234,10 @@ class _Tables:
             (query.payment, lambda: column.payment == query.payment),
             (query.run, lambda: column.run == query.run),
             (query.request_hashes, lambda: column.request.in_(list(query.request_hashes or ()))),
+            (
+                query.any_tag,
+                lambda: column.id.in_(select(tags.c.entry_id).where(tags.c.tag.in_(list(query.any_tag or ())))),
+            ),
             (query.tag, lambda: column.id.in_(select(tags.c.entry_id).where(tags.c.tag == query.tag))),
         ]
         clauses = [clause() for wish, clause in wishes if wish is not None]

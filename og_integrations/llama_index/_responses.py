@@ -7,6 +7,7 @@ thought (`reasoning_content`). Neither is put into the message: memories count a
 What the model drew is put there, and for completions, which have no blocks, it stands in `raw` only.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -21,6 +22,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
 
 from og_integrations.chat._asking import receipts_of
 from og_integrations.chat._requests import notes_of
@@ -93,9 +95,14 @@ def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[Tool
 
     A call whose arguments are no JSON object is none: half an amount would be another amount, and a tool without
     required parameters would run with its defaults. It stays in the message, and the model is told in the next turn.
+    A response without a receipt is no answer of ours but somebody's piece of a stream: arguments that are still coming
+    are empty there, as with LlamaIndex's other models.
+
     Raises `ToolChoiceNotHonoredError` if there is no call and `error_if_none` is set.
     """
     calls = [(call, arguments_of(call)) for call in tool_calls_of(response.message)]
+    if receipt_of(response) is None:
+        calls = [(call, {} if said is None and _begins_json(call) else said) for call, said in calls]
     selections = [
         ToolSelection(tool_id=call["id"], tool_name=call["function"]["name"], tool_kwargs=arguments)
         for call, arguments in calls
@@ -110,6 +117,17 @@ def tool_selections(response: ChatResponse, *, error_if_none: bool) -> list[Tool
         error.receipt = receipt_of(response)
         raise error
     return selections
+
+
+def _begins_json(call: JsonObject) -> bool:
+    """Return whether the arguments of a call in wire form are JSON whose end has not come."""
+    text = call["function"]["arguments"]
+    with suppress(ValueError):
+        json.loads(text)
+        return False
+    with suppress(ValueError):
+        return isinstance(parse_partial_json(text), dict)
+    return False
 
 
 def _message(answer: Answer) -> ChatMessage:

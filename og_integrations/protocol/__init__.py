@@ -9,5 +9,6 @@ This package says what the bytes mean: no sockets, clock, environment, randomnes
 | `sealing` | requests sealed to an enclave, so that a relay cannot read them (OHTTP) |
 | `chain` | contract calls in bytes |
 | `_strict_json`, `_redact` | JSON that has one meaning; what of a gateway's text may stand in an error |
+| `_file_ids` | what the id of a model's file says of its bytes |
 | `_receipt` | the plain-JSON receipt of a call |
 """

@@ -16,6 +16,8 @@ for name, verdict in Verifier.registry().verify_many(sources_in("receipts"), job
 | `_trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
 | `_bundle` | the file format and its limits |
 | `_evidence` | what an evidence file holds besides: the document of the enclave, the nonce, the batch |
+| `_statement` | what was verified, as an in-toto Statement that is signed with a key of one's own |
+| `_vectors`, `_answering` | the public vectors as questions to any verifier; our own answers to them |
 | `_coverage` | the receipt compared with its exchange; what nothing vouches for |
 """
 

@@ -6,6 +6,7 @@ Which member is compared with what is not listed here: each says it where it is 
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
@@ -30,6 +31,7 @@ from og_integrations.receipt import (
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
+    ReceiptSealing,
     is_older,
     is_verified,
     leaves,
@@ -162,6 +164,7 @@ def _expected(
         enclave=ReceiptEnclave(
             public_key=saved.public_key.hex(), pcr_hash=decision.enclave.pcr_hash if decision.enclave else None
         ),
+        sealing=ReceiptSealing(signing_key_sha256=sha256(saved.public_key).hexdigest()),
         unsigned=unsigned,
     )
 

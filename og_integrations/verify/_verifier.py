@@ -34,6 +34,7 @@ from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, norm
 from og_integrations.protocol.proof._verification import (
     STEPS,
     Exchange,
+    Trust,
     TrustDecision,
     VerifiedExchange,
     not_reached,
@@ -72,7 +73,7 @@ class Verdict:
     read). `step` names the first check that failed, of "undecided" the one that could not be made, and is None for
     "verified". `checks` are all of them, in their order. `not_covered` names what could be altered all the same, by
     group: receipt, answer, request. `proof` is what the enclave signed, if the answer is proven: two files with one
-    signature are about one call.
+    signature are about one call. `trust` is the level at which its enclave was believed, None if it was not.
     """
 
     status: Status
@@ -80,6 +81,7 @@ class Verdict:
     checks: tuple[Check, ...]
     not_covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     proof: TeeProof | None = field(default=None, repr=False)
+    trust: Trust | None = None
 
     @property
     def verified(self) -> bool:
@@ -211,6 +213,23 @@ class Verifier:
             pool.shutdown(cancel_futures=True)
 
 
+class FirstSeen:
+    """It remembers the calls that were handed in: one signature is one call, however many files are about it."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    @property
+    def calls(self) -> int:
+        """Return how many different calls there were."""
+        return len(self._first)
+
+    def before(self, name: str, call: str | None) -> str | None:
+        """Return the file about the same `call` that came before `name`; None if there is none, or no call is known."""
+        first = name if call is None else self._first.setdefault(call, name)
+        return None if first == name else first
+
+
 _working: list[Verifier] = []
 """The verifier of a process that `verify_many` has started; it remembers what the registry said."""
 
@@ -263,7 +282,8 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
         status, step = "undecided", _undecided_step(decision)
     elif step is None and saved.evidence is not None and claims is None:
         status, step = "undecided", "receipt"
-    return Verdict(status, step, tuple(checks), open_to_change, verified.proof if verified is not None else None)
+    proof = verified.proof if verified is not None else None
+    return Verdict(status, step, tuple(checks), open_to_change, proof, decision.level)
 
 
 def _with_document(decision: TrustDecision, shown: TrustDecision, documents: AttestationPolicy | None) -> TrustDecision:
@@ -296,7 +316,9 @@ def _judge_redacted(saved: SavedExchange, decision: TrustDecision) -> Verdict:
     if saved.receipt is not None:
         checks.append(payment_check(Claims(saved.receipt)))
     step = next((check.id for check in checks if check.result == "fail"), None)
-    return Verdict("undecided" if step is None else "failed", step or "request-hash", tuple(checks), {}, proof)
+    return Verdict(
+        "undecided" if step is None else "failed", step or "request-hash", tuple(checks), {}, proof, decision.level
+    )
 
 
 def read_answer(saved: SavedExchange) -> Completion:

@@ -8,12 +8,12 @@ from og_integrations.errors import OpenGradientError
 from tests.adapters.langchain.fault_table import ATTESTED, OK
 
 WITH_TOOLS = frozenset({"altered_tool_call"})
-WITH_SESSION = frozenset({"expired_session"})
+WITH_SESSION = frozenset({"expired_session", "moving_margin"})
 INDIVIDUAL = frozenset({"settlement_failure"})
 """Faults that need something to lie about: a tool call, an open session, a published answer."""
 INVENTED = "unoffered_tool"
 """Spoils nothing: an agent that gets it in each step is told so each time; see `test_tool_calls.py`."""
-SIGNED_EACH = frozenset({"expired_session", "foreign_session", "missing_session"})
+SIGNED_EACH = WITH_SESSION | {"foreign_session", "missing_session"}
 """Faults under which a call finds no session of the one before it, or finds it gone, and signs its own payment."""
 
 

@@ -47,6 +47,27 @@ def test_settle_individual_stays_private(capsys: pytest.CaptureFixture[str]) -> 
     assert "settlement    private" in capsys.readouterr().out
 
 
+def test_sealed_question_goes_through_the_relay_and_needs_no_wallet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That of the environment; its receipt tells of no payment."""
+    with Devnet(generation="newest") as net:
+        for name, value in net.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("OG_PRIVATE_KEY")
+        assert main(["ask", "Say hello.", "--channel", "ohttp", "--save", str(tmp_path)]) == 0
+        assert net.journal.exchanges[-1].relayed
+    assert capsys.readouterr().out.startswith("You said: Say hello.\n")
+    (file,) = tmp_path.glob("*.json")
+    receipt = json.loads(file.read_text())["receipt"]
+    assert (receipt["channel"], receipt["payment"]) == ("sealed", None)
+
+
+def test_sealed_question_to_gateways_that_open_none_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", "Say hello.", "--channel", "ohttp"]) == 1
+    assert "OHTTP key" in capsys.readouterr().err
+
+
 def test_saved_receipts_are_kept_and_verified(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Each goes into a file of its own that `verify` takes; the older one stays."""
     folder = tmp_path / "new" / "receipts"

@@ -219,16 +219,34 @@ def test_gateway_by_url_is_not_called_attested(net: Devnet, checks: Any, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("generation", "looks", "follows"),
+    ("generation", "facts", "looks", "follows"),
     [
-        ("april", "looks like april (the published build, by its measurement)", "refused before they are paid for"),
-        ("reduced", "looks like verbatim, reduced or effort", "answers say what they cost, there is no web search"),
-        ("newest", "looks like search or newer", "web searches work"),
+        (
+            "april",
+            "/health says version 1.0.0, no key for sealed requests, no web search",
+            "looks like april (the published build, by its measurement)",
+            "refused before they are paid for",
+        ),
+        (
+            "reduced",
+            "and 4 providers, a key for sealed requests, no web search",
+            "looks like verbatim, reduced or effort",
+            "answers say what they cost, there is no web search, channel='ohttp' works",
+        ),
+        (
+            "newest",
+            "and 4 providers, a key for sealed requests, asks for payment of a web search",
+            "looks like search or newer",
+            "web searches work",
+        ),
     ],
 )
-def test_generation_that_was_found_is_said_with_what_follows(generation: str, looks: str, follows: str) -> None:
+def test_generation_that_was_found_is_said_with_what_follows(
+    generation: str, facts: str, looks: str, follows: str
+) -> None:
     with Devnet(generation=generation) as net:
         found = probe(net.enclaves[0].entry())
+        assert found.facts.endswith(facts)
         assert looks == f"looks like {found.generation}"
         assert follows in found.consequences
         assert net.stats().payments == 0
@@ -237,4 +255,6 @@ def test_generation_that_was_found_is_said_with_what_follows(generation: str, lo
 def test_gateway_whose_free_pages_are_away_is_no_generation() -> None:
     with Devnet(generation="reduced") as net:
         gone = net.enclaves[0].entry()
-    assert probe(gone).generation.startswith("unknown")
+    found = probe(gone)
+    assert found.generation.startswith("unknown")
+    assert found.facts == "/health does not answer, /v1/ohttp/config away, /v1/web_search away"

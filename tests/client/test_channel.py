@@ -13,7 +13,7 @@ import pytest
 
 from og_integrations.client.channels._addresses import address_of
 from og_integrations.client.channels._channel import UNPINNED, HttpRequest
-from og_integrations.client.channels._http1 import FramingError, Incoming, request_bytes
+from og_integrations.client.channels._http1 import FramingError, Incoming, request_head
 from og_integrations.client.channels._pool import AsyncPool, Pool
 from og_integrations.errors import ConnectionFailedError, ConnectionLostError
 
@@ -343,4 +343,4 @@ def read(answer: bytes, size: int) -> bytes:
 def test_header_that_could_end_its_line_is_not_sent(value: str) -> None:
     request = HttpRequest(url="http://x.example", whom="It", headers={"X": value}, body=None, timeout=5)
     with pytest.raises(ConnectionFailedError, match=r"could end its line\. Nothing was sent"):
-        request_bytes(request, address_of(request.url))
+        request_head(request, address_of(request.url))

@@ -4,6 +4,7 @@ Every scenario on every generation of gateways, in every way to ask: verified, o
 `make test` runs a diagonal of the table, `make test-all` the whole of it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +12,17 @@ from typing import Any
 
 import pytest
 
-from og_integrations import OpenGradientError, collect_receipts
+from og_integrations import OpenGradientError, Receipt, _warnings, collect_receipts
 from og_integrations.client import Client
-from og_integrations.devnet import Devnet
+from og_integrations.devnet import Devnet, Fault
 from og_integrations.devnet._generations import GENERATIONS, Generation, Moderation
-from tests.client.ways_to_ask import WAYS, WEATHER, user
+from og_integrations.networks import OPG
+from og_integrations.protocol.chain import _eip712
+from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.proof import _enclave, _verification, canonical
+from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user
+
+GREEDY = {"cost_opg": str(3 * OPG), "cost_usd": "0.3", "opg_price_usd": "0.1"}
 
 FORM = {
     "type": "json_schema",
@@ -123,3 +130,75 @@ def test_margin_of_a_host_is_learned_and_the_next_session_is_renewed_in_time(mon
         took = [ask(at) for at in range(3250, 6450, 50)]
         assert took.count(2) == 0
         assert net.stats().payments == 3
+
+
+def test_margin_that_moves_costs_one_402_for_a_session_and_never_a_second_signature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each session ends at another time: at once, 720 s before its deadline, 1440 s before it, or not at all."""
+    later, real = 0, time.time
+    with Devnet(generation="newest") as net, Client(private_key=net.private_key, network=net.network) as client:
+        monkeypatch.setattr(time, "time", lambda: real() + later)  # the devnet has a clock of its own
+        net.inject("moving_margin")
+        took = []
+        for at in range(0, 10_000, 50):
+            net.advance(at - later)
+            later, before = at, net.stats()
+            assert client.chat("openai/gpt-4.1", user("hi")).receipt["status"] == "verified"
+            after = net.stats()
+            assert after.payments - before.payments <= 1
+            took.append(after.requests - before.requests)
+        assert set(took) == {1, 2}
+        # The first session ended at once, and the next two before the client had learned of it.
+        assert took.count(2) <= net.stats().payments
+        assert [margin <= 1800 for margin in client.engine.sessions._margins.values()] == [True]
+        assert net.verdict().clean, str(net.verdict())
+
+
+def test_reported_costs_above_what_was_signed_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of them is signed, so no call ends for it, and no budget counts by it."""
+    monkeypatch.setattr(_warnings, "_warned", set())
+    lie = Fault(
+        name="greedy",
+        about="each answer is said to cost 3 OPG",
+        spoils=False,
+        signed=lambda body: body | {"opengradient": GREEDY},
+    )
+    with Devnet(generation="newest") as net, Client(private_key=net.private_key, network=net.network) as client:
+        net.inject(lie)
+        assert client.chat("openai/gpt-4.1", user("one")).receipt["status"] == "verified"
+        with pytest.warns(UserWarning, match=r"reports 6 OPG for the calls of one authorization of 5 OPG\. At most"):
+            client.chat("openai/gpt-4.1", user("two"))
+        client.chat("openai/gpt-4.1", user("three"))
+        assert client.spent().authorized == 5 * OPG
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_no_generation_costs_another_one_anything(generation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an enclave's first answer, a call is one request and three hashes: of it, of the answer, of both."""
+    hashed: list[bytes] = []
+    here = threading.current_thread()
+
+    def counting(data: bytes) -> bytes:
+        if threading.current_thread() is here:  # the devnet hashes, too
+            hashed.append(data)
+        return keccak(data)
+
+    with Devnet(generation=generation) as net, Client(private_key=net.private_key, network=net.network) as client:
+        picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+        parts = [{"type": "text", "text": "What is it?"}] + [picture] * net.generation.attachments
+
+        def ask(way: str, number: int) -> None:
+            messages = [{"role": "user", "content": [*parts, {"type": "text", "text": f"{way} {number}"}]}]
+            answer = client.chat(MODEL, messages) if way == "chat" else list(client.stream(MODEL, messages))[-1]
+            assert Receipt.of(answer).status == "verified"
+
+        ask("chat", 0)
+        for module in (canonical, _verification, _enclave, _eip712):
+            monkeypatch.setattr(module, "keccak", counting)
+        for way in ("chat", "stream"):
+            for number in (1, 2):
+                hashed.clear()
+                before = net.stats().requests
+                ask(way, number)
+                assert (net.stats().requests - before, len(hashed)) == (1, 3)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -23,8 +24,9 @@ from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.devnet._http import Reply
 from og_integrations.devnet._sealing import GatewayKey
-from og_integrations.langchain import ChatOpenGradient
-from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.langchain import ChatOpenGradient, OpenGradientWebSearch
+from og_integrations.llama_index import OpenGradientLLM, web_search_tool
+from og_integrations.verify import Verifier
 from tests.client.ways_to_ask import MODEL, WEATHER, user
 
 SECRET = "the patient is called Ada"
@@ -112,6 +114,7 @@ def test_answer_is_verified_and_its_receipt_names_relay_and_key(
     sealing = answer.receipt["sealing"]
     assert sealing["relay"] == (httpx.URL(str(net.relay_url)).netloc.decode() if carrier is relayed else None)
     assert (sealing["key_id"], sealing["signature_from"]) == (1, "registry")
+    assert sealing["signing_key_sha256"] == sha256(bytes.fromhex(answer.receipt["enclave"]["public_key"])).hexdigest()
     assert (answer.receipt["payment"] is None) == (carrier is relayed)
     exchange = net.journal.exchanges[-1]
     assert (exchange.sealed, exchange.relayed) == (True, carrier is relayed)
@@ -337,6 +340,39 @@ def test_gateways_without_a_sealed_channel_are_named() -> None:
         pytest.raises(errors.EnclaveRejectedError, match="without an OHTTP key"),
     ):
         client.chat(MODEL, user("april"))
+
+
+@carriers
+def test_web_search_is_carried_and_verified(net: Devnet, carrier: Callable[[Devnet], dict[str, Any]]) -> None:
+    """Asked by the method and by the tools of both frameworks; the enclave hashes it without its name."""
+    options = carrier(net)
+    with Client(**options) as client:
+        answer = client.web_search(f"opg by {carrier.__name__}", num_results=1)
+    found = OpenGradientWebSearch(model=ChatOpenGradient(model=MODEL, **options), num_results=1).invoke(
+        {"type": "tool_call", "name": "search", "id": "1", "args": {"query": f"lang {carrier.__name__}"}}
+    )
+    output = web_search_tool(OpenGradientLLM(MODEL, **options), num_results=1).call(query=f"llama {carrier.__name__}")
+    for receipt in (answer.receipt, found.artifact["opengradient"], output.raw_output["opengradient"]):
+        assert (receipt["kind"], receipt["status"], receipt["channel"]) == ("search", "verified", "sealed")
+        assert (receipt["payment"] is None) == (carrier is relayed)
+    assert all(citation["url"] in answer.text for citation in answer.citations)
+    assert [exchange.sealed for exchange in net.journal.exchanges[-3:]] == [True] * 3
+
+
+def test_receipt_that_names_another_signing_key_is_refused_later(net: Devnet) -> None:
+    """Who sealed to another key than the enclave signed showed the request to somebody else."""
+    with Client(**relayed(net)) as client, collect_receipts(keep_exchanges=True) as receipts:
+        client.chat(MODEL, user("key"))
+    saved = {"receipt": receipts[0], "exchange": receipts.exchanges[0]}
+    judge = Verifier.unsafe_file_key()
+    assert judge.verify(json.dumps(saved).encode()).status == "verified"
+    altered = receipts[0] | {"sealing": receipts[0]["sealing"] | {"signing_key_sha256": "ab" * 32}}
+    verdict = judge.verify(json.dumps(saved | {"receipt": altered}).encode())
+    assert (verdict.status, verdict.step) == ("failed", "receipt")
+    # A receipt of a while ago does not name it.
+    older = {name: value for name, value in receipts[0]["sealing"].items() if name != "signing_key_sha256"}
+    again = saved | {"receipt": receipts[0] | {"sealing": older}}
+    assert judge.verify(json.dumps(again).encode()).status == "verified"
 
 
 def test_completions_are_not_carried(net: Devnet) -> None:

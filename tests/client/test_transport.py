@@ -15,9 +15,9 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Pinned,
-    broken,
     failure,
     head_until,
+    not_connected,
 )
 from og_integrations.client.channels._http1 import FramingError, Phase
 from og_integrations.client.channels._pool import _failure
@@ -104,10 +104,10 @@ def failed_handshake() -> Exception:
 
 
 def test_failed_handshake_is_told_from_a_missing_server() -> None:
-    error = broken(failed_handshake(), "", "It", PINNED, sent=False)
+    error = not_connected(failed_handshake(), "It", PINNED)
     assert isinstance(error, CertificateMismatchError)
     assert "was aborted and nothing was sent" in str(error)
-    unpinned = broken(failed_handshake(), "", "It", UNPINNED, sent=False)
+    unpinned = not_connected(failed_handshake(), "It", UNPINNED)
     assert type(unpinned) is ConnectionFailedError
     assert str(unpinned).startswith("No TLS with It")
 

@@ -170,8 +170,7 @@ def _sent(connections: SyncConnections, port: int, timeout: float) -> bytes | No
 
 @pytest.mark.parametrize(
     ("handle", "make"),
-    # Once its head is there, a user's synchronous client waits by its own rules.
-    [*itertools.product([_early_hints, _slow_head], [None, httpx.Client, httpx2.Client]), (_slow_chunk, None)],
+    list(itertools.product([_early_hints, _slow_head, _slow_chunk], [None, httpx.Client, httpx2.Client])),
 )
 def test_no_answer_comes_letter_by_letter_for_ever(
     handle: Callable[[socket.socket], None], make: Any, monkeypatch: pytest.MonkeyPatch

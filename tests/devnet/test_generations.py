@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
-from og_integrations.devnet import Devnet
-from og_integrations.devnet._generations import GENERATIONS, ErrorStyle, Generation, Moderation, find_generation
+from og_integrations.devnet import Devnet, Usage
+from og_integrations.devnet._generations import (
+    GENERATIONS,
+    OPG_PRICE_USD,
+    ErrorStyle,
+    Generation,
+    Moderation,
+    cost_of,
+    find_generation,
+)
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH
@@ -154,6 +162,21 @@ def test_cost_is_what_is_charged_in_three_spellings(newer: Raw) -> None:
     cost = asked(newer, body("hi"))["opengradient"]
     assert int(cost["cost_opg"]) == newer.net.stats().charged - before
     assert Decimal(cost["cost_usd"]) == Decimal(cost["cost_opg"]) / 10**18 * Decimal(cost["opg_price_usd"])
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "pictures", "usd"),
+    [
+        ("gpt-4.1", Usage(1000, 100, 1100), 0, "0.0028"),
+        ("claude-sonnet-4-6", Usage(1000, 100, 1100), 0, "0.0045"),
+        ("seedance-5.0", Usage(1000, 0, 1000), 2, "0.18"),
+        ("grok-2-image", Usage(1000, 0, 1000), 0, "0"),
+        ("my-local-model", Usage(4_000_000, 0, 4_000_000), 0, "1"),
+    ],
+)
+def test_price_of_an_answer_is_the_catalogues(model: str, usage: Usage, pictures: int, usd: str) -> None:
+    """By tokens or by pictures; a name that no list has costs what a small model does."""
+    assert cost_of(model, usage, pictures) == int(Decimal(usd) / OPG_PRICE_USD * 10**18)
 
 
 E0 = {"error": "Request processing failed"}

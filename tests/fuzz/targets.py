@@ -262,7 +262,7 @@ def _receipt(name: str) -> dict[str, Any]:
         whom="the gateway",
         channel=destination.channel,
     )
-    state = CallState(call=call, target=target, grant=paid.session, head=paid.head)
+    state = CallState(call=call, target=target, grant=paid.grant, head=paid.head)
     return build_receipt(state, verified=verified).to_json()
 
 

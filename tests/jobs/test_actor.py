@@ -39,6 +39,13 @@ def test_batch_is_answered_and_resumed(net: Devnet, tmp_path: Path) -> None:
     assert len(list(open_ledger(f"sqlite:///{tmp_path / 'r.db'}").entries(tag="job:tonight"))) == 2
 
 
+def test_nonces_do_not_hide_what_was_paid(net: Devnet, tmp_path: Path) -> None:
+    batch: dict[str, list[Any]] = {"prompt": ["one", "two"]}
+    answers = [actor(tmp_path, nonce=nonce)(batch) for nonce in ("require", "require", "off")]
+    assert answers[0] == answers[1] == answers[2]
+    assert net.stats().charges == 2
+
+
 def test_failure_stands_in_its_row(net: Devnet, tmp_path: Path) -> None:
     net.inject("bad_signature", times=1)
     found = actor(tmp_path)({"prompt": ["one"]})

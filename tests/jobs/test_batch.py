@@ -89,6 +89,27 @@ def test_answer_that_was_paid_is_found_in_the_ledger(net: Devnet, tmp_path: Path
     assert net.stats().charges == 4
 
 
+STOPS: dict[str, Any] = {"stop one": {"stop": "xyz"}, "stop many": {"stop": ["xyz", "zyx"]}}
+SHAPES: dict[str, Any] = {"plain": {}, **STOPS, "text": {"response_format": {"type": "text"}}}
+
+
+@pytest.mark.parametrize("first", ["off", "require"])
+def test_answer_is_found_whatever_its_nonce_was(net: Devnet, tmp_path: Path, first: str) -> None:
+    """Each call has another nonce, and a gateway may begin to refuse them: what was asked is the same."""
+    prompts = [{"id": name, "prompt": "a", **options} for name, options in SHAPES.items()]
+    prompts.append({"id": "json", "prompt": '"a" 1', "response_format": {"type": "json_object"}})
+    out = tmp_path / "answers.jsonl"
+    assert job(tmp_path, prompts, nonce=first).complete
+    before = answers_in(out)
+    for later in ("require", "off", "require"):
+        out.write_bytes(b"".join(out.read_bytes().splitlines(keepends=True)[:2]))
+        again = job(tmp_path, prompts, nonce=later)
+        assert (again.earlier, again.recovered, again.answered, again.complete) == (2, 3, 0, True)
+    after = answers_in(out)
+    assert {name: line["text"] for name, line in after.items()} == {name: line["text"] for name, line in before.items()}
+    assert net.stats().charges == len(prompts)
+
+
 def test_half_a_line_of_answers_is_asked_of_the_ledger(net: Devnet, tmp_path: Path) -> None:
     file = prompts_file(tmp_path, {"prompt": "a"}, {"prompt": "b"})
     job(tmp_path, file)

@@ -59,6 +59,8 @@ def ledger(to: str) -> Ledger:
         ({"payment": "0x1"}, [5, 6, 7, 8, 9]),
         ({"run": "run-1"}, [3, 4, 5]),
         ({"request_hashes": [f"{n:064x}" for n in (2, 7, 99)]}, [2, 7]),
+        ({"any_tag": ["even", "other"], "until": 1_005}, [0, 2, 4]),
+        ({"any_tag": []}, []),
         ({"tag": "even", "status": "verified", "until": 1_005}, [0, 2, 4]),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.devnet import Devnet
 from og_integrations.errors import BudgetBusyError, BudgetExceededError, ConfigurationError
 from og_integrations.networks import BASE, OPG
-from og_integrations.protocol.payment._budget import Budget, HoldState
+from og_integrations.protocol.payment._budget import Budget, Entry, HoldState
 from og_integrations.protocol.payment._policy import SpendPolicy
 from tests.money.recorded_payments import MODEL
 from tests.money.test_limits import NOW, PERMIT
@@ -158,3 +159,58 @@ def test_devnet_gives_nothing_back_to_what_another_network_authorized(tmp_path: 
             assert payer.reconcile_spending().authorized == counted > 0
         with Client(private_key=real.private_key, network=real.network, spend_policy=policy) as payer:
             assert payer.reconcile_spending().authorized == 0
+
+
+def test_claim_is_on_the_disk_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transaction is over by then, so that others claim meanwhile; what became of it is not waited for."""
+    store, other = (BudgetFile(tmp_path / "budget.sqlite") for _ in range(2))
+    log, synced = Path(f"{store.path}-wal"), list[bool]()
+
+    def sync(file: int) -> None:
+        assert os.path.samestat(os.fstat(file), log.stat())
+        synced.append(b"the first" in log.read_bytes())
+        if len(synced) == 1:
+            other.claim(Entry(id="the second", amount=1, at=NOW), lambda totals: None)
+
+    monkeypatch.setattr(sqlite, "_DATA_SYNC", sync)
+    store.claim(Entry(id="the first", amount=1, at=NOW), lambda totals: None)
+    assert synced == [True, True]
+    assert store.totals(NOW).authorized == 2
+    store.move("the first", HoldState.SETTLED)
+    assert store.totals(NOW).settled == 1
+    assert len(synced) == 2
+
+
+def test_checkpoint_of_another_process_is_not_taken_for_another_file(tmp_path: Path) -> None:
+    """Slow disks: two that wrote at once noted what the file looked like in the middle, and all spending ended."""
+    store, other = (BudgetFile(tmp_path / "budget.sqlite") for _ in range(2))
+    store.claim(Entry(id="a", amount=1, at=NOW), lambda totals: None)
+
+    def noted(value: str | None = None) -> str:
+        with closing(sqlite3.connect(store.path)) as db, db:
+            if value is not None:
+                db.execute("UPDATE facts SET value = ? WHERE name = 'main'", (value,))
+            return str(db.execute("SELECT value FROM facts WHERE name = 'main'").fetchone()[0])
+
+    begun = noted(f"busy {int(time.time())} of another")
+    other._thread.run(other._checkpoint)
+    assert noted() == begun
+    store.claim(Entry(id="b", amount=1, at=NOW), lambda totals: None)
+    # Whoever began that one is gone: the next one notes what the file looks like again.
+    noted(f"busy {int(time.time()) - sqlite._CHECKPOINT_SECONDS - 1} of another")
+    other._thread.run(other._checkpoint)
+    assert noted() == sqlite._looks(store.path.stat())
+    assert store.totals(NOW).authorized == 2
+
+
+def test_only_our_own_checkpoints_write_the_main_part(tmp_path: Path) -> None:
+    """Neither a new connection nor one that a forked child opens writes it on its own."""
+    store = BudgetFile(tmp_path / "budget.sqlite")
+    store.begin_again()
+    settings = store._thread.run(
+        lambda: [
+            store._connection().execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("wal_autocheckpoint", "synchronous")
+        ]
+    )
+    assert settings == [0, 1]

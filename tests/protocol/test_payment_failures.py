@@ -285,8 +285,8 @@ def test_certain_answer_ends_doubt() -> None:
         first.fail(lost())
     second.reply(answer())
     assert second.paid is not None
-    assert second.paid.session is not None
-    assert second.paid.session.hold.state is HoldState.SETTLED
+    assert second.paid.grant is not None
+    assert second.paid.grant.hold.state is HoldState.SETTLED
 
 
 @pytest.mark.parametrize("error", [lost(), lost(timed_out=True), RuntimeError("driver")])

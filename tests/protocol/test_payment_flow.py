@@ -44,8 +44,8 @@ def test_cold_call_asks_signs_and_pays() -> None:
     call.reply(answer())
     assert call.paid is not None
     assert (call.paid.head.status, call.signatures) == (200, 1)
-    assert call.paid.session is not None
-    assert (call.paid.session.session_id, call.paid.session.hold.state) == (Secret(SESSION_ID), HoldState.SETTLED)
+    assert call.paid.grant is not None
+    assert (call.paid.grant.session_id, call.paid.grant.hold.state) == (Secret(SESSION_ID), HoldState.SETTLED)
     assert purse.sessions.budget.authorized() == AMOUNT
 
 
@@ -68,7 +68,7 @@ def test_free_answer_costs_nothing() -> None:
     purse = wallet()
     call = Call(purse).reply(ReplyHead(200, []))
     assert call.paid is not None
-    assert (call.paid.head.status, call.paid.session, purse.sessions.budget.authorized()) == (200, None, 0)
+    assert (call.paid.head.status, call.paid.grant, purse.sessions.budget.authorized()) == (200, None, 0)
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 500, 503])

@@ -10,8 +10,8 @@ import pytest
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError, SpendingStoppedError
 from og_integrations.protocol.payment._budget import ABANDONED, HOUR, SKEW, Entry
 from og_integrations.protocol.payment._flow import Pause, PaymentContext, Send, Sign
+from og_integrations.protocol.payment._lease import Drawn
 from og_integrations.protocol.payment._reconcile import LOST, REST, Findings, Reclaimer
-from og_integrations.protocol.payment._session import Claim
 from og_integrations.protocol.payment._x402 import SESSION, Route, parse_requirements
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, SESSION_ID, Call, answer, offer, paying, wallet
 
@@ -105,7 +105,7 @@ def test_cap_of_one_authorization_is_no_question_for_the_chain() -> None:
     chain, clock = exhausted()
     budget = chain.wallet.sessions.budget
 
-    def attempt() -> Claim:
+    def attempt() -> Drawn:
         budget.policy.check(parse_requirements(REQUIREMENT | {"amount": str(60 * AMOUNT)}), "enclave.example")
         raise AssertionError
 

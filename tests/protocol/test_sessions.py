@@ -15,7 +15,8 @@ from og_integrations.errors import (
 from og_integrations.protocol.payment import _session as session
 from og_integrations.protocol.payment._budget import HoldState
 from og_integrations.protocol.payment._flow import Approve, Pause, Sign
-from og_integrations.protocol.payment._session import RENEW_BEFORE, Turn
+from og_integrations.protocol.payment._lease import Turn
+from og_integrations.protocol.payment._session import RENEW_BEFORE
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements
 from tests.protocol.flows import (
     AMOUNT,
@@ -269,8 +270,8 @@ def test_connection_that_failed_while_a_sharer_is_still_signing() -> None:
         quick.fail(ConnectionFailedError("refused"))
     slow.sign().reply(answer())
     assert slow.paid is not None
-    assert slow.paid.session is not None
-    assert (slow.paid.session.hold.state, purse.sessions.budget.authorized()) == (HoldState.SETTLED, AMOUNT)
+    assert slow.paid.grant is not None
+    assert (slow.paid.grant.hold.state, purse.sessions.budget.authorized()) == (HoldState.SETTLED, AMOUNT)
     assert Call(purse).headers == {SESSION: SESSION_ID}
 
 

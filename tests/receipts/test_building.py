@@ -37,8 +37,8 @@ def session_of(head: ReplyHead) -> PaymentSession:
     """Return the session of a call that was answered with `head`."""
     paid = paying(wallet()).reply(head).paid
     assert paid is not None
-    assert paid.session is not None
-    return paid.session
+    assert isinstance(paid.grant, PaymentSession)
+    return paid.grant
 
 
 def target(enclave: Enclave) -> Target:
@@ -256,7 +256,7 @@ def test_text_beside_tool_calls_is_unsigned(capture: Capture) -> None:
 def test_session_and_payment_are_in_no_receipt() -> None:
     """The id spends the payer's money; its hash tells sessions apart."""
     made = record()
-    assert made.grant is not None
+    assert isinstance(made.grant, PaymentSession)
     assert made.grant.header is not None
     receipt = build_receipt(made, verified=verify_exchange(exchange()))
     assert receipt["payment"]["session_ref"] == session_ref(SESSION_ID)

@@ -9,8 +9,9 @@ A `Destination` names the peer: connections are keyed by it, so that another kin
 is one more destination and one more class, and nothing else changes.
 """
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
@@ -49,6 +50,18 @@ def destination_of(enclave: Enclave) -> Destination:
     return Pinned(enclave.certificate) if enclave.pinned else UNPINNED
 
 
+class Upload(Protocol):
+    """An upload is a body that is read while it is sent, from its beginning each time it is asked for."""
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return all of it, piece by piece."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
     """
@@ -57,15 +70,34 @@ class HttpRequest:
     What pays stands in `headers` as a `Secret`, until the library below gets it.
 
     `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
-    the limit of the whole exchange.
+    the limit of the whole exchange. `sending` are the seconds that a large body may take beyond it.
     """
 
     url: str = field(repr=False)
     whom: str
     headers: Mapping[str, str | Secret] = field(repr=False)
-    body: bytes | None = field(repr=False)
+    body: bytes | Upload | None = field(repr=False)
     timeout: float
     whole: bool = False
+    sending: float = 0.0
+
+
+def content_of(request: HttpRequest) -> bytes | Iterator[bytes] | None:
+    """Return the body of `request` as libraries take it."""
+    body = request.body
+    return body if body is None or isinstance(body, bytes) else body.pieces()
+
+
+def acontent_of(request: HttpRequest) -> bytes | AsyncIterator[bytes] | None:
+    """Return the body of `request` as asynchronous libraries take it; an upload is read on a thread."""
+    body = request.body
+    return body if body is None or isinstance(body, bytes) else _read_on_threads(body)
+
+
+async def _read_on_threads(upload: Upload) -> AsyncIterator[bytes]:
+    pieces = upload.pieces()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
 
 
 def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
@@ -75,7 +107,7 @@ def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
 
 def head_until(request: HttpRequest) -> float:
     """Return when the head must have come: a peer that sends 103s, or a line now and then, is left."""
-    return time.monotonic() + (request.timeout if request.whole else request.timeout + CONNECT_TIMEOUT)
+    return time.monotonic() + request.sending + request.timeout + (0 if request.whole else CONNECT_TIMEOUT)
 
 
 class Reply(Protocol):
@@ -164,10 +196,10 @@ def failure(
     exc: BaseException, library: ModuleType, what: str, destination: Destination
 ) -> ConnectionFailedError | ConnectionLostError:
     """
-    Return what `exc`, raised by a user's client while a request to `what` was under way, means.
+    Return what `exc`, raised while a request to `what` was under way, means.
 
-    `library` is whose exceptions tell the phases apart: httpx, or httpx2, which name them alike. Anything else (of
-    `ssl`, of sockets) may have come after the request had left.
+    `library` is the httpx of a user's client, whose exceptions tell the phases apart. Anything else (of `ssl`, of
+    sockets) may have come after the request had left.
     """
     if isinstance(exc, library.PoolTimeout):
         busy = ConnectionFailedError(
@@ -178,26 +210,27 @@ def failure(
         busy.blames_enclave = False
         return busy
     if isinstance(exc, library.ConnectError | library.ConnectTimeout | library.UnsupportedProtocol):
-        return broken(exc, type(exc).__name__, what, destination, sent=False)
-    late = isinstance(exc, library.TimeoutException)
-    return broken(TimeoutError() if late else exc, type(exc).__name__, what, destination, sent=True)
+        return not_connected(exc, what, destination)
+    if isinstance(exc, library.TimeoutException | TimeoutError):
+        return late(what)
+    return broken(exc, what)
 
 
-def broken(
-    exc: BaseException, why: str, what: str, destination: Destination, *, sent: bool
-) -> ConnectionFailedError | ConnectionLostError:
-    """Return what `exc` means for a request to `what`, of which something may have been `sent`; `why` it broke."""
-    if not sent:
-        return _not_connected(exc, why, what, destination)
-    if isinstance(exc, TimeoutError):
-        return lost(f"{what} did not answer in time.", timed_out=True)
-    return lost(f"The connection to {what} broke ({why}).", timed_out=False)
+def late(what: str) -> ConnectionLostError:
+    """Return the error of a request to `what` that had begun to leave, and whose answer did not come in time."""
+    return lost(f"{what} did not answer in time.", timed_out=True)
 
 
-def _not_connected(exc: BaseException, why: str, what: str, destination: Destination) -> ConnectionFailedError:
+def broken(exc: BaseException, what: str, why: str = "") -> ConnectionLostError:
+    """Return the error of a request to `what` that had begun to leave when `exc` came; `why` may say more of it."""
+    return lost(f"The connection to {what} broke ({why or type(exc).__name__}).", timed_out=False)
+
+
+def not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
+    """Return the error of a request to `what` of which nothing had left when `exc` came."""
     of_tls = tls_failure(exc)
     if of_tls is None:
-        return ConnectionFailedError(f"No connection to {what} ({why}): nothing was sent.")
+        return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
     certificate = destination.certificate if isinstance(destination, Pinned) else None
     if certificate is not None and is_mismatch(of_tls, certificate):
         return CertificateMismatchError(

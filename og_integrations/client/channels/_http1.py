@@ -42,20 +42,18 @@ class FramingError(Exception):
     """An answer breaks the rules that say where it ends; the text names the rule, and quotes nothing."""
 
 
-def request_bytes(request: HttpRequest, to: Address) -> bytes:
-    """Return `request` as it is sent. Raises `ConnectionFailedError` for a header that could end its line."""
-    body = request.body
+def request_head(request: HttpRequest, to: Address) -> bytes:
+    """Return the head of `request` as it is sent. Raises `ConnectionFailedError` if a header could end its line."""
     headers = {"Host": to.host_header, "User-Agent": _USER_AGENT, **revealed(request.headers)}
-    if body is not None:
-        headers["Content-Length"] = str(len(body))
+    if request.body is not None:
+        headers["Content-Length"] = str(len(request.body))
     if _UNSENDABLE.search("".join((to.target, *headers, *headers.values()))):
         raise ConnectionFailedError(
             f"A header of the request to {request.whom} is not printable ASCII, so that it could end its line. "
             "Nothing was sent."
         )
     lines = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
-    head = f"{'GET' if body is None else 'POST'} {to.target} HTTP/1.1\r\n{lines}\r\n\r\n".encode()
-    return head if body is None else head + body
+    return f"{'GET' if request.body is None else 'POST'} {to.target} HTTP/1.1\r\n{lines}\r\n\r\n".encode()
 
 
 class Incoming:

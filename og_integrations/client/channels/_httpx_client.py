@@ -8,21 +8,26 @@ too, before the request is sent, and again on each answer.
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar, copy_context
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from og_integrations.client.channels._channel import (
     CONNECT_TIMEOUT,
     Destination,
     HttpRequest,
     Pinned,
+    acontent_of,
+    broken,
+    content_of,
     failure,
     head_until,
     lost,
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     AsyncClient = httpx.AsyncClient | httpx2.AsyncClient
     Response = httpx.Response | httpx2.Response
 
+T = TypeVar("T")
 _LIBRARIES = ("httpx", "httpx2")
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
 _under_way: ContextVar[bool] = ContextVar("og_integrations_exchange", default=False)
@@ -102,17 +108,24 @@ class HttpxChannel:
 
         def ask() -> "Response":
             # Whatever the client does by itself: a redirect takes prompt and payment to another host.
-            built = _built(self._library, self._client, request, trace)
+            built = _built(self._library, self._client, request, content_of(request), trace)
             response: Response = self._client.send(built, stream=True, follow_redirects=False)
             return response
 
         until = head_until(request)
-        with exchange(), _Failures(self._library, request, self._destination):
-            response = _left_at(until, ask)
+        failures = _Failures(self._library, request, self._destination, watch)
+        with exchange(), failures:
+            head = _begun(ask)
+            try:
+                response = head.result(until - time.monotonic())
+            except BaseException:
+                head.add_done_callback(_close_late)
+                raise
+        reply = HttpxReply(request, response, failures, until)
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
-            response.close()
+            reply.close()
             raise _sent_unpinned()
-        return HttpxReply(self._library, request, self._destination, response)
+        return reply
 
     def close(self) -> None:
         """Close the client."""
@@ -143,18 +156,20 @@ class AsyncHttpxChannel:
                 raise _not_pinned()
 
         async def ask() -> "Response":
-            built = _built(self._library, self._client, request, trace)
+            built = _built(self._library, self._client, request, acontent_of(request), trace)
             response: Response = await self._client.send(built, stream=True, follow_redirects=False)
             return response
 
         until = head_until(request)
-        with exchange(), _Failures(self._library, request, self._destination):
+        failures = _Failures(self._library, request, self._destination, watch)
+        with exchange(), failures:
             async with asyncio.timeout(until - time.monotonic()):
                 response = await ask()
+        reply = AsyncHttpxReply(request, response, failures, until)
         if not _is_reached(response.extensions.get("network_stream"), self._destination):
-            await response.aclose()
+            await reply.aclose()
             raise _sent_unpinned()
-        return AsyncHttpxReply(self._library, request, self._destination, response)
+        return reply
 
     async def aclose(self) -> None:
         """Close the client."""
@@ -164,32 +179,67 @@ class AsyncHttpxChannel:
 class _HttpxHead:
     """Both kinds of replies have this."""
 
-    __slots__ = ("_destination", "_library", "_parts", "_request", "_response", "headers", "status")
+    __slots__ = ("_failures", "_parts", "_request", "_response", "_until", "headers", "status")
 
-    def __init__(self, library: Any, request: HttpRequest, destination: Destination, response: "Response") -> None:
+    def __init__(self, request: HttpRequest, response: "Response", failures: "_Failures", until: float) -> None:
         self.status: int = response.status_code
         self.headers: Sequence[tuple[str, str]] = response.headers.multi_items()
-        self._library, self._request, self._destination = library, request, destination
-        self._response = response
+        self._request, self._response, self._failures = request, response, failures
+        self._until = until if request.whole else None
         self._parts: Any = None
+        # Whatever the client raises from here on, the request has left.
+        failures.watch.sent = True
+
+    def _body(self) -> Any:
+        """Return the body as a stream of bytes that were not decoded; as a tuple if a hook has read it already."""
+        return (self._response.content,) if self._response.is_stream_consumed else self._response.stream
+
+    def _piece_until(self) -> float:
+        """Return when the next piece must have come."""
+        return time.monotonic() + self._request.timeout if self._until is None else self._until
 
 
 class HttpxReply(_HttpxHead):
     """This reply comes over a user's client."""
 
-    __slots__ = ()
+    __slots__ = ("_piece",)
+
+    def __init__(self, request: HttpRequest, response: "Response", failures: "_Failures", until: float) -> None:
+        super().__init__(request, response, failures, until)
+        self._piece: Future[bytes | None] | None = None
 
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with exchange(), _Failures(self._library, self._request, self._destination):
+        until = self._piece_until()
+        with exchange(), self._failures:
             if self._parts is None:
-                self._parts = self._response.iter_raw()
-            data: bytes | None = next(self._parts, None)
-        return data
+                self._parts = iter(self._body())
+            self._piece = _begun(lambda: next(self._parts, None))
+            return self._piece.result(until - time.monotonic())
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._response.close()
+        if self._piece is None or self._piece.done():
+            self._let_go()
+            return
+        # A piece that was given up is still waited for. Whoever waits closes: if the socket were closed under him,
+        # its number would be that of another connection, whose bytes he would take.
+        self._wake()
+        self._piece.add_done_callback(lambda _piece: self._let_go())
+
+    def _wake(self) -> None:
+        """End the wait of whoever reads, where nobody else's answers come over the same connection."""
+        stream = self._response.extensions.get("network_stream")
+        sock = stream.get_extra_info("socket") if stream is not None else None
+        if sock is not None and self._response.http_version.startswith("HTTP/1"):
+            with contextlib.suppress(OSError):
+                # Not the socket's own: that of TLS would take its session from under the reader.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _let_go(self) -> None:
+        # What was received is whole without it.
+        with contextlib.suppress(ConnectionLostError), self._failures:
+            self._response.close()
 
 
 class AsyncHttpxReply(_HttpxHead):
@@ -199,16 +249,24 @@ class AsyncHttpxReply(_HttpxHead):
 
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
-        with exchange(), _Failures(self._library, self._request, self._destination):
+        until = self._piece_until()
+        with exchange(), self._failures:
             if self._parts is None:
-                self._parts = self._response.aiter_raw()
-            async with asyncio.timeout(self._request.timeout):
+                body = self._body()
+                self._parts = _once(body) if isinstance(body, tuple) else aiter(body)
+            async with asyncio.timeout(until - time.monotonic()):
                 data: bytes | None = await anext(self._parts, None)
         return data
 
     async def aclose(self) -> None:
         """Let go of the connection."""
-        await self._response.aclose()
+        with contextlib.suppress(ConnectionLostError), self._failures:
+            await self._response.aclose()
+
+
+async def _once(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
 
 
 class _Failures:
@@ -216,20 +274,26 @@ class _Failures:
     Inside this `with`, whatever the user's client raises becomes an error of ours.
 
     Its event hooks and transports may raise anything, after the request has left: a foreign error would look as if
-    nothing had been paid, and be repeated.
+    nothing had been paid, and be repeated. So would an error of ours that says that nothing was sent: of a hook that
+    asks us something itself, or of a transport that tried again and could not connect the second time.
     """
 
-    __slots__ = ("_destination", "_library", "_request")
+    __slots__ = ("_destination", "_library", "_request", "watch")
 
-    def __init__(self, library: ModuleType, request: HttpRequest, destination: Destination) -> None:
+    def __init__(self, library: ModuleType, request: HttpRequest, destination: Destination, watch: "_Watch") -> None:
         self._library, self._request, self._destination = library, request, destination
+        self.watch = watch
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
-        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
-            raise failure(exc, self._library, self._request.whom, self._destination) from exc
+        if not isinstance(exc, Exception) or (isinstance(exc, OpenGradientError) and not self.watch.sent):
+            return
+        error = failure(exc, self._library, self._request.whom, self._destination)
+        if self.watch.sent and not isinstance(error, ConnectionLostError):
+            error = broken(exc, self._request.whom)
+        raise error from exc
 
 
 def _library_of(client: object, kind: str) -> Any:
@@ -244,20 +308,25 @@ def _library_of(client: object, kind: str) -> Any:
     )
 
 
-def _built(library: ModuleType, client: Any, request: HttpRequest, trace: object) -> object:
+def _built(library: ModuleType, client: Any, request: HttpRequest, content: object, trace: object) -> object:
     if client.is_closed:
         raise ConfigurationError("The http_client that was given is closed. Nothing was sent; give an open one.")
     try:
         return client.build_request(
             "GET" if request.body is None else "POST",
             request.url,
-            content=request.body,
-            headers=revealed(request.headers),
+            content=content,
+            headers=revealed(request.headers) | _length_of(request),
             timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
             extensions={"trace": trace},
         )
     except library.InvalidURL as exc:
         raise ConnectionFailedError(f"{request.whom[:80]!r} has no URL ({exc}). Nothing was sent.") from exc
+
+
+def _length_of(request: HttpRequest) -> dict[str, str]:
+    # The library does not know it of an upload, which it would send in chunks.
+    return {} if request.body is None else {"Content-Length": str(len(request.body))}
 
 
 class _Watch:
@@ -270,6 +339,8 @@ class _Watch:
     def __init__(self, destination: Destination) -> None:
         self._destination = destination
         self._unpinned: Any = None
+        self.sent = False
+        """Whether the request has begun to leave."""
 
     def saw(self, event: str, info: Mapping[str, Any]) -> Any:
         """Return the connection to close now, before a byte of the request has left on it; None without one."""
@@ -277,6 +348,7 @@ class _Watch:
             stream = info["return_value"]
             self._unpinned = None if _is_reached(stream, self._destination) else stream
         elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":
+            self.sent = self.sent or self._unpinned is None
             return self._unpinned
         return None
 
@@ -284,7 +356,7 @@ class _Watch:
 class _HandedOver:
     """What is raised inside this `with` is raised where `outcome` is waited for, instead of here."""
 
-    def __init__(self, outcome: "Future[Response]") -> None:
+    def __init__(self, outcome: "Future[Any]") -> None:
         self._outcome = outcome
 
     def __enter__(self) -> None:
@@ -296,29 +368,27 @@ class _HandedOver:
         return True
 
 
-def _left_at(until: float, ask: "Callable[[], Response]") -> "Response":
+def _begun(work: Callable[[], T]) -> "Future[T]":
     """
-    Return what `ask` does, in a thread of its own. Raises `TimeoutError` at `until` (monotonic clock).
+    Begin `work` in a thread of its own, and return what will come of it.
 
-    Nothing else ends a synchronous client's wait for a head that comes letter by letter. Its late answer is closed.
+    Nothing else ends a synchronous client's wait for a head, or for a piece, that comes letter by letter.
     """
-    outcome: Future[Response] = Future()
+    outcome: Future[T] = Future()
     context = copy_context()
 
     def run() -> None:
         with _HandedOver(outcome):
-            outcome.set_result(context.run(ask))
+            outcome.set_result(context.run(work))
 
-    def close(late: "Future[Response]") -> None:
-        if late.exception() is None:
-            late.result().close()
+    threading.Thread(target=run, name="og-integrations-httpx", daemon=True).start()
+    return outcome
 
-    threading.Thread(target=run, name="og-integrations-head", daemon=True).start()
-    try:
-        return outcome.result(until - time.monotonic())
-    except BaseException:
-        outcome.add_done_callback(close)
-        raise
+
+def _close_late(head: "Future[Response]") -> None:
+    """Close an answer for which nobody waits any more."""
+    if head.exception() is None:
+        head.result().close()
 
 
 def _is_reached(stream: Any, destination: Destination) -> bool:

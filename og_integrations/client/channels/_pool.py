@@ -22,12 +22,15 @@ from og_integrations.client.channels._channel import (
     Destination,
     HttpRequest,
     Pinned,
+    acontent_of,
     broken,
     head_until,
+    late,
     lost,
+    not_connected,
 )
 from og_integrations.client.channels._gate import AsyncGate, Gate
-from og_integrations.client.channels._http1 import FramingError, Incoming, Phase, request_bytes
+from og_integrations.client.channels._http1 import FramingError, Incoming, Phase, request_head
 from og_integrations.client.channels._streams import AsyncStream, Progress, Stream, connected
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.protocol._redact import emptied_frames
@@ -133,7 +136,7 @@ class Pool:
             waited = self.kept.take(to.origin)
             stream = self._connected(to, progress) if waited is None else waited
             try:
-                return stream, _asked(stream, request_bytes(request, to), progress)
+                return stream, _asked(stream, request, to, progress)
             except ConnectionError:
                 self.kept.drop(stream)
                 # Refused before one byte was taken, since the server had closed it: another one may carry the request.
@@ -155,11 +158,17 @@ class Pool:
         self.kept.close()
 
 
-def _asked(stream: Stream, data: bytes, progress: Progress) -> Incoming:
-    """Send `data` and return what came, once there is a head."""
-    incoming = Incoming()
+def _asked(stream: Stream, request: HttpRequest, to: Address, progress: Progress) -> Incoming:
+    """Send `request` and return its answer, once there is a head."""
+    head, body, incoming = request_head(request, to), request.body, Incoming()
     try:
-        stream.send(data, progress)
+        if body is None or isinstance(body, bytes):
+            stream.send(head + (body or b""), progress)
+        else:
+            stream.send(head, progress)
+            for piece in body.pieces():
+                stream.send(piece, progress)
+        progress.phase = Phase.SENT
     except ConnectionError:
         if progress.phase is Phase.NOTHING:
             raise
@@ -275,7 +284,7 @@ class AsyncPool:
             waited = self.kept.take(to.origin)
             stream = await self._connected(to, progress) if waited is None else waited
             try:
-                return stream, await _awaited(stream, request_bytes(request, to), progress)
+                return stream, await _awaited(stream, request, to, progress)
             except ConnectionError:
                 self.kept.drop(stream)
                 if waited is None or progress.phase is not Phase.NOTHING:
@@ -296,11 +305,17 @@ class AsyncPool:
         self.kept.close()
 
 
-async def _awaited(stream: AsyncStream, data: bytes, progress: Progress) -> Incoming:
-    """Do what `_asked` does."""
-    incoming = Incoming()
+async def _awaited(stream: AsyncStream, request: HttpRequest, to: Address, progress: Progress) -> Incoming:
+    """Do what `_asked` does; an upload is read on a thread."""
+    head, body, incoming = request_head(request, to), acontent_of(request), Incoming()
     try:
-        await stream.send(data, progress)
+        if body is None or isinstance(body, bytes):
+            await stream.send(head + (body or b""), progress)
+        else:
+            await stream.send(head, progress)
+            async for piece in body:
+                await stream.send(piece, progress)
+        progress.phase = Phase.SENT
     except ConnectionError:
         if progress.phase is Phase.NOTHING:
             raise
@@ -339,8 +354,11 @@ class AsyncPoolReply(_Head[AsyncStream]):
 
 
 def _failure(exc: BaseException, progress: Progress, request: HttpRequest, destination: Destination) -> Exception:
-    why = str(exc) if isinstance(exc, FramingError) else type(exc).__name__
-    return broken(exc, why, request.whom, destination, sent=progress.phase is not Phase.NOTHING)
+    if progress.phase is Phase.NOTHING:
+        return not_connected(exc, request.whom, destination)
+    if isinstance(exc, TimeoutError):
+        return late(request.whom)
+    return broken(exc, request.whom, str(exc) if isinstance(exc, FramingError) else "")
 
 
 def handshake(enclave: Enclave, timeout: float = CONNECT_TIMEOUT) -> None:
@@ -354,7 +372,7 @@ def handshake(enclave: Enclave, timeout: float = CONNECT_TIMEOUT) -> None:
     try:
         Stream(to.host, to.port or 443, context, timeout, time.monotonic() + 2 * timeout).close()
     except OSError as exc:
-        raise broken(exc, type(exc).__name__, enclave.endpoint, destination, sent=False) from exc
+        raise not_connected(exc, enclave.endpoint, destination) from exc
 
 
 def _context(destination: Destination) -> ssl.SSLContext:

@@ -92,13 +92,13 @@ class Stream:
                 return
 
     def send(self, data: bytes, progress: Progress) -> None:
-        """Send `data`, and note in `progress` what has left."""
+        """Send `data`, and note in `progress` that something has left."""
         wire = data if self._tls is None else _encrypted(self._tls, self._outgoing, data)
         rest = memoryview(wire)
         while rest:
             self._sock.settimeout(_seconds(progress.moment()))
             rest = rest[self._sock.send(rest) :]
-            progress.phase = Phase.PART if rest else Phase.SENT
+            progress.phase = Phase.PART
 
     def receive(self, until: float) -> bytes:
         """Return the next bytes, none at the end."""
@@ -250,7 +250,7 @@ class AsyncStream(asyncio.Protocol):
                 return
 
     async def send(self, data: bytes, progress: Progress) -> None:
-        """Send `data`, and note in `progress` what has left. Raises `OSError`."""
+        """Send `data`, and note in `progress` that something has left. Raises `OSError`."""
         transport = self._transport
         wire = data if self._tls is None else _encrypted(self._tls, self._outgoing, data)
         if transport is None or transport.is_closing():
@@ -262,8 +262,8 @@ class AsyncStream(asyncio.Protocol):
         progress.phase = Phase.PART
         while self._paused:
             await self._wait(progress.moment())
-        if not transport.is_closing():
-            progress.phase = Phase.SENT
+        if transport.is_closing():
+            raise self._error or ConnectionResetError("the connection ended")
 
     async def receive(self, until: float) -> bytes:
         """Return the next bytes, none at the end. Raises `OSError`."""

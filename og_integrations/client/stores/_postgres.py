@@ -1,19 +1,22 @@
 """
 A budget in a PostgreSQL database, shared by all processes and machines that name it (`SpendPolicy.store`).
 
-A claim is one statement, which is one transaction of one function in the database (`_postgres.sql`): it locks the row
-of its account, looks at the sums, and adds to them or does not. It is durable before anything is signed, and nothing
-is locked while anything is signed or sent. What became of it later is noted without waiting for the disk.
+A claim is one statement, the call of one procedure in the database (`_postgres.sql`): it locks the row of its account,
+looks at the sums, adds to them or does not, lets go of the row, and waits for the disk together with all others that
+wait. It is durable before anything is signed, and nothing is locked while anything is signed or sent. What became of it
+later is noted without waiting for the disk.
 
 The first client makes the tables, with a number that says of which version they are. That is a file of SQL and not
 Alembic: the tables live beside those of an application that may have an Alembic history of its own, and workers that
-start at once must find them made, not make them twice.
+start at once must find them made, not make them twice. SQLAlchemy makes the connection; statements go to the driver
+itself, since SQLAlchemy's own way of running one took more time than all the rest of a claim.
 
 A database that is away is waited for, `PATIENCE` seconds long, on connections made anew; after that nothing is spent
 until it is back. One connection serves the process, on a thread of its own (`client.stores._thread`).
 """
 
 import json
+import os
 import secrets
 import time
 import weakref
@@ -22,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from og_integrations._forking import survive_forks
 from og_integrations.client.stores._thread import StoreThread
@@ -34,15 +37,21 @@ from og_integrations.protocol.payment._policy import without_password
 from og_integrations.protocol.payment.schemes import decode_authorization, encode_authorization
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
-    from sqlalchemy.exc import DBAPIError
+    from psycopg import Connection as DriverConnection
+    from sqlalchemy import URL, Engine
+
+    Connection = DriverConnection[tuple[Any, ...]]
 
 T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds to wait for a database that restarts, or is held by others."""
 HUNG = 20.0
 """Seconds after which a database that neither answers nor breaks off counts as away."""
-VERSION = 1
+VERSION = 2
+_FROM = ("1",)
+"""Versions whose tables are the same, and whose functions are made anew."""
+_FUNCTIONS = "-- functions\n"
+"""What stands between the tables and the functions in the file of SQL."""
 _RETRY = 0.1
 _MOST_UNTOLD = 10_000
 _MAKING = 0x4F474247
@@ -51,9 +60,13 @@ _SETTINGS = ("authentication failed", "no password supplied", "does not exist", 
 """What PostgreSQL says where waiting does not help."""
 _AWAY = ("08", "53", "57P", "40", "55P03")
 """SQLSTATEs of what passes: connections, resources, a shutdown, a rollback, a lock (appendix A of its manual)."""
-_CLAIM = "SELECT * FROM og_budget_claim(%(identity)s, %(id)s, %(account)s, %(part)s, %(amount)s, %(at)s, %(signed)s, "
-_CLAIM += "%(network)s, %(windows)s, %(total)s, %(per_hour)s, %(per_day)s, %(payments)s, %(share)s, %(unanswered)s, "
-_CLAIM += "%(old)s, %(most)s)"
+_CLAIMED = (
+    "%(id)s, %(account)s, %(part)s, %(amount)s, %(at)s, %(signed)s, %(network)s, %(total)s, %(per_hour)s, %(per_day)s, "
+    "%(payments)s, %(share)s, %(unanswered)s, %(old)s, %(most)s"
+)
+_CLAIM = f"CALL og_budget_claim(%(identity)s, {_CLAIMED}, NULL)"
+_CLAIM_WITHIN = f"SELECT to_json(og_budget_take(%(identity)s, true, {_CLAIMED}))"
+"""The same inside of a transaction, where a procedure cannot commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +95,18 @@ class BudgetDatabase:
         self._url = _parsed(url)
         self.place = ("postgresql", str(without_password(self._url.render_as_string(hide_password=False))))
         self._identity = ""
-        self._abandoned: list[Engine] = []
+        self._abandoned: list[object] = []
         self._engine: Engine | None = None
+        self._db: Connection | None = None
         self._untold: deque[Callable[[Connection], None]] = deque(maxlen=_MOST_UNTOLD)
         self._thread = StoreThread()
         survive_forks(self)
 
     def begin_again(self) -> None:
         """Open a connection of one's own, and leave the parent's to it."""
-        if self._engine is not None:
-            self._abandoned.append(self._engine)
-        self._engine = None
+        # Kept, and so never closed: that would say goodbye on the parent's socket.
+        self._abandoned.append(self._db)
+        self._engine = self._db = None
         self._untold.clear()
 
     def claim(self, entry: Entry, judge: Judge) -> BudgetTotals:
@@ -100,17 +114,17 @@ class BudgetDatabase:
 
         def work(db: "Connection") -> BudgetTotals:
             if isinstance(judge, Limits):
-                made, totals = self._claim(db, entry, judge)
-                if not made:
-                    judge(totals)
+                found = self._claim(db, _CLAIM, entry, judge)
+                if not found["made"]:
+                    judge(_totals(found))
                     raise ConfigurationError(f"{self._name} refused a claim that fits. Nothing was signed.")
-                return totals
+                return _totals(found)
             with _transaction(db):
                 _run(db, "SELECT og_budget_begin(%(identity)s, true)", identity=self._identity)
                 _run(db, "SELECT og_budget_lock(%(account)s)", account=self.account_name)
                 totals = self._look(db, entry.at, entry.part)
                 judge(totals)
-                self._claim(db, entry, Limits())
+                self._claim(db, _CLAIM_WITHIN, entry, Limits())
             return totals
 
         # A claim that is made after all, once nobody waits for it, counts for nobody.
@@ -225,50 +239,66 @@ class BudgetDatabase:
 
     def _attempt(self, work: "Callable[[Connection], T]") -> tuple[list[T], _Trouble | None]:
         """Return what `work` returns, or the trouble with the database; what was still to be told is told before."""
+        from psycopg import Error
         from sqlalchemy.exc import DBAPIError
 
         known = bool(self._identity)
         try:
-            with self._connect() as db:
-                if not known:
-                    self._first_look(db)
-                while self._untold:
-                    self._untold[0](db)
-                    self._untold.popleft()
-                return [work(db)], None
+            db = self._connection()
+            if not known:
+                self._first_look(db)
+            while self._untold:
+                self._untold[0](db)
+                self._untold.popleft()
+            return [work(db)], None
         except DBAPIError as exc:
-            return [], _trouble(exc, known=known)
+            # SQLAlchemy asks for a few things itself when it first connects.
+            trouble = _trouble(exc.orig, known=known)
+        except Error as exc:
+            trouble = _trouble(exc, known=known)
+        # What a statement that failed left open is not known; a connection is made anew in milliseconds.
+        self._disconnect()
+        return [], trouble
 
-    def _connect(self) -> "Connection":
-        if self._engine is None:
-            from sqlalchemy import create_engine
+    def _connection(self) -> "Connection":
+        """Return the one connection, which commits each statement by itself; made anew if it is lost."""
+        if self._db is None or self._db.closed:
+            self._engine = self._engine or self._new_engine()
+            made = self._engine.raw_connection()
+            self._db = cast("Connection", made.driver_connection)
+            # From here on it is ours alone: a pool would look after it by round trips of its own.
+            made.detach()
+            weakref.finalize(self, _end, self._db, os.getpid())
+        return self._db
 
-            self._engine = create_engine(
-                self._url,
-                pool_size=1,
-                max_overflow=0,
-                isolation_level="AUTOCOMMIT",
-                # Without it errors would quote what was to be written.
-                hide_parameters=True,
-                # Statements that are prepared on a connection break behind a pooler that shares connections.
-                connect_args={"connect_timeout": 5, "application_name": "og-integrations", "prepare_threshold": None},
-            )
-            weakref.finalize(self, self._engine.dispose)
-        return self._engine.connect()
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _new_engine(self) -> "Engine":
+        from sqlalchemy import create_engine
+
+        return create_engine(
+            self._url,
+            pool_size=1,
+            max_overflow=0,
+            isolation_level="AUTOCOMMIT",
+            # Without it errors would quote what was to be written.
+            hide_parameters=True,
+            # Statements that are prepared on a connection break behind a pooler that shares connections.
+            connect_args={"connect_timeout": 5, "application_name": "og-integrations", "prepare_threshold": None},
+        )
 
     def _first_look(self, db: "Connection") -> None:
         """Find the tables, or make them; and remember which budget this is."""
         found = _facts(db)
-        if not found:
+        if not found or found["version"] in _FROM:
             with _transaction(db):
                 _run(db, "SELECT pg_advisory_xact_lock(%(key)s)", key=_MAKING)
                 found = _facts(db)
-                if not found:
-                    schema = files(__package__).joinpath("_postgres.sql").read_text("utf-8")
-                    db.exec_driver_sql(schema.replace("%", "%%"))
-                    found = {"version": str(VERSION), "identity": secrets.token_hex(16)}
-                    for name, value in found.items():
-                        _run(db, "INSERT INTO og_budget_facts VALUES (%(name)s, %(value)s)", name=name, value=value)
+                if not found or found["version"] in _FROM:
+                    found = _make(db, found)
         if found["version"] != str(VERSION):
             raise ConfigurationError(
                 f"{self._name} is of version {shown(found['version'], 20)}, expected {VERSION}: a newer "
@@ -276,11 +306,11 @@ class BudgetDatabase:
             )
         self._identity = found["identity"]
 
-    def _claim(self, db: "Connection", entry: Entry, limits: Limits) -> tuple[bool, BudgetTotals]:
+    def _claim(self, db: "Connection", how: str, entry: Entry, limits: Limits) -> dict[str, Any]:
         signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
         row = _run(
             db,
-            _CLAIM,
+            how,
             identity=self._identity,
             id=entry.id,
             account=self.account_name,
@@ -289,7 +319,6 @@ class BudgetDatabase:
             at=entry.at,
             signed=signed,
             network=entry.network,
-            windows=limits.windowed,
             total=limits.total,
             per_hour=limits.per_hour,
             per_day=limits.per_day,
@@ -299,11 +328,11 @@ class BudgetDatabase:
             old=FOLD_AFTER,
             most=rules.MOST_UNEXPLAINED,
         )[0]
-        return bool(row[0]), _totals(row)
+        return cast("dict[str, Any]", row[0])
 
     def _look(self, db: "Connection", now: int, part: str) -> BudgetTotals:
-        query = "SELECT * FROM og_budget_look(%(account)s, %(part)s, %(at)s, true)"
-        return _totals(_run(db, query, account=self.account_name, part=part, at=now)[0])
+        query = "SELECT to_json(og_budget_look(%(account)s, %(part)s, %(at)s, true, true))"
+        return _totals(_run(db, query, account=self.account_name, part=part, at=now)[0][0])
 
 
 def _parsed(url: str) -> "URL":
@@ -323,14 +352,19 @@ def _parsed(url: str) -> "URL":
     raise ConfigurationError("SpendPolicy.store is no URL of a database, expected postgresql://user@host:port/name.")
 
 
-def _run(db: "Connection", query: str, **given: object) -> Any:
-    done = db.exec_driver_sql(query, given)
-    return done.all() if done.returns_rows else []
+def _end(db: "Connection", maker: int) -> None:
+    # A forked child would say goodbye on its parent's socket.
+    if os.getpid() == maker:
+        db.close()
+
+
+def _run(db: "Connection", query: str, **given: object) -> list[tuple[Any, ...]]:
+    done = db.execute(query, given or None)
+    return done.fetchall() if done.description else []
 
 
 @contextmanager
 def _transaction(db: "Connection") -> Iterator[None]:
-    # The connection commits each statement by itself, which saves two round trips of every claim.
     _run(db, "BEGIN ISOLATION LEVEL READ COMMITTED")
     try:
         yield
@@ -346,19 +380,27 @@ def _facts(db: "Connection") -> dict[str, str]:
     return {str(name): str(value) for name, value in _run(db, "SELECT name, value FROM og_budget_facts")}
 
 
-def _totals(row: Any) -> BudgetTotals:
-    _, authorized, settled, in_doubt, last_hour, last_day, payments, unanswered, share, stopped = row
-    return BudgetTotals(
-        authorized=int(authorized),
-        settled=int(settled),
-        in_doubt=int(in_doubt),
-        last_hour=int(last_hour),
-        last_day=int(last_day),
-        payments=int(payments),
-        unanswered=int(unanswered),
-        share=int(share),
-        stopped=stopped,
-    )
+def _make(db: "Connection", found: dict[str, str]) -> dict[str, str]:
+    """Make the tables, or what `_FROM` lacks of them; return the facts about them."""
+    tables, functions = files(__package__).joinpath("_postgres.sql").read_text("utf-8").split(_FUNCTIONS)
+    if found:
+        older = "SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = current_schema::regnamespace AND "
+        for (name,) in _run(db, older + r"proname LIKE 'og\_budget\_%%'", none=None):
+            _run(db, f"DROP FUNCTION {name} CASCADE")
+    else:
+        _run(db, tables)
+    _run(db, functions)
+    facts = found | {"version": str(VERSION), "identity": found.get("identity", secrets.token_hex(16))}
+    query = "INSERT INTO og_budget_facts VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO UPDATE "
+    query += "SET value = excluded.value"
+    for name, value in facts.items():
+        _run(db, query, name=name, value=value)
+    return facts
+
+
+def _totals(found: dict[str, Any]) -> BudgetTotals:
+    sums: dict[str, Any] = {name: int(value) for name, value in found.items() if name not in ("made", "stopped")}
+    return BudgetTotals(**sums, stopped=found["stopped"])
 
 
 def _read(row: Any) -> Entry:
@@ -382,19 +424,19 @@ def _read(row: Any) -> Entry:
         ) from exc
 
 
-def _trouble(exc: "DBAPIError", *, known: bool) -> _Trouble:
+def _trouble(exc: BaseException | None, *, known: bool) -> _Trouble:
     """Say what is wrong, in one line that quotes no statement."""
-    from sqlalchemy.exc import InterfaceError, OperationalError
+    from psycopg import InterfaceError, OperationalError
 
-    state = getattr(exc.orig, "sqlstate", None)
-    said = shown(str(exc.orig).strip().splitlines()[0] if str(exc.orig).strip() else "no reason given", 200)
-    kind = type(exc.orig).__name__
+    state = getattr(exc, "sqlstate", None)
+    said = shown(str(exc).strip().splitlines()[0] if str(exc).strip() else "no reason given", 200)
+    kind = type(exc).__name__
     if state is None:
         # Nobody has answered yet, or nobody does any more.
         lost = isinstance(exc, InterfaceError | OperationalError)
-        return _Trouble(f"{kind}: {said}", passes=lost and not any(word in str(exc.orig) for word in _SETTINGS))
+        return _Trouble(f"{kind}: {said}", passes=lost and not any(word in str(exc) for word in _SETTINGS))
     # Another process made the tables, which a connection that has just looked for them may not know yet.
-    if not known and state in ("42P07", "42710", "23505"):
+    if not known and state in ("42P07", "42710", "23505", "42723"):
         return _Trouble(f"{kind}: {said}", passes=True)
     gone = known and (state in ("42P01", "42883") or "og: another budget" in said)
     return _Trouble(f"{kind}: {said}", passes=state.startswith(_AWAY), replaced=gone)

@@ -1,4 +1,5 @@
--- The budget of a wallet in PostgreSQL, version 1 of its schema. The first client that names the database makes it.
+-- The budget of a wallet in PostgreSQL (11 or newer), version 2 of its schema. The first client that names the database
+-- makes it, and brings one of version 1 up to it: the tables are the same, what stands below "functions" is made anew.
 -- Each function is one step that is atomic; callers run it as a transaction of its own, in READ COMMITTED: every
 -- statement inside then sees what was committed before it began. The row of an account in og_budget_totals is locked
 -- first by whoever changes anything of that account, so that nobody waits for anybody in a circle.
@@ -28,7 +29,9 @@ CREATE TYPE og_budget_sums AS (
     payments bigint, unanswered integer, share numeric, stopped text
 );
 
+-- functions
 CREATE FUNCTION og_budget_begin(_identity text, _durable boolean) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE was text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'og: the isolation is %, expected read committed', current_setting('transaction_isolation');
@@ -36,12 +39,13 @@ BEGIN
     IF NOT EXISTS (SELECT FROM og_budget_facts WHERE name = 'identity' AND value = _identity) THEN
         RAISE EXCEPTION 'og: another budget';
     END IF;
-    PERFORM set_config('lock_timeout', '10s', true);
+    -- Assigned and not performed: an expression is evaluated without the planner and the executor.
+    was := set_config('lock_timeout', '10s', true);
     -- What is claimed must survive a crash of the server; what became of it counts in full where it is lost.
     IF NOT _durable THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
+        was := set_config('synchronous_commit', 'off', true);
     ELSIF current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
+        was := set_config('synchronous_commit', 'on', true);
     END IF;
 END $$;
 
@@ -68,7 +72,7 @@ CREATE FUNCTION og_budget_share(_account text, _part text) RETURNS text LANGUAGE
     SELECT _account || chr(31) || _part
 $$;
 
-CREATE FUNCTION og_budget_look(_account text, _part text, _at bigint, _windows boolean) RETURNS og_budget_sums
+CREATE FUNCTION og_budget_look(_account text, _part text, _at bigint, _hour boolean, _day boolean) RETURNS og_budget_sums
 LANGUAGE plpgsql AS $$
 DECLARE sums og_budget_sums;
 BEGIN
@@ -77,8 +81,10 @@ BEGIN
     IF NOT FOUND THEN
         sums := (NULL, 0, 0, 0, 0, 0, 0, 0, 0, NULL);
     END IF;
-    IF _windows THEN
+    IF _hour THEN
         SELECT w.amount, w.payments INTO sums.last_hour, sums.payments FROM og_budget_since(_account, _at - 3600) w;
+    END IF;
+    IF _day THEN
         SELECT w.amount INTO sums.last_day FROM og_budget_since(_account, _at - 86400) w;
     END IF;
     IF _part <> '' THEN
@@ -99,11 +105,12 @@ BEGIN
 END $$;
 
 CREATE FUNCTION og_budget_add(
-    _account text, _part text, _at bigint, _authorized numeric, _settled numeric, _in_doubt numeric, _payments integer
+    _account text, _part text, _at bigint, _authorized numeric, _settled numeric, _in_doubt numeric, _payments integer,
+    _unanswered integer
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE og_budget_totals SET authorized = authorized + _authorized, settled = settled + _settled,
-        in_doubt = in_doubt + _in_doubt WHERE account = _account;
+        in_doubt = in_doubt + _in_doubt, unanswered = coalesce(unanswered + _unanswered, 0) WHERE account = _account;
     IF _part <> '' THEN
         INSERT INTO og_budget_totals AS t (account, authorized, settled, in_doubt)
         VALUES (og_budget_share(_account, _part), _authorized, _settled, _in_doubt)
@@ -130,35 +137,64 @@ $$;
 
 -- What is not made was judged by the sums that are returned. An entry that is there already was made by the same
 -- caller, who lost the connection before it heard of it.
-CREATE FUNCTION og_budget_claim(
-    _identity text, _id text, _account text, _part text, _amount numeric, _at bigint, _signed text, _network text,
-    _windows boolean, _total numeric, _per_hour numeric, _per_day numeric, _payments bigint, _share numeric,
+CREATE FUNCTION og_budget_take(
+    _identity text, _durable boolean, _id text, _account text, _part text, _amount numeric, _at bigint, _signed text,
+    _network text, _total numeric, _per_hour numeric, _per_day numeric, _payments bigint, _share numeric,
     _unanswered integer, _old bigint, _most integer
 ) RETURNS og_budget_sums LANGUAGE plpgsql AS $$
 DECLARE
     sums og_budget_sums;
     made_as bigint;
 BEGIN
-    PERFORM og_budget_begin(_identity, true);
+    PERFORM og_budget_begin(_identity, _durable);
     PERFORM og_budget_lock(_account);
-    sums := og_budget_look(_account, _part, _at, _windows);
-    IF EXISTS (SELECT FROM og_budget_entries WHERE id = _id) THEN
-        sums.made := true;
-        RETURN sums;
-    END IF;
+    sums := og_budget_look(
+        _account, _part, _at, _per_hour IS NOT NULL OR _payments IS NOT NULL, _per_day IS NOT NULL
+    );
     sums.made := sums.stopped IS NULL AND coalesce(sums.unanswered < _unanswered, true)
         AND coalesce(sums.authorized + _amount <= _total, true) AND coalesce(sums.last_hour + _amount <= _per_hour, true)
         AND coalesce(sums.last_day + _amount <= _per_day, true) AND coalesce(sums.payments + 1 <= _payments, true)
         AND coalesce(sums.share + _amount <= _share, true);
     IF sums.made THEN
         INSERT INTO og_budget_entries (id, account, part, amount, at, state, signed, network)
-        VALUES (_id, _account, _part, _amount, _at, 'held', _signed, _network) RETURNING number INTO made_as;
-        PERFORM og_budget_add(_account, _part, _at, _amount, 0, 0, 1);
-        IF made_as % 256 = 0 THEN
-            PERFORM og_budget_fold(_account, _at, _old, _most);
+        VALUES (_id, _account, _part, _amount, _at, 'held', _signed, _network)
+        ON CONFLICT (id) DO NOTHING RETURNING number INTO made_as;
+        IF FOUND THEN
+            PERFORM og_budget_add(_account, _part, _at, _amount, 0, 0, 1, 0);
+            IF made_as % 256 = 0 THEN
+                PERFORM og_budget_fold(_account, _at, _old, _most);
+            END IF;
         END IF;
+    ELSE
+        sums.made := EXISTS (SELECT FROM og_budget_entries WHERE id = _id);
     END IF;
     RETURN sums;
+END $$;
+
+-- A claim in two transactions, of which the first lets go of the account without waiting for the disk. The second waits
+-- for it, together with whoever waits as well: it writes a line to the log (for nobody), and what stands before that in
+-- the log is as durable as that. Held until it was on the disk, the account let through one claim per turn of the disk.
+CREATE PROCEDURE og_budget_claim(
+    _identity text, _id text, _account text, _part text, _amount numeric, _at bigint, _signed text, _network text,
+    _total numeric, _per_hour numeric, _per_day numeric, _payments bigint, _share numeric, _unanswered integer,
+    _old bigint, _most integer, INOUT answer json
+) LANGUAGE plpgsql AS $$
+DECLARE
+    sums og_budget_sums;
+    written pg_lsn;
+BEGIN
+    sums := og_budget_take(
+        _identity, false, _id, _account, _part, _amount, _at, _signed, _network, _total, _per_hour, _per_day, _payments,
+        _share, _unanswered, _old, _most
+    );
+    answer := to_json(sums);
+    COMMIT;
+    IF sums.made THEN
+        IF current_setting('synchronous_commit') = 'off' THEN
+            PERFORM set_config('synchronous_commit', 'on', true);
+        END IF;
+        written := pg_logical_emit_message(true, 'og', '');
+    END IF;
 END $$;
 
 CREATE FUNCTION og_budget_move(_identity text, _id text, _to text) RETURNS void LANGUAGE plpgsql AS $$
@@ -166,6 +202,8 @@ DECLARE
     entry og_budget_entries;
     gone boolean := _to = 'released';
     explained boolean;
+    -- NULL begins the count anew.
+    missed integer := CASE WHEN _to = 'settled' THEN NULL ELSE 0 END;
 BEGIN
     PERFORM og_budget_begin(_identity, false);
     PERFORM og_budget_lock(account) FROM og_budget_entries WHERE id = _id;
@@ -179,16 +217,15 @@ BEGIN
     ELSE
         UPDATE og_budget_entries SET state = _to WHERE id = _id;
     END IF;
+    IF _to = 'in doubt' AND entry.state <> _to THEN
+        missed := 1;
+    END IF;
     PERFORM og_budget_add(
         entry.account, entry.part, entry.at, CASE WHEN gone THEN -entry.amount ELSE 0 END,
         CASE WHEN explained THEN entry.amount ELSE 0 END,
         entry.amount * ((_to = 'in doubt')::integer - (entry.state = 'in doubt')::integer),
-        CASE WHEN gone THEN -1 ELSE 0 END
+        CASE WHEN gone THEN -1 ELSE 0 END, missed
     );
-    IF _to = 'settled' OR (_to = 'in doubt' AND entry.state <> _to) THEN
-        UPDATE og_budget_totals SET unanswered = CASE WHEN _to = 'settled' THEN 0 ELSE unanswered + 1 END
-        WHERE account = entry.account;
-    END IF;
 END $$;
 
 CREATE FUNCTION og_budget_correct(_identity text, _id text, _amount numeric) RETURNS void LANGUAGE plpgsql AS $$
@@ -201,7 +238,7 @@ BEGIN
         -- Its amount lives on in the sums, and nothing more will be said of it.
         PERFORM og_budget_add(
             entry.account, entry.part, entry.at, _amount - entry.amount, _amount,
-            CASE WHEN entry.state = 'in doubt' THEN -entry.amount ELSE 0 END, 0
+            CASE WHEN entry.state = 'in doubt' THEN -entry.amount ELSE 0 END, 0, 0
         );
     END IF;
 END $$;

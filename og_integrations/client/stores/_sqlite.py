@@ -1,8 +1,9 @@
 """
 A budget in an SQLite file, shared by every process of one machine that names the file (`SpendPolicy.store`).
 
-The file is in WAL mode. A claim is one immediate transaction, synced in full before anything is signed; what became
-of it later is noted without waiting for the disk, since a lost note counts in full. The sums are kept, so that a claim
+The file is in WAL mode. A claim is one immediate transaction; the log is synced after it and before anything is
+signed, while others claim already: held until then, the file let through one claim per turn of the disk. What became of
+it later is noted without waiting for the disk, since a lost note counts in full. The sums are kept, so that a claim
 costs the same however many entries there are. One connection serves the process, on a thread of its own
 (`client.stores._thread`). Not for network file systems, which do not lock reliably.
 
@@ -20,7 +21,7 @@ import secrets
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,11 @@ APPLICATION_ID = 0x4F474247
 """Says in the file's header that it is ours: "OGBG"."""
 _FOLD_EVERY = 256
 _CHECKPOINT_EVERY = 500
+_BUSY = "busy "
+"""What is noted of the file's main part while a checkpoint writes it: this, since when, and a name."""
+_CHECKPOINT_SECONDS = 60
+"""How long a checkpoint may take; whoever began one earlier is gone."""
+_DATA_SYNC = getattr(os, "fdatasync", os.fsync)
 _MAGIC = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE budget (
@@ -101,6 +107,7 @@ class BudgetFile:
         self._writes = 0
         self._abandoned: list[sqlite3.Connection] = []
         self._db: sqlite3.Connection | None = None
+        self._log: int | None = None
         self._inode = 0
         self._thread = StoreThread()
         survive_forks(self)
@@ -112,14 +119,14 @@ class BudgetFile:
         """Open a connection of one's own, and never close the parent's: that would release its locks."""
         if self._db is not None:
             self._abandoned.append(self._db)
-        self._db = None
+        self._db = self._log = None
 
     def claim(self, entry: Entry, judge: Judge) -> BudgetTotals:
         """Add `entry`, unless `judge` raises; return the sums without it, of windows only those that it limits."""
-        windows = not isinstance(judge, Limits) or judge.windowed
+        windows = (HOUR, DAY) if not isinstance(judge, Limits) else judge.windows
 
         def work(db: sqlite3.Connection) -> BudgetTotals:
-            totals = self._totals(db, entry.at, entry.part, windows=windows)
+            totals = self._totals(db, entry.at, entry.part, windows)
             judge(totals)
             signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
             row = (entry.id, self.account_name, str(entry.amount), entry.at, entry.state.value, signed)
@@ -232,7 +239,6 @@ class BudgetFile:
     def _transaction(self, kind: str, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
         with self._told():
             db = self._connection()
-            db.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             _begin(db, kind)
             try:
                 self._check(db)
@@ -243,6 +249,8 @@ class BudgetFile:
                     db.execute("ROLLBACK")
                 raise
             if kind == "IMMEDIATE":
+                if synced:
+                    self._sync(db)
                 self._writes += 1
                 if self._writes % _CHECKPOINT_EVERY == 0:
                     self._checkpoint()
@@ -277,10 +285,24 @@ class BudgetFile:
             self._db = sqlite3.connect(address, timeout=0, isolation_level=None, uri=True, check_same_thread=False)
             weakref.finalize(self, self._db.close)
             self._db.execute("PRAGMA busy_timeout = 0")
+            # One that SQLite does by itself is not noted, and would look like another file.
+            self._db.execute("PRAGMA wal_autocheckpoint = 0")
             # SQLite makes the file when it is first looked at.
             _patiently(lambda: self._db and self._db.execute("PRAGMA user_version"))
+            self._leave_syncs_to_us(self._db)
             self._inode = os.stat(self.path).st_ino if self._name else 0
         return self._db
+
+    def _sync(self, db: sqlite3.Connection) -> None:
+        """Wait until what was committed is on the disk; without a log, SQLite itself has waited."""
+        if self._log is None:
+            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                return
+            # SQLite's locks are on other files: to open and close this one gives none of them up.
+            self._log = os.open(f"{self.path}-wal", os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            weakref.finalize(self, os.close, self._log)
+        # A checkpoint that has taken it out of the log has synced both files before.
+        _DATA_SYNC(self._log)
 
     def _first_look(self, db: sqlite3.Connection) -> None:
         version = _version(db)
@@ -332,12 +354,12 @@ class BudgetFile:
         """
         Return whether somebody else than SQLite wrote the file's main part.
 
-        Only our checkpoints write it. They say so before (an empty fact) and after (what it looks like then).
+        Only our checkpoints write it. They say so before (`_BUSY`) and after (what it looks like then).
         """
         looks = _looks(os.stat(self.path))
         for _ in range(2):
             noted = _fact(db, "main")
-            if noted in (looks, "", None):
+            if not noted or noted == looks or noted.startswith(_BUSY):
                 return False
             # A checkpoint may have begun since this transaction did: look once more, in a new one.
             kind = "IMMEDIATE" if db.in_transaction else "DEFERRED"
@@ -352,22 +374,39 @@ class BudgetFile:
             db = self._connection()
             if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
-            db.execute("PRAGMA wal_autocheckpoint = 0")
-            for value in ("", None):
-                _begin(db, "IMMEDIATE")
-                _set_fact(db, "main", _looks(os.stat(self.path)) if value is None else value)
-                db.execute("COMMIT")
-                if value == "":
-                    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._leave_syncs_to_us(db)
+            now = int(time.time())
+            mine = f"{_BUSY}{now} {secrets.token_hex(8)}"
+            _begin(db, "IMMEDIATE")
+            noted = _fact(db, "main") or ""
+            # Two at once would note what the file looks like while the other one still writes it.
+            free = not noted.startswith(_BUSY) or abs(now - int(noted.split()[1])) > _CHECKPOINT_SECONDS
+            if free:
+                _set_fact(db, "main", mine)
+            db.execute("COMMIT")
+            if not free:
+                return
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _begin(db, "IMMEDIATE")
+            if _fact(db, "main") == mine:
+                _set_fact(db, "main", _looks(os.stat(self.path)))
+            db.execute("COMMIT")
+
+    def _leave_syncs_to_us(self, db: sqlite3.Connection) -> None:
+        # With a log and in this mode, SQLite syncs before and after a checkpoint, and leaves commits to `_sync`.
+        wal = db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        db.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
 
     def _account(self, db: sqlite3.Connection, name: str) -> tuple[int, int, int, str | None, int]:
         query = "SELECT authorized, settled, in_doubt, stopped, unanswered FROM totals WHERE account = ?"
         row = db.execute(query, (name,)).fetchone()
         return (0, 0, 0, None, 0) if row is None else (int(row[0]), int(row[1]), int(row[2]), row[3], row[4])
 
-    def _totals(self, db: sqlite3.Connection, now: int, part: str, *, windows: bool = True) -> BudgetTotals:
+    def _totals(
+        self, db: sqlite3.Connection, now: int, part: str, windows: Sequence[int] = (HOUR, DAY)
+    ) -> BudgetTotals:
         authorized, settled, in_doubt, stopped, count = self._account(db, self.account_name)
-        (hour, payments), (day, _) = (self._since(db, now - span) if windows else (0, 0) for span in (HOUR, DAY))
+        (hour, payments), (day, _) = (self._since(db, now - w) if w in windows else (0, 0) for w in (HOUR, DAY))
         return BudgetTotals(
             authorized=authorized,
             settled=settled,

@@ -14,6 +14,9 @@ STRANGER = "0x000000000000000000000000000000000baDC0DE"
 _FOREIGN_SESSION = "5e551011-0000-4000-8000-000000000000"
 _USDC = "0x833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"
 
+_MARGINS = (1.0, 0.2, 0.4, 0.0)
+"""Shares of their lives for which one session after the other is not served; gateways were seen to use one of 0.2."""
+
 
 def _offering(**members: object) -> Callable[[JsonObject], JsonObject]:
     """Return a hook that overwrites members of the offered way to pay."""
@@ -113,6 +116,11 @@ PAYMENT_FAULTS = (
         refuse_payment="invalid_permit2_signature",
     ),
     Fault(name="expired_session", about="the session is gone before its time", expire_session=True),
+    Fault(
+        name="moving_margin",
+        about="each session of a wallet stops being served at another time before its deadline, the first one at once",
+        margin=lambda number: _MARGINS[number % len(_MARGINS)],
+    ),
     Fault(
         name="server_error_after_payment",
         about="500 after paying, without a session",

@@ -155,8 +155,9 @@ class Job:
     """
     One paid and accepted request. `raw` is its body as text, `mode` how its data is settled.
 
-    `charge` takes the usage of an answer that costs something, once, before its last byte leaves, and returns what it
-    cost in base units. `moderation` is the block of a request that was checked, {} of others.
+    `charge` takes the usage and the number of pictures of an answer that costs something, once, before its last byte
+    leaves, and returns what it cost in base units. `moderation` is the block of a request that was checked, {} of
+    others.
     """
 
     path: str
@@ -166,7 +167,7 @@ class Job:
     mode: str
     exchange: Exchange
     faults: RequestFaults
-    charge: Callable[[Usage], int]
+    charge: Callable[[Usage, int], int]
     moderation: JsonObject = field(default_factory=dict)
 
 
@@ -235,7 +236,7 @@ class Answerer:
         calls = tuple(_tool_call(job.family, call, reserialised(call.arguments)) for call in answer.calls)
         output = job.faults.output(Output(text=answer.text, calls=calls))
         proof = self._sign(job, output)
-        cost = job.charge(answer.usage)
+        cost = job.charge(answer.usage, len(answer.images))
         body = job.faults.signed(
             self._body(job, output, proof, self._images(answer) | self._reasoning(answer) | self._citations(job))
             | _usage(answer.usage, sort=True)
@@ -292,7 +293,7 @@ class Answerer:
         results = found(job.body)
         output = job.faults.output(Output(text=results.content()))
         proof = self._sign(job, output)
-        cost = job.charge(Usage(0, 0, 0))
+        cost = job.charge(Usage(0, 0, 0), 0)
         body: JsonObject = {
             "id": f"search-{uuid.uuid4()}",
             "object": "web_search.result",
@@ -339,7 +340,7 @@ class Answerer:
 
     def _final(self, job: Job, output: Output, answer: Answer) -> StreamEvent:
         proof = self._sign(job, output)
-        cost = job.charge(answer.usage)
+        cost = job.charge(answer.usage, len(answer.images))
         value = _chunk_value(job, {}, output.finish_reason) | proof.fields()
         value |= self._images(answer) | self._citations(job) | _usage(answer.usage, sort=False)
         value |= self._cost(cost) | job.moderation

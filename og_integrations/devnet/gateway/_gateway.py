@@ -214,8 +214,8 @@ class Gateway:
         if (attachment := refused_attachment(body, self._generation)) is not None:
             return json_reply(attachment, 400)
 
-        def charge(usage: Usage) -> int:
-            cost = cost_of(family, usage)
+        def charge(usage: Usage, pictures: int) -> int:
+            cost = cost_of(str(model), usage, pictures)
             self._paywall.charge(session, cost, exchange)
             return cost
 
@@ -253,7 +253,7 @@ class Gateway:
             status, content = refusal or (415, {})
             return json_reply(content, status)
 
-        def charge(_: Usage) -> int:
+        def charge(_: Usage, pictures: int) -> int:
             self._paywall.charge(session, search_cost(), exchange)
             return search_cost()
 

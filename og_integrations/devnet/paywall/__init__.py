@@ -219,15 +219,19 @@ class Sessions:
         """The session with that id, open or not."""
         return self._by_id.get(session_id)
 
-    def usable(self, session: Session | None, route: tuple[str, str]) -> bool:
-        """Whether `session` may serve one more request to `route` (method, path)."""
+    def usable(self, session: Session | None, route: tuple[str, str], margin: float | None = None) -> bool:
+        """
+        Whether `session` may serve one more request to `route` (method, path).
+
+        It is not served in the last `margin` seconds before its deadline; None: as many as the generation has.
+        """
         return (
             session is not None
             and not session.closed
             and session.spent < session.cap
             and session.route == route
             and not self._is_idle(session)
-            and not self._is_near_deadline(session, self._generation.margin)
+            and not self._is_near_deadline(session, self._generation.margin if margin is None else margin)
         )
 
     def due(self) -> list[Session]:
@@ -247,7 +251,7 @@ class Sessions:
         idle = self._generation.idle
         return session.charged_at is not None and self._clock.now() - session.charged_at >= idle
 
-    def _is_near_deadline(self, session: Session, margin: int) -> bool:
+    def _is_near_deadline(self, session: Session, margin: float) -> bool:
         return margin > 0 and self._clock.now() >= session.authorization.deadline - margin
 
 
@@ -284,7 +288,8 @@ class Paywall:
             exchange.payer = None if session is None else session.authorization.payer.lower()
             if session is not None and faults.expires_session():
                 self.close(session)
-            if session is None or not self.sessions.usable(session, route):
+            margin = None if session is None else self._moved_margin(session, faults)
+            if session is None or not self.sessions.usable(session, route, margin):
                 return expired_reply()
             return session
         header = request.header(PAYMENT_SIGNATURE)
@@ -323,6 +328,10 @@ class Paywall:
                 refused=charged is None,
             )
         )
+
+    def _moved_margin(self, session: Session, faults: RequestFaults) -> float | None:
+        share = faults.margin(session.ref, session.authorization.payer)
+        return None if share is None else share * int(session.requirement["maxTimeoutSeconds"])
 
     def reap(self) -> None:
         """Settle what is exhausted or idle."""

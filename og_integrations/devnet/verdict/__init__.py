@@ -6,6 +6,7 @@ The names and what they mean are `MISBEHAVIOURS`.
 | file | what it holds |
 | --- | --- |
 | `_judge` | what a server can see by itself, and the judgement over all |
+| `_services` | what the model hub and its login saw |
 | `_claims` | what the client says about its calls, compared with the journal |
 """
 
@@ -27,6 +28,7 @@ MISBEHAVIOURS: dict[str, str] = {
     "secret_leaked": "wrote a private key or a signed payment into a receipt or a log",
     "unknown_settlement_mode": "asked for a settlement mode that gateways silently take for batch",
     "retry_storm": "sent one request again and again without an answer",
+    "repeated_change": "asked the model hub again for a change that may have been made",
     "no_timeout": "waited for a stalled answer for longer than anyone would",
     "accepted_unverified": "took for verified what no enclave here signed, or what was changed since",
     "truncated_stream_accepted": "took a stream that was cut for a finished answer",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from og_integrations.devnet._journal import AuthorizationSeen, Exchange, FaultMet, Journal, is_known_mode
 from og_integrations.devnet.verdict import Finding, Judgement
 from og_integrations.devnet.verdict._claims import Claims, contradictions
+from og_integrations.devnet.verdict._services import misused_services
 from og_integrations.networks import OPG, Network
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import Receipt
@@ -272,7 +273,7 @@ def judge(
     """Return what `journal` and `claims` show; to be called where nothing writes to the journal."""
     calls = Calls(claims.receipts)
     seen = seen_by_server(journal, network, cap=cap, calls=calls, now=time.monotonic(), patience=patience)
-    return Judgement((*seen, *contradictions(claims, journal, secrets)))
+    return Judgement((*seen, *misused_services(journal), *contradictions(claims, journal, secrets)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +283,19 @@ class Mark:
     exchanges: int = 0
     faults_met: int = 0
     stray_credentials: int = 0
+    services: int = 0
     receipts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, journal: Journal, watched: Sequence[Sequence[JsonObject]]) -> "Mark":
         """Return now."""
-        lengths = len(journal.exchanges), len(journal.faults_met), len(journal.stray_credentials)
-        return cls(*lengths, receipts=tuple(map(len, watched)))
+        return cls(
+            exchanges=len(journal.exchanges),
+            faults_met=len(journal.faults_met),
+            stray_credentials=len(journal.stray_credentials),
+            services=len(journal.services),
+            receipts=tuple(map(len, watched)),
+        )
 
     def new_receipts(self, watched: Sequence[Sequence[JsonObject]]) -> list[Sequence[JsonObject]]:
         """Return what has come since into each of the lists."""
@@ -312,6 +319,7 @@ class Mark:
             exchanges=exchanges,
             faults_met=journal.faults_met[self.faults_met :],
             stray_credentials=stray_credentials,
+            services=journal.services[self.services :],
             authorizations={key: seen for key, seen in journal.authorizations.items() if is_shown(seen)},
             charges=[charge for charge in journal.charges if charge.exchange > self.exchanges],
         )

@@ -245,9 +245,10 @@ class Limits:
         )
 
     @property
-    def windowed(self) -> bool:
-        """Return whether any of them is about the last hour or day."""
-        return (self.per_hour, self.per_day, self.payments_per_hour) != (None, None, None)
+    def windows(self) -> tuple[int, ...]:
+        """Return the windows, in seconds, that any of them is about."""
+        hour = (self.per_hour, self.payments_per_hour) != (None, None)
+        return (HOUR,) * hour + (DAY,) * (self.per_day is not None)
 
     def needs(self, name: str) -> int:
         """Return what one more authorization adds to the sum of that name."""

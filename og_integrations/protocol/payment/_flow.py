@@ -6,13 +6,12 @@ authorization, `Pause`) and receives the outcome by `send()`, a failure by `thro
 and an asynchronous driver in `client._runner` run it, and tests run it by hand. Reading a chain has one more effect,
 `Fetch`, and sending a transaction its own (`client.chain._transactions`).
 
-The rules that it keeps are those of the sessions: see `protocol.payment._session`.
+The rules that it keeps are the same for each scheme: see `protocol.payment._lease`.
 """
 
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from og_integrations.errors import (
@@ -20,7 +19,6 @@ from og_integrations.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     MalformedOfferError,
-    MalformedReplyError,
     OpenGradientError,
     PaymentInDoubtError,
     PaymentRefusedError,
@@ -32,21 +30,22 @@ from og_integrations.protocol._redact import Secret, quotable
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.payment._budget import Budget, Hold
-from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnPayment, PaymentRequest
-from og_integrations.protocol.payment._session import Claim, Event, PaymentSession, SessionCache, State, Turn
-from og_integrations.protocol.payment._sharing import SHARING_POLL, SessionBoard
-from og_integrations.protocol.payment._x402 import (
-    PAYMENT_SIGNATURE,
-    SESSION,
-    PaymentRequirements,
-    ReplyHead,
-    Route,
-    parse_payment_required,
-    parse_requirements,
-    parse_session,
-    refusal_reason,
+from og_integrations.protocol.payment._lease import (
+    NEED_TERMS,
+    Ask,
+    Drawn,
+    Grant,
+    Lease,
+    Outcome,
+    PaymentScheme,
+    Signing,
+    Turn,
+    Wait,
 )
-from og_integrations.protocol.payment.schemes import authorize
+from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnPayment, PaymentRequest
+from og_integrations.protocol.payment._session import SessionCache
+from og_integrations.protocol.payment._upto import UptoScheme
+from og_integrations.protocol.payment._x402 import PaymentRequirements, ReplyHead, Route, parse_payment_required
 from og_integrations.protocol.proof._enclave import Enclave
 
 
@@ -137,15 +136,15 @@ T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
 """A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
 Flow = Generator[Effect, Any, "Paid"]
-Reclaim = Callable[[Callable[[], Claim], int, int], Generator[Any, Any, Claim]]
+Reclaim = Callable[[Callable[[], Drawn], int, int], Generator[Any, Any, Drawn]]
 """
 Makes a claim of an amount (base units) for a call that began at a unix time, and makes it again if the chain gives
 enough back; yields effects of its own. See `protocol.payment._reconcile.Reclaimer`.
 """
 NOTHING_SENT = (ConnectionFailedError, ConfigurationError, SpendingStoppedError)
 """What ends a flow before the request that was to leave has left: no payment went with it."""
-SIGNING_POLL = 0.02
-"""Seconds after which a call looks again whether another one got the session that they share signed."""
+MOST_BUSY = 120
+"""Seconds for which a request that a gateway is too busy to look at is sent again, the very same one."""
 _SIGNATURE = re.compile(r"0x[0-9a-fA-F]{130}")
 
 
@@ -154,66 +153,72 @@ class PaymentContext:
     """
     A context is what a flow needs: the wallet's sessions, a clock (unix seconds) and random nonces (uint256).
 
-    `reclaim` asks the chain what an exhausted budget gets back; without it a limit is final.
+    `schemes` are the ways to pay, the preferred one first; by default `upto` over the sessions. `reclaim` asks the
+    chain what an exhausted budget gets back; without it a limit is final.
     """
 
     sessions: SessionCache
     clock: Callable[[], int]
     nonce: Callable[[], int]
     reclaim: Reclaim | None = None
+    schemes: Sequence[PaymentScheme] = ()
+
+    def __post_init__(self) -> None:
+        if not self.schemes:
+            object.__setattr__(self, "schemes", (UptoScheme(self.sessions),))
+
+    @property
+    def budget(self) -> Budget:
+        """Return what counts for the wallet."""
+        return self.sessions.budget
 
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Paid is the answer's head, and the session that paid for it; None if nothing was asked for."""
+    """Paid is the answer's head, and what paid for it; None if nothing was asked for."""
 
     head: ReplyHead
-    session: PaymentSession | None
+    grant: Grant | None
 
 
 def payment_flow(
     context: PaymentContext,
     route: Route,
-    using: Callable[[PaymentSession], None] = lambda session: None,
+    using: Callable[[Grant], None] = lambda grant: None,
     quote: Callable[[object], str] = quotable,
 ) -> Flow:
     """
     Get one request answered, paying if asked to, within the budget of the wallet.
 
-    Returns the head of the first answer that is not about payment (of any status). `using` is told of the session
+    Returns the head of the first answer that is not about payment (of any status). `using` is told of what pays
     before a request with it leaves, so that whoever stops this flow still knows what was paid with. `quote` says what
     of the gateway's own reason may stand in a message.
 
     Raises `OfferRefusedError`, `MalformedOfferError`, `SigningError` before, `PaymentRefusedError`,
     `PaymentInDoubtError` after anything was signed, and `SpendingStoppedError` before anything is sent.
     """
-    sessions, began = context.sessions, context.clock()
-    session = sessions.join(route, began)
-    made = False
+    began, signed = context.clock(), False
     while True:
-        if session is None:
-            session = yield from _found(context, route)
-        if session is None:
-            # A remembered offer saves the unpaid request, which is one round trip of every renewal.
-            requirements = sessions.known_offer(route)
-            if requirements is None:
-                answer = yield from ask_price(route, sessions)
-                if isinstance(answer, ReplyHead):
-                    return Paid(answer, None)
-                requirements = answer
-            session, made = sessions.begin(route, requirements, context.clock())
-        if session.unsigned and not (yield from _get_signed(context, session, began)):
-            session = None
-            continue
-        using(session)
-        head = yield from _attempt(context, session, quote)
+        lease = yield from _leased(context, route)
+        if isinstance(lease, ReplyHead):
+            return Paid(lease, None)
+        if lease.unsigned:
+            # One request has a lease signed at most once. A gateway that lets
+            # each one run out would otherwise be paid anew for ever.
+            if signed:
+                lease.gave_up(failed=False)
+                _refuse(route, "the session that this payment opened ended before the request was served")
+            mine = yield from _get_signed(context, lease, began)
+            if mine is None:
+                continue
+            signed = mine
+        using(lease.grant)
+        head = yield from _attempt(context, lease, began, quote)
         if head is not None:
-            return Paid(head, session)
-        # A session of our own making that ends before it served anything would otherwise be signed anew for ever.
-        if made and not session.found:
+            return Paid(head, lease.grant)
+        if lease.own:
             _refuse(route, "the session that this payment opened ended before the request was served")
-        # The session was over before this request was looked at: ask again, as for a first call.
-        session = sessions.join(route, context.clock())
+        # It was over before this request was looked at: ask again, as for a first call.
 
 
 def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T]:
@@ -224,13 +229,15 @@ def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T
     return result
 
 
-def ask_price(route: Route, sessions: SessionCache) -> Generator[Effect, Any, ReplyHead | PaymentRequirements]:
+def ask_price(
+    route: Route, context: PaymentContext
+) -> Generator[Effect, Any, ReplyHead | tuple[PaymentScheme, PaymentRequirements]]:
     """
-    Send the request unpaid; return what is asked for it and allowed, or the answer if it is not a 402.
+    Send the request unpaid; return how to pay it, as far as that is allowed, or the answer if it is not a 402.
 
     Raises `OfferRefusedError`, `MalformedOfferError` or `SpendingStoppedError`.
     """
-    yield from consulted(sessions.budget, sessions.budget.require_running)
+    yield from consulted(context.budget, context.budget.require_running)
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -238,167 +245,169 @@ def ask_price(route: Route, sessions: SessionCache) -> Generator[Effect, Any, Re
     if required is None:
         raise MalformedOfferError(f"The gateway {route.host} asks for payment without an offer; nothing was signed.")
     refusals: list[OpenGradientError] = []
-    # A gateway may offer several networks, so one way to pay that is refused does not end the request.
-    for raw in required.accepts:
-        try:
-            requirements = parse_requirements(raw)
-            sessions.check(requirements, route)
-        except OpenGradientError as exc:
-            refusals.append(exc)
-        else:
-            return requirements
+    # A gateway may offer several schemes and networks, so one way to pay that is refused does not end the request.
+    for scheme in context.schemes:
+        for raw in required.accepts:
+            # What no scheme of ours pays is refused by the first one, which says why.
+            if raw.get("scheme") != scheme.name and (scheme is not context.schemes[0] or _is_paid(context, raw)):
+                continue
+            try:
+                return scheme, scheme.terms(raw, route)
+            except OpenGradientError as exc:
+                refusals.append(exc)
     raise refusals[0]
 
 
-def _get_signed(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Effect, Any, bool]:
-    """
-    Have `session` claimed, allowed and signed, once for all calls that share it; False to begin anew.
+def _is_paid(context: PaymentContext, raw: JsonObject) -> bool:
+    return any(raw.get("scheme") == scheme.name for scheme in context.schemes)
 
-    Raises `SigningError` if owner or signer refuse, fail or take too long, `BudgetExceededError` if a limit does not
-    allow it, `SpendingStoppedError` if the kill switch was used meanwhile; the hold is released then.
+
+def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, ReplyHead | Lease]:
+    """Return a lease for a request to `route`, or its answer if nothing is asked for it."""
+    schemes = context.schemes
+    terms: PaymentRequirements | None = None
+    while True:
+        for scheme in schemes:
+            found = scheme.lease(route, terms, context.clock())
+            while isinstance(found, Ask):
+                found = found.then((yield from consulted(scheme.budget, found.work)))
+            if isinstance(found, Wait):
+                yield Pause(found.seconds)
+                break
+            if found is not NEED_TERMS:
+                return found
+        else:
+            answer = yield from ask_price(route, context)
+            if isinstance(answer, ReplyHead):
+                return answer
+            scheme, terms = answer
+            schemes = (scheme,)
+
+
+def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]:
+    """Wait until it is this call's turn to have `lease` signed, or that is done."""
+    # Waiting calls look again instead of holding a lock, since owner and signer may be people.
+    while True:
+        turn = lease.turn(context.clock(), context.nonce)
+        while isinstance(turn, Ask):
+            turn = turn.then((yield from consulted(context.budget, turn.work)))
+        if turn is not Turn.WAIT:
+            return turn
+        yield Pause(lease.poll)
+
+
+def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[Effect, Any, bool | None]:
     """
-    sessions, me, asked = context.sessions, object(), ""
-    board, own_name = sessions.board, ""
+    Have `lease` claimed, allowed and signed, once for all calls that share it; None to begin anew.
+
+    Returns whether this call had it signed. Raises `SigningError` if owner or signer refuse, fail or take too long,
+    `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if the kill switch was used meanwhile;
+    what was held is released then.
+    """
+    budget, asked = context.budget, ""
     try:
-        # Waiting calls look again instead of holding a lock, since owner and signer may be people.
-        while (turn := sessions.take_turn(session, me, context.clock())) is Turn.WAIT:
-            yield Pause(SIGNING_POLL)
-        if turn is Turn.MINE and session.state is State.NEW and board is not None:
-            own_name = f"{context.nonce():x}"
-            turn = yield from _among_processes(context, board, session, me, own_name)
-        if turn is Turn.MINE and session.state is State.NEW:
-            claim = yield from _claim(context, session, began)
+        turn = yield from _turn(context, lease)
+        if turn is Turn.MINE and not lease.claimed:
+            drawn = yield from _claim(context, lease, began)
             # Another call took the turn over meanwhile, so this claim pays for nothing and is given back.
-            if not sessions.claimed(session, claim, me):
-                claim.hold.release()
+            if not lease.count(drawn):
+                _release(drawn.holds)
                 turn = Turn.AGAIN
         if turn is Turn.AGAIN:
-            sessions.left(session)
-            return False
+            lease.not_sent()
+            return None
         if turn is Turn.MINE:
-            if session.state is State.HELD:
+            if not lease.agreed:
                 asked = "SpendPolicy.on_limit_near"
-                yield from _tell_owner(sessions.budget, session)
+                yield from _tell_owner(budget, lease)
                 asked = "SpendPolicy.on_payment"
-                yield from _ask_owner(context, session)
-            yield from consulted(sessions.budget, sessions.budget.require_running)
-            asked = f"The signer of {session.route.payer}"
-            sessions.signed(session, _checked((yield Sign(session.authorization.typed_data())), session))
-            if board is not None:
-                yield from consulted(sessions.budget, partial(board.publish, session.route, sessions.told(session)))
-        if context.clock() >= session.claimed.retire_at:
+                yield from _ask_owner(context, lease)
+            yield from consulted(budget, budget.require_running)
+            signatures: list[Secret] = []
+            for part in lease.unsigned_parts():
+                asked = f"The signer of {part.signer}"
+                # In one expression: what was signed must not stand in a variable.
+                signatures.append(Secret(_checked((yield Sign(part.message.typed_data())), part)))
+            lease.sign(signatures)
+            if (persist := lease.persist()) is not None:
+                yield from consulted(budget, persist)
+        if context.clock() >= lease.expires_at:
             raise SigningError("The authorization was signed after the offer had run out. Nothing was sent; ask again.")
     except BaseException as exc:
-        # A cancelled call fails nobody else: those who share the session take its turn.
+        # A cancelled call fails nobody else: those who share the lease take its turn.
         failed = isinstance(exc, Exception)
-        if board is not None and own_name:
-            board.tell_left(session.route, own_name)
-        sessions.gave_up(session, me, failed=failed)
+        lease.gave_up(failed=failed)
         if failed and asked and not isinstance(exc, OpenGradientError):
             raise SigningError(f"{asked} failed with {type(exc).__name__}. Nothing was sent or paid.") from exc
         raise
-    return True
+    return turn is Turn.MINE
 
 
-def _found(context: PaymentContext, route: Route) -> Generator[Effect, Any, PaymentSession | None]:
-    """Return the session of `route` that another process has signed, None if none has."""
-    sessions, board, now = context.sessions, context.sessions.board, context.clock()
-    if board is None:
-        return None
-    shared = yield from consulted(sessions.budget, lambda: board.look(route, now, sessions.over(route)))
-    return None if shared is None or not sessions.allows(shared, route) else sessions.find(route, shared, now)
-
-
-def _among_processes(
-    context: PaymentContext, board: SessionBoard, session: PaymentSession, me: object, own_name: str
-) -> Generator[Effect, Any, Turn]:
-    """Return whether it is this process's turn to sign, or another one has: then `session` is what that signed."""
-    sessions, route = context.sessions, session.route
-    over = sessions.over(route)
-    while True:
-        now = context.clock()
-        outcome = yield from consulted(sessions.budget, partial(board.take, route, own_name, now, over))
-        if isinstance(outcome, bool):
-            if outcome:
-                return Turn.MINE
-            yield Pause(SHARING_POLL)
-        elif sessions.allows(outcome, route):
-            return Turn.DONE if sessions.adopt(session, outcome, me, now) else Turn.AGAIN
-        else:
-            # Its rules are not ours any more (the registry has another payee), so it is replaced.
-            over = outcome.authorization.nonce
-
-
-def _claim(context: PaymentContext, session: PaymentSession, began: int) -> Generator[Any, Any, Claim]:
-    """Have the budget count what `session` needs, before anybody is asked to sign it."""
-    sessions, requirements = context.sessions, session.requirements
+def _claim(context: PaymentContext, lease: Lease, began: int) -> Generator[Any, Any, Drawn]:
+    """Have the budget count what `lease` needs, before anybody is asked to sign it."""
     made: list[Hold] = []
     given_up = False
 
-    def attempt() -> Claim:
+    def attempt() -> Drawn:
         # Made anew each time: asking the chain takes a while, and an authorization lasts from when it is made.
         now = context.clock()
-        authorization = authorize(requirements, payer=session.route.payer, now=now, nonce=context.nonce())
-        hold = sessions.budget.hold(requirements.amount, now=now, authorization=authorization)
-        made.append(hold)
+        demands, before = lease.claims(now, context.nonce), len(made)
+        try:
+            # Noted one by one: what was counted before another one is refused has to be released.
+            for demand in demands:
+                made.append(context.budget.hold(demand.amount, now=now, authorization=demand.authorization))  # noqa: PERF401
+        except BaseException:
+            _release(made[before:])
+            raise
         if given_up:
-            hold.release()
-        return Claim.of(requirements, authorization, hold, now, sessions.margin(session.route.host))
+            _release(made)
+        return Drawn(demands, made[before:], now)
 
     try:
         if context.reclaim is None:
-            return (yield from consulted(sessions.budget, attempt))
-        return (yield from context.reclaim(attempt, requirements.amount, began))
+            return (yield from consulted(context.budget, attempt))
+        needed = sum(demand.amount for demand in lease.claims(began, lambda: 0))
+        return (yield from context.reclaim(attempt, needed, began))
     except BaseException:
         # Cancelled while the store was at it: the claim is made all the same, and would count for nobody.
         given_up = True
-        for hold in made:
-            hold.release()
+        _release(made)
         raise
 
 
-def _tell_owner(budget: Budget, session: PaymentSession) -> Generator[Effect, Any, None]:
-    """Tell the owner of the limits that this authorization makes nearly used up; once, whoever shares it."""
-    near, session.hold.near = session.hold.near, ()
-    if budget.policy.on_limit_near is not None:
-        for limit in near:
-            yield Tell(budget.policy.on_limit_near, limit)
+def _release(holds: Sequence[Hold]) -> None:
+    for hold in holds:
+        hold.release()
 
 
-def _ask_owner(context: PaymentContext, session: PaymentSession) -> Generator[Effect, Any, None]:
-    sessions = context.sessions
-    on_payment = sessions.budget.policy.on_payment
+def _tell_owner(budget: Budget, lease: Lease) -> Generator[Effect, Any, None]:
+    """Tell the owner of the limits that this lease makes nearly used up; once, whoever shares it."""
+    for hold in lease.holds:
+        near, hold.near = hold.near, ()
+        if budget.policy.on_limit_near is not None:
+            for limit in near:
+                yield Tell(budget.policy.on_limit_near, limit)
+
+
+def _ask_owner(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, None]:
+    budget = context.budget
+    on_payment = budget.policy.on_payment
     if on_payment is not None:
         now = context.clock()
-        counted = yield from consulted(sessions.budget, lambda: sessions.budget.authorized(now))
-        request = _request(session, counted - session.hold.amount)
+        counted = yield from consulted(budget, lambda: budget.authorized(now))
+        request = lease.request(counted - sum(hold.amount for hold in lease.holds))
         agreed = yield Approve(on_payment, request)
         # Not `if not agreed`: the answer of `input()` is a text, and "no" is true.
         if agreed is not True:
             raise SigningError(
-                f"SpendPolicy.on_payment refused to authorize {request.opg} OPG for {session.route.host}: it returned "
+                f"SpendPolicy.on_payment refused to authorize {request.opg} OPG for {lease.route.host}: it returned "
                 f"{_described(agreed)}, expected True. Nothing was signed or sent. To allow a payment, return True."
             )
-        if context.clock() >= session.claimed.retire_at:
+        if context.clock() >= lease.expires_at:
             raise SigningError(
                 "SpendPolicy.on_payment agreed after the offer had run out. Nothing was signed or sent; ask again."
             )
-    sessions.agreed(session)
-
-
-def _request(session: PaymentSession, authorized: int) -> PaymentRequest:
-    authorization = session.authorization
-    return PaymentRequest(
-        amount=authorization.amount,
-        payer=authorization.payer,
-        pay_to=authorization.pay_to,
-        facilitator=authorization.facilitator,
-        asset=authorization.token,
-        network=session.route.network,
-        host=session.route.host,
-        deadline=authorization.deadline,
-        authorized=authorized,
-    )
+    lease.agree()
 
 
 def _described(returned: object) -> str:
@@ -407,23 +416,23 @@ def _described(returned: object) -> str:
     return f"a {type(returned).__name__}"
 
 
-def _checked(signature: object, session: PaymentSession) -> str:
+def _checked(signature: object, part: Signing) -> str:
     """
-    Return the signature if it is the payer's, with v 27 or 28. Raises `SigningError`.
+    Return the signature if it is that of whom `part` names, with v 27 or 28. Raises `SigningError`.
 
     Sent unchecked, a wrong one would be refused by the gateway, blamed on OPG or the clock, and held in doubt.
     """
     if not isinstance(signature, str) or not _SIGNATURE.fullmatch(signature):
         raise SigningError(
-            f"The signer of {session.route.payer} returned no signature: expected 0x and 130 hex digits (r, s, v), got "
+            f"The signer of {part.signer} returned no signature: expected 0x and 130 hex digits (r, s, v), got "
             f"{_described(signature)}. Nothing was sent or paid."
         )
     raw = bytes.fromhex(signature[2:])
     if raw[64] in (0, 1):
         # Some hardware wallets and key services number the two points from 0; contracts want 27 and 28.
         raw = raw[:64] + bytes([27 + raw[64]])
-    payer = session.route.payer
-    found = recover_address(session.authorization.digest(), raw)
+    payer = part.signer
+    found = recover_address(part.message.digest(), raw)
     if found is None or found.lower() != payer.lower():
         # Another wallet's pays from that one, and tracebacks are reported with their variables.
         del signature, raw
@@ -437,84 +446,49 @@ def _checked(signature: object, session: PaymentSession) -> str:
 
 
 def _attempt(
-    context: PaymentContext, session: PaymentSession, quote: Callable[[object], str]
+    context: PaymentContext, lease: Lease, began: int, quote: Callable[[object], str]
 ) -> Generator[Effect, Any, ReplyHead | None]:
-    """Send with `session`; return the answer's head, or None if the session is over."""
-    sessions = context.sessions
-    # A session is named without the payment, since the gateway
-    # looks at the session first (docs/protocol.md §3.4).
-    if session.session_id is not None:
-        return (yield from _resume(context, session, {SESSION: session.session_id}))
-    if session.state is State.REFUSED:
+    """Send with `lease`; return the answer's head, or None if the lease is over."""
+    if (told := lease.refusal()) is not None:
         # While this call waited for the signature, another one came there with it.
-        sessions.left(session)
-        _refuse(session.route, quote(session.refusal))
-    # Read once, before it leaves: another thread may move the session on meanwhile.
-    shared, header = session.reached, session.header
-    if header is None:
-        raise AssertionError(f"A payment session that is {session.state.value} has nothing to pay with.")
-    head = yield from _send(sessions, session, {PAYMENT_SIGNATURE: header})
-    try:
-        session_id = parse_session(head)
-        required = parse_payment_required(head) if head.status == 402 else None
-    except (MalformedReplyError, MalformedOfferError) as exc:
-        sessions.ended(session, Event.LOST)
-        raise PaymentInDoubtError(f"The payment was sent, and its answer is broken: {exc}") from exc
-    if head.status == 402:
-        if shared:
-            # An authorization that an earlier call brought to the gateway, and whose session is over.
-            sessions.ended(session, Event.ENDED)
+        lease.not_sent()
+        _refuse(lease.route, quote(told))
+    while True:
+        head = yield from _send(context.budget, lease)
+        verdict = lease.judge(head, context.clock())
+        if verdict.outcome is Outcome.ANSWERED:
+            return head
+        if verdict.outcome is Outcome.OVER:
             return None
-        # Schemes that settle each request say there what became of the payment, and make no offer.
-        reason = required.error if required is not None else refusal_reason(head) or "Session expired or exhausted"
-        sessions.ended(session, Event.REFUSED, refusal=reason)
-        _refuse(session.route, quote(reason))
-    # A facilitator's fault is a 502 or 500 with neither session
-    # nor offer (docs/protocol.md §3.5): money may have moved.
-    if session_id is None and not 200 <= head.status < 300:
-        _doubt(sessions, session, f"HTTP {head.status} to a signed payment, with neither a session nor an offer")
-    # Without a session (one payment per request) the authorization is used up.
-    event = Event.SERVED if session_id is None else Event.ACCEPTED
-    sessions.ended(session, event, session_id=session_id, now=context.clock())
-    return head
+        if verdict.outcome is Outcome.REFUSED:
+            _refuse(lease.route, quote(verdict.reason), retryable=verdict.retryable)
+        if verdict.outcome is Outcome.DOUBTFUL:
+            raise PaymentInDoubtError(verdict.reason) from verdict.cause
+        # Not looked at, and nothing new is signed: the very same request may be sent again.
+        if context.clock() - began >= MOST_BUSY:
+            lease.lost()
+            _refuse(lease.route, quote(verdict.reason), retryable=True)
+        yield Pause(verdict.seconds)
 
 
-def _resume(
-    context: PaymentContext, session: PaymentSession, named: Mapping[str, Secret]
-) -> Generator[Effect, Any, ReplyHead | None]:
-    sessions = context.sessions
-    head = yield from _send(sessions, session, named)
-    if head.status == 402:
-        # Idle, near its deadline or exhausted: all three look alike, and are the normal end of a session.
-        sessions.ended(session, Event.ENDED, now=context.clock())
-        return None
-    if head.status >= 500 and not head.names_session:
-        # None of the gateway's own: a proxy before it gave up, while the answer was made and charged.
-        _doubt(sessions, session, f"HTTP {head.status} within a session, without naming it")
-    sessions.ended(session, Event.ANSWERED, now=context.clock())
-    return head
-
-
-def _send(
-    sessions: SessionCache, session: PaymentSession, credential: Mapping[str, Secret]
-) -> Generator[Effect, Any, ReplyHead]:
+def _send(budget: Budget, lease: Lease) -> Generator[Effect, Any, ReplyHead]:
     try:
-        yield from consulted(sessions.budget, sessions.budget.require_running)
+        yield from consulted(budget, budget.require_running)
     except BaseException:
-        sessions.left(session)
+        lease.not_sent()
         raise
     try:
-        head: ReplyHead = yield Send(session.route, credential)
+        head: ReplyHead = yield Send(lease.route, lease.headers())
     # These errors prove that the request never left, so no payment went with it.
     except NOTHING_SENT:
-        sessions.left(session)
+        lease.not_sent()
         raise
     except ConnectionLostError as exc:
-        sessions.ended(session, Event.LOST)
+        lease.lost()
         raise in_doubt(exc) from exc
     except BaseException:
         # Cancelled or interrupted: it left, and what became of it will not be known here.
-        sessions.ended(session, Event.LOST)
+        lease.lost()
         raise
     return head
 
@@ -528,15 +502,7 @@ def in_doubt(lost: ConnectionLostError) -> PaymentInDoubtError:
     )
 
 
-def _doubt(sessions: SessionCache, session: PaymentSession, answered: str) -> NoReturn:
-    sessions.ended(session, Event.LOST)
-    raise PaymentInDoubtError(
-        f"The gateway {session.route.host} answered {answered}: it may have been charged. It was not repeated; the "
-        "authorization counts against the budget until its fate is known."
-    )
-
-
-def _refuse(route: Route, reason: str) -> NoReturn:
+def _refuse(route: Route, reason: str, *, retryable: bool = False) -> NoReturn:
     said = f": {reason!r}" if reason else ""
     advice = "Usual causes: too little OPG, or no Permit2 approval (see `og-integrations doctor`), or a wrong clock."
     if "permit2_allowance_required" in reason:
@@ -545,4 +511,5 @@ def _refuse(route: Route, reason: str) -> NoReturn:
         f"The gateway {route.host} did not take the signed payment{said}. It was not signed again. {advice}"
     )
     error.reason = reason
+    error.is_retryable = retryable
     raise error

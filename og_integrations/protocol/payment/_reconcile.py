@@ -21,7 +21,7 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
 from og_integrations.protocol.payment._budget import Budget, Entry, Lock
 from og_integrations.protocol.payment._flow import Pause, consulted
-from og_integrations.protocol.payment._session import Claim
+from og_integrations.protocol.payment._lease import Drawn
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 _SETTLED_TOPICS = {topic("Settled()"), topic("SettledWithPermit()")}
@@ -261,7 +261,7 @@ class Reclaimer:
         self._clock = clock
         self._ask_chain = ask_chain
 
-    def __call__(self, attempt: Callable[[], Claim], amount: int, began: int) -> Generator[Any, Any, Claim]:
+    def __call__(self, attempt: Callable[[], Drawn], amount: int, began: int) -> Generator[Any, Any, Drawn]:
         """
         Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
 

@@ -54,6 +54,7 @@ from enum import Enum
 from og_integrations.errors import OfferRefusedError, PayeeRefusedError, SigningError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment._budget import Budget, Hold, Lock
+from og_integrations.protocol.payment._lease import Turn
 from og_integrations.protocol.payment._policy import Payees
 from og_integrations.protocol.payment._sharing import ON_ITS_WAY, SessionBoard, SharedSession
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment
@@ -191,7 +192,7 @@ class PaymentSession:
     `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
     since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
     who has either can spend. `refusal` is the gateway's reason if it was not taken, `served_at` when it last answered
-    (unix seconds).
+    (unix seconds), `reported` what it says its answers cost (base units, not signed).
     """
 
     route: Route
@@ -207,6 +208,7 @@ class PaymentSession:
     refusal: str | None = field(default=None, repr=False)
     found: bool = False
     served_at: int | None = None
+    reported: int = 0
 
     @property
     def authorization(self) -> Authorization:
@@ -235,6 +237,17 @@ class PaymentSession:
         """Return whether it may have come to the gateway, so that a 402 to it is the end of it, not a refusal."""
         return self.state not in _UNSIGNED and self.state not in (State.SIGNED, State.SHARED, State.DROPPED)
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return what nobody may be shown: who has one of them can spend."""
+        return tuple(secret for secret in (self.session_id, self.signature, self.header) if secret is not None)
+
+    def reports(self, cost: int) -> int | None:
+        """Add what an answer is said to cost; return the sum the first time that it is above what was signed."""
+        # Without the lock: calls at once may miss each other's sum, and that costs a warning only.
+        before, self.reported = self.reported, self.reported + cost
+        return self.reported if before <= self.authorization.amount < self.reported else None
+
     def joinable(self, now: int) -> bool:
         """Return whether a new call may use it at unix time `now`."""
         return self.state in _JOINED and (self.claim is None or now < self.claim.retire_at)
@@ -247,15 +260,6 @@ class PaymentSession:
         if after is None:
             raise AssertionError(f"A payment session that is {self.state.value} was {event.value}.")
         self.state = after
-
-
-class Turn(Enum):
-    """A turn says what a call has to do until the session that it shares is signed."""
-
-    MINE = "claim, ask and sign it, as far as that is not done, and then `signed` or `gave_up`"
-    WAIT = "another call does; look again"
-    DONE = "it is signed"
-    AGAIN = "the call whose turn it was found the budget exhausted: make a claim of one's own"
 
 
 class SessionCache:
@@ -355,6 +359,8 @@ class SessionCache:
                 return Turn.DONE
             # Owner and signer may think for long. A claim does not: its event loop was stopped in the middle, say.
             lost = session.state is State.NEW and now - session.held_since >= LOST
+            if session.holder is me:
+                return Turn.MINE
             if session.holder is not None and not lost:
                 return Turn.WAIT
             session.holder, session.held_since = me, now

@@ -50,6 +50,7 @@ __all__ = [
     "STEPS",
     "decode_body",
     "listed_builds",
+    "measurements_in",
     "pcr_hash_of",
     "read_measurements",
     "trust_of",
@@ -161,6 +162,16 @@ def decode_body(body: bytes) -> bytes:
     """
     with _log().step("encoding"):
         return _decoded(body)
+
+
+def measurements_in(document: bytes) -> Measurements:
+    """
+    Return what `document` says that its enclave runs. Nothing is checked: `verify_document` does that.
+
+    Raises `AttestationError` (step `document`) for what is no document.
+    """
+    with _log().step("document"):
+        return _claims(_message(document).payload).measurements
 
 
 def verify_document(

@@ -92,7 +92,7 @@ ROWS: dict[str, Row] = {
     **_same("SchemeRefusedError", 0, "other_scheme"),
     **_same("PayeeRefusedError", 0, "other_pay_to", note="the registry lists another payment address"),
     **_same("PaymentRefusedError", 1, "other_facilitator", "second_402"),
-    **_same(OK, 1, "expired_session", note="a new session is paid for"),
+    **_same(OK, 1, "expired_session", "moving_margin", note="a new session is paid for"),
     **_same(OK, 1, "foreign_session", note="the next call finds it gone and pays for its own"),
     **_same(OK, 1, "stolen_session", note="a client cannot see whose it is; its receipts tell what it was told"),
     **_same("PaymentInDoubtError", 1, "server_error_after_payment", "facilitator_down", "facilitator_crash"),

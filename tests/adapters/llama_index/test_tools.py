@@ -16,6 +16,7 @@ from og_integrations.devnet import Answer, ModelCall, Usage
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.llama_index._messages import wire_tool
+from og_integrations.receipt import RECEIPT_KEY
 from tests.adapters.llama_index.auditing import Account, audited
 
 
@@ -198,13 +199,26 @@ BROKEN = ["[1]", '{"a": 10', "nonsense", '{"a": 1e400}', '{"a": NaN}', '{"a": -I
 def test_broken_arguments_are_not_repaired(arguments: str, calls: list[dict[str, Any]]) -> None:
     """Half an amount is another amount, and a tool without required parameters would run with its defaults."""
     blocks = [TextBlock(text="x"), ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs=arguments)]
-    response = ChatResponse(message=ChatMessage(role="assistant", blocks=blocks))
+    ours = {RECEIPT_KEY: {"status": "verified"}}
+    response = ChatResponse(message=ChatMessage(role="assistant", blocks=blocks), additional_kwargs=ours)
     llm = OpenGradientLLM("openai/gpt-5")
     selections = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
     assert [selection.tool_kwargs for selection in selections] == calls
     if not calls:
         with pytest.raises(ToolChoiceNotHonoredError, match="arguments that are no JSON object"):
             llm.get_tool_calls_from_response(response)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "calls"),
+    [('{"a": 10', [{}]), ('{"a": "te', [{}]), ("nonsense", []), ("[1", []), ('{"a": NaN}', []), ('{"a": 1e400}', [])],
+)
+def test_arguments_still_coming_are_empty_in_what_has_no_receipt(arguments: str, calls: list[object]) -> None:
+    """It is a piece of another model's stream; an answer of ours is whole, and its broken call is none."""
+    block = ToolCallBlock(tool_call_id="c", tool_name="add", tool_kwargs=arguments)
+    response = ChatResponse(message=ChatMessage(role="assistant", blocks=[block]))
+    found = OpenGradientLLM("openai/gpt-5").get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    assert [selection.tool_kwargs for selection in found] == calls
 
 
 @each_call

@@ -34,10 +34,10 @@ class Models:
                 self._files[path.stem] = content
                 self.add(content)
 
-    def add(self, content: bytes) -> str:
-        """Take one more model and return its id."""
+    def add(self, content: bytes, *names: str) -> str:
+        """Take one more model, which is found by `names` as well, and return its id."""
         identity = model_id(content)
-        self._files[identity] = content
+        self._files |= dict.fromkeys((identity, *names), content)
         return identity
 
     def find(self, model_cid: str) -> ModelFile | None:

@@ -1,0 +1,98 @@
+"""`og-integrations report`: saved receipts as one page that an auditor reads, and that checks itself."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from og_integrations.cli._terminal import one_line, printable
+from og_integrations.cli._verify import (
+    EXIT_CODES,
+    add_model_file,
+    add_sources,
+    add_trust,
+    sources_named,
+    verifier_with_chain,
+)
+from og_integrations.errors import ConfigurationError
+from og_integrations.ledger._entry import SettlementNote
+from og_integrations.ledger._ledger import is_ledger_url, open_ledger
+from og_integrations.report import Report
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare what can be said to `report`."""
+    command.description = (
+        "Write one page about saved receipts: what is proven and what is not, what was authorized, settled and "
+        "reported, and every receipt as a row that opens. The page holds all texts, needs no network, and checks "
+        "itself in the reader's browser. Exit code: 0 all verified, 1 one failed, 2 none failed, but one could not be "
+        "read or decided, or nothing was written."
+    )
+    command.epilog = "Prompts and answers stand in the page in clear: it is as confidential as they are."
+    add_sources(command)
+    add_trust(command)
+    add_model_file(command)
+    command.add_argument("--html", required=True, metavar="FILE", help="where to write the page; - for standard output")
+    command.add_argument("--title", default="Report of verified inference", help="its title")
+    command.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge everything, write the page, print what it says first, and return the exit code of the gravest verdict."""
+    target = None if arguments.html == "-" else Path(arguments.html)
+    if target is not None and target.exists() and not arguments.force:
+        raise ConfigurationError(f"--html {target}: the file is there, and nothing in it was changed; say --force.")
+    names = [*arguments.files, *filter(None, [arguments.files_from])]
+    report = Report.of(
+        sources_named(arguments),
+        verifier_with_chain(arguments),
+        trust=_trust(arguments),
+        names=names,
+        jobs=arguments.jobs,
+        settlements=dict(_settlements(arguments.files)),
+        title=arguments.title,
+    )
+    page = report.html()
+    if target is None:
+        sys.stdout.write(page)
+    else:
+        try:
+            target.write_text(page, "utf-8")
+        except OSError as exc:
+            raise ConfigurationError(f"--html {target}: cannot be written ({exc.strerror}).") from exc
+        _tell(report, target, len(page))
+    statuses = {row.verdict.status for row in report.rows}
+    return 1 if "failed" in statuses else max((EXIT_CODES[status] for status in statuses), default=2)
+
+
+def _tell(report: Report, target: Path, size: int) -> None:
+    statuses: dict[str, int] = {}
+    for row in report.rows:
+        statuses[row.verdict.status] = statuses.get(row.verdict.status, 0) + 1
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
+    print(f"{len(report.rows)} documents: {counts or 'none'}")
+    copies = sum(row.duplicate_of is not None for row in report.rows)
+    if copies:
+        print(f"{copies} of them are the same call as another document")
+    print(f"{printable(str(target))}: {size / 1e6:.1f} MB; open it in a browser, which checks every receipt again")
+
+
+def _trust(arguments: argparse.Namespace) -> str:
+    """Return in words whom the arguments let be believed."""
+    if arguments.measurements is not None:
+        return "enclaves that run a pinned build, by their attestation documents"
+    if arguments.registry:
+        builds = f", of {len(arguments.pcr_hash)} named builds" if arguments.pcr_hash else ""
+        return f"the enclaves that the TEERegistry lists{builds}"
+    if arguments.tee_id:
+        return f"the enclave {one_line(', '.join(arguments.tee_id))}"
+    return (
+        "whichever key a document names, which says nothing about who made it" if arguments.trust_file_key else "nobody"
+    )
+
+
+def _settlements(names: Sequence[str]) -> Iterator[tuple[str, SettlementNote]]:
+    """Yield what the chain said of payments, where a ledger among the sources has kept it."""
+    for name in names:
+        if is_ledger_url(name) or (name.endswith(".jsonl") and Path(name).is_file()):
+            yield from open_ledger(name).settlements().items()
