@@ -184,3 +184,6 @@ def waiting_for_a_place() -> Iterator[None]:
 def place_taken(change: int) -> None:
     """Count a call that took its place at the gate (1), or gave it back (-1)."""
     _add("opengradient.calls.active", change)
+    if change > 0:
+        # Most calls wait for nothing, and a chart of who waits should say 0 then, not be empty.
+        _add("opengradient.calls.waiting", 0)
