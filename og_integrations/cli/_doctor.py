@@ -31,7 +31,7 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
 )
 from og_integrations.client.channels._addresses import server_of
-from og_integrations.client.channels._connections import handshake
+from og_integrations.client.channels._pool import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name
 from og_integrations.networks import OPG, format_opg

@@ -9,8 +9,9 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._accounting import facts_of
@@ -264,7 +265,7 @@ class Engine:
     ) -> Call:
         stop, created = request.stop, now()
         name = None if model is None else model_name(model)
-        if name is not None and (ending := model_info(name).ending(datetime.fromtimestamp(created, UTC).date())):
+        if name is not None and (ending := _ending(name, created // 86_400)):
             warn_once(name, ending)
         body, nonce = self._nonces.put_in(request.path, request.to_json())
         wire = encode_json(body)
@@ -528,6 +529,12 @@ class Engine:
         # What cancels a call, or closes its stream, must not wait for a ledger.
         if isinstance(exc, OpenGradientError):
             yield from recorded(state)
+
+
+@lru_cache(maxsize=256)
+def _ending(model: str, day: int) -> str | None:
+    """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
+    return model_info(model).ending(date(1970, 1, 1) + timedelta(days=day))
 
 
 def _body(state: CallState) -> Effects[bytes]:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 from og_integrations.client.channels._channel import HttpRequest, destination_of
-from og_integrations.client.channels._connections import Pool
+from og_integrations.client.channels._pool import Pool
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, decode_json

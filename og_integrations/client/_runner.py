@@ -25,7 +25,8 @@ from og_integrations.client.channels._channel import (
     destination_of,
     lost,
 )
-from og_integrations.client.channels._connections import AsyncConnections, AsyncGate, Gate, SyncConnections
+from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
+from og_integrations.client.channels._gate import AsyncGate, Gate
 from og_integrations.errors import ConfigurationError, DiscoveryError, OpenGradientError
 from og_integrations.protocol.payment._flow import (
     Approve,
@@ -230,9 +231,10 @@ class SyncDriver:
                 return self._receive()
             case Enter():
                 # Noted before it is entered: a signal may raise as soon as it is.
-                self._gate = self._connections.gate
-                with _telemetry.waiting_for_a_place():
-                    self._gate.enter(self._place, self._state.call.timeout)
+                self._gate = gate = self._connections.gate
+                if not gate.enters(self._place, self._state.call.timeout):
+                    with _telemetry.waiting_for_a_place():
+                        gate.wait(self._place, self._state.call.timeout)
                 _telemetry.place_taken(1)
                 self._is_counted = True
             case Send():
@@ -315,6 +317,8 @@ class AsyncDriver:
         self._signer = signer
         self._reply: AsyncReply | None = None
         self._gate: AsyncGate | None = None
+        # No `self`: the gate would keep a driver that nobody else knows, and its stream would never be collected.
+        self._place = object()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, flow: Effects[T]) -> T:
@@ -332,8 +336,9 @@ class AsyncDriver:
                 return await self._receive()
             case Enter():
                 gate = self._connections.gate
-                with _telemetry.waiting_for_a_place():
-                    await gate.enter(self._state.call.timeout)
+                if not gate.enters(self._place, self._state.call.timeout):
+                    with _telemetry.waiting_for_a_place():
+                        await gate.wait(self._place, self._state.call.timeout)
                 self._gate, self._loop = gate, asyncio.get_running_loop()
                 _telemetry.place_taken(1)
             case Send():
@@ -391,7 +396,7 @@ class AsyncDriver:
             await self.let_go()
         finally:
             if self._gate is not None:
-                self._gate.leave()
+                self._gate.leave(self._place)
                 self._gate = None
                 _telemetry.place_taken(-1)
 

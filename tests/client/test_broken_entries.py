@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
-from og_integrations.client.channels._connections import handshake
+from og_integrations.client.channels._pool import handshake
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.errors import ConnectionFailedError, VerificationError

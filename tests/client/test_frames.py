@@ -62,14 +62,14 @@ def test_no_fault_leaves_a_secret_in_a_frame(ways: int, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the frames of libraries were left as they are."""
-    monkeypatch.setattr("og_integrations.client.channels._streams.empty_frames", lambda *_: None)
+    """As if the frames below a channel were left as they are."""
+    monkeypatch.setattr("og_integrations.protocol._redact.empty_frames", lambda *_: None)
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_the_search_finds_what_a_library_holds(net: Devnet) -> None:
+def test_the_search_finds_what_a_channel_holds(net: Devnet) -> None:
     """Otherwise it would find nothing anywhere."""
-    with pytest.raises(AssertionError, match=r"connection\.py"):
+    with pytest.raises(AssertionError, match=r"_pool\.py"):
         _failed(net, "stall_after_payment", "chat")
 
 

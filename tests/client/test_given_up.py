@@ -8,11 +8,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from og_integrations.client import AsyncClient, Client
-from og_integrations.client.channels import _connections as connections
+from og_integrations.client.channels import _gate as gates
 from og_integrations.client.channels._channel import Destination, Pinned
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConnectionFailedError, OpenGradientError
@@ -23,9 +24,11 @@ PLACES = 10
 
 
 def _whole_again(client: Client | AsyncClient, channels: Mapping[Destination, object]) -> None:
-    (pool,) = [vars(channel)["_pool"] for destination, channel in channels.items() if isinstance(destination, Pinned)]
-    assert pool._requests == []
-    assert [connection for connection in pool.connections if not connection.is_idle()] == []
+    pools: list[Any] = [channel for destination, channel in channels.items() if isinstance(destination, Pinned)]
+    for pool in pools:
+        assert pool.kept.open == {stream for waiting in pool.kept.idle.values() for _, stream in waiting}
+        assert pool.gate.is_empty
+    assert pools
 
 
 @sized("crowds", small=20, full=120)
@@ -108,7 +111,7 @@ def _signal_after(steps: int) -> Iterator[list[int]]:
 
     def step(frame: FrameType, event: str, _argument: object) -> None:
         # Where the interpreter looks for signals: as a function begins, and after a call of one in C.
-        if event in ("call", "c_return") and frame.f_code.co_filename == connections.__file__:
+        if event in ("call", "c_return") and frame.f_code.co_filename == gates.__file__:
             left[0] -= 1
             if left[0] == 0:
                 sys.setprofile(None)
@@ -122,15 +125,20 @@ def _signal_after(steps: int) -> Iterator[list[int]]:
         sys.setprofile(None)
 
 
+def _enter(gate: gates.Gate, call: str) -> None:
+    if not gate.enters(call, 60):
+        gate.wait(call, 60)
+
+
 @pytest.mark.parametrize("moment", ["entering", "waiting", "leaving"])
 def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A place that is lost is lost for good, and one that is given twice opens more connections than there are."""
-    monkeypatch.setattr(connections, "_LOOKS_EVERY", 0.01)
+    monkeypatch.setattr(gates, "_LOOKS_EVERY", 0.01)
     for steps in itertools.count(1):
-        gate = connections.Gate(1)
+        gate = gates.Gate(1)
         if moment != "entering":
-            gate.enter("first", 60)
-        other = threading.Thread(target=gate.enter, args=("other", 60))
+            _enter(gate, "first")
+        other = threading.Thread(target=_enter, args=(gate, "other"))
         if moment == "leaving":
             other.start()
             while not gate._queue.waiting:
@@ -139,11 +147,11 @@ def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.Monk
             if moment == "leaving":
                 gate.leave("first")
             elif moment == "entering":
-                gate.enter("first", 60)
+                _enter(gate, "first")
             else:
                 gate._queue._moves_until = -60
                 with contextlib.suppress(ConnectionFailedError):
-                    gate.enter("second", 60)
+                    _enter(gate, "second")
         # The end of a call leaves again, whatever had become of it.
         gate.leave("second")
         gate.leave("first")
@@ -169,7 +177,7 @@ def test_places_that_nobody_gives_back_are_said(
     net: Devnet, places: int, make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Open streams that nobody reads: whoever waits for them would wait for ever."""
-    monkeypatch.setattr("og_integrations.client.channels._connections._PATIENCE", 0.1)
+    monkeypatch.setattr("og_integrations.client.channels._gate._PATIENCE", 0.1)
     client = make_client(max_concurrency=places, timeout=0.4)
     streams = [client.stream(MODEL, user("[[tokens=30]]")) for _ in range(places)]
     for stream in streams:

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 import og_integrations
 from og_integrations.client.channels._channel import HttpRequest, Pinned
-from og_integrations.client.channels._connections import AsyncPool, Pool
+from og_integrations.client.channels._pool import AsyncPool, Pool
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.devnet import Devnet
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError

@@ -6,6 +6,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from og_integrations import errors
@@ -32,7 +33,11 @@ def _secrets(net: Devnet) -> list[str]:
 
 
 async def test_nothing_secret_shows_anywhere(
-    net: Devnet, client: Client, async_client: AsyncClient, caplog: pytest.LogCaptureFixture
+    net: Devnet,
+    client: Client,
+    async_client: AsyncClient,
+    make_client: Callable[..., Client],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     shown: list[str] = []
@@ -41,6 +46,8 @@ async def test_nothing_secret_shows_anywhere(
         list(client.stream(MODEL, user(f"[[tokens=3]] {PROMPT}")))
         await async_client.chat(MODEL, user(f"[[tokens=3]] {PROMPT}"))
         _ = [item async for item in async_client.stream(MODEL, user(f"[[tokens=3]] {PROMPT}"))]
+        with make_client(http_client=lambda context: httpx.Client(verify=context or True)) as other:
+            other.chat(MODEL, user(f"[[tokens=3]] {PROMPT}"))
         for fault in FAULTS:
             shown += _failing(net, fault)
     shown += [json.dumps(receipts), repr(receipts), repr(answer), repr(pickle.dumps(answer))]
@@ -48,7 +55,9 @@ async def test_nothing_secret_shows_anywhere(
         shown += [repr(thing), repr(vars(thing)), repr(vars(thing.engine)), repr(thing.engine.settings)]
         shown += [repr(vars(part)) for part in (thing.engine.sessions, thing.engine.directory, thing.engine.budget)]
     shown += [caplog.text, *(str(record.__dict__) for record in caplog.records)]
-    assert any("receive_response_headers" in text for text in shown), "httpcore's DEBUG lines are part of the test"
+    assert any("receive_response_headers" in text for text in shown), (
+        "the DEBUG lines of a user's own client are part of the test"
+    )
     everything = "\n".join(shown)
     for number, secret in enumerate(_secrets(net)):
         assert secret not in everything, f"secret {number} shows"

@@ -168,7 +168,7 @@ def test_killed_enclave_may_be_killed_again_and_closed(pair: Devnet) -> None:
 
 def test_enclave_is_kept_when_our_own_calls_have_all_connections(pair: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving it would authorize a payment elsewhere, or stop all calls for a minute where there is no other."""
-    monkeypatch.setattr("og_integrations.client.channels._connections._PATIENCE", 0.1)
+    monkeypatch.setattr("og_integrations.client.channels._gate._PATIENCE", 0.1)
     with Client(private_key=pair.private_key, network=pair.network, max_concurrency=1, timeout=0.4) as client:
         stream = client.stream(MODEL, user("[[tokens=30]]"))
         next(iter(stream))

@@ -23,7 +23,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once for all workers: a process that imports all of it anew takes seconds.
 CONTEXT.set_forkserver_preload([
     "tests.fleet.worker", "og_integrations.client.stores", "sqlalchemy.dialects.postgresql.psycopg", "coincurve",
-    "eth_abi", "httpcore2", "anyio.to_thread", "truststore", "socksio", "certifi",
+    "eth_abi", "h11", "anyio.to_thread", "truststore", "socksio", "certifi",
 ])  # fmt: skip
 PATIENCE = 50.0
 

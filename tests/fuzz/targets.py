@@ -60,6 +60,7 @@ from og_integrations.protocol.sealing.ohttp import (
     read_reply,
 )
 from og_integrations.verify import Verifier
+from tests.fuzz import exchanges
 from tests.fuzz.mutation import in_base64, in_document, mutated
 from tests.protocol.batches import CASES as BATCHES
 from tests.protocol.batches import find_damaged
@@ -321,6 +322,7 @@ TARGETS: dict[str, Target] = {
     "attestation": Target(SOUND, attest_damaged, in_document),
     "batch": Target([case["blob"].encode() for case in BATCHES.values()], find_damaged),
     "onchain": Target(_onchain_seeds(), _onchain),
+    "exchange": Target(exchanges.ANSWERS, exchanges.carry, exchanges.damaged),
     "saved-exchange": Target(_saved_exchanges(), _saved),
 }
 """Name -> target."""

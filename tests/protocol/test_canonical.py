@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._abi import _hash_object, keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 from og_integrations.protocol.proof.canonical import (
     APRIL,
@@ -52,6 +53,16 @@ def hashed_message(message: Json, rule: str = APRIL) -> Json:
 def test_keccak_is_the_original_one() -> None:
     """Not SHA-3, which differs in its padding."""
     assert keccak(b"").hex() == "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+
+
+def test_keccak_is_that_of_another_way_to_it() -> None:
+    """The direct call and the library's own objects agree, also where threads hash at once."""
+    texts = [bytes(range(256)) * 3 + bytes(length) for length in range(300)] + [b"a" * length for length in range(300)]
+    expected = [_hash_object(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: [keccak(text) for text in texts], range(16)))
+    assert found == [expected] * 16
+    assert keccak is not _hash_object, "this pycryptodome has no direct call any more: see `_checked_keccak`"
 
 
 @each(SIGNED)

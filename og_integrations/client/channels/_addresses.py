@@ -24,6 +24,11 @@ class Address:
     target: str
     host_header: str
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Return scheme, host and port, its scheme's own port if the URL names none: connections are for one origin."""
+        return self.scheme, self.host, self.port if self.port is not None else 443 if self.scheme == "https" else 80
+
 
 def address_of(url: str) -> Address:
     """Return where `url` leads to. Raises `ConnectionFailedError` if it is no http(s) URL."""

@@ -2,8 +2,8 @@
 A channel is a way for HTTP requests to one peer, whatever carries them.
 
 Every channel raises errors of our own tree only. `ConnectionFailedError` says that nothing of the request was sent,
-`ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so the
-errors of all libraries below us are translated in one place, here.
+`ConnectionLostError` that some of it may have been: that difference decides whether a payment is in doubt, so what
+fails below us is translated in one place, here.
 
 A `Destination` names the peer: connections are keyed by it, so that another kind of channel (through a relay, sealed)
 is one more destination and one more class, and nothing else changes.
@@ -198,8 +198,8 @@ def failure(
     """
     Return what `exc`, raised while a request to `what` was under way, means.
 
-    `library` is whose exceptions tell the phases apart: httpcore, or the httpx of a user's client, which name them
-    alike. Anything else (of `ssl`, of sockets) may have come after the request had left.
+    `library` is the httpx of a user's client, whose exceptions tell the phases apart. Anything else (of `ssl`, of
+    sockets) may have come after the request had left.
     """
     if isinstance(exc, library.PoolTimeout):
         busy = ConnectionFailedError(
@@ -210,18 +210,24 @@ def failure(
         busy.blames_enclave = False
         return busy
     if isinstance(exc, library.ConnectError | library.ConnectTimeout | library.UnsupportedProtocol):
-        return _not_connected(exc, what, destination)
+        return not_connected(exc, what, destination)
     if isinstance(exc, library.TimeoutException | TimeoutError):
-        return lost(f"{what} did not answer in time.", timed_out=True)
+        return late(what)
     return broken(exc, what)
 
 
-def broken(exc: BaseException, what: str) -> ConnectionLostError:
-    """Return the error of a request to `what` that had begun to leave when `exc` came."""
-    return lost(f"The connection to {what} broke ({type(exc).__name__}).", timed_out=False)
+def late(what: str) -> ConnectionLostError:
+    """Return the error of a request to `what` that had begun to leave, and whose answer did not come in time."""
+    return lost(f"{what} did not answer in time.", timed_out=True)
 
 
-def _not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
+def broken(exc: BaseException, what: str, why: str = "") -> ConnectionLostError:
+    """Return the error of a request to `what` that had begun to leave when `exc` came; `why` may say more of it."""
+    return lost(f"The connection to {what} broke ({why or type(exc).__name__}).", timed_out=False)
+
+
+def not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
+    """Return the error of a request to `what` of which nothing had left when `exc` came."""
     of_tls = tls_failure(exc)
     if of_tls is None:
         return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,6 @@ from og_integrations.client.channels._channel import (
     lost,
     revealed,
 )
-from og_integrations.client.channels._streams import exchange
 from og_integrations.errors import (
     CertificateMismatchError,
     ConfigurationError,
@@ -41,6 +40,7 @@ from og_integrations.errors import (
     ConnectionLostError,
     OpenGradientError,
 )
+from og_integrations.protocol._redact import empty_frames
 
 if TYPE_CHECKING:
     import httpx
@@ -53,6 +53,30 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LIBRARIES = ("httpx", "httpx2")
 _HOW = "make it with the ssl_context that the function is given (`httpx.Client(verify=ssl_context)`)"
+_under_way: ContextVar[bool] = ContextVar("og_integrations_exchange", default=False)
+
+
+class exchange:  # noqa: N801 - used as a function is; a generator would cost a microsecond for each piece of a stream
+    """
+    Inside this `with` a library carries an exchange: what it logs is about our request (`under_way`), and the frames
+    of what fails in it keep no variable, since they hold what pays in clear.
+    """
+
+    __slots__ = ("_handled", "_token")
+
+    def __enter__(self) -> None:
+        self._token = _under_way.set(True)
+        self._handled = sys.exception()
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
+        _under_way.reset(self._token)
+        if exc is not None:
+            empty_frames(exc, self._handled)
+
+
+def under_way() -> bool:
+    """Return whether this runs inside an exchange of ours: what libraries log then is about our request."""
+    return _under_way.get()
 
 
 class HttpxChannel:
@@ -90,7 +114,7 @@ class HttpxChannel:
 
         until = head_until(request)
         failures = _Failures(self._library, request, self._destination, watch)
-        with exchange(until), failures:
+        with exchange(), failures:
             head = _begun(ask)
             try:
                 response = head.result(until - time.monotonic())
@@ -138,7 +162,7 @@ class AsyncHttpxChannel:
 
         until = head_until(request)
         failures = _Failures(self._library, request, self._destination, watch)
-        with exchange(until), failures:
+        with exchange(), failures:
             async with asyncio.timeout(until - time.monotonic()):
                 response = await ask()
         reply = AsyncHttpxReply(request, response, failures, until)
@@ -187,7 +211,7 @@ class HttpxReply(_HttpxHead):
     def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
         until = self._piece_until()
-        with exchange(until), self._failures:
+        with exchange(), self._failures:
             if self._parts is None:
                 self._parts = iter(self._body())
             self._piece = _begun(lambda: next(self._parts, None))
@@ -226,7 +250,7 @@ class AsyncHttpxReply(_HttpxHead):
     async def read(self) -> bytes | None:
         """Return the next bytes of the body, None at its end. Raises `ConnectionLostError`."""
         until = self._piece_until()
-        with exchange(until), self._failures:
+        with exchange(), self._failures:
             if self._parts is None:
                 body = self._body()
                 self._parts = _once(body) if isinstance(body, tuple) else aiter(body)

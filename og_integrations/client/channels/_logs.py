@@ -1,5 +1,5 @@
 """
-The libraries below us may write neither payments nor sessions nor the keys in URLs of nodes into logs.
+The libraries of a user's own client may write neither payments nor sessions nor the keys in URLs of nodes into logs.
 
 httpcore and httpcore2 log the headers of answers at DEBUG, hpack (HTTP/2, which only a user's own client speaks) all.
 A user's own httpx client logs the URL of every request at INFO.
@@ -9,7 +9,7 @@ import logging
 import re
 
 from og_integrations.client.channels._addresses import server_of
-from og_integrations.client.channels._streams import under_way
+from og_integrations.client.channels._httpx_client import under_way
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION
 
 _LOGGERS = ("httpcore.http11", "httpcore.http2", "httpcore2.http11", "httpcore2.http2")

@@ -9,9 +9,10 @@ The three functions of an ERC-20 token that paying needs, as eth_call or transac
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eth_hash.auto import keccak as _keccak
+from Crypto.Hash import keccak as _library
 
 if TYPE_CHECKING:
     from eth_abi.codec import ABIDecoder
@@ -22,7 +23,56 @@ MAX_DATA_BYTES = 8 * 1024 * 1024
 """No honest answer of a contract is larger."""
 
 
-keccak: Callable[[bytes], bytes] = _keccak
+def _direct_keccak() -> Callable[[bytes], bytes]:
+    """Return a function that calls pycryptodome's C directly, which costs a third of an object for each hash."""
+    # By name, since neither is declared: what is not there any more, `_checked_keccak` does without.
+    raw = import_module("Crypto.Util._raw_api")
+    library = vars(_library)["_raw_keccak_lib"]
+    size, rounds, padding, capacity = raw.c_size_t(32), raw.c_ubyte(24), raw.c_ubyte(1), raw.c_size_t(64)
+    # Whoever hashes takes a state out and puts it back, so that neither another thread nor a finalizer that
+    # the garbage collector runs in between can write into it.
+    free: list[Any] = []
+
+    def made() -> Any:
+        pointer = raw.VoidPointer()
+        if library.keccak_init(pointer.address_of(), capacity, rounds):
+            raise MemoryError("Keccak's state could not be made.")
+        return raw.SmartPointer(pointer.get(), library.keccak_destroy), raw.create_string_buffer(32)
+
+    def direct(data: bytes) -> bytes:
+        try:
+            state, out = taken = free.pop()
+        except IndexError:
+            state, out = taken = made()
+        here = state.get()
+        failed = library.keccak_reset(here) or library.keccak_absorb(
+            here, raw.c_uint8_ptr(data), raw.c_size_t(len(data))
+        )
+        if failed or library.keccak_digest(here, out, size, padding):
+            raise MemoryError("Keccak could not be computed.")
+        digest: bytes = raw.get_raw_buffer(out)
+        free.append(taken)
+        return digest
+
+    return direct
+
+
+def _hash_object(data: bytes) -> bytes:
+    digest: bytes = _library.new(digest_bits=256, data=data).digest()
+    return digest
+
+
+def _checked_keccak() -> Callable[[bytes], bytes]:
+    """Return the direct function, or the plain one where this pycryptodome is built in another way."""
+    try:
+        direct = _direct_keccak()
+        agrees = direct(b"") == _hash_object(b"")
+    except (AttributeError, ImportError, KeyError, TypeError):
+        return _hash_object
+    return direct if agrees else _hash_object
+
+
+keccak: Callable[[bytes], bytes] = _checked_keccak()
 """Returns the 32-byte Keccak-256 of its argument (the original Keccak, not SHA-3)."""
 
 

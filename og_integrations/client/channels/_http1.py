@@ -1,0 +1,262 @@
+"""
+HTTP/1.1 as a client speaks it: one request as bytes, one answer out of bytes. There is no socket in here.
+
+h11 reads heads; bodies are read here, since where an answer ends is what decides whose the bytes behind it are. What
+two readers could understand in two ways is refused by name (RFC 9112, sections 5.2, 6 and 7): two lengths, a length
+beside chunks, folded headers, chunks without their line ends, a change of protocol that nobody asked for.
+"""
+
+import re
+from enum import IntEnum
+
+import h11
+
+import og_integrations
+from og_integrations.client.channels._addresses import Address
+from og_integrations.client.channels._channel import HttpRequest, revealed
+from og_integrations.errors import ConnectionFailedError
+
+MAX_HEAD = 100 * 1024
+"""Bytes of a head, with all interim answers (1xx) in front of it; also of the trailers behind the last chunk."""
+_MAX_CHUNK_LINE = 4096
+_USER_AGENT = f"og-integrations/{og_integrations.__version__}"
+_UNSENDABLE = re.compile(r"[^\x20-\x7e\t]")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
+_TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
+_FINAL = re.compile(rb"HTTP/1\.[01] [2-9]")
+_NO_BODY = frozenset({204, 304})
+_ANY_REQUEST = h11.Request(method="POST", target="/", headers=[("Host", "any")])
+
+
+class Phase(IntEnum):
+    """A phase says how far one exchange got; only in the first one is it certain that nothing was sent."""
+
+    NOTHING = 0
+    PART = 1
+    SENT = 2
+    ANSWERING = 3
+    DONE = 4
+
+
+class FramingError(Exception):
+    """An answer breaks the rules that say where it ends; the text names the rule, and quotes nothing."""
+
+
+def request_head(request: HttpRequest, to: Address) -> bytes:
+    """Return the head of `request` as it is sent. Raises `ConnectionFailedError` if a header could end its line."""
+    headers = {"Host": to.host_header, "User-Agent": _USER_AGENT, **revealed(request.headers)}
+    if request.body is not None:
+        headers["Content-Length"] = str(len(request.body))
+    if _UNSENDABLE.search("".join((to.target, *headers, *headers.values()))):
+        raise ConnectionFailedError(
+            f"A header of the request to {request.whom} is not printable ASCII, so that it could end its line. "
+            "Nothing was sent."
+        )
+    lines = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
+    return f"{'GET' if request.body is None else 'POST'} {to.target} HTTP/1.1\r\n{lines}\r\n\r\n".encode()
+
+
+class Incoming:
+    """
+    This reads one answer: `begins` takes bytes until the head is there, `take` those of the body.
+
+    `ended` says that the body is complete, `reusable` whether the next answer may come over the same connection.
+    """
+
+    __slots__ = ("_body", "_first", "_parser", "_seen", "ended", "headers", "reusable", "status")
+
+    def __init__(self) -> None:
+        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._seen = b""
+        self._first = b""
+        self._body: _Sized | _Chunked | _UntilClose = _Sized(0)
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.ended = self.reusable = False
+
+    def begins(self, data: bytes) -> bool:
+        """
+        Take what came, nothing at the peer's end; return whether the head is there.
+
+        Raises `FramingError` or `h11.RemoteProtocolError`.
+        """
+        if len(self._seen) > MAX_HEAD:
+            raise FramingError(f"its head has more than {MAX_HEAD} bytes")
+        if not data:
+            raise FramingError("it ended before an answer")
+        if not self._seen and not _FINAL.match(data):
+            # h11 takes an interim answer only after a request, which costs it as much as half a head.
+            self._parser.send(_ANY_REQUEST)
+        self._seen += data
+        self._parser.receive_data(data)
+        while not isinstance(event := self._parser.next_event(), h11.Response):
+            # Interim answers are read over; of a change of protocol (101) h11 says that nobody asked for it.
+            if event is h11.NEED_DATA:
+                return False
+        self._first = self._parser.trailing_data[0]
+        head = self._seen[: len(self._seen) - len(self._first)]
+        self._seen = b""
+        if b"\n " in head or b"\n\t" in head:
+            raise FramingError("it has a folded header line")
+        self.status = event.status_code
+        self._frame(
+            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers.raw_items()],
+            old=event.http_version < b"1.1",
+        )
+        return True
+
+    def _frame(self, headers: list[tuple[str, str]], *, old: bool) -> None:
+        """Find out where the body ends; `old` answers are of HTTP/1.0."""
+        self.headers = headers
+        length: str | None = None
+        chunked, close = False, old
+        for name, value in headers:
+            match name.lower():
+                case "content-length":
+                    length = value
+                case "transfer-encoding":
+                    # h11 has refused every other coding, and two of these headers.
+                    chunked = True
+                case "connection":
+                    close = close or "close" in [option.strip() for option in value.lower().split(",")]
+        if chunked and length is not None:
+            raise FramingError("it has both Content-Length and Transfer-Encoding")
+        if chunked and old:
+            raise FramingError("it has Transfer-Encoding in HTTP/1.0")
+        if self.status in _NO_BODY:
+            # What such an answer says of a body is about another one; what follows all the same is poison.
+            self._body = _Sized(0)
+        elif chunked:
+            self._body = _Chunked()
+        elif length is not None:
+            self._body = _Sized(int(length))
+        else:
+            self._body, close = _UntilClose(), True
+        self.reusable = not close
+        self._note_end()
+
+    @property
+    def waits(self) -> bool:
+        """Return whether more has to come from the peer before anything can be taken."""
+        return not self._first
+
+    def take(self, data: bytes = b"") -> bytes:
+        """
+        Take what came, nothing at the peer's end, and return what of it belongs to the body.
+
+        Bytes that came with the head are taken first, without any `data`. Raises `FramingError`.
+        """
+        if self._first:
+            data, self._first = self._first, b""
+        part = self._body.feed(data)
+        self._note_end()
+        return part
+
+    def _note_end(self) -> None:
+        if self._body.ended:
+            self.ended = True
+            if self._first or self._body.behind:
+                # It would be taken for the answer to the next request.
+                self.reusable = False
+
+
+class _Sized:
+    """This body has as many bytes as its head said."""
+
+    __slots__ = ("_left", "behind", "ended")
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.ended = not length
+        self.behind = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of `data` belongs to the body."""
+        if not data:
+            raise FramingError(f"it ended {self._left} bytes too early")
+        part = data[: self._left]
+        self._left -= len(part)
+        self.ended, self.behind = not self._left, len(part) < len(data)
+        return part
+
+
+class _UntilClose:
+    """This body ends where the peer ends the connection; whether it is whole, only its content says."""
+
+    __slots__ = ("behind", "ended")
+
+    def __init__(self) -> None:
+        self.ended = self.behind = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return `data`."""
+        self.ended = not data
+        return data
+
+
+class _Chunked:
+    """This body comes in chunks, each behind a line with its size; one of size 0 and trailers end it."""
+
+    __slots__ = ("_left", "_line_due", "_rest", "_trailing", "behind", "ended")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._left = 0
+        self._line_due = False  # behind the bytes of a chunk comes a line end
+        self._trailing = 0  # bytes of trailers and of the line in front of them, from the last chunk on
+        self.ended = self.behind = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what of `data` belongs to the chunks."""
+        if not data:
+            raise FramingError("it ended between chunks")
+        data = self._rest + data if self._rest else data
+        at, size, parts = 0, len(data), []
+        while at < size and not self.ended:
+            if self._left:
+                part = data[at : at + self._left]
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
+                self._line_due = not self._left
+            elif self._line_due:
+                if size - at < 2:
+                    break
+                if data[at : at + 2] != b"\r\n":
+                    raise FramingError("a chunk does not end where it said")
+                at, self._line_due = at + 2, False
+            else:
+                end = data.find(b"\r\n", at)
+                if end < 0:
+                    break
+                self._read_line(data[at:end])
+                at = end + 2
+        self._keep(data[at:])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_line(self, line: bytes) -> None:
+        """Read the size of a chunk, or what follows the last one."""
+        if not self._trailing:
+            found = _CHUNK_LINE.fullmatch(line)
+            if found is None or len(line) > _MAX_CHUNK_LINE:
+                raise FramingError("the size of a chunk is no hexadecimal number")
+            self._left = int(found[1], 16)
+            self._trailing = 0 if self._left else 1
+        elif not line:
+            self.ended = True
+        else:
+            # Trailers are read over: nothing that decides is taken from behind a body.
+            self._trailing += len(line)
+            found = _TRAILER.fullmatch(line)
+            if found is None or self._trailing > MAX_HEAD:
+                raise FramingError("it has a trailer that is no header")
+            if found[1].lower() in (b"content-length", b"transfer-encoding"):
+                raise FramingError("it has a trailer that says again where it ends")
+
+    def _keep(self, rest: bytes) -> None:
+        if self.ended:
+            self._rest, self.behind = b"", bool(rest)
+            return
+        self._rest = rest
+        if len(rest) > (MAX_HEAD if self._trailing else _MAX_CHUNK_LINE):
+            raise FramingError("a line between chunks has no end")
