@@ -130,7 +130,7 @@ def ways(request: pytest.FixtureRequest) -> Iterator[Any]:
     yield made
     made.close()
     assert made.pool.kept.open == set()
-    assert made.pool.gate._queue.free == 3, "every place came back"
+    assert made.pool.gate.is_empty, "every place came back"
 
 
 def test_connection_is_used_again(ways: Any, peer: Callable[..., Peer]) -> None:
@@ -294,7 +294,7 @@ def test_cancelled_exchange_closes_its_connection(peer: Callable[..., Peer], mom
         with pytest.raises(asyncio.CancelledError):
             await task
         assert pool.kept.open == set()
-        assert pool.gate._queue.free == 3
+        assert pool.gate.is_empty
         await asyncio.sleep(0)
 
     asyncio.run(run())

@@ -152,7 +152,7 @@ def _driven(run: Coroutine[Any, Any, _Outcome | None], strike: int | None = None
 def _check_books(pool: _ScriptedPool) -> None:
     idle = {stream for waiting in pool.kept.idle.values() for _, stream in waiting}
     assert pool.kept.open == idle, "a connection was lost"
-    assert pool.gate._queue.free == PLACES, "a place was lost"
+    assert pool.gate.is_empty, "a place was lost"
     assert pool.stream.closed != bool(idle) or not (idle or pool.stream.closed)
 
 

@@ -84,7 +84,7 @@ class Gate:
         return not self._inside and not self._queue.waiting
 
     def enters(self, call: object, timeout: float) -> bool:
-        """Return whether a place was free for `call`, and take it; inside, each wait takes at most `timeout` seconds."""
+        """Return whether a place was free, which `call` has then; inside, each wait takes at most `timeout` seconds."""
         with self._lock:
             if self._queue.waiting or len(self._inside) >= self._queue.places:
                 return False
@@ -147,7 +147,7 @@ class AsyncGate:
         return not self._inside and not self._queue.waiting
 
     def enters(self, call: object, timeout: float) -> bool:
-        """Return whether a place was free for `call`, and take it; inside, each wait takes at most `timeout` seconds."""
+        """Return whether a place was free, which `call` has then; inside, each wait takes at most `timeout` seconds."""
         if self._queue.waiting or len(self._inside) >= self._queue.places:
             return False
         self._inside.add(call)
