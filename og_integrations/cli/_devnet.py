@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns 0, or 1 if a client misbehaved: paid twice, repeated what it had paid for, ….
     """
     if "list" in arguments.fault:
-        _list_faults()
+        _list_faults(services=arguments.services is not None)
         return 0
     amount = parse_opg(arguments.opg)
     faults = [_fault(text, evm=arguments.evm, services=arguments.services is not None) for text in arguments.fault]
@@ -228,9 +228,12 @@ class RunningDevnet:
             print(f"misbehaviour: {line}")
 
 
-def _list_faults() -> None:
+def _list_faults(*, services: bool) -> None:
+    """Print the names of all faults, with `services` those of the model hub and twins as well."""
     named = {name: fault.about for name, fault in CATALOGUE.items()}
-    for name, about in (named | {name: fault.about for name, fault in SERVICE_FAULTS.items()}).items():
+    if services:
+        named |= {name: fault.about for name, fault in SERVICE_FAULTS.items()}
+    for name, about in named.items():
         print(f"{name:28} {about}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._runner import adrive, drive
-from og_integrations.client._settings import HubSettings, check_seconds, hub_settings
+from og_integrations.client._settings import check_seconds, hub_settings
 from og_integrations.client._signer import sealed
 from og_integrations.client.channels._channel import UNPINNED, HttpRequest
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, SyncConnections
@@ -60,15 +60,16 @@ class DownloadOptions(TypedDict, total=False):
     progress: Progress | None
 
 
-def _opened(
-    email: str | None, password: Secret | None, options: HubOptions
-) -> tuple[HubSettings, float, Secret | None]:
+def _made(email: str | None, password: Secret | None, options: HubOptions) -> tuple[Login, Place, Any]:
+    """Return the login of a client, the hub as it sees it, and the client that its user has lent it."""
     key = None if (given := options.get("api_key")) is None else sealed(given)
     timeout = check_seconds("timeout", options.get("timeout", TIMEOUT))
     settings = hub_settings(
         email=email, password=password, api_key=key, url=options.get("url"), login_url=options.get("login_url")
     )
-    return settings, timeout, key
+    login = Login(settings, timeout)
+    lent = options.get("http_client")
+    return login, Place(settings, timeout, logs_in=login.is_possible), None if lent is None else Borrowed(lent)
 
 
 def _seal(options: HubOptions) -> None:
@@ -95,11 +96,8 @@ class ModelHub:
         word = None if password is None else sealed(password)
         del password
         _seal(options)
-        settings, timeout, _ = _opened(email, word, options)
-        self._login = Login(settings, timeout)
-        self._place = Place(settings, timeout, logs_in=self._login.is_possible)
-        given: Any = options.get("http_client")
-        self._connections = SyncConnections(None if given is None else Borrowed(given))
+        self._login, self._place, lent = _made(email, word, options)
+        self._connections = SyncConnections(lent)
         self.begin_again()
         survive_forks(self)
 
@@ -191,11 +189,8 @@ class AsyncModelHub:
         word = None if password is None else sealed(password)
         del password
         _seal(options)
-        settings, timeout, _ = _opened(email, word, options)
-        self._login = Login(settings, timeout)
-        self._place = Place(settings, timeout, logs_in=self._login.is_possible)
-        given: Any = options.get("http_client")
-        self._connections = AsyncConnections(None if given is None else Borrowed(given))
+        self._login, self._place, lent = _made(email, word, options)
+        self._connections = AsyncConnections(lent)
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def login(self) -> None:

@@ -21,6 +21,7 @@ client's own headers or API key leaves this process.
 | `_calls` | one request of a client, asked: whole, or as events |
 | `_transport` | the transports below httpx's clients, and the openai clients made with them |
 | `_agents` | the model provider for the OpenAI Agents SDK |
+| `_tracing` | receipts in the traces of the Agents SDK |
 | `_onchain_tools` | models and workflows on chain as tools |
 """
 
