@@ -6,7 +6,7 @@ import { hex, keccak256 } from "./keccak.mjs";
 import { byCodePoint, isTrue } from "./python_json.mjs";
 
 const KINDS = { [CHAT]: "chat", [COMPLETION]: "completion", [SEARCH]: "search" };
-const EARLIER_RULES = { "2026-04": "april", next: "reduced" };
+const EARLIER_RULES = new Map([["2026-04", "april"], ["next", "reduced"]]);
 const NAMED_LATER = ["citations", "moderation", "opengradient", "searches"]; // older receipts do not name these
 const SOURCES = ["eip712", "x-processing-hash", "PAYMENT-RESPONSE"];
 const PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3";
@@ -17,8 +17,8 @@ const encoder = new TextEncoder();
 export function upgraded(receipt) {
   const older = receipt.has("hashing") && !receipt.has("hash_rule");
   if (!older) return { receipt, older };
-  const { hashing, ...rest } = Object.fromEntries(receipt);
-  return { receipt: new Map(Object.entries({ ...rest, hash_rule: EARLIER_RULES[hashing] ?? hashing })), older };
+  const hashing = receipt.get("hashing");
+  return { receipt: new Map([...receipt, ["hash_rule", EARLIER_RULES.get(hashing) ?? hashing]]), older };
 }
 
 /**
