@@ -42,12 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     target = None if arguments.html == "-" else Path(arguments.html)
     if target is not None and target.exists() and not arguments.force:
         raise ConfigurationError(f"--html {target}: the file is there, and nothing in it was changed; say --force.")
-    names = [*arguments.files, *filter(None, [arguments.files_from])]
     report = Report.of(
         sources_named(arguments),
         verifier_with_chain(arguments),
         trust=_trust(arguments),
-        names=names,
         jobs=arguments.jobs,
         settlements=dict(_settlements(arguments.files)),
         title=arguments.title,

@@ -8,6 +8,7 @@ amount. Who says each figure is said beside it: the enclave, the verifier, the g
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 
 from og_integrations.ledger._entry import SettlementNote
@@ -107,7 +108,7 @@ class Figures:
         moments = [row.when for row in self.proven if row.when is not None]
         self.period = (min(moments), max(moments)) if moments else None
 
-    @property
+    @cached_property
     def trouble(self) -> list[Row]:
         """The rows that are not verified, the gravest first."""
         order = ("failed", "malformed", "undecided")
@@ -171,7 +172,7 @@ class Figures:
         )
         return Counter(parts).most_common()
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The span of a bar, in seconds."""
         if self.period is None:
@@ -179,7 +180,7 @@ class Figures:
         span = self.period[1] - self.period[0] + 1
         return next((step for step in _STEPS if span / step <= _MOST_BARS), -(-span // _MOST_BARS))
 
-    @property
+    @cached_property
     def bars(self) -> list[Bar]:
         """The bars over the whole period, empty ones among them."""
         if self.period is None:

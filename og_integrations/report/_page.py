@@ -47,13 +47,11 @@ class Report:
     """
     A report is made of rows, each with its verdict: `Report.of(sources, verifier)` reads and judges them.
 
-    `trust` says in words whom the verifier believed, `sources` what was read, `settlements` is what the chain said of
-    payments, by payment hash.
+    `trust` says in words whom the verifier believed, `settlements` is what the chain said of payments, by payment hash.
     """
 
     rows: Sequence[Row]
     trust: str
-    sources: Sequence[str] = ()
     settlements: Mapping[str, SettlementNote] = field(default_factory=dict)
     title: str = "Report of verified inference"
 
@@ -64,14 +62,13 @@ class Report:
         verifier: Verifier,
         *,
         trust: str,
-        names: Sequence[str] = (),
         jobs: int = 1,
         settlements: Mapping[str, SettlementNote] | None = None,
         title: str = "Report of verified inference",
     ) -> Self:
         """Return the report of `sources`, judged by `verifier` in `jobs` processes. Raises `ConfigurationError`."""
         rows = read_rows(sources, verifier, jobs=jobs)
-        return cls(rows, trust, names, settlements or {}, title)
+        return cls(rows, trust, settlements or {}, title)
 
     def html(self, *, made_at: float | None = None) -> str:
         """

@@ -56,8 +56,8 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """What was called."""
-        return _text(self.receipt.get("kind")) or "chat"
+        """What was called; empty if the receipt does not say it."""
+        return _text(self.receipt.get("kind")) or ""
 
     @property
     def began(self) -> int | None:

@@ -1,8 +1,8 @@
 // An answer as it came, JSON or a stream of events, read into what the enclave signed of it (docs/protocol.md §4, §5).
 // It is read strictly: what two readers could take for two things is refused.
 
-import { COMPLETION, FormError, SEARCH, isBroken, member } from "./canonical.mjs";
-import { isTrue, parseJson } from "./python_json.mjs";
+import { COMPLETION, FormError, SEARCH, isBroken } from "./canonical.mjs";
+import { isObject, isTrue, member, parseJson } from "./python_json.mjs";
 
 const MAX_EVENTS = 250000;
 const MAX_NOTES_AFTER = 8; // events with a name that may follow the signed one
@@ -19,8 +19,8 @@ export class AnswerError extends FormError {
   }
 }
 
-const isObject = (value) => value instanceof Map;
-const storable = (text) => text.replace(/[\ud800-\udfff]/gu, "\ufffd");
+/** Return a text with its halves of characters replaced, which no file can hold. */
+export const storable = (text) => text.replace(/[\ud800-\udfff]/gu, "\ufffd");
 
 /** Return the object that `text` holds. Throws AnswerError, naming `what`. */
 export function objectIn(text, what) {

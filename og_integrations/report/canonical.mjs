@@ -1,7 +1,7 @@
 // The bytes that an enclave hashes (docs/protocol.md §4): what a gateway makes of a parsed request by each of the five
 // known rules, and of an answer. Values are those of python_json.mjs.
 
-import { dumpSorted, isEqual, isTrue, pythonText } from "./python_json.mjs";
+import { dumpSorted, isEqual, isObject, isTrue, member, pythonText } from "./python_json.mjs";
 
 export const CHAT = "/v1/chat/completions";
 export const COMPLETION = "/v1/completions";
@@ -17,9 +17,6 @@ const LONE = /[\ud800-\udfff]/u; // with the flag u: half of a character, and no
 /** Return whether `text` holds half of a character, which no UTF-8 encodes. */
 export const isBroken = (text) => LONE.test(text);
 
-/** Return a member of an object, null if it is not there. */
-export const member = (object, name) => object.get(name) ?? null;
-const isObject = (value) => value instanceof Map;
 const has = (object, name) => isTrue(member(object, name));
 
 /**

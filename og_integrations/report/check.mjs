@@ -61,7 +61,7 @@ async function answerAll() {
 async function checkReport(file) {
   const found = /<script id="data" type="application\/json">([^]*?)<\/script>/.exec(readFileSync(file, "utf8"));
   if (found === null) throw new Error(`${file} is no report: it holds no data`);
-  const { lines, rowAt, believed } = readRows(found[1]);
+  const { lines, rowAt, believed, missingRows } = readRows(found[1]);
   const counts = {};
   for (let number = 0; number < lines.length; number++) {
     const row = rowAt(number);
@@ -71,7 +71,8 @@ async function checkReport(file) {
     console.log(JSON.stringify({ name: row.name, state, step, reported: row.status, agrees: agrees(row, verdict) }));
   }
   console.error(Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(", "));
-  return counts.failed ? 1 : counts.proven === lines.length ? 0 : 2;
+  if (missingRows() !== null) console.error(missingRows());
+  return counts.failed || missingRows() !== null ? 1 : counts.proven === lines.length ? 0 : 2;
 }
 
 if (process.argv.length > 2) process.exitCode = await checkReport(process.argv[2]);

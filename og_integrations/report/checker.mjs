@@ -4,13 +4,13 @@
 // It judges the steps proof, shape, enclave, request-hash, output-hash, signature, receipt, payment-hash and nonce.
 // Which enclaves to believe is told to it; attestation documents, sealed keys, batches and the chain it does not judge.
 
-import { AnswerError, objectIn, readAnswer } from "./answer.mjs";
+import { AnswerError, objectIn, readAnswer, storable } from "./answer.mjs";
 import {
-  FormError, RULES, SEARCH, canonicalOutput, canonicalRequest, digestsOf, isBroken, member, plainestRule,
+  FormError, RULES, SEARCH, canonicalOutput, canonicalRequest, digestsOf, isBroken, plainestRule,
 } from "./canonical.mjs";
 import { nonceCheck, paymentCheck, receiptCheck } from "./claims.mjs";
-import { hex, keccak256 } from "./keccak.mjs";
-import { isTrue, parseJson, pythonText } from "./python_json.mjs";
+import { hex, keccak256, unhex } from "./keccak.mjs";
+import { isObject, isTrue, member, parseJson, pythonText } from "./python_json.mjs";
 
 const EVIDENCE = "og-evidence/1";
 const MEMBERS = ["path", "request", "content_type", "response", "tee_id", "public_key_pem"];
@@ -18,7 +18,6 @@ const UNJUDGED = ["attestation", "hpke", "inclusion"]; // parts of evidence that
 const STEPS = ["proof", "shape", "enclave", "request-hash", "output-hash", "signature", "enclave-trusted"];
 const HASH = /^[0-9a-f]{64}$/;
 const PSS = { name: "RSA-PSS", saltLength: 32 };
-const isObject = (value) => value instanceof Map;
 
 /** What is thrown where a step fails. */
 class StepError extends Error {
@@ -131,11 +130,12 @@ async function judged(saved, believed) {
   const checks = [];
   const pass = (id, detail) => checks.push({ id, result: "pass", detail });
   let answer = null;
+  const request = requestIn(saved);
   let proven = null;
   let undecided = false;
   try {
     answer = readAnswer(saved.path, saved.content_type, saved.response);
-    const request = requestOf(saved);
+    if (request === null) throw new StepError("request-hash", "the request is not JSON that names nothing twice");
     if (answer.proof === null) throw new StepError("proof", "the answer carries no tee_signature");
     pass("proof", "signature, hashes, time and id are there");
     const signature = checkShape(saved, answer, request);
@@ -162,7 +162,7 @@ async function judged(saved, believed) {
   }
   const left = UNJUDGED.filter((part) => saved.evidence !== null && member(saved.evidence, part) !== null);
   checks.push(...left.map((id) => ({ id, result: "skip", detail: "in the file, and not judged here" })));
-  if (saved.evidence !== null && member(saved.evidence, "nonce") !== null) checks.push(nonceCheck(saved, parsed(saved)));
+  if (saved.evidence !== null && member(saved.evidence, "nonce") !== null) checks.push(nonceCheck(saved, request));
   if (saved.receipt !== null) checks.push(receiptCheck(saved.receipt, saved, answer, proven), paymentCheck(saved.receipt));
   const failed = checks.find((one) => one.result === "fail");
   const facts = { unjudged: left };
@@ -184,16 +184,8 @@ export function answerShown(exchange) {
   }
 }
 
-function requestOf(saved) {
-  try {
-    return objectIn(saved.request, "the request");
-  } catch (error) {
-    if (!(error instanceof AnswerError)) throw error;
-    throw new StepError("request-hash", `the request cannot be hashed: ${error.message}`);
-  }
-}
-
-function parsed(saved) {
+/** Return the request of a file, null if it is not JSON that means one thing only. */
+function requestIn(saved) {
   try {
     return objectIn(saved.request, "the request");
   } catch (error) {
@@ -229,7 +221,6 @@ function checkShape(saved, answer, request) {
   return signature;
 }
 
-const storable = (text) => text.replace(/[\ud800-\udfff]/gu, "\ufffd");
 const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"; // of Python
 const trimmed = (text) => text.replace(new RegExp(`^${BLANK}+|${BLANK}+$`, "g"), "");
 const squeezed = (text) => text.replace(new RegExp(`${BLANK}|\\\\`, "g"), "");
@@ -314,5 +305,3 @@ async function checkSignature(key, proof, signature) {
     throw new StepError("signature", "the signature is not by the key in the file");
   }
 }
-
-const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));

@@ -1,24 +1,23 @@
 // What a saved receipt and its nonce claim, compared with the exchange beside them; and the hash of the payment, which
 // is recomputed from its fields (docs/protocol.md §3.2). A stranger may have written any member in any form.
 
-import { CHAT, COMPLETION, SEARCH, member, unsignedMembers } from "./canonical.mjs";
-import { hex, keccak256 } from "./keccak.mjs";
-import { byCodePoint, isTrue } from "./python_json.mjs";
+import { CHAT, COMPLETION, SEARCH, unsignedMembers } from "./canonical.mjs";
+import { hex, keccak256, unhex } from "./keccak.mjs";
+import { byCodePoint, isObject, isTrue, member } from "./python_json.mjs";
 
 const KINDS = { [CHAT]: "chat", [COMPLETION]: "completion", [SEARCH]: "search" };
-const EARLIER_RULES = { "2026-04": "april", next: "reduced" };
+const EARLIER_RULES = new Map([["2026-04", "april"], ["next", "reduced"]]);
 const NAMED_LATER = ["citations", "moderation", "opengradient", "searches"]; // older receipts do not name these
 const SOURCES = ["eip712", "x-processing-hash", "PAYMENT-RESPONSE"];
 const PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3";
-const isObject = (value) => value instanceof Map;
 const encoder = new TextEncoder();
 
 /** Return the receipt of a file with the names of today, and whether it had others. */
 export function upgraded(receipt) {
   const older = receipt.has("hashing") && !receipt.has("hash_rule");
   if (!older) return { receipt, older };
-  const { hashing, ...rest } = Object.fromEntries(receipt);
-  return { receipt: new Map(Object.entries({ ...rest, hash_rule: EARLIER_RULES[hashing] ?? hashing })), older };
+  const hashing = receipt.get("hashing");
+  return { receipt: new Map([...receipt, ["hash_rule", EARLIER_RULES.get(hashing) ?? hashing]]), older };
 }
 
 /**
@@ -156,7 +155,6 @@ function computedDigest(network, asset, payer, amount, spender, nonce, deadline,
   return "0x" + hex(keccak256(joined([Uint8Array.of(0x19, 0x01), domain, message])));
 }
 
-const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 const uint = (value) => unhex(value.toString(16).padStart(64, "0"));
 const address = (text) => unhex(text.slice(2).padStart(64, "0"));
 const struct = (type, words) => keccak256(joined([keccak256(encoder.encode(type)), ...words]));

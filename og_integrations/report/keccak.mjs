@@ -101,3 +101,6 @@ export function hex(bytes) {
   for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
   return text;
 }
+
+/** Return the bytes of an even number of hex digits. */
+export const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));

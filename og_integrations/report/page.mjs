@@ -13,7 +13,7 @@ const MARKS = { pass: "✓", fail: "✗", skip: "·" };
 const FILTERS = [["all", "All"], ["proven", "Proven"], ["failed", "Failed"], ["open", "Open"], ["twice", "Handed in twice"]];
 
 const byId = (id) => document.getElementById(id);
-const { head, lines, rowAt, believed, joined } = readRows(byId("data").textContent);
+const { head, lines, rowAt, believed, joined, missingRows } = readRows(byId("data").textContent);
 const results = new Array(lines.length).fill(null);
 const drawn = new Map(); // the number of a row -> its element
 let order = [];
@@ -21,9 +21,18 @@ let filter = "all";
 
 async function checkRow(number) {
   const row = rowAt(number);
-  const found = await check(row.text, (id) => believed(id, row));
+  const found = await checked(row);
   results[number] = { ...stateOf(row, found), found, agrees: agrees(row, found), search: searchText(row), twice: row.duplicate_of !== null };
   if (drawn.has(number)) paint(drawn.get(number), results[number]);
+}
+
+async function checked(row) {
+  try {
+    return await check(row.text, (id) => believed(id, row));
+  } catch (error) {
+    // One document that breaks the check must not keep it from the others.
+    return { status: "not checked", step: null, checks: [], reason: `the check broke off (${error.message})` };
+  }
 }
 
 const searchText = (row) => [row.name, row.model, row.kind, row.status, row.step].join(" ").toLowerCase();
@@ -46,19 +55,21 @@ function tell(text, state = "waiting") {
 
 function conclude() {
   const count = (test) => results.filter(test).length;
-  const checked = count((one) => one.agrees !== null);
+  const judged = count((one) => one.agrees !== null);
   const differ = count((one) => one.agrees === false);
-  const rest = lines.length - checked;
+  const missing = missingRows();
+  const rest = lines.length - judged;
   const left = rest ? ` ${rest.toLocaleString("en")} it cannot check: models on chain, or documents without their texts.` : "";
-  const number = checked.toLocaleString("en");
+  const number = judged.toLocaleString("en");
   if (!canCheck()) tell("Not checked: this browser offers no crypto.subtle here. Open the file from disk, or over https.", "unable");
+  else if (missing !== null) tell(missing, "differs");
   else if (differ) tell(`This browser checked ${number} documents just now, and differs from the report on ${differ.toLocaleString("en")}: the data was altered since it was made.${left}`, "differs");
-  else if (checked) {
-    const sound = count((one) => one.state === "proven") === checked;
+  else if (judged) {
+    const sound = count((one) => one.state === "proven") === judged;
     tell(`This browser checked ${number} documents just now, and agrees with the report on every one.${left}`, sound ? "agrees" : "mixed");
   }
   else tell(`Not checked.${left}`, "unable");
-  document.body.dataset.checked = String(checked);
+  document.body.dataset.checked = String(judged);
   document.body.dataset.differ = String(differ);
   showFilters();
 }
@@ -66,7 +77,7 @@ function conclude() {
 function element(name, className = "", text = "") {
   const made = document.createElement(name);
   if (className) made.className = className;
-  if (text) made.textContent = visible(text);
+  if (text) made.textContent = visible(String(text));
   return made;
 }
 
@@ -134,9 +145,13 @@ function checkList(title, checks, reason = "") {
 }
 
 function documentOf(row) {
+  return parsedObject(row.text ?? "");
+}
+
+function parsedObject(text) {
   try {
-    const document = JSON.parse(row.text ?? "");
-    return document !== null && typeof document === "object" ? document : {};
+    const parsed = JSON.parse(text);
+    return parsed !== null && typeof parsed === "object" ? parsed : {};
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     return {};
@@ -159,7 +174,7 @@ function said(row) {
 }
 
 function asked(request) {
-  const { messages, prompt, query } = JSON.parse(pretty(request) === request ? "{}" : request);
+  const { messages, prompt, query } = parsedObject(request);
   if (!Array.isArray(messages)) return String(prompt ?? query ?? request);
   const spoken = (content) => (typeof content === "string" ? content : JSON.stringify(content, null, 2));
   return messages.map((message) => `${message?.role}: ${spoken(message?.content)}`).join("\n\n");
@@ -203,7 +218,7 @@ function members(receipt) {
   const add = (path, value) => {
     const line = element("tr");
     const text = typeof value === "string" ? value : JSON.stringify(value);
-    line.append(element("td", "mono", path), element("td", "mono", text.slice(0, 2000)), element("td", "dim", head.standing[path] ?? "of its own"));
+    line.append(element("td", "mono", path), element("td", "mono", text.slice(0, 2000)), element("td", "dim", Object.hasOwn(head.standing, path) ? head.standing[path] : "of its own"));
     body.append(line);
   };
   for (const [name, value] of Object.entries(receipt)) {

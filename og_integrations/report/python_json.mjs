@@ -11,6 +11,12 @@ const BLANKS = /[ \t\n\r]*/y;
 const WORDS = [["true", true], ["false", false], ["null", null], ["NaN", NaN], ["Infinity", Infinity],
   ["-Infinity", -Infinity]];
 
+/** Return whether a parsed value is an object. */
+export const isObject = (value) => value instanceof Map;
+
+/** Return a member of an object, null if it is not there. */
+export const member = (object, name) => object.get(name) ?? null;
+
 /** Return the value of one JSON text. Throws SyntaxError, also for a member named twice and for too deep a nesting. */
 export function parseJson(text, maxDepth = MAX_DEPTH) {
   let at = 0;

@@ -21,7 +21,12 @@ export function readRows(data) {
     return { result: "fail", detail: "nobody vouched for this enclave when the report was made" };
   }
 
-  return { head, lines, joined, rowAt, believed };
+  /** Return what to say if documents were taken out of the data, or put in; null if all are there. */
+  function missingRows() {
+    return lines.length === head.rows ? null : `The data holds ${lines.length} documents, and the report was made of ${head.rows}.`;
+  }
+
+  return { head, lines, joined, rowAt, believed, missingRows };
 }
 
 /** Return what a row is, by the checks made here and by the verdict in the report: neither alone makes it proven. */

@@ -114,7 +114,9 @@ def test_without_webcrypto_nothing_is_green(page: Page, report: Path) -> None:
 def test_hostile_prompt_is_shown_and_does_not_run(page: Page, documents: list[Document], tmp_path: Path) -> None:
     """Neither alert nor image nor script: the text stands there, with what turns its direction spelled out."""
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "1.json").write_text(json.dumps(documents[0]))
+    document = json.loads(json.dumps(documents[0]))
+    document["receipt"] |= {"constructor": "x", "__proto__": {"toString": "x"}, "toString": None}
+    (tmp_path / "one" / "1.json").write_text(json.dumps(document))
     page.problems.clear()
     page.open(written(tmp_path / "one", tmp_path))
     page.ask("document.getElementById('receipts').scrollIntoView()")

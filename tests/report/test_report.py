@@ -141,6 +141,30 @@ def test_text_edited_in_the_page_turns_its_row_red(desk: Path, tmp_path: Path) -
 
 
 @needs_node
+def test_document_that_was_taken_out_of_the_page_is_missed(desk: Path, tmp_path: Path) -> None:
+    text = page_of(desk)
+    (line,) = [line for line in text.split("\n") if line.startswith('{"name": ') and "00009.json" in line]
+    page = tmp_path / "report.html"
+    page.write_text(text.replace(line + "\n", ""))
+    done = run(str(page))
+    assert done.returncode == 1
+    assert "The data holds 16 documents, and the report was made of 17." in done.stderr
+
+
+def test_model_on_chain_stands_beside_the_others(documents: list[Document], tmp_path: Path) -> None:
+    """Nobody but a node of the chain can say that it is right, and the page says so."""
+    onchain = {"mode": "VANILLA", "chain_id": 10740, "transaction_hash": "0x" + "33" * 32, "cost": "21000"}
+    receipt = {"version": 1, "kind": "onchain", "status": "verified", "model": "QmModel", "onchain": onchain}
+    (tmp_path / "chain.json").write_text(json.dumps(receipt))
+    (tmp_path / "call.json").write_text(json.dumps(documents[1]))
+    page = page_of(tmp_path)
+    assert Seen(page).headline == "1 of 2 documents is not decided."
+    kinds = {row["kind"]: row["status"] for row in rows_in(page)[1]}
+    assert kinds == {"chat": "verified", "onchain": "undecided"}
+    assert "only a node of the chain can confirm: say --registry" in page
+
+
+@needs_node
 def test_enclave_that_nobody_vouched_for_is_not_believed_by_the_page(desk: Path, tmp_path: Path) -> None:
     """The verdict in the data may say what it likes."""
     report = Report.of(sources_in(str(desk)), Verifier.tee_ids(["0x" + "11" * 32]), trust="another enclave")
@@ -174,7 +198,7 @@ def test_settled_amounts_come_from_the_ledger(documents: list[Document], tmp_pat
     ledger.note_settlement(payment, "settled", 25_000_000_000_000_000, "0x" + "22" * 32)
     target = tmp_path / "report.html"
     assert main(["report", str(tmp_path / "receipts.jsonl"), *BY_FILE, "--html", str(target)]) == 0
-    assert "<b>0.025</b><span>OPG settled, of 1 payments</span>" in target.read_text()
+    assert "<b>0.025</b><span>OPG settled, of 1 payment</span>" in target.read_text()
 
 
 def test_missing_library_is_named(
