@@ -180,10 +180,12 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
 
 def _payment_in(document: JsonObject) -> ReceiptPayment | None:
     held = document.get("payment")
+    if not isinstance(held, dict):
+        return Receipt.payment_of(document)
     try:
         # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
         return _read_payment(tuple((name, type(value), value) for name, value in held.items()))
-    except (AttributeError, TypeError):
+    except TypeError:
         return Receipt.payment_of(document)
 
 
