@@ -9,6 +9,7 @@ from og_integrations.cli._terminal import read_input
 from og_integrations.errors import ConfigurationError
 from og_integrations.verify import evidence_of
 from og_integrations.verify._bundle import parse_document
+from og_integrations.verify._evidence import inclusion_in
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -21,13 +22,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--redact", action="store_true", help="leave prompt and answer out: the hashes stay, and what was signed"
     )
+    command.add_argument(
+        "--inclusion",
+        metavar="LINES",
+        help="add the proof that this receipt was published: what `settlement --inclusion --json` printed",
+    )
     command.add_argument("--output", metavar="FILE", help="write there instead; a file that is there is kept")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the evidence. Raises `ConfigurationError`."""
     try:
-        document = evidence_of(parse_document(read_input(arguments.file)), redact=arguments.redact)
+        saved = parse_document(read_input(arguments.file))
+        if arguments.inclusion is not None:
+            saved = saved | {"inclusion": inclusion_in(saved, read_input(arguments.inclusion))}
+        document = evidence_of(saved, redact=arguments.redact)
     except ConfigurationError as exc:
         raise ConfigurationError(f"{arguments.file}: {exc}") from None
     text = json.dumps(document, indent=2) + "\n"

@@ -7,7 +7,6 @@ Which member is compared with what is not listed here: each says it where it is 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
@@ -69,7 +68,7 @@ class Claims:
 
     @property
     def tells_settlement(self) -> bool:
-        """Return whether the gateway's word about the settlement stands in it."""
+        """Whether the gateway's word about the settlement stands in it."""
         return self.payment is not None and self.payment.tells_settlement
 
 
@@ -180,11 +179,13 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
 
 
 def _payment_in(document: JsonObject) -> ReceiptPayment | None:
-    held: Any = document.get("payment")
+    held = document.get("payment")
+    if not isinstance(held, dict):
+        return Receipt.payment_of(document)
     try:
         # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
         return _read_payment(tuple((name, type(value), value) for name, value in held.items()))
-    except (AttributeError, TypeError):
+    except TypeError:
         return Receipt.payment_of(document)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from og_integrations.errors import AttestationError, ConfigurationError, SealedChannelError, VerificationError
-from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import TeeProof
 from og_integrations.protocol.proof._enclave import key_config_digest, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import STEPS, StepError, TrustDecision, is_signed_by
@@ -22,10 +22,11 @@ from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.sealing.ohttp import KeyConfig
 from og_integrations.receipt import Check, Receipt, without_presentation
-from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange
+from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange, parse_bundle
 
 PARTS = ("receipt", "nonce", "attestation", "hpke", "inclusion", "payment")
 """What evidence may hold beside its exchange, in the order in which it is judged."""
+_INCLUSION = ("chain_id", "contract", "transaction", "block", "block_time", "root", "leaf", "proof")
 _NOT_TODAY = "; judged at the time that the file names, which says nothing about how fresh it is today"
 
 
@@ -117,6 +118,24 @@ def evidence_of(document: JsonObject, *, redact: bool = False) -> JsonObject:
     if redact and isinstance(receipt := rest.get("receipt"), dict):
         rest["receipt"] = without_presentation(receipt)
     return {"format": EVIDENCE, "exchange": exchange, **rest}
+
+
+def inclusion_in(document: JsonObject, lines: bytes) -> JsonObject:
+    """
+    Return the part `inclusion` for a saved `document`, of what `settlement --inclusion --json` printed.
+
+    Raises `ConfigurationError` if none of `lines` is about this receipt.
+    """
+    for line in filter(bytes.strip, lines.splitlines()):
+        try:
+            found = decode_json(line)
+        except ValueError:
+            raise ConfigurationError("the proofs of inclusion are not JSON Lines") from None
+        part = {name: found[name] for name in _INCLUSION if name in found} if isinstance(found, dict) else {}
+        saved = parse_bundle(json.dumps({"format": EVIDENCE, **document, "inclusion": part}).encode())
+        if part and _inclusion(saved, {"inclusion": part}, _claimed_proof(saved)).result == "pass":
+            return part
+    raise ConfigurationError("none of the proofs of inclusion is about this receipt")
 
 
 def _receipt_in(saved: SavedExchange) -> Receipt | None:

@@ -13,6 +13,7 @@ from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
+from og_integrations.verify import Verifier
 
 MODEL = "openai/gpt-5-mini"
 
@@ -59,6 +60,29 @@ def test_published_receipt_comes_with_a_proof_that_stands_alone(
             signature=receipt["tee_signature"],
             timestamp=receipt["tee_timestamp"],
         )
+
+
+def test_proof_becomes_part_of_the_evidence(net: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Blobs expire: who keeps the proof with the receipt can show it later, and nobody is asked."""
+    with collect_receipts(keep_exchanges=True) as receipts:
+        asked(net, tmp_path, 2)
+    file, other = receipts.save(tmp_path / "saved")
+    net.publish_batches()
+    assert inclusion(net, "--json", str(tmp_path / "saved")) == 0
+    lines = tmp_path / "proofs"
+    lines.write_text(capsys.readouterr().out)
+    target = tmp_path / "evidence"
+    assert main(["evidence", str(file), "--inclusion", str(lines), "--output", str(target)]) == 0
+    verdict = Verifier.tee_ids([net.enclaves[0].tee_id]).verify(target)
+    assert verdict.verified
+    assert {check.id: check.result for check in verdict.checks}["inclusion"] == "pass"
+    only_first = tmp_path / "first"
+    only_first.write_text(lines.read_text().splitlines()[0] + "\n")
+    assert main(["evidence", str(other), "--inclusion", str(only_first)]) == 2
+    assert "none of the proofs of inclusion is about this receipt" in capsys.readouterr().err
+    only_first.write_text("junk")
+    assert main(["evidence", str(other), "--inclusion", str(only_first)]) == 2
+    assert "not JSON Lines" in capsys.readouterr().err
 
 
 def test_batches_are_full_at_twenty_and_due_after_five_minutes(

@@ -203,6 +203,39 @@ def test_one_changed_byte_of_any_signed_part(saved: Saved, part: str, at: int, c
     assert verdict.status == "failed"
 
 
+@examples(100)
+@given(
+    st.sampled_from(("prompt", "answer", "tee_timestamp", "inclusion.leaf", "inclusion.proof")), st.integers(0, 2**60)
+)
+def test_one_changed_character_of_what_was_signed(saved: Saved, part: str, at: int) -> None:
+    """The question, the answer and the time by a character each, and the way to the batch's root by a bit."""
+    document = deepcopy(saved.document)
+    exchange = document["exchange"]
+    if part == "prompt":
+        exchange["request"] = exchange["request"].replace("Are we solvent?", _altered("Are we solvent?", at))
+    elif part == "answer":
+        response = json.loads(exchange["response"])
+        message = response["choices"][0]["message"]
+        message["content"] = _altered(message["content"], at)
+        exchange["response"] = json.dumps(response)
+    elif part == "tee_timestamp":
+        response = json.loads(exchange["response"])
+        response["tee_timestamp"] ^= 1 << at % 50
+        exchange["response"] = json.dumps(response)
+    elif part == "inclusion.leaf":
+        document["inclusion"]["leaf"] = hex(int(document["inclusion"]["leaf"], 16) ^ 1 << at % 255)
+    else:
+        document["inclusion"]["proof"].insert(0, "0x" + at.to_bytes(64, "big")[-32:].hex())
+    assert document != saved.document
+    assert saved.judged(document).status == "failed"
+
+
+def _altered(text: str, at: int) -> str:
+    """Return `text` with another letter at one place."""
+    place = at % len(text)
+    return text[:place] + ("x" if text[place] != "x" else "y") + text[place + 1 :]
+
+
 @pytest.mark.parametrize("member", ["request", "response", "public_key_pem", "tee_id"])
 def test_changed_exchange(saved: Saved, member: str) -> None:
     document = deepcopy(saved.document)
