@@ -6,7 +6,7 @@ answers = ray.data.read_json("prompts.jsonl").map_batches(
     BatchActor,
     fn_constructor_kwargs={"model": "openai/gpt-5.4-mini", "ledger": "postgresql://…", "job": "tonight",
                            "spend_policy": {"total": "5", "store": "postgresql://…"}},
-    concurrency=2, batch_size=64,
+    compute=ray.data.ActorPoolStrategy(size=2), batch_size=64,
 )
 ```
 

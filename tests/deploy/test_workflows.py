@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent.parent
 ACTION = ROOT / ".github" / "actions" / "verify-receipts"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NOT_ALONE = {"all", "evm"}
-"""Extras that are none of their own: all of them, and one that needs npm."""
+NOT_ALONE = {"all", "evm", "ray"}
+"""Extras that are none of their own: all of them, one that needs npm, and Ray, which starts a cluster (tests/jobs)."""
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ CONTEXT.set_forkserver_preload([
     "tests.fleet.worker", "og_integrations.client.stores", "sqlalchemy.dialects.postgresql.psycopg", "coincurve",
     "eth_abi", "h11", "anyio.to_thread", "truststore", "socksio", "certifi",
 ])  # fmt: skip
-PATIENCE = 50.0
+PATIENCE = 300.0
 
 
 @pytest.fixture
