@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import og_integrations
+from og_integrations import _warnings
 from og_integrations.client import Client, Receipt, collect_receipts
-from og_integrations.devnet import Devnet
+from og_integrations.devnet import Devnet, Fault
+from og_integrations.devnet._http import Reply
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.protocol.payment._reconcile import SettlementStatus
 from tests.client.ways_to_ask import MODEL, user
@@ -65,6 +67,26 @@ def test_receipt_without_payment_says_so(net: Devnet) -> None:
 def test_what_is_no_receipt_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="This is no receipt"):
         Receipt(value)
+
+
+def test_individual_settlement_that_nobody_tells_of_is_warned_of_once(
+    net: Devnet, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that quietly settles all calls together leaves a call unpublished that was to be published."""
+    monkeypatch.setattr(_warnings, "_warned", set())
+
+    def silenced(reply: Reply) -> Reply:
+        reply.headers = [(name, value) for name, value in reply.headers if not name.lower().startswith("x-settlement")]
+        return reply
+
+    net.inject(Fault(name="silent", about="no header tells of the settlement", spoils=False, reply=silenced))
+    with pytest.warns(UserWarning, match="the gateway says nothing of a transaction"):
+        client.chat("openai/gpt-4.1", user("hi"), settlement_mode="individual")
+    # A second warning would be an error here, as all are.
+    client.chat("openai/gpt-4.1", user("hi"), settlement_mode="individual")
+    net.clear_faults()
+    _warnings._warned.clear()
+    client.chat("openai/gpt-4.1", user("hi"), settlement_mode="individual")
 
 
 def on_chain(receipt: dict[str, Any], chain_id: int) -> dict[str, Any]:
