@@ -12,8 +12,8 @@ It stands in front of the connections, so that waiting for one is no part of a c
 once would otherwise time out before they began. A call holds its place from before it looks for an enclave until its
 answer is read, so that nothing that it was told (a price, a session) grows old in the queue.
 
-Nobody waits for ever: if none of those inside has moved for as long as their own waits on the network may take
-(streams that are open and not read, for example), those who wait are told so.
+Nobody waits for ever: if none of those inside has moved for as long as their waits on the network may take (streams
+that nobody reads), those who wait are told so.
 
 A pool keeps our own connections to one destination, and uses them again. It is one of httpcore2, the part of httpx2
 that talks, over streams of our own: nothing here knows cookies (which would let gateways recognise a user),
@@ -70,7 +70,7 @@ MAX_CONNECTIONS = 100
 _PATIENCE = 1.0
 """Seconds after which a gate whose calls should have moved is given up."""
 _LOOKS_EVERY = 5.0
-"""Seconds after which a thread that waits at a gate looks whether a signal cut short what was to let it in."""
+"""Seconds after which a thread that waits looks whether a signal cut short what was to let it in."""
 
 # Before the first connection, whoever makes it and however logging is set up.
 redact_logs()
@@ -240,8 +240,6 @@ class _Queue(Generic[W]):
 class _Waiter:
     """A waiter is a call at a gate; `turn` is locked until its turn comes. Once in, or given up, it `is_over`."""
 
-    __slots__ = ("call", "is_over", "turn")
-
     def __init__(self, call: object) -> None:
         self.call = call
         self.turn = threading.Lock()
@@ -253,9 +251,8 @@ class Gate:
     """
     A gate for threads. Fair: a place that becomes free goes to the one who waits longest.
 
-    A signal handler raises between any two steps (Ctrl-C in a notebook, a time limit of celery's). So who is inside is
-    a set and no count: leaving is repeated without harm, and what was cut short goes on with the next who comes, leaves
-    or looks.
+    A signal handler raises between any two steps (Ctrl-C in a notebook, celery's time limits). So who is inside is a
+    set and no count: leaving is repeated without harm, and what was cut short goes on with the next who looks.
     """
 
     def __init__(self, places: int) -> None:
@@ -300,10 +297,9 @@ class Gate:
             while waiting:
                 first = waiting[0]
                 if not first.is_over:
-                    if first.call not in inside:
-                        if len(inside) >= self._queue.places:
-                            return
-                        inside.add(first.call)
+                    if first.call not in inside and len(inside) >= self._queue.places:
+                        return
+                    inside.add(first.call)
                     # It was, if this was cut short before it was taken out of the queue.
                     with contextlib.suppress(RuntimeError):
                         first.turn.release()
