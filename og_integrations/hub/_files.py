@@ -27,9 +27,7 @@ class FileForm:
             with self.path.open("rb") as file:
                 self.size: int = os.fstat(file.fileno()).st_size
         except OSError as exc:
-            raise ConfigurationError(
-                f"The file {self.path} cannot be read ({exc.strerror}). Nothing was uploaded."
-            ) from exc
+            raise self._unreadable(exc, "Nothing was uploaded.") from exc
         boundary = f"og-{secrets.token_hex(16)}"
         self.content_type: str = f"multipart/form-data; boundary={boundary}"
         name = self.name.translate({ord('"'): "%22", 10: "%0A", 13: "%0D"})
@@ -47,8 +45,8 @@ class FileForm:
         """Yield the form. Raises `FileMismatchError` if the file changes its length meanwhile."""
         self.hash = FileHash()
         yield self._head
-        with self.path.open("rb") as file:
-            while piece := file.read(PIECE):
+        with self._opened() as file:
+            while piece := self._next(file):
                 self.hash.update(piece)
                 if self.hash.size > self.size:
                     break
@@ -61,6 +59,22 @@ class FileForm:
                 "hub should have kept nothing of it."
             )
         yield self._tail
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self.path.open("rb")
+        except OSError as exc:
+            raise self._unreadable(exc, "The upload was broken off.") from exc
+
+    def _next(self, file: BinaryIO) -> bytes:
+        # An `OSError` would be taken for one of the connection.
+        try:
+            return file.read(PIECE)
+        except OSError as exc:
+            raise self._unreadable(exc, "The upload was broken off.") from exc
+
+    def _unreadable(self, exc: OSError, then: str) -> ConfigurationError:
+        return ConfigurationError(f"The file {self.path} cannot be read ({exc.strerror}). {then}")
 
 
 class Arriving:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import SecretStr
+
 from og_integrations.errors import ConfigurationError
 from og_integrations.onchain import ModelOutput as ExactOutput
 from og_integrations.onchain import OnchainClient
 from og_integrations.protocol.chain.inference import InferenceMode
 from og_integrations.protocol.chain.tensors import exact_value
-from og_integrations.sdk._errors import OldErrors, WrongArgumentError
+from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import HistoricalInputQuery, InferenceResult, ModelOutput, SchedulerParams
 
 
@@ -22,12 +24,13 @@ class Alpha:
 
     def __init__(
         self,
-        private_key: str | None = None,
+        private_key: str | SecretStr | None = None,
         rpc_url: str | None = None,
         inference_contract_address: str | None = None,
         api_url: str | None = None,
         **options: Any,
     ) -> None:
+        private_key = hidden(private_key)
         given = {
             "private_key": private_key,
             "rpc_url": rpc_url,

@@ -5,10 +5,12 @@ import warnings
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from og_integrations.client import Client as PayingClient
 from og_integrations.errors import ConfigurationError
 from og_integrations.sdk._alpha import Alpha
-from og_integrations.sdk._errors import OldErrors, WrongArgumentError
+from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk._llm import SyncLLM
 from og_integrations.sdk._services import ModelHub, NoTwins, Twins
 
@@ -29,18 +31,22 @@ class Client:
 
     def __init__(
         self,
-        private_key: str,
-        alpha_private_key: str | None = None,
+        private_key: str | SecretStr,
+        alpha_private_key: str | SecretStr | None = None,
         email: str | None = None,
-        password: str | None = None,
-        twins_api_key: str | None = None,
+        password: str | SecretStr | None = None,
+        twins_api_key: str | SecretStr | None = None,
         wallet_address: str | None = None,
         rpc_url: str | None = None,
         api_url: str | None = None,
         contract_address: str | None = None,
         **options: Any,
     ) -> None:
-        if not _KEY.fullmatch(str(private_key)):
+        # Errors pass this frame: from here on it holds no secret in clear.
+        key, gas_key = hidden(private_key), hidden(alpha_private_key)
+        password, twins_api_key = hidden(password), hidden(twins_api_key)
+        del private_key, alpha_private_key
+        if key is None or not _KEY.fullmatch(key.get_secret_value()):
             # Before 0.6 the first argument was an email.
             raise WrongArgumentError("The first argument is no private key, expected 64 hex digits. Nothing was sent.")
         for name in _OLD_SERVERS:
@@ -50,14 +56,14 @@ class Client:
                 )
         node: dict[str, Any] = {} if rpc_url is None else {"registry_rpc_url": rpc_url}
         with OldErrors():
-            self._client = PayingClient(private_key=private_key, **node, **options)
+            self._client = PayingClient(private_key=key, **node, **options)
         self.wallet_address: str = self._client.engine.settings.require_signer().address
         if wallet_address is not None and wallet_address.lower() != self.wallet_address.lower():
             raise WrongArgumentError(f"wallet_address is not that of the key, {self.wallet_address}.")
         self.llm: SyncLLM = SyncLLM(self._client)
         network = options.get("network")
         self.alpha: Alpha = Alpha(
-            alpha_private_key or private_key,
+            gas_key or key,
             rpc_url,
             contract_address,
             api_url,
@@ -82,14 +88,17 @@ class Client:
         self.close()
 
 
-def init(private_key: str, alpha_private_key: str | None = None, **options: Any) -> Client:
+def init(private_key: str | SecretStr, alpha_private_key: str | SecretStr | None = None, **options: Any) -> Client:
     """Return a `Client`, which is `global_client` from now on."""
-    made = Client(private_key, alpha_private_key, **options)
+    key, gas_key = hidden(private_key), hidden(alpha_private_key)
+    del private_key, alpha_private_key
+    options |= {name: hidden(options[name]) for name in ("password", "twins_api_key") if name in options}
+    made = Client(key or SecretStr(""), gas_key, **options)
     _current[0] = made
     return made
 
 
-def _twins(api_key: str | None) -> Twins | NoTwins:
+def _twins(api_key: SecretStr | None) -> Twins | NoTwins:
     try:
         return Twins(api_key)
     except ConfigurationError as exc:

@@ -7,6 +7,8 @@ Only here: LlamaIndex takes a `ValueError` for an empty answer, so that no adapt
 from types import TracebackType
 from typing import Self
 
+from pydantic import SecretStr
+
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 
 _WRONG = (ConfigurationError, InvalidRequestError)
@@ -22,6 +24,11 @@ class MissingFileError(WrongArgumentError, FileNotFoundError):
 
 class CallFailedError(OpenGradientError, RuntimeError):
     """A call failed; the message says whether money left."""
+
+
+def hidden(text: str | SecretStr | None) -> SecretStr | None:
+    """Return a key or password as error reporters, which print the variables of frames, do not show it."""
+    return text if text is None or isinstance(text, SecretStr) else SecretStr(text)
 
 
 class OldErrors:

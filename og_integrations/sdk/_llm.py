@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from og_integrations.client import Answer, AsyncClient, Client
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.sdk._errors import OldErrors, WrongArgumentError
+from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import (
     TEE_LLM,
     Permit2ApprovalResult,
@@ -32,15 +34,19 @@ class LLM:
 
     def __init__(
         self,
-        private_key: str | None = None,
+        private_key: str | SecretStr | None = None,
         rpc_url: str | None = None,
         tee_registry_address: str | None = None,
         **options: Any,
     ) -> None:
         if not private_key and not {"signer", "engine"} & options.keys():
             raise WrongArgumentError("private_key is empty, expected the wallet's key, 0x-hex. Nothing was sent.")
-        places = {"registry_rpc_url": rpc_url, "registry_address": tee_registry_address}
-        places["private_key"] = private_key or None
+        private_key = hidden(private_key or None)
+        places = {
+            "registry_rpc_url": rpc_url,
+            "registry_address": tee_registry_address,
+            "private_key": private_key,
+        }
         given: dict[str, Any] = {name: value for name, value in places.items() if value is not None}
         with OldErrors():
             self._client: AsyncClient = AsyncClient(**given, **options)

@@ -5,11 +5,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from og_integrations.errors import ConfigurationError
 from og_integrations.hub import ModelHub as HubClient
 from og_integrations.hub import Twins as TwinsClient
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.sdk._errors import MissingFileError, OldErrors, WrongArgumentError
+from og_integrations.sdk._errors import MissingFileError, OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import FileUploadResult, ModelRepository, TextGenerationOutput
 
 
@@ -21,10 +23,11 @@ class ModelHub:
     Raises errors of this package, which are a `ValueError` or `RuntimeError` as well.
     """
 
-    def __init__(self, email: str | None = None, password: str | None = None, **options: Any) -> None:
+    def __init__(self, email: str | None = None, password: str | SecretStr | None = None, **options: Any) -> None:
+        password = hidden(password)
+        options |= {name: hidden(key) for name, key in options.items() if name == "api_key"}
         with OldErrors():
             self.hub: HubClient = HubClient(email, password, **options)
-            del password
             if email:
                 self.hub.login()
 
@@ -62,7 +65,8 @@ class ModelHub:
 class Twins:
     """Digital twins, as `Twins` of the published package has them: not awaited, not paid, and proven by nobody."""
 
-    def __init__(self, api_key: str | None = None, **options: Any) -> None:
+    def __init__(self, api_key: str | SecretStr | None = None, **options: Any) -> None:
+        api_key = hidden(api_key)
         with OldErrors():
             self.twins: TwinsClient = TwinsClient(api_key, **options)
 

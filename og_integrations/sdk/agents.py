@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from og_integrations.sdk._errors import OldErrors, WrongArgumentError
+from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk._llm import Mode
 from og_integrations.sdk.types import x402SettlementMode
 
 if TYPE_CHECKING:
     from enum import Enum
+
+    from pydantic import SecretStr
 
     from og_integrations.langchain import ChatOpenGradient
 
@@ -15,7 +17,7 @@ __all__ = ["langchain_adapter", "openai_adapter"]
 
 
 def langchain_adapter(
-    private_key: str | None = None,
+    private_key: "str | SecretStr | None" = None,
     model_cid: "str | Enum | None" = None,
     max_tokens: int = 300,
     x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
@@ -34,6 +36,7 @@ def langchain_adapter(
     """
     from og_integrations.langchain import ChatOpenGradient
 
+    private_key = hidden(private_key)
     name = model or model_cid
     if name is None:
         raise WrongArgumentError("No model is named, expected model='provider/name'.")
@@ -49,10 +52,11 @@ def langchain_adapter(
         return ChatOpenGradient(model=name, max_tokens=max_tokens, temperature=temperature, **places, **options)
 
 
-def openai_adapter(private_key: str | None = None, **options: Any) -> Any:
+def openai_adapter(private_key: "str | SecretStr | None" = None, **options: Any) -> Any:
     """Return a client of the openai package (extra `openai`), for `.chat.completions.create`."""
     from og_integrations.openai import openai_client
 
+    private_key = hidden(private_key)
     given: dict[str, Any] = {} if private_key is None else {"private_key": private_key}
     with OldErrors():
         return openai_client(**given, **options)

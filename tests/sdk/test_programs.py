@@ -18,6 +18,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.devnet.chain.models import VOLATILITY
 from og_integrations.errors import ConfigurationError, OpenGradientError, TransactionRefusedError
 from og_integrations.sdk._client import current_client
+from tests.frames import secrets_in_frames
 from tests.money.conftest import evm, real_evm
 from tests.onchain.test_inference import CANDLES
 
@@ -283,6 +284,29 @@ def test_alpha_asks_the_node_api_that_it_is_given(on_chain: str, evm: Devnet) ->
     assert alpha.onchain.setup.settings.network.node_api_url == "http://127.0.0.1:9"
     assert alpha.onchain.setup.url == evm.network.registry_rpc_url
     alpha.close()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key, word: og.Client(key, email="a@b.c", password=word, twins_api_key=word),
+        lambda key, word: og.init(key, key, email="a@b.c", password=word, twins_api_key=word),
+        lambda key, word: og.ModelHub("a@b.c", word),
+        lambda key, word: og.Twins(word, url="nowhere"),
+        lambda key, word: og.LLM(key, rpc_url="nowhere"),
+        lambda key, word: og.Alpha(key, rpc_url="nowhere"),
+        lambda key, word: og.agents.langchain_adapter(key),
+    ],
+    ids=["Client", "init", "ModelHub", "Twins", "LLM", "Alpha", "langchain_adapter"],
+)
+def test_no_frame_of_a_failure_holds_a_secret(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What error reporters print of these constructors is no key and no password."""
+    for name in ("OG_MODEL_HUB_API_KEY", "FIREBASE_API_KEY", "OG_NETWORK"):
+        monkeypatch.delenv(name, raising=False)
+    key, word = "0x" + "4fa7" * 16, "canary-of-the-sdk"
+    with pytest.raises(ConfigurationError) as caught:
+        make(key, word)
+    assert secrets_in_frames(caught.value, [key, word]) == []
 
 
 def test_old_server_is_the_registry_with_a_warning(environment: Devnet) -> None:

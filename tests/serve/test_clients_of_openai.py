@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Usage
+from og_integrations.serve import Keys
 from tests.serve.conftest import Served, served
 
 MODEL = "openai/gpt-4.1"
@@ -141,8 +142,8 @@ def test_client_that_repeats_never_pays_twice(net: Devnet, server: Served, fault
 def test_client_without_patience_gets_the_answer_of_its_first_request(net: Devnet, server: Served) -> None:
     """It leaves after half a second and asks again; the call goes on, and is charged once."""
     before = net.stats().charges
-    with openai.OpenAI(base_url=server.url, api_key=server.key, max_retries=5, timeout=0.7) as client:
-        asked: Any = [{"role": "user", "content": "[[delay=1500]] patience"}]
+    with openai.OpenAI(base_url=server.url, api_key=server.key, max_retries=6, timeout=1) as client:
+        asked: Any = [{"role": "user", "content": "[[delay=1800]] patience"}]
         assert "patience" in str(client.chat.completions.create(model=MODEL, messages=asked).choices[0].message.content)
     assert net.stats().charges - before == 1
     assert net.verdict().clean
@@ -162,10 +163,8 @@ def test_stream_that_was_left_is_not_begun_again(net: Devnet, server: Served) ->
 
 def test_repetition_is_of_the_same_key_only(net: Devnet, tmp_path: Path) -> None:
     """Nothing leaks between keys: another one with the same words is asked for itself."""
-    from tests.serve.conftest import new_key
-
     file = tmp_path / "keys.json"
-    names = [new_key(file, name) for name in ("ann", "bob")]
+    names = [Keys.load(file).add(name, None) for name in ("ann", "bob")]
     before = net.stats().charges
     with served(net, "--keys", str(file)) as server:
         answers = [
