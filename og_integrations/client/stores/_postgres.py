@@ -268,11 +268,13 @@ class BudgetDatabase:
             self._db = cast("Connection", made.driver_connection)
             # From here on it is ours alone: a pool would look after it by round trips of its own.
             made.detach()
-            weakref.finalize(self, _end, self._db, os.getpid())
+            self._at_end = weakref.finalize(self, _end, self._db, os.getpid())
         return self._db
 
     def _disconnect(self) -> None:
         if self._db is not None:
+            # Otherwise each connection that was lost would be kept as long as the store lives.
+            self._at_end.detach()
             self._db.close()
             self._db = None
 
