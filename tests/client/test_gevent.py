@@ -14,7 +14,7 @@ from gevent import monkey; monkey.patch_all()
 import gevent
 from og_integrations import Client, OpenGradientError
 
-client = Client(max_retries=0)
+client = Client(max_retries=0, max_concurrency=4)
 
 def ask(text): return client.chat("openai/gpt-5-mini", [{"role": "user", "content": text}])
 """
