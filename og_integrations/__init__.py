@@ -62,4 +62,11 @@ _HOMES = {
 
 
 if not TYPE_CHECKING:  # which would take any name for one of ours
-    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        _HOMES,
+        dict.fromkeys(
+            ("Alpha", "LLM", "ModelHub", "agents", "alphasense", "init", "x402SettlementMode"),
+            "names of the published opengradient package are in og_integrations.sdk",
+        ),
+    )

@@ -5,17 +5,20 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
-def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def lazy_names(
+    package: str, homes: Mapping[str, str], elsewhere: Mapping[str, str] | None = None
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """
     Return the `__getattr__` and `__dir__` of `package`, whose names live in the modules that `homes` gives.
 
-    The first raises `AttributeError` for a name that has no home.
+    The first raises `AttributeError` for a name that has no home, and says of those in `elsewhere` where they are.
     """
     own = vars(sys.modules[package])
 
     def load(name: str) -> object:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            found = (elsewhere or {}).get(name)
+            raise AttributeError(f"module {package!r} has no attribute {name!r}" + (f": {found}" if found else ""))
         value: object = getattr(import_module(homes[name]), name)
         own[name] = value  # the next lookup does not come here
         return value

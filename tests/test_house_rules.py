@@ -129,6 +129,12 @@ def test_unknown_name_is_an_attribute_error() -> None:
         _ = og_integrations.Cleint  # type: ignore[attr-defined]
 
 
+def test_name_of_the_published_package_says_where_it_is() -> None:
+    """Whoever comes from `opengradient` looks for `LLM` here first."""
+    with pytest.raises(AttributeError, match=r"no attribute 'LLM': .* in og_integrations\.sdk"):
+        _ = og_integrations.LLM  # type: ignore[attr-defined]
+
+
 HEAVY = {"eth_abi", "eth_account", "httpcore", "httpx", "onnxruntime", "rich", "web3"}
 FRAMEWORKS = {"langchain_core", "llama_index"}
 
