@@ -110,6 +110,41 @@ def facts_of(receipt: Mapping[str, object]) -> Facts:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particulars:
+    """
+    The particulars are what a page shows of a receipt besides its facts, read from plain JSON that may hold anything.
+
+    `began` and `signed` are whatever stands there for a time, `gas` is in wei.
+    """
+
+    kind: str
+    began: object
+    signed: object
+    trust: str | None
+    endpoint: str | None
+    measurement: str | None
+    sender: str | None
+    transaction: str | None
+    gas: int
+
+
+def particulars_of(receipt: Mapping[str, object]) -> Particulars:
+    """Return the particulars of `receipt`; what is missing or unreadable there is None, 0 or empty."""
+    enclave, onchain = (_object(receipt.get(name)) for name in ("enclave", "onchain"))
+    return Particulars(
+        kind=_text(receipt.get("kind")) or "",
+        began=receipt.get("created"),
+        signed=receipt.get("tee_timestamp"),
+        trust=_text(receipt.get("trust")),
+        endpoint=_text(enclave.get("endpoint")),
+        measurement=_text(enclave.get("pcr_hash")),
+        sender=_text(onchain.get("sender")) or None,
+        transaction=_text(onchain.get("transaction_hash")) or None,
+        gas=whole(onchain.get("cost")) or 0,
+    )
+
+
 def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 

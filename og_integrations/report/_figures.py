@@ -98,9 +98,9 @@ class Figures:
         self.statuses = Counter(row.verdict.status for row in rows)
         self.duplicates = sum(row.duplicate_of is not None for row in rows)
         self.proven = [row for row in rows if row.proven]
-        self.of_chain = sum(row.kind == "onchain" for row in self.proven)
+        self.of_chain = sum(row.particulars.kind == "onchain" for row in self.proven)
         self.models = _grouped(rows, lambda row: row.facts.model)
-        self.wallets = _grouped(rows, lambda row: row.facts.wallet or row.text("onchain", "sender"))
+        self.wallets = _grouped(rows, lambda row: row.facts.wallet or row.particulars.sender)
         self.enclaves = _grouped(rows, lambda row: row.verdict.proof.tee_id if row.verdict.proof else None)
         self.payments = [_payment(group, settlements) for group in _grouped(rows, lambda row: row.facts.payment)]
         self.payments = [payment for payment in self.payments if payment.group.calls]
@@ -143,7 +143,7 @@ class Figures:
     @property
     def gas(self) -> int:
         """What the gas of models on chain cost, in wei."""
-        return sum(row.gas for row in self.proven)
+        return sum(row.particulars.gas for row in self.proven)
 
     @property
     def latency(self) -> dict[str, float]:

@@ -182,7 +182,7 @@ def _data(rows: Sequence[Row], figures: Figures, folder: str) -> str:
             "step": row.verdict.step,
             "duplicate_of": row.duplicate_of,
             "when": row.when,
-            "kind": row.kind,
+            "kind": row.particulars.kind,
             "model": row.facts.model,
             "document": None if text is None else _split(text, shared),
             "checks": _split(checks, shared),
@@ -234,15 +234,14 @@ class _Enclave:
 def _enclaves(figures: Figures) -> Iterator[_Enclave]:
     for group in figures.enclaves:
         if group.rows:
-            row = group.rows[-1]
-            trust = row.receipt.get("trust")
+            told = group.rows[-1].particulars
             yield _Enclave(
                 group.name,
                 group.calls,
                 _word(group.rows),
-                row.text("enclave", "endpoint"),
-                row.text("enclave", "pcr_hash"),
-                trust if isinstance(trust, str) else None,
+                told.endpoint,
+                told.measurement,
+                told.trust,
             )
 
 

@@ -4,11 +4,11 @@ The rows of a report: each document that was handed in, with its verdict and wha
 Whoever wrote a document may have written anything, so every member is read as what it is, or as nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from og_integrations._accounting import Facts, facts_of, whole
+from og_integrations._accounting import Facts, Particulars, facts_of, particulars_of
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.receipt import signature_of, upgraded
@@ -54,20 +54,20 @@ class Row:
         """What the receipt says of model, wallet, payment and cost."""
         return facts_of(self.receipt)
 
-    @property
-    def kind(self) -> str:
-        """What was called; empty if the receipt does not say it."""
-        return _text(self.receipt.get("kind")) or ""
+    @cached_property
+    def particulars(self) -> Particulars:
+        """What it says of the kind of the call, its times, the enclave, and a transaction."""
+        return particulars_of(self.receipt)
 
     @property
     def began(self) -> int | None:
         """When the call began by the client's clock, unix seconds."""
-        return moment(self.receipt.get("created"))
+        return moment(self.particulars.began)
 
     @property
     def signed(self) -> int | None:
         """When the enclave signed by its own clock, unix seconds."""
-        return moment(self.receipt.get("tee_timestamp"))
+        return moment(self.particulars.signed)
 
     @property
     def when(self) -> int | None:
@@ -86,20 +86,6 @@ class Row:
             return None
         return float(end - self.began)
 
-    def part(self, name: str) -> Mapping[str, object]:
-        """Return a member of the receipt that is an object; empty if it is none."""
-        found = self.receipt.get(name)
-        return found if isinstance(found, dict) else {}
-
-    def text(self, part: str, name: str) -> str | None:
-        """Return a text in a member of the receipt."""
-        return _text(self.part(part).get(name))
-
-    @property
-    def gas(self) -> int:
-        """What the gas of a model on chain cost, in wei."""
-        return whole(self.part("onchain").get("cost")) or 0
-
     @cached_property
     def _document(self) -> JsonObject:
         try:
@@ -112,10 +98,6 @@ class Row:
 def moment(value: object) -> int | None:
     """Return `value` as unix seconds; None for what is no time that a calendar has."""
     return value if type(value) is int and 0 < value <= _LATEST else None
-
-
-def _text(value: object) -> str | None:
-    return value[:300] if isinstance(value, str) and value else None
 
 
 def read_rows(sources: Iterable[Source], verifier: Verifier, *, jobs: int = 1) -> list[Row]:
@@ -135,7 +117,7 @@ def _call_of(row: Row) -> str | None:
         return None
     if row.verdict.proof is not None:
         return row.verdict.proof.signature
-    return row.text("onchain", "transaction_hash") or signature_of(row.receipt)
+    return row.particulars.transaction or signature_of(row.receipt)
 
 
 def _data(source: Source) -> str | bytes:

@@ -20,6 +20,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import TeeProof
 from og_integrations.protocol.proof.attestation import measurements_in
+from og_integrations.receipt import Receipt, ReceiptPayment
 from og_integrations.verify._bundle import SavedExchange
 from og_integrations.verify._verifier import Verdict
 
@@ -41,8 +42,7 @@ def statement_of(saved: SavedExchange, verdict: Verdict, *, name: str, file: byt
     if not verdict.verified or verdict.proof is None:
         step = f" ({verdict.step})" if verdict.step else ""
         raise ConfigurationError(f"{name} is {verdict.status}{step}: only what is verified is signed.")
-    receipt = saved.receipt or {}
-    payment = receipt.get("payment")
+    receipt = Receipt(saved.receipt or {"status": "verified"})
     evidence = saved.evidence or {}
     answer = saved.response.encode("utf-8", "surrogatepass")
     return {
@@ -53,13 +53,13 @@ def statement_of(saved: SavedExchange, verdict: Verdict, *, name: str, file: byt
         ],
         "predicateType": PREDICATE_TYPE,
         "predicate": {
-            "model": receipt.get("model"),
+            "model": receipt.model,
             "enclave": _enclave(saved, verdict, verdict.proof),
             "tee": _tee(saved, verdict.proof, receipt),
-            "nonce": receipt.get("nonce"),
+            "nonce": receipt.nonce,
             "checks": [{"id": check.id, "result": check.result} for check in verdict.checks],
-            "unsigned": list(verdict.not_covered.get("answer", ())),
-            "payment": _payment(payment) if isinstance(payment, Mapping) else None,
+            "notSigned": list(verdict.not_covered.get("answer", ())),
+            "payment": _payment(receipt.payment) if receipt.payment else None,
             "inclusion": evidence.get("inclusion"),
             "evidence": {"name": name, "digest": {"sha256": _sha256(file)}},
             "verifier": {
@@ -129,22 +129,22 @@ def _enclave(saved: SavedExchange, verdict: Verdict, proof: TeeProof) -> JsonObj
     return described
 
 
-def _tee(saved: SavedExchange, proof: TeeProof, receipt: JsonObject) -> JsonObject:
+def _tee(saved: SavedExchange, proof: TeeProof, receipt: Receipt) -> JsonObject:
     return {
         "requestHash": proof.request_hash,
         "outputHash": proof.output_hash,
         "timestamp": proof.timestamp,
         "signature": proof.signature,
         "publicKey": base64.b64encode(saved.public_key).decode(),
-        "hashRule": receipt.get("hash_rule"),
+        "hashRule": receipt.hash_rule,
     }
 
 
-def _payment(payment: Mapping[str, object]) -> JsonObject:
+def _payment(payment: ReceiptPayment) -> JsonObject:
     return {
-        "network": payment.get("network"),
-        "paymentHash": payment.get("payment_hash"),
-        "transaction": payment.get("transaction_hash"),
+        "network": payment.network,
+        "paymentHash": payment.payment_hash,
+        "transaction": payment.transaction_hash,
     }
 
 

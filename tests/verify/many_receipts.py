@@ -17,7 +17,7 @@ from og_integrations.protocol.proof.canonical import request_hash
 from tests.protocol.own_enclave import enclave, key
 
 _SAVED: dict[str, Any] = json.loads(
-    (Path(__file__).parent.parent / "vectors" / "receipts" / "evidence.json").read_text()
+    (Path(__file__).parent.parent / "vectors" / "evidence" / "complete.json").read_text()
 )
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 TEE_ID = enclave().tee_id

@@ -23,7 +23,7 @@ from securesystemslib.signer._key import SSlibKey
 from og_integrations.cli import main
 from og_integrations.verify._statement import SigningKey
 
-EVIDENCE = Path(__file__).parent.parent / "vectors" / "receipts" / "evidence.json"
+EVIDENCE = Path(__file__).parent.parent / "vectors" / "evidence" / "complete.json"
 DOCUMENT: dict[str, Any] = json.loads(EVIDENCE.read_text())
 TEE_ID: str = DOCUMENT["exchange"]["tee_id"]
 _INDEX = json.loads((EVIDENCE.parent.parent / "conformance.json").read_text())
@@ -84,7 +84,7 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert digests == {name: hashlib.sha256(exchange[name].encode()).hexdigest() for name in ("request", "response")}
     said = statement["predicate"]
     assert said["evidence"] == {
-        "name": "evidence.json",
+        "name": "complete.json",
         "digest": {"sha256": hashlib.sha256(EVIDENCE.read_bytes()).hexdigest()},
     }
     assert said["tee"]["signature"] == receipt["tee_signature"]
