@@ -17,7 +17,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.networks import OPG
 from tests.fleet.worker import POINTS, work
 from tests.postgres_server import PostgresServer
-from tests.sizes import sized
+from tests.sizes import HEAVY_SECONDS, sized
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Imported once for all workers: a process that imports all of it anew takes seconds.
@@ -26,6 +26,7 @@ CONTEXT.set_forkserver_preload([
     "eth_abi", "h11", "anyio.to_thread", "truststore", "socksio", "certifi",
 ])  # fmt: skip
 PATIENCE = 300.0
+HEAVY = (pytest.mark.heavy, pytest.mark.timeout(HEAVY_SECONDS))
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_cold_processes_sign_once(fleet: Fleet, processes: int) -> None:
 @pytest.mark.parametrize(
     ("store", "point"),
     [("file", point) for point in POINTS]
-    + [pytest.param("postgres", point, marks=pytest.mark.heavy if point != "claimed" else ()) for point in POINTS],
+    + [pytest.param("postgres", point, marks=HEAVY if point != "claimed" else ()) for point in POINTS],
     indirect=["store"],
 )
 def test_killed_worker_leaves_nothing_locked(fleet: Fleet, point: str) -> None:
