@@ -34,7 +34,7 @@ check: $(READY) ## format, lint, types, architecture, documents
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes og_integrations --ignoreexternal
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mkdocs build --strict --quiet
-	@$(BIN)/pytest tests/test_documents.py -q
+	@$(BIN)/pytest tests/test_documents.py -q $(PARALLEL)
 
 docs: $(READY) ## the documentation site on http://127.0.0.1:8001
 	@$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
