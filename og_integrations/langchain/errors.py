@@ -261,6 +261,22 @@ class StaleWorkflowError(errors.StaleWorkflowError, OnchainError):
     """The newest result of a workflow is older than is allowed; nothing was spent."""
 
 
+class HubError(errors.HubError, OpenGradientError, RuntimeError):
+    """The model hub refused a call, or answered something else than it should; nothing is ever paid there."""
+
+
+class LoginRefusedError(errors.LoginRefusedError, HubError):
+    """The identity service of the model hub refused a login, or the hub what came of it."""
+
+
+class FileMismatchError(errors.FileMismatchError, HubError):
+    """A file is not the one that its id or its size names: do not use it."""
+
+
+class TwinsError(errors.TwinsError, OpenGradientError, RuntimeError):
+    """A twin did not answer, or not in the form that is known; nothing is paid there."""
+
+
 class VerificationError(errors.VerificationError, OpenGradientError, RuntimeError):
     """The proof is missing or wrong. `step` names the check that failed."""
 

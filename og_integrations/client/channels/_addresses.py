@@ -4,7 +4,7 @@ An address says where a URL leads to, and how much of it a message may show.
 It is a file of its own, without the libraries of a connection, because settings look at URLs before anything connects.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, urlsplit
 
 from og_integrations.errors import ConnectionFailedError
@@ -21,7 +21,7 @@ class Address:
     scheme: str
     host: str
     port: int | None
-    target: str
+    target: str = field(repr=False)
     host_header: str
 
     @property
