@@ -50,7 +50,9 @@ class Account:
     def charged(self) -> int:
         """Return what was charged, in base units."""
         sessions = {seen.session for seen in self.authorizations()}
-        return sum(charge.amount for charge in self.net.journal.charges if charge.session in sessions)
+        return sum(
+            charge.amount for charge in self.net.journal.charges if charge.session in sessions and not charge.refused
+        )
 
 
 class Ends(BaseEventHandler):
