@@ -10,14 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations.devnet import _enclave as enclave
 from tests.postgres_server import MISSING, PostgresServer, find_programs
-from tests.sizes import load_profiles
+from tests.sizes import SPARE_KEYS, load_profiles
 
 load_profiles()
 
 FOREIGN = ("OG_", "OPENGRADIENT_", "LANGSMITH_", "LANGCHAIN_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
-SPARE_KEYS = 16
-"""More than any test has enclaves at once, so that no two of one devnet share a key."""
 MOST_WORKERS = 8
 """Each worker imports both frameworks and has devnets of its own: more of them cost memory and save little."""
 
@@ -39,6 +37,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def enclaves_start_fast() -> Iterator[None]:
     """Let all enclaves of this process go round in a few RSA keys: making one takes longer than most tests."""
+    # Before that: a fault that passes off a key of the round as a stranger's would be no fault for one enclave in each round.
+    assert enclave.STRANGER.public_key
     new_key, turns = enclave.new_signing_key, itertools.cycle(range(SPARE_KEYS))
 
     @functools.cache

@@ -12,6 +12,8 @@ from hypothesis import settings
 
 EXAMPLES = {"small": 100, "full": 1_000}
 """`max_examples` of each Hypothesis profile, for tests that do not say `examples`."""
+SPARE_KEYS = 16
+"""More than any test has enclaves at once, so that no two of one devnet share a key."""
 HEAVY_SECONDS = 900
 """How long a test may take at its full size, in place of the `timeout` of pyproject.toml."""
 

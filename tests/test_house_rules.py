@@ -200,16 +200,26 @@ MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|root|work|Users|opt)/\w")
 PACKAGE_INDEX = re.compile(r"index[-_]url|find[-_]links|/simple\b|files\.pythonhosted|registry\.npmjs")
 
 
-def test_no_file_names_this_machine() -> None:
-    """The tree works on any machine: no absolute path, and no package index but the default one."""
+def _files_of_the_tree() -> list[str]:
     listing = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
+    return [name for name in listing.stdout.decode().split("\0") if name]
+
+
+def test_no_file_is_left_over() -> None:
+    """A patch or a merge leaves copies behind, which would be packaged and read as if they were code."""
+    leftovers = (".orig", ".rej", ".bak", ".pyc", "~")
+    assert [name for name in _files_of_the_tree() if name.endswith(leftovers) and (ROOT / name).exists()] == []
+
+
+def test_no_file_names_this_machine() -> None:
+    """The tree works on any machine: no absolute path, and no package index but the default one."""
     found = []
-    for name in filter(None, listing.stdout.decode().split("\0")):
+    for name in _files_of_the_tree():
         path = ROOT / name
         text = path.read_text(errors="replace") if path.is_file() and path != Path(__file__) else ""
         found += [(name, hit[0]) for hit in (MACHINE_PATH.search(text), PACKAGE_INDEX.search(text)) if hit]

@@ -178,6 +178,10 @@ class EnclaveKeys:
         )
 
 
+STRANGER = EnclaveKeys()
+"""The keys of an enclave that is on no network: faults pass them off as those of one that is."""
+
+
 def random_address() -> str:
     """Return an address that nobody has the key of."""
     return checksum_address("0x" + secrets.token_hex(20))

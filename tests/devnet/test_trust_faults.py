@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from og_integrations.devnet import Devnet
+from og_integrations.devnet._enclave import STRANGER, EnclaveKeys
 from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
 from tests.devnet.bare_caller import CHAT, Raw, ask
+from tests.sizes import SPARE_KEYS
 
 
 def test_wrong_certificate_aborts_the_handshake(net: Devnet, raw: Raw) -> None:
@@ -48,6 +50,13 @@ def test_registry_lies(net: Devnet) -> None:
     net.inject("registry_other_key", times=1)
     assert listed(net)[0].tee_id != honest.tee_id
     assert listed(net)[0].tee_id == honest.tee_id
+
+
+def test_no_enclave_has_the_strangers_key() -> None:
+    """Enclaves of the tests go round in a few keys; a fault that names one of them as another's would be no fault."""
+    found = {EnclaveKeys().public_key for _ in range(SPARE_KEYS + 1)}
+    assert len(found) == SPARE_KEYS
+    assert STRANGER.public_key not in found
 
 
 @pytest.mark.parametrize(("fault", "status"), [("dead_registry", 503), ("garbage_registry", 200)])

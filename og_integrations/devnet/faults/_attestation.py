@@ -7,7 +7,7 @@ A client that asks for no document is not hurt by those of the document, and can
 import dataclasses
 
 from og_integrations.devnet._attestation import STRANGERS_BUILD, Claims
-from og_integrations.devnet._enclave import EnclaveKeys
+from og_integrations.devnet._enclave import STRANGER
 from og_integrations.devnet._fault import Fault, Strangers
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
@@ -15,7 +15,6 @@ from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof.freshness import without_nonce
 
 _HOUR_MS = 60 * 60 * 1000
-_OTHER_KEYS = EnclaveKeys()
 
 
 def _old(claims: Claims) -> Claims:
@@ -35,7 +34,7 @@ def _debug(claims: Claims) -> Claims:
 
 
 def _other_certificate(claims: Claims) -> Claims:
-    return dataclasses.replace(claims, certificate=_OTHER_KEYS.certificate)
+    return dataclasses.replace(claims, certificate=STRANGER.certificate)
 
 
 def _foreign(claims: Claims) -> Claims:

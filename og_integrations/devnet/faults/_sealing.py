@@ -6,14 +6,13 @@ import dataclasses
 import json
 from collections.abc import AsyncGenerator
 
-from og_integrations.devnet._enclave import EnclaveKeys
+from og_integrations.devnet._enclave import STRANGER
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet._http import Reply
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PAYMENT_REQUIRED
 from og_integrations.protocol.proof._enclave import Enclave
 
-_STRANGER = EnclaveKeys()
 _CUT_BYTES = 8
 
 
@@ -22,7 +21,7 @@ def _unsigned(enclaves: list[Enclave]) -> list[Enclave]:
 
 
 def _foreign(enclaves: list[Enclave]) -> list[Enclave]:
-    key = _STRANGER.sealing.listed._replace(signed=False)
+    key = STRANGER.sealing.listed._replace(signed=False)
     return [dataclasses.replace(item, ohttp=item.ohttp and key) for item in enclaves]
 
 
@@ -32,7 +31,7 @@ def _keyless(enclaves: list[Enclave]) -> list[Enclave]:
 
 def _misnamed(document: JsonObject) -> JsonObject:
     """Sign the config with a key that is not the enclave's."""
-    signature = base64.b64encode(_STRANGER.key_config_signature).decode()
+    signature = base64.b64encode(STRANGER.key_config_signature).decode()
     return document | {"hpke": document["hpke"] | {"signature": signature}} if "hpke" in document else document
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from og_integrations.devnet._enclave import EnclaveKeys
+from og_integrations.devnet._enclave import STRANGER
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet._http import Reply
 from og_integrations.devnet.faults._wire import stall_first
@@ -10,7 +10,6 @@ from og_integrations.protocol.proof._enclave import DEBUG_PCR_HASH, Enclave
 
 _DAY = 24 * 60 * 60
 _NOWHERE = "https://127.0.0.1:9"
-_OTHER_KEYS = EnclaveKeys()
 
 
 def _debug(enclaves: list[Enclave]) -> list[Enclave]:
@@ -22,13 +21,12 @@ def _retired(enclaves: list[Enclave]) -> list[Enclave]:
 
 
 def _other_certificate(enclaves: list[Enclave]) -> list[Enclave]:
-    return [dataclasses.replace(enclave, certificate=_OTHER_KEYS.certificate) for enclave in enclaves]
+    return [dataclasses.replace(enclave, certificate=STRANGER.certificate) for enclave in enclaves]
 
 
 def _other_key(enclaves: list[Enclave]) -> list[Enclave]:
     return [
-        dataclasses.replace(enclave, public_key=_OTHER_KEYS.public_key, tee_id=_OTHER_KEYS.tee_id)
-        for enclave in enclaves
+        dataclasses.replace(enclave, public_key=STRANGER.public_key, tee_id=STRANGER.tee_id) for enclave in enclaves
     ]
 
 

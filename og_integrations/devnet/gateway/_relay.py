@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Mapping
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from og_integrations.devnet._enclave import EnclaveKeys
+from og_integrations.devnet._enclave import STRANGER
 from og_integrations.devnet._fault import RequestFaults
 from og_integrations.devnet._http import Reply, Request
 from og_integrations.devnet._journal import SETTLEMENT_TYPE
@@ -51,7 +51,6 @@ class Relay:
         self._token = token
         self._wallet: Wallet | None = None
         self._sessions: dict[str, str] = {}
-        self._stranger = EnclaveKeys()
 
     async def handle(self, request: Request) -> Reply:
         """Carry `request` to the enclave that it names."""
@@ -105,7 +104,7 @@ class Relay:
     async def _lied(self, gateway: RunningGateway, request: Request, reply: Reply, faults: RequestFaults) -> Reply:
         if faults.swaps_enclave():
             try:
-                self._stranger.sealing.open(request.body)
+                STRANGER.sealing.open(request.body)
             except UnopenedError as exc:
                 other = exc.reply
                 reply = dataclasses.replace(reply, status=other.status, headers=other.headers, body=other.body)
