@@ -37,7 +37,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def enclaves_start_fast() -> Iterator[None]:
     """Let all enclaves of this process go round in a few RSA keys: making one takes longer than most tests."""
-    # Before that: a fault that passes off a key of the round as a stranger's would be no fault for one enclave in each round.
+    # Before that: a fault that passes a key of the round off as a stranger's is none for the enclave that has it.
     assert enclave.STRANGER.public_key
     new_key, turns = enclave.new_signing_key, itertools.cycle(range(SPARE_KEYS))
 
