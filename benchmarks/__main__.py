@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from benchmarks.against import against
 from benchmarks.claims import write_claims
@@ -22,7 +21,6 @@ from benchmarks.question import Place
 from benchmarks.table import Results, Versions, write_tables
 from benchmarks.verify import write_verify
 
-README = Path(__file__).parent / "README.md"
 PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
 PER_CHUNK = {"stream": 4, "astream": 4}
 RATIOS = {"sum ratio": ("httpx", "nothing"), "ratio": ("bare",)}
@@ -178,11 +176,11 @@ async def main() -> None:
         return
     names = chosen.only or list(CONTESTANTS)
     results = await run(names, chosen.rounds, brief=chosen.brief)
-    kept = None if chosen.only or chosen.brief else README
-    sys.stdout.write(write_tables(results, await _versions(names), names, kept))
+    kept = not (chosen.only or chosen.brief)
+    sys.stdout.write(write_tables(results, await _versions(names), names, kept=kept))
     if chosen.only is None:
-        sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept is not None))
-        sys.stdout.write(await asyncio.to_thread(write_verify, kept=kept is not None))
+        sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept))
+        sys.stdout.write(await asyncio.to_thread(write_verify, kept=kept))
 
 
 asyncio.run(main())

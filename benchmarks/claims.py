@@ -9,7 +9,6 @@ of a bare `fdatasync` say what the machine gave while it was measured.
 
 import multiprocessing
 import os
-import re
 import secrets
 import statistics
 import sys
@@ -20,15 +19,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import keep
 from og_integrations.client.stores import Entry, HoldState, Limits, open_store
 from tests.money.test_limits import PERMIT
 from tests.postgres_server import MISSING, PostgresServer, find_programs
 
-README = Path(__file__).parent / "README.md"
 CLAIMS = 4_000
 """In all, however many processes make them."""
 PROCESSES = (1, 8)
-_BETWEEN = re.compile(r"(<!-- claims -->\n).*(<!-- end of claims -->)", re.DOTALL)
 
 
 def _work(store: str, count: int, ready: Any, go: Any, results: Any) -> None:
@@ -144,7 +142,7 @@ def write_claims(*, kept: bool) -> str:
     """Measure; return the table, and put it into README.md if it is to be `kept`."""
     text = measure_claims()
     if kept:
-        README.write_text(_BETWEEN.sub(lambda found: found[1] + text + found[2], README.read_text()))
+        keep("claims", text)
     return text
 
 

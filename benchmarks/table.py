@@ -3,7 +3,6 @@
 import datetime as dt
 import os
 import platform
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,16 +20,25 @@ TITLES = {
 }
 PER_CALL = ("sync", "asynchronous", "together")
 PER_CHUNK = ("tls stream", "tls astream")
-_BETWEEN = re.compile(r"(<!-- results -->\n).*(<!-- end -->)", re.DOTALL)
+README = Path(__file__).parent / "README.md"
 
 
-def write_tables(results: Results, versions: Versions, names: list[str], readme: Path | None) -> str:
-    """Return the tables, and put them between the marks of `readme`, if one is given."""
+def write_tables(results: Results, versions: Versions, names: list[str], *, kept: bool) -> str:
+    """Return the tables, and put them into README.md if they are to be `kept`."""
     parts = [_machine(versions), _per_call(results, names), _per_chunk(results, names), _once(results, names)]
     text = "\n".join([*parts, _crowds(results), _growth(results), _troubles(results)]).rstrip() + "\n"
-    if readme is not None:
-        readme.write_text(_BETWEEN.sub(lambda match: match[1] + text + match[2], readme.read_text()))
+    if kept:
+        keep("results", text)
     return text
+
+
+def keep(name: str, text: str) -> None:
+    """Put `text` between the marks of README.md that have `name`. Raises `ValueError` where they are not."""
+    before, begin, rest = README.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->")
+    if not end:
+        raise ValueError(f"README.md has no place for {name}: a table that was measured for hours would be lost.")
+    README.write_text(f"{before}{begin}{text}{end}{after}")
 
 
 def _machine(versions: Versions) -> str:

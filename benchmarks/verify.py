@@ -7,7 +7,6 @@ the number of cores is what a machine with nothing else to do takes at best.
 
 import json
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -16,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.table import keep
 from tests.verify.many_receipts import TEE_ID, documents
 
-README = Path(__file__).parent / "README.md"
 FILES, FRESH_PROCESSES = 10_000, 5
-_BETWEEN = re.compile(r"(<!-- verify -->\n).*(<!-- end of verify -->)", re.DOTALL)
 
 
 def _measure(source: Path, jobs: int) -> list[str]:
@@ -90,7 +88,7 @@ def write_verify(*, kept: bool) -> str:
     """Measure; return the table, and put it into README.md if it is to be `kept`."""
     text = measure_verify()
     if kept:
-        README.write_text(_BETWEEN.sub(lambda found: found[1] + text + found[2], README.read_text()))
+        keep("verify", text)
     return text
 
 

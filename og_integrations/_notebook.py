@@ -1,4 +1,4 @@
-"""What notebooks show of a receipt, of sums and of verdicts: tables in which everything is escaped."""
+"""This module makes what notebooks show of receipts, sums and verdicts: tables in which everything is escaped."""
 
 import html
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""`og-integrations completion`: what makes a shell complete commands and flags."""
+"""`og-integrations completion` prints what makes a shell complete commands and flags."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`og-integrations conformance`: the public vectors against any verifier that reads and writes JSON Lines."""
+"""`og-integrations conformance` puts the public vectors to any verifier that reads and writes JSON Lines."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`og-integrations cookbook`: the example programs and notebooks, copied from the installed package."""
+"""`og-integrations cookbook` copies the example programs and notebooks out of the installed package."""
 
 import argparse
 import shutil
@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Copy. Raises `ConfigurationError` where something is there, or nothing can be written."""
+    """Copy them. Raises `ConfigurationError` where something is there, or nothing can be written."""
     source = next((place for place in _PLACES if place.is_dir()), None)
     if source is None:
         raise ConfigurationError("This installation of og-integrations has no cookbook in it. Nothing was copied.")

@@ -1,4 +1,4 @@
-"""What `--help` shows of each command besides its flags: examples to copy, and the variables that it reads."""
+"""This module holds what `--help` shows besides flags: examples to copy, and the variables that a command reads."""
 
 _WALLET = {
     "OG_PRIVATE_KEY": "key of the wallet that pays, 64 hex digits",

@@ -1,4 +1,4 @@
-"""`og-integrations export`: a verified receipt as an in-toto Statement in DSSE, signed with a key of one's own."""
+"""`og-integrations export` writes a verified receipt as an in-toto Statement in DSSE, signed by a key of one's own."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`og-integrations hub`: models at the model hub: create, version, upload, list, download."""
+"""`og-integrations hub` works with models at the model hub: create, version, upload, list, download."""
 
 import argparse
 import dataclasses

@@ -1,4 +1,4 @@
-"""`og-integrations report`: saved receipts as one page that an auditor reads, and that checks itself."""
+"""`og-integrations report` writes saved receipts as one page that an auditor reads, and that checks itself."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What a user is warned of, once, about an answer that is verified: what its gateway did not sign, publish or take."""
+"""This module warns a user once of what the gateway of a verified answer did not sign, publish or take."""
 
 from og_integrations._accounting import reported_cost
 from og_integrations._warnings import warn_once

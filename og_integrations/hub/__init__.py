@@ -1,5 +1,5 @@
 """
-The model hub, where models are kept, and digital twins: OpenGradient's services beside the network.
+This package has clients of OpenGradient's services beside the network: the model hub, and digital twins.
 
 ```python
 from og_integrations.hub import ModelHub

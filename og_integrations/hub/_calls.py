@@ -1,5 +1,5 @@
 """
-What is asked of the model hub, and what its answers mean: one generator each, for both clients.
+This module asks the model hub and reads its answers: one generator for each call, which both clients run.
 
 A generator yields `HttpRequest`s, which are answered with an `Answered`, `Token`s, answered with what the hub is shown,
 and `Fetching`s, whose body goes into a file.
@@ -59,7 +59,7 @@ Call = Generator[Any, Any, T]
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version of a model at the hub, such as `1.01`."""
+    """This names a version of a model at the hub, such as `1.01`."""
 
     model: str
     version: str
@@ -67,7 +67,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of a version. `file_id` is what models on chain are called by; None, like `size`, where it is not told."""
+    """This is a file of a version. `file_id` is what models on chain are called by; it and `size` may be None."""
 
     name: str
     size: int | None = None
@@ -77,7 +77,7 @@ class HubFile:
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """
-    A file that was uploaded or downloaded whole.
+    A transfer is a file that was uploaded or downloaded whole.
 
     `check` says whether its bytes give its id: `"pass"`, or `"skip"` where the id says nothing of them (`detail`). An
     id that they contradict is a `FileMismatchError`. `path` is the file on this machine, `sha256` of its bytes, hex.
@@ -95,7 +95,7 @@ class Transfer:
 
 
 class Place:
-    """The hub as its calls see it: where it is, and whether anybody can log in."""
+    """This is the hub as its calls see it: where it is, and whether anybody can log in."""
 
     def __init__(self, settings: HubSettings, timeout: float, *, logs_in: bool) -> None:
         self.url: str = settings.url
@@ -231,7 +231,7 @@ def download(
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the caller knows of a file beforehand."""
+    """This holds what the caller knows of a file beforehand."""
 
     file_id: str | None = None
     sha256: str | None = None

@@ -1,4 +1,4 @@
-"""The clients of the model hub: the same methods, awaited or not; a test keeps them equal."""
+"""This module has the two clients of the model hub, with the same methods, awaited or not; a test keeps them equal."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ TIMEOUT = 60.0
 
 class HubOptions(TypedDict, total=False):
     """
-    Options of a client of the model hub; everything is optional.
+    A client of the model hub is made with these options, all of which may be left out.
 
     `api_key`: the web API key of the hub's project at its identity service (`OG_MODEL_HUB_API_KEY` or
     `FIREBASE_API_KEY`). `url`, `login_url`: other servers (`OG_MODEL_HUB_URL`, `OG_MODEL_HUB_LOGIN_URL`). `timeout`:
@@ -48,7 +48,7 @@ class HubOptions(TypedDict, total=False):
 
 class DownloadOptions(TypedDict, total=False):
     """
-    Options of a download.
+    A download takes these options.
 
     `file_id`, `sha256` (hex): what is known of the file beforehand; without the first the hub is asked. `overwrite`:
     replace a file that is there. `progress(done, total)` is told how many bytes have come.
@@ -80,7 +80,7 @@ def _seal(options: HubOptions) -> None:
 
 class ModelHub:
     """
-    The model hub: models, their versions and files. Safe to use from many threads.
+    A client of the model hub works with models, their versions and files; many threads may share it.
 
     `email` and `password` (default: `OG_MODEL_HUB_EMAIL`, `OG_MODEL_HUB_PASSWORD`) log in when that is first needed;
     reading public models may need no login. Nothing is paid at the hub. Every method raises `HubError`,
@@ -178,7 +178,7 @@ class ModelHub:
 
 
 class AsyncModelHub:
-    """The model hub, awaited; see `ModelHub`. One may be used by several event loops."""
+    """This client is a `ModelHub` that is awaited; several event loops may share it."""
 
     def __init__(
         self,

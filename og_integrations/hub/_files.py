@@ -1,4 +1,4 @@
-"""Files on their way to the model hub and from it, hashed as they pass."""
+"""Files go to the model hub and come from it through these classes, which hash them as they pass."""
 
 import os
 import secrets

@@ -1,5 +1,5 @@
 """
-Who is logged in at the model hub: one login, renewed before it expires and, once, where the hub refuses it.
+This module logs a client in at the model hub: one login, renewed before it expires and, once, where the hub refuses it.
 
 The identity service is a third party's. It is shown the password once; later its refresh token. All of them live in
 memory only, and in `Secret`s.
@@ -36,7 +36,7 @@ _WORD = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a server answered; its bytes may hold tokens."""
+    """This is what a server answered; its bytes may hold tokens."""
 
     status: int
     body: bytes = field(repr=False)
@@ -47,7 +47,7 @@ Asking = Generator[HttpRequest, Answered, Secret]
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """A login: what the hub is shown, what renews it, and when it must not be used any more (monotonic clock)."""
+    """A login holds what the hub is shown, what renews it, and when it must not be used any more (monotonic clock)."""
 
     shown: Secret
     renewing: Secret
@@ -63,7 +63,7 @@ class Login:
 
     @property
     def is_possible(self) -> bool:
-        """Whether email, password and key are known."""
+        """Return whether email, password and key are known."""
         return not self._settings.missing
 
     def require(self) -> None:

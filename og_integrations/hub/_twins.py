@@ -1,5 +1,5 @@
 """
-Digital twins: chats with personas, answered by a service that signs nothing and takes no payment of ours.
+This module chats with digital twins: personas of a service that signs nothing and takes no payment of ours.
 
 Its receipts say so: they are `unverified`, always, and stand in the same collectors as those of paid calls.
 """
@@ -43,7 +43,7 @@ _NO_PROOF = "twins answer without a signature: nobody vouches for this text"
 
 class TwinsOptions(TypedDict, total=False):
     """
-    Options of a client of twins; everything is optional.
+    A client of twins is made with these options, all of which may be left out.
 
     `url`: another server (`OG_TWINS_URL`). `timeout`: seconds, for each wait on the network. `http_client`: a client
     of httpx or httpx2 of your own; it stays yours.
@@ -56,7 +56,7 @@ class TwinsOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class TwinAnswer:
-    """What a twin said. `message` is the message of the chat, `receipt` says that nothing proves it."""
+    """This is what a twin said. `message` is the message of the chat, `receipt` says that nothing proves it."""
 
     text: str
     message: JsonObject
@@ -66,7 +66,7 @@ class TwinAnswer:
 
 
 class _Place:
-    """Where twins answer, and with which key."""
+    """A place says where twins answer, and with which key."""
 
     def __init__(self, api_key: Secret | None, options: TwinsOptions) -> None:
         self.timeout: float = check_seconds("timeout", options.get("timeout", TIMEOUT))
@@ -82,7 +82,7 @@ class _Place:
 
 class Twins:
     """
-    Chats with digital twins. Safe to use from many threads. `api_key`: default `OG_TWINS_API_KEY`.
+    This client chats with digital twins; many threads may share it. `api_key`: default `OG_TWINS_API_KEY`.
 
     No answer is proven or paid. Raises `ConfigurationError` without a key.
     """
@@ -129,7 +129,7 @@ class Twins:
 
 
 class AsyncTwins:
-    """Chats with digital twins, awaited; see `Twins`."""
+    """This client is a `Twins` that is awaited."""
 
     def __init__(self, api_key: "str | SecretStr | None" = None, **options: Unpack[TwinsOptions]) -> None:
         key = None if api_key is None else sealed(api_key)

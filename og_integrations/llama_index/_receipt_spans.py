@@ -1,4 +1,4 @@
-"""Receipts in the responses of engines, put there by a span handler of LlamaIndex, where that is asked for."""
+"""This module puts receipts into the responses of engines by a span handler of LlamaIndex, where that is asked for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def receipts_in_responses(on: bool = True) -> None:
 
 
 class _ReceiptSpan(BaseSpan):
-    """A span of an engine's method, with the collector that is open while it runs."""
+    """This is a span of an engine's method, with the collector that is open while it runs."""
 
     _collecting: AbstractContextManager[Receipts] = PrivateAttr()
     _receipts: Receipts = PrivateAttr()

@@ -1,4 +1,4 @@
-"""Receipts in the traces of the OpenAI Agents SDK, where whoever runs the agent asks for that."""
+"""This module puts receipts into the traces of the OpenAI Agents SDK, where whoever runs the agent asks for that."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -1,5 +1,5 @@
 """
-The report of saved receipts: one page that a person reads, and that checks itself in the reader's browser.
+This package makes the report of saved receipts: one page for a person, which checks itself in the reader's browser.
 
 ```python
 from og_integrations.report import Report

@@ -1,4 +1,4 @@
-"""Inline SVG of a report: bars over time, with classes in place of colours, so that the page's style decides."""
+"""This module draws the bars of a report as inline SVG; classes stand in place of colours, which are the page's."""
 
 import math
 from collections.abc import Callable, Sequence

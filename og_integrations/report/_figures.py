@@ -1,5 +1,5 @@
 """
-The figures of a report: what its rows add up to.
+This module reckons the figures of a report: what its rows add up to.
 
 A call counts once, and only if it is proven; what failed or could not be decided is counted apart and sums into no
 amount. Who says each figure is said beside it: the enclave, the verifier, the gateway, or nobody but the file.
@@ -63,12 +63,12 @@ class Payment:
 
     @property
     def taken(self) -> int | None:
-        """What was taken, in base units; None while nobody said."""
+        """Return what was taken, in base units; None while nobody said."""
         return self.settlement.amount if self.settlement is not None else None
 
     @property
     def share(self) -> float:
-        """The part of what was authorized that was taken, 0 to 1."""
+        """Return the part of what was authorized that was taken, 0 to 1."""
         return min(1.0, (self.taken or 0) / self.authorized) if self.authorized else 0.0
 
 
@@ -91,7 +91,7 @@ class Bar:
 
 
 class Figures:
-    """The figures of `rows`; `settlements` is what the chain said of payments, by payment hash."""
+    """These are the figures of `rows`; `settlements` is what the chain said of payments, by payment hash."""
 
     def __init__(self, rows: Sequence[Row], settlements: Mapping[str, SettlementNote]) -> None:
         self.rows = rows
@@ -110,44 +110,44 @@ class Figures:
 
     @cached_property
     def trouble(self) -> list[Row]:
-        """The rows that are not verified, the gravest first."""
+        """Return the rows that are not verified, the gravest first."""
         order = ("failed", "malformed", "undecided")
         wrong = [row for row in self.rows if not row.verdict.verified]
         return sorted(wrong, key=lambda row: order.index(row.verdict.status))
 
     @property
     def authorized(self) -> int:
-        """The most that all payments together allow to be taken."""
+        """Return the most that all payments together allow to be taken."""
         return sum(payment.authorized for payment in self.payments)
 
     @property
     def taken(self) -> int:
-        """What the chain said was taken of those payments that it was asked about."""
+        """Return what the chain said was taken of those payments that it was asked about."""
         return sum(payment.taken or 0 for payment in self.payments)
 
     @property
     def asked(self) -> int:
-        """Of how many payments the chain said what was taken."""
+        """Return of how many payments the chain said what was taken."""
         return sum(payment.taken is not None for payment in self.payments)
 
     @property
     def reported(self) -> int:
-        """What gateways said the proven calls cost."""
+        """Return what gateways said the proven calls cost."""
         return sum(row.facts.reported or 0 for row in self.proven)
 
     @property
     def reported_calls(self) -> int:
-        """Of how many proven calls a gateway said the cost."""
+        """Return of how many proven calls a gateway said the cost."""
         return sum(row.facts.reported is not None for row in self.proven)
 
     @property
     def gas(self) -> int:
-        """What the gas of models on chain cost, in wei."""
+        """Return what the gas of models on chain cost, in wei."""
         return sum(row.particulars.gas for row in self.proven)
 
     @property
     def latency(self) -> dict[str, float]:
-        """The median, the 95th percentile and the longest time of a call, in seconds; empty if none is known."""
+        """Return the median, the 95th percentile and the longest time of a call, in seconds; empty if none is known."""
         if not (known := self.seconds):
             return {}
         return {
@@ -158,12 +158,12 @@ class Figures:
 
     @property
     def failures(self) -> list[tuple[str, int]]:
-        """The steps at which documents were refused or left open, with how many, the most first."""
+        """Return the steps at which documents were refused or left open, with how many, the most first."""
         return Counter(row.verdict.step or "" for row in self.rows if not row.verdict.verified).most_common()
 
     @property
     def not_covered(self) -> list[tuple[str, int]]:
-        """What could be altered in proven documents all the same, with in how many, the most first."""
+        """Return what could be altered in proven documents all the same, with in how many, the most first."""
         parts = (
             f"{group}: {name}"
             for row in self.proven
@@ -174,7 +174,7 @@ class Figures:
 
     @cached_property
     def width(self) -> int:
-        """The span of a bar, in seconds."""
+        """Return the span of a bar, in seconds."""
         if self.period is None:
             return _STEPS[0]
         span = self.period[1] - self.period[0] + 1
@@ -182,7 +182,7 @@ class Figures:
 
     @cached_property
     def bars(self) -> list[Bar]:
-        """The bars over the whole period, empty ones among them."""
+        """Return the bars over the whole period, empty ones among them."""
         if self.period is None:
             return []
         width = self.width

@@ -1,5 +1,5 @@
 """
-The page: one file that holds everything it needs, and lets nothing else run.
+This module writes the page: one file that holds everything it needs, and lets nothing else run.
 
 What a receipt holds is a stranger's text. In the page's markup it is escaped by the template; in the page's data it is
 JSON whose `<` and everything beyond ASCII are escapes, so that it ends no script; and the page's policy names the

@@ -1,5 +1,5 @@
 """
-The rows of a report: each document that was handed in, with its verdict and what its receipt says.
+This module makes the rows of a report: each document, with its verdict and what its receipt says.
 
 Whoever wrote a document may have written anything, so every member is read as what it is, or as nothing.
 """
@@ -35,48 +35,48 @@ class Row:
 
     @property
     def proven(self) -> bool:
-        """Whether it is a call that is proven, and was not counted before."""
+        """Return whether it is a call that is proven, and was not counted before."""
         return self.verdict.verified and self.duplicate_of is None
 
     @property
     def why(self) -> str:
-        """What the check says that failed, or could not be made; empty for what is verified."""
+        """Return what the check says that failed, or could not be made; empty for what is verified."""
         return next((check.detail for check in self.verdict.checks if check.id == self.verdict.step), "")
 
     @cached_property
     def receipt(self) -> JsonObject:
-        """The receipt, with the names of today; empty if there is none to read."""
+        """Return the receipt, with the names of today; empty if there is none to read."""
         found = self._document.get("receipt", self._document)
         return upgraded(found) if isinstance(found, dict) else {}
 
     @cached_property
     def facts(self) -> Facts:
-        """What the receipt says of model, wallet, payment and cost."""
+        """Return what the receipt says of model, wallet, payment and cost."""
         return facts_of(self.receipt)
 
     @cached_property
     def particulars(self) -> Particulars:
-        """What it says of the kind of the call, its times, the enclave, and a transaction."""
+        """Return what it says of the kind of the call, its times, the enclave, and a transaction."""
         return particulars_of(self.receipt)
 
     @property
     def began(self) -> int | None:
-        """When the call began by the client's clock, unix seconds."""
+        """Return when the call began by the client's clock, unix seconds."""
         return moment(self.particulars.began)
 
     @property
     def signed(self) -> int | None:
-        """When the enclave signed by its own clock, unix seconds."""
+        """Return when the enclave signed by its own clock, unix seconds."""
         return moment(self.particulars.signed)
 
     @property
     def when(self) -> int | None:
-        """The moment under which the call is shown."""
+        """Return the moment under which the call is shown."""
         return self.signed or self.began or moment(self._document.get("at"))
 
     @property
     def seconds(self) -> float | None:
-        """How long the call took: to its entry in the ledger, else to the enclave's signature; None if unknown."""
+        """Return how long the call took, to its entry in the ledger or else to the signature; None if unknown."""
         ended = self._document.get("at")
         if isinstance(ended, int | float) and not isinstance(ended, bool) and 0 < ended <= _LATEST:
             end: float | None = float(ended)

@@ -1,4 +1,4 @@
-"""`ModelHub` and `Twins` of the published package, on the clients of `og_integrations.hub`."""
+"""This module has `ModelHub` and `Twins` of the published package, on the clients of `og_integrations.hub`."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -17,7 +17,7 @@ from og_integrations.sdk.types import FileUploadResult, ModelRepository, TextGen
 
 class ModelHub:
     """
-    The model hub, as `ModelHub` of the published package has it; for new programs: `og_integrations.hub.ModelHub`.
+    This is `ModelHub` as the published package has it; for new programs: `og_integrations.hub.ModelHub`.
 
     With an email it logs in at once. The key of the identity service is `OG_MODEL_HUB_API_KEY` or `FIREBASE_API_KEY`.
     Raises errors of this package, which are a `ValueError` or `RuntimeError` as well.
@@ -63,7 +63,7 @@ class ModelHub:
 
 
 class Twins:
-    """Digital twins, as `Twins` of the published package has them: not awaited, not paid, and proven by nobody."""
+    """This is `Twins` as the published package has it: nothing is awaited or paid, and nobody proves an answer."""
 
     def __init__(self, api_key: str | SecretStr | None = None, **options: Any) -> None:
         api_key = hidden(api_key)
@@ -100,7 +100,7 @@ class NoTwins:
         self._reason = str(reason)
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

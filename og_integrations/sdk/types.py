@@ -165,7 +165,7 @@ class InferenceResult:
 
 @dataclass
 class ModelRepository:
-    """A model at the hub, and what the hub calls its first version."""
+    """This is a model at the hub, and what the hub calls its first version."""
 
     name: str
     initialVersion: str  # noqa: N815 - the published name
@@ -173,7 +173,7 @@ class ModelRepository:
 
 @dataclass
 class FileUploadResult:
-    """A file at the hub: the id that models on chain are called by, and its size in bytes."""
+    """This is a file at the hub: the id that models on chain are called by, and its size in bytes."""
 
     modelCid: str  # noqa: N815 - the published name
     size: int

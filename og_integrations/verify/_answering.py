@@ -1,5 +1,5 @@
 """
-Our own answers to the questions of the public vectors (docs/conformance.md), one after the other in one process.
+This module answers the questions of the public vectors by our own verifier (docs/conformance.md), one by one.
 
 Each kind of question goes to the very function that calls, files and commands are judged with.
 """

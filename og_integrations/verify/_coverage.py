@@ -1,5 +1,5 @@
 """
-What a saved receipt claims, compared with its exchange; and what nothing vouches for.
+This module compares what a saved receipt claims with its exchange, and names what nothing vouches for.
 
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
@@ -51,7 +51,7 @@ CONTENT_KIND = "whether messages[].content is a list or its text"
 
 
 class Claims:
-    """The claims of a receipt that a stranger may have written; any member of it may be of any form."""
+    """These are the claims of a receipt that a stranger may have written; any member of it may be of any form."""
 
     def __init__(self, receipt: JsonObject) -> None:
         document = upgraded(receipt)
@@ -68,7 +68,7 @@ class Claims:
 
     @property
     def tells_settlement(self) -> bool:
-        """Whether the gateway's word about the settlement stands in it."""
+        """Return whether the gateway's word about the settlement stands in it."""
         return self.payment is not None and self.payment.tells_settlement
 
 

@@ -1,5 +1,5 @@
 """
-The parts of an evidence file beside receipt and exchange, each judged by itself: what AWS, the chain and the call add.
+This module judges the parts of an evidence file beside receipt and exchange: what AWS, the chain and the call add.
 
 Nothing is asked of anybody. What a part needs and the file does not hold is named, and never a pass.
 """

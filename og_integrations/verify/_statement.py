@@ -1,5 +1,5 @@
 """
-What was verified, as an in-toto Statement in a DSSE envelope, signed with a key of one's own (docs/protocol.md §9.5).
+This module states what was verified: an in-toto Statement in DSSE, signed by a key of one's own (protocol §9.5).
 
 The enclave's signature proves an answer; this one says who has checked it, in the form that policy engines and archives
 read. It adds no proof, and nothing is signed that was not verified.

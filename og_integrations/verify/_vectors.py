@@ -1,5 +1,5 @@
 """
-Public vectors as cases for any verifier: a question, the verdict that it must get, and the line that demands it.
+This module reads public vectors as cases for any verifier: a question, its verdict, and the line that demands it.
 
 A verifier reads one JSON object a line and writes one for each (docs/conformance.md). Nothing here knows how it works,
 in which language or process: `cases_in` reads the questions, `compared` judges what was answered.
@@ -44,12 +44,12 @@ class Case:
 
     @property
     def question(self) -> JsonObject:
-        """The line that the verifier reads."""
+        """Return the line that the verifier reads."""
         return {"id": self.id, "kind": self.kind, **self.asked}
 
     @property
     def expected(self) -> str:
-        """What must be answered, in words."""
+        """Return what must be answered, in words."""
         return _said(" or ".join(self.statuses), self.steps[0])
 
     def wrong(self, answer: JsonObject) -> str | None:
@@ -77,7 +77,7 @@ def code_of(kind: str, status: object, step: object) -> str | None:
 
 @dataclass(slots=True)
 class Conformance:
-    """What came of all cases: those that were answered rightly, wrongly (with what was wrong), and not claimed."""
+    """This says what came of all cases: which were answered rightly, wrongly (and what was wrong), or not claimed."""
 
     right: list[Case] = field(default_factory=list)
     wrong: list[tuple[Case, str]] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Conformance:
 
     @property
     def conforms(self) -> bool:
-        """Whether something was claimed, and all of that is right."""
+        """Return whether something was claimed, and all of that is right."""
         return bool(self.right) and not self.wrong
 
 

@@ -8,7 +8,7 @@ from og_integrations.client import Answer, AsyncClient, Client
 from og_integrations.devnet import Devnet
 
 MODEL = "openai/gpt-5-mini"
-WEATHER = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "get_weather",

@@ -14,19 +14,12 @@ from pydantic import BaseModel
 
 from og_integrations.devnet import Answer, Devnet, ModelCall, ModelRequest, Usage
 from og_integrations.serve import Keys
+from tests.client.ways_to_ask import WEATHER
 from tests.serve.conftest import Served, served
 
 MODEL = "openai/gpt-4.1"
 HI: Any = [{"role": "user", "content": "hi"}]
 USAGE = Usage(prompt_tokens=9, completion_tokens=3, total_tokens=12)
-WEATHER: Any = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Return the weather.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 
 
 class City(BaseModel):

@@ -1,5 +1,5 @@
 """
-How a request reaches an enclave.
+This package carries a request to an enclave.
 
 | file | what it holds |
 | --- | --- |

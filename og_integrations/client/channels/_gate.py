@@ -26,7 +26,7 @@ _LOOKS_EVERY = 5.0
 
 
 class _Queue(Generic[W]):
-    """The places of a gate, and who waits for one."""
+    """A queue holds the places of a gate, and who waits for one."""
 
     def __init__(self, places: int) -> None:
         self.places = places
@@ -65,7 +65,7 @@ class _Waiter:
 
 class Gate:
     """
-    A gate for threads. Fair: a place that becomes free goes to the one who waits longest.
+    This gate is for threads. It is fair: a place that becomes free goes to the one who waits longest.
 
     A signal handler raises between any two steps (Ctrl-C in a notebook, a time limit of celery's). So who is inside is
     a set and no count: leaving is repeated without harm, and what was cut short goes on with the next who comes, leaves
@@ -135,7 +135,7 @@ class Gate:
 
 
 class AsyncGate:
-    """A gate of one event loop, as fair as a `Gate`."""
+    """This gate is for one event loop, and as fair as a `Gate`."""
 
     def __init__(self, places: int) -> None:
         self._queue: _Queue[tuple[object, asyncio.Future[None]]] = _Queue(places)

@@ -1,5 +1,5 @@
 """
-The services beside the network: the model hub over a folder, its login, twins, and a proxy for fixed hosts.
+These are the services beside the network: the model hub over a folder, its login, twins, a proxy for fixed hosts.
 
 ```python
 with Devnet() as net:

@@ -1,4 +1,4 @@
-"""How a service of the devnet records its calls and meets its faults."""
+"""This module records the calls of a service of the devnet, and lets it meet its faults."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from og_integrations.protocol._strict_json import JsonObject
 
 @dataclass(slots=True)
 class ArmedFaults:
-    """The faults that wait, each with how often it still happens (None: always)."""
+    """This holds the faults that wait, each with how often it still happens (None: always)."""
 
     armed: list[tuple[ServiceFault, int | None]] = field(default_factory=list)
 

@@ -1,5 +1,5 @@
 """
-What the model hub and twins of the devnet can lie about or break, by name: `net.inject("wrong_file_id")`.
+This module names what the model hub and twins of the devnet can lie about or break: `net.inject("wrong_file_id")`.
 
 What a fault did to a file, `net.services.hub.unsafe(transfers)` knows: nothing of that may be shown as proven.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ServiceFault:
-    """One way in which the model hub, its login or twins lie or break. `at` is what they do when it happens."""
+    """This is one way in which the hub, its login or twins lie or break. `at` is what they do when it happens."""
 
     name: str
     about: str

@@ -1,5 +1,5 @@
 """
-The model hub over a folder: `FOLDER/model/version/file`, with `model.json` beside the versions.
+This is the model hub over a folder: `FOLDER/model/version/file`, with `model.json` beside the versions.
 
 Files are called by their CID, as `ipfs add` makes it. That downloads exist at this path, and that lists have ids in
 them, is our guess: nobody documents either.
@@ -33,41 +33,41 @@ OPAQUE_ID = "hJD2Ja3akZFt1A2LT-D_1oxOCz_OtuGYw4V9eE1m39M"
 
 
 class Shown(Protocol):
-    """What a client says of a file that it moved."""
+    """This is what a client says of a file that it moved."""
 
     @property
     def model(self) -> str:
-        """The model."""
+        """Return the model."""
         ...
 
     @property
     def version(self) -> str:
-        """Its version."""
+        """Return its version."""
         ...
 
     @property
     def name(self) -> str:
-        """The file's name at the hub."""
+        """Return the file's name at the hub."""
         ...
 
     @property
     def sha256(self) -> str:
-        """Of its bytes, hex."""
+        """Return the SHA-256 of its bytes, hex."""
         ...
 
     @property
     def file_id(self) -> str | None:
-        """What it is called."""
+        """Return what it is called."""
         ...
 
     @property
     def check(self) -> str:
-        """`"pass"` if the client says that its bytes give its id."""
+        """Return `"pass"` if the client says that its bytes give its id."""
         ...
 
 
 class HubService:
-    """Models in `folder`; those uploaded as `.onnx` run on the chain `models` is of, by their id."""
+    """It keeps models in `folder`; those uploaded as `.onnx` run on the chain `models` is of, by their id."""
 
     def __init__(
         self, folder: Path, identity: Identity, journal: Journal, faults: ArmedFaults, models: Models | None

@@ -1,4 +1,4 @@
-"""The identity service that the model hub logs in at: passwords, tokens that expire, tokens that renew them."""
+"""This is the identity service of the model hub: passwords, tokens that expire, tokens that renew them."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ TOKEN_SECONDS = 3600
 
 
 class Identity:
-    """Accounts by email. `token_seconds` is how long a token lives, by the devnet's clock."""
+    """It keeps accounts by email. `token_seconds` is how long a token lives, by the devnet's clock."""
 
     def __init__(self, clock: Clock, journal: Journal, faults: ArmedFaults) -> None:
         self.api_key: str = f"AIza{secrets.token_urlsafe(26)}"

@@ -1,5 +1,5 @@
 """
-A proxy for programs whose hosts are fixed: it takes them to the devnet's services, and nowhere else.
+This is a proxy for programs whose hosts are fixed: it takes them to the devnet's services, and nowhere else.
 
 Programs are told of it by `HTTPS_PROXY`, and to trust its certificates by `SSL_CERT_FILE` and `REQUESTS_CA_BUNDLE`.
 The key of the authority that signs them exists in this process only.
@@ -27,7 +27,7 @@ _PIECE = 64 * 1024
 
 
 class FixedHosts:
-    """The servers behind the proxy: `handlers` answer for the hosts that they are found by, over TLS."""
+    """These are the servers behind the proxy: `handlers` answer for the hosts that they are found by, over TLS."""
 
     def __init__(self, handlers: Mapping[str, Handler], tls_socket: socket.socket, proxy_socket: socket.socket) -> None:
         self.hosts: frozenset[str] = frozenset(handlers)

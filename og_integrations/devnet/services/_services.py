@@ -1,4 +1,4 @@
-"""All services of one devnet, and the variables by which programs find them."""
+"""This module opens all services of one devnet, and says by which variables programs find them."""
 
 import socket
 import tempfile
@@ -22,7 +22,7 @@ _TWINS_HOST = "chat-api.memchat.io"
 
 class Services:
     """
-    The model hub, its login and twins. `folder` is where the hub keeps its files (None: until the devnet ends).
+    This holds the hub, its login and twins. `folder` is where the hub keeps its files (None: until the devnet ends).
 
     `urls` are where hub, twins, and the proxy for fixed hosts listen.
     """

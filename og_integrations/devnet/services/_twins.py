@@ -1,4 +1,4 @@
-"""Digital twins: personas with a scripted answer, for who shows the key."""
+"""These are digital twins: personas with a scripted answer, for who shows the key."""
 
 import secrets
 import time

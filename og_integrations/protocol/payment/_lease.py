@@ -38,7 +38,7 @@ class Ask(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another call has what this one needs; look again after so many seconds."""
+    """This tells that another call has what this one needs; look again after so many seconds."""
 
     seconds: float
 
@@ -53,7 +53,7 @@ NEED_TERMS = NeedTerms.NEED_TERMS
 
 
 class Signable(Protocol):
-    """What a key is asked to sign."""
+    """This is what a key is asked to sign."""
 
     def typed_data(self) -> JsonObject:
         """Return the whole EIP-712 message."""
@@ -66,7 +66,7 @@ class Signable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """One signature that a lease needs: that of the key of the address `signer` under `message`."""
+    """A signing is one signature that a lease needs: that of the key of the address `signer` under `message`."""
 
     signer: str
     message: Signable
@@ -75,7 +75,7 @@ class Signing:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """
-    One claim on the budget: `amount` base units of what `authorization` allows, None if no chain can explain it.
+    A demand claims a part of the budget: `amount` base units of what `authorization` allows (None: no chain has it).
 
     `locks` says that the money comes back unless it is charged, such as a deposit. It counts like what is spent.
     """
@@ -87,7 +87,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What was drawn up for a lease at the unix time `at`: `demands`, each with its hold."""
+    """This holds what was drawn up for a lease at the unix time `at`: `demands`, each with its hold."""
 
     demands: Sequence[Demand]
     holds: Sequence[Hold]

@@ -1,5 +1,5 @@
 """
-The scheme `upto` as the flow sees it: leases on sessions that all calls of a route share (docs/protocol.md §3.4).
+This module gives the flow the scheme `upto`: leases on sessions that a route's calls share (docs/protocol.md §3.4).
 
 What a session is, and which calls may use it, the machine of `_session` says. Here its calls are told what to do next:
 a lease is one call's part in a session.
@@ -48,7 +48,7 @@ SIGNING_POLL = 0.02
 
 
 class UptoScheme:
-    """The scheme `upto` over the sessions of one wallet; see `PaymentScheme` for its methods."""
+    """This is the scheme `upto` over the sessions of one wallet; see `PaymentScheme` for its methods."""
 
     name: str = upto.NAME
 
@@ -96,7 +96,7 @@ class UptoScheme:
 
 
 class UptoLease:
-    """One call's part in a session; see `Lease` for its methods."""
+    """This is one call's part in a session; see `Lease` for its methods."""
 
     def __init__(self, sessions: SessionCache, session: PaymentSession, *, made: bool = False) -> None:
         self.poll: float = SIGNING_POLL

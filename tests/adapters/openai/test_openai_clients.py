@@ -13,20 +13,13 @@ from og_integrations import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.openai import OpenGradientTransport, async_openai_client, openai_client
 from tests.adapters.openai.conftest import MODEL
+from tests.client.ways_to_ask import WEATHER
 
 if TYPE_CHECKING:
     from openai import OpenAI
-    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+    from openai.types.chat import ChatCompletionMessageParam
 
 ASKED: "list[ChatCompletionMessageParam]" = [{"role": "user", "content": "hi"}]
-WEATHER: "ChatCompletionToolParam" = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Return the weather.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
 
 
 class City(BaseModel):
