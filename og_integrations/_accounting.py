@@ -71,6 +71,11 @@ def reported_cost(receipt: Mapping[str, object]) -> int | None:
     return ReceiptCost(cost_opg=text).base_units if isinstance(text, str) else None
 
 
+def estimated_cost(receipt: Mapping[str, object]) -> int | None:
+    """Return what `receipt`, as plain JSON, estimates that its call cost, in base units of OPG; None without one."""
+    return whole(_object(receipt.get("estimate")).get("cost_opg"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """
@@ -94,7 +99,7 @@ class Facts:
 
 def facts_of(receipt: Mapping[str, object]) -> Facts:
     """Return the facts of `receipt`; what is missing or unreadable there is None, 0 or empty."""
-    payment, usage, estimate = (_object(receipt.get(name)) for name in ("payment", "usage", "estimate"))
+    payment, usage = (_object(receipt.get(name)) for name in ("payment", "usage"))
     wallet = _text(payment.get("payer"))
     return Facts(
         status=_text(receipt.get("status")) or "",
@@ -106,7 +111,7 @@ def facts_of(receipt: Mapping[str, object]) -> Facts:
         tokens_in=whole(usage.get("prompt_tokens")) or 0,
         tokens_out=whole(usage.get("completion_tokens")) or 0,
         reported=reported_cost(receipt),
-        estimated=whole(estimate.get("cost_opg")),
+        estimated=estimated_cost(receipt),
     )
 
 

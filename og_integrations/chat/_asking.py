@@ -13,7 +13,7 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
-from og_integrations._accounting import facts_of
+from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
@@ -139,10 +139,9 @@ def counts_of(answer: "Answer") -> dict[str, int]:
     """
     counts = {} if answer.usage is None else answer.usage.to_json()
     for receipt in (answer.receipt, *answer.earlier):
-        facts = facts_of(receipt)
-        name, cost = "reported_cost_opg", facts.reported
+        name, cost = "reported_cost_opg", reported_cost(receipt)
         if cost is None:
-            name, cost = "estimated_cost_opg", facts.estimated
+            name, cost = "estimated_cost_opg", estimated_cost(receipt)
         if cost is not None:
             counts[name] = counts.get(name, 0) + cost
     return counts

@@ -14,7 +14,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
 
-from og_integrations._accounting import facts_of
+from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client import _telemetry
@@ -435,8 +435,7 @@ class Engine:
         return self.conclude(state, parse_completion(state.call.path, body))
 
     def _count_cost(self, receipt: JsonObject) -> None:
-        facts = facts_of(receipt)
-        self.budget.note_cost(facts.reported, facts.estimated)
+        self.budget.note_cost(reported_cost(receipt), estimated_cost(receipt))
 
     def conclude(self, state: CallState, completion: Completion) -> Answer:
         """
