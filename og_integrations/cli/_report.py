@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from og_integrations.cli._terminal import one_line, printable
+from og_integrations.cli._terminal import one_line, printable, url
 from og_integrations.cli._verify import (
     EXIT_CODES,
     add_model_file,
@@ -14,9 +15,11 @@ from og_integrations.cli._verify import (
     sources_named,
     verifier_with_chain,
 )
-from og_integrations.errors import ConfigurationError
+from og_integrations.client import Receipt
+from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.ledger._ledger import is_ledger_url, open_ledger
+from og_integrations.protocol.payment._reconcile import SettlementStatus
 from og_integrations.report import Report
 
 
@@ -33,6 +36,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_trust(command)
     add_model_file(command)
     command.add_argument("--html", required=True, metavar="FILE", help="where to write the page; - for standard output")
+    command.add_argument(
+        "--ask-chain", action="store_true", help="ask the chain what was taken of each payment that no ledger knows of"
+    )
+    command.add_argument(
+        "--rpc-url", type=url, metavar="URL", help="node of the payment chain (default: OG_RPC_URL, or a public one)"
+    )
     command.add_argument("--title", default="Report of verified inference", help="its title")
     command.add_argument("--force", action="store_true", help="write over a file that is there")
 
@@ -50,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         settlements=dict(_settlements(arguments.files)),
         title=arguments.title,
     )
+    if arguments.ask_chain:
+        report = replace(report, settlements=dict(report.settlements) | dict(_asked(report, arguments.rpc_url)))
     page = report.html()
     if target is None:
         sys.stdout.write(page)
@@ -94,3 +105,25 @@ def _settlements(names: Sequence[str]) -> Iterator[tuple[str, SettlementNote]]:
     for name in names:
         if is_ledger_url(name) or (name.endswith(".jsonl") and Path(name).is_file()):
             yield from open_ledger(name).settlements().items()
+
+
+def _asked(report: Report, rpc_url: str | None) -> Iterator[tuple[str, SettlementNote]]:
+    """Yield what the chain says of each payment of proven calls that no ledger knows of; each is asked about once."""
+    payments: dict[str, Receipt] = {}
+    for row in report.rows:
+        if row.proven and row.facts.payment and row.facts.payment not in report.settlements:
+            payments.setdefault(row.facts.payment, Receipt(row.receipt))
+    for payment, receipt in payments.items():
+        try:
+            found = receipt.settlement(rpc_url)
+        except (ConfigurationError, DiscoveryError) as exc:
+            # One payment that cannot be looked up does not cost the report: the page says "not asked" beside it.
+            print(f"og-integrations: payment {one_line(payment)}: {printable(str(exc))}", file=sys.stderr)
+            continue
+        taken = None if found.status is SettlementStatus.PENDING else found.amount
+        yield (
+            payment,
+            SettlementNote(
+                payment=payment, status=found.status.value, amount=taken, transaction=found.transaction_hash
+            ),
+        )

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from og_integrations.devnet.chain._evm import call_data
 from og_integrations.devnet.paywall._facilitator import FACILITATOR_ADDRESS
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
-from og_integrations.networks import OPG, PERMIT2_ADDRESS
+from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol.payment._reconcile import SettlementStatus
 from tests.money.recorded_payments import MODEL, Paid, chain_of, pay
 
@@ -148,3 +149,24 @@ def test_digest_is_what_permit2_checks(evm: Devnet) -> None:
     from eth_account.messages import encode_typed_data
 
     assert encode_typed_data(full_message=paid.authorization.typed_data()).header == separator
+
+
+def test_report_asks_the_chain_what_was_taken(
+    own_evm: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Authorized stands against settled, per payment; a node that is away costs the amounts, and not the report."""
+    wallet = own_evm.new_wallet(opg=OPG)
+    ledger, target = tmp_path / "receipts.jsonl", tmp_path / "report.html"
+    with collect_receipts(to=ledger, keep_exchanges=True):
+        model = ChatOpenGradient(model=MODEL, private_key=wallet.private_key, network=own_evm.network)
+        for question in ("one", "two"):
+            model.invoke(question)
+    (settlement,) = own_evm.settle_all()
+    command = ["report", str(ledger), "--trust-file-key", "--html", str(target), "--force", "--ask-chain"]
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    assert main([*command, "--rpc-url", f"http://127.0.0.1:{port}"]) == 0
+    assert "No connection" in capsys.readouterr().err
+    assert 'data-label="Settled">not asked</td>' in target.read_text()
+    assert main([*command, "--rpc-url", own_evm.rpc_url]) == 0
+    assert f"<b>{format_opg(settlement.amount)}</b><span>OPG settled, of 1 payment</span>" in target.read_text()
