@@ -18,6 +18,7 @@ test: $(READY) ## the whole test suite, in one process per core
 	@$(BIN)/pytest $(PARALLEL)
 
 test-all: $(READY) ## the same, and what is sized in tests/sizes.py at its full size too
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group ray
 	@$(BIN)/pytest $(PARALLEL) -m "not live" --hypothesis-profile=full
 
 coverage: $(READY) ## branches of protocol/ and verify/ that their tests reach; at least 98 %
