@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +14,7 @@ from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._attestation import STRANGERS_BUILD
-from og_integrations.devnet._enclave import _PSS
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.proof._enclave import key_config_digest
 from og_integrations.protocol.proof.inclusion import leaf_of
 from og_integrations.verify import Verdict, Verifier, evidence_of
 from og_integrations.verify._bundle import parse_document
@@ -27,7 +24,7 @@ from tests.sizes import examples
 
 
 class Saved:
-    """One saved call, the root and the builds with which it is judged, and a devnet that has ended."""
+    """One saved call, sealed, the root and the builds with which it is judged, and a devnet that has ended."""
 
     def __init__(self, file: Path, net: Devnet) -> None:
         self.file = file
@@ -42,12 +39,12 @@ class Saved:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    with Devnet() as net, collect_receipts(keep_exchanges=True) as receipts:
-        with Client(private_key=net.private_key, network=net.network, enclave_policy=net.enclave_policy()) as client:
+    with Devnet(generation="newest") as net, collect_receipts(keep_exchanges=True) as receipts:
+        options: dict[str, Any] = {"enclave_policy": net.enclave_policy(), "channel": "ohttp"}
+        with Client(private_key=net.private_key, network=net.network, **options) as client:
             client.chat(MODEL, user("Are we solvent?"))
         (file,) = receipts.save(tmp_path_factory.mktemp("evidence"))
         found = Saved(file, net)
-        enclave = net.enclaves[0]
     receipt = found.document["receipt"]
     leaf = leaf_of(
         tee_id=receipt["tee_id"],
@@ -57,14 +54,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         timestamp=receipt["tee_timestamp"],
     )
     found.document["inclusion"] = {"root": "0x" + leaf.hex(), "leaf": "0x" + leaf.hex(), "proof": []}
-    key = bytes(range(1, 33))
-    blob = b"\1\0\x20" + key + b"\0\4\0\1\0\3"
-    digest = key_config_digest(enclave.keys.public_key, (1, 0x20, 1, 3), key, blob)
-    signature = enclave.keys.signing_key.sign(digest, _PSS, hashes.SHA256())
-    found.document["hpke"] = {
-        "key_config": base64.b64encode(blob).decode(),
-        "signature": base64.b64encode(signature).decode(),
-    }
     return found
 
 
