@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -165,10 +166,22 @@ Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell | Consult, 
 
 
 class Waiting:
-    """A wait knows when its transaction left, and what to say at its end. `what` begins sentences: "The approval"."""
+    """
+    A wait knows when its transaction left, and what to say at its end. `what` begins sentences: "The approval".
 
-    def __init__(self, what: str, timeout: float = RECEIPT_TIMEOUT, transaction_hash: str = "") -> None:
+    `write_down` is called with each signed transaction before it is sent; it may wait for a disk.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        timeout: float = RECEIPT_TIMEOUT,
+        transaction_hash: str = "",
+        *,
+        write_down: "Callable[[SentTransaction], object] | None" = None,
+    ) -> None:
         self.what = what
+        self.write_down = write_down
         self.transaction_hash = transaction_hash
         self.pause = 0.05
         self._timeout = timeout
@@ -423,6 +436,8 @@ def _send(
                 # Nothing of the one before was ever taken by a node.
                 signed = yield from _signed(place, sender, transaction | {"nonce": ticket.nonce})
             waiting.left(signed.transaction_hash)
+            if waiting.write_down is not None:
+                yield Consult(partial(waiting.write_down, signed))
             yield Leaving(signed)
             if (yield from _taken(place, signed, waiting)):
                 queue.sent(ticket)
