@@ -236,10 +236,6 @@ def _inclusion(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | Non
 
 
 def _payment(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -> Check:
-    part, receipt = evidence["payment"], _receipt_in(saved)
-    named = receipt.payment.network if receipt is not None and receipt.payment is not None else None
-    if not isinstance(part, Mapping) or (named is not None and part.get("network") != named):
-        return Check("payment", "fail", "it is on another network than the receipt's payment")
     return Check("payment", "skip", "which transaction paid is the word of the file; the chain knows")
 
 

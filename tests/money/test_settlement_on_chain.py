@@ -192,7 +192,4 @@ def test_transaction_that_settled_it_joins_the_evidence(
     assert main([*join, "--payment", str(lines), "--output", str(target)]) == 0
     document = json.loads(target.read_text())
     assert document["payment"] == {"network": "eip155:8453", "transaction": settlement.transaction_hash}
-    verifier = Verifier.tee_ids([own_evm.enclaves[0].tee_id])
-    assert verifier.verify(target).verified
-    document["payment"]["network"] = "eip155:84532"
-    assert verifier.verify(json.dumps(document).encode()).step == "payment"
+    assert Verifier.tee_ids([own_evm.enclaves[0].tee_id]).verify(target).verified
