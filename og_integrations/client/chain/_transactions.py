@@ -59,25 +59,15 @@ RECEIPT_TIMEOUT = 120.0
 Step = Literal["sent", "waiting", "mined", "visible"]
 
 _TAKEN = (
-    "nonce too low",
-    "nonce too high",
-    "invalid nonce",
-    "invalid sequence",
-    "replacement transaction underpriced",
+    "nonce too low", "nonce too high", "invalid nonce", "invalid sequence", "replacement transaction underpriced",
     "replacement underpriced",
-)
+)  # fmt: skip
 """What nodes say where another transaction has this number, or where they miss one before it."""
 _KNOWN = ("already known", "already imported", "known transaction")
 _REFUSED = (
-    "insufficient funds",
-    "insufficient balance",
-    "intrinsic gas",
-    "exceeds block gas limit",
-    "gas limit",
-    "underpriced",
-    "less than block base fee",
-    "invalid chain id",
-)
+    "insufficient funds", "insufficient balance", "intrinsic gas", "exceeds block gas limit", "gas limit", "underpriced",
+    "less than block base fee", "invalid chain id",
+)  # fmt: skip
 """What nodes say where they have not taken the transaction and never will."""
 _GAS_SALT = 1024
 _SOON = 0.01
@@ -176,13 +166,11 @@ class Waiting:
         self,
         what: str,
         timeout: float = RECEIPT_TIMEOUT,
-        transaction_hash: str = "",
         *,
-        write_down: "Callable[[SentTransaction], object] | None" = None,
+        write_down: Callable[[SentTransaction], object] | None = None,
     ) -> None:
-        self.what = what
-        self.write_down = write_down
-        self.transaction_hash = transaction_hash
+        self.what, self.write_down = what, write_down
+        self.transaction_hash = ""
         self.pause = 0.05
         self._timeout = timeout
         self._started = time.monotonic()
