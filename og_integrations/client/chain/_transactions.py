@@ -65,8 +65,8 @@ _TAKEN = (
 """What nodes say where another transaction has this number, or where they miss one before it."""
 _KNOWN = ("already known", "already imported", "known transaction")
 _REFUSED = (
-    "insufficient funds", "insufficient balance", "intrinsic gas", "exceeds block gas limit", "gas limit", "underpriced",
-    "less than block base fee", "invalid chain id",
+    "insufficient funds", "insufficient balance", "intrinsic gas", "exceeds block gas limit", "gas limit",
+    "underpriced", "less than block base fee", "invalid chain id",
 )  # fmt: skip
 """What nodes say where they have not taken the transaction and never will."""
 _GAS_SALT = 1024
