@@ -18,10 +18,11 @@ test: $(READY) ## the whole test suite, in one process per core
 	@$(BIN)/pytest $(PARALLEL)
 
 test-all: $(READY) ## the same, and what is sized in tests/sizes.py at its full size too
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --group ray
 	@$(BIN)/pytest $(PARALLEL) -m "not live" --hypothesis-profile=full
 
 coverage: $(READY) ## branches of protocol/ and verify/ that their tests reach; at least 98 %
-	@$(BIN)/pytest $(PARALLEL) -q --cov --cov-report=term:skip-covered tests/protocol tests/verify tests/money tests/receipts tests/cli tests/client
+	@$(BIN)/pytest $(PARALLEL) -q --cov --cov-report=term:skip-covered tests/protocol tests/verify tests/money tests/receipts tests/cli tests/client tests/adapters tests/report tests/onchain
 
 wheel: $(READY) ## the wheel with each extra alone in a clean environment, its quick start and its size
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.packaging

@@ -16,6 +16,7 @@ from benchmarks.against import against
 from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
 from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
+from benchmarks.plot import write_plot
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
 from benchmarks.table import Results, Versions, write_tables
@@ -178,6 +179,8 @@ async def main() -> None:
     results = await run(names, chosen.rounds, brief=chosen.brief)
     kept = not (chosen.only or chosen.brief)
     sys.stdout.write(write_tables(results, await _versions(names), names, kept=kept))
+    if kept:
+        write_plot()
     if chosen.only is None:
         sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept))
         sys.stdout.write(await asyncio.to_thread(write_verify, kept=kept))

@@ -5,14 +5,17 @@ Three words are never mixed up: a gateway *reports* a cost, the client *estimate
 *settled*. Above all of them stands what was authorized: budgets count that, and none of the others.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated
 
 from og_integrations._members import CLAIMED
 from og_integrations.networks import format_opg
 
 _MOST_CHARACTERS = 300
+_DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,24})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ class Facts:
     The facts are what ledgers and sums need of a receipt, read from plain JSON that may hold anything.
 
     `wallet` is the payer in lower case; `authorized`, `reported` and `estimated` are base units of OPG, the last two
-    None where nobody said or could tell what the call cost.
+    None where nobody said or could tell what the call cost. `estimated_usd` is the estimate in US dollars, which is
+    there without a price of OPG, too.
     """
 
     status: str
@@ -95,6 +99,7 @@ class Facts:
     tokens_out: int
     reported: int | None
     estimated: int | None
+    estimated_usd: Decimal | None
 
 
 def facts_of(receipt: Mapping[str, object]) -> Facts:
@@ -112,6 +117,7 @@ def facts_of(receipt: Mapping[str, object]) -> Facts:
         tokens_out=whole(usage.get("completion_tokens")) or 0,
         reported=reported_cost(receipt),
         estimated=estimated_cost(receipt),
+        estimated_usd=_dollars(_object(receipt.get("estimate")).get("cost_usd")),
     )
 
 
@@ -152,6 +158,11 @@ def particulars_of(receipt: Mapping[str, object]) -> Particulars:
 
 def _object(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
+
+
+def _dollars(value: object) -> Decimal | None:
+    # Decimal takes "NaN" and "1e999999", which no sum survives, and a stranger's receipt may hold them.
+    return Decimal(value) if isinstance(value, str) and _DOLLARS.fullmatch(value) else None
 
 
 def _text(value: object) -> str | None:

@@ -443,6 +443,18 @@ def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield (f"[{name}]" if "." in name else name), value
 
 
+def told(receipt: Receipt) -> Iterator[tuple[str, object]]:
+    """Yield (full name, value as plain JSON) of the members of `receipt` that are neither null nor empty."""
+    nested, (names, values) = _nested(), getter(Receipt)
+    for name, value in zip(names, values(receipt), strict=True):
+        if value is None or value == ():
+            continue
+        if name in nested:
+            yield from ((f"{name}.{part}", held) for part, held in _shared(value).items() if held is not None)
+        else:
+            yield name, list(value) if isinstance(value, tuple) else value
+
+
 @lru_cache(maxsize=1)
 def members() -> Mapping[str, Member]:
     """Return every member of a receipt by its full name, those of `enclave` and `payment` behind their own."""

@@ -129,6 +129,10 @@ BUDGET_MB = {
 """Extra -> the most megabytes that its environment may have, pip left out."""
 
 
+UV = (sys.executable, "-m", "uv")
+"""The uv of this environment, where `make` puts it, whatever is on the PATH."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installed:
     """What one extra brought."""
@@ -152,7 +156,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 def build_wheel(folder: Path) -> Path:
     """Build the wheel into `folder`."""
-    run("uv", "build", "--wheel", "--out-dir", folder, ROOT, folder=folder)
+    run(*UV, "build", "--wheel", "--out-dir", folder, ROOT, folder=folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -164,17 +168,17 @@ def try_extra(extra: str, wheel: Path, folder: Path, *flags: str, python: str = 
     `flags` go to `uv pip install`, such as `--resolution=lowest-direct`.
     """
     environment = folder / "environment"
-    run("uv", "venv", "--quiet", "--python", python, environment, folder=folder)
+    run(*UV, "venv", "--quiet", "--python", python, environment, folder=folder)
     binary = environment / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     wanted = str(wheel) if extra == "core" else f"{wheel}[{extra}]"
     began = time.monotonic()
-    run("uv", "pip", "install", "--quiet", "--python", binary, *flags, wanted, folder=folder)
+    run(*UV, "pip", "install", "--quiet", "--python", binary, *flags, wanted, folder=folder)
     seconds = time.monotonic() - began
     (folder / "quick_start.py").write_text(QUICK_STARTS[extra], encoding="utf-8")
     # Isolated: neither this folder nor a user's own packages are found.
     run(binary, "-I", "-W", "ignore", "quick_start.py", folder=folder)
     run(binary, "-m", "og_integrations", "cookbook", "examples", folder=folder)
-    listed = run("uv", "pip", "list", "--quiet", "--format=freeze", "--python", binary, folder=folder).splitlines()
+    listed = run(*UV, "pip", "list", "--quiet", "--format=freeze", "--python", binary, folder=folder).splitlines()
     size = sum(file.stat().st_size for file in environment.rglob("*") if file.is_file() and not file.is_symlink())
     return Installed(extra, len(listed), round(size / 1e6), seconds)
 

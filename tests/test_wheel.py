@@ -1,6 +1,5 @@
 """The built wheel, installed as strangers install it: heavy, since it needs a package index and minutes."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(HEAVY_SECONDS)]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("uv") is None:
-        pytest.skip("uv is not on the PATH")
     return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 

@@ -298,7 +298,7 @@ class OpenGradientModel(BaseModel):
     max_concurrency: int | None = declared("max_concurrency", at_least=1)
     max_retries: int | None = declared("max_retries", at_least=0)
     spread: bool = declared("spread")
-    nonce: Nonce | None = declared("nonce")
+    nonce: Nonce = declared("nonce")
     default_headers: dict[str, str] | None = declared("default_headers")
     http_client: "SkipValidation[SyncHttpClient | None]" = declared("http_client")
     http_async_client: "SkipValidation[AsyncHttpClient | None]" = declared("http_async_client")

@@ -9,7 +9,7 @@ from og_integrations.cli._terminal import read_input
 from og_integrations.errors import ConfigurationError
 from og_integrations.verify import evidence_of
 from og_integrations.verify._bundle import parse_document
-from og_integrations.verify._evidence import inclusion_in
+from og_integrations.verify._evidence import inclusion_in, payment_in
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -27,6 +27,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="LINES",
         help="add the proof that this receipt was published: what `settlement --inclusion --json` printed",
     )
+    command.add_argument(
+        "--payment",
+        metavar="LINES",
+        help="add the transaction that settled its payment: what `settlement --json` printed",
+    )
     command.add_argument("--output", metavar="FILE", help="write there instead; a file that is there is kept")
 
 
@@ -36,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         saved = parse_document(read_input(arguments.file))
         if arguments.inclusion is not None:
             saved = saved | {"inclusion": inclusion_in(saved, read_input(arguments.inclusion))}
+        if arguments.payment is not None:
+            saved = saved | {"payment": payment_in(saved, read_input(arguments.payment))}
         document = evidence_of(saved, redact=arguments.redact)
     except ConfigurationError as exc:
         raise ConfigurationError(f"{arguments.file}: {exc}") from None

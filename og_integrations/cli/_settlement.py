@@ -224,8 +224,8 @@ def _of(source: Source, exc: ConfigurationError) -> ConfigurationError:
 def _tell(found: Settlement, signed: Permit2Authorization, names: Sequence[str], *, as_json: bool) -> None:
     """Print what became of a payment, and (of many) which files are about it."""
     if as_json:
-        of_many = {"payment": f"0x{signed.digest().hex()}", "files": list(names)} if names else {}
-        print(json.dumps(found.to_json() | of_many), flush=True)
+        told = found.to_json() | {"payment": f"0x{signed.digest().hex()}"}
+        print(json.dumps(told | {"files": list(names)} if names else told), flush=True)
         return
     _print(found, signed)
     if names:

@@ -21,7 +21,7 @@ from typing import Any, cast
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out, ledgers_here
-from og_integrations.client._evidence import Attested
+from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import Destination
 from og_integrations.client.channels._sealed import SealedCall
@@ -216,6 +216,11 @@ class CallState:
     presentation: JsonObject | None = None
     tickets: list[Ticket] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def shown(self) -> Shown:
+        """Return what the enclave has shown for this call."""
+        return Shown(self.attested, None if self.sealed is None else self.sealed.signed_config)
 
     def on_payment(self, grant: Grant) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
@@ -489,7 +494,7 @@ def collect_failed(state: CallState, exc: BaseException) -> None:
 
 def collect(state: CallState, receipt: JsonObject, *, ledgers: bool = True) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context, ledgers included."""
-    state.tickets += hand_out(receipt, state.exchange(), state.call.tags, attested=state.attested, ledgers=ledgers)
+    state.tickets += hand_out(receipt, state.exchange(), state.call.tags, shown=state.shown, ledgers=ledgers)
 
 
 def ready_to_record() -> Effects[None]:

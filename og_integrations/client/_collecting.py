@@ -36,7 +36,7 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import is_verified, receipts_table
 
 if TYPE_CHECKING:
-    from og_integrations.client._evidence import Attested
+    from og_integrations.client._evidence import Shown
 
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())
@@ -54,7 +54,7 @@ class Receipts(list[JsonObject]):
         super().__init__()
         self.keep_exchanges = keep_exchanges
         # Beside each other, and found by the receipt itself: two lists would get out of step, with threads.
-        self._kept: list[tuple[JsonObject, JsonObject | None, Attested | None]] = []
+        self._kept: list[tuple[JsonObject, JsonObject | None, Shown | None]] = []
 
     @property
     def exchanges(self) -> list[JsonObject | None]:
@@ -75,10 +75,10 @@ class Receipts(list[JsonObject]):
         """Return whether there is at least one receipt, and every one is verified."""
         return bool(self) and all(map(is_verified, self))
 
-    def add(self, receipt: JsonObject, exchange: JsonObject | None, attested: "Attested | None" = None) -> None:
+    def add(self, receipt: JsonObject, exchange: JsonObject | None, shown: "Shown | None" = None) -> None:
         """Keep one more receipt, and where that is wanted its exchange and what its enclave showed; any thread may."""
         if self.keep_exchanges:
-            self._kept.append((receipt, exchange, attested))
+            self._kept.append((receipt, exchange, shown))
         self.append(receipt)
 
     def totals(self) -> Totals:
@@ -100,22 +100,22 @@ class Receipts(list[JsonObject]):
         they are evidence (`og-evidence/1`) that a stranger checks from AWS's root down. Files that are there are kept.
         Raises `ConfigurationError` if that is not possible.
         """
-        from og_integrations.client._evidence import evidence
+        from og_integrations.client._evidence import NOTHING_SHOWN, evidence
 
         target = Path(folder)
         files: list[Path] = []
         try:
             target.mkdir(parents=True, exist_ok=True)
             names = (target / f"receipt-{n:03}.json" for n in count(1))
-            for receipt, exchange, attested in self._kept_now():
-                text = json.dumps(evidence(receipt, exchange, attested), indent=2) + "\n"
+            for receipt, exchange, shown in self._kept_now():
+                text = json.dumps(evidence(receipt, exchange, shown or NOTHING_SHOWN), indent=2) + "\n"
                 files.append(_write_new(names, text))
         except OSError as exc:
             raise ConfigurationError(f"The receipts could not be saved in {folder}: {exc}.") from exc
         return files
 
-    def _kept_now(self) -> "list[tuple[JsonObject, JsonObject | None, Attested | None]]":
-        kept = {id(receipt): (exchange, attested) for receipt, exchange, attested in self._kept}
+    def _kept_now(self) -> "list[tuple[JsonObject, JsonObject | None, Shown | None]]":
+        kept = {id(receipt): (exchange, shown) for receipt, exchange, shown in self._kept}
         return [(receipt, *kept.get(id(receipt), (None, None))) for receipt in list(self)]
 
 
@@ -317,7 +317,7 @@ def hand_out(
     exchange: JsonObject | None,
     tags: tuple[str, ...],
     *,
-    attested: "Attested | None" = None,
+    shown: "Shown | None" = None,
     ledgers: bool = True,
 ) -> list[Ticket]:
     """
@@ -327,7 +327,7 @@ def hand_out(
     """
     for collector in active_collectors():
         if isinstance(collector, Receipts):
-            collector.add(receipt, exchange, attested)
+            collector.add(receipt, exchange, shown)
         else:
             collector.count(receipt)
     if not ledgers:

@@ -6,6 +6,7 @@ with what is known; at a cold start one call reads the registry and the others w
 across a yield.
 """
 
+import base64
 import random
 import threading
 from collections.abc import Callable, Collection, Generator
@@ -44,6 +45,7 @@ from og_integrations.protocol.proof._enclave import (
     Enclave,
     EnclavePolicy,
     OhttpKey,
+    SignedConfig,
     check_endpoint,
     tee_id_of,
 )
@@ -92,7 +94,7 @@ class Directory:
         self._spread = spread
         self._hosts = hosts
         self._sealing = sealing
-        self._signed_keys: dict[tuple[str, bytes], OhttpKey] = {}
+        self._signed_keys: dict[tuple[str, bytes], SignedConfig] = {}
         self._turn = 0
         self._last_turns: dict[str, int] = {}
         self._listed: dict[str, Enclave] = {}
@@ -149,22 +151,22 @@ class Directory:
                 known = self._targets[enclave.tee_id, path] = self._new_target(enclave, path)
             return known
 
-    def sealing_key(self, enclave: Enclave) -> Fetching[tuple[OhttpKey, str]]:
+    def sealing_key(self, enclave: Enclave) -> Fetching[tuple[OhttpKey, str, SignedConfig]]:
         """
-        Return the OHTTP key of `enclave`, and where its signature of it was seen: at the registry or at the enclave.
+        Return the OHTTP key of `enclave`, where its signature of it was seen ("registry" or "enclave"), and that.
 
         An enclave is asked once, over its pinned connection. Raises `SealedChannelError`; nothing was sealed then.
         """
         key = enclave.ohttp
         if key is None:
             raise unsealable(f"Enclave {enclave.tee_id} lists no OHTTP key")
-        if key.signed:
-            return key, "registry"
+        if enclave.ohttp_config is not None:
+            return key, "registry", enclave.ohttp_config
         known = self._signed_keys.get((enclave.tee_id, key.public_key))
         if known is None:
             known = yield from _ask_for_key(enclave, key)
             self._signed_keys[enclave.tee_id, key.public_key] = known
-        return known, "enclave"
+        return key, "enclave", known
 
     def attest(self, enclave: Enclave, now: float) -> Reading[Attested | None]:
         """
@@ -466,8 +468,8 @@ def unsealable(problem: str) -> SealedChannelError:
     return error
 
 
-def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[OhttpKey]:
-    """Return the key `listed` of `enclave` if the enclave shows its signature of it. Raises `SealedChannelError`."""
+def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[SignedConfig]:
+    """Return the signed config of the key `listed`, shown by `enclave` itself. Raises `SealedChannelError`."""
     try:
         shown = (yield from fetch_signing_key(enclave.endpoint, enclave)).get("hpke")
     except DiscoveryError as exc:
@@ -475,12 +477,13 @@ def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[OhttpKey]:
             f"The registry lists the OHTTP key of enclave {enclave.tee_id} without a signature, and the enclave does "
             f"not show one: {exc}"
         ) from exc
-    config = check_signed_config(shown if isinstance(shown, dict) else {}, enclave.public_key)
+    fields = shown if isinstance(shown, dict) else {}
+    config = check_signed_config(fields, enclave.public_key)
     if (config.key_id, config.public_key) != (listed.key_id, listed.public_key):
         raise unsealable(
             f"The registry lists another OHTTP key of enclave {enclave.tee_id} than the enclave has signed"
         )
-    return listed
+    return SignedConfig(*(base64.b64decode(fields[name]) for name in ("key_config", "signature")))
 
 
 def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:

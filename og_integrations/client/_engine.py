@@ -133,8 +133,6 @@ class Engine:
         self.max_concurrency: int = check_count("max_concurrency", given["max_concurrency"], least=1)
         self.max_retries: int = check_count("max_retries", given["max_retries"])
         self.default_headers: dict[str, str] = check_headers(given["default_headers"])
-        if given["nonce"] is not None:
-            check_choice("nonce", given["nonce"])
         self.sealing: Sealing | None = _sealing(given, self.settings)
         generation = check_choice("gateway_generation", given["gateway_generation"])
         self.takes_images: bool = rule_name(generation) != APRIL
@@ -143,7 +141,8 @@ class Engine:
         self._builds = Builds()
         self._account = Account(self.settings, policy)
         enclaves = EnclavePolicy.of(given["enclave_policy"])
-        self._nonces = NonceUse(given["nonce"] or ("off" if enclaves.documents is None else "auto"))
+        check_choice("nonce", given["nonce"])
+        self._nonces = NonceUse(given["nonce"])
         self.directory: Directory = Directory(
             self.settings,
             enclaves,
@@ -414,10 +413,11 @@ class Engine:
 
     def _seal(self, sealing: Sealing, call: Call, enclave: Enclave) -> Effects[SealedCall]:
         """Return what seals `call` for `enclave`, whose own signature of the key was seen. Raises what that raises."""
-        key, signed_at = yield from self.directory.sealing_key(enclave)
+        key, signed_at, config = yield from self.directory.sealing_key(enclave)
         return SealedCall(
             key=key,
             signed_at=signed_at,
+            signed_config=config,
             tee_id=enclave.tee_id,
             relay=sealing.relay,
             token=(yield from _token(sealing.relay)),

@@ -11,12 +11,12 @@ import time
 from collections.abc import Generator
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from og_integrations.errors import AttestationError, ConnectionLostError, DiscoveryError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._flow import Fetch
-from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.proof._enclave import Enclave, SignedConfig
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.receipt import Receipt
@@ -52,6 +52,16 @@ class Attested:
             "received_at": self.received_at,
             "tls_certificate": base64.b64encode(self.certificate).decode(),
         }
+
+
+class Shown(NamedTuple):
+    """What an enclave has shown for one call: its attestation document, and the key that the call was sealed to."""
+
+    attested: Attested | None = None
+    sealed_to: SignedConfig | None = None
+
+
+NOTHING_SHOWN = Shown()
 
 
 def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetch, bytes, Attested]:
@@ -98,13 +108,20 @@ def _named(enclave: Enclave, exc: AttestationError) -> AttestationError:
     return named
 
 
-def evidence(receipt: JsonObject, exchange: JsonObject | None, attested: Attested | None) -> JsonObject:
-    """Return all that is known of one call as a document to be saved; without a document of the enclave, no format."""
+def evidence(receipt: JsonObject, exchange: JsonObject | None, shown: Shown) -> JsonObject:
+    """Return all that is known of one call as a document to be saved; where the enclave showed nothing, no format."""
     saved: JsonObject = {"receipt": receipt, "exchange": exchange}
-    if attested is None:
+    if shown == NOTHING_SHOWN:
         return saved
-    nonce = Receipt(receipt).nonce
-    if nonce is not None and exchange is not None:
-        place = nonce_place(exchange["path"], json.loads(exchange["request"]), nonce)
-        saved["nonce"] = {"value": nonce, "place": place}
-    return {"format": FORMAT, **saved, "attestation": attested.to_json()}
+    known = Receipt(receipt)
+    if known.nonce is not None and exchange is not None:
+        place = nonce_place(exchange["path"], json.loads(exchange["request"]), known.nonce)
+        saved["nonce"] = {"value": known.nonce, "place": place}
+    if shown.attested is not None:
+        saved["attestation"] = shown.attested.to_json()
+    if shown.sealed_to is not None:
+        texts = (base64.b64encode(data).decode() for data in shown.sealed_to)
+        saved["hpke"] = dict(zip(("key_config", "signature"), texts, strict=True))
+    if known.payment is not None and known.payment.transaction_hash is not None:
+        saved["payment"] = {"network": known.payment.network, "transaction": known.payment.transaction_hash}
+    return {"format": FORMAT, **saved}

@@ -173,15 +173,10 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
     """
     verification: Annotated[Verification, Option(default="end")]
     """`"buffer"` shows nothing of a stream before the proof."""
-    nonce: Annotated[
-        Nonce | None,
-        Option(
-            shown='`"auto"` if `enclave_policy` requires attestation, else `"off"`',
-        ),
-    ]
+    nonce: Annotated[Nonce, Option(default="auto")]
     """
     A random nonce in what is signed, so that an answer is to this call alone: `"auto"` where there is a place for it,
-    `"require"` refuses what has none, `"off"`.
+    `"require"` refuses what has none, `"off"` leaves it out, so that equal calls send equal bytes.
     """
     gateway_generation: Annotated[
         GatewayGeneration,

@@ -4,9 +4,10 @@ An entry of a ledger is one call: its receipt, and as much of its exchange as wa
 ```text
 {"v": 1, "id", "at", "run", "tags", "receipt": {…}, "exchange": {…} or null}       one call
 {"settlement": {"payment", "status", "amount", …}, "v": 1, "id", "at"}          what the chain said later
+{"leaving": {"transaction_hash", "raw", …}, "v": 1, "id", "at"}                 a transaction before it is sent
 ```
 
-Both are plain JSON, and the first is what `og-integrations verify` reads. `exchange` is in one of three forms: the
+All are plain JSON, and the first is what `og-integrations verify` reads. `exchange` is in one of three forms: the
 exact request and answer (`"full"`), their SHA-256 in place of their bytes (`"hash"`), or nothing (`"none"`). A hash
 lets whoever has the bytes prove later that they are those of the call, and tells nobody else what was said; but a
 short text can be guessed, and then its hash confirms the guess.
@@ -25,8 +26,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 
 ENTRY_VERSION = 1
-NOTE_BEGINS = b'{"settlement":'
-"""How the line of a settlement begins, which is no call and nothing to verify."""
+NOTES_BEGIN = (b'{"settlement":', b'{"leaving":')
+"""How the lines begin that are no calls and nothing to verify."""
 Exchanges = Literal["none", "hash", "full"]
 """How much of the exchanges a ledger keeps: nothing, SHA-256 hashes, or the exact bytes (prompts in clear)."""
 EXCHANGES: tuple[Exchanges, ...] = ("none", "hash", "full")
@@ -133,9 +134,42 @@ class SettlementNote:
             ) from exc
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionNote:
+    """
+    A note holds a signed transaction that is about to be sent, so that whoever comes after a crash can resume it.
+
+    `transaction` is `SentTransaction.to_json()`; it is no secret, since the chain shows it as soon as it is sent.
+    """
+
+    transaction: JsonObject
+    at: float = 0.0
+
+    @property
+    def transaction_hash(self) -> str:
+        """Return its hash, 0x-hex."""
+        return str(self.transaction["transaction_hash"])
+
+    def line(self) -> bytes:
+        """Return the note as one line of JSON Lines."""
+        return line_of({"leaving": self.transaction, "v": ENTRY_VERSION, "id": uuid4().hex, "at": self.at})
+
+    @classmethod
+    def from_json(cls, document: JsonObject) -> "TransactionNote":
+        """Read what `line` wrote. Raises `ConfigurationError` for anything else."""
+        held, at = document.get("leaving"), document.get("at", 0)
+        if not isinstance(held, dict) or not isinstance(held.get("transaction_hash"), str):
+            raise ConfigurationError("The ledger holds a transaction that cannot be read.")
+        return cls(transaction=held, at=float(at) if isinstance(at, int | float) else 0.0)
+
+
+Item = LedgerEntry | SettlementNote | TransactionNote
+"""What a ledger takes."""
+
+
 def is_note(document: JsonObject) -> bool:
-    """Return whether `document` is a note on a payment, and no call."""
-    return "settlement" in document
+    """Return whether `document` is a note on a payment or a transaction, and no call."""
+    return "settlement" in document or "leaving" in document
 
 
 def line_of(document: JsonObject) -> bytes:

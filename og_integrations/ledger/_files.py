@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from og_integrations._forking import survive_forks
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote, is_note
+from og_integrations.ledger._entry import Item, LedgerEntry, Query, SettlementNote, TransactionNote, is_note
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class JsonLinesLedger:
         """Make the file, or raise `ConfigurationError`."""
         self._file.append(b"")
 
-    def append(self, entries: Sequence[LedgerEntry | SettlementNote]) -> None:
+    def append(self, entries: Sequence[Item]) -> None:
         """Add `entries`."""
         self._file.append(b"".join(entry.line() for entry in entries))
 
@@ -152,6 +152,10 @@ class JsonLinesLedger:
     def settlements(self) -> dict[str, SettlementNote]:
         """Return the last note on each payment."""
         return last_notes(json_lines(self._file.path))
+
+    def left(self) -> list[TransactionNote]:
+        """Return the transactions that were written down, in the order of writing."""
+        return notes_of_transactions(json_lines(self._file.path))
 
     def close(self) -> None:
         """Close the file."""
@@ -183,7 +187,7 @@ class ObjectStoreLedger:
         except OSError as exc:
             raise ConfigurationError(f"The ledger's folder {self._folder} cannot be used: {exc}.") from exc
 
-    def append(self, entries: Sequence[LedgerEntry | SettlementNote]) -> None:
+    def append(self, entries: Sequence[Item]) -> None:
         """Write `entries` as one new object."""
         name = f"{self._folder}/{time.time_ns():020}-{uuid4().hex}.jsonl"
         try:
@@ -198,6 +202,10 @@ class ObjectStoreLedger:
     def settlements(self) -> dict[str, SettlementNote]:
         """Return the last note on each payment."""
         return last_notes(self._documents())
+
+    def left(self) -> list[TransactionNote]:
+        """Return the transactions that were written down, in the order of writing."""
+        return notes_of_transactions(self._documents())
 
     def close(self) -> None:
         """Do nothing: no object is open between two writes."""
@@ -223,5 +231,10 @@ def wanted(documents: Iterator[JsonObject], query: Query) -> Iterator[LedgerEntr
 
 def last_notes(documents: Iterator[JsonObject]) -> dict[str, SettlementNote]:
     """Return the last note on each payment in `documents`."""
-    notes = (SettlementNote.from_json(document) for document in documents if is_note(document))
+    notes = (SettlementNote.from_json(document) for document in documents if "settlement" in document)
     return {note.payment: note for note in notes}
+
+
+def notes_of_transactions(documents: Iterator[JsonObject]) -> list[TransactionNote]:
+    """Return the notes on transactions in `documents`."""
+    return [TransactionNote.from_json(document) for document in documents if "leaving" in document]

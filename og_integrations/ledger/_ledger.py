@@ -18,9 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, Unpack
 
+from og_integrations._accounting import particulars_of
 from og_integrations._forking import survive_forks
 from og_integrations.errors import ConfigurationError, LedgerBusyError
-from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote, Wishes
+from og_integrations.ledger._entry import Item, LedgerEntry, Query, SettlementNote, TransactionNote, Wishes
 from og_integrations.ledger._files import JsonLinesLedger, ObjectStoreLedger
 from og_integrations.ledger._sql import SqlLedger
 from og_integrations.ledger._totals import Totals
@@ -33,7 +34,6 @@ _MOST_AT_ONCE = 200
 _LAST_WORDS = 5.0
 """Seconds for which the end of the process waits for what is not written yet."""
 _log = logging.getLogger("og_integrations.ledger")
-Item = LedgerEntry | SettlementNote
 
 
 class LedgerStore(Protocol):
@@ -57,6 +57,9 @@ class LedgerStore(Protocol):
 
     def settlements(self) -> dict[str, SettlementNote]:
         """Return the last note on each payment."""
+
+    def left(self) -> list[TransactionNote]:
+        """Return the transactions that were written down before they were sent, in the order of writing."""
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -205,6 +208,26 @@ class Ledger:
         note = SettlementNote(payment=payment, status=status, amount=amount, transaction=transaction, at=time.time())
         if not self.add(note).wait():
             raise LedgerBusyError(f"The ledger {self.name} does not take what the chain said of {payment}.")
+
+    def note_transaction(self, transaction: JsonObject) -> None:
+        """
+        Write a signed transaction down, as `SentTransaction.to_json()`, before it is sent.
+
+        Raises `LedgerBusyError`, or `ConfigurationError` if the ledger cannot be used: then it must not be sent.
+        """
+        self.prepare()
+        # Not in the queue of receipts: written later, it would tell of a transaction that was never sent.
+        self._store.append([TransactionNote(transaction=transaction, at=time.time())])
+
+    def unfinished(self) -> list[JsonObject]:
+        """
+        Return the transactions that were written down here, and that no verified receipt in this ledger is about.
+
+        Each is what `SentTransaction.from_json` takes. Raises `ConfigurationError` or `LedgerBusyError`.
+        """
+        self.prepare()
+        finished = {particulars_of(entry.receipt).transaction for entry in self.entries(status="verified")}
+        return [note.transaction for note in self._store.left() if note.transaction_hash not in finished]
 
     def close(self) -> None:
         """Write what waits, and let go of files and connections. Raises `LedgerBusyError`."""

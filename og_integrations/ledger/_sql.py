@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from og_integrations._forking import survive_forks
 from og_integrations.errors import ConfigurationError, LedgerBusyError
-from og_integrations.ledger._entry import LedgerEntry, Query, SettlementNote
+from og_integrations.ledger._entry import Item, LedgerEntry, Query, SettlementNote, TransactionNote
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Row, Select, Table
@@ -70,16 +70,22 @@ class SqlLedger:
                     "made by another release. Use that one, or another database."
                 )
 
-    def append(self, entries: Sequence[LedgerEntry | SettlementNote]) -> None:
+    def append(self, entries: Sequence[Item]) -> None:
         """Add `entries` in one transaction."""
         calls = [entry for entry in entries if isinstance(entry, LedgerEntry)]
         notes = [entry for entry in entries if isinstance(entry, SettlementNote)]
+        left = [
+            {"transaction": json.dumps(entry.transaction), "at": entry.at}
+            for entry in entries
+            if isinstance(entry, TransactionNote)
+        ]
         tags = [{"entry_id": entry.id, "tag": tag} for entry in calls for tag in dict.fromkeys(entry.tags)]
         with self._writing() as connection:
             for table, rows in (
                 (self._tables.entries, [_row(entry) for entry in calls]),
                 (self._tables.tags, tags),
                 (self._tables.settlements, [_note_row(note) for note in notes]),
+                (self._tables.transactions, left),
             ):
                 if rows:
                     connection.execute(_insert_once(connection, table), rows)
@@ -104,6 +110,13 @@ class SqlLedger:
         with self._told(), self._engine.connect() as connection:
             rows = connection.execute(table.select().order_by(table.c.number)).all()
         return {row.payment: _note(row) for row in rows}
+
+    def left(self) -> list[TransactionNote]:
+        """Return the transactions that were written down, in the order of writing."""
+        table = self._tables.transactions
+        with self._told(), self._engine.connect() as connection:
+            rows = connection.execute(table.select().order_by(table.c.number)).all()
+        return [TransactionNote(transaction=json.loads(row.transaction), at=row.at) for row in rows]
 
     def close(self) -> None:
         """Close the connections; the ledger can be used again."""
@@ -214,7 +227,7 @@ class _Tables:
             Column("receipt", Text, nullable=False),
             Column("exchange", Text),
         )
-        self.tags, self.settlements = _tables_beside(metadata, number)
+        self.tags, self.settlements, self.transactions = _tables_beside(metadata, number)
 
     def matching(self, query: Query) -> "Select[Any]":
         """Return the statement that selects what `query` wants, in the order of writing."""
@@ -244,8 +257,8 @@ class _Tables:
         return select(entries).where(*clauses).order_by(column.number)
 
 
-def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table]":
-    """Return the tables of tags and of what the chain said, beside that of entries."""
+def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table, Table]":
+    """Return the tables of tags, of what the chain said, and of transactions that left, beside that of entries."""
     from sqlalchemy import Column, Float, Index, String, Table, Text, UniqueConstraint
 
     tags = Table(
@@ -267,7 +280,14 @@ def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table]":
         Column("transaction", Text),
         Column("at", Float(53), nullable=False),
     )
-    return tags, settlements
+    transactions = Table(
+        "og_transactions",
+        metadata,
+        Column("number", number, primary_key=True, autoincrement=True),
+        Column("transaction", Text, nullable=False),
+        Column("at", Float(53), nullable=False),
+    )
+    return tags, settlements, transactions
 
 
 def _insert_once(connection: "Connection", table: "Table") -> Any:

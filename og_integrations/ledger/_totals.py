@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from og_integrations._accounting import facts_of
@@ -30,8 +31,9 @@ class Totals:
 
     `authorized` bounds what can be taken: each of the `authorizations` serves many calls. `settled` is what the chain
     said was taken of `settlements` of them, and is only known where it was asked (`Ledger.note_settlement`).
-    `reported` is what gateways said that `reported_calls` calls cost, `estimated` what the price list gives for
-    `estimated_calls` others; neither is proven. `replayed` are answers that came from a cache.
+    `reported` is what gateways said that `reported_calls` calls cost, `estimated_usd` what the price list gives for
+    `estimated_calls` others, in US dollars; `estimated` is the part of it for which a price of OPG was given
+    (`OG_OPG_PRICE_USD`). None of these is proven. `replayed` are answers that came from a cache.
     """
 
     calls: int = 0
@@ -42,6 +44,7 @@ class Totals:
     reported: int = 0
     reported_calls: int = 0
     estimated: int = 0
+    estimated_usd: Decimal = Decimal(0)
     estimated_calls: int = 0
     settled: int = 0
     settlements: int = 0
@@ -74,8 +77,9 @@ class Totals:
         if facts.reported is not None:
             self.reported += facts.reported
             self.reported_calls += 1
-        elif facts.estimated is not None:
-            self.estimated += facts.estimated
+        elif facts.estimated is not None or facts.estimated_usd is not None:
+            self.estimated += facts.estimated or 0
+            self.estimated_usd += facts.estimated_usd or 0
             self.estimated_calls += 1
 
     def replay(self, receipt: Mapping[str, Any]) -> None:
@@ -107,15 +111,14 @@ class Totals:
             ("tokens", f"{self.tokens_in} in, {self.tokens_out} out (reported, not signed)"),
             ("authorized", f"{format_opg(self.authorized)} OPG at most, by {self.authorizations} authorizations"),
             ("settled", f"{format_opg(self.settled)} OPG, of {self.settlements} authorizations that the chain told of"),
-            (
-                "cost reported",
-                f"{format_opg(self.reported)} OPG for {self.reported_calls} calls, by gateways; not proven",
-            ),
-            (
-                "cost estimated",
-                f"{format_opg(self.estimated)} OPG for {self.estimated_calls} other calls, by price list",
-            ),
         ]
         if self.replayed:
             lines.insert(1, ("from a cache", str(self.replayed)))
+        if self.reported_calls:
+            told = f"{format_opg(self.reported)} OPG for {self.reported_calls} calls, by gateways; not proven"
+            lines.append(("cost reported", told))
+        if self.estimated_calls:
+            opg = f", {format_opg(self.estimated)} OPG," if self.estimated else ""
+            told = f"{self.estimated_usd.normalize():f} US dollars{opg} for {self.estimated_calls} calls, by price list"
+            lines.append(("cost estimated", told))
         return lines

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import aclosing, closing
 from copy import deepcopy
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Never, Self, TypeVar, Unpack, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -150,8 +150,13 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     reasoning_effort: ReasoningEffort | None = declared("reasoning_effort")
     additional_kwargs: JsonObject = Field(default_factory=dict, description="Options for every call.")
 
-    def __init__(self, model: str | Enum, **options: Unpack[LLMOptions]) -> None:
+    def __init__(self, model: str | Enum, *others: Never, **options: Unpack[LLMOptions]) -> None:
         """Check and keep the options; nothing is opened, signed or sent yet. Raises `ConfigurationError`."""
+        if others:
+            raise ConfigurationError(
+                "OpenGradientLLM takes everything but the model by name: write OpenGradientLLM(model, private_key=…), "
+                "as for the others."
+            )
         seal(options)
         fields = {"model": model, **cast("JsonObject", options)}
         if "async_http_client" in fields:

@@ -19,6 +19,7 @@ from og_integrations.client.chain._transactions import (
 )
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import ConfigurationError, InvalidRequestError
+from og_integrations.ledger import Ledger, open_ledger
 from og_integrations.networks import Network
 from og_integrations.onchain import _inference as inference
 from og_integrations.onchain import _workflows as workflows
@@ -180,6 +181,10 @@ def _recomputing(options: InferOptions) -> Recomputing | None:
     return Recomputing(model=model, relative=options.get("relative", 1e-5), absolute=options.get("absolute", 1e-9))
 
 
+def _ledger(given: Ledger | str | Path) -> Ledger:
+    return given if isinstance(given, Ledger) else open_ledger(given)
+
+
 def _noted(span: ReceiptSpan, answer: T) -> T:
     """Write the receipt of an inference on the span; what a node says of other transactions is no receipt of ours."""
     return span.note(answer) if isinstance(answer, Inference) else answer
@@ -218,6 +223,16 @@ class OnchainClient:
         Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
         """
         return self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
+
+    def resume_from(self, ledger: Ledger | str | Path) -> list[Inference]:
+        """
+        Return the results of the inferences that `ledger` (or its URL or path) knows to have left, and not to be over.
+
+        With a ledger around it (`collect_receipts(to=…)`, `OG_LEDGER`) an inference is written down before it is sent,
+        so that a killed process loses none: nothing is signed or paid again. The receipts are written to the same
+        ledger. What was reverted, or is not mined in time, is left out. Raises `ConfigurationError`, `DiscoveryError`.
+        """
+        return self._run(inference.resume_from(self.setup, _ledger(ledger)))
 
     def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """
@@ -341,6 +356,16 @@ class AsyncOnchainClient:
         Nothing is signed: the transaction itself is sent again where the node has lost it. Raises as `infer` does.
         """
         return await self._run(inference.resume_inference(self.setup, sent, _recomputing(options)))
+
+    async def resume_from(self, ledger: Ledger | str | Path) -> list[Inference]:
+        """
+        Return the results of the inferences that `ledger` (or its URL or path) knows to have left, and not to be over.
+
+        With a ledger around it (`collect_receipts(to=…)`, `OG_LEDGER`) an inference is written down before it is sent,
+        so that a killed process loses none: nothing is signed or paid again. The receipts are written to the same
+        ledger. What was reverted, or is not mined in time, is left out. Raises `ConfigurationError`, `DiscoveryError`.
+        """
+        return await self._run(inference.resume_from(self.setup, _ledger(ledger)))
 
     async def verify(self, receipt: Mapping[str, object], **options: Unpack[InferOptions]) -> Inference:
         """

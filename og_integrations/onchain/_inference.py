@@ -5,12 +5,14 @@ The generator yields effects, so that it exists once for both clients. Whatever 
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
+from og_integrations.client._collecting import ledgers_here
 from og_integrations.client.chain._jsonrpc import as_number, decode_hex, rpc
 from og_integrations.client.chain._transactions import GasLimits, Sending, SentTransaction, Waiting, resume, send_again
 from og_integrations.errors import (
@@ -22,6 +24,7 @@ from og_integrations.errors import (
     TransactionInDoubtError,
     VerificationError,
 )
+from og_integrations.ledger._ledger import Ledger
 from og_integrations.onchain._receipts import Record
 from og_integrations.onchain._setup import Setup, check_place, cost_of, send
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
@@ -106,7 +109,7 @@ def infer(
     record = Record(setup, request, int(time.time()), sender=setup.signer().address)
     with _recorded(record):
         calldata = run_calldata(request.model_cid, request.mode, request.inputs)
-        mined = yield from send(setup, setup.hub, calldata, _WHAT, limits=limits)
+        mined = yield from send(setup, setup.hub, calldata, _WHAT, limits=limits, write_down=_in_ledgers())
         record.transaction_hash = mined.sent.transaction_hash
         record.passed("transaction", "signed here: a call of the hub with this model, mode and input")
         record.cost = mined.cost
@@ -145,6 +148,26 @@ def resume_inference(
             yield Consult(lambda: budget.concluded(transaction_hash, cost))
         record.passed("transaction", "read from the chain: a call of the hub with this model, mode and input")
         return (yield from _concluded(record, receipt, recomputing))
+
+
+def resume_from(setup: Setup, ledger: Ledger) -> Sending[list[Inference]]:
+    """
+    Return the results of the inferences that left and have no verified receipt in `ledger`; those are written there.
+
+    What was reverted, was never seen by the node, or is not mined in time is left out: its receipt says why. Raises
+    `ConfigurationError` or `DiscoveryError`.
+    """
+    found: list[Inference] = []
+    for written in (yield Consult(ledger.unfinished)):
+        try:
+            inference = yield from resume_inference(setup, SentTransaction.from_json(written))
+        except (OnchainError, TransactionError, VerificationError):
+            continue
+        if ledger not in ledgers_here():
+            yield Consult(partial(ledger.record, inference.receipt))
+        found.append(inference)
+    yield Consult(ledger.flush)
+    return found
 
 
 def lookup(setup: Setup, transaction_hash: str) -> Sending[TransactionStatus]:
@@ -264,6 +287,17 @@ def _recomputed(record: Record, output: ModelOutput, recomputing: Recomputing | 
         )
     record.passed("recomputed", f"the model's file gives the same, within {recomputing.relative:g} of each number")
     return True
+
+
+def _in_ledgers() -> Callable[[SentTransaction], None] | None:
+    """Return what writes a transaction down in every ledger here, so that a crash after it loses nothing."""
+    ledgers = ledgers_here()
+
+    def write_down(sent: SentTransaction) -> None:
+        for ledger in ledgers:
+            ledger.note_transaction(sent.to_json())
+
+    return write_down if ledgers else None
 
 
 @contextmanager

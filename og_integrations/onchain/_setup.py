@@ -208,11 +208,20 @@ class Mined:
     cost: int
 
 
-def send(setup: Setup, to: str | None, data: bytes, what: str, *, limits: GasLimits | None = None) -> Sending[Mined]:
+def send(
+    setup: Setup,
+    to: str | None,
+    data: bytes,
+    what: str,
+    *,
+    limits: GasLimits | None = None,
+    write_down: Leaving | None = None,
+) -> Sending[Mined]:
     """
     Send a transaction from the wallet within all limits and return it mined; `what` begins sentences about it.
 
-    The node tries it first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`,
+    `write_down` is called with it before it leaves; if that raises, nothing is sent. The node tries the
+    transaction first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`,
     `SigningError` or `DiscoveryError`.
     """
     sender = setup.signer().address
@@ -225,7 +234,7 @@ def send(setup: Setup, to: str | None, data: bytes, what: str, *, limits: GasLim
             f"The wallet {sender} has {format_opg(owned)} of the chain's coin for gas, expected {format_opg(most)}. "
             "Nothing was sent. Fund it first."
         )
-    budget, waiting = setup.budget, Waiting(what, setup.timeout)
+    budget, waiting = setup.budget, Waiting(what, setup.timeout, write_down=write_down)
     hold = None if budget is None else (yield Consult(lambda: budget.claim(most)))
     try:
         sent, receipt = yield from transact(setup.place, sender, transaction, waiting)

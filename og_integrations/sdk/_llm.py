@@ -40,7 +40,10 @@ class LLM:
         **options: Any,
     ) -> None:
         if not private_key and not {"signer", "engine"} & options.keys():
-            raise WrongArgumentError("private_key is empty, expected the wallet's key, 0x-hex. Nothing was sent.")
+            raise WrongArgumentError(
+                "private_key is empty, expected the wallet's key, 0x-hex, which this class, like the published one, "
+                'reads from no variable: say private_key=os.environ["OG_PRIVATE_KEY"]. Nothing was sent.'
+            )
         private_key = hidden(private_key or None)
         places = {
             "registry_rpc_url": rpc_url,

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._entry import NOTE_BEGINS
+from og_integrations.ledger._entry import NOTES_BEGIN
 from og_integrations.ledger._ledger import is_ledger_url, open_ledger
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.receipt import kind_of
@@ -128,7 +128,7 @@ def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]
     number = after
     while line := lines.readline(MAX_BYTES + 1):
         number += 1
-        if line.strip() and not line.startswith(NOTE_BEGINS):
+        if line.strip() and not line.startswith(NOTES_BEGIN):
             yield Source(f"{name}:{number}", line)
 
 

@@ -36,6 +36,7 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
+    told,
     unsigned_of,
     upgraded,
 )
@@ -78,13 +79,17 @@ def receipt_check(
     completion: Completion | None,
     verified: VerifiedExchange | None,
     decision: TrustDecision,
+    unsigned: tuple[str, ...],
 ) -> Check:
-    """Return whether the receipt speaks about this very exchange, and about the enclave that the registry knows."""
+    """
+    Return whether the receipt speaks about this very exchange, and about the enclave that the registry knows.
+
+    `unsigned` names what the signature leaves out of it.
+    """
     if completion is None or completion.proof is None:
         return Check(BY_EXCHANGE, "skip", "the exchange holds no proof to compare with")
     if not claims.verified:
         return Check(BY_EXCHANGE, "fail", "the receipt itself says that this answer was not verified when it came")
-    unsigned = () if verified is None else verified.unsigned(settlement_told=claims.tells_settlement)
     if verified is not None and claims.older:
         # Receipts of that time named attachments, and nothing else of the request.
         later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
@@ -92,13 +97,12 @@ def receipt_check(
     # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
     unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
     rule = verified.hash_rule if verified is not None else None
-    expected = leaves(_expected(saved, completion, completion.proof, decision, rule, unsigned).to_json())
     known = members()
     wrong = [
         path
-        for path, value in expected
         # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        if value is not None and value != [] and not _agrees(known[path], claims.held.get(path), value)
+        for path, value in told(_expected(saved, completion, completion.proof, decision, rule, unsigned))
+        if not _agrees(known[path], claims.held.get(path), value)
     ]
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
@@ -120,18 +124,22 @@ def payment_check(claims: Claims) -> Check:
 
 
 def not_covered(
-    claims: Claims | None, verified: VerifiedExchange, decision: TrustDecision, checks: Sequence[Check]
+    claims: Claims | None,
+    verified: VerifiedExchange,
+    decision: TrustDecision,
+    checks: Sequence[Check],
+    unsigned: tuple[str, ...],
 ) -> dict[str, tuple[str, ...]]:
     """
     Return what could be altered all the same, given the `checks` made before: of the receipt, the answer, the request.
 
-    Whoever wrote the file could say something else there.
+    Whoever wrote the file could say something else there. `unsigned` names what the signature leaves out.
     """
     passed = {check.id for check in checks if check.result == "pass"}
     request = tuple(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
     if may_be_another_content(verified.request, verified.hash_rule):
         request = (CONTENT_KIND, *request)
-    answer = verified.unsigned(settlement_told=claims is not None and claims.tells_settlement)
+    answer = unsigned
     completion = verified.exchange.completion
     if completion.tool_calls or spells_tool_calls(completion.text):
         answer = (ANSWER_KIND, *answer)

@@ -21,7 +21,7 @@ from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.sealing.ohttp import KeyConfig
-from og_integrations.receipt import Check, Receipt, without_presentation
+from og_integrations.receipt import Check, Receipt, ReceiptPayment, without_presentation
 from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange, parse_bundle
 
 PARTS = ("receipt", "nonce", "attestation", "hpke", "inclusion", "payment")
@@ -136,6 +136,29 @@ def inclusion_in(document: JsonObject, lines: bytes) -> JsonObject:
         if part and _inclusion(saved, {"inclusion": part}, _claimed_proof(saved)).result == "pass":
             return part
     raise ConfigurationError("none of the proofs of inclusion is about this receipt")
+
+
+def payment_in(document: JsonObject, lines: bytes) -> JsonObject:
+    """
+    Return the part `payment` for a saved `document`, of what `settlement --json` printed.
+
+    Raises `ConfigurationError` if none of `lines` names a transaction that settled this receipt's payment.
+    """
+    paid = _paid_by(document)
+    for line in filter(bytes.strip, lines.splitlines()):
+        try:
+            found = decode_json(line)
+        except ValueError:
+            raise ConfigurationError("the settlements are not JSON Lines") from None
+        about_it = paid is not None and isinstance(found, dict) and found.get("payment") == paid.payment_hash
+        if paid is not None and about_it and isinstance(transaction := found.get("transaction_hash"), str):
+            return {"network": paid.network, "transaction": transaction}
+    raise ConfigurationError("none of the settlements is of this receipt's payment")
+
+
+def _paid_by(document: JsonObject) -> ReceiptPayment | None:
+    receipt = document.get("receipt")
+    return Receipt(receipt).payment if isinstance(receipt, dict) else None
 
 
 def _receipt_in(saved: SavedExchange) -> Receipt | None:

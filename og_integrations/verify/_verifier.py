@@ -12,8 +12,9 @@ import multiprocessing.context
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain, islice
@@ -30,7 +31,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.networks import Network
-from og_integrations.protocol._strict_json import JsonObject, parse_json_object
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import Completion, TeeProof
@@ -63,7 +64,8 @@ REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
 _key_id = lru_cache(maxsize=64)(tee_id_of)
 _WORTH_A_PROCESS = 500
 """Files below which starting a process takes longer than judging them."""
-_WINDOW, _CHUNK = 4096, 64
+_CHUNK, _AHEAD = 64, 16
+"""Files of one task, and how many tasks a process has before it, so that it never waits for the one that reads."""
 Status = Literal["verified", "failed", "undecided", "malformed"]
 
 
@@ -212,11 +214,7 @@ class Verifier:
             return
         pool = ProcessPoolExecutor(jobs, mp_context=_processes(), initializer=_begin_work, initargs=(self,))
         try:
-            while first:
-                # Windows, since `map` would read all sources at once.
-                verdicts = pool.map(_work, first, chunksize=_CHUNK)
-                yield from zip((source.name for source in first), verdicts, strict=True)
-                first = list(islice(waiting, _WINDOW))
+            yield from _in_order(pool, chain(first, waiting), most=_AHEAD * jobs)
         finally:
             # Whoever leaves early does not wait for what nobody will read.
             pool.shutdown(cancel_futures=True)
@@ -256,8 +254,27 @@ def _begin_work(verifier: Verifier) -> None:
     _working[:] = [verifier]
 
 
-def _work(source: Source) -> Verdict:
-    verdict = _working[0].verify(source.saved)
+def _in_order(pool: Executor, sources: Iterator[Source], *, most: int) -> Iterator[tuple[str, Verdict]]:
+    """Yield (name, verdict) of `sources` in their order; at `most` that many chunks wait, however many there are."""
+    waiting: deque[tuple[list[Source], Future[list[Verdict]]]] = deque()
+    for chunk in iter(lambda: list(islice(sources, _CHUNK)), []):
+        waiting.append((chunk, pool.submit(_work, chunk)))
+        # `Executor.map` would read all sources at once.
+        while len(waiting) >= most:
+            yield from _finished(*waiting.popleft())
+    while waiting:
+        yield from _finished(*waiting.popleft())
+
+
+def _finished(chunk: list[Source], verdicts: "Future[list[Verdict]]") -> Iterator[tuple[str, Verdict]]:
+    return zip((source.name for source in chunk), verdicts.result(), strict=True)
+
+
+def _work(chunk: list[Source]) -> list[Verdict]:
+    return [_alike(_working[0].verify(source.saved)) for source in chunk]
+
+
+def _alike(verdict: Verdict) -> Verdict:
     # Most verdicts on good files are the same word for word, and pickle sends each object of a chunk once only.
     return replace(verdict, checks=_same_checks(verdict.checks), not_covered=_same_groups(*verdict.not_covered.items()))
 
@@ -296,11 +313,13 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
     checks = _with_verdict(checks, decision)
     checks += part_checks(saved, completion.proof if completion is not None else None)
     claims = None if saved.receipt is None else Claims(saved.receipt)
+    told = claims is not None and claims.tells_settlement
+    unsigned = () if verified is None else verified.unsigned(settlement_told=told)
     if claims is not None:
-        checks += [receipt_check(claims, saved, completion, verified, decision), payment_check(claims)]
+        checks += [receipt_check(claims, saved, completion, verified, decision, unsigned), payment_check(claims)]
     open_to_change: Mapping[str, tuple[str, ...]] = {}
     if verified is not None:
-        open_to_change = not_covered(claims, verified, decision, checks)
+        open_to_change = not_covered(claims, verified, decision, checks, unsigned)
         named = "; ".join(f"{group}: {', '.join(names)}" for group, names in open_to_change.items())
         checks.append(Check("not-covered", "skip", named))
     step = next((check.id for check in checks if check.result == "fail"), None)
@@ -373,10 +392,10 @@ def _proof_checks(
     saved: SavedExchange, completion: Completion, decision: TrustDecision
 ) -> tuple[VerifiedExchange | None, list[Check]]:
     enclave = Enclave(tee_id=normalize_hash(saved.tee_id), endpoint="", public_key=saved.public_key, source="file")
-    exchange = Exchange(path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=decision)
+    exchange = Exchange(
+        path=saved.path, wire=saved.wire, completion=completion, enclave=enclave, trust=decision, foreign=True
+    )
     try:
-        # `verify_exchange` reads requests of ours; one that a stranger wrote could name a member twice.
-        parse_json_object(saved.wire, "The request")
         verified = verify_exchange(exchange)
     except VerificationError as exc:
         return None, list(exc.checks)

@@ -18,8 +18,8 @@ from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.protocol._strict_json import JsonObject
 
-NO_DEFAULTS = {"temperature": None, "timeout": 5.0}
-"""Where the constructors differ (`test_defaults`), and what keeps a broken test short."""
+NO_DEFAULTS = {"temperature": None, "timeout": 5.0, "nonce": "off"}
+"""Where the constructors differ (`test_defaults`), what keeps a broken test short, and what makes bytes comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

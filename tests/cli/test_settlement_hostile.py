@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.cli import main
-from og_integrations.client import Receipt
+from og_integrations.client import Client, Receipt, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
@@ -38,6 +38,17 @@ def settlement(receipt: Any, net: Devnet, folder: Path) -> int:
     file = folder / "hostile.json"
     file.write_text(json.dumps(receipt))
     return main(["settlement", str(file), "--rpc-url", net.rpc_url])
+
+
+@pytest.fixture
+def recent(network: Devnet) -> Any:
+    """The receipt of a call made now: an older one's session may be over, and a chain without logs cannot say more."""
+    with (
+        collect_receipts() as receipts,
+        Client(private_key=network.new_wallet().private_key, network=network.network) as client,
+    ):
+        client.chat("openai/gpt-5-mini", [{"role": "user", "content": "hi"}])
+    return receipts[0]
 
 
 @pytest.mark.parametrize(
@@ -85,22 +96,21 @@ def test_unknown_contract_is_refused_whatever_the_hash(
 
 
 def test_unknown_token_is_not_called_opg(
-    saved: Any, network: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recent: Any, network: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Anybody can make a token, and take all of it."""
-    assert settlement(renamed(saved["receipt"], asset=ADDRESS), network, tmp_path) == 0
+    assert settlement(renamed(recent, asset=ADDRESS), network, tmp_path) == 0
     out = capsys.readouterr().out
     assert f"0 of {10**17} base units of the unknown token {ADDRESS} authorized" in out
     assert "OPG" not in out
 
 
 def test_name_that_a_gateway_gave_is_not_repeated(
-    saved: Any, network: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recent: Any, network: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Shown is the hash of what was signed, which the chain was asked about."""
-    receipt = saved["receipt"]
-    named = changed(receipt, payment_hash="0x" + "ab" * 32, payment_hash_source="x-processing-hash")
+    named = changed(recent, payment_hash="0x" + "ab" * 32, payment_hash_source="x-processing-hash")
     assert settlement(named, network, tmp_path) == 0
     out = capsys.readouterr().out
-    assert receipt["payment"]["payment_hash"] in out
+    assert recent["payment"]["payment_hash"] in out
     assert "abab" not in out

@@ -141,7 +141,8 @@ def test_gateway_url_is_never_taken_for_attested() -> None:
     assert skipped == ["enclave-trusted", "attestation", "channel"]
 
 
-def test_collected_exchange_is_the_exact_bytes(client: Client) -> None:
+def test_collected_exchange_is_the_exact_bytes(make_client: Callable[..., Client]) -> None:
+    client = make_client(nonce="off")
     with collect_receipts(keep_exchanges=True) as receipts:
         answer = client.chat(MODEL, user("hi"))
         list(client.stream(MODEL, user("hi")))

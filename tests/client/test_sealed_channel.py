@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ from og_integrations.devnet._http import Reply
 from og_integrations.devnet._sealing import GatewayKey
 from og_integrations.langchain import ChatOpenGradient, OpenGradientWebSearch
 from og_integrations.llama_index import OpenGradientLLM, web_search_tool
+from og_integrations.protocol.proof._enclave import SignedConfig
 from og_integrations.verify import Verifier
 from tests.client.ways_to_ask import MODEL, WEATHER, user
 
@@ -163,7 +165,14 @@ def test_neither_relay_nor_network_sees_a_word(net: Devnet) -> None:
 def test_same_question_is_sealed_anew_each_time(net: Devnet) -> None:
     key = GatewayKey()
     call = SealedCall(
-        key=key.listed, signed_at="registry", tee_id="0x00", relay=None, token=None, body=b"{}", stream=False
+        key=key.listed,
+        signed_at="registry",
+        signed_config=SignedConfig(b"", b""),
+        tee_id="0x00",
+        relay=None,
+        token=None,
+        body=b"{}",
+        stream=False,
     )
     assert len({call.wire() for _ in range(3)}) == 3
 
@@ -309,6 +318,19 @@ def test_key_without_a_signature_in_the_registry_is_asked_for_once(net: Devnet, 
     net.inject("unsigned_registry_key")
     _, answer = WAYS[way](relayed(net), f"asked for the key by {way}")
     assert answer.receipt["sealing"]["signature_from"] == "enclave"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_signature_of_the_key_stands_in_the_evidence(net: Devnet, tmp_path: Path, listed: bool) -> None:
+    """Wherever it was seen: a stranger with the file sees that what was sealed could be read by this enclave alone."""
+    if not listed:
+        net.inject("unsigned_registry_key")
+    with collect_receipts(keep_exchanges=True) as receipts, Client(**carried(net)) as client:
+        client.chat(MODEL, user(SECRET))
+    (file,) = receipts.save(tmp_path)
+    verdict = Verifier.tee_ids([net.enclaves[0].tee_id]).verify(file)
+    assert verdict.verified
+    assert [check.result for check in verdict.checks if check.id == "hpke"] == ["pass"]
 
 
 @pytest.mark.parametrize("fault", ["unsigned_key_config", "foreign_key_config"])

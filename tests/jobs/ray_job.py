@@ -27,7 +27,7 @@ def main(count: int, out: Path) -> None:
         "model": "openai/gpt-5-mini",
         "ledger": os.environ["LEDGER"],
         "job": "tonight",
-        "spend_policy": {"total": "1", "store": os.environ["STORE"]},
+        "spend_policy": {"total": "10", "store": os.environ["STORE"]},
     }
     prompts = ray.data.from_items(
         [{"number": number, "prompt": f"question {number}"} for number in range(count)],

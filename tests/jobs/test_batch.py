@@ -17,6 +17,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
 from og_integrations.jobs import BatchJob, Progress
 from og_integrations.ledger import open_ledger
+from og_integrations.networks import OPG
 from tests.sizes import sized
 
 MODEL = "openai/gpt-5-mini"
@@ -24,7 +25,8 @@ MODEL = "openai/gpt-5-mini"
 
 @pytest.fixture
 def net(monkeypatch: pytest.MonkeyPatch) -> Iterator[Devnet]:
-    with Devnet() as devnet:
+    """A network whose cap no job here exceeds: an April gateway answers beyond it, and charges nothing for that."""
+    with Devnet(cap=OPG) as devnet:
         for name, value in devnet.environment().items():
             monkeypatch.setenv(name, value)
         yield devnet

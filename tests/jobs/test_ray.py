@@ -20,6 +20,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.ledger import open_ledger
+from og_integrations.networks import OPG
 from tests.postgres_server import PostgresServer
 
 PROGRAM = Path(__file__).with_name("ray_job.py")
@@ -58,7 +59,8 @@ def tell_port(folder: Path, node: str, port: int) -> None:
 
 @pytest.fixture
 def net() -> Iterator[Devnet]:
-    with Devnet() as devnet:
+    """A network whose cap no job here exceeds: an April gateway answers beyond it, and charges nothing for that."""
+    with Devnet(cap=5 * OPG) as devnet:
         yield devnet
 
 

@@ -9,6 +9,7 @@ from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._cost import estimate
+from og_integrations.ledger._totals import Totals
 from og_integrations.receipt import Receipt
 from tests.client.ways_to_ask import MODEL, user
 
@@ -51,6 +52,27 @@ def test_estimate_stands_where_the_gateway_says_nothing(
     assert (totals.reported_calls, totals.estimated_calls) == (0, 1)
     assert totals.estimated == int(receipt.estimate.cost_opg or 0) > 0
     assert "US dollars as estimated by the price list" in dict(receipt.summary())["cost"]
+
+
+def test_estimate_in_dollars_is_summed_without_a_price_of_opg(net: Devnet, client: Client) -> None:
+    with collect_receipts() as receipts:
+        for _ in range(3):
+            client.chat(MODEL, user("hi"))
+    totals, receipt = receipts.totals(), Receipt(receipts[0])
+    assert receipt.estimate is not None
+    assert (totals.estimated, totals.estimated_calls) == (0, 3)
+    assert totals.estimated_usd == 3 * Decimal(receipt.estimate.cost_usd or 0) > 0
+    told = str(totals).splitlines()[-1]
+    assert told == f"cost estimated  {totals.estimated_usd.normalize():f} US dollars for 3 calls, by price list"
+    assert "cost reported" not in str(totals)
+
+
+@pytest.mark.parametrize("usd", ["NaN", "Infinity", "1e999999", "-1", "1" * 50, 0.5, None, ["1"]])
+def test_estimate_that_is_no_amount_spoils_no_sum(usd: object) -> None:
+    totals = Totals()
+    for cost in (usd, "0.25"):
+        totals.add({"estimate": {"cost_usd": cost}})
+    assert (totals.estimated_usd, totals.estimated_calls) == (Decimal("0.25"), 1)
 
 
 def test_reported_cost_leaves_no_room_for_an_estimate() -> None:

@@ -152,6 +152,9 @@ class Broken:
         """Yield all."""
         yield from (entry for entry in self.kept if isinstance(entry, LedgerEntry))
 
+    def left(self) -> list[Any]:
+        raise AssertionError
+
     def settlements(self) -> dict[str, Any]:
         """Return none."""
         return {}

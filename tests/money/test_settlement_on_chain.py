@@ -18,6 +18,7 @@ from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol.payment._reconcile import SettlementStatus
+from og_integrations.verify import Verifier
 from tests.money.recorded_payments import MODEL, Paid, chain_of, pay
 
 
@@ -170,3 +171,25 @@ def test_report_asks_the_chain_what_was_taken(
     assert 'data-label="Settled">not asked</td>' in target.read_text()
     assert main([*command, "--rpc-url", own_evm.rpc_url]) == 0
     assert f"<b>{format_opg(settlement.amount)}</b><span>OPG settled, of 1 payment</span>" in target.read_text()
+
+
+def test_transaction_that_settled_it_joins_the_evidence(
+    own_evm: Devnet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wallet = own_evm.new_wallet(opg=OPG)
+    with collect_receipts(keep_exchanges=True) as receipts:
+        ChatOpenGradient(model=MODEL, private_key=wallet.private_key, network=own_evm.network).invoke("one")
+    (file,) = receipts.save(tmp_path / "saved")
+    lines, target = tmp_path / "settlements", tmp_path / "evidence.json"
+    ask, join = ["settlement", str(file), "--json", "--rpc-url", own_evm.rpc_url], ["evidence", str(file)]
+    assert main(ask) == 0
+    lines.write_text(capsys.readouterr().out)
+    assert main([*join, "--payment", str(lines)]) == 2
+    assert "none of the settlements is of this receipt's payment" in capsys.readouterr().err
+    (settlement,) = own_evm.settle_all()
+    assert main(ask) == 0
+    lines.write_text(capsys.readouterr().out)
+    assert main([*join, "--payment", str(lines), "--output", str(target)]) == 0
+    document = json.loads(target.read_text())
+    assert document["payment"] == {"network": "eip155:8453", "transaction": settlement.transaction_hash}
+    assert Verifier.tee_ids([own_evm.enclaves[0].tee_id]).verify(target).verified

@@ -1,13 +1,14 @@
 """Evidence: a stranger with the file and the pinned builds, and no network, finds out everything that was signed."""
 
+import asyncio
 import base64
 import json
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,19 +16,18 @@ from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._attestation import STRANGERS_BUILD
-from og_integrations.devnet._enclave import _PSS
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.proof._enclave import key_config_digest
+from og_integrations.networks import DEVNET, Network
 from og_integrations.protocol.proof.inclusion import leaf_of
 from og_integrations.verify import Verdict, Verifier, evidence_of
 from og_integrations.verify._bundle import parse_document
-from og_integrations.verify._trust import TeeIdTrust
+from og_integrations.verify._trust import NobodyTrust, TeeIdTrust
 from tests.client.ways_to_ask import MODEL, user
 from tests.sizes import examples
 
 
 class Saved:
-    """One saved call, the root and the builds with which it is judged, and a devnet that has ended."""
+    """One saved call, sealed, the root and the builds with which it is judged, and a devnet that has ended."""
 
     def __init__(self, file: Path, net: Devnet) -> None:
         self.file = file
@@ -42,12 +42,12 @@ class Saved:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    with Devnet() as net, collect_receipts(keep_exchanges=True) as receipts:
-        with Client(private_key=net.private_key, network=net.network, enclave_policy=net.enclave_policy()) as client:
+    with Devnet(generation="newest") as net, collect_receipts(keep_exchanges=True) as receipts:
+        options: dict[str, Any] = {"enclave_policy": net.enclave_policy(), "channel": "ohttp"}
+        with Client(private_key=net.private_key, network=net.network, **options) as client:
             client.chat(MODEL, user("Are we solvent?"))
         (file,) = receipts.save(tmp_path_factory.mktemp("evidence"))
         found = Saved(file, net)
-        enclave = net.enclaves[0]
     receipt = found.document["receipt"]
     leaf = leaf_of(
         tee_id=receipt["tee_id"],
@@ -57,14 +57,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         timestamp=receipt["tee_timestamp"],
     )
     found.document["inclusion"] = {"root": "0x" + leaf.hex(), "leaf": "0x" + leaf.hex(), "proof": []}
-    key = bytes(range(1, 33))
-    blob = b"\1\0\x20" + key + b"\0\4\0\1\0\3"
-    digest = key_config_digest(enclave.keys.public_key, (1, 0x20, 1, 3), key, blob)
-    signature = enclave.keys.signing_key.sign(digest, _PSS, hashes.SHA256())
-    found.document["hpke"] = {
-        "key_config": base64.b64encode(blob).decode(),
-        "signature": base64.b64encode(signature).decode(),
-    }
     return found
 
 
@@ -296,3 +288,74 @@ def test_junk_in_a_part(saved: Saved, part: str, value: object) -> None:
     """A stranger may have written anything; it is never verified because of it, and nothing breaks."""
     verdict = saved.judged(saved.document | {part: value})
     assert part == "payment" or not verdict.verified
+
+
+def test_redacted_form_is_judged_by_whoever_vouches(saved: Saved) -> None:
+    """A source that knows the enclave passes, one that knows others fails, one that cannot be asked leaves it open."""
+    redacted = json.dumps(evidence_of(saved.document, redact=True)).encode()
+    tee_id = saved.document["exchange"]["tee_id"]
+    away = Verifier.registry(Network(**{**asdict(DEVNET), "registry_rpc_url": "http://127.0.0.1:9"}))
+    found = {
+        word: results(verifier.verify(redacted))["enclave-trusted"]
+        for word, verifier in {
+            "pass": Verifier.tee_ids([tee_id]),
+            "fail": Verifier.tee_ids(["0x" + "00" * 32]),
+            "skip": away,
+        }.items()
+    }
+    assert found == {word: word for word in found}
+
+
+@pytest.mark.parametrize("member", ["request_hash", "output_hash", "tee_timestamp", "tee_signature", "tee_id"])
+def test_redacted_form_without_a_part_of_the_proof_fails(saved: Saved, member: str) -> None:
+    redacted = evidence_of(saved.document, redact=True)
+    redacted["receipt"][member] = None
+    verdict = saved.judged(redacted)
+    assert (verdict.status, verdict.step) == ("failed", "proof")
+    inclusion = next(check for check in verdict.checks if check.id == "inclusion")
+    assert (inclusion.result, inclusion.detail) == ("skip", "the file holds no proof to look for")
+
+
+@pytest.mark.parametrize("member", ["tee_signature", "request_hash"])
+def test_redacted_form_whose_signature_is_no_base64_or_hash_no_hex_fails(saved: Saved, member: str) -> None:
+    redacted = evidence_of(saved.document, redact=True)
+    redacted["receipt"][member] = "no such thing"
+    assert saved.judged(redacted).step == "signature"
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "says"),
+    [
+        ("document", "!", "attestation.document is not base64"),
+        ("document", "AB==", "not base64 in its canonical spelling"),
+        ("nonce", "xyz", "attestation.nonce is not hex"),
+    ],
+)
+def test_text_of_a_part_that_cannot_be_read_is_named(saved: Saved, member: str, value: str, says: str) -> None:
+    document = deepcopy(saved.document)
+    document["attestation"][member] = value
+    verdict = saved.judged(document)
+    assert (verdict.status, results(verdict)["attestation"]) == ("failed", "fail")
+    assert says in " ".join(check.detail for check in verdict.checks)
+
+
+def test_nonce_beside_a_request_that_is_no_json_fails(saved: Saved) -> None:
+    document = deepcopy(saved.document)
+    document["exchange"]["request"] = "{"
+    assert results(saved.judged(document))["nonce"] == "fail"
+
+
+def test_judging_asynchronously_is_the_same(saved: Saved) -> None:
+    """Of each source of trust, also where the registry cannot be asked, and of what cannot be read."""
+    data = json.dumps(saved.document).encode()
+    away = Verifier.registry(Network(**{**asdict(DEVNET), "registry_rpc_url": "http://127.0.0.1:9"}))
+    tee_id = saved.document["exchange"]["tee_id"]
+    for verifier in (
+        saved.verifier,
+        Verifier.tee_ids([tee_id]),
+        Verifier.unsafe_file_key(),
+        Verifier(NobodyTrust()),
+        away,
+    ):
+        for held in (data, b"{"):
+            assert asyncio.run(verifier.averify(held)) == verifier.verify(held)

@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -58,25 +59,15 @@ RECEIPT_TIMEOUT = 120.0
 Step = Literal["sent", "waiting", "mined", "visible"]
 
 _TAKEN = (
-    "nonce too low",
-    "nonce too high",
-    "invalid nonce",
-    "invalid sequence",
-    "replacement transaction underpriced",
+    "nonce too low", "nonce too high", "invalid nonce", "invalid sequence", "replacement transaction underpriced",
     "replacement underpriced",
-)
+)  # fmt: skip
 """What nodes say where another transaction has this number, or where they miss one before it."""
 _KNOWN = ("already known", "already imported", "known transaction")
 _REFUSED = (
-    "insufficient funds",
-    "insufficient balance",
-    "intrinsic gas",
-    "exceeds block gas limit",
-    "gas limit",
-    "underpriced",
-    "less than block base fee",
-    "invalid chain id",
-)
+    "insufficient funds", "insufficient balance", "intrinsic gas", "exceeds block gas limit", "gas limit",
+    "underpriced", "less than block base fee", "invalid chain id",
+)  # fmt: skip
 """What nodes say where they have not taken the transaction and never will."""
 _GAS_SALT = 1024
 _SOON = 0.01
@@ -165,11 +156,21 @@ Sending = Generator[Fetch | SignTransaction | Pause | Leaving | Tell | Consult, 
 
 
 class Waiting:
-    """A wait knows when its transaction left, and what to say at its end. `what` begins sentences: "The approval"."""
+    """
+    A wait knows when its transaction left, and what to say at its end. `what` begins sentences: "The approval".
 
-    def __init__(self, what: str, timeout: float = RECEIPT_TIMEOUT, transaction_hash: str = "") -> None:
-        self.what = what
-        self.transaction_hash = transaction_hash
+    `write_down` is called with each signed transaction before it is sent; it may wait for a disk.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        timeout: float = RECEIPT_TIMEOUT,
+        *,
+        write_down: Callable[[SentTransaction], object] | None = None,
+    ) -> None:
+        self.what, self.write_down = what, write_down
+        self.transaction_hash = ""
         self.pause = 0.05
         self._timeout = timeout
         self._started = time.monotonic()
@@ -423,6 +424,8 @@ def _send(
                 # Nothing of the one before was ever taken by a node.
                 signed = yield from _signed(place, sender, transaction | {"nonce": ticket.nonce})
             waiting.left(signed.transaction_hash)
+            if waiting.write_down is not None:
+                yield Consult(partial(waiting.write_down, signed))
             yield Leaving(signed)
             if (yield from _taken(place, signed, waiting)):
                 queue.sent(ticket)

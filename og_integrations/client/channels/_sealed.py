@@ -16,7 +16,7 @@ from og_integrations.errors import InvalidRequestError, SealedChannelError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
 from og_integrations.protocol.payment._x402 import ReplyHead
-from og_integrations.protocol.proof._enclave import OhttpKey
+from og_integrations.protocol.proof._enclave import OhttpKey, SignedConfig
 from og_integrations.protocol.sealing.ohttp import (
     ANSWER_TYPE,
     MAX_FINAL,
@@ -58,8 +58,8 @@ class SealedCall:
     """
     A sealed call is one request and the means to open its answer; every time it is sent, it is sealed anew.
 
-    `key` is the enclave's, `signed_at` where the enclave's signature of it was seen ("registry" or "enclave"). The
-    keys of the answer are shown nowhere.
+    `key` is the enclave's, `signed_config` the enclave's signature of it, `signed_at` where that was seen ("registry"
+    or "enclave"). The keys of the answer are shown nowhere.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class SealedCall:
         *,
         key: OhttpKey,
         signed_at: str,
+        signed_config: SignedConfig,
         tee_id: str,
         relay: Relay | None,
         token: Secret | None,
@@ -75,6 +76,7 @@ class SealedCall:
     ) -> None:
         self.key = key
         self.signed_at = signed_at
+        self.signed_config = signed_config
         self.relay = relay
         self._config = KeyConfig.parse(key.blob)
         self._tee_id = tee_id

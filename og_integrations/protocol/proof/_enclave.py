@@ -85,6 +85,13 @@ class OhttpKey(NamedTuple):
         return bytes([self.key_id]) + kem + self.public_key + b"\0\4" + b"".join(suite)
 
 
+class SignedConfig(NamedTuple):
+    """A signed config is a key config (RFC 9458 §3.1), with the signature of it by the enclave's RSA key."""
+
+    key_config: bytes
+    signature: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enclave:
     """
@@ -93,7 +100,8 @@ class Enclave:
     `source` says who vouches for it: `"registry"` (the chain), `"endpoint"` (the gateway itself: a
     development setting, no attestation at all) or `"file"` (the key in a saved exchange).
     Times are unix seconds. A certificate may be empty where `source` is not the registry. `ohttp` is the key that
-    the registry lists for sealed requests, None if there is none that can be used.
+    the registry lists for sealed requests, None if there is none that can be used; `ohttp_config` is its config with
+    the enclave's signature, where the registry lists that, too.
     """
 
     tee_id: str
@@ -109,6 +117,7 @@ class Enclave:
     last_heartbeat_at: int = 0
     source: str = "registry"
     ohttp: OhttpKey | None = None
+    ohttp_config: SignedConfig | None = field(default=None, repr=False)
 
     @property
     def pinned(self) -> bool:

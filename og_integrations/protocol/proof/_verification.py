@@ -163,8 +163,8 @@ class Exchange:
     """
     An exchange is one request and its answer, as far as the proof is about them.
 
-    `wire` is the request body exactly as sent; one that is not ours must have been read as unique
-    before. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
+    `wire` is the request body exactly as sent; `foreign` says that a stranger wrote it, so that one which names a
+    member twice has no hash. `window` is (sent, received) in unix seconds, None when unknown; `seen` whether this very
     signature came before in another answer. `usual_rule` is the hash rule to try first, if one is expected.
     `nonce` is what made this request unlike any other, None if nothing did.
     """
@@ -179,6 +179,7 @@ class Exchange:
     seen: bool = False
     usual_rule: str | None = None
     nonce: str | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +282,7 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
 def _request(exchange: Exchange) -> JsonObject:
     try:
         # What we encode names nothing twice, and looking for it costs more than reading (long histories, tools).
-        return parse_json_object(exchange.wire, "The request", unique=False)
+        return parse_json_object(exchange.wire, "The request", unique=exchange.foreign)
     except MalformedReplyError as exc:
         # Its text says everything: chained in, it would stand in the traceback twice.
         raise InvalidRequestError(str(exc)) from None
@@ -365,7 +366,8 @@ def _readings(request: JsonObject, usual_rule: str | None) -> Iterator[tuple[str
 
 
 def _remark(exchange: Exchange, request: JsonObject, rule: str) -> str:
-    if "reasoning_effort" in canonical.unsigned_members(exchange.path, request, rule):
+    asked = bool(request.get("reasoning_effort"))
+    if asked and "reasoning_effort" in canonical.unsigned_members(exchange.path, request, rule):
         ignored = "; reasoning_effort is not in it: the gateway has probably ignored it"
         return _dropped(exchange, request, rule) + ignored
     return _dropped(exchange, request, rule)

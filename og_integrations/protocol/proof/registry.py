@@ -14,7 +14,14 @@ from contextlib import contextmanager
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.chain._abi import selector
-from og_integrations.protocol.proof._enclave import OHTTP_SUITE, Enclave, OhttpKey, key_config_digest, tee_id_of
+from og_integrations.protocol.proof._enclave import (
+    OHTTP_SUITE,
+    Enclave,
+    OhttpKey,
+    SignedConfig,
+    key_config_digest,
+    tee_id_of,
+)
 from og_integrations.protocol.proof._verification import StepError, is_signed_by
 
 _SIGNATURES = (
@@ -182,6 +189,7 @@ def _enclave(entry: _Entry, data: bytes, start: int) -> Enclave | None:
         url = endpoint.decode()
     except UnicodeDecodeError:
         return None
+    sealing_key, sealing_config = _ohttp_key(data, start, key)
     return Enclave(
         # The registry does not return the id, and an id that is computed cannot disagree with its key.
         tee_id=tee_id_of(key),
@@ -195,16 +203,17 @@ def _enclave(entry: _Entry, data: bytes, start: int) -> Enclave | None:
         enabled=enabled,
         registered_at=registered,
         last_heartbeat_at=heartbeat,
-        ohttp=_ohttp_key(data, start, key),
+        ohttp=sealing_key,
+        ohttp_config=sealing_config,
     )
 
 
-def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
-    """Return the OHTTP key of the entry at `start`, of whichever generation; None if there is none we can use."""
+def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> tuple[OhttpKey | None, SignedConfig | None]:
+    """Return the OHTTP key of the entry at `start`, None if we can use none, and its config if that is signed."""
     try:
         # The third word points behind the head of the entry, and so says how many words the head has.
         if _word(data, start, 2) <= _HEAD * _WORD:
-            return None
+            return None, None
         member = start + _word(data, start, _HEAD)
         key_id, *suite = (_word(data, member, position) for position in range(4))
         # The first offset points behind the member's head, so it gives
@@ -213,24 +222,24 @@ def _ohttp_key(data: bytes, start: int, signing_key: bytes) -> OhttpKey | None:
         public_key = _bytes(data, member, 4)
         # A request sealed for another suite would not open at the enclave, and an all-zero key was never set.
         if tuple(suite) != OHTTP_SUITE or key_id > 255 or len(public_key) != _KEY_BYTES or not any(public_key):
-            return None
+            return None, None
     except ValueError:
-        return None
-    return OhttpKey(key_id, public_key, fields == 8 and _is_signed(data, member, key_id, public_key, signing_key))
+        return None, None
+    signed = _signed_config(data, member, key_id, public_key, signing_key) if fields == 8 else None
+    return OhttpKey(key_id, public_key, signed is not None), signed
 
 
-def _is_signed(data: bytes, member: int, key_id: int, public_key: bytes, signing_key: bytes) -> bool:
-    """Return whether an eight-field member holds a signature; its seventh field may be a time instead."""
+def _signed_config(data: bytes, member: int, key_id: int, public_key: bytes, signing_key: bytes) -> SignedConfig | None:
+    """Return the key config that an eight-field member holds a signature of; its seventh field may be a time."""
     try:
         key_config, signature = _bytes(data, member, 5), _bytes(data, member, 6)
         # What is signed twice must be the same twice: readers could take either.
         if not key_config.startswith(bytes([key_id]) + OHTTP_SUITE[0].to_bytes(2, "big") + public_key):
-            return False
-        return is_signed_by(
-            signing_key, key_config_digest(signing_key, (key_id, *OHTTP_SUITE), public_key, key_config), signature
-        )
+            return None
+        digest = key_config_digest(signing_key, (key_id, *OHTTP_SUITE), public_key, key_config)
+        return SignedConfig(key_config, signature) if is_signed_by(signing_key, digest, signature) else None
     except (StepError, ValueError):
-        return False
+        return None
 
 
 def _word(data: bytes, start: int, position: int) -> int:

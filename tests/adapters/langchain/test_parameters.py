@@ -42,11 +42,13 @@ def sent(net: Devnet, ask: Callable[[], object]) -> dict[str, Any]:
     return body
 
 
-def test_nothing_is_sent_that_was_not_set(net: Devnet, model: ChatOpenGradient) -> None:
-    assert sent(net, lambda: model.invoke("hi")) == {
-        "model": "gpt-5-mini",
-        "messages": [{"role": "user", "content": "hi"}],
-    }
+def test_nothing_is_sent_that_was_not_set(net: Devnet, make_model: MakeModel, model: ChatOpenGradient) -> None:
+    """But for the nonce, unless that is switched off."""
+    said = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
+    assert sent(net, lambda: make_model(nonce="off").invoke("hi")) == said
+    first, second = (sent(net, lambda: model.invoke("hi")) for _ in range(2))
+    nonces = [body.pop("response_format").pop("og_nonce") for body in (first, second)]
+    assert (first, second, len(set(nonces))) == (said, said, 2)
 
 
 def test_parameters_are_sent_and_overridden(net: Devnet, make_model: MakeModel) -> None:

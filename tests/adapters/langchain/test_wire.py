@@ -76,7 +76,7 @@ def streamed(model: Any, messages: Any) -> AIMessage:
 def ask(request: pytest.FixtureRequest, net: Devnet) -> Iterator[Ask]:
     """Return a function that asks a model and returns its message and the request that was sent."""
     Recorder.reached.clear()
-    model = ChatOpenGradient(model=BOTH[0], private_key=net.private_key, network=net.network)
+    model = ChatOpenGradient(model=BOTH[0], private_key=net.private_key, network=net.network, nonce="off")
 
     def asking(name: str, messages: Any, tools: Any, **options: Any) -> tuple[AIMessage, dict[str, Any]]:
         with collect_receipts(keep_exchanges=True) as receipts:

@@ -260,3 +260,11 @@ def test_stop_is_a_list(account: Account) -> None:
     assert llm.stop == ["tok2"]
     assert llm.complete("[[tokens=5]]").text == "tok0 tok1 "
     assert llm.complete("[[tokens=5]]", stop=["tok1"]).text == "tok0 "
+
+
+def test_everything_but_the_model_is_given_by_name() -> None:
+    """As the key would be, by those who come from other clients; the error names the way, and no key."""
+    given: Any = ("openai/gpt-5.2", "0x" + "4f" * 32)
+    with pytest.raises(ConfigurationError, match=r"write OpenGradientLLM\(model, private_key=…\)") as caught:
+        OpenGradientLLM(*given)
+    assert "4f4f" not in str(caught.value)
