@@ -390,12 +390,14 @@ class SealedChannelError(OpenGradientError):
     that is not the enclave's answer to this request, or was cut; and for any reply in clear, which anybody on the
     way can write: such a reply is never paid, quoted, or a reason to send the request again.
 
-    `nothing_sent` says that the request did not leave; `partial_text` is what of a stream had opened before.
+    `nothing_sent` says that the request did not leave; `partial_text` is what of a stream had opened before; `status`
+    is the HTTP status of a reply in clear, else None.
     """
 
     blames_enclave = True
     nothing_sent: bool = False
     partial_text: str = ""
+    status: int | None = None
 
 
 class HubError(OpenGradientError):

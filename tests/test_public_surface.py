@@ -43,10 +43,12 @@ SURFACE = {
         ModelCall ModelRequest SERVICE_FAULTS Script ServiceFault Services Stats Upstream Usage Wallet serve
     """,
     "og_integrations.sdk": """
-        Alpha CandleOrder CandleType Client FileUploadResult HistoricalInputQuery InferenceMode InferenceResult LLM
-        ModelHub ModelOutput ModelRepository Permit2ApprovalResult ResponseFormat SchedulerParams StreamChoice
-        StreamChunk StreamDelta StreamUsage TEE_LLM TextGenerationOutput TextGenerationStream Twins
-        agents alphasense global_client init types workflow_models x402SettlementMode
+        Alpha CandleOrder CandleType ChatAccountAuth Client ConfidentialLLM FileUploadResult
+        HistoricalInputQuery InferenceMode InferenceResult LLM ModelHub ModelOutput ModelRepository
+        OhttpRelayClient Permit2ApprovalResult RelayError ResponseFormat SchedulerParams StreamChoice
+        StreamChunk StreamDelta StreamUsage TEEEndpoint TEERegistry TEE_LLM TeeProof TextGenerationOutput
+        TextGenerationStream Twins VerificationError VerifiedChatResponse agents alphasense build_inner_request
+        global_client init login_chat_account types verify_response workflow_models x402SettlementMode
     """,
     "og_integrations.onchain": """
         AsyncOnchainClient CandleOrder CandleType Contracts DecimalsPolicy GasBudget Inference

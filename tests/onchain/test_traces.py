@@ -29,6 +29,7 @@ from tests.adapters.langchain.local_langsmith import langsmith
 from tests.onchain.test_inference import CANDLES
 from tests.onchain.test_tools import MODEL, volatility
 from tests.onchain.test_workflows import deploy
+from tests.report.test_report import rows_in
 
 ASKED = 'use tool volatility {"pair": "ETH/USD"}'
 
@@ -187,6 +188,27 @@ def test_ledger_of_an_agent_is_verified_side_by_side(
     assert ["transaction" in checks for checks in by_chain] == [False, True, False]
     assert main(["verify", "--registry", str(file)]) == 0
     assert capsys.readouterr().out.count(": verified") == 3
+    assert_report_shows_both(file, tmp_path / "report.html")
+    assert capsys.readouterr().out.splitlines()[0] == "3 documents: 3 verified"
+
+
+def assert_report_shows_both(ledger: Path, page: Path) -> None:
+    """The report, made of the ledger with the chain asked, has a row for each call, with the checks of its kind."""
+    assert main(["report", "--registry", str(ledger), "--html", str(page)]) == 0
+    head, rows = rows_in(page.read_text())
+    assert [row["kind"] for row in rows] == ["chat", "onchain", "chat"]
+    assert {row["status"] for row in rows} == {"verified"}
+    llm, onchain = (
+        {
+            check["id"]: check["result"]
+            for check in json.loads("".join(head["shared"][p] if isinstance(p, int) else p for p in row["checks"]))
+        }
+        for row in rows[:2]
+    )
+    proven = ("transaction", "mined", "result_event", "inference_event", "not_simulated")
+    left = ("tee_attestation", "zk_proof", "recomputed")
+    assert onchain == dict.fromkeys(proven, "pass") | dict.fromkeys(left, "skip")
+    assert {llm[step] for step in ("request-hash", "output-hash", "signature", "enclave-trusted")} == {"pass"}
 
 
 def test_openai_agent_has_both_receipts(evm: Devnet, chain: OnchainClient) -> None:

@@ -316,6 +316,7 @@ def unauthenticated_error(status: int, whom: str = "the relay") -> SealedChannel
         f"{whom[:1].upper()}{whom[1:]} answered HTTP {status} in clear, where a sealed answer was expected. Anybody on "
         f"the way can write this, so nothing of it is believed, quoted or paid. {hint}"
     )
+    error.status = status
     # Others may be as busy as the relay says of this one; any other status is about the request or the relay.
     error.blames_enclave = status in (502, 503, 504)
     return error
