@@ -40,7 +40,7 @@ def names_of_langchain() -> set[str]:
 
 
 def names_of_llama_index() -> set[str]:
-    arguments = set(inspect.signature(OpenGradientLLM.__init__).parameters) - {"self", "options"}
+    arguments = set(inspect.signature(OpenGradientLLM.__init__).parameters) - {"self", "others", "options"}
     return (arguments | set(LLMOptions.__annotations__)) - set(FunctionCallingLLM.model_fields)
 
 
