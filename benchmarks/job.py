@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.job`: a night's job, from its first prompt to its last: is the cost of a call, and memory, flat?
+`python -m benchmarks.job`: whether a call's cost and memory stay flat from a night job's first prompt to its last.
 
 A process of its own asks `--prompts` prompts (100,000 unless you say otherwise) as `og-integrations batch` does, and
 keeps each receipt with its exchange in a ledger. The devnet that answers and signs runs beside it and takes most of the
@@ -15,13 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.table import keep
+from benchmarks.table import keep, markdown_table
+from benchmarks.worker import memory
 from og_integrations.devnet import Devnet
 from og_integrations.networks import OPG
 
 PROMPTS, PARTS = 100_000, 10
 MODEL = "openai/gpt-5-mini"
-_LAST_HEADS = ("growth after the first tenth, MB", "s")
+HEADS = [
+    "ledger", "prompts", "authorizations", "ms of CPU a call, second tenth", "last tenth",
+    "growth after the first tenth, MB", "s",
+]  # fmt: skip
 
 
 def ask(folder: Path, ledger: str, prompts: int) -> None:
@@ -33,39 +37,29 @@ def ask(folder: Path, ledger: str, prompts: int) -> None:
         lines.writelines(
             json.dumps({"id": f"p{number}", "prompt": f"question {number}"}) + "\n" for number in range(prompts)
         )
-    told = [0]
+    told = 0
 
     def note(progress: Progress) -> None:
-        if progress.answered >= told[0]:
-            told[0] += prompts // PARTS
-            sys.stdout.write(json.dumps([progress.answered, time.process_time(), _resident()]) + "\n")
+        nonlocal told
+        if progress.answered >= told:
+            told += prompts // PARTS
+            sys.stdout.write(json.dumps([progress.answered, time.process_time(), memory("VmRSS")]) + "\n")
 
     done = BatchJob(file, model=MODEL, out=folder / "answers.jsonl", ledger=ledger, on_progress=note).run()
     if not done.complete:
         raise SystemExit(str(done))
 
 
-def _resident() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-
-
-def _row(kind: str, folder: Path, ledger: str, prompts: int) -> str:
+def _row(kind: str, folder: Path, ledger: str, prompts: int) -> list[str]:
     with Devnet(cap=prompts * OPG // 5_000) as net:
         began = time.monotonic()
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.job",
-            "--in",
-            str(folder),
-            "--ledger",
-            ledger,
-            "--prompts",
-            str(prompts),
-        ]
+        command = (sys.executable, "-m", "benchmarks.job", "--in", str(folder), "--ledger", ledger)
         said = subprocess.run(  # noqa: S603
-            command, check=True, capture_output=True, text=True, env=dict(os.environ) | net.environment()
+            [*command, "--prompts", str(prompts)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=dict(os.environ) | net.environment(),
         ).stdout
         took, stats = time.monotonic() - began, net.stats()
     marks = [json.loads(line) for line in said.splitlines()]
@@ -76,36 +70,22 @@ def _row(kind: str, folder: Path, ledger: str, prompts: int) -> str:
 
     assert stats.charges == prompts, stats  # noqa: S101
     growth = (last[2] - first[2]) / 1024
-    cells = [
-        kind,
-        f"{prompts:,}",
-        f"{stats.payments}",
-        cost(first, second),
-        cost(before, last),
-        f"{growth:.0f}",
-        f"{took:.0f}",
-    ]
-    return _line(cells)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    calls = [kind, f"{prompts:,}", f"{stats.payments}", cost(first, second), cost(before, last)]
+    return [*calls, f"{growth:.0f}", f"{took:.0f}"]
 
 
 def measure_job(prompts: int) -> str:
     """Return the table, in Markdown."""
-    lines = [
-        _line(["ledger", "prompts", "authorizations", "ms of CPU a call, second tenth", "last tenth", *_LAST_HEADS]),
-        "| --- " * 7 + "|",
-    ]
+    rows = []
     for kind, name in (("JSON Lines", "receipts.jsonl"), ("SQLite", "receipts.db")):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             ledger = str(folder / name) if kind == "JSON Lines" else f"sqlite:///{folder / name}"
             sys.stderr.write(f"  job: {kind}\n")
-            lines.append(_row(kind, folder, ledger, prompts))
+            rows.append(_row(kind, folder, ledger, prompts))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return "\n".join([*lines, "", f"16 at once; {os.cpu_count()} cores, load average {load:.1f} at the end."]) + "\n"
+    said = f"16 at once; {os.cpu_count()} cores, load average {load:.1f} at the end."
+    return f"{markdown_table(HEADS, rows)}\n{said}\n"
 
 
 if __name__ == "__main__":

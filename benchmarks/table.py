@@ -56,7 +56,7 @@ def _per_call(results: Results, names: list[str]) -> str:
     heads = ["sync", "async", "32 at once", "TLS sync", "TLS async", "TLS 32 at once"]
     rows = [[TITLES[name], *[_number(results, column, name, "{:.2f}") for column in columns]] for name in names]
     rows += _ratios(results, columns)
-    return _table(["ms per call", *heads], rows)
+    return markdown_table(["ms per call", *heads], rows)
 
 
 def _ratios(results: Results, columns: Sequence[str]) -> list[list[str]]:
@@ -74,7 +74,7 @@ def _per_chunk(results: Results, names: list[str]) -> str:
         cells = [_number(results, column, name, "{:.0f}") for column in PER_CHUNK]
         rows.append([TITLES[name], *cells, _number(results, "pieces", name, "{:.0f}")])
     rows += [[*row, ""] for row in _ratios(results, PER_CHUNK)]
-    return _table(["µs per streamed chunk (TLS, 500 chunks)", "stream", "astream", "pieces shown"], rows)
+    return markdown_table(["µs per streamed chunk (TLS, 500 chunks)", "stream", "astream", "pieces shown"], rows)
 
 
 def _once(results: Results, names: list[str]) -> str:
@@ -90,7 +90,7 @@ def _once(results: Results, names: list[str]) -> str:
         [TITLES[name], *[_number(results, what, name, "{:.0f}") if fits(name) else "" for what, _, fits in columns]]
         for name in names
     ]
-    return _table(["", *[head for _, head, _ in columns]], rows)
+    return markdown_table(["", *[head for _, head, _ in columns]], rows)
 
 
 def _crowds(results: Results) -> str:
@@ -103,7 +103,7 @@ def _crowds(results: Results) -> str:
         for name in ("client", "ours")
         if any((what, name) in results for what in heads)
     ]
-    return _table(["crowds (TLS)", *heads.values()], rows) if rows else ""
+    return markdown_table(["crowds (TLS)", *heads.values()], rows) if rows else ""
 
 
 def _growth(results: Results) -> str:
@@ -116,7 +116,7 @@ def _growth(results: Results) -> str:
         for name in ("client", "ours", "nothing")
         if any((what, name) in results for what in heads)
     ]
-    return _table(["memory growth, KB", *heads.values()], rows) if rows else ""
+    return markdown_table(["memory growth, KB", *heads.values()], rows) if rows else ""
 
 
 def _troubles(results: Results) -> str:
@@ -129,6 +129,7 @@ def _number(results: Results, what: str, name: str, form: str) -> str:
     return form.format(value) if isinstance(value, float | int) else "-"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown, with the line that ends it."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

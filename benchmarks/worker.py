@@ -88,21 +88,21 @@ class Worker:
         """KB by which `times` calls let the process grow, once it has made half as many."""
         for _ in range(times // 2):
             self._contestant.call()
-        before = _memory("VmRSS")
+        before = memory("VmRSS")
         for _ in range(times):
             self._contestant.call()
-        return {"value": _memory("VmRSS") - before}
+        return {"value": memory("VmRSS") - before}
 
     def growth_of_stream(self, chunks: int) -> Result:
         """KB by which a stream of `chunks` pieces raises the peak, of a process that had one of 500."""
         self._contestant.stream()
-        before = _memory("VmHWM")
+        before = memory("VmHWM")
         self._contestant.stream(chunks)
-        return {"value": _memory("VmHWM") - before}
+        return {"value": memory("VmHWM") - before}
 
     def peak(self, _times: int) -> Result:
         """MB that the process had at most."""
-        return {"value": _memory("VmHWM") / 1024}
+        return {"value": memory("VmHWM") / 1024}
 
     async def _together(self, calls: int = TOGETHER) -> int:
         return sum(await asyncio.gather(*[self._contestant.acall() for _ in range(calls)]))
@@ -151,7 +151,8 @@ class Clock:
         return {"value": statistics.median(walls) * self._unit, "cpu": cpu / len(walls) * self._unit}
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
+    """Return the KB that the kernel gives as `name` of this process, such as VmRSS."""
     with open("/proc/self/status", encoding="ascii") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(name + ":"))
 
