@@ -226,8 +226,10 @@ class Ledger:
         Each is what `SentTransaction.from_json` takes. Raises `ConfigurationError` or `LedgerBusyError`.
         """
         self.prepare()
+        if not (left := self._store.left()):
+            return []  # most ledgers hold none, and their entries need not be read for that
         finished = {particulars_of(entry.receipt).transaction for entry in self.entries(status="verified")}
-        return [note.transaction for note in self._store.left() if note.transaction_hash not in finished]
+        return [note.transaction for note in left if note.transaction_hash not in finished]
 
     def close(self) -> None:
         """Write what waits, and let go of files and connections. Raises `LedgerBusyError`."""
