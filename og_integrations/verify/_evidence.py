@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from og_integrations.errors import AttestationError, ConfigurationError, SealedChannelError, VerificationError
@@ -21,7 +21,7 @@ from og_integrations.protocol.proof.canonical import signed_digest
 from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.sealing.ohttp import KeyConfig
-from og_integrations.receipt import Check, Receipt, ReceiptPayment, without_presentation
+from og_integrations.receipt import Check, Receipt, without_presentation
 from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange, parse_bundle
 
 PARTS = ("receipt", "nonce", "attestation", "hpke", "inclusion", "payment")
@@ -126,12 +126,8 @@ def inclusion_in(document: JsonObject, lines: bytes) -> JsonObject:
 
     Raises `ConfigurationError` if none of `lines` is about this receipt.
     """
-    for line in filter(bytes.strip, lines.splitlines()):
-        try:
-            found = decode_json(line)
-        except ValueError:
-            raise ConfigurationError("the proofs of inclusion are not JSON Lines") from None
-        part = {name: found[name] for name in _INCLUSION if name in found} if isinstance(found, dict) else {}
+    for found in _objects_in(lines, "the proofs of inclusion"):
+        part = {name: found[name] for name in _INCLUSION if name in found}
         saved = parse_bundle(json.dumps({"format": EVIDENCE, **document, "inclusion": part}).encode())
         if part and _inclusion(saved, {"inclusion": part}, _claimed_proof(saved)).result == "pass":
             return part
@@ -144,21 +140,24 @@ def payment_in(document: JsonObject, lines: bytes) -> JsonObject:
 
     Raises `ConfigurationError` if none of `lines` names a transaction that settled this receipt's payment.
     """
-    paid = _paid_by(document)
-    for line in filter(bytes.strip, lines.splitlines()):
-        try:
-            found = decode_json(line)
-        except ValueError:
-            raise ConfigurationError("the settlements are not JSON Lines") from None
-        about_it = paid is not None and isinstance(found, dict) and found.get("payment") == paid.payment_hash
-        if paid is not None and about_it and isinstance(transaction := found.get("transaction_hash"), str):
+    receipt = document.get("receipt")
+    paid = Receipt(receipt).payment if isinstance(receipt, dict) else None
+    for found in _objects_in(lines, "the settlements"):
+        transaction = found.get("transaction_hash")
+        if paid is not None and found.get("payment") == paid.payment_hash and isinstance(transaction, str):
             return {"network": paid.network, "transaction": transaction}
     raise ConfigurationError("none of the settlements is of this receipt's payment")
 
 
-def _paid_by(document: JsonObject) -> ReceiptPayment | None:
-    receipt = document.get("receipt")
-    return Receipt(receipt).payment if isinstance(receipt, dict) else None
+def _objects_in(lines: bytes, what: str) -> Iterator[JsonObject]:
+    """Yield the objects of JSON Lines; `what` begins the `ConfigurationError` for a line that is no JSON."""
+    for line in filter(bytes.strip, lines.splitlines()):
+        try:
+            found = decode_json(line)
+        except ValueError:
+            raise ConfigurationError(f"{what} are not JSON Lines") from None
+        if isinstance(found, dict):
+            yield found
 
 
 def _receipt_in(saved: SavedExchange) -> Receipt | None:
