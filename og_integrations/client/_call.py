@@ -270,7 +270,7 @@ class CallState:
             "content_type": self._own_head.content_type if self._own_head is not None else "",
             "response": self.body.decode("utf-8", "replace"),
             "tee_id": enclave.tee_id,
-            "public_key_pem": _pem(enclave.public_key),
+            "public_key_pem": pem_of(enclave.public_key),
         }
 
     def check_head(self) -> None:
@@ -321,7 +321,7 @@ def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     return error_of(parse_failure(status, tuple(headers), body), state.quotable)
 
 
-def _pem(der: bytes) -> str:
+def pem_of(der: bytes) -> str:
     # As it is: what a broken registry lists as a key is evidence, too.
     lines = textwrap.wrap(base64.b64encode(der).decode(), 64)
     return "\n".join(("-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""))

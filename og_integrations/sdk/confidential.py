@@ -9,6 +9,7 @@ take. For new programs: `Client(channel="ohttp", relay_url=…)`, see docs/secur
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Self
@@ -16,7 +17,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from og_integrations.client import Answer, Client, collect_receipts
-from og_integrations.client._call import _pem
+from og_integrations.client._call import pem_of
 from og_integrations.client._directory import accepted_enclaves, read_enclaves
 from og_integrations.client._runner import drive, fetch
 from og_integrations.client._settings import keyless_settings
@@ -36,9 +37,10 @@ from og_integrations.errors import (
 )
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import CHAT_PATH
 from og_integrations.protocol.proof import canonical
-from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, OhttpKey, tee_id_of
+from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, OhttpKey, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import is_signed_by
 from og_integrations.receipt import Receipt
 from og_integrations.sdk._errors import CallFailedError, OldErrors, WrongArgumentError, as_old_error
@@ -230,7 +232,7 @@ class OhttpRelayClient:
     def _verified(self, answer: Answer, text: str, *, stream: bool) -> VerifiedChatResponse:
         said, completion = Receipt(answer.receipt), answer.completion
         frames = [f"{frame}\n\n" for frame in text.split("\n\n") if frame.strip()] if stream else None
-        events = list(map(_event, frames)) if frames is not None else [json.loads(text)]
+        events = _objects_in(text) if stream else [json.loads(text)]
         signed = canonical.canonical_output(completion.text, completion.tool_calls, completion.finish_reason)
         return VerifiedChatResponse(
             body=next((event for event in reversed(events) if "tee_signature" in event), {}),
@@ -241,7 +243,7 @@ class OhttpRelayClient:
                 output_hash=said.output_hash or "",
                 timestamp=said.tee_timestamp or 0,
                 signature=said.tee_signature or "",
-                signing_key_pem=_pem(self.tee.signing_public_key_der),
+                signing_key_pem=pem_of(self.tee.signing_public_key_der),
                 tee_host=self.tee.endpoint,
             ),
             stream_frames=frames,
@@ -385,8 +387,8 @@ def verify_response(
     output_hash = keccak(response_content.encode())
     own = tee_id_of(key)
     found = {
-        "the answer's tee_id is not that of the key": str(tee_id).lower() in (own, own[2:]),
-        "the enclave is not the expected one": expected_tee_id is None or expected_tee_id.lower() in (own, own[2:]),
+        "the answer's tee_id is not that of the key": normalize_hash(str(tee_id)) == own,
+        "the enclave is not the expected one": expected_tee_id is None or normalize_hash(expected_tee_id) == own,
         "the enclave signed another request": str(request).removeprefix("0x") == request_hash.hex(),
         "the enclave signed another answer": str(output).removeprefix("0x") == output_hash.hex(),
     }
@@ -426,11 +428,11 @@ def _as_published(error: OpenGradientError) -> OpenGradientError:
     return made
 
 
-def _event(frame: str) -> JsonObject:
-    """Return the JSON of a stream's event; empty for what has none."""
-    data = "".join(line[5:].strip() for line in frame.splitlines() if line.startswith("data:"))
-    try:
-        found = json.loads(data)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _objects_in(stream: str) -> list[JsonObject]:
+    """Return the events of a stream that are JSON objects: `[DONE]` is none."""
+    found: list[JsonObject] = []
+    for event in SSEDecoder().feed(stream.encode() + b"\n"):
+        with suppress(ValueError):
+            value = json.loads(event)
+            found += [value] if isinstance(value, dict) else []
+    return found
