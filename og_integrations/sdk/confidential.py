@@ -57,7 +57,8 @@ class RelayError(CallFailedError):
 
     def __init__(self, status_code: int, message: str) -> None:
         super().__init__(f"relay error {status_code}: {message}")
-        self.status_code, self.message = status_code, message
+        self.status_code: int = status_code
+        self.message: str = message
 
 
 class SealedAnswerError(VerificationError, CallFailedError):

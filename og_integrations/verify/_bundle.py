@@ -32,6 +32,8 @@ from og_integrations.receipt import kind_of
 
 MAX_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""
+_USUAL_BYTES = 64 * 1024
+"""As many are read at first: memory for the most would be taken, and given back, for each of many files."""
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
 BODIES = ("request", "response")
 EVIDENCE = "og-evidence/1"
@@ -205,7 +207,7 @@ def parse_receipt(data: bytes) -> JsonObject:
 def read_file(name: str | Path) -> bytes:
     """Return what the file `name` holds. Raises `ConfigurationError`."""
     try:
-        with Path(name).open("rb") as file:
+        with open(name, "rb") as file:
             return read_stream(file)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"cannot be read ({exc})") from None
@@ -213,7 +215,9 @@ def read_file(name: str | Path) -> bytes:
 
 def read_stream(stream: BinaryIO) -> bytes:
     """Return what `stream` holds. Raises `ConfigurationError` if that is more than any exchange."""
-    data = stream.read(MAX_BYTES + 1)
+    data = stream.read(_USUAL_BYTES)
+    if len(data) == _USUAL_BYTES:
+        data += stream.read(MAX_BYTES + 1 - _USUAL_BYTES)
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
     return data

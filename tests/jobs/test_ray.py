@@ -65,8 +65,8 @@ def net() -> Iterator[Devnet]:
 
 
 @pytest.fixture
-def cluster(net: Devnet) -> Iterator[str]:
-    """The address of a cluster of one's own, whose nodes know the wallet: no key travels."""
+def cluster(net: Devnet) -> Iterator[tuple[str, Path]]:
+    """The address of a cluster of one's own, and the folder of its logs. Its nodes know the wallet: no key travels."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is missing: uv pip install --group ray")
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
@@ -82,7 +82,7 @@ def cluster(net: Devnet) -> Iterator[str]:
         try:
             said = iter(process.stdout.readline, "")
             assert any("Ray runtime started" in line for line in said)
-            yield f"127.0.0.1:{ports['port']}"
+            yield f"127.0.0.1:{ports['port']}", folder
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=120)
@@ -97,12 +97,11 @@ def lines_of(file: Path) -> list[dict[str, object]]:
 @pytest.mark.timeout(3_000)
 @pytest.mark.parametrize("prompts", [200, 10_000])
 def test_job_that_is_killed_goes_on(
-    net: Devnet, cluster: str, postgres: PostgresServer, tmp_path: Path, prompts: int
+    net: Devnet, cluster: tuple[str, Path], postgres: PostgresServer, tmp_path: Path, prompts: int
 ) -> None:
     """The program dies in the middle, and its actors with it; said again, each prompt is answered once."""
-    ledger, out = postgres.new_database(), tmp_path / "answers.jsonl"
-    environment = dict(os.environ) | SETTINGS | {"RAY_ADDRESS": cluster, "LEDGER": ledger}
-    environment |= {"STORE": postgres.new_database()}
+    ledger, store, out = postgres.new_database(), postgres.new_database(), tmp_path / "answers.jsonl"
+    environment = dict(os.environ) | SETTINGS | {"RAY_ADDRESS": cluster[0], "LEDGER": ledger, "STORE": store}
     command = [sys.executable, str(PROGRAM), str(prompts), str(out)]
     with subprocess.Popen(command, env=environment) as first:
         until = time.monotonic() + PATIENCE
@@ -124,5 +123,13 @@ def test_job_that_is_killed_goes_on(
     assert prompts <= len(kept) <= stats.charges <= prompts + 64
     assert prompts // 3 <= killed < prompts
     assert stats.payments <= 2
-    canary = net.private_key.removeprefix("0x")
-    assert canary not in "".join(entry.line().decode() for entry in kept) + out.read_text()
+    held = [out.read_bytes(), *(file.read_bytes() for file in cluster[1].rglob("*") if file.is_file())]
+    held += [row.encode() for url in (ledger, store) for row in rows_of(postgres, url)]
+    assert len(held) > prompts
+    assert [secret[:6] for secret in net.secrets() if any(secret.encode() in data for data in held)] == []
+
+
+def rows_of(postgres: PostgresServer, url: str) -> list[str]:
+    """Return every row of every table of a database as text."""
+    tables = postgres.sql(url, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    return [str(row[0]) for (name,) in tables for row in postgres.sql(url, f'SELECT t::text FROM "{name}" t')]
