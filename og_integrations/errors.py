@@ -147,11 +147,13 @@ class ConnectionFailedError(OpenGradientError):
     """
     No connection to the enclave: no byte of the request was sent, nothing was paid.
 
-    One that found no free connection does not `blames_enclave`: our own calls have them all.
+    One that found no free connection does not `blames_enclave`: our own calls have them all. `timed_out` says that the
+    time to connect was over.
     """
 
     blames_enclave = True
     is_retryable = True
+    timed_out: bool = False
 
 
 class CertificateMismatchError(ConnectionFailedError):

@@ -23,11 +23,12 @@ from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out, ledgers_here
 from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
-from og_integrations.client.channels._channel import Destination
+from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination
 from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
     AttestationError,
     ConfigurationError,
+    ConnectionFailedError,
     ConnectionLostError,
     GatewayError,
     InvalidRequestError,
@@ -147,6 +148,15 @@ class Call:
     def without_nonce(self) -> "Call":
         """Return the same call with nothing in its body but what was asked."""
         return replace(self, wire=encode_json(self.request.to_json()), nonce=None)
+
+    def was_hurried(self, exc: OpenGradientError) -> bool:
+        """
+        Return whether `exc` says no more than that this call waits for less than an enclave may take to connect.
+
+        Counted as the enclave's doing, one impatient call would keep it away from all others.
+        """
+        timed_out = isinstance(exc, ConnectionFailedError | ConnectionLostError) and exc.timed_out
+        return timed_out and self.timeout < CONNECT_TIMEOUT
 
     @property
     def path(self) -> str:

@@ -59,11 +59,15 @@ def _listening(handle: Callable[[socket.socket], object]) -> Iterator[int]:
         thread.join()
 
 
-def _failure(net: Devnet, way: str, port: int, **entry: Any) -> OpenGradientError:
+def _elsewhere(port: int, **entry: Any) -> Fault:
     def moved(listed: list[Any]) -> list[Any]:
         return [replace(one, endpoint=f"https://127.0.0.1:{port}", **entry) for one in listed]
 
-    net.inject(Fault(name="elsewhere", about="", registry=moved))
+    return Fault(name="elsewhere", about="", registry=moved)
+
+
+def _failure(net: Devnet, way: str, port: int, **entry: Any) -> OpenGradientError:
+    net.inject(_elsewhere(port, **entry))
     with pytest.raises(OpenGradientError) as caught:
         WAYS[way](net, "hi", max_retries=0)
     return caught.value
@@ -107,6 +111,40 @@ def test_server_that_leaves_within_the_handshake(net: Devnet, way: str) -> None:
         error = _failure(net, way, port)
     assert isinstance(error, ConnectionFailedError)
     assert not isinstance(error, CertificateMismatchError)
+
+
+def _silence(near: socket.socket) -> None:
+    while near.recv(65536):
+        pass
+
+
+@pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
+def test_callers_own_impatience_keeps_no_enclave_away(net: Devnet, library: Any) -> None:
+    """The next call asks it again; one that was patient, and not answered either, leaves it."""
+    answers = iter([_silence, socket.socket.close])
+
+    def answer(near: socket.socket) -> None:
+        next(answers)(near)
+
+    options: dict[str, Any] = {} if library is None else {"http_client": lambda context: library.Client(verify=context)}
+    with (
+        _listening(answer) as port,
+        Client(private_key=net.private_key, network=net.network, max_retries=0, **options) as client,
+    ):
+        net.inject(_elsewhere(port))
+        for timeout, error in ((0.3, ConnectionFailedError), (20, ConnectionFailedError), (20, DiscoveryError)):
+            with pytest.raises(error) as caught:
+                client.chat(MODEL, user("hi"), timeout=timeout)
+            assert type(caught.value) is error
+
+
+def test_late_offer_is_no_enclaves_fault_if_the_caller_was_in_a_hurry() -> None:
+    with Devnet(enclaves=2) as net, Client(private_key=net.private_key, network=net.network) as client:
+        net.inject("stall_offer", times=1)
+        with pytest.raises(ConnectionLostError) as caught:
+            client.chat(MODEL, user("hi"), timeout=0.5)
+        assert caught.value.receipt is not None
+        assert client.chat(MODEL, user("hi")).receipt["tee_id"] == caught.value.receipt["tee_id"]
 
 
 def _early_hints(near: socket.socket) -> None:

@@ -210,7 +210,9 @@ def failure(
         busy.blames_enclave = False
         return busy
     if isinstance(exc, library.ConnectError | library.ConnectTimeout | library.UnsupportedProtocol):
-        return not_connected(exc, what, destination)
+        error = not_connected(exc, what, destination)
+        error.timed_out = error.timed_out or isinstance(exc, library.ConnectTimeout)
+        return error
     if isinstance(exc, library.TimeoutException | TimeoutError):
         return late(what)
     return broken(exc, what)
@@ -230,7 +232,9 @@ def not_connected(exc: BaseException, what: str, destination: Destination) -> Co
     """Return the error of a request to `what` of which nothing had left when `exc` came."""
     of_tls = tls_failure(exc)
     if of_tls is None:
-        return ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+        error = ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+        error.timed_out = isinstance(exc, TimeoutError)
+        return error
     certificate = destination.certificate if isinstance(destination, Pinned) else None
     if certificate is not None and is_mismatch(of_tls, certificate):
         return CertificateMismatchError(

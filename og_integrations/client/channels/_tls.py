@@ -29,7 +29,8 @@ _EXPIRED, _NOT_YET_VALID = 10, 9
 
 def tls_failure(exc: BaseException | None) -> ssl.SSLError | None:
     """Return the error of TLS that `exc` is, or was raised because of; None without one."""
-    while exc is not None and not isinstance(exc, ssl.SSLError):
+    # A handshake that waited for the peer until its time was over was not refused by anybody.
+    while isinstance(exc, ssl.SSLWantReadError | ssl.SSLWantWriteError) or not isinstance(exc, ssl.SSLError | None):
         exc = exc.__cause__ or exc.__context__
     return exc
 
