@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from benchmarks.against import against
 from benchmarks.claims import write_claims
@@ -19,8 +19,8 @@ from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.plot import write_plot
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
-from benchmarks.table import Results, Versions, write_tables
-from benchmarks.verify import write_verify
+from benchmarks.table import Results, Versions, write_goals, write_tables
+from benchmarks.verify import verify_ratios, write_verify
 
 PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
 PER_CHUNK = {"stream": 4, "astream": 4}
@@ -30,6 +30,8 @@ CROWDING = ("client", "ours")
 CROWD = {"few": 32, "crowd": 1000, "many": 2000}
 ANSWER_SECONDS, PLACES = 1.0, 100
 GROWING = ("client", "ours", "nothing")
+OF_RECEIPTS = {"growth_of_receipts": ("http", 10_000), "growth_with_sink": ("http", 10_000)}
+GROWTH = {"growth_of_calls": ("http", 10_000), "growth_of_stream": ("tls", 100_000)} | OF_RECEIPTS
 
 
 async def run(names: list[str], rounds: int, *, brief: bool) -> Results:
@@ -48,6 +50,21 @@ async def run(names: list[str], rounds: int, *, brief: bool) -> Results:
             await _fresh(names, server.place("tls"), results)
             await _crowds(server, [name for name in names if name in CROWDING], results)
             await _growth(server, [name for name in names if name in GROWING], results)
+    return results
+
+
+async def goals(rounds: int) -> Results:
+    """Measure only what must hold: the ratios of README.md."""
+    results: Results = {}
+    async with ReplayServer() as server:
+        place = server.place("tls")
+        workers = {name: WorkerProcess(sys.executable, name, place, server.plain) for name in (*CROWDING, "bare")}
+        await _rounds(server, workers, PER_CALL | PER_CHUNK, rounds, "tls", results)
+        for worker in workers.values():
+            await worker.stop()
+        await _fresh((*CROWDING, "bare", "openai"), place, results)
+        await _crowds(server, CROWDING, results)
+        await _growth(server, CROWDING, results, {"growth_with_sink": OF_RECEIPTS["growth_with_sink"]})
     return results
 
 
@@ -87,9 +104,11 @@ async def _rounds(
 
 
 async def _once(workers: dict[str, WorkerProcess], results: Results) -> None:
-    for what, times in (("pieces", 1), ("peak", 1), ("cold_together", 1), ("cold_in_a_row", 10)):
+    for what, times in (("pieces", 1), ("peak", 1), ("checks", 1), ("cold_together", 1), ("cold_in_a_row", 10)):
         _say(what)
         for name, worker in workers.items():
+            if what == "checks" and name not in CROWDING:
+                continue
             answer = await worker.measure(what, times)
             results[what, name] = answer.get("value", str(answer.get("error")))
 
@@ -134,10 +153,14 @@ async def _crowds(server: ReplayServer, names: Iterable[str], results: Results) 
         results["crowd cpu", name] = seen["many"]["cpu"] / seen["few"]["cpu"]
 
 
-async def _growth(server: ReplayServer, names: Iterable[str], results: Results) -> None:
-    for what, transport, times in (("growth_of_calls", "http", 10_000), ("growth_of_stream", "tls", 100_000)):
+async def _growth(
+    server: ReplayServer, names: Iterable[str], results: Results, plan: Mapping[str, tuple[str, int]] = GROWTH
+) -> None:
+    for what, (transport, times) in plan.items():
         _say(what)
         for name in names:
+            if what in OF_RECEIPTS and name not in CROWDING:
+                continue
             await server.prepare()
             worker = WorkerProcess(await python_of(name), name, server.place(transport), server.plain)
             answer = await worker.measure(what, times)
@@ -171,9 +194,16 @@ async def main() -> None:
     )
     options.add_argument("--only", nargs="+", choices=CONTESTANTS, help="who is measured; the README stays as it is")
     options.add_argument("--against", metavar="REVISION", help="our rows only, beside those of an older commit")
+    options.add_argument("--goals", action="store_true", help="only the ratios that must hold")
+    options.add_argument("--keep", action="store_true", help="with --goals: put them into the README")
     chosen = options.parse_args()
     if chosen.against:
         sys.stdout.write(await against(chosen.against, chosen.rounds))
+        return
+    if chosen.goals:
+        results = await goals(chosen.rounds)
+        verified = await asyncio.to_thread(verify_ratios)
+        sys.stdout.write(write_goals(results, verified, kept=chosen.keep))
         return
     names = chosen.only or list(CONTESTANTS)
     results = await run(names, chosen.rounds, brief=chosen.brief)

@@ -78,7 +78,7 @@ class WorkerProcess:
         self._process.stdin.write(json.dumps({"what": what, "times": times}).encode() + b"\n")
         await self._process.stdin.drain()
         try:
-            answer: dict[str, Any] = json.loads(await asyncio.wait_for(_line(self._process), 120))
+            answer: dict[str, Any] = json.loads(await asyncio.wait_for(_line(self._process), 300))
         except (TimeoutError, ValueError) as exc:
             return {"error": f"no answer ({type(exc).__name__})"}
         return answer

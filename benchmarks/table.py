@@ -3,7 +3,8 @@
 import datetime as dt
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 Results = dict[tuple[str, str], float | str]
@@ -39,6 +40,63 @@ def keep(name: str, text: str) -> None:
     if not end:
         raise ValueError(f"README.md has no place for {name}: a table that was measured for hours would be lost.")
     README.write_text(f"{before}{begin}{text}{end}{after}")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A goal says what a ratio must hold: at most `bound`, or at least that if `least`."""
+
+    what: str
+    found: float | None
+    bound: float
+    least: bool = False
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        bound = f"{'≥' if self.least else '≤'} {self.bound:.2f}"
+        if self.found is None:
+            return [self.what, "-", bound, "not measured"]
+        held = self.found >= self.bound if self.least else self.found <= self.bound
+        return [self.what, f"{self.found:.2f}", bound, "held" if held else "missed"]
+
+
+def write_goals(results: Results, verified: Mapping[str, float], *, kept: bool) -> str:
+    """Return the table of what must hold, and put it into README.md if it is to be `kept`."""
+
+    def found(what: str, name: str, over: float | None = 1.0) -> float | None:
+        value = results.get((what, name))
+        return value / over if isinstance(value, float | int) and over else None
+
+    cold = {name: found("cold cpu", name) for name in ("openai", "bare")}
+    goals = [
+        Goal("cold `Client` ÷ `ChatOpenAI`", found("cold cpu", "client", cold["openai"]), 0.25),
+        Goal("cold `ChatOpenGradient` ÷ `ChatOpenAI`", found("cold cpu", "ours", cold["openai"]), 0.72),
+        Goal("cold `ChatOpenGradient` ÷ bare", found("cold cpu", "ours", cold["bare"]), 1.25),
+        Goal("`invoke` ÷ bare", found("tls sync cpu", "ratio"), 0.95),
+        Goal("`ainvoke` ÷ bare", found("tls asynchronous cpu", "ratio"), 0.80),
+        Goal("32 at once ÷ bare", found("tls together cpu", "ratio"), 0.50),
+        Goal("streamed chunk ÷ bare, sync", found("tls stream cpu", "ratio"), 0.75),
+        Goal("streamed chunk ÷ bare, async", found("tls astream cpu", "ratio"), 0.75),
+    ]
+    for name in ("client", "ours"):
+        title = TITLES[name].strip("*")
+        goals += [
+            Goal(f"1,000 unbounded, 1 s answers, {title}: wall ÷ ideal", found("crowd", name), 1.15),
+            Goal(f"CPU per call, 2,000 ÷ 32 at once, {title}", found("crowd cpu", name), 1.2),
+            Goal(f"MB of 10,000 calls with a sink, after as many, {title}", found("growth_with_sink", name, 1024), 2),
+        ]
+    for kind, ratio in verified.items():
+        least = kind.startswith("two")
+        goals.append(Goal(f"`verify`, {kind}", ratio, 1.8 if least else 2.5, least=least))
+    load = f"Load average {os.getloadavg()[0]:.1f} at the end." if hasattr(os, "getloadavg") else ""
+    rows = markdown_table(["what", "now", "goal", ""], [goal.cells() for goal in goals])
+    text = (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {os.cpu_count()} cores. {load}\n\n{rows}\n{_troubles(results)}".rstrip()
+        + "\n"
+    )
+    if kept:
+        keep("goals", text)
+    return text
 
 
 def _machine(versions: Versions) -> str:
@@ -85,6 +143,7 @@ def _once(results: Results, names: list[str]) -> str:
         ("cold", "process start to answer, ms", lambda name: name != "nothing"),
         ("cold cpu", "the same, ms of CPU", lambda name: name != "nothing"),
         ("peak", "peak memory, MB", lambda name: True),
+        ("checks", "steps of the verification that passed", lambda name: name in ("client", "ours")),
     ]
     rows = [
         [TITLES[name], *[_number(results, what, name, "{:.0f}") if fits(name) else "" for what, _, fits in columns]]
@@ -110,6 +169,8 @@ def _growth(results: Results) -> str:
     heads = {
         "growth_of_calls": "10,000 calls after 5,000",
         "growth_of_stream": "stream of 100,000 chunks after one of 500",
+        "growth_of_receipts": "10,000 calls with their receipts in a list",
+        "growth_with_sink": "10,000 calls with receipts into a file, after as many",
     }
     rows = [
         [TITLES[name], *[_number(results, what, name, "{:.0f}") for what in heads]]

@@ -2,7 +2,7 @@
 `python -m benchmarks.verify`: what it takes to judge ten thousand saved receipts, and an enclave's own document.
 
 Each row is a process of its own, from its start to its end, with all the processes that it starts. CPU time divided by
-the number of cores is what a machine with nothing else to do takes at best.
+the number of cores is what a machine with nothing else to do takes at best. "By hand" is `benchmarks.floor`.
 """
 
 import json
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.table import keep
@@ -21,22 +22,38 @@ from tests.verify.many_receipts import TEE_ID, documents
 FILES, FRESH_PROCESSES = 10_000, 5
 
 
-def _measure(source: Path, jobs: int) -> list[str]:
-    """Return the cells of one row: seconds, seconds of CPU, and both per file."""
-    command = [sys.executable, "-m", "og_integrations", "verify", "--tee-id", TEE_ID, "--summary"]
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What it took to judge all files, in seconds: on the clock, and of CPU."""
+
+    wall: float
+    cpu: float
+
+
+def _measure(source: Path, jobs: int | None) -> Measured:
+    """Measure `verify` in so many processes, or the floor where `jobs` is None."""
+    command = [sys.executable, "-m", "benchmarks.floor"]
+    if jobs is not None:
+        command = [sys.executable, "-m", "og_integrations", "verify", "--tee-id", TEE_ID, "--summary"]
+        command += ["--jobs", str(jobs)]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    said = subprocess.run(  # noqa: S603
-        [*command, "--jobs", str(jobs), str(source)], check=True, capture_output=True, text=True
-    ).stdout
+    said = subprocess.run([*command, str(source)], check=True, capture_output=True, text=True).stdout  # noqa: S603
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert said.startswith(f"{FILES} files: {FILES} verified"), said  # noqa: S101
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return [f"{wall:.1f}", f"{cpu:.1f}", f"{cpu / FILES * 1e6:.0f}"]
+    return Measured(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def _row(kind: str, jobs: int | None, found: Measured, floor: Measured, one: Measured) -> str:
+    by = "by hand, 1" if jobs is None else str(jobs)
+    cells = [f"{found.wall:.1f}", f"{found.cpu:.1f}", f"{found.cpu / FILES * 1e6:.0f}", f"{FILES / found.wall:,.0f}"]
+    ratios = [f"{found.cpu / floor.cpu:.2f}", f"{one.wall / found.wall:.2f}" if jobs not in (None, 1) else ""]
+    return f"| {' | '.join([kind, by, *cells, *ratios])} |"
 
 
 _FIRST = """
 import time
-import og_integrations.client, og_integrations.protocol.proof._verification
+from og_integrations.client import Client
+import og_integrations.protocol.proof._verification
 began = time.process_time()
 import og_integrations.protocol.proof.attestation
 imported = time.process_time()
@@ -57,12 +74,9 @@ def _document() -> tuple[float, float]:
     return statistics.median(imports), statistics.median(judged)
 
 
-def measure_verify() -> str:
-    """Return the table, in Markdown."""
-    lines = [
-        "| `verify` of 10,000 receipts | processes | s | s of CPU | µs of CPU a file |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+def _measure_all() -> dict[tuple[str, int | None], Measured]:
+    """Return what `verify` took, by the kind of source and the number of processes; None is the floor."""
+    found: dict[tuple[str, int | None], Measured] = {}
     with tempfile.TemporaryDirectory() as place:
         folder, listed = Path(place) / "folder", Path(place) / "all.jsonl"
         folder.mkdir()
@@ -72,9 +86,31 @@ def measure_verify() -> str:
                 lines_of.write(text + "\n")
                 (folder / f"{number:05}.json").write_text(text)
         for kind, source in (("a folder of files", folder), ("JSON Lines", listed)):
-            for jobs in (1, 2):
-                sys.stderr.write(f"  verify: {kind}, {jobs}\n")
-                lines.append(f"| {kind} | {jobs} | {' | '.join(_measure(source, jobs))} |")
+            for jobs in (None, 1, 2):
+                sys.stderr.write(f"  verify: {kind}, {jobs or 'by hand'}\n")
+                found[kind, jobs] = _measure(source, jobs)
+    return found
+
+
+def verify_ratios() -> dict[str, float]:
+    """Return what must hold: CPU of one process ÷ that by hand, and how much faster two processes are."""
+    found, ratios = _measure_all(), {}
+    for kind, jobs in found:
+        if jobs is None:
+            one, two = found[kind, 1], found[kind, 2]
+            ratios[f"CPU ÷ by hand, {kind}"] = one.cpu / found[kind, None].cpu
+            ratios[f"two processes, times as fast as one, {kind}"] = one.wall / two.wall
+    return ratios
+
+
+def measure_verify() -> str:
+    """Return the table, in Markdown."""
+    found = _measure_all()
+    lines = [
+        "| `verify` of 10,000 receipts | processes | s | s of CPU | µs of CPU a file | files/s | ÷ by hand | faster |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *[_row(kind, jobs, one, found[kind, None], found[kind, 1]) for (kind, jobs), one in found.items()],
+    ]
     load = f"Load average {os.getloadavg()[0]:.1f} at the end." if hasattr(os, "getloadavg") else ""
     imports, judged = _document()
     first = (

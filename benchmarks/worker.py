@@ -9,6 +9,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from http.client import HTTPConnection
@@ -92,6 +93,40 @@ class Worker:
         for _ in range(times):
             self._contestant.call()
         return {"value": memory("VmRSS") - before}
+
+    def growth_of_receipts(self, times: int) -> Result:
+        """KB by which `times` calls let the process grow whose receipts are collected in a list."""
+        from og_integrations import collect_receipts
+
+        self._contestant.call()
+        before = memory("VmRSS")
+        with collect_receipts() as receipts:
+            for _ in range(times):
+                self._contestant.call()
+            after = memory("VmRSS")
+        if len(receipts) != times:
+            raise RuntimeError(f"{len(receipts)} receipts of {times} calls")
+        return {"value": after - before}
+
+    def growth_with_sink(self, times: int) -> Result:
+        """KB by which `times` calls let the process grow whose receipts go into a file, after as many such calls."""
+        from og_integrations import collect_receipts
+
+        with tempfile.TemporaryDirectory() as folder, collect_receipts(to=f"{folder}/receipts.jsonl"):
+            for _ in range(times):
+                self._contestant.call()
+            before = memory("VmRSS")
+            for _ in range(times):
+                self._contestant.call()
+            return {"value": memory("VmRSS") - before}
+
+    def checks(self, _times: int) -> Result:
+        """How many steps of the verification passed in one call: proof that they are switched on here."""
+        from og_integrations import collect_receipts
+
+        with collect_receipts() as receipts:
+            self._contestant.call()
+        return {"value": sum(check["result"] == "pass" for check in receipts[0]["checks"])}
 
     def growth_of_stream(self, chunks: int) -> Result:
         """KB by which a stream of `chunks` pieces raises the peak, of a process that had one of 500."""

@@ -436,8 +436,9 @@ def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
     nested = _nested()
     for name, value in document.items():
-        if isinstance(value, dict) and name in nested:
-            yield from ((f"{name}.{part}", held) for part, held in value.items())
+        if name in nested and isinstance(value, dict):
+            for part, held in value.items():
+                yield f"{name}.{part}", held
         else:
             # A stranger's member called "payment.payer" is not the payer of the payment.
             yield (f"[{name}]" if "." in name else name), value

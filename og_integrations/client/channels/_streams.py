@@ -50,6 +50,12 @@ def _seconds(until: float) -> float:
     return left
 
 
+def _may_give(tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> bool:
+    """Return whether there is something to read, or an end."""
+    # Asked before each read: the error that says so takes longer than reading a head.
+    return bool(incoming.pending or tls.pending() or incoming.eof)
+
+
 def _encrypted(tls: ssl.SSLObject, outgoing: ssl.MemoryBIO, data: bytes) -> bytes:
     """Return `data` in records of TLS; nothing of it has left then."""
     rest = memoryview(data)
@@ -107,14 +113,16 @@ class Stream:
             self._sock.settimeout(_seconds(until))
             return self._sock.recv(_MOST_READ)
         while True:
-            try:
-                return tls.read(_MOST_READ)
-            except ssl.SSLWantReadError:
-                self._flush(until)
-                self._fill(until)
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                # An end without a goodbye is common; whether the answer is whole, its framing and signature say.
-                return b""
+            if _may_give(tls, self._incoming):
+                try:
+                    return tls.read(_MOST_READ)
+                except ssl.SSLWantReadError:
+                    pass
+                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                    # An end without a goodbye is common; whether the answer is whole, its framing and signature say.
+                    return b""
+            self._flush(until)
+            self._fill(until)
 
     def is_quiet(self) -> bool:
         """Return whether the peer is still there, and has sent nothing since its last answer but what TLS needs."""
@@ -125,14 +133,16 @@ class Stream:
                 self._sock.recv(1, socket.MSG_PEEK)
                 return False
             while True:
-                try:
-                    tls.read(1)
-                except ssl.SSLWantReadError:
-                    if not (data := self._sock.recv(_MOST_READ)):
+                if _may_give(tls, self._incoming):
+                    try:
+                        tls.read(1)
+                    except ssl.SSLWantReadError:
+                        pass  # tickets of TLS, which are no answer
+                    else:
                         return False
-                    self._incoming.write(data)
-                else:
+                if not (data := self._sock.recv(_MOST_READ)):
                     return False
+                self._incoming.write(data)
         except BlockingIOError:
             return True
         except OSError:
@@ -270,12 +280,14 @@ class AsyncStream(asyncio.Protocol):
         tls = self._tls
         while True:
             if tls is not None:
-                try:
-                    return tls.read(_MOST_READ)
-                except ssl.SSLWantReadError:
-                    self._flush()
-                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                    return b""
+                if _may_give(tls, self._incoming):
+                    try:
+                        return tls.read(_MOST_READ)
+                    except ssl.SSLWantReadError:
+                        pass
+                    except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                        return b""
+                self._flush()
             elif self._data:
                 taken = bytes(self._data)
                 self._data.clear()
@@ -289,7 +301,7 @@ class AsyncStream(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._ended or self._data:
             return False
-        if self._tls is not None and (self._incoming.pending or self._tls.pending()):
+        if self._tls is not None and _may_give(self._tls, self._incoming):
             try:
                 self._tls.read(1)
             except ssl.SSLWantReadError:

@@ -7,12 +7,13 @@ paying needs fixed-size words only.
 The three functions of an ERC-20 token that paying needs, as eth_call or transaction data (0x-hex).
 """
 
+import ctypes
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-from Crypto.Hash import keccak as _library
 
 if TYPE_CHECKING:
     from eth_abi.codec import ABIDecoder
@@ -21,36 +22,38 @@ AbiValues = tuple[Any, ...]
 """Decoded values of a contract: their types follow from the ABI types that were asked for."""
 MAX_DATA_BYTES = 8 * 1024 * 1024
 """No honest answer of a contract is larger."""
+_OF_NOTHING = "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
+"""The Keccak-256 of no bytes."""
 
 
 def _direct_keccak() -> Callable[[bytes], bytes]:
-    """Return a function that calls pycryptodome's C directly, which costs a third of an object for each hash."""
-    # By name, since neither is declared: what is not there any more, `_checked_keccak` does without.
-    raw = import_module("Crypto.Util._raw_api")
-    library = vars(_library)["_raw_keccak_lib"]
-    size, rounds, padding, capacity = raw.c_size_t(32), raw.c_ubyte(24), raw.c_ubyte(1), raw.c_size_t(64)
+    """Return a function that calls pycryptodome's C directly; its own way to it loads a parser of C first."""
+    spec = find_spec("Crypto.Hash")
+    folders = (spec.submodule_search_locations if spec is not None else None) or ()
+    names = [os.path.join(folder, f"_keccak{suffix}") for folder in folders for suffix in EXTENSION_SUFFIXES]
+    library = ctypes.CDLL(next(filter(os.path.isfile, names), "_keccak"))
+    pointer, size, byte = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_ubyte
+    library.keccak_init.argtypes = ctypes.POINTER(pointer), size, byte
+    library.keccak_reset.argtypes = (pointer,)
+    library.keccak_absorb.argtypes = pointer, ctypes.c_char_p, size
+    library.keccak_digest.argtypes = pointer, ctypes.c_char_p, size, byte
+    reset, absorb, squeeze = library.keccak_reset, library.keccak_absorb, library.keccak_digest
     # Whoever hashes takes a state out and puts it back, so that neither another thread nor a finalizer that
     # the garbage collector runs in between can write into it.
-    free: list[Any] = []
-
-    def made() -> Any:
-        pointer = raw.VoidPointer()
-        if library.keccak_init(pointer.address_of(), capacity, rounds):
-            raise MemoryError("Keccak's state could not be made.")
-        return raw.SmartPointer(pointer.get(), library.keccak_destroy), raw.create_string_buffer(32)
+    free: list[tuple[ctypes.c_void_p, ctypes.Array[ctypes.c_char]]] = []
 
     def direct(data: bytes) -> bytes:
         try:
             state, out = taken = free.pop()
         except IndexError:
-            state, out = taken = made()
-        here = state.get()
-        failed = library.keccak_reset(here) or library.keccak_absorb(
-            here, raw.c_uint8_ptr(data), raw.c_size_t(len(data))
-        )
-        if failed or library.keccak_digest(here, out, size, padding):
+            state, out = taken = pointer(), ctypes.create_string_buffer(32)
+            # 64 bytes of capacity, 24 rounds.
+            if library.keccak_init(state, 64, 24):
+                raise MemoryError("Keccak's state could not be made.") from None
+        # 1 is the padding of Keccak; SHA-3 has another one.
+        if reset(state) or absorb(state, data, len(data)) or squeeze(state, out, 32, 1):
             raise MemoryError("Keccak could not be computed.")
-        digest: bytes = raw.get_raw_buffer(out)
+        digest = out.raw
         free.append(taken)
         return digest
 
@@ -58,7 +61,9 @@ def _direct_keccak() -> Callable[[bytes], bytes]:
 
 
 def _hash_object(data: bytes) -> bytes:
-    digest: bytes = _library.new(digest_bits=256, data=data).digest()
+    from Crypto.Hash import keccak as library
+
+    digest: bytes = library.new(digest_bits=256, data=data).digest()
     return digest
 
 
@@ -66,8 +71,8 @@ def _checked_keccak() -> Callable[[bytes], bytes]:
     """Return the direct function, or the plain one where this pycryptodome is built in another way."""
     try:
         direct = _direct_keccak()
-        agrees = direct(b"") == _hash_object(b"")
-    except (AttributeError, ImportError, KeyError, TypeError):
+        agrees = direct(b"") == bytes.fromhex(_OF_NOTHING)
+    except (AttributeError, ImportError, OSError):
         return _hash_object
     return direct if agrees else _hash_object
 

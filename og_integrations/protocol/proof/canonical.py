@@ -223,7 +223,7 @@ def _known(escape: re.Match[str]) -> str:
 
 def _messages(request: JsonObject) -> Iterator[Mapping[str, Any]]:
     listed = request.get("messages")  # of a text completion, anything: nobody has read it
-    return (message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, Mapping))
+    return (message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, dict))
 
 
 def _user_contents(request: JsonObject) -> Iterator[Any]:
@@ -238,7 +238,7 @@ def _same_reduced(content: list[Any], rule: str) -> bool:
 def _attachments(request: JsonObject) -> Iterator[Mapping[str, Any]]:
     for content in _user_contents(request):
         parts = content if isinstance(content, list) else ()
-        yield from (part for part in parts if isinstance(part, Mapping) and part.get("type") != "text")
+        yield from (part for part in parts if isinstance(part, dict) and part.get("type") != "text")
 
 
 def _chat(request: JsonObject, rule: str) -> JsonObject:
@@ -282,7 +282,7 @@ def _search_flag(request: JsonObject, rule: str) -> JsonObject:
 
 
 def _message(message: object, rule: str) -> JsonObject:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise InvalidRequestError(f"A message is a {type(message).__name__}, expected a JSON object.")
     role = message.get("role")
     content = message.get("content")
@@ -340,14 +340,14 @@ def _user_content(content: object, rule: str) -> object:
 
 def _reduced_part(part: object, rule: str) -> JsonObject:
     # The reduced rule turns a part that is no object into a text part of its `str`, as the published client does.
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return {"type": "text", "text": str(part)}
     if part.get("type") == "text":
         text = part.get("text")
         return {"type": "text", "text": "" if text is None else text}
     file = part.get("file")
     # The name stands inside `file` in OpenAI's form and beside it in the newer form; the first one counts.
-    filename = (file.get("filename") if isinstance(file, Mapping) else None) or part.get("filename")
+    filename = (file.get("filename") if isinstance(file, dict) else None) or part.get("filename")
     reduced: JsonObject = {"type": part.get("type")}
     if filename:
         reduced["filename"] = filename
@@ -358,7 +358,7 @@ def _digest(part: Mapping[str, Any]) -> JsonObject | None:
     """Return media type and digest of the data in `part`; None if it only names where the data is."""
     for place in (part.get("file"), part.get("image_url"), part):
         for name in ("file_data", "url"):
-            text = place.get(name) if isinstance(place, Mapping) else None
+            text = place.get(name) if isinstance(place, dict) else None
             found = _DATA_URI.match(text) if isinstance(text, str) and text.isascii() else None
             if found is not None:
                 # The digest is made of the base64 text as sent and
@@ -384,6 +384,8 @@ def _temperature(request: JsonObject, *, absent: float) -> float:
 
 
 def _left_out(sent: object, hashed: object, where: str) -> Iterator[str]:
+    if sent == hashed:
+        return
     if isinstance(sent, dict) and isinstance(hashed, dict):
         if "sha256" in hashed and "sha256" not in sent:
             return  # a digest stands for the data, wherever in the part it is
