@@ -6,7 +6,8 @@ Receipts of kind `onchain`, beside those of LLM calls in the same collectors.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._collecting import current_tags, hand_out
+from og_integrations.client._collecting import current_tags, hand_out, ledgers_here
+from og_integrations.client.chain._transactions import SentTransaction
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain._setup import Setup
 from og_integrations.protocol._strict_json import JsonObject
@@ -25,6 +26,37 @@ STEPS = (
     "recomputed",
 )
 """The checks of an on-chain receipt, in their order."""
+
+
+class Notes:
+    """
+    The notes on one inference's transaction in every ledger here, so that a crash after it has left loses nothing.
+
+    A transaction that is signed anew replaces the one before in the notes, by the same write.
+    """
+
+    def __init__(self) -> None:
+        self._ledgers = ledgers_here()
+        self._noted: list[str] = []
+
+    def write_down(self, sent: SentTransaction) -> None:
+        """Write down what leaves next. Raises `LedgerBusyError` or `ConfigurationError`: then it must not leave."""
+        before = self._noted[-1] if self._noted else None
+        if before == sent.transaction_hash:
+            return
+        self._noted.append(sent.transaction_hash)
+        for ledger in self._ledgers:
+            ledger.note_transaction(sent.to_json(), replaces=before)
+
+    def give_up(self) -> None:
+        """Note that nothing of what was written down is at a node, or ever will be sent."""
+        for transaction_hash in self._noted:
+            self.end(transaction_hash, "it was not sent")
+
+    def end(self, transaction_hash: str, why: str) -> None:
+        """Note that a transaction need not be resumed any more."""
+        for ledger in self._ledgers:
+            ledger.end_transaction(transaction_hash, why)
 
 
 @dataclass
@@ -46,6 +78,7 @@ class Record:
     result_source: str | None = None
     output: ModelOutput | None = None
     checks: dict[str, Check] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
 
     def passed(self, step: str, detail: str) -> None:
         """Note that a check passed."""
@@ -64,8 +97,12 @@ class Record:
         """Return the first check that was not made yet: what goes wrong now is its failure."""
         return next(step for step in STEPS if step not in self.checks)
 
-    def receipt(self, *, verified: bool) -> JsonObject:
-        """Return the receipt and hand it to every open collector."""
+    def receipt(self, *, verified: bool, final: bool) -> JsonObject:
+        """
+        Return the receipt and hand it to every open collector.
+
+        `final` says that no later look at the transaction could find anything else.
+        """
         for step, what in (("tee_attestation", "an attestation"), ("zk_proof", "a proof")):
             self.checks.setdefault(step, Check(step, "skip", _unproven(self.request.mode, step, what)))
         made = [self.checks.get(step) or Check(step, "skip", "not reached") for step in STEPS]
@@ -80,6 +117,9 @@ class Record:
             checks=tuple(made),
         ).to_json()
         hand_out(receipt, self._exchange(), current_tags())
+        if final and not verified and self.transaction_hash is not None:
+            # A verified receipt says it by itself. After the receipt: a crash in between loses neither.
+            self.notes.end(self.transaction_hash, "its receipt is final")
         return receipt
 
     def _facts(self) -> ReceiptOnchain:

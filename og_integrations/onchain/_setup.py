@@ -48,6 +48,7 @@ from og_integrations.protocol.payment._flow import Consult
 from og_integrations.protocol.payment._memory import MemoryStore
 
 if TYPE_CHECKING:
+    from og_integrations.onchain._receipts import Notes
     from og_integrations.onchain._web3 import Web3Node
     from og_integrations.protocol.payment._budget import BudgetStore
 
@@ -215,14 +216,14 @@ def send(
     what: str,
     *,
     limits: GasLimits | None = None,
-    write_down: Leaving | None = None,
+    notes: "Notes | None" = None,
 ) -> Sending[Mined]:
     """
     Send a transaction from the wallet within all limits and return it mined; `what` begins sentences about it.
 
-    `write_down` is called with it before it leaves; if that raises, nothing is sent. The node tries the
-    transaction first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`,
-    `SigningError` or `DiscoveryError`.
+    It is written down in `notes` before it leaves; if that raises, nothing is sent. The node tries the transaction
+    first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`, `SigningError` or
+    `DiscoveryError`.
     """
     sender = setup.signer().address
     yield from check_place(setup)
@@ -234,15 +235,18 @@ def send(
             f"The wallet {sender} has {format_opg(owned)} of the chain's coin for gas, expected {format_opg(most)}. "
             "Nothing was sent. Fund it first."
         )
-    budget, waiting = setup.budget, Waiting(what, setup.timeout, write_down=write_down)
+    budget = setup.budget
+    waiting = Waiting(what, setup.timeout, write_down=None if notes is None else notes.write_down)
     hold = None if budget is None else (yield Consult(lambda: budget.claim(most)))
     try:
         sent, receipt = yield from transact(setup.place, sender, transaction, waiting)
     except BaseException as exc:
+        # Whoever is cancelled after it left does not know either.
+        left = waiting.transaction_hash and not isinstance(exc, _NEVER_SENT)
         if hold is not None:
-            # Whoever is cancelled after it left does not know either.
-            left = waiting.transaction_hash and not isinstance(exc, _NEVER_SENT)
             hold.doubt(waiting.transaction_hash) if left else hold.release()
+        if notes is not None and not left:
+            notes.give_up()
         raise
     cost = cost_of(receipt, setup.url)
     cost = most if cost is None else min(most, cost)
