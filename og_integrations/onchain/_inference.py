@@ -27,8 +27,8 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.ledger._ledger import Ledger
-from og_integrations.onchain._receipts import Notes, Record
-from og_integrations.onchain._setup import Setup, check_place, cost_of, send
+from og_integrations.onchain._receipts import Record
+from og_integrations.onchain._setup import Notes, Setup, check_place, cost_of, send
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._execution import ModelFile, differences
 from og_integrations.protocol.chain.inference import (

@@ -6,10 +6,9 @@ Receipts of kind `onchain`, beside those of LLM calls in the same collectors.
 
 from dataclasses import dataclass, field
 
-from og_integrations.client._collecting import current_tags, hand_out, ledgers_here
-from og_integrations.client.chain._transactions import SentTransaction
+from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.errors import OpenGradientError
-from og_integrations.onchain._setup import Setup
+from og_integrations.onchain._setup import Notes, Setup
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput, Request, encode_output
@@ -26,37 +25,6 @@ STEPS = (
     "recomputed",
 )
 """The checks of an on-chain receipt, in their order."""
-
-
-class Notes:
-    """
-    The notes on one inference's transaction in every ledger here, so that a crash after it has left loses nothing.
-
-    A transaction that is signed anew replaces the one before in the notes, by the same write.
-    """
-
-    def __init__(self) -> None:
-        self._ledgers = ledgers_here()
-        self._noted: list[str] = []
-
-    def write_down(self, sent: SentTransaction) -> None:
-        """Write down what leaves next. Raises `LedgerBusyError` or `ConfigurationError`: then it must not leave."""
-        before = self._noted[-1] if self._noted else None
-        if before == sent.transaction_hash:
-            return
-        self._noted.append(sent.transaction_hash)
-        for ledger in self._ledgers:
-            ledger.note_transaction(sent.to_json(), replaces=before)
-
-    def give_up(self) -> None:
-        """Note that nothing of what was written down is at a node, or ever will be sent."""
-        for transaction_hash in self._noted:
-            self.end(transaction_hash, "it was not sent")
-
-    def end(self, transaction_hash: str, why: str) -> None:
-        """Note that a transaction need not be resumed any more."""
-        for ledger in self._ledgers:
-            ledger.end_transaction(transaction_hash, why)
 
 
 @dataclass

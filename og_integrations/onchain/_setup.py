@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._call import now
+from og_integrations.client._collecting import ledgers_here
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, check_chain, quantity
@@ -48,7 +49,6 @@ from og_integrations.protocol.payment._flow import Consult
 from og_integrations.protocol.payment._memory import MemoryStore
 
 if TYPE_CHECKING:
-    from og_integrations.onchain._receipts import Notes
     from og_integrations.onchain._web3 import Web3Node
     from og_integrations.protocol.payment._budget import BudgetStore
 
@@ -152,6 +152,37 @@ class GasHold:
         self._store.correct(self._entry, cost)
 
 
+class Notes:
+    """
+    The notes on one inference's transaction in every ledger here, so that a crash after it has left loses nothing.
+
+    A transaction that is signed anew replaces the one before in the notes, by the same write.
+    """
+
+    def __init__(self) -> None:
+        self._ledgers = ledgers_here()
+        self._noted: list[str] = []
+
+    def write_down(self, sent: SentTransaction) -> None:
+        """Write down what leaves next. Raises `LedgerBusyError` or `ConfigurationError`: then it must not leave."""
+        before = self._noted[-1] if self._noted else None
+        if before == sent.transaction_hash:
+            return
+        self._noted.append(sent.transaction_hash)
+        for ledger in self._ledgers:
+            ledger.note_transaction(sent.to_json(), replaces=before)
+
+    def give_up(self) -> None:
+        """Note that nothing of what was written down is at a node, or ever will be sent."""
+        for transaction_hash in self._noted:
+            self.end(transaction_hash, "it was not sent")
+
+    def end(self, transaction_hash: str, why: str) -> None:
+        """Note that a transaction need not be resumed any more."""
+        for ledger in self._ledgers:
+            ledger.end_transaction(transaction_hash, why)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Everything that all calls of one client share. Amounts are wei, times are seconds."""
@@ -216,7 +247,7 @@ def send(
     what: str,
     *,
     limits: GasLimits | None = None,
-    notes: "Notes | None" = None,
+    notes: Notes | None = None,
 ) -> Sending[Mined]:
     """
     Send a transaction from the wallet within all limits and return it mined; `what` begins sentences about it.

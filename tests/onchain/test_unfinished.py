@@ -21,7 +21,7 @@ from og_integrations.errors import (
 )
 from og_integrations.ledger import Ledger, open_ledger
 from og_integrations.onchain import AsyncOnchainClient, Inference, OnchainClient, SentTransaction
-from og_integrations.onchain._receipts import Notes
+from og_integrations.onchain._setup import Notes
 from tests.money.recorded_payments import chain_of
 from tests.onchain.test_parallel import candles_of, count_of
 
