@@ -8,10 +8,9 @@ The three functions of an ERC-20 token that paying needs, as eth_call or transac
 """
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,10 @@ _OF_NOTHING = "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"
 def _direct_keccak() -> Callable[[bytes], bytes]:
     """Return a function that calls pycryptodome's C directly; its own way to it loads a parser of C first."""
     spec = find_spec("Crypto.Hash")
-    folders = (spec.submodule_search_locations if spec is not None else None) or ()
-    names = [os.path.join(folder, f"_keccak{suffix}") for folder in folders for suffix in EXTENSION_SUFFIXES]
-    library = ctypes.CDLL(next(filter(os.path.isfile, names), "_keccak"))
+    folders = spec.submodule_search_locations if spec is not None else None
+    # Looked for in the folder, and not as `Crypto.Hash._keccak`, which would import the package.
+    found = None if folders is None else PathFinder.find_spec("_keccak", list(folders))
+    library = ctypes.CDLL("_keccak" if found is None else found.origin)
     pointer, size, byte = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_ubyte
     library.keccak_init.argtypes = ctypes.POINTER(pointer), size, byte
     library.keccak_reset.argtypes = (pointer,)
