@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack, cast
 from uuid import uuid4
@@ -360,7 +360,13 @@ class OpenGradientModel(BaseModel):
     @field_validator("network", mode="before")
     @classmethod
     def _read_network(cls, value: object) -> object:
-        return Network(**value) if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return value
+        try:
+            return Network(**value)
+        except TypeError:
+            known = ", ".join(item.name for item in fields(Network))
+        raise ConfigurationError(f"network is a dict that is no Network, expected its members: {known}.")
 
     @field_validator("spend_policy", mode="before")
     @classmethod

@@ -45,6 +45,7 @@ from og_integrations.client._settings import (
     Settings,
     check_count,
     check_seconds,
+    check_switch,
     no_wallet,
     resolve_relay,
     resolve_settings,
@@ -146,7 +147,7 @@ class Engine:
         self.directory: Directory = Directory(
             self.settings,
             enclaves,
-            spread=given["spread"],
+            spread=check_switch("spread", given["spread"]),
             hosts=policy.hosts,
             sealing=self.sealing,
         )

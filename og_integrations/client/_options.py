@@ -8,7 +8,6 @@ adapters their fields (`chat._model`), and a test holds the table in docs/settin
 
 import ast
 import inspect
-import re
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_
 
 from og_integrations._urls import NodeUrl
 from og_integrations.errors import ConfigurationError
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from og_integrations.protocol.payment._x402 import SettlementMode
     from og_integrations.protocol.proof._enclave import EnclavePolicy
 
-_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
 GatewayGeneration = Literal["auto", "2026-04", "next"]
 ReasoningEffort = Literal["low", "medium", "high"]
 Verification = Literal["end", "buffer"]
@@ -267,18 +266,46 @@ OPTIONS = {name: option for kind in (ClientOptions, ChatOptions) for name, optio
 ALIASES = {name: same.name for kind in (ClientOptions, OtherNames) for name, same in _beside(kind, SameAs)}
 """Other name of an option -> its name here."""
 _MEANT = {
+    "attestation": "enclave_policy",
+    "allowed_pcr_hashes": "enclave_policy",
+    "allowed_tee_ids": "enclave_policy",
+    "measurements": "enclave_policy",
     "anthropic_api_key": "private_key",
     "anthropic_api_url": "gateway_url",
     "api_base": "gateway_url",
+    "azure_deployment": "model",
     "base_url": "gateway_url",
+    "budget": "spend_policy",
     "default_request_timeout": "timeout",
+    "deployment_name": "model",
+    "engine_name": "model",
     "extra_body": "model_kwargs",
+    "extra_headers": "default_headers",
+    "google_api_key": "private_key",
+    "headers": "default_headers",
+    "key": "private_key",
     "llm_server_url": "gateway_url",
+    "max_attempts": "max_retries",
+    "max_concurrent_requests": "max_concurrency",
     "max_output_tokens": "max_tokens",
     "max_tokens_to_sample": "max_tokens",
     "model_cid": "model",
+    "model_id": "model",
+    "num_retries": "max_retries",
     "openai_api_base": "gateway_url",
     "openai_api_key": "private_key",
+    "per_day": "spend_policy",
+    "per_hour": "spend_policy",
+    "pk": "private_key",
+    "policy": "spend_policy",
+    "retries": "max_retries",
+    "rpc": "rpc_url",
+    "stop_token": "stop",
+    "stop_words": "stop",
+    "temp": "temperature",
+    "total": "spend_policy",
+    "wallet": "private_key",
+    "wallet_key": "private_key",
 }
 """What options of other clients are called here."""
 _MEANS_NOTHING_HERE = frozenset({"fallbacks"})
@@ -321,18 +348,19 @@ def complete(options: ClientOptions) -> ClientOptions:
     given = under_own_names({name: value for name, value in options.items() if value is not None})
     known = options_of(ClientOptions)
     for name in given.keys() - known.keys():
-        raise ConfigurationError(f"There is no option {name!r}.{hint(name, known)}")
+        of_calls = " It is an option of each call." if own_name(name) in (*ChatOptions.__annotations__, "model") else ""
+        raise ConfigurationError(f"There is no option {name!r}.{hint(name, known) or of_calls}")
     return cast("ClientOptions", {name: given.get(name, option.default) for name, option in known.items()})
 
 
 def check_key(key: "SecretStr") -> "SecretStr":
     """Return `key` if it has the form of a private key. Raises `ConfigurationError`, which does not show it."""
+    from og_integrations.client._signer import KEY, what_it_is
+
     text: object = key.get_secret_value()  # deleted before anything is raised: tracebacks are reported with locals
     expected = "expected 64 hex digits, with or without 0x"
     if isinstance(text, str):
-        found = "" if _KEY.fullmatch(text.strip()) else f"it has {len(text)} characters"
-        if text.startswith("sk-"):
-            found = "it is the API key of a model provider (sk-…), and no wallet"
+        found = "" if KEY.fullmatch(text.strip()) else f"it {what_it_is(Secret(text))}"
     else:
         found = f"it is of type {type(text).__name__}"
     del text

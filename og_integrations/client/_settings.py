@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -275,6 +276,13 @@ def check_count(name: str, value: int | None, least: int = 0) -> int:
     return value
 
 
+def check_switch(name: str, value: object) -> bool:
+    """Return `value` if it is True or False: of a text, "no" would be true. Raises `ConfigurationError`."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is {value!r:.40}, expected True or False.")
+    return value
+
+
 def check_server(name: str, url: object) -> NodeUrl:
     """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
     if not isinstance(url, str) or not is_server(url):
@@ -346,7 +354,7 @@ def _server(name: str, argument: str | None, env: _Environment) -> NodeUrl | Non
 
 
 def _network(
-    value: str | Network,
+    value: object,
     env: _Environment,
     *,
     registry_address: str | None,
@@ -358,9 +366,11 @@ def _network(
         check_server("network.rpc_url", value.rpc_url)
         check_server("network.registry_rpc_url", value.registry_rpc_url)
         return value
-    if value not in NETWORKS:
+    if not isinstance(value, str) or value not in NETWORKS:
+        close = get_close_matches(str(value).lower().replace("_", "-"), NETWORKS, 1) if isinstance(value, str) else []
         raise ConfigurationError(
-            f"Unknown network {value!r}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
+            f"Unknown network {value!r:.60}; expected one of {', '.join(NETWORKS)} (a program may pass a Network)."
+            + (f" Did you mean {close[0]!r}?" if close else "")
         )
     known = NETWORKS[value]
     return replace(

@@ -25,7 +25,17 @@ from og_integrations.protocol.payment._x402 import checksum_address
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_TAKEN_FOR_KEYS = (
+    (r"sk-.*", "is the API key of a model provider (sk-…), and no wallet"),
+    (r"(AIza|gsk_|hf_|xai-|pplx-|r8_|Bearer ).*", "is the API key or token of a model provider, and no wallet"),
+    (r"0x[0-9a-fA-F]{40}", "is an address, and not the key behind it"),
+    (r"([a-z]+\s+){11,23}[a-z]+", "is a recovery phrase: give the private key that a wallet derives from it"),
+    (r"\{.*|.*\.json", "is a keystore: name its file in OG_KEYSTORE, or use LocalSigner.from_keystore"),
+    (r"([\"']).*\1", "stands in quotes"),
+    (r"\$.*", "is the name of a variable, which nobody has replaced by its value"),
+)
+"""What people take for a private key, and what it is."""
 
 
 @runtime_checkable
@@ -87,10 +97,11 @@ class LocalSigner:
             raise ConfigurationError(
                 f"private_key is of type {type(key.reveal()).__name__}, expected 64 hex digits as text."
             )
-        if not _KEY.fullmatch(key.reveal()):
+        if not KEY.fullmatch(key.reveal()):
             raise ConfigurationError(
                 "The private key is not one: expected 64 hex digits (with or without 0x), got "
-                f"{len(key.reveal())} characters. Check OG_PRIVATE_KEY, or the program's private_key=…."
+                f"{len(key.reveal())} characters. It {what_it_is(key)}. Check OG_PRIVATE_KEY, or the program's "
+                "private_key=…."
             )
         if not 0 < int(key.reveal(), 16) < SECP256K1_ORDER:
             raise ConfigurationError("The private key is out of the range of secp256k1 keys.")
@@ -137,6 +148,13 @@ class LocalSigner:
 
     def __reduce__(self) -> str:
         raise ConfigurationError("A LocalSigner is not pickled: its key would be. Send the setting, not the signer.")
+
+
+def what_it_is(key: Secret) -> str:
+    """Return what `key`, a text that is no private key, seems to be, without any of it."""
+    text = key.reveal().strip
+    found = (what for pattern, what in _TAKEN_FOR_KEYS if re.fullmatch(pattern, text(), re.DOTALL))
+    return next(found, f"has {len(key.reveal())} characters")
 
 
 def sealed(key: object) -> Secret:

@@ -7,12 +7,13 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from og_integrations.client import AsyncClient, Client
+from og_integrations.client import Answer, AsyncClient, Client
 from og_integrations.client.channels import _gate as gates
 from og_integrations.client.channels._channel import Destination, Pinned
 from og_integrations.devnet import Devnet
@@ -165,11 +166,42 @@ def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.Monk
             return
 
 
-async def test_crowd_beyond_the_pool_is_answered_within_a_short_timeout(net: Devnet) -> None:
-    """Waiting for a place is no part of `timeout`: unbounded batches failed as a whole."""
-    async with AsyncClient(private_key=net.private_key, network=net.network, max_concurrency=5, timeout=2) as client:
-        answers = await asyncio.gather(*(client.chat(MODEL, user(f"[[delay=300]] {n}")) for n in range(60)))
-    assert [answer.receipt["status"] for answer in answers] == ["verified"] * 60
+async def _asked_in_tasks(net: Devnet, questions: list[str], **options: Any) -> list[Answer]:
+    async with AsyncClient(private_key=net.private_key, network=net.network, **options) as client:
+        return await asyncio.gather(*(client.chat(MODEL, user(question)) for question in questions))
+
+
+def _asked_in_threads(net: Devnet, questions: list[str], **options: Any) -> list[Answer]:
+    """Each in a thread of its own: all wait at the gate at once."""
+    before = threading.stack_size(512 * 1024)
+    try:
+        with (
+            Client(private_key=net.private_key, network=net.network, **options) as client,
+            ThreadPoolExecutor(len(questions)) as threads,
+        ):
+            return list(threads.map(lambda question: client.chat(MODEL, user(question)), questions))
+    finally:
+        threading.stack_size(before)
+
+
+@sized("calls", small=60, full=5000)
+@pytest.mark.parametrize("way", ["tasks", "threads"])
+def test_crowd_beyond_the_pool_is_answered_within_a_short_timeout(net: Devnet, calls: int, way: str) -> None:
+    """
+    Waiting for a place is no part of `timeout`: unbounded batches failed as a whole.
+
+    At its full size 5,000 begin at once, each is answered after 2 s, `timeout` is 30 s, and all is done after 100 s.
+    """
+    # Of each of the five words that come back.
+    delay, options = (400, {"timeout": 30.0}) if calls == 5000 else (60, {"timeout": 2.0, "max_concurrency": 5})
+    questions = [f"[[delay={delay}]] question {number}" for number in range(calls)]
+    if way == "tasks":
+        answers = asyncio.run(_asked_in_tasks(net, questions, **options))
+    else:
+        answers = _asked_in_threads(net, questions, **options)
+    assert [answer.receipt["status"] for answer in answers] == ["verified"] * calls
+    # None lost, and none answered to somebody else.
+    assert [answer.completion.text.rpartition(" ")[2] for answer in answers] == [str(number) for number in range(calls)]
 
 
 @pytest.mark.parametrize("places", [1, 2])

@@ -1,5 +1,6 @@
 """Where settings come from, and what is said when they are wrong."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,10 +21,149 @@ from og_integrations.errors import (
     InvalidRequestError,
     OpenGradientError,
 )
+from og_integrations.langchain import ChatOpenGradient
+from og_integrations.llama_index import OpenGradientLLM
 from og_integrations.networks import BASE
+from og_integrations.protocol.payment._policy import SpendPolicy
+from og_integrations.protocol.proof._enclave import EnclavePolicy
 from tests.client.ways_to_ask import MODEL, user
 
 KEY = "0x" + "11" * 32
+
+
+def one(name: str, value: object) -> dict[str, Any]:
+    """Return keyword arguments that type checkers would refuse."""
+    return {name: value}
+
+
+MISSPELT = {
+    "totl": "total",
+    "max_total": "total",
+    "budget": "total",
+    "perhour": "per_hour",
+    "daily": "per_day",
+    "max_per_call": "max_per_authorization",
+    "max_per_authorisation": "max_per_authorization",
+    "expires": "valid_until",
+    "payees": "pay_to",
+    "path": "store",
+    "stop_after": "stop_after_unanswered",
+}
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items(), ids=str)
+def test_limit_that_is_misspelt_is_none_of_any_way(wrong: str, right: str) -> None:
+    """Made, given as a dict, or copied: without a word there would be no limit."""
+    made: list[Callable[[], object]] = [
+        lambda: SpendPolicy(**one(wrong, "1")),
+        lambda: SpendPolicy.of({wrong: "1"}),
+        lambda: SpendPolicy().model_copy(update={wrong: "1"}),
+        lambda: Client(private_key=KEY, spend_policy={wrong: "1"}),
+        lambda: ChatOpenGradient(model=MODEL, private_key=KEY, spend_policy={wrong: "1"}),
+        lambda: OpenGradientLLM(MODEL, private_key=KEY, spend_policy={wrong: "1"}),
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match=rf"{wrong}.*did you mean {right}\?"):
+            make()
+
+
+def test_value_of_a_policy_that_is_none_is_an_error_of_ours() -> None:
+    made: list[Callable[[], object]] = [
+        lambda: SpendPolicy(total="a lot"),
+        lambda: SpendPolicy(share="1"),
+        lambda: SpendPolicy.of({"total": -1}),
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match="spend_policy is not valid"):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), {"allowed_tee_id": "allowed_tee_ids", "pcr_hashes": "allowed_pcr_hashes"}.items()
+)
+def test_rule_about_enclaves_that_is_misspelt_is_named(wrong: str, right: str) -> None:
+    made: list[Callable[[], object]] = [
+        lambda: EnclavePolicy(**one(wrong, [])),
+        lambda: EnclavePolicy.of({wrong: []}),
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match=f"no member '{wrong}'. Did you mean '{right}'"):
+            make()
+    assert copy.deepcopy(EnclavePolicy(allowed_tee_ids=["0x1"])) == EnclavePolicy(allowed_tee_ids=["0x1"])
+
+
+TAKEN_FOR_KEYS = {
+    "sk-proj-abc": "API key of a model provider",
+    "AIzaSyAbc": "API key or token of a model provider",
+    "0x" + "ab" * 20: "an address",
+    "legal winner thank year wave sausage worth useful legal winner thank yellow": "a recovery phrase",
+    '{"version": 3}': "a keystore",
+    "~/wallet.json": "a keystore",
+    f'"{KEY}"': "stands in quotes",
+    "${OG_PRIVATE_KEY}": "the name of a variable",
+    KEY[:-1]: "has 65 characters",
+}
+
+
+@pytest.mark.parametrize(("key", "what"), TAKEN_FOR_KEYS.items(), ids=TAKEN_FOR_KEYS.values())
+@pytest.mark.parametrize("by", ["argument", "environment"])
+def test_what_is_taken_for_a_key_is_named_and_not_shown(
+    key: str, what: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"private_key": key} if by == "argument" else {}
+    if by == "environment":
+        monkeypatch.setenv("OG_PRIVATE_KEY", key)
+    made: list[Callable[[], object]] = [
+        lambda: Client(**options),
+        lambda: ChatOpenGradient(model=MODEL, **options).clients,
+        lambda: OpenGradientLLM(MODEL, **options).clients,
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match=what) as caught:
+            make()
+        assert key not in str(caught.value)
+
+
+ELSEWHERE = {
+    "wallet": "private_key",
+    "retries": "max_retries",
+    "extra_headers": "default_headers",
+    "budget": "spend_policy",
+    "per_day": "spend_policy",
+    "allowed_pcr_hashes": "enclave_policy",
+    "rpc": "rpc_url",
+    "max_concurrent_requests": "max_concurrency",
+}
+
+
+@pytest.mark.parametrize(("wrong", "right"), ELSEWHERE.items(), ids=str)
+def test_word_for_an_option_elsewhere_is_named(wrong: str, right: str) -> None:
+    made: list[Callable[..., object]] = [
+        Client,
+        lambda **options: ChatOpenGradient(model=MODEL, **options),
+        lambda **options: OpenGradientLLM(MODEL, **options),
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match=f"'{wrong}'. Did you mean '{right}'"):
+            make(**{wrong: "x"})
+
+
+@pytest.mark.parametrize("name", ["model", "temperature", "tools", "stop"])
+def test_option_of_a_call_is_said_to_be_one(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"no option '{name}'. It is an option of each call"):
+        Client(**one(name, "x"))
+
+
+@pytest.mark.parametrize("network", [["base"], {"name": "base"}, 8453, "base_sepolia", "Base", b"base"], ids=str)
+def test_network_of_any_kind_is_an_error_of_ours(network: Any) -> None:
+    made: list[Callable[[], object]] = [
+        lambda: Client(private_key=KEY, network=network),
+        lambda: ChatOpenGradient(model=MODEL, private_key=KEY, network=network).clients,
+        lambda: OpenGradientLLM(MODEL, private_key=KEY, network=network).clients,
+    ]
+    for make in made:
+        with pytest.raises(ConfigurationError, match="network"):
+            make()
 
 
 @pytest.mark.parametrize("name", ["OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY"])
@@ -58,6 +198,8 @@ def test_network_value_is_complete_by_itself() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"spread": "no"}, "spread is 'no', expected True or False"),
+        ({"network": "base_sepolia"}, "Did you mean 'base-sepolia'"),
         ({"network": "mainnet"}, "Unknown network 'mainnet'; expected one of base, base-sepolia, devnet"),
         ({"private_key": KEY, "signer": LocalSigner(KEY)}, "Both private_key and signer"),
         ({"signer": object()}, "expected an object with `address` and `sign_typed_data`"),

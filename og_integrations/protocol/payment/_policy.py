@@ -27,6 +27,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
@@ -102,12 +103,32 @@ def _units(name: str, value: object) -> int:
     return parse_opg(value)
 
 
-def _meant(problem: "ErrorDetails") -> str:
+_MEANT = {
+    "budget": "total",
+    "chains": "networks",
+    "daily": "per_day",
+    "expires": "valid_until",
+    "file": "store",
+    "hourly": "per_hour",
+    "limit": "total",
+    "max_amount": "max_per_authorization",
+    "max_per_call": "max_per_authorization",
+    "max_per_request": "max_per_authorization",
+    "path": "store",
+    "payees": "pay_to",
+}
+"""What members of other limits are called here."""
+
+
+def _meant(name: str) -> str:
     """Return a suggestion for a member that a policy does not have: a limit that is misspelt would be none."""
-    if problem["type"] != "extra_forbidden":
-        return ""
-    close = get_close_matches(str(problem["loc"][-1]), SpendPolicy.model_fields, n=1)
+    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, SpendPolicy.model_fields, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _told(problem: "ErrorDetails") -> str:
+    meant = _meant(str(problem["loc"][-1])) if problem["type"] == "extra_forbidden" else ""
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}{meant}"
 
 
 def without_password(store: object) -> object:
@@ -225,11 +246,24 @@ class SpendPolicy(BaseModel):
     share_sessions: bool = True
     store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
 
-    @model_validator(mode="after")
-    def _check_share(self) -> Self:
-        if self.share is not None and not self.account:
-            raise ValueError("share is of an account: give account a name, or use total")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, values: object, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Raise `ConfigurationError`, never pydantic's `ValueError`, which LlamaIndex swallows."""
+        try:
+            made = read(values)
+            if made.share is None or made.account:
+                return made
+            problems = "share is of an account: give account a name, or use total"
+        except ValidationError as exc:
+            problems = "; ".join(map(_told, exc.errors(include_input=False)))
+        raise ConfigurationError(f"spend_policy is not valid: {problems}.")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy it, with `update` in place of its members. Raises `ConfigurationError` for one that it does not have."""
+        for name in (update or {}).keys() - type(self).model_fields.keys():
+            raise ConfigurationError(f"SpendPolicy has no member {name!r}{_meant(name)}.")
+        return super().model_copy(update=update, deep=deep)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what is pickled: a password in the store's URL is not."""
@@ -273,15 +307,11 @@ class SpendPolicy(BaseModel):
         """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
         if isinstance(value, SpendPolicy):
             return value
-        try:
-            if value is not None and not isinstance(value, Mapping):
-                raise ConfigurationError(
-                    f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
-                )
-            return cls.model_validate(value or {})
-        except ValidationError as exc:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_meant(e)}" for e in exc.errors())
-            raise ConfigurationError(f"spend_policy is not valid: {problems}.") from exc
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
+            )
+        return cls.model_validate(value or {})
 
     def on(self, network: Network) -> "SpendPolicy":
         """Return this policy with `network`'s chain and token where none were given."""

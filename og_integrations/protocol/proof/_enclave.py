@@ -9,9 +9,10 @@ operator and are not attested by anything.
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import IPv6Address
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from og_integrations.errors import ConfigurationError, EnclaveRejectedError
 from og_integrations.protocol._redact import shown
@@ -29,6 +30,10 @@ DEBUG_PCR_HASH = "0xcd2e66bf0b91eeedc6c648ae9335a78d7c9a4ab0ef33612a824d91cdc68a
 """Hash of all-zero PCRs: an enclave in debug mode, whose memory its operator can read."""
 KNOWN_PCR_HASH = "0xb4c9585138438b60a72e11257b3c8a96d20c621e53d016f27657285361f77e87"
 """The one published measurement of the gateway (docs/protocol.md §1); pass it in `allowed_pcr_hashes`."""
+_EXPECTED = (
+    "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids, "
+    "attestation='require', and measurements as (PCR0, PCR1, PCR2)."
+)
 LLM_PROXY = 0
 """The registry's `teeType` of LLM gateways."""
 
@@ -182,6 +187,15 @@ class EnclavePolicy:
     _documents: AttestationPolicy | None = field(init=False, repr=False, default=None)
     _measured: frozenset[str] | None = field(init=False, repr=False, compare=False, default=None)
 
+    def __new__(cls, **members: object) -> Self:
+        """Raise `ConfigurationError` for a member that it does not have: a rule that is misspelt would be none."""
+        known = [item.name for item in fields(cls) if item.init]
+        for name in members.keys() - set(known):
+            close = get_close_matches(name, known, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else f" Expected one of {', '.join(known)}."
+            raise ConfigurationError(f"{_EXPECTED} It has no member {name!r}.{meant}")
+        return object.__new__(cls)  # `super()` does not know a class with slots
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pcr_hashes", _hashes("allowed_pcr_hashes", self.allowed_pcr_hashes))
         object.__setattr__(self, "_tee_ids", _hashes("allowed_tee_ids", self.allowed_tee_ids))
@@ -227,10 +241,7 @@ class EnclavePolicy:
         try:
             return cls(**(value or {}))
         except (AttributeError, TypeError) as exc:
-            raise ConfigurationError(
-                "enclave_policy is not valid; expected lists of texts as allowed_pcr_hashes and allowed_tee_ids, "
-                "attestation='require', and measurements as (PCR0, PCR1, PCR2)."
-            ) from exc
+            raise ConfigurationError(_EXPECTED) from exc
 
     def check(self, enclave: Enclave) -> None:
         """Raise `EnclaveRejectedError` with the rule that `enclave` breaks."""
