@@ -24,6 +24,7 @@ from og_integrations.receipt import Receipt
 
 if TYPE_CHECKING:
     from og_integrations.protocol.proof._verification import TrustDecision
+    from og_integrations.protocol.proof.attestation import Attestation
 
 FORMAT = "og-evidence/1"
 _PATH = "/enclave/attestation"
@@ -40,6 +41,7 @@ class Attested:
     pinned to.
     """
 
+    attestation: "Attestation"
     trust: "TrustDecision"
     document: bytes = field(repr=False)
     nonce: str
@@ -95,6 +97,7 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetc
         silent = AttestationError(f"It shows no attestation document: {exc} Nothing was sent to it.", step="encoding")
         raise _named(enclave, silent) from exc
     return Attested(
+        attestation=attestation,
         trust=trust_of(attestation),
         document=document,
         nonce=nonce,
