@@ -338,7 +338,7 @@ class TransactionError(OpenGradientError):
 
 
 class TransactionRefusedError(TransactionError):
-    """The transaction would fail or cost too much, or no node took it: nothing was sent."""
+    """The transaction would fail or cost too much, no node took it, or none can any more: nothing was paid for it."""
 
 
 class GasBudgetExceededError(TransactionRefusedError):

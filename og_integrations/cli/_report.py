@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"--html {target}: cannot be written ({exc.strerror}).") from exc
         _tell(report, target, len(page))
     statuses = {row.verdict.status for row in report.rows}
-    return 1 if "failed" in statuses else max((EXIT_CODES[status] for status in statuses), default=2)
+    return 1 if "failed" in statuses else max(EXIT_CODES[status] for status in statuses)
 
 
 def _tell(report: Report, target: Path, size: int) -> None:

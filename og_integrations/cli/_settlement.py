@@ -5,11 +5,12 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from og_integrations.cli._terminal import printable, url
+from og_integrations.cli._verify import documents
 from og_integrations.client import Receipt
 from og_integrations.client._settings import keyless_settings
 from og_integrations.client.chain._inclusion import InclusionStatus, Publication, find_publication
@@ -18,7 +19,7 @@ from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import NETWORKS, format_opg
 from og_integrations.protocol.payment.schemes._settlement import Settlement, SettlementStatus
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
-from og_integrations.verify._bundle import Source, parse_receipt, read_file, sources_in, sources_of
+from og_integrations.verify._bundle import Source, parse_receipt, read_file
 
 _MEANING = {
     SettlementStatus.SETTLED: "the facilitator took what the calls had cost",
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises `ConfigurationError` for a single file that is no receipt of a payment.
     """
-    sources = list(_sources(arguments.files))
+    sources = list(documents(arguments.files))
     if arguments.inclusion:
         return _run_inclusion(sources, arguments)
     if arguments.batch_contract or arguments.aggregator:
@@ -202,11 +203,6 @@ def _of_chain(receipt: Receipt, name: str, *, as_json: bool) -> int:
     if found.cost is not None:
         print(f"  gas          {format_opg(found.cost)} of the chain's coin")
     return 0
-
-
-def _sources(names: Sequence[str]) -> Iterator[Source]:
-    for name in names:
-        yield from sources_of(sys.stdin.buffer, name) if name == "-" else sources_in(name)
 
 
 def _receipt(source: Source) -> Receipt:

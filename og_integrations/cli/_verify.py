@@ -191,16 +191,26 @@ def sources_named(arguments: argparse.Namespace) -> Iterator[Source]:
     """Return the documents of all files that were named. Raises `ConfigurationError` if none was."""
     if not arguments.files and not arguments.files_from:
         raise ConfigurationError("There is nothing to verify: name a FILE, or a list of them with --files-from.")
-    return _sources(arguments)
+    return documents(_names(arguments))
 
 
-def _sources(arguments: argparse.Namespace) -> Iterator[Source]:
-    for name in arguments.files:
-        yield from sources_of(sys.stdin.buffer, name) if name == "-" else sources_in(name)
+def _names(arguments: argparse.Namespace) -> Iterator[str]:
+    yield from arguments.files
     if arguments.files_from is not None:
         listed = read_input(arguments.files_from).decode("utf-8", "surrogateescape")
-        for name in filter(None, listed.splitlines()):
-            yield from sources_in(name)
+        yield from filter(None, listed.splitlines())
+
+
+def documents(names: Iterable[str]) -> Iterator[Source]:
+    """Yield what stands in files, folders and ledgers of these names. Raises `ConfigurationError` if nothing does."""
+    empty = True
+    for name in names:
+        for source in sources_of(sys.stdin.buffer, name) if name == "-" else sources_in(name):
+            empty = False
+            yield source
+    # A folder that was not filled must not look like one in which all is right.
+    if empty:
+        raise ConfigurationError("There is nothing to judge: no receipt stands in what was named.")
 
 
 def _jobs(text: str) -> int:

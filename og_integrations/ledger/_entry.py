@@ -5,6 +5,7 @@ An entry of a ledger is one call: its receipt, and as much of its exchange as wa
 {"v": 1, "id", "at", "run", "tags", "receipt": {…}, "exchange": {…} or null}       one call
 {"settlement": {"payment", "status", "amount", …}, "v": 1, "id", "at"}          what the chain said later
 {"leaving": {"transaction_hash", "raw", …}, "v": 1, "id", "at"}                 a transaction before it is sent
+{"leaving": {"transaction_hash", "end"}, "v": 1, "id", "at"}                    why it need not be resumed any more
 ```
 
 All are plain JSON, and the first is what `og-integrations verify` reads. `exchange` is in one of three forms: the
@@ -139,7 +140,9 @@ class TransactionNote:
     """
     A note holds a signed transaction that is about to be sent, so that whoever comes after a crash can resume it.
 
-    `transaction` is `SentTransaction.to_json()`; it is no secret, since the chain shows it as soon as it is sent.
+    `transaction` is `SentTransaction.to_json()`; it is no secret, since the chain shows it as soon as it is sent. Its
+    member `replaces` names the one in whose place it was signed. With the member `end` the note says why the
+    transaction need not be resumed, and holds nothing else than its hash.
     """
 
     transaction: JsonObject
@@ -149,6 +152,11 @@ class TransactionNote:
     def transaction_hash(self) -> str:
         """Return its hash, 0x-hex."""
         return str(self.transaction["transaction_hash"])
+
+    @property
+    def ends(self) -> str | None:
+        """Return the hash of the transaction that need not be resumed any more by this note, None if there is none."""
+        return self.transaction_hash if "end" in self.transaction else self.transaction.get("replaces")
 
     def line(self) -> bytes:
         """Return the note as one line of JSON Lines."""

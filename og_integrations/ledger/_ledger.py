@@ -59,7 +59,7 @@ class LedgerStore(Protocol):
         """Return the last note on each payment."""
 
     def left(self) -> list[TransactionNote]:
-        """Return the transactions that were written down before they were sent, in the order of writing."""
+        """Return all notes on transactions that were to be sent, in the order of writing."""
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -209,27 +209,40 @@ class Ledger:
         if not self.add(note).wait():
             raise LedgerBusyError(f"The ledger {self.name} does not take what the chain said of {payment}.")
 
-    def note_transaction(self, transaction: JsonObject) -> None:
+    def note_transaction(self, transaction: JsonObject, *, replaces: str | None = None) -> None:
         """
         Write a signed transaction down, as `SentTransaction.to_json()`, before it is sent.
 
-        Raises `LedgerBusyError`, or `ConfigurationError` if the ledger cannot be used: then it must not be sent.
+        `replaces` is the hash of one that was written down before and never will be sent again, because this one is
+        sent in its place. Raises `LedgerBusyError`, or `ConfigurationError` if the ledger cannot be used: then it must
+        not be sent.
         """
         self.prepare()
-        # Not in the queue of receipts: written later, it would tell of a transaction that was never sent.
-        self._store.append([TransactionNote(transaction=transaction, at=time.time())])
+        # Not in the queue of receipts: written later, it would tell of a transaction that was never sent. What it
+        # replaces is ended by the same write: with both in the list, a crash would have both sent, and both paid.
+        replacing = {} if replaces is None else {"replaces": replaces}
+        self._store.append([TransactionNote(transaction=transaction | replacing, at=time.time())])
+
+    def end_transaction(self, transaction_hash: str, why: str) -> Ticket:
+        """Write down that a transaction need not be resumed any more, and return the note's ticket. Never raises."""
+        return self.add(TransactionNote(transaction={"transaction_hash": transaction_hash, "end": why}, at=time.time()))
 
     def unfinished(self) -> list[JsonObject]:
         """
-        Return the transactions that were written down here, and that no verified receipt in this ledger is about.
+        Return the transactions that were written down here and may have to be resumed, in the order of writing.
 
-        Each is what `SentTransaction.from_json` takes. Raises `ConfigurationError` or `LedgerBusyError`.
+        That is over for one that was replaced, one whose end is noted (it was given up, it was reverted, or its
+        result, whatever it proves, is in a receipt), and one that a verified receipt in this ledger is about. Each is
+        what `SentTransaction.from_json` takes. Raises `ConfigurationError` or `LedgerBusyError`.
         """
         self.prepare()
-        if not (left := self._store.left()):
+        notes = self._store.left()
+        over = {note.ends for note in notes}
+        left = {note.transaction_hash: note.transaction for note in notes if note.transaction_hash not in over}
+        if not left:
             return []  # most ledgers hold none, and their entries need not be read for that
         finished = {particulars_of(entry.receipt).transaction for entry in self.entries(status="verified")}
-        return [note.transaction for note in left if note.transaction_hash not in finished]
+        return [transaction for transaction_hash, transaction in left.items() if transaction_hash not in finished]
 
     def close(self) -> None:
         """Write what waits, and let go of files and connections. Raises `LedgerBusyError`."""

@@ -230,7 +230,8 @@ class OnchainClient:
 
         With a ledger around it (`collect_receipts(to=…)`, `OG_LEDGER`) an inference is written down before it is sent,
         so that a killed process loses none: nothing is signed or paid again. The receipts are written to the same
-        ledger. What was reverted, or is not mined in time, is left out. Raises `ConfigurationError`, `DiscoveryError`.
+        ledger. What was reverted, or another transaction took the number of, is left out and over; what is not mined
+        in time, or left for another chain, is met again the next time. Raises `ConfigurationError`, `DiscoveryError`.
         """
         return self._run(inference.resume_from(self.setup, _ledger(ledger)))
 
@@ -363,7 +364,8 @@ class AsyncOnchainClient:
 
         With a ledger around it (`collect_receipts(to=…)`, `OG_LEDGER`) an inference is written down before it is sent,
         so that a killed process loses none: nothing is signed or paid again. The receipts are written to the same
-        ledger. What was reverted, or is not mined in time, is left out. Raises `ConfigurationError`, `DiscoveryError`.
+        ledger. What was reverted, or another transaction took the number of, is left out and over; what is not mined
+        in time, or left for another chain, is met again the next time. Raises `ConfigurationError`, `DiscoveryError`.
         """
         return await self._run(inference.resume_from(self.setup, _ledger(ledger)))
 

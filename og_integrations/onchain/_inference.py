@@ -5,14 +5,14 @@ The generator yields effects, so that it exists once for both clients. Whatever 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
-from og_integrations.client._collecting import ledgers_here
+from og_integrations.client._collecting import Recording, collecting
 from og_integrations.client.chain._jsonrpc import as_number, decode_hex, rpc
 from og_integrations.client.chain._transactions import GasLimits, Sending, SentTransaction, Waiting, resume, send_again
 from og_integrations.errors import (
@@ -22,11 +22,13 @@ from og_integrations.errors import (
     OpenGradientError,
     TransactionError,
     TransactionInDoubtError,
+    TransactionRefusedError,
+    TransactionRevertedError,
     VerificationError,
 )
 from og_integrations.ledger._ledger import Ledger
 from og_integrations.onchain._receipts import Record
-from og_integrations.onchain._setup import Setup, check_place, cost_of, send
+from og_integrations.onchain._setup import Notes, Setup, check_place, cost_of, send
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._execution import ModelFile, differences
 from og_integrations.protocol.chain.inference import (
@@ -48,6 +50,8 @@ from og_integrations.receipt import Receipt, is_verified, leaves, names_of_chain
 _WHAT = "The inference"
 _API_PATH = "/artela-network/artela-rollkit/inference/tx/"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+_FINAL = (OnchainError, TransactionRefusedError, TransactionRevertedError, VerificationError)
+"""After these a later look at the transaction finds nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ def infer(
     record = Record(setup, request, int(time.time()), sender=setup.signer().address)
     with _recorded(record):
         calldata = run_calldata(request.model_cid, request.mode, request.inputs)
-        mined = yield from send(setup, setup.hub, calldata, _WHAT, limits=limits, write_down=_in_ledgers())
+        mined = yield from send(setup, setup.hub, calldata, _WHAT, limits=limits, notes=record.notes)
         record.transaction_hash = mined.sent.transaction_hash
         record.passed("transaction", "signed here: a call of the hub with this model, mode and input")
         record.cost = mined.cost
@@ -123,14 +127,24 @@ def resume_inference(
     Return the result of an inference that was sent before, given its hash or the transaction as it was written down.
 
     With the transaction itself it is sent again where the node does not know it. Its request is read from the chain.
-    Raises as `infer` does, and `OnchainError` if the transaction is no inference of this hub.
+    Raises as `infer` does, `OnchainError` if the transaction is no inference of this hub, and
+    `TransactionRefusedError` if another transaction has its number, so that it can never be mined.
     """
     yield from check_place(setup)
+    if isinstance(sent, SentTransaction) and sent.chain_id != setup.place.chain_id:
+        # Its number counts there only: here it would seem to be another one's.
+        raise ConfigurationError(
+            f"The transaction {sent.transaction_hash} is of chain {sent.chain_id}, expected {setup.place.chain_id}. "
+            "Nothing was sent."
+        )
     transaction_hash = sent if isinstance(sent, str) else sent.transaction_hash
     found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
     if not isinstance(found, dict) and isinstance(sent, SentTransaction):
         yield from send_again(setup.place, sent)
         found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
+        if not isinstance(found, dict):
+            yield from _resumed_unknown(setup, sent)
+            found = yield from rpc(setup.url, "eth_getTransactionByHash", [transaction_hash])
     if not isinstance(found, dict):
         error = TransactionInDoubtError(f"The node does not know the transaction {transaction_hash} (yet).")
         error.transaction_hash = transaction_hash
@@ -152,22 +166,35 @@ def resume_inference(
 
 def resume_from(setup: Setup, ledger: Ledger) -> Sending[list[Inference]]:
     """
-    Return the results of the inferences that left and have no verified receipt in `ledger`; those are written there.
+    Return the results of the inferences that left and are not over in `ledger`; their receipts are written there.
 
-    What was reverted, was never seen by the node, or is not mined in time is left out: its receipt says why. Raises
-    `ConfigurationError` or `DiscoveryError`.
+    What was reverted or replaced is left out, and is over by that. What is not mined in time, or left for another
+    chain, is left out and met again the next time. Raises `ConfigurationError` or `DiscoveryError`.
     """
     found: list[Inference] = []
-    for written in (yield Consult(ledger.unfinished)):
-        try:
-            inference = yield from resume_inference(setup, SentTransaction.from_json(written))
-        except (OnchainError, TransactionError, VerificationError):
-            continue
-        if ledger not in ledgers_here():
-            yield Consult(partial(ledger.record, inference.receipt))
-        found.append(inference)
+    with collecting(Recording(ledger, "none")):
+        for written in (yield Consult(ledger.unfinished)):
+            sent = SentTransaction.from_json(written)
+            if sent.chain_id != setup.place.chain_id:
+                continue
+            try:
+                found.append((yield from resume_inference(setup, sent)))
+            except (OnchainError, TransactionError, VerificationError):
+                continue
     yield Consult(ledger.flush)
     return found
+
+
+def _resumed_unknown(setup: Setup, sent: SentTransaction) -> Sending[None]:
+    """Send a transaction until the node knows it. Raises `TransactionRefusedError` once it can never be mined."""
+    try:
+        yield from resume(setup.place, sent, Waiting(_WHAT, setup.timeout))
+    except (TransactionRefusedError, TransactionRevertedError) as exc:
+        # There is no receipt: what it asked is read from the chain, which does not have it.
+        Notes().end(sent.transaction_hash, type(exc).__name__)
+        if setup.budget is not None and isinstance(exc, TransactionRefusedError):
+            yield Consult(partial(setup.budget.concluded, sent.transaction_hash, 0))
+        raise
 
 
 def lookup(setup: Setup, transaction_hash: str) -> Sending[TransactionStatus]:
@@ -245,7 +272,7 @@ def _concluded(record: Record, receipt: JsonObject, recomputing: Recomputing | N
         record.skipped("not_simulated", "the event has no result; this one is what the node's API says")
     recomputed = _recomputed(record, record.output, recomputing)
     transaction_hash = record.transaction_hash or ""
-    made = record.receipt(verified=from_chain or recomputed)
+    made = record.receipt(verified=from_chain or recomputed, final=True)
     return Inference(output=record.output, transaction_hash=transaction_hash, receipt=made)
 
 
@@ -289,17 +316,6 @@ def _recomputed(record: Record, output: ModelOutput, recomputing: Recomputing | 
     return True
 
 
-def _in_ledgers() -> Callable[[SentTransaction], None] | None:
-    """Return what writes a transaction down in every ledger here, so that a crash after it loses nothing."""
-    ledgers = ledgers_here()
-
-    def write_down(sent: SentTransaction) -> None:
-        for ledger in ledgers:
-            ledger.note_transaction(sent.to_json())
-
-    return write_down if ledgers else None
-
-
 @contextmanager
 def _recorded(record: Record) -> Iterator[None]:
     """Leave a receipt with status "unverified" for whatever stops the inference inside."""
@@ -310,7 +326,7 @@ def _recorded(record: Record) -> Iterator[None]:
         record.failed(step, exc)
         if isinstance(exc, TransactionError):
             record.transaction_hash = exc.transaction_hash or record.transaction_hash
-        receipt = record.receipt(verified=False)
+        receipt = record.receipt(verified=False, final=isinstance(exc, _FINAL))
         if isinstance(exc, OpenGradientError):
             exc.receipt = receipt
         raise

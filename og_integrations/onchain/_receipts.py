@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.errors import OpenGradientError
-from og_integrations.onchain._setup import Setup
+from og_integrations.onchain._setup import Notes, Setup
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput, Request, encode_output
@@ -46,6 +46,7 @@ class Record:
     result_source: str | None = None
     output: ModelOutput | None = None
     checks: dict[str, Check] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
 
     def passed(self, step: str, detail: str) -> None:
         """Note that a check passed."""
@@ -64,8 +65,12 @@ class Record:
         """Return the first check that was not made yet: what goes wrong now is its failure."""
         return next(step for step in STEPS if step not in self.checks)
 
-    def receipt(self, *, verified: bool) -> JsonObject:
-        """Return the receipt and hand it to every open collector."""
+    def receipt(self, *, verified: bool, final: bool) -> JsonObject:
+        """
+        Return the receipt and hand it to every open collector.
+
+        `final` says that no later look at the transaction could find anything else.
+        """
         for step, what in (("tee_attestation", "an attestation"), ("zk_proof", "a proof")):
             self.checks.setdefault(step, Check(step, "skip", _unproven(self.request.mode, step, what)))
         made = [self.checks.get(step) or Check(step, "skip", "not reached") for step in STEPS]
@@ -80,6 +85,9 @@ class Record:
             checks=tuple(made),
         ).to_json()
         hand_out(receipt, self._exchange(), current_tags())
+        if final and not verified and self.transaction_hash is not None:
+            # A verified receipt says it by itself. After the receipt: a crash in between loses neither.
+            self.notes.end(self.transaction_hash, "its receipt is final")
         return receipt
 
     def _facts(self) -> ReceiptOnchain:

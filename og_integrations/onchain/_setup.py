@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._call import now
+from og_integrations.client._collecting import ledgers_here
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, check_chain, quantity
@@ -151,6 +152,37 @@ class GasHold:
         self._store.correct(self._entry, cost)
 
 
+class Notes:
+    """
+    The notes on one inference's transaction in every ledger here, so that a crash after it has left loses nothing.
+
+    A transaction that is signed anew replaces the one before in the notes, by the same write.
+    """
+
+    def __init__(self) -> None:
+        self._ledgers = ledgers_here()
+        self._noted: list[str] = []
+
+    def write_down(self, sent: SentTransaction) -> None:
+        """Write down what leaves next. Raises `LedgerBusyError` or `ConfigurationError`: then it must not leave."""
+        before = self._noted[-1] if self._noted else None
+        if before == sent.transaction_hash:
+            return
+        self._noted.append(sent.transaction_hash)
+        for ledger in self._ledgers:
+            ledger.note_transaction(sent.to_json(), replaces=before)
+
+    def give_up(self) -> None:
+        """Note that nothing of what was written down is at a node, or ever will be sent."""
+        for transaction_hash in self._noted:
+            self.end(transaction_hash, "it was not sent")
+
+    def end(self, transaction_hash: str, why: str) -> None:
+        """Note that a transaction need not be resumed any more."""
+        for ledger in self._ledgers:
+            ledger.end_transaction(transaction_hash, why)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """Everything that all calls of one client share. Amounts are wei, times are seconds."""
@@ -215,14 +247,14 @@ def send(
     what: str,
     *,
     limits: GasLimits | None = None,
-    write_down: Leaving | None = None,
+    notes: Notes | None = None,
 ) -> Sending[Mined]:
     """
     Send a transaction from the wallet within all limits and return it mined; `what` begins sentences about it.
 
-    `write_down` is called with it before it leaves; if that raises, nothing is sent. The node tries the
-    transaction first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`,
-    `SigningError` or `DiscoveryError`.
+    It is written down in `notes` before it leaves; if that raises, nothing is sent. The node tries the transaction
+    first, so what would fail costs nothing. Raises `TransactionError`, `ConfigurationError`, `SigningError` or
+    `DiscoveryError`.
     """
     sender = setup.signer().address
     yield from check_place(setup)
@@ -234,15 +266,18 @@ def send(
             f"The wallet {sender} has {format_opg(owned)} of the chain's coin for gas, expected {format_opg(most)}. "
             "Nothing was sent. Fund it first."
         )
-    budget, waiting = setup.budget, Waiting(what, setup.timeout, write_down=write_down)
+    budget = setup.budget
+    waiting = Waiting(what, setup.timeout, write_down=None if notes is None else notes.write_down)
     hold = None if budget is None else (yield Consult(lambda: budget.claim(most)))
     try:
         sent, receipt = yield from transact(setup.place, sender, transaction, waiting)
     except BaseException as exc:
+        # Whoever is cancelled after it left does not know either.
+        left = waiting.transaction_hash and not isinstance(exc, _NEVER_SENT)
         if hold is not None:
-            # Whoever is cancelled after it left does not know either.
-            left = waiting.transaction_hash and not isinstance(exc, _NEVER_SENT)
             hold.doubt(waiting.transaction_hash) if left else hold.release()
+        if notes is not None and not left:
+            notes.give_up()
         raise
     cost = cost_of(receipt, setup.url)
     cost = most if cost is None else min(most, cost)

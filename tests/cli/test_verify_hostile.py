@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,43 @@ def test_unusable_input_is_malformed(name: str, capsys: pytest.CaptureFixture[st
     assert main(["verify", "--trust-file-key", "--json", str(file)]) == 2
     report = json.loads(capsys.readouterr().out)
     assert (report["status"], report["step"], report["checks"][0]["result"]) == ("malformed", "input", "fail")
+
+
+def _no_ledger_entry(folder: Path) -> str:
+    from og_integrations.ledger import open_ledger
+
+    url = f"sqlite:///{folder / 'empty.db'}"
+    assert not list(open_ledger(url).entries())
+    return url
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    # `settlement` takes no list.
+    [
+        *product(("verify", "report", "settlement"), ("blank", "folder", "ledger")),
+        ("verify", "list"),
+        ("report", "list"),
+    ],
+)
+def test_nothing_to_judge_is_not_all_right(
+    command: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that wrote no receipt yet: the exit code is 2, and the error says that nothing was there."""
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    (tmp_path / "list").write_text("")
+    named = {
+        "blank": lambda: str(tmp_path / "blank.jsonl"),
+        "folder": lambda: str(tmp_path),
+        "ledger": lambda: _no_ledger_entry(tmp_path),
+        "list": lambda: f"--files-from={tmp_path / 'list'}",
+    }[what]()
+    flags = [] if command == "settlement" else ["--trust-file-key"]
+    flags += ["--html", str(tmp_path / "page.html")] if command == "report" else []
+    assert main([command, *flags, named]) == 2
+    out, err = capsys.readouterr()
+    assert (out, "There is nothing to judge: no receipt stands in what was named." in err) == ("", True)
+    assert not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("name", ["missing.json", ".", "nul\0.json", "x" * 5000])

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,23 @@ def test_what_the_node_says_of_a_transaction(evm: Devnet, said: str, error: type
 
     with pytest.raises(error, match=said[:17]):
         Wire(LocalSigner(wallet.private_key), tamper).run(flow(evm, wallet, 1))
+
+
+def test_node_that_does_not_answer_has_not_dropped_it(evm: Devnet) -> None:
+    """Its number is used, by itself: signed anew, it would be paid twice."""
+    wallet, asked = evm.new_wallet(), Counter[str]()
+
+    def tamper(method: str, answer: Callable[[], bytes]) -> bytes:
+        asked[method] += 1
+        reply = answer()
+        if method == "eth_getTransactionReceipt" and asked["eth_getTransactionByHash"] < 5:
+            return b'{"jsonrpc": "2.0", "id": 1, "result": null}'
+        if method == "eth_getTransactionByHash":
+            return b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": "indexing is in progress"}}'
+        return reply
+
+    sent, _ = Wire(LocalSigner(wallet.private_key), tamper).run(flow(evm, wallet, 1))
+    assert (sent.nonce, count(evm, wallet)) == (0, 1)
 
 
 def test_transaction_that_the_node_dropped_is_sent_again(own_evm: Devnet) -> None:

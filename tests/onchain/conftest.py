@@ -7,9 +7,10 @@ import pytest
 from og_integrations.devnet import Devnet
 from og_integrations.devnet.chain._inference import ModelNode
 from og_integrations.onchain import OnchainClient
+from tests.ledger.conftest import to
 from tests.money.conftest import evm, own_evm, real_evm
 
-__all__ = ["evm", "models", "own_evm", "real_evm"]
+__all__ = ["evm", "models", "own_evm", "real_evm", "to"]
 
 
 @pytest.fixture

@@ -29,13 +29,7 @@ from weakref import WeakValueDictionary
 from og_integrations._forking import survive_forks
 from og_integrations.client._runner import afetch, awaited, fetch, not_awaitable
 from og_integrations.client._signer import Signer, TransactionSigner
-from og_integrations.client.chain._jsonrpc import (
-    Fetching,
-    as_number,
-    quantity,
-    read_block,
-    rpc,
-)
+from og_integrations.client.chain._jsonrpc import Fetching, as_number, quantity, read_block, rpc
 from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
@@ -43,6 +37,7 @@ from og_integrations.errors import (
     DiscoveryError,
     OpenGradientError,
     SigningError,
+    TransactionError,
     TransactionInDoubtError,
     TransactionRefusedError,
     TransactionRevertedError,
@@ -54,6 +49,7 @@ from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 
 T = TypeVar("T")
+E = TypeVar("E", bound=TransactionError)
 RECEIPT_TIMEOUT = 120.0
 """Seconds."""
 Step = Literal["sent", "waiting", "mined", "visible"]
@@ -219,7 +215,11 @@ class Waiting:
 
     def doubt(self, message: str) -> TransactionInDoubtError:
         """Return the error of a transaction that may or may not be mined."""
-        error = TransactionInDoubtError(f"{message} Transaction: {self.transaction_hash}.")
+        return self.error(TransactionInDoubtError, message)
+
+    def error(self, kind: type[E], message: str) -> E:
+        """Return an error about the transaction, with its hash."""
+        error = kind(f"{message} Transaction: {self.transaction_hash}.")
         error.transaction_hash = self.transaction_hash
         return error
 
@@ -298,17 +298,19 @@ def resume(place: Place, sent: SentTransaction | str, waiting: Waiting) -> Sendi
     """
     Return the receipt of a transaction that was sent before, by its hash or as it was written down when it left.
 
-    With the transaction itself it is sent again if the node does not know it. Raises `TransactionRevertedError` or
-    `TransactionInDoubtError`.
+    With the transaction itself it is sent again if the node does not know it. Raises `TransactionRevertedError`,
+    `TransactionRefusedError` if another one has its number (it can never be mined), or `TransactionInDoubtError`.
     """
     waiting.transaction_hash = sent if isinstance(sent, str) else sent.transaction_hash
-    while True:
-        receipt = yield from _receipt(place, waiting)
-        if receipt is not None:
+    while isinstance(sent, str):
+        if (receipt := (yield from _receipt(place, waiting))) is not None:
             return receipt
-        if isinstance(sent, SentTransaction):
-            yield from send_again(place, sent)
         yield from waiting.wait("is not mined yet")
+    receipt = yield from _mined(place, sent, waiting)
+    if receipt is None:
+        said = f"can never be mined: another transaction of {sent.sender} has its number {sent.nonce}."
+        raise waiting.error(TransactionRefusedError, f"{waiting.what} {said} Nothing was paid for it.")
+    return receipt
 
 
 def transaction_signer(signer: Signer) -> TransactionSigner:
@@ -467,7 +469,7 @@ def _taken(place: Place, signed: SentTransaction, waiting: Waiting) -> Sending[b
         yield from rpc(place.url, "eth_sendRawTransaction", ["0x" + signed.raw.hex()])
     except DiscoveryError as exc:
         # Somebody else may have sent this very transaction, or the node took it and its answer was lost.
-        if (yield from _is_known(place, signed)):
+        if (yield from or_nothing(_is_known(place, signed))):
             return True
         said = str(exc).lower() if exc.answered else ""
         if any(word in said for word in _KNOWN):
@@ -487,8 +489,9 @@ def _mined(place: Place, sent: SentTransaction, waiting: Waiting) -> Sending[Jso
         receipt = yield from _receipt(place, waiting)
         if receipt is not None:
             return receipt
-        # A node may drop what it took. It is asked for that only after a while: mostly a block is enough.
-        if waiting.pause >= 0.4 and not (yield from _is_known(place, sent)):
+        # A node may drop what it took. It is asked for that only after a while: mostly a block is enough. A node that
+        # does not answer has not said that it dropped it: taken for that, a mined one would be paid for again.
+        if waiting.pause >= 0.4 and (yield from or_nothing(_is_known(place, sent))) is False:
             count = yield from or_nothing(quantity(place.url, "eth_getTransactionCount", sent.sender, "latest"))
             gone = gone + 1 if count is not None and count > sent.nonce else 0
             if gone >= _GONE_LOOKS:
@@ -506,17 +509,13 @@ def _receipt(place: Place, waiting: Waiting) -> Sending[JsonObject | None]:
     if not isinstance(receipt, dict):
         return None
     if receipt.get("status") != "0x1":
-        error = TransactionRevertedError(
-            f"{waiting.what} was mined and reverted: only its gas was spent. Transaction: {waiting.transaction_hash}."
-        )
-        error.transaction_hash = waiting.transaction_hash
-        raise error
+        said = f"{waiting.what} was mined and reverted: only its gas was spent."
+        raise waiting.error(TransactionRevertedError, said)
     return receipt
 
 
 def _is_known(place: Place, sent: SentTransaction) -> Fetching[bool]:
-    found = yield from or_nothing(rpc(place.url, "eth_getTransactionByHash", [sent.transaction_hash]))
-    return isinstance(found, dict)
+    return isinstance((yield from rpc(place.url, "eth_getTransactionByHash", [sent.transaction_hash])), dict)
 
 
 def send_again(place: Place, sent: SentTransaction) -> Fetching[None]:
