@@ -475,12 +475,12 @@ def _paid(
     authorization: Authorization, scheme: str, network: str, ref: str | None, mode: str, told: ToldSettlement
 ) -> ReceiptPayment:
     # Cached: the digest takes ten hashes, and all calls of a session have the same payment.
-    return ReceiptPayment(
+    return replace(
+        authorization.in_receipt(),
         payment_hash=told.payment_hash or "0x" + authorization.digest().hex(),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
         scheme=scheme,
         network=network,
-        **authorization.receipt_members(),
         session_ref=ref,
         settlement_mode=mode,
         transaction_hash=told.transaction_hash,

@@ -51,6 +51,7 @@ from og_integrations.protocol.payment.schemes.batch_settlement import (
     read_correction,
     read_terms,
 )
+from og_integrations.receipt import ReceiptPayment
 
 LIFETIME = 300
 
@@ -84,8 +85,8 @@ class VoucherAuthorization:
     def to_json(self) -> JsonObject:
         return {"scheme": SCHEME, "voucher": self.voucher.payload("")}
 
-    def receipt_members(self) -> JsonObject:
-        return {"asset": self.asset, "payer": self.payer, "max_amount": str(self.amount)}
+    def in_receipt(self) -> ReceiptPayment:
+        return ReceiptPayment(asset=self.asset, payer=self.payer, max_amount=str(self.amount))
 
     def explain(self, chain: Chain, skew: int = 0) -> Reading[Settlement]:
         yield from ()
@@ -123,8 +124,8 @@ class DepositAuthorization:
     def to_json(self) -> JsonObject:
         return {"scheme": SCHEME, "deposit": self.deposit.payload("")}
 
-    def receipt_members(self) -> JsonObject:
-        return {"payer": self.payer, "max_amount": str(self.amount), "deadline": self.deadline}
+    def in_receipt(self) -> ReceiptPayment:
+        return ReceiptPayment(payer=self.payer, max_amount=str(self.amount), deadline=self.deadline)
 
     def explain(self, chain: Chain, skew: int = 0) -> Reading[Settlement]:
         number, at = yield from chain.newest()

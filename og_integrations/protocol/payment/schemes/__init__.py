@@ -22,6 +22,7 @@ from og_integrations.protocol.payment._x402 import PaymentRequirements
 from og_integrations.protocol.payment.schemes import _upto as upto
 from og_integrations.protocol.payment.schemes import batch_settlement
 from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement
+from og_integrations.receipt import ReceiptPayment
 
 
 class Authorization(Protocol):
@@ -71,8 +72,8 @@ class Authorization(Protocol):
         """Return it as plain JSON with its `scheme`, for a store; `decode_authorization` reads it."""
         ...
 
-    def receipt_members(self) -> JsonObject:
-        """Return the members of a receipt's `payment` that it vouches for."""
+    def in_receipt(self) -> ReceiptPayment:
+        """Return what it says of itself in a receipt; what the call adds is left out."""
         ...
 
     def explain(self, chain: Chain, skew: int = 0) -> Reading[Settlement]:

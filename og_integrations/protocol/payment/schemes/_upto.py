@@ -20,6 +20,7 @@ from og_integrations.protocol.chain import _eip712 as eip712
 from og_integrations.protocol.chain._abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
 from og_integrations.protocol.payment._x402 import PaymentRequirements, checksum_address, parse_uint
 from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement, SettlementStatus
+from og_integrations.receipt import ReceiptPayment
 
 NAME = "upto"
 VALID_BEFORE = 600
@@ -99,19 +100,19 @@ class Permit2Authorization:
         """Return it as plain JSON, for a store; `schemes.decode_authorization` reads it."""
         return {"scheme": NAME} | asdict(self)
 
-    def receipt_members(self) -> JsonObject:
+    def in_receipt(self) -> ReceiptPayment:
         """Return the members of a receipt's `payment` that were signed; with them anybody recomputes the digest."""
-        return {
-            "asset": self.token,
-            "payer": self.payer,
-            "pay_to": self.pay_to,
-            "facilitator": self.facilitator,
-            "spender": self.spender,
-            "max_amount": str(self.amount),
-            "nonce": str(self.nonce),
-            "valid_after": self.valid_after,
-            "deadline": self.deadline,
-        }
+        return ReceiptPayment(
+            asset=self.token,
+            payer=self.payer,
+            pay_to=self.pay_to,
+            facilitator=self.facilitator,
+            spender=self.spender,
+            max_amount=str(self.amount),
+            nonce=str(self.nonce),
+            valid_after=self.valid_after,
+            deadline=self.deadline,
+        )
 
     def explain(self, chain: Chain, skew: int = 0) -> Reading[Settlement]:
         """
