@@ -1,6 +1,7 @@
 """The catalogue of models: complete, true to the gateways' own list, and asked by everything that needs it."""
 
 import json
+import re
 import warnings
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from og_integrations import TEE_LLM, _warnings
+from og_integrations.cli._terminal import DEFAULT_MODEL
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
@@ -79,6 +81,26 @@ def test_unknown_names_pass_and_their_family_is_guessed() -> None:
 def test_a_name_that_dies_is_told_of(name: str, today: date, said: str | None) -> None:
     told = model_info(name).ending(today)
     assert told == said or (said is not None and told is not None and said in told)
+
+
+ROOT = Path(__file__).parent.parent
+TOLD_OF_ENDS = {"docs/migrating.md", "docs/protocol.md"}
+"""What tells of names that were."""
+SHOWN = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("cookbook/**/*.py"))]
+PROVIDERS = "|".join({info.provider for info in MODELS.values()})
+
+
+def test_what_we_show_asks_for_names_that_will_live() -> None:
+    """Who copies an example would otherwise be warned by it, and soon refused."""
+    shown = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in SHOWN
+        for name in re.findall(rf"\b(?:{PROVIDERS})/[a-z0-9.-]*[a-z0-9]", path.read_text())
+    }
+    assert len(shown) > 20
+    dying = {(path, name) for path, name in shown if model_info(name).retirement is not None}
+    assert {path for path, _ in dying} <= TOLD_OF_ENDS, dying
+    assert model_info(DEFAULT_MODEL).retirement is None
 
 
 def test_users_are_warned_once_at_their_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
