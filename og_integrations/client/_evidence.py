@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from og_integrations._urls import url_below
 from og_integrations.errors import AttestationError, ConnectionLostError, DiscoveryError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._flow import Fetch
@@ -74,7 +75,7 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetc
     from og_integrations.protocol.proof.attestation import decode_body, verify_document
 
     nonce = secrets.token_hex(_NONCE_BYTES)
-    url = f"{enclave.endpoint.rstrip('/')}{_PATH}?nonce={nonce}"
+    url = url_below(enclave.endpoint, f"{_PATH}?nonce={nonce}")
     try:
         document = decode_body((yield Fetch(url, enclave=enclave)))
         received_at = int(time.time())

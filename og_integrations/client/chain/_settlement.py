@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from og_integrations._urls import NodeUrl
 from og_integrations.client import _telemetry
 from og_integrations.client._settings import rpc_url_setting
 from og_integrations.client.chain._jsonrpc import (
@@ -27,7 +28,6 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
     rpc,
 )
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, Network
@@ -70,13 +70,13 @@ def _asked(authorization: Authorization, rpc_url: str | None) -> Fetching[Settle
     return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
 
-def find_settlement(authorization: Authorization, rpc_url: str | NodeUrl, *, skew: int = 0) -> Fetching[Settlement]:
+def find_settlement(authorization: Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:
     """
     Ask the node at `rpc_url`; see `Receipt.settlement`.
 
     Pending ends `skew` seconds after the deadline. Raises `ConfigurationError` or `DiscoveryError`.
     """
-    node = NodeUrl.of(rpc_url)
+    node = NodeUrl(rpc_url)
     yield from check_chain(node, authorization.chain_id)
     return (yield from authorization.explain(NodeChain(node), skew))
 
@@ -90,7 +90,7 @@ class NodeChain:
     @property
     def name(self) -> str:
         """Return the node's address, without what may be secret in its URL."""
-        return self._url.server
+        return str(self._url)
 
     def newest(self) -> Fetching[tuple[int, int]]:
         """Return number and unix time of the newest block."""
@@ -125,7 +125,7 @@ class NodeChain:
         return as_number(word, self._url)
 
 
-def block_at(rpc_url: str | NodeUrl, timestamp: int) -> Fetching[int]:
+def block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
     """Return the number of the last block that is not younger than `timestamp` (0 if all are)."""
     high = yield from quantity(rpc_url, "eth_blockNumber")
     age = (yield from time_of(rpc_url, high)) - timestamp
@@ -147,27 +147,25 @@ def block_at(rpc_url: str | NodeUrl, timestamp: int) -> Fetching[int]:
     return low
 
 
-def time_of(rpc_url: str | NodeUrl, block: int) -> Fetching[int]:
+def time_of(rpc_url: str, block: int) -> Fetching[int]:
     """Return the unix time of a block. Raises `DiscoveryError`."""
     return as_number((yield from read_block(rpc_url, hex(block))).get("timestamp"), rpc_url)
 
 
-def read_logs(rpc_url: str | NodeUrl, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
+def read_logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
     """Return the logs that an eth_getLogs filter finds, what is no object left out. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     found = yield from rpc(rpc_url, "eth_getLogs", [log_filter])
     if not isinstance(found, list):
-        raise DiscoveryError(f"The node {rpc_url.server} answered eth_getLogs with something else than a list.")
+        raise DiscoveryError(f"The node {rpc_url} answered eth_getLogs with something else than a list.")
     return [log for log in found if isinstance(log, dict)]
 
 
-def _object(rpc_url: str | NodeUrl, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
-    rpc_url = NodeUrl.of(rpc_url)
+def _object(rpc_url: str, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
+    rpc_url = NodeUrl(rpc_url)
     found = yield from rpc(rpc_url, method, [tx_hash])
     if not isinstance(found, dict) or str(found.get(hash_member)).lower() != tx_hash.lower():
-        raise DiscoveryError(
-            f"The node {rpc_url.server} does not know the transaction {tx_hash} that it listed. Try again."
-        )
+        raise DiscoveryError(f"The node {rpc_url} does not know the transaction {tx_hash} that it listed. Try again.")
     return found
 
 
@@ -238,18 +236,18 @@ def _explicable(entry: Entry, network: Network, now: int) -> Authorization | Non
     return signed if unknown or entry.network == network.identity else None
 
 
-def _within(flow: Fetching[T], until: float, rpc_url: str | NodeUrl) -> Fetching[T]:
+def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
     """
     Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then.
 
     A `yield from` that looks at the clock before each effect: whoever drives the caller performs them.
     """
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     try:
         effect = next(flow)
         while True:
             if time.monotonic() > until:
-                raise DiscoveryError(f"The node {rpc_url.server} took more than {PATIENCE:.0f} s to explain a payment.")
+                raise DiscoveryError(f"The node {rpc_url} took more than {PATIENCE:.0f} s to explain a payment.")
             try:
                 reply = yield effect
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on
