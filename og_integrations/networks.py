@@ -7,6 +7,8 @@ Permit2 (Base or Base Sepolia), and the *OpenGradient* chain, where the TEERegis
 
 from dataclasses import dataclass, field
 
+from og_integrations._urls import NodeUrl
+
 REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
 REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
 PERMIT2_ADDRESS = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
@@ -31,14 +33,14 @@ class Network:
     `caip2` is the payment chain as x402 names it (`eip155:<chain id>`); `token` the OPG contract
     there; `rpc_url` the node used for balances, approvals and settlement reads on that chain;
     `registry_rpc_url` and `registry_address` name the TEERegistry; models on chain run on the same chain, whose id is
-    `registry_chain_id`, and `node_api_url` has those of their results that come late. `payees` may be paid besides
+    `registry_chain_id`, and `node_api_url` has those of their results that come late. These URLs may hold API keys:
+    all but their `reveal()` shows the server only. `payees` may be paid besides
     the payment addresses of the registry's enclaves.
     """
 
     name: str
     chain_id: int
     token: str
-    # Providers of nodes put API keys into URLs, and reprs end in logs and error reports.
     rpc_url: str = field(repr=False)
     registry_rpc_url: str = field(default=REGISTRY_RPC, repr=False)
     registry_address: str = REGISTRY_ADDRESS
@@ -50,6 +52,9 @@ class Network:
     def __post_init__(self) -> None:
         # JSON has lists only; a network that was written and read again is still the same.
         object.__setattr__(self, "payees", tuple(self.payees))
+        for name in ("rpc_url", "registry_rpc_url", "node_api_url"):
+            if isinstance(url := getattr(self, name), str):  # settings refuse what is none
+                object.__setattr__(self, name, NodeUrl(url))
 
     @property
     def caip2(self) -> str:

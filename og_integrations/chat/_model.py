@@ -32,11 +32,13 @@ from pydantic import (
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from og_integrations._forking import survive_forks
+from og_integrations._urls import NodeUrl
 from og_integrations.chat._arguments import OF_A_CALL, constructor_arguments, warn_ignored
 from og_integrations.chat._policies import plain_enclave_policy, plain_network, plain_spend_policy, portable
 from og_integrations.client._options import (
     ALIASES,
     OPTIONS,
+    URLS,
     CallOptions,
     ChannelWord,
     ClientOptions,
@@ -342,6 +344,14 @@ class OpenGradientModel(BaseModel):
     def _read_settlement_mode(cls, value: "Enum | str | None") -> str | None:
         return None if value is None else SettlementMode.parse(value).value
 
+    # Pydantic's own reading of a text would make a plain one of it.
+    @field_validator(*URLS, mode="plain")
+    @classmethod
+    def _read_url(cls, value: object) -> NodeUrl | None:
+        if not isinstance(value, str | None):
+            raise ValueError(f"Input should be a valid URL, not a {type(value).__name__}")
+        return None if value is None else NodeUrl(value)
+
     @field_validator("private_key", mode="after")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -488,6 +498,12 @@ class OpenGradientModel(BaseModel):
             )
         super().__setattr__(name, value)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy it, with `update` in place of its fields, which pydantic does not check."""
+        changed = dict(update or {})
+        seal(changed)
+        return super().model_copy(update=changed, deep=deep)
+
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Copy settings; what talks, counts or remembers stays the same object, as do policies and the budget."""
         shared = {} if memo is None else memo
@@ -522,7 +538,7 @@ class OpenGradientModel(BaseModel):
             info = type(self).model_fields.get(name or "")
             if info is not None and (info.exclude or value == info.get_default(call_default_factory=True)):
                 continue
-            yield name, _shown(value) if name in ("network", "gateway_url", "relay_url") else value
+            yield name, value.name if isinstance(value, Network) else _plain_setting(value)
 
 
 _FIXED = frozenset(ENGINE_OPTIONS)
@@ -539,12 +555,4 @@ def _plain_setting(value: object) -> object:
         return plain_spend_policy(value)
     if isinstance(value, EnclavePolicy):
         return plain_enclave_policy(value)
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    from og_integrations.client._settings import without_credentials
-
-    return without_credentials(value)
-
-
-def _shown(value: object) -> object:
-    return value.name if isinstance(value, Network) else _plain_setting(value)
+    return str(value) if isinstance(value, NodeUrl) else value

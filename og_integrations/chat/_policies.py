@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
+from og_integrations._urls import NodeUrl
 from og_integrations.errors import OpenGradientError
 from og_integrations.networks import Network
 from og_integrations.protocol._strict_json import JsonObject
@@ -54,11 +55,8 @@ def plain_network(network: str | Network) -> str | JsonObject:
     """Return a named network's name, or a `Network` as a dict whose addresses of nodes have no keys."""
     if isinstance(network, str):
         return network
-    from og_integrations.client._settings import origin
-
     # Whole: by its name alone the environment could change it.
-    nodes = {name: origin(getattr(network, name)) for name in ("rpc_url", "registry_rpc_url")}
-    return asdict(network) | nodes
+    return {name: str(value) if isinstance(value, NodeUrl) else value for name, value in asdict(network).items()}
 
 
 def portable(policy: _Policy | None) -> _Policy | None:

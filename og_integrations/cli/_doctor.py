@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TypeVar
 
 from og_integrations import __version__
+from og_integrations._urls import server_of
 from og_integrations.cli._terminal import DEFAULT_MODEL, check_marks, model, one_line
 from og_integrations.client import Engine
 from og_integrations.client._directory import accepted_enclaves, read_enclaves
@@ -30,7 +31,6 @@ from og_integrations.client.chain._jsonrpc import (
     read_balance,
     read_block,
 )
-from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._pool import handshake
 from og_integrations.errors import OpenGradientError
 from og_integrations.models import TEE_LLM, model_name

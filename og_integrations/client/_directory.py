@@ -19,6 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
+from og_integrations._urls import url_below
 from og_integrations.client import _telemetry
 from og_integrations.client._call import Target
 from og_integrations.client._evidence import Attested, read_document
@@ -274,7 +275,7 @@ class Directory:
                 host=host_of(enclave.endpoint),
                 payees=self.payees(enclave),
             ),
-            url=relay.url if relay is not None else enclave.endpoint.rstrip("/") + path,
+            url=relay.url if relay is not None else url_below(enclave.endpoint, path),
             destination=destination,
             whom=relay.name if relay is not None else f"the gateway {enclave.endpoint}",
             channel="sealed" if sealing is not None else destination.channel,
@@ -497,7 +498,7 @@ def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:
     address = reply.get("wallet_address")
     return Enclave(
         tee_id=tee_id_of(key),
-        endpoint=gateway_url.rstrip("/"),
+        endpoint=url_below(gateway_url, ""),
         public_key=key,
         payment_address=address if isinstance(address, str) else "",
         source="endpoint",

@@ -17,6 +17,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_args
 
+from og_integrations._urls import NodeUrl
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 
@@ -288,20 +289,27 @@ CONSTRUCTOR_ONLY = frozenset({*ClientOptions.__annotations__, "api_key"} - CallO
 """Names that no call has; some of them are secrets."""
 
 
+URLS = ("rpc_url", "registry_rpc_url", "gateway_url", "relay_url")
+"""Options whose value may hold an API key of whoever runs the server."""
+
+
 def seal(options: Mapping[str, object]) -> None:
     """
-    Wrap the secrets in `options`, a function's own keyword arguments, so that no repr of them shows one.
+    Wrap the secrets and URLs in `options`, a function's own keyword arguments, so that no repr of them shows one.
 
     It is the first thing that happens: from here on a traceback with local variables is safe to report.
     """
     from pydantic import SecretStr
 
     own = cast("dict[str, object]", options)
-    for name in ("private_key", "api_key"):
-        if own.get(name) is not None and not isinstance(own[name], SecretStr):
-            own[name] = SecretStr(cast("str", own[name]))
-    if isinstance(token := own.get("relay_token"), str):
-        own["relay_token"] = SecretStr(token)
+    for name, value in own.items():
+        meant = own_name(name)
+        if meant == "private_key" and value is not None and not isinstance(value, SecretStr):
+            own[name] = SecretStr(cast("str", value))
+        elif meant == "relay_token" and isinstance(value, str):
+            own[name] = SecretStr(value)
+        elif meant in URLS and isinstance(value, str):
+            own[name] = NodeUrl(value)
 
 
 def complete(options: ClientOptions) -> ClientOptions:

@@ -7,6 +7,7 @@ Nothing of it is signed, and nothing decides by it whom to trust: which rule pro
 import json
 from dataclasses import dataclass
 
+from og_integrations._urls import url_below
 from og_integrations.client.channels._channel import HttpRequest, destination_of
 from og_integrations.client.channels._pool import Pool
 from og_integrations.errors import OpenGradientError
@@ -93,7 +94,7 @@ def _ask(channel: Pool, enclave: Enclave, path: str, body: JsonObject | None = N
     """Return status and JSON object of one page; (None, {}) if nobody answers, {} for what is no object."""
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
     request = HttpRequest(
-        url=enclave.endpoint.rstrip("/") + path,
+        url=url_below(enclave.endpoint, path),
         whom=enclave.endpoint,
         headers=headers,
         body=None if body is None else json.dumps(body).encode(),

@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Self, TypeVar
 
+from og_integrations._urls import server_of
 from og_integrations.client import _telemetry
 from og_integrations.client._call import MAX_ERROR_BYTES, PIECES, CallState, Piece, Pieces
 from og_integrations.client._signer import Signer
-from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._channel import (
     UNPINNED,
     AsyncReply,

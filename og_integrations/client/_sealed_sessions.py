@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable
 
+from og_integrations._urls import whole_url
 from og_integrations.client._settings import Settings
 from og_integrations.client._signer import LocalSigner
 from og_integrations.protocol._redact import Secret
@@ -76,7 +77,10 @@ def _namer(settings: Settings, policy: SpendPolicy) -> Callable[[Route], str]:
     rules = {name: _told(getattr(policy, name)) for name in type(policy).model_fields if name != "store"}
     kind = f"{type(policy).__module__}.{type(policy).__qualname__}"
     network = settings.network.identity
-    common = encode_json({"rules": rules, "kind": kind, "network": network, "gateway": settings.gateway_url or ""})
+    # Frames are reported with `common`, and the URL may hold a key.
+    url = settings.gateway_url
+    gateway = "" if url is None else hashlib.sha256(whole_url(url).encode()).hexdigest()
+    common = encode_json({"rules": rules, "kind": kind, "network": network, "gateway": gateway})
 
     def name(route: Route) -> str:
         place = encode_json([route.payer.lower(), route.network, route.tee_id, route.path, route.host])

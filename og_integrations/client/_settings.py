@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from og_integrations._urls import NodeUrl, server_of
 from og_integrations.client._options import OPTIONS
 from og_integrations.client._signer import LocalSigner, Signer, sealed
 from og_integrations.client.channels._addresses import NO_SERVER, is_server
@@ -87,13 +87,13 @@ class Settings:
         """
         Return what tells answers from here from answers from elsewhere, for caches and traces; no secret is in it.
 
-        URLs may hold keys. Of the gateway's there is the origin, of the registry's node a digest of it.
+        Of the gateway there is the server, of the registry's node a digest of that.
         """
-        node = hashlib.sha256(origin(self.network.registry_rpc_url).encode()).hexdigest()[:16]
+        node = hashlib.sha256(server_of(self.network.registry_rpc_url).encode()).hexdigest()[:16]
         return {
             "network": f"{self.network.name} {self.network.caip2}",
             "registry": f"{self.network.registry_address.lower()} {node}",
-            "gateway": self.gateway_url and origin(self.gateway_url),
+            "gateway": self.gateway_url and server_of(self.gateway_url),
         }
 
 
@@ -219,7 +219,7 @@ def twins_settings(api_key: Secret | None, url: str | None) -> tuple[str, Secret
 def _service(argument: str | None, variables: tuple[str, ...], env: "_Environment") -> str | None:
     (variable,) = variables
     given = argument or env.get(variable)
-    return check_server("url" if argument else variable, given).rstrip("/") if given else None
+    return check_server("url" if argument else variable, given).under("") if given else None
 
 
 def ledger_setting() -> tuple[str, str] | None:
@@ -275,12 +275,12 @@ def check_count(name: str, value: int | None, least: int = 0) -> int:
     return value
 
 
-def check_server(name: str, url: object) -> str:
+def check_server(name: str, url: object) -> NodeUrl:
     """Return `url` if it is a server's. Raises `ConfigurationError`, which does not repeat it: it may hold a key."""
     if not isinstance(url, str) or not is_server(url):
         del url
         raise ConfigurationError(f"{name} is {NO_SERVER}.")
-    return url
+    return NodeUrl(url)
 
 
 def _session_secret(signer: Signer | None, env: "_Environment") -> Secret | None:
@@ -298,33 +298,13 @@ def _session_secret(signer: Signer | None, env: "_Environment") -> Secret | None
     return secret
 
 
-def rpc_url_setting(rpc_url: str | None) -> str | None:
+def rpc_url_setting(rpc_url: str | None) -> NodeUrl | None:
     """
     Return `rpc_url`, or `OG_RPC_URL` if it is set: the node to ask whatever network a receipt names.
 
     Raises `ConfigurationError` for a malformed URL.
     """
     return _server("rpc_url", rpc_url, _Environment(os.environ))
-
-
-def origin(url: str) -> str:
-    """Return scheme, host and port of `url`: its path, query and user may hold keys."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "unreadable"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def without_credentials(url: str) -> str:
-    """Return `url` without user and query, which may hold keys; the same text if it has none."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    if not parts.query and "@" not in parts.netloc:
-        return url
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class _Environment:
@@ -358,7 +338,7 @@ def _signer(env: _Environment) -> Signer | None:
     return LocalSigner(key) if key else None
 
 
-def _server(name: str, argument: str | None, env: _Environment) -> str | None:
+def _server(name: str, argument: str | None, env: _Environment) -> NodeUrl | None:
     (variable,) = OPTIONS[name].variables
     if not argument and env.get(variable) is None:
         return None

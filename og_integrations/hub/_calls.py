@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
+from og_integrations._urls import server_of, url_below
 from og_integrations.client._settings import HubSettings
-from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._channel import HttpRequest, Upload
 from og_integrations.errors import (
     ConfigurationError,
@@ -115,7 +115,7 @@ class Place:
         sending = UPLOAD_SECONDS if isinstance(body, FileForm) else 0.0
         whom = f"the model hub ({server_of(self.url)})"
         return HttpRequest(
-            url=self.url + path, whom=whom, headers=headers, body=body, timeout=self.timeout, sending=sending
+            url=url_below(self.url, path), whom=whom, headers=headers, body=body, timeout=self.timeout, sending=sending
         )
 
 

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from og_integrations._urls import NodeUrl, server_of
 from og_integrations.client._settings import HUB_VARIABLES, HubSettings
-from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._channel import HttpRequest
 from og_integrations.errors import (
     ConfigurationError,
@@ -115,7 +115,7 @@ class Login:
         try:
             return (
                 yield HttpRequest(
-                    url=f"{base}{path}?key={quote(key.reveal(), safe='')}",
+                    url=NodeUrl(base).under(f"{path}?key={quote(key.reveal(), safe='')}"),
                     whom=server_of(base),
                     headers={"Content-Type": "application/json", "Accept": "application/json"},
                     body=body.reveal().encode(),

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
+from og_integrations._urls import server_of, url_below
 from og_integrations.client._call import now
 from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import TWINS_VARIABLES, check_seconds, twins_settings
 from og_integrations.client._signer import sealed
-from og_integrations.client.channels._addresses import server_of
 from og_integrations.client.channels._channel import UNPINNED, HttpRequest
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, SyncConnections
 from og_integrations.errors import (
@@ -185,7 +185,7 @@ def _chat(
     asked |= {word: value for word, value in given.items() if value is not None}
     created = now()
     request = HttpRequest(
-        url=place.url + path,
+        url=url_below(place.url, path),
         whom=f"the twins ({server_of(place.url)})",
         headers={"Content-Type": "application/json", "Accept": "application/json", "X-API-Key": place.key},
         body=_encoded(asked),

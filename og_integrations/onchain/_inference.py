@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
+from og_integrations._urls import url_below
 from og_integrations.client._collecting import Recording, collecting
 from og_integrations.client.chain._jsonrpc import as_number, decode_hex, rpc
 from og_integrations.client.chain._transactions import GasLimits, Sending, SentTransaction, Waiting, resume, send_again
@@ -279,7 +280,7 @@ def _concluded(record: Record, receipt: JsonObject, recomputing: Recomputing | N
 def _late_result(record: Record, event: InferenceEvent) -> Sending[ModelOutput]:
     """Ask the node's API until it has the result, or the deadline is over."""
     setup = record.setup
-    url = setup.settings.network.node_api_url.rstrip("/") + _API_PATH + quote(event.inference_id, safe="")
+    url = url_below(setup.settings.network.node_api_url, _API_PATH + quote(event.inference_id, safe=""))
     until, pause = time.monotonic() + setup.result_timeout, _FIRST_PAUSE
     while True:
         try:

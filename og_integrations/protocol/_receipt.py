@@ -28,7 +28,7 @@ def described(enclave: Enclave) -> ReceiptEnclave:
     # Cached: the key's hex and the certificate's hash are the same for every call.
     certificate = enclave.certificate
     return ReceiptEnclave(
-        endpoint=enclave.endpoint,
+        endpoint=str(enclave.endpoint),
         public_key=enclave.public_key.hex(),
         certificate_sha256=hashlib.sha256(certificate).hexdigest() if certificate else None,
         pcr_hash=enclave.pcr_hash or None,

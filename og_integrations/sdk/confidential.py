@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from og_integrations._urls import NodeUrl
 from og_integrations.client import Answer, Client, collect_receipts
 from og_integrations.client._call import pem_of
 from og_integrations.client._directory import accepted_enclaves, read_enclaves
@@ -196,7 +197,12 @@ class OhttpRelayClient:
                 **options,
             )
             relay = Relay.of(relay_url, None)
-        self.relay_url: str = relay.url if relay is not None else relay_url
+        self._url = NodeUrl(relay_url) if relay is None else relay.url
+
+    @property
+    def relay_url(self) -> str:
+        """Return where sealed requests are brought, with the path, as the published client has it."""
+        return self._url.reveal()
 
     def chat_completion(self, body: JsonObject) -> VerifiedChatResponse:
         """Ask with a body of `/v1/chat/completions`; raises `RelayError` or `VerificationError`."""

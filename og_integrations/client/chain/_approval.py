@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypedDict
 
+from og_integrations._urls import NodeUrl
 from og_integrations._warnings import level_of_user
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
@@ -29,7 +30,6 @@ from og_integrations.client.chain._transactions import (
     transact,
     transaction_signer,
 )
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.errors import ApprovalError, ConfigurationError, TransactionError, TransactionRefusedError
 from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
 from og_integrations.protocol._strict_json import JsonObject

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from og_integrations._urls import NodeUrl
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, quantity
 from og_integrations.client.chain._settlement import block_at, read_logs, time_of
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -89,9 +89,7 @@ class Publication:
         }
 
 
-def find_publication(
-    receipt: Receipt, *, rpc_url: str | NodeUrl, contract: str, aggregator: str
-) -> Fetching[Publication]:
+def find_publication(receipt: Receipt, *, rpc_url: str, contract: str, aggregator: str) -> Fetching[Publication]:
     """
     Look for the batch that holds what `receipt` says was signed.
 
@@ -99,7 +97,7 @@ def find_publication(
     are. Raises `ConfigurationError` for a receipt without a signature, `DiscoveryError` if node or aggregator cannot
     be asked.
     """
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     signed = _statement(receipt)
     chain_id = yield from quantity(rpc_url, "eth_chainId")
     batches = yield from _batches(rpc_url, contract, signed["timestamp"])
@@ -153,7 +151,7 @@ def _batches(rpc_url: NodeUrl, contract: str, signed_at: int) -> Fetching[list[P
     logs = yield from read_logs(rpc_url, wanted)
     if len(logs) > _MAX_BATCHES:
         raise DiscoveryError(
-            f"The node {rpc_url.server} answered eth_getLogs with something else than at most {_MAX_BATCHES} logs."
+            f"The node {rpc_url} answered eth_getLogs with something else than at most {_MAX_BATCHES} logs."
         )
     return list(_published(logs, contract, rpc_url))
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Generator
 from typing import Self, TypeVar
 
+from og_integrations._urls import NodeUrl, server_of, url_below
 from og_integrations.client._runner import adrive, afetch, drive, fetch, unanswered
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
@@ -32,22 +32,22 @@ Fetching = Generator[Fetch, bytes, T]
 SETTING_OF_NODE = "OG_RPC_URL and OG_REGISTRY_RPC_URL name nodes, and `og-integrations doctor` asks each of them"
 
 
-def eth_call(rpc_url: str | NodeUrl, to: str, data: str) -> Fetching[bytes]:
+def eth_call(rpc_url: str, to: str, data: str) -> Fetching[bytes]:
     """Call a view of contract `to` with `data` (0x-hex); return the raw result. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     result = yield from rpc(rpc_url, "eth_call", [{"to": to, "data": data}, "latest"])
     return decode_hex(result, rpc_url)
 
 
-def rpc(rpc_url: str | NodeUrl, method: str, params: list[object]) -> Fetching[object]:
+def rpc(rpc_url: str, method: str, params: list[object]) -> Fetching[object]:
     """Make one JSON-RPC call and return its result. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
     reply = yield from _fetch_json(rpc_url, body)
     if "result" not in reply:
         error = reply.get("error")
         message = error.get("message") if isinstance(error, dict) else "no result"
-        raise DiscoveryError(f"The node {rpc_url.server} refused {method}: {shown(str(message), 200)}.")
+        raise DiscoveryError(f"The node {rpc_url} refused {method}: {shown(str(message), 200)}.")
     return reply["result"]
 
 
@@ -57,24 +57,24 @@ def fetch_signing_key(gateway_url: str, pinned_to: Enclave | None = None) -> Fet
 
     Over a connection `pinned_to` an enclave; without one the key is its own word (development only).
     """
-    return (yield from _fetch_json(gateway_url.rstrip("/") + "/signing-key", None, pinned_to))
+    return (yield from _fetch_json(url_below(gateway_url, "/signing-key"), None, pinned_to))
 
 
-def decode_hex(value: object, rpc_url: str | NodeUrl) -> bytes:
+def decode_hex(value: object, rpc_url: str) -> bytes:
     """Read 0x-hex data from a JSON-RPC result. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     try:
         if not isinstance(value, str) or not value.startswith("0x"):
             raise ValueError(value)
         return bytes.fromhex(value[2:])
     except ValueError as exc:
-        raise DiscoveryError(f"The node {rpc_url.server} answered something else than 0x-hex data.") from exc
+        raise DiscoveryError(f"The node {rpc_url} answered something else than 0x-hex data.") from exc
 
 
-def _fetch_json(url: str | NodeUrl, body: bytes | None, pinned_to: Enclave | None = None) -> Fetching[JsonObject]:
-    url = NodeUrl.of(url)
+def _fetch_json(url: str, body: bytes | None, pinned_to: Enclave | None = None) -> Fetching[JsonObject]:
+    url = NodeUrl(url)
     try:
-        return parse_json_object((yield Fetch(url.reveal(), body, pinned_to)), f"The answer of {url.server}")
+        return parse_json_object((yield Fetch(url, body, pinned_to)), f"The answer of {url}")
     except ConnectionFailedError as exc:
         # It says itself that nothing was sent.
         raise unanswered(f"{exc} Check the address and try again; {SETTING_OF_NODE}.") from exc
@@ -111,13 +111,13 @@ class Reader:
         self._connections.close()
 
 
-def check_chain(rpc_url: str | NodeUrl, chain_id: int) -> Fetching[None]:
+def check_chain(rpc_url: str, chain_id: int) -> Fetching[None]:
     """Raise `ConfigurationError` if the node is of another chain than `chain_id`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     served = yield from quantity(rpc_url, "eth_chainId")
     if served != chain_id:
         raise ConfigurationError(
-            f"The node {rpc_url.server} serves chain {served}, expected {chain_id}. Nothing was sent. Check "
+            f"The node {rpc_url} serves chain {served}, expected {chain_id}. Nothing was sent. Check "
             "OG_RPC_URL and OG_NETWORK."
         )
 
@@ -132,36 +132,36 @@ def read_balance(network: Network, owner: str) -> Fetching[int]:
     return (yield from _read_token(network, encode_balance_of(owner)))
 
 
-def read_block(rpc_url: str | NodeUrl, block: str) -> Fetching[JsonObject]:
+def read_block(rpc_url: str, block: str) -> Fetching[JsonObject]:
     """Return a block (`"latest"` or a 0x-hex number) without its transactions. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     found = yield from rpc(rpc_url, "eth_getBlockByNumber", [block, False])
     if not isinstance(found, dict):
-        raise DiscoveryError(f"The node {rpc_url.server} has no block {block}.")
+        raise DiscoveryError(f"The node {rpc_url} has no block {block}.")
     return found
 
 
-def quantity(rpc_url: str | NodeUrl, method: str, *params: object) -> Fetching[int]:
+def quantity(rpc_url: str, method: str, *params: object) -> Fetching[int]:
     """Call a method whose result is a number. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     return as_number((yield from rpc(rpc_url, method, list(params))), rpc_url)
 
 
-def as_number(value: object, rpc_url: str | NodeUrl) -> int:
+def as_number(value: object, rpc_url: str) -> int:
     """Read a 0x-hex number of at most 256 bits. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     try:
         if not isinstance(value, str) or not value.startswith("0x") or len(value) > 66:
             raise ValueError(value)
         return int(value, 16)
     except ValueError as exc:
-        raise DiscoveryError(f"The node {rpc_url.server} answered {value!r:.40} where a number was expected.") from exc
+        raise DiscoveryError(f"The node {rpc_url} answered {value!r:.40} where a number was expected.") from exc
 
 
 def _read_token(network: Network, data: str) -> Fetching[int]:
     result = yield from eth_call(network.rpc_url, network.token, data)
     if len(result) != 32:
         raise DiscoveryError(
-            f"{network.token} is not the OPG token on the chain of {NodeUrl(network.rpc_url).server}. Check OG_NETWORK."
+            f"{network.token} is not the OPG token on the chain of {server_of(network.rpc_url)}. Check OG_NETWORK."
         )
     return int.from_bytes(result, "big")

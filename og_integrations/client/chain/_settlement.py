@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from og_integrations._urls import NodeUrl
 from og_integrations.client import _telemetry
 from og_integrations.client._settings import rpc_url_setting
 from og_integrations.client.chain._jsonrpc import (
@@ -27,7 +28,6 @@ from og_integrations.client.chain._jsonrpc import (
     read_block,
     rpc,
 )
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
 from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
@@ -79,15 +79,13 @@ def _asked(authorization: Permit2Authorization, rpc_url: str | None) -> Fetching
     return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
 
-def find_settlement(
-    authorization: Permit2Authorization, rpc_url: str | NodeUrl, *, skew: int = 0
-) -> Fetching[Settlement]:
+def find_settlement(authorization: Permit2Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:
     """
     Ask the node at `rpc_url`; see `Receipt.settlement`.
 
     Pending ends `skew` seconds after the deadline. Raises `ConfigurationError` or `DiscoveryError`.
     """
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     yield from check_chain(rpc_url, authorization.chain_id)
     newest = yield from read_block(rpc_url, "latest")
     # At that very block: of the nodes behind one name, some are late, and "unused" must be final.
@@ -104,7 +102,7 @@ def find_settlement(
         found = yield from _cancelled(rpc_url, authorization, window)
     if found is None:
         raise DiscoveryError(
-            f"The payment's nonce is used, but {rpc_url.server} shows neither settlement nor cancellation in "
+            f"The payment's nonce is used, but {rpc_url} shows neither settlement nor cancellation in "
             f"blocks {int(window['fromBlock'], 16)} to {int(window['toBlock'], 16)}, which is when it was valid. It "
             "was cancelled later, or the node keeps no old logs: try another one (--rpc-url)."
         )
@@ -145,7 +143,7 @@ def _window(rpc_url: NodeUrl, authorization: Permit2Authorization) -> Fetching[J
     return {"fromBlock": hex(first), "toBlock": hex(last)}
 
 
-def block_at(rpc_url: str | NodeUrl, timestamp: int) -> Fetching[int]:
+def block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
     """Return the number of the last block that is not younger than `timestamp` (0 if all are)."""
     high = yield from quantity(rpc_url, "eth_blockNumber")
     age = (yield from time_of(rpc_url, high)) - timestamp
@@ -167,32 +165,30 @@ def block_at(rpc_url: str | NodeUrl, timestamp: int) -> Fetching[int]:
     return low
 
 
-def time_of(rpc_url: str | NodeUrl, block: int) -> Fetching[int]:
+def time_of(rpc_url: str, block: int) -> Fetching[int]:
     """Return the unix time of a block. Raises `DiscoveryError`."""
     return as_number((yield from read_block(rpc_url, hex(block))).get("timestamp"), rpc_url)
 
 
-def _transactions(rpc_url: str | NodeUrl, log_filter: JsonObject) -> Fetching[list[str]]:
+def _transactions(rpc_url: str, log_filter: JsonObject) -> Fetching[list[str]]:
     found = yield from read_logs(rpc_url, log_filter)
     return list(dict.fromkeys(str(log.get("transactionHash")) for log in found))
 
 
-def read_logs(rpc_url: str | NodeUrl, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
+def read_logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
     """Return the logs that an eth_getLogs filter finds, what is no object left out. Raises `DiscoveryError`."""
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     found = yield from rpc(rpc_url, "eth_getLogs", [log_filter])
     if not isinstance(found, list):
-        raise DiscoveryError(f"The node {rpc_url.server} answered eth_getLogs with something else than a list.")
+        raise DiscoveryError(f"The node {rpc_url} answered eth_getLogs with something else than a list.")
     return [log for log in found if isinstance(log, dict)]
 
 
-def _object(rpc_url: str | NodeUrl, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
-    rpc_url = NodeUrl.of(rpc_url)
+def _object(rpc_url: str, method: str, tx_hash: str, hash_member: str) -> Fetching[JsonObject]:
+    rpc_url = NodeUrl(rpc_url)
     found = yield from rpc(rpc_url, method, [tx_hash])
     if not isinstance(found, dict) or str(found.get(hash_member)).lower() != tx_hash.lower():
-        raise DiscoveryError(
-            f"The node {rpc_url.server} does not know the transaction {tx_hash} that it listed. Try again."
-        )
+        raise DiscoveryError(f"The node {rpc_url} does not know the transaction {tx_hash} that it listed. Try again.")
     return found
 
 
@@ -263,18 +259,18 @@ def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | 
     return permit if unknown or entry.network == network.identity else None
 
 
-def _within(flow: Fetching[T], until: float, rpc_url: str | NodeUrl) -> Fetching[T]:
+def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:
     """
     Run `flow`, but begin nothing more after `until` (monotonic). Raises `DiscoveryError` then.
 
     A `yield from` that looks at the clock before each effect: whoever drives the caller performs them.
     """
-    rpc_url = NodeUrl.of(rpc_url)
+    rpc_url = NodeUrl(rpc_url)
     try:
         effect = next(flow)
         while True:
             if time.monotonic() > until:
-                raise DiscoveryError(f"The node {rpc_url.server} took more than {PATIENCE:.0f} s to explain a payment.")
+                raise DiscoveryError(f"The node {rpc_url} took more than {PATIENCE:.0f} s to explain a payment.")
             try:
                 reply = yield effect
             except BaseException as exc:  # noqa: BLE001 - the flow cleans up and passes it on

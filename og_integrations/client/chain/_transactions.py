@@ -27,10 +27,10 @@ from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from og_integrations._forking import survive_forks
+from og_integrations._urls import NodeUrl
 from og_integrations.client._runner import afetch, awaited, fetch, not_awaitable
 from og_integrations.client._signer import Signer, TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, quantity, read_block, rpc
-from og_integrations.client.channels._addresses import NodeUrl
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
@@ -251,7 +251,7 @@ def draft(place: Place, sender: str, to: str | None, data: str, limits: GasLimit
         base_fee, tip = (yield from quantity(url, "eth_gasPrice")), 0
     if gas * (base_fee + tip) > limits.cost:
         raise TransactionRefusedError(
-            f"The node {url.server} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
+            f"The node {url} asks for {format_opg(gas * (base_fee + tip))} ETH of gas, expected at most "
             f"{format_opg(limits.cost)} ETH. Nothing was sent. Try again later, or another node."
         )
     # The fee of a block rises by an eighth at most: doubled, it is enough for the next five.

@@ -7,6 +7,7 @@ It is a file of its own, without the libraries of a connection, because settings
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, urlsplit
 
+from og_integrations._urls import server_of, whole_url
 from og_integrations.errors import ConnectionFailedError
 
 NO_SERVER = "no address of a server, expected http(s)://host[:port]"
@@ -44,7 +45,7 @@ def address_of(url: str) -> Address:
 def _parts(url: str) -> tuple[SplitResult, str, int | None]:
     """Return `url` in parts, its host in ASCII, and its port. Raises `ValueError` if it leads nowhere."""
     # `urlsplit` drops line breaks without a word.
-    parts = urlsplit(url if url.isprintable() and " " not in url else "")
+    parts = urlsplit(whole_url(url) if whole_url(url).isprintable() and " " not in whole_url(url) else "")
     host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError(url)
@@ -57,44 +58,3 @@ def is_server(url: str) -> bool:
         return bool(_parts(url))
     except ValueError:
         return False
-
-
-def server_of(url: str) -> str:
-    """Return `url` as far as a message may show it: providers of nodes put API keys into path and query."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
-    except ValueError:
-        return "This"
-
-
-class NodeUrl:
-    """
-    The URL of a node is kept where a frame or a `repr` shows its server only: providers put keys into path and query.
-
-    Functions that ask a node make one of the text that they get, under the same name, so that error reporters, which
-    send the variables of frames, find nothing else.
-    """
-
-    __slots__ = ("_url",)
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    @classmethod
-    def of(cls, url: "str | NodeUrl") -> "NodeUrl":
-        """Return `url` as one of these."""
-        return url if isinstance(url, NodeUrl) else cls(url)
-
-    @property
-    def server(self) -> str:
-        """Return what a message may show of it."""
-        return server_of(self._url)
-
-    def reveal(self) -> str:
-        """Return the text; do not keep it in a variable."""
-        return self._url
-
-    def __repr__(self) -> str:
-        return f"NodeUrl({self.server})"

@@ -20,6 +20,7 @@ from contextvars import ContextVar, copy_context
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from og_integrations._urls import whole_url
 from og_integrations.client.channels._channel import (
     CONNECT_TIMEOUT,
     Destination,
@@ -314,7 +315,7 @@ def _built(library: ModuleType, client: Any, request: HttpRequest, content: obje
     try:
         return client.build_request(
             "GET" if request.body is None else "POST",
-            request.url,
+            whole_url(request.url),
             content=content,
             headers=revealed(request.headers) | _length_of(request),
             timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),

@@ -8,7 +8,7 @@ A user's own httpx client logs the URL of every request at INFO.
 import logging
 import re
 
-from og_integrations.client.channels._addresses import server_of
+from og_integrations._urls import server_of
 from og_integrations.client.channels._httpx_client import under_way
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION
 

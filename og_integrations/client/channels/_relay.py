@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from og_integrations.client.channels._addresses import server_of
+from og_integrations._urls import NodeUrl, server_of, whole_url
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import RELAY_PATH
@@ -28,7 +28,7 @@ class Relay:
     `token` is called before each request, so that one that has run out is never sent; None: it is shown nothing.
     """
 
-    url: str
+    url: NodeUrl
     token: Callable[[], object] | None = field(default=None, repr=False)
 
     @classmethod
@@ -48,8 +48,9 @@ class Relay:
         parts = urlsplit(url)
         if parts.scheme != "https" and not _is_this_machine(parts.hostname or ""):
             raise ConfigurationError(f"relay_url is {server_of(url)}, expected https: the token would travel in clear.")
-        full = url.rstrip("/")
-        return cls(url=full if full.endswith(RELAY_PATH) else full + RELAY_PATH, token=_provider(token))
+        whole = NodeUrl(url)
+        complete = whole_url(url).rstrip("/").endswith(RELAY_PATH)
+        return cls(url=whole.under("") if complete else whole.under(RELAY_PATH), token=_provider(token))
 
     @property
     def host(self) -> str:
