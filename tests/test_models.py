@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import warnings
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from og_integrations import TEE_LLM, _warnings
-from og_integrations.cli._terminal import DEFAULT_MODEL
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError
@@ -83,26 +83,6 @@ def test_a_name_that_dies_is_told_of(name: str, today: date, said: str | None) -
     assert told == said or (said is not None and told is not None and said in told)
 
 
-ROOT = Path(__file__).parent.parent
-TOLD_OF_ENDS = {"docs/migrating.md", "docs/protocol.md"}
-"""What tells of names that were."""
-SHOWN = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("cookbook/**/*.py"))]
-PROVIDERS = "|".join({info.provider for info in MODELS.values()})
-
-
-def test_what_we_show_asks_for_names_that_will_live() -> None:
-    """Who copies an example would otherwise be warned by it, and soon refused."""
-    shown = {
-        (path.relative_to(ROOT).as_posix(), name)
-        for path in SHOWN
-        for name in re.findall(rf"\b(?:{PROVIDERS})/[a-z0-9.-]*[a-z0-9]", path.read_text())
-    }
-    assert len(shown) > 20
-    dying = {(path, name) for path, name in shown if model_info(name).retirement is not None}
-    assert {path for path, _ in dying} <= TOLD_OF_ENDS, dying
-    assert model_info(DEFAULT_MODEL).retirement is None
-
-
 def test_users_are_warned_once_at_their_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_warnings, "_warned", set())
     with Devnet() as net, Client(network=net.network, private_key=net.private_key) as client:
@@ -136,3 +116,30 @@ def test_how_many_pictures_is_named_as_unsigned() -> None:
         answer = client.chat("openai/gpt-image-2", [{"role": "user", "content": "a cat"}], extra={"n": 2})
     assert answer.images
     assert {"images", "n"} <= set(answer.receipt["unsigned"])
+
+
+ABOUT_NAMES = ("docs/migrating.md", "og_integrations/models/")
+"""These are about the names themselves."""
+
+
+def test_no_page_and_no_program_of_ours_asks_a_model_that_dies() -> None:
+    """Whoever copies an example would be warned at once, or refused a few weeks later."""
+    ending = sorted(
+        (re.escape(f"{info.provider}/{info.name}") for info in MODELS.values() if info.retirement),
+        key=len,
+        reverse=True,
+    )
+    named = re.compile(rf"(?:{'|'.join(ending)})(?![\w.-])")
+    root = Path(__file__).parent.parent
+    listed = subprocess.run(
+        ["git", "ls-files", "README.md", "docs", "cookbook", "og_integrations", "benchmarks", "deploy"],
+        cwd=root, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    found = {
+        f"{name}: {match[0]}"
+        for name in listed
+        if not name.startswith(ABOUT_NAMES)
+        for match in named.finditer((root / name).read_text("utf-8", "replace"))
+    }
+    assert found == set()
+    assert named.search('model="openai/gpt-5-mini"') and not named.search("openai/gpt-5.2")  # noqa: PT018

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations._forking import survive_forks
@@ -97,15 +97,11 @@ from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof._verification import (
     TRUST_OF_SOURCE,
     Exchange,
-    TrustDecision,
     VerifiedExchange,
     verify_exchange,
 )
 from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash
 from og_integrations.receipt import rule_name
-
-if TYPE_CHECKING:
-    from og_integrations.protocol.proof.attestation import Attestation
 
 
 class Engine:
@@ -490,7 +486,6 @@ class Engine:
     def _verified(self, state: CallState, completion: Completion) -> VerifiedExchange:
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
-        attested = state.attested.attestation if state.attested is not None else None
         return verify_exchange(
             Exchange(
                 path=state.call.path,
@@ -499,7 +494,7 @@ class Engine:
                 enclave=enclave,
                 usual_rule=self._builds.usual_rule(enclave),
                 nonce=state.call.nonce,
-                trust=_trust_in(enclave, attested),
+                trust=TRUST_OF_SOURCE[enclave.source] if state.attested is None else state.attested.trust,
                 window=(state.sent_at, now()),
                 channel=state.target.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
@@ -580,15 +575,6 @@ def _token(relay: Relay | None) -> Effects[Secret | None]:
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
             raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
         raise
-
-
-def _trust_in(enclave: Enclave, attested: "Attestation | None") -> TrustDecision:
-    """Return who vouches for `enclave`: what it has shown itself, or where it was found."""
-    if attested is None:
-        return TRUST_OF_SOURCE[enclave.source]
-    from og_integrations.protocol.proof.attestation import trust_of
-
-    return trust_of(attested)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:
