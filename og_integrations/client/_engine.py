@@ -370,6 +370,7 @@ class Engine:
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
             if (yield from self._without_nonce(state, build_of(enclave))):
+                state.end_payment()
                 continue
             return head
 
@@ -394,6 +395,7 @@ class Engine:
         """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
+            state.lease = paid.lease
             if paid.grant is not None:
                 _telemetry.paid_with(paid.grant)
             return paid.head
@@ -442,6 +444,7 @@ class Engine:
         """
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
+        state.end_payment()
         try:
             verified = self._verified(state, completion)
         except VerificationError:
@@ -512,6 +515,7 @@ class Engine:
 
         An enclave that is to blame for it is left for another one; this call is not repeated.
         """
+        state.end_payment()
         # Of a tool choice that was not honoured the answer itself was verified, and its receipt collected.
         if not isinstance(exc, ToolChoiceNotHonoredError):
             collect_failed(state, exc)
