@@ -262,6 +262,8 @@ def test_invented_enclave_never_sees_the_prompt(net: Devnet, fault: str, awaited
         else:
             with openai_client(**options) as client:
                 client.chat.completions.create(model=MODEL, messages=ASKED, stream=streamed)
-    assert ("EnclaveRejectedError" if fault == "lying_registry" else "AttestationError") in json.dumps(caught.value.body)
+    assert ("EnclaveRejectedError" if fault == "lying_registry" else "AttestationError") in json.dumps(
+        caught.value.body
+    )
     assert net.journal.exchanges == []
     assert net.stats().signatures == 0
