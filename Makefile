@@ -46,7 +46,7 @@ bench: $(READY) ## what a verified, paid call costs, next to others
 schema: $(READY) ## write docs/receipt.schema.json from the model
 	@$(BIN)/python -c 'import json; from og_integrations.receipt import receipt_schema; print(json.dumps(receipt_schema(), indent=2, ensure_ascii=False))' > docs/receipt.schema.json
 
-fuzz: $(READY) ## a million damaged inputs; nothing but our own errors may come out
+fuzz: $(READY) ## 100,000 damaged inputs for each reader; nothing but our own errors may come out
 	@$(BIN)/python -m tests.fuzz
 
 $(READY): pyproject.toml

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from benchmarks.against import against
+from benchmarks.attestation import write_attestation
 from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
 from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
@@ -212,6 +213,7 @@ async def main() -> None:
     if kept:
         write_plot()
     if chosen.only is None:
+        sys.stdout.write(await asyncio.to_thread(write_attestation, kept=kept))
         sys.stdout.write(await asyncio.to_thread(write_claims, kept=kept))
         sys.stdout.write(await asyncio.to_thread(write_verify, kept=kept))
 

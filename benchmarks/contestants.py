@@ -190,7 +190,7 @@ def _openai(place: Place) -> Contestant:
         clients = {"http_client": httpx2.Client(verify=trust), "http_async_client": httpx2.AsyncClient(verify=trust)}
     url = place.gateway + FREE + "/v1"
     return LangChainModel(
-        import_module("langchain_openai").ChatOpenAI(model="gpt-5", base_url=url, api_key="none", **clients)
+        import_module("langchain_openai").ChatOpenAI(model="gpt-5.2", base_url=url, api_key="none", **clients)
     )
 
 

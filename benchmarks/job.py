@@ -21,7 +21,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.networks import OPG
 
 PROMPTS, PARTS = 100_000, 10
-MODEL = "openai/gpt-5-mini"
+MODEL = "openai/gpt-5.2"
 HEADS = [
     "ledger", "prompts", "authorizations", "ms of CPU a call, second tenth", "last tenth",
     "growth after the first tenth, MB", "s",

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-MODEL = "openai/gpt-5"
+MODEL = "openai/gpt-5.2"
 PROMPT = "You are a careful trader. In two sentences: what moved the price of ETH this week, and why?"
 MESSAGES = [{"role": "user", "content": PROMPT}]
 CHUNKS = 500

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.verify`: what it takes to judge ten thousand saved receipts, and an enclave's own document.
+`python -m benchmarks.verify`: what it takes to judge ten thousand saved receipts.
 
 Each row is a process of its own, from its start to its end, with all the processes that it starts. CPU time divided by
 the number of cores is what a machine with nothing else to do takes at best. "By hand" is `benchmarks.floor`.
@@ -8,7 +8,6 @@ the number of cores is what a machine with nothing else to do takes at best. "By
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from benchmarks.table import keep
 from tests.verify.many_receipts import TEE_ID, documents
 
-FILES, FRESH_PROCESSES = 10_000, 5
+FILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +47,6 @@ def _row(kind: str, jobs: int | None, found: Measured, floor: Measured, one: Mea
     cells = [f"{found.wall:.1f}", f"{found.cpu:.1f}", f"{found.cpu / FILES * 1e6:.0f}", f"{FILES / found.wall:,.0f}"]
     ratios = [f"{found.cpu / floor.cpu:.2f}", f"{one.wall / found.wall:.2f}" if jobs not in (None, 1) else ""]
     return f"| {' | '.join([kind, by, *cells, *ratios])} |"
-
-
-_FIRST = """
-import time
-from og_integrations.client import Client
-import og_integrations.protocol.proof._verification
-began = time.process_time()
-import og_integrations.protocol.proof.attestation
-imported = time.process_time()
-from tests.protocol.documents import SOUND, attest
-judging = time.process_time()
-attest(SOUND[0])
-print((imported - began) * 1e3, (time.process_time() - judging) * 1e3)
-"""
-
-
-def _document() -> tuple[float, float]:
-    """Return the ms of CPU that the first document of a process takes: for imports, and to be judged."""
-    seen = []
-    for _ in range(FRESH_PROCESSES):
-        said = subprocess.run([sys.executable, "-c", _FIRST], check=True, capture_output=True, text=True)  # noqa: S603
-        seen.append([float(number) for number in said.stdout.split()])
-    imports, judged = zip(*seen, strict=True)
-    return statistics.median(imports), statistics.median(judged)
 
 
 def _measure_all() -> dict[tuple[str, int | None], Measured]:
@@ -112,12 +87,7 @@ def measure_verify() -> str:
         *[_row(kind, jobs, one, found[kind, None], found[kind, 1]) for (kind, jobs), one in found.items()],
     ]
     load = f"Load average {os.getloadavg()[0]:.1f} at the end." if hasattr(os, "getloadavg") else ""
-    imports, judged = _document()
-    first = (
-        f"The first attestation document of a process takes {judged:.0f} ms of CPU, and {imports:.0f} ms for imports "
-        "that no other call needs, beside one round trip; a warm call judges none."
-    )
-    return "\n".join([*lines, "", f"{first} {load}"]).rstrip() + "\n"
+    return "\n".join([*lines, "", load]).rstrip() + "\n"
 
 
 def write_verify(*, kept: bool) -> str:

@@ -14,7 +14,7 @@ UNAVAILABLE = (UnknownModelError, RateLimitError, ServerError)
 first = ChatOpenGradient(model="openai/gpt-not-yet", spend_policy={"total": "0.5"})
 # `engines` shares wallet, budget, session and connections: both spend from one total.
 second = ChatOpenGradient(model="anthropic/claude-sonnet-4-6", spend_policy={"total": "0.5"}, engines=first.engines)
-third = ChatOpenGradient(model="x-ai/grok-4", spend_policy={"total": "0.5"}, engines=first.engines)
+third = ChatOpenGradient(model="x-ai/grok-4.3", spend_policy={"total": "0.5"}, engines=first.engines)
 model = first.with_fallbacks([second, third], exceptions_to_handle=UNAVAILABLE)
 
 with get_receipt_callback() as receipts:

@@ -42,7 +42,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, format_opg
 
 if TYPE_CHECKING:
-    from og_integrations.protocol.payment._reconcile import Settlement
+    from og_integrations.protocol.payment.schemes._settlement import Settlement
     from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 RECEIPT_VERSION = 1

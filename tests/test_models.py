@@ -1,6 +1,8 @@
 """The catalogue of models: complete, true to the gateways' own list, and asked by everything that needs it."""
 
 import json
+import re
+import subprocess
 import warnings
 from datetime import date
 from pathlib import Path
@@ -114,3 +116,30 @@ def test_how_many_pictures_is_named_as_unsigned() -> None:
         answer = client.chat("openai/gpt-image-2", [{"role": "user", "content": "a cat"}], extra={"n": 2})
     assert answer.images
     assert {"images", "n"} <= set(answer.receipt["unsigned"])
+
+
+ABOUT_NAMES = ("docs/migrating.md", "og_integrations/models/")
+"""These are about the names themselves."""
+
+
+def test_no_page_and_no_program_of_ours_asks_a_model_that_dies() -> None:
+    """Whoever copies an example would be warned at once, or refused a few weeks later."""
+    ending = sorted(
+        (re.escape(f"{info.provider}/{info.name}") for info in MODELS.values() if info.retirement),
+        key=len,
+        reverse=True,
+    )
+    named = re.compile(rf"(?:{'|'.join(ending)})(?![\w.-])")
+    root = Path(__file__).parent.parent
+    listed = subprocess.run(
+        ["git", "ls-files", "README.md", "docs", "cookbook", "og_integrations", "benchmarks", "deploy"],
+        cwd=root, check=True, capture_output=True, text=True,
+    ).stdout.split()  # fmt: skip
+    found = {
+        f"{name}: {match[0]}"
+        for name in listed
+        if not name.startswith(ABOUT_NAMES)
+        for match in named.finditer((root / name).read_text("utf-8", "replace"))
+    }
+    assert found == set()
+    assert named.search('model="openai/gpt-5-mini"') and not named.search("openai/gpt-5.2")  # noqa: PT018

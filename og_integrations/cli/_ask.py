@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import get_args
 
-from og_integrations.cli._terminal import DEFAULT_MODEL, folder, model, printable
+from og_integrations.cli._terminal import DEFAULT_MODEL, add_enclaves, enclave_policy_in, folder, model, printable
 from og_integrations.client import Answer, Client, Receipt, Receipts, collect_receipts
 from og_integrations.client._options import ChannelWord
 from og_integrations.errors import ConfigurationError, OpenGradientError
@@ -36,6 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--save", type=folder, metavar="FOLDER", help="keep the receipt with its exchange there, for verify"
     )
+    add_enclaves(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     files: list[Path] = []
     with (
         collect_receipts(keep_exchanges=arguments.save is not None) as receipts,
-        Client(channel=arguments.channel) as client,
+        Client(channel=arguments.channel, enclave_policy=enclave_policy_in(arguments)) as client,
     ):
         try:
             text = _asked(client, arguments, messages)

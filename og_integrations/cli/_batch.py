@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
-from og_integrations.cli._terminal import count, model, printable
+from og_integrations.cli._terminal import add_enclaves, count, enclave_policy_in, model, printable
 from og_integrations.errors import ConfigurationError
 from og_integrations.jobs._batch import ATTEMPTS, BatchJob, OnProgress, Progress
 from og_integrations.networks import format_opg
@@ -42,6 +42,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--again", action="store_true", help="ask also what failed in an earlier run and may have been paid then"
     )
+    add_enclaves(command)
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             again=arguments.again,
             on_progress=show,
             spend_policy=policy or None,
+            enclave_policy=enclave_policy_in(arguments),
         )
         with _stopped_by_signals(job):
             progress = job.run()

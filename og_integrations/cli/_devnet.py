@@ -157,10 +157,14 @@ class RunningDevnet:
     def write_environment(self, file: str) -> None:
         """Write the variables to `file`, whole or not at all. Raises `ConfigurationError`."""
         lines = "".join(f"export {name}={value}\n" for name, value in self.environment().items())
-        new = Path(f"{file}.new")
+        target, new = Path(file), Path(f"{file}.new")
         try:
+            if target.exists() and not target.is_file():
+                # A device or a pipe is written to: replaced, it would be gone for the whole machine.
+                target.write_text(lines, encoding="utf-8")
+                return
             new.write_text(lines, encoding="utf-8")
-            new.replace(file)
+            new.replace(target)
         except OSError as exc:
             raise ConfigurationError(f"--env-file {file} cannot be written: {exc}.") from exc
 

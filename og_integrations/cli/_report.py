@@ -19,7 +19,7 @@ from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.ledger._entry import SettlementNote
 from og_integrations.ledger._ledger import is_ledger_url, open_ledger
-from og_integrations.protocol.payment._reconcile import SettlementStatus
+from og_integrations.protocol.payment.schemes._settlement import SettlementStatus
 from og_integrations.report import Report
 
 

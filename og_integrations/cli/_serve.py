@@ -4,6 +4,7 @@ import argparse
 import secrets
 from pathlib import Path
 
+from og_integrations.cli._terminal import add_enclaves, enclave_policy_in
 from og_integrations.errors import ConfigurationError
 
 
@@ -23,6 +24,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--limit", metavar="OPG", help="what the new key may spend in all (default: no limit)")
     command.add_argument("--total", metavar="OPG", help="what each key without a limit may spend in all")
     command.add_argument("--store", metavar="WHERE", help="where the budgets are kept, such as budget.sqlite")
+    add_enclaves(command)
     command.epilog = (
         "Example: og-integrations serve --keys keys.json --new-key alice --limit 20; then "
         "og-integrations serve --keys keys.json --store budget.sqlite, and OPENAI_BASE_URL=http://127.0.0.1:8000/v1 "
@@ -60,7 +62,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         if not len(keys):
             raise ConfigurationError(f"{arguments.keys} holds no key. Make one: serve --keys FILE --new-key NAME.")
     policy = SpendPolicy.of({"total": arguments.total, "store": arguments.store})
-    app = application(keys, spend_policy=policy)
+    app = application(keys, spend_policy=policy, enclave_policy=enclave_policy_in(arguments))
     listening = listen(arguments.port)
     print(f"OPENAI_BASE_URL=http://127.0.0.1:{listening.getsockname()[1]}/v1", flush=True)
     print(f"OPENAI_API_KEY={key}" if key else f"{len(keys)} keys in {arguments.keys}", flush=True)

@@ -17,7 +17,7 @@ from og_integrations.client.chain._inclusion import InclusionStatus, Publication
 from og_integrations.client.chain._jsonrpc import Reader
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import NETWORKS, format_opg
-from og_integrations.protocol.payment._reconcile import Settlement, SettlementStatus
+from og_integrations.protocol.payment.schemes._settlement import Settlement, SettlementStatus
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.verify._bundle import Source, parse_receipt, read_file
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from og_integrations.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from og_integrations.protocol.proof._enclave import EnclavePolicy
     from og_integrations.protocol.proof._measurements import Measurements
 
 _FINGERPRINT = re.compile(r"(?:[0-9a-fA-F]{64})?")
@@ -156,6 +157,27 @@ def roots_in(arguments: argparse.Namespace) -> list[str]:
 
     given: list[str] | None = arguments.root_sha256
     return [AWS_ROOT_G1_SHA256] if given is None else [*filter(None, given)]
+
+
+def add_enclaves(command: argparse.ArgumentParser) -> None:
+    """Declare the flags that say which enclaves may see a prompt."""
+    command.add_argument(
+        "--measurements",
+        metavar="FILE",
+        help="ask only enclaves whose attestation document is of one of these builds (`og-integrations measurements` "
+        "writes the file)",
+    )
+    add_roots(command)
+
+
+def enclave_policy_in(arguments: argparse.Namespace) -> "EnclavePolicy | None":
+    """Return what `add_enclaves` was told, None if that is nothing. Raises `ConfigurationError`."""
+    from og_integrations.protocol.proof._enclave import EnclavePolicy
+
+    if arguments.measurements is None and arguments.root_sha256 is None:
+        return None
+    builds = builds_in("--measurements", arguments.measurements)
+    return EnclavePolicy(attestation="require", measurements=builds, attestation_roots=roots_in(arguments))
 
 
 def builds_in(flag: str, name: str | None) -> "list[Measurements] | None":

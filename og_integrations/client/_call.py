@@ -46,7 +46,7 @@ from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
 from og_integrations.protocol.payment._flow import Consult, Effect, Effects, in_doubt
-from og_integrations.protocol.payment._lease import Grant
+from og_integrations.protocol.payment._lease import Grant, Lease
 from og_integrations.protocol.payment._x402 import (
     ReplyHead,
     Route,
@@ -57,7 +57,7 @@ from og_integrations.protocol.payment._x402 import (
     session_ref,
     transaction_hash,
 )
-from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+from og_integrations.protocol.payment.schemes import Authorization
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
 from og_integrations.protocol.proof.canonical import RULES, request_hash
@@ -208,9 +208,10 @@ class CallState:
     The state says how far one call got, which is what a receipt of it can tell.
 
     `target` is whom it goes to, `attested` what that enclave showed of itself if it had to, `sealed` what opens its
-    answer if it is sealed, `grant` what pays for it, `sent_at` when it was sent (unix seconds). `head` is that of the
-    reply, which a sealed answer has its own inside of. `whole` is an answer that was read to its end before it was
-    clear what it is. The answer's bytes are kept only if someone collects exchanges: streams can be long.
+    answer if it is sealed, `grant` what pays for it, `lease` what is to be told of its answer's body, `sent_at` when
+    it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. `whole` is an
+    answer that was read to its end before it was clear what it is. The answer's bytes are kept only if someone
+    collects exchanges: streams can be long.
     """
 
     call: Call
@@ -218,6 +219,7 @@ class CallState:
     attested: Attested | None = None
     sealed: SealedCall | None = None
     grant: Grant | None = None
+    lease: Lease | None = None
     head: ReplyHead | None = None
     whole: bytes | None = None
     sent_at: int = 0
@@ -235,6 +237,17 @@ class CallState:
     def on_payment(self, grant: Grant) -> None:
         """Remember that a request that `grant` pays for is about to leave."""
         self.grant = grant
+
+    def on_note(self, name: str, data: JsonObject) -> None:
+        """Hand a named event that follows the signed one to what pays."""
+        if self.lease is not None:
+            self.lease.event(name, data)
+
+    def end_payment(self) -> None:
+        """Tell what pays, once, that nothing more comes of the answer."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            lease.ended()
 
     def on_data(self, data: bytes) -> None:
         """Take another part of the answer's body."""
@@ -459,23 +472,15 @@ def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) 
 
 @lru_cache(maxsize=256)
 def _paid(
-    authorization: Permit2Authorization, scheme: str, network: str, ref: str | None, mode: str, told: ToldSettlement
+    authorization: Authorization, scheme: str, network: str, ref: str | None, mode: str, told: ToldSettlement
 ) -> ReceiptPayment:
     # Cached: the digest takes ten hashes, and all calls of a session have the same payment.
-    return ReceiptPayment(
+    return replace(
+        authorization.in_receipt(),
         payment_hash=told.payment_hash or "0x" + authorization.digest().hex(),
         payment_hash_source=told.payment_hash_source or OWN_HASH,
         scheme=scheme,
         network=network,
-        asset=authorization.token,
-        payer=authorization.payer,
-        pay_to=authorization.pay_to,
-        facilitator=authorization.facilitator,
-        spender=authorization.spender,
-        max_amount=str(authorization.amount),
-        nonce=str(authorization.nonce),
-        valid_after=authorization.valid_after,
-        deadline=authorization.deadline,
         session_ref=ref,
         settlement_mode=mode,
         transaction_hash=told.transaction_hash,

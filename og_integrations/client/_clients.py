@@ -64,7 +64,7 @@ class Client(Spending):
 
     ```python
     with Client(private_key=key) as client:
-        answer = client.chat("openai/gpt-5", [{"role": "user", "content": "hi"}])
+        answer = client.chat("openai/gpt-5.2", [{"role": "user", "content": "hi"}])
     print(answer.text, answer.receipt["payment"]["payment_hash"])
     ```
 
@@ -193,7 +193,7 @@ class AsyncClient(Spending):
 
     ```python
     async with AsyncClient(private_key=key) as client:
-        answer = await client.chat("openai/gpt-5", [{"role": "user", "content": "hi"}])
+        answer = await client.chat("openai/gpt-5.2", [{"role": "user", "content": "hi"}])
     print(answer.text, answer.receipt["payment"]["payment_hash"])
     ```
 

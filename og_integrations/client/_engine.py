@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations._forking import survive_forks
@@ -98,15 +98,11 @@ from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof._verification import (
     TRUST_OF_SOURCE,
     Exchange,
-    TrustDecision,
     VerifiedExchange,
     verify_exchange,
 )
 from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash
 from og_integrations.receipt import rule_name
-
-if TYPE_CHECKING:
-    from og_integrations.protocol.proof.attestation import Attestation
 
 
 class Engine:
@@ -375,6 +371,7 @@ class Engine:
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
             if (yield from self._without_nonce(state, build_of(enclave))):
+                state.end_payment()
                 continue
             return head
 
@@ -399,6 +396,7 @@ class Engine:
         """Have the request of `state` answered, and paid here unless a relay pays; return the reply's head."""
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
+            state.lease = paid.lease
             if paid.grant is not None:
                 _telemetry.paid_with(paid.grant)
             return paid.head
@@ -447,6 +445,7 @@ class Engine:
         """
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
+        state.end_payment()
         try:
             verified = self._verified(state, completion)
         except VerificationError:
@@ -488,7 +487,6 @@ class Engine:
     def _verified(self, state: CallState, completion: Completion) -> VerifiedExchange:
         assert state.target is not None  # noqa: S101 - open() has returned
         enclave = state.target.enclave
-        attested = state.attested.attestation if state.attested is not None else None
         return verify_exchange(
             Exchange(
                 path=state.call.path,
@@ -497,7 +495,7 @@ class Engine:
                 enclave=enclave,
                 usual_rule=self._builds.usual_rule(enclave),
                 nonce=state.call.nonce,
-                trust=_trust_in(enclave, attested),
+                trust=TRUST_OF_SOURCE[enclave.source] if state.attested is None else state.attested.trust,
                 window=(state.sent_at, now()),
                 channel=state.target.channel,
                 seen=self._replays.seen(completion.proof.signature if completion.proof else ""),
@@ -518,6 +516,7 @@ class Engine:
 
         An enclave that is to blame for it is left for another one; this call is not repeated.
         """
+        state.end_payment()
         # Of a tool choice that was not honoured the answer itself was verified, and its receipt collected.
         if not isinstance(exc, ToolChoiceNotHonoredError):
             collect_failed(state, exc)
@@ -577,15 +576,6 @@ def _token(relay: Relay | None) -> Effects[Secret | None]:
         if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
             raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
         raise
-
-
-def _trust_in(enclave: Enclave, attested: "Attestation | None") -> TrustDecision:
-    """Return who vouches for `enclave`: what it has shown itself, or where it was found."""
-    if attested is None:
-        return TRUST_OF_SOURCE[enclave.source]
-    from og_integrations.protocol.proof.attestation import trust_of
-
-    return trust_of(attested)
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

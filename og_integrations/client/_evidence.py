@@ -23,6 +23,7 @@ from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.receipt import Receipt
 
 if TYPE_CHECKING:
+    from og_integrations.protocol.proof._verification import TrustDecision
     from og_integrations.protocol.proof.attestation import Attestation
 
 FORMAT = "og-evidence/1"
@@ -33,13 +34,15 @@ _NONCE_BYTES = 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
     """
-    Attested is an enclave that has shown what it runs: its `document`, as judged when it came.
+    Attested is an enclave that has shown what it runs: its `document`, and how far that is believed.
 
-    `nonce` (40 hex digits) is what it was asked with, `received_at` when it came (unix seconds), `certificate` the DER
-    that its connection was pinned to.
+    `trust` is judged once, when the document comes, so that no later call costs more for it. `nonce` (40 hex digits)
+    is what it was asked with, `received_at` when it came (unix seconds), `certificate` the DER that its connection was
+    pinned to.
     """
 
     attestation: "Attestation"
+    trust: "TrustDecision"
     document: bytes = field(repr=False)
     nonce: str
     received_at: int
@@ -72,7 +75,7 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetc
     Raises `AttestationError`, whose message names the enclave, or `ConnectionFailedError`.
     """
     # With the certificates of X.509, which only they need who ask for documents.
-    from og_integrations.protocol.proof.attestation import decode_body, verify_document
+    from og_integrations.protocol.proof.attestation import decode_body, trust_of, verify_document
 
     nonce = secrets.token_hex(_NONCE_BYTES)
     url = url_below(enclave.endpoint, f"{_PATH}?nonce={nonce}")
@@ -95,6 +98,7 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetc
         raise _named(enclave, silent) from exc
     return Attested(
         attestation=attestation,
+        trust=trust_of(attestation),
         document=document,
         nonce=nonce,
         received_at=received_at,

@@ -34,7 +34,7 @@ class StreamReader:
         self._conclude = conclude
         self._state = state
         self._decoder = SSEDecoder()
-        self._assembler = StreamAssembler(state.quotable)
+        self._assembler = StreamAssembler(state.quotable, state.on_note)
         self._cutter = StopCutter(state.call.stop)
         safe = state.target is not None and state.target.channel in ("pinned", "sealed")
         self._buffered = buffered or state.call.plan.holds_text or not safe

@@ -85,6 +85,9 @@ class Arriving:
         self.path: Path = target / name if target.is_dir() else target
         if self.path.exists() and not overwrite:
             raise ConfigurationError(f"{self.path} is there already; say overwrite=True to replace it.")
+        # A device or a pipe (/dev/null) would be replaced for the whole machine.
+        if self.path.exists() and not self.path.is_file():
+            raise ConfigurationError(f"{self.path} is no regular file, which a download could replace.")
         self.hash: FileHash = FileHash()
         self._progress = progress
         self._file: BinaryIO | None = None

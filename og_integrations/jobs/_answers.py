@@ -90,7 +90,8 @@ def read_done(out: Path, dead_letters: Path, *, again: bool) -> Done:
         for line in json_lines(dead_letters)
         if line.get("maybe_paid") and not again and str(line.get("id")) not in answered
     ]
-    if dead_letters.exists():
+    # A device or a pipe (/dev/null) holds nothing to leave out, and whoever may would replace it for the whole machine.
+    if dead_letters.is_file():
         new = dead_letters.with_name(f"{dead_letters.name}.new")
         try:
             new.write_bytes(b"".join(map(line_of, kept)))

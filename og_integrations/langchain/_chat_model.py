@@ -183,7 +183,7 @@ class LangChainModel(OpenGradientModel, Serializable):
     )
 
     model_name: str = Field(alias="model")
-    """Model to ask, as `provider/name` (`"openai/gpt-5"`) or a `TEE_LLM`."""
+    """Model to ask, as `provider/name` (`"openai/gpt-5.2"`) or a `TEE_LLM`."""
     private_key: SecretStr | None = declared(
         "private_key", made_by=secret_from_env(list(OPTIONS["private_key"].variables), default=None)
     )

@@ -31,7 +31,7 @@ class OpenGradientCompletion(LangChainModel, BaseLLM):
     ```python
     from og_integrations.langchain import OpenGradientCompletion
 
-    model = OpenGradientCompletion(model="openai/gpt-5", max_tokens=100)
+    model = OpenGradientCompletion(model="openai/gpt-5.2", max_tokens=100)
     print(model.invoke("Once upon a time"))
     ```
 

@@ -122,7 +122,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     limits, and leaves a receipt.
 
     ```python
-    llm = OpenGradientLLM(model="openai/gpt-5", spend_policy={"total": "2"})
+    llm = OpenGradientLLM(model="openai/gpt-5.2", spend_policy={"total": "2"})
     print(llm.complete("Say hello.").additional_kwargs["opengradient"]["status"])
     ```
 

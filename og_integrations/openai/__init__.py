@@ -6,7 +6,7 @@ from og_integrations.openai import openai_client
 
 client = openai_client(spend_policy={"total": "1"})
 completion = client.chat.completions.create(
-    model="openai/gpt-5", messages=[{"role": "user", "content": "hi"}]
+    model="openai/gpt-5.2", messages=[{"role": "user", "content": "hi"}]
 )
 print(completion.choices[0].message.content, completion.model_extra["opengradient"]["status"])
 ```

@@ -28,7 +28,7 @@ class OpenGradientProvider(ModelProvider):
 
     set_tracing_disabled(True)  # the SDK sends prompts and answers to OpenAI otherwise
     run_config = RunConfig(model_provider=OpenGradientProvider(spend_policy={"total": "1"}))
-    agent = Agent(name="Assistant", model="openai/gpt-5")
+    agent = Agent(name="Assistant", model="openai/gpt-5.2")
     result = Runner.run_sync(agent, "hi", run_config=run_config)
     ```
 
@@ -51,8 +51,8 @@ class OpenGradientProvider(ModelProvider):
         name = model_name or self._model
         if name is None:
             raise ConfigurationError(
-                "The agent names no model, and the provider has no default: expected Agent(model='openai/gpt-5', …) or "
-                "OpenGradientProvider(model='openai/gpt-5'). Nothing was sent."
+                "The agent names no model, and the provider has no default: expected Agent(model='openai/gpt-5.2', …) "
+                "or OpenGradientProvider(model='openai/gpt-5.2'). Nothing was sent."
             )
         # The gateways' streams name tool calls only at their end, as one piece.
         return OpenAIChatCompletionsModel(model=name, openai_client=self._client)

@@ -89,7 +89,7 @@ class Wish:
         given = _members(path, body)
         named = given.get("model")
         if not isinstance(named, str):
-            raise InvalidRequestError(f"model is {named!r:.60}, expected a name such as 'openai/gpt-5'.")
+            raise InvalidRequestError(f"model is {named!r:.60}, expected a name such as 'openai/gpt-5.2'.")
         details = given.get("stream_options") or {}
         if given.get("reasoning_effort") in ("none", "minimal"):
             # The Agents SDK says so by itself for some models, and no gateway knows the words.

@@ -11,6 +11,7 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.devnet import Devnet
 
+MODEL = "openai/gpt-5.4-mini"
 pytestmark = pytest.mark.usefixtures("environment")
 
 
@@ -223,3 +224,28 @@ def test_cut_stream_ends_its_line_before_the_error(network: Devnet, capsys: pyte
     assert out.startswith("You")
     assert out.endswith("\n")
     assert err.startswith("og-integrations: StreamCutError")
+
+
+@pytest.mark.parametrize("command", ["ask", "batch"])
+def test_pinned_builds_are_asked_and_nobody_else(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the file that `measurements` writes; an enclave that a lying node invents sees no prompt."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Say hello.\n")
+    out, builds = str(tmp_path / "answers.jsonl"), str(tmp_path / "builds.json")
+    asking = {"ask": ["ask", "Say hello."], "batch": ["batch", str(prompts), "--model", MODEL, "--out", out]}[command]
+    with Devnet() as net:
+        for name, value in net.environment().items():
+            monkeypatch.setenv(name, value)
+        roots = ["--root-sha256", net.authority.root_sha256]
+        assert main(["measurements", *roots, "--write", builds]) == 0
+        pinned = [*asking, "--measurements", builds, *roots]
+        net.inject("lying_node")
+        assert main(pinned) != 0
+        assert net.journal.exchanges == []
+        dead = "".join(file.read_text() for file in tmp_path.glob("*.dead"))
+        assert "no prompt and no payment" in dead + capfd.readouterr().err
+        net.clear_faults()
+        assert main(pinned) == 0
+        assert net.stats().attestations > 0

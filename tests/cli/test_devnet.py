@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from og_integrations.cli import main
+from og_integrations.cli._devnet import RunningDevnet
 from og_integrations.client import Client
 from og_integrations.client._settings import resolve_settings
 from og_integrations.devnet import CATALOGUE, Devnet
@@ -196,6 +198,17 @@ def test_all_that_a_devnet_opens_is_known_by_the_name_it_advertises() -> None:
         assert [url.rpartition(":")[0] for url in of_gateways] == ["https://localhost"] * 3
         urls = [net.rpc_url, net.environment()["OG_RELAY_URL"], net.aggregator_url]
         assert [url.rpartition(":")[0] for url in urls] == ["http://localhost"] * 3
+
+
+def test_variables_are_written_into_a_pipe_that_stays_one(tmp_path: Path) -> None:
+    """Replaced, a device such as /dev/null would be gone for the whole machine."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool, Devnet() as net:
+        read = pool.submit(pipe.read_text)
+        RunningDevnet(net, net.new_wallet(), 0).write_environment(str(pipe))
+        assert f"export OG_RPC_URL={net.rpc_url}\n" in read.result(20)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_devnet_is_reached_by_the_name_it_advertises(tmp_path: Path) -> None:

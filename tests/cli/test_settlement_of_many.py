@@ -12,7 +12,7 @@ from og_integrations.client import Client, collect_receipts
 from og_integrations.client.chain import _settlement as settlement
 from og_integrations.client.chain._jsonrpc import Fetching
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.payment._reconcile import Settlement
+from og_integrations.protocol.payment.schemes._settlement import Settlement
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 

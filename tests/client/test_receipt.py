@@ -16,7 +16,7 @@ from og_integrations.client import Client, Receipt, collect_receipts
 from og_integrations.devnet import Devnet, Fault
 from og_integrations.devnet._http import Reply
 from og_integrations.errors import ConfigurationError, OpenGradientError
-from og_integrations.protocol.payment._reconcile import SettlementStatus
+from og_integrations.protocol.payment.schemes._settlement import SettlementStatus
 from tests.client.ways_to_ask import MODEL, user
 
 

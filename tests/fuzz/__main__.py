@@ -1,5 +1,5 @@
 """
-`make fuzz`: a million damaged inputs, in turn for each target, and a verdict in one line.
+`make fuzz`: a hundred thousand damaged inputs for each target, in turn, and a verdict in one line.
 
 A finding is any exception that is not ours, or a case that takes longer than `SLOW`. Each is shown
 once, with the command that has it again.
@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS
 
 SLOW = 2.0
 """Seconds (of CPU) for one case: far more than any input here deserves."""
-_ROUND = 500
+_EACH, _ROUND = 100_000, 500
 
 
 class Run:
@@ -55,7 +55,7 @@ class Run:
 def main() -> int:
     """Return 0 if nothing was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--cases", type=int, default=1_000_000, help="in all (default: a million)")
+    parser.add_argument("--cases", type=int, help=f"in all (default: {_EACH:,} for each target)")
     parser.add_argument("--minutes", type=float, help="stop after that long, even if cases are left")
     parser.add_argument("--only", choices=TARGETS, action="append", help="this target; may be repeated")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
@@ -64,13 +64,14 @@ def main() -> int:
     warnings.simplefilter("error")
     names = arguments.only or list(TARGETS)
     run, began, number = Run(arguments.seed), time.monotonic(), 0
+    wanted = _EACH * len(names) if arguments.cases is None else arguments.cases
     if arguments.case is not None:
         for name in names:
             run.take(name, arguments.case)
-        arguments.cases = 0
-    while run.cases < arguments.cases:
+        wanted = 0
+    while run.cases < wanted:
         for name in names:
-            for case in range(number, min(number + _ROUND, number + arguments.cases - run.cases)):
+            for case in range(number, min(number + _ROUND, number + wanted - run.cases)):
                 run.take(name, case)
         number += _ROUND
         seconds = time.monotonic() - began

@@ -1,7 +1,7 @@
 """
 What strangers' bytes reach, as one table: where good bytes come from, and who reads them.
 
-`make fuzz` runs a million cases over it, `tests/protocol/test_hostile_bytes.py` a few hundred.
+`make fuzz` runs a hundred thousand cases over each, `tests/protocol/test_hostile_bytes.py` a few hundred.
 """
 
 import base64

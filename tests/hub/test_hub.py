@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -101,6 +102,10 @@ def test_file_that_cannot_be_read_or_written_is_said_before_anything_is_sent(hub
         hub.upload(file.parent / "absent.onnx", "m", "1.00")
     with pytest.raises(ConfigurationError, match="there already; say overwrite=True"):
         hub.download("m", "1.00", file.name, file.parent)
+    os.mkfifo(pipe := file.parent / "pipe")
+    with pytest.raises(ConfigurationError, match="is no regular file, which a download could replace"):
+        hub.download("m", "1.00", file.name, pipe, overwrite=True)
+    assert pipe.is_fifo()
 
 
 def test_download_replaces_a_file_where_that_is_asked(hub: Any, model: tuple[str, str], file: Path) -> None:

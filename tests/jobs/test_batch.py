@@ -1,12 +1,14 @@
 """A job answers each prompt once, whatever interrupts it; what was not answered says why."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from og_integrations import cli
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
 from og_integrations.jobs import BatchJob, Progress
+from og_integrations.jobs._answers import Done, read_done
 from og_integrations.ledger import open_ledger
 from og_integrations.networks import OPG
 from tests.sizes import sized
@@ -48,6 +51,15 @@ def answers_in(file: Path) -> dict[str, dict[str, Any]]:
 
 def job(folder: Path, prompts: Any, **options: Any) -> Progress:
     return BatchJob(prompts, out=folder / "answers.jsonl", model=MODEL, **options).run()
+
+
+def test_dead_letters_may_go_into_a_pipe_that_stays_one(tmp_path: Path) -> None:
+    """Replaced, a device such as /dev/null would be gone for the whole machine."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        pool.submit(pipe.write_text, "")
+        assert read_done(tmp_path / "answers.jsonl", pipe, again=False) == Done({}, {})
+    assert pipe.is_fifo()
 
 
 @sized("prompts", small=300, full=10_000)

@@ -18,6 +18,7 @@ from og_integrations.errors import BudgetExceededError, ConfigurationError, Sign
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import PaymentRequest
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from tests.money.recorded_payments import MODEL, chain_of
 
 HI = [{"role": "user", "content": "hi"}]
@@ -264,7 +265,7 @@ def test_chain_gives_back_what_was_not_taken(own_evm: Devnet, pass_time: Callabl
         taken = net.stats().charged
         payer.complete(MODEL, "cancelled")
         payment = payer.engine.budget.store.entries()[1].authorization
-        assert payment is not None
+        assert isinstance(payment, Permit2Authorization)
         data = call_data("invalidateUnorderedNonces(uint256,uint256)", payment.nonce >> 8, 1 << (payment.nonce & 255))
         chain_of(net).node.transact(wallet.address, PERMIT2_ADDRESS, data)
         payer.engine.sessions._current.clear()

@@ -17,7 +17,7 @@ from og_integrations.devnet.paywall._facilitator import FACILITATOR_ADDRESS
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.networks import OPG, PERMIT2_ADDRESS, format_opg
-from og_integrations.protocol.payment._reconcile import SettlementStatus
+from og_integrations.protocol.payment.schemes._settlement import SettlementStatus
 from og_integrations.verify import Verifier
 from tests.money.recorded_payments import MODEL, Paid, chain_of, pay
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from og_integrations.client.chain._settlement import _permit
+from og_integrations.client.chain._settlement import _explicable
 from og_integrations.client.stores import open_store
 from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
@@ -52,9 +52,9 @@ def test_authorization_is_given_back_as_it_was_signed(store: BudgetStore) -> Non
 def test_only_the_chain_of_an_authorization_is_asked_about_it(noted: str | None, network: Network, asked: bool) -> None:
     """A devnet may have the chain id of a real one; what it says must not give real money back."""
     entry = Entry(id="a", amount=7, at=NOW, authorization=PERMIT, network=noted, state=HoldState.SETTLED)
-    assert _permit(entry, network, PERMIT.deadline + SKEW + 1) == (PERMIT if asked else None)
-    assert _permit(entry, network, PERMIT.deadline + SKEW) is None
-    assert _permit(replace(entry, authorization=None), network, PERMIT.deadline + SKEW + 1) is None
+    assert _explicable(entry, network, PERMIT.deadline + SKEW + 1) == (PERMIT if asked else None)
+    assert _explicable(entry, network, PERMIT.deadline + SKEW) is None
+    assert _explicable(replace(entry, authorization=None), network, PERMIT.deadline + SKEW + 1) is None
 
 
 @pytest.mark.parametrize("late", [HoldState.IN_DOUBT, HoldState.RELEASED])

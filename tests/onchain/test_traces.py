@@ -11,8 +11,11 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_core.tracers import LangChainTracer
 from langsmith.integrations.openai_agents_sdk import OpenAIAgentsTracingProcessor
+from langsmith.integrations.otel.processor import OtelExporter
 from llama_index.core.agent.workflow import FunctionAgent
+from openinference.instrumentation.llama_index import LlamaIndexInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from og_integrations import collect_receipts
 from og_integrations.cli import main
@@ -106,6 +109,34 @@ def test_span_of_a_llama_index_agent_holds_both_receipts(evm: Devnet, chain: Onc
     events = [dict(event.attributes) for event in span.events]  # type: ignore[attr-defined]
     assert [json.loads(event["opengradient.receipt"]) for event in events] == receipts
     assert [receipt["kind"] for receipt in receipts] == ["chat", "onchain", "chat"]
+
+
+@pytest.mark.filterwarnings("ignore:The `")
+@pytest.mark.filterwarnings("ignore:Accessing the 'model_")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of OpenInference and LlamaIndex, of each other
+def test_trace_of_a_llama_index_agent_holds_both_receipts_at_langsmith(evm: Devnet, chain: OnchainClient) -> None:
+    """By OpenInference's spans and LangSmith's own exporter: each call and the tool have a span with their receipt."""
+    llm = OpenGradientLLM(MODEL, private_key=evm.new_wallet().private_key, network=evm.network)
+    agent = FunctionAgent(llm=llm, tools=[llama_tool(volatility(chain))])
+
+    async def run() -> None:
+        async with llm:
+            await agent.run(ASKED)
+
+    provider, instrumentor = TracerProvider(), LlamaIndexInstrumentor()
+    with langsmith("batch") as (client, capture), collect_receipts() as receipts:
+        provider.add_span_processor(
+            SimpleSpanProcessor(OtelExporter(url=f"{client.api_url}/otel/v1/traces", api_key="x"))
+        )
+        instrumentor.instrument(tracer_provider=provider)
+        asyncio.run(run())
+        instrumentor.uninstrument()
+        provider.shutdown()
+    assert [receipt["kind"] for receipt in receipts] == ["chat", "onchain", "chat"]
+    told = b"".join(body for _, body in capture.bodies)
+    for receipt in receipts:
+        assert json.dumps(receipt).encode() in told
+    assert receipts[1]["onchain"]["transaction_hash"].encode() in told
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])

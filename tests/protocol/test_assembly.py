@@ -262,7 +262,8 @@ SETTLED = NamedEvent('{"success": true, "paymentResponse": "eyJ9"}', "x402-settl
 
 def test_named_events_may_follow_the_signed_one() -> None:
     """A scheme that settles each request says how it went there; it is no part of the answer."""
-    stream = StreamAssembler()
+    noted: list[tuple[str, object]] = []
+    stream = StreamAssembler(on_note=lambda name, data: noted.append((name, data)))
     for data in SIGNED_STREAM[:-1]:
         stream.feed(data)
     assert stream.feed(SETTLED) is None
@@ -270,6 +271,7 @@ def test_named_events_may_follow_the_signed_one() -> None:
     with pytest.raises(MalformedReplyError, match="goes on after its signed final event"):
         stream.feed(SETTLED)
     assert stream.finish().text == "hi"
+    assert noted == [("x402-settlement", {"success": True, "paymentResponse": "eyJ9"})]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,8 @@ before a key is asked, one request has a lease signed at most once, and what is 
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,46 +22,11 @@ from og_integrations.errors import (
     SpendingStoppedError,
 )
 from og_integrations.networks import BASE
-from og_integrations.protocol._redact import Secret
-from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._budget import Budget, Hold
 from og_integrations.protocol.payment._flow import MOST_BUSY, Approve, Pause, PaymentContext, Send, Sign
-from og_integrations.protocol.payment._lease import (
-    ANSWERED,
-    NEED_TERMS,
-    Demand,
-    Drawn,
-    Grant,
-    NeedTerms,
-    Outcome,
-    Signing,
-    Turn,
-    Verdict,
-    Wait,
-)
-from og_integrations.protocol.payment._policy import PaymentRequest
 from og_integrations.protocol.payment._upto import UptoScheme
-from og_integrations.protocol.payment._x402 import (
-    PAYMENT_SIGNATURE,
-    PaymentRequirements,
-    ReplyHead,
-    Route,
-    decode_header,
-    encode_payment,
-    parse_payment_required,
-    parse_requirements,
-    parse_settlement,
-)
-from og_integrations.protocol.payment.schemes.batch_settlement import (
-    SCHEME,
-    Deposit,
-    Voucher,
-    channel_id,
-    channel_salt,
-    payment_payload,
-    read_correction,
-    read_terms,
-)
+from og_integrations.protocol.payment._x402 import ReplyHead, decode_header
+from og_integrations.protocol.payment.schemes.batch_settlement import SCHEME
+from tests.protocol.channels import ChannelScheme
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, Call, answer, offer, wallet
 
 CHANNELS = REQUIREMENT | {
@@ -77,162 +40,6 @@ CHANNELS = REQUIREMENT | {
     },
 }
 CHARGE = AMOUNT // 10
-
-
-@dataclass(kw_only=True)
-class ChannelScheme:
-    """One channel, in memory; `kept` is what a store would have been given before each request left."""
-
-    budget: Budget
-    name: str = SCHEME
-    known: PaymentRequirements | None = None
-    charged: int = 0
-    ceiling: int = 0
-    deposited: int = 0
-    voucher: str = ""
-    held: bool = False
-    kept: list[int] = field(default_factory=list)
-
-    def terms(self, raw: JsonObject, route: Route) -> PaymentRequirements:
-        requirements = parse_requirements(raw)
-        read_terms(requirements)
-        self.known = requirements
-        return requirements
-
-    def lease(self, route: Route, terms: PaymentRequirements | None, now: int) -> "ChannelLease | NeedTerms | Wait":
-        if self.known is None:
-            return NEED_TERMS
-        if self.held:
-            return Wait(0.05)
-        self.held = True
-        return ChannelLease(self, route, self.known)
-
-
-class ChannelLease:
-    """One request's turn in the channel."""
-
-    own = False
-    poll = 0.05
-    agreed = True
-
-    def __init__(self, scheme: ChannelScheme, route: Route, terms: PaymentRequirements) -> None:
-        self.scheme, self.route, self.requirements = scheme, route, terms
-        self.wanted = scheme.charged + terms.amount
-        self.deposit: Deposit | None = None
-        self.holds: Sequence[Hold] = ()
-        self.header: Secret | None = None
-        said = read_terms(terms)
-        salt = channel_salt(route.host)
-        self.config = said.config(payer=route.payer, voucher_signer=route.payer, salt=salt)
-        self.channel = channel_id(self.config, chain_id=terms.chain_id)
-
-    @property
-    def grant(self) -> Grant:
-        return cast("Grant", SimpleNamespace(route=self.route, requirements=self.requirements, hold=None))
-
-    @property
-    def unsigned(self) -> bool:
-        # What was signed up to this ceiling before is sent again as it is.
-        return self.header is None and self.wanted != self.scheme.ceiling
-
-    @property
-    def claimed(self) -> bool:
-        return bool(self.holds)
-
-    def turn(self, now: int, nonce: Callable[[], int]) -> Turn:
-        return Turn.MINE
-
-    def claims(self, now: int, nonce: Callable[[], int]) -> Sequence[Demand]:
-        demands = [Demand(amount=self.wanted - self.scheme.ceiling)]
-        if self.wanted > self.scheme.deposited:
-            amount = 2 * self.requirements.amount
-            self.deposit = Deposit(
-                config=self.config,
-                amount=amount,
-                chain_id=self.requirements.chain_id,
-                method="permit2",
-                nonce=nonce(),
-                deadline=now + 300,
-            )
-            demands.append(Demand(amount=amount, locks=True))
-        return demands
-
-    def count(self, drawn: Drawn) -> bool:
-        self.holds = drawn.holds
-        return True
-
-    def request(self, authorized: int) -> PaymentRequest:
-        raise AssertionError("Its owner was not to be asked.")
-
-    def agree(self) -> None:
-        raise AssertionError("Its owner was not to be asked.")
-
-    def unsigned_parts(self) -> Sequence[Signing]:
-        chain_id = self.requirements.chain_id
-        parts = [Signing(self.route.payer, Voucher(channel=self.channel, max_claimable=self.wanted, chain_id=chain_id))]
-        return parts if self.deposit is None else [*parts, Signing(self.route.payer, self.deposit)]
-
-    def sign(self, signatures: Sequence[Secret]) -> None:
-        self.scheme.voucher, self.scheme.ceiling = signatures[0].reveal(), self.wanted
-        if self.deposit is not None:
-            self.scheme.deposited += self.deposit.amount
-            self.header = self._header(self.deposit.payload(signatures[1].reveal()))
-
-    def persist(self) -> Callable[[], object]:
-        return lambda: self.scheme.kept.append(self.scheme.ceiling)
-
-    @property
-    def expires_at(self) -> int:
-        return NOW + 300
-
-    def refusal(self) -> None:
-        return None
-
-    def _header(self, deposit: JsonObject | None) -> Secret:
-        chain_id = self.requirements.chain_id
-        voucher = Voucher(channel=self.channel, max_claimable=self.wanted, chain_id=chain_id)
-        kind: Any = "voucher" if deposit is None else "deposit"
-        payload = payment_payload(kind, self.config, voucher.payload(self.scheme.voucher), deposit)
-        return Secret(encode_payment(self.requirements, payload))
-
-    def headers(self) -> Mapping[str, Secret]:
-        self.header = self.header or self._header(None)
-        return {PAYMENT_SIGNATURE: self.header}
-
-    def judge(self, head: ReplyHead, now: int) -> Verdict:
-        if head.status != 402:
-            self.scheme.charged += int(parse_settlement(head).charged or 0)
-            self._end(Hold.settle)
-            return ANSWERED
-        required = parse_payment_required(head)
-        assert required is not None
-        if required.error.endswith("channel_busy"):
-            return Verdict(outcome=Outcome.BUSY, reason=required.error, seconds=0.2)
-        proven = read_correction(
-            required.accepts[0]["extra"],
-            config=self.config,
-            chain_id=self.requirements.chain_id,
-            signer=self.route.payer,
-            highest_signed=self.scheme.ceiling,
-            claimed_on_chain=0,
-        )
-        self.scheme.charged = proven.charged
-        self._end(Hold.doubt)
-        return Verdict(outcome=Outcome.REFUSED, reason="count corrected", retryable=True)
-
-    def _end(self, move: Callable[[Hold], None]) -> None:
-        for hold in self.holds:
-            move(hold)
-        self.scheme.held = False
-
-    def lost(self) -> None:
-        self._end(Hold.doubt)
-
-    def not_sent(self) -> None:
-        self.scheme.held = False
-
-    def gave_up(self, *, failed: bool) -> None:
-        self._end(Hold.release)
 
 
 def purse_of(*, upto: bool = False, clock: Callable[[], int] = lambda: NOW, **policy: Any) -> PaymentContext:
@@ -258,6 +65,14 @@ def refusing(word: str, **state: Any) -> ReplyHead:
     return offer(CHANNELS | {"extra": CHANNELS["extra"] | state}, error=f"invalid_batch_settlement_evm_{word}")
 
 
+def serve(call: Call, head: ReplyHead | None = None) -> None:
+    """Answer `call`, by default with what it was charged, and end the answer's body."""
+    paid = call.reply(head or charging()).paid
+    assert paid is not None
+    assert paid.lease is not None
+    paid.lease.ended()
+
+
 def voucher_in(call: Call) -> dict[str, Any]:
     payload: dict[str, Any] = decode_header(call.payment)["payload"]
     return payload
@@ -265,7 +80,7 @@ def voucher_in(call: Call) -> dict[str, Any]:
 
 def opened(purse: PaymentContext) -> PaymentContext:
     """Return `purse` after one answered call: it has a channel."""
-    Call(purse).reply(offer(CHANNELS)).sign().sign().reply(charging())
+    serve(Call(purse).reply(offer(CHANNELS)).sign().sign())
     return purse
 
 
@@ -286,7 +101,7 @@ def test_first_request_carries_a_voucher_and_a_deposit_that_the_budget_counted_b
     assert channel_of(purse).kept == [AMOUNT]
     payload = voucher_in(call)
     assert (payload["type"], payload["deposit"]["amount"]) == ("deposit", str(2 * AMOUNT))
-    assert call.reply(charging()).paid is not None
+    serve(call)
     assert channel_of(purse).charged == CHARGE
 
 
@@ -299,7 +114,7 @@ def test_next_request_signs_only_how_far_the_ceiling_moves() -> None:
     payload = voucher_in(call)
     assert (payload["type"], payload["voucher"]["maxClaimableAmount"]) == ("voucher", str(AMOUNT + CHARGE))
     assert purse.budget.authorized() - before == CHARGE
-    assert call.reply(charging()).paid is not None
+    serve(call)
 
 
 def test_busy_channel_gets_the_very_same_request_again() -> None:
@@ -310,7 +125,7 @@ def test_busy_channel_gets_the_very_same_request_again() -> None:
     assert call.effect == Pause(0.2)
     call.sign()  # the pause is over, and nobody is asked to sign
     assert (call.payment, call.signatures) == (first, 1)
-    assert call.reply(charging()).paid is not None
+    serve(call)
 
 
 def test_channel_that_stays_busy_is_given_up() -> None:
@@ -342,7 +157,11 @@ def test_requests_in_one_channel_wait_for_each_other() -> None:
     purse = opened(purse_of())
     first, second = Call(purse), Call(purse)
     assert second.effect == Pause(0.05)
-    first.sign().reply(charging())
+    paid = first.sign().reply(charging()).paid
+    assert second.sign().effect == Pause(0.05)  # the first one's answer is still on its way
+    assert paid is not None
+    assert paid.lease is not None
+    paid.lease.ended()
     second.sign()
     assert voucher_in(second)["voucher"]["maxClaimableAmount"] == str(AMOUNT + 2 * CHARGE)
 

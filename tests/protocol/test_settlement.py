@@ -8,7 +8,8 @@ import pytest
 from og_integrations.errors import DiscoveryError
 from og_integrations.networks import BASE, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
 from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.payment._reconcile import (
+from og_integrations.protocol.payment.schemes._upto import (
+    Permit2Authorization,
     cancellation_filter,
     encode_nonce_bitmap,
     is_cancellation,
@@ -16,7 +17,6 @@ from og_integrations.protocol.payment._reconcile import (
     settled_amount,
     transfer_filter,
 )
-from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 PERMIT = Permit2Authorization(
     chain_id=8453,

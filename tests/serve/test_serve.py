@@ -137,3 +137,28 @@ def test_server_without_a_file_shows_the_key_of_this_run(net: Devnet) -> None:
     with served(net) as running:
         reply = httpx.get(f"{running.url}/models", headers=bearer(running.key))
         assert reply.status_code == 200
+
+
+def test_server_with_pinned_builds_asks_no_invented_enclave(tmp_path: Path) -> None:
+    """The operator pins them for all callers; what a lying node invents sees no prompt of theirs."""
+    pinned = tmp_path / "builds.json"
+    with Devnet() as net:
+        builds = [dict(zip(("PCR0", "PCR1", "PCR2"), enclave.build, strict=True)) for enclave in net.enclaves]
+        pinned.write_text(json.dumps(builds))
+        flags = ("--measurements", str(pinned), "--root-sha256", net.authority.root_sha256)
+        with (
+            served(net, *flags) as running,
+            openai.OpenAI(base_url=running.url, api_key=running.key, max_retries=0) as client,
+        ):
+            completion = client.chat.completions.create(**ASKED)  # type: ignore[call-overload]
+            assert completion.model_extra["opengradient"]["trust"] == "measured"
+        mark = len(net.journal.exchanges)
+        net.inject("lying_node")
+        with (
+            served(net, *flags) as running,
+            openai.OpenAI(base_url=running.url, api_key=running.key, max_retries=0) as client,
+            pytest.raises(openai.APIStatusError) as caught,
+        ):
+            client.chat.completions.create(**ASKED)  # type: ignore[call-overload]
+        assert "AttestationError" in json.dumps(caught.value.body)
+        assert len(net.journal.exchanges) == mark

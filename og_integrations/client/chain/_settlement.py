@@ -30,21 +30,12 @@ from og_integrations.client.chain._jsonrpc import (
 )
 from og_integrations.client.channels._connections import AsyncConnections
 from og_integrations.errors import ConfigurationError, ConnectionFailedError, ConnectionLostError, DiscoveryError
-from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, PERMIT2_ADDRESS, Network
+from og_integrations.networks import BASE, BASE_SEPOLIA, NETWORKS, Network
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._budget import SKEW, Budget, BudgetStore, Entry
-from og_integrations.protocol.payment._reconcile import (
-    Findings,
-    Settlement,
-    SettlementStatus,
-    cancellation_filter,
-    encode_nonce_bitmap,
-    is_cancellation,
-    nonce_is_used,
-    settled_amount,
-    transfer_filter,
-)
-from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+from og_integrations.protocol.payment._reconcile import Findings
+from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes._settlement import Mined, Settlement, SettlementStatus
 
 BLOCK_SECONDS = 2
 """Base's rhythm, used to guess where to look; other chains only take more questions."""
@@ -58,14 +49,14 @@ def default_node(chain_id: int) -> str:
     raise ConfigurationError(f"No node is known for chain {chain_id} of the receipt; give rpc_url (--rpc-url).")
 
 
-def ask_settlement(authorization: Permit2Authorization, rpc_url: str | None) -> Settlement:
+def ask_settlement(authorization: Authorization, rpc_url: str | None) -> Settlement:
     """Return what the chain says of `authorization`; see `Receipt.settlement`."""
     flow = _asked(authorization, rpc_url)
     with Reader() as reader:
         return reader.run(flow)
 
 
-async def aask_settlement(authorization: Permit2Authorization, rpc_url: str | None) -> Settlement:
+async def aask_settlement(authorization: Authorization, rpc_url: str | None) -> Settlement:
     """Return what `ask_settlement` returns."""
     flow = _asked(authorization, rpc_url)
     connections = AsyncConnections()
@@ -75,72 +66,63 @@ async def aask_settlement(authorization: Permit2Authorization, rpc_url: str | No
         await connections.aclose()
 
 
-def _asked(authorization: Permit2Authorization, rpc_url: str | None) -> Fetching[Settlement]:
+def _asked(authorization: Authorization, rpc_url: str | None) -> Fetching[Settlement]:
     return find_settlement(authorization, rpc_url_setting(rpc_url) or default_node(authorization.chain_id))
 
 
-def find_settlement(authorization: Permit2Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:
+def find_settlement(authorization: Authorization, rpc_url: str, *, skew: int = 0) -> Fetching[Settlement]:
     """
     Ask the node at `rpc_url`; see `Receipt.settlement`.
 
     Pending ends `skew` seconds after the deadline. Raises `ConfigurationError` or `DiscoveryError`.
     """
-    rpc_url = NodeUrl(rpc_url)
-    yield from check_chain(rpc_url, authorization.chain_id)
-    newest = yield from read_block(rpc_url, "latest")
-    # At that very block: of the nodes behind one name, some are late, and "unused" must be final.
-    number = hex(as_number(newest.get("number"), rpc_url))
-    asked = {"to": PERMIT2_ADDRESS, "data": encode_nonce_bitmap(authorization)}
-    bitmap = decode_hex((yield from rpc(rpc_url, "eth_call", [asked, number])), rpc_url)
-    if not nonce_is_used(bitmap, authorization):
-        # The block's time, not ours, is what the contract judges by.
-        over = as_number(newest.get("timestamp"), rpc_url) > authorization.deadline + skew
-        return Settlement(status=SettlementStatus.UNUSED if over else SettlementStatus.PENDING)
-    window = yield from _window(rpc_url, authorization)
-    found = yield from _settled(rpc_url, authorization, window)
-    if found is None:
-        found = yield from _cancelled(rpc_url, authorization, window)
-    if found is None:
-        raise DiscoveryError(
-            f"The payment's nonce is used, but {rpc_url} shows neither settlement nor cancellation in "
-            f"blocks {int(window['fromBlock'], 16)} to {int(window['toBlock'], 16)}, which is when it was valid. It "
-            "was cancelled later, or the node keeps no old logs: try another one (--rpc-url)."
+    node = NodeUrl(rpc_url)
+    yield from check_chain(node, authorization.chain_id)
+    return (yield from authorization.explain(NodeChain(node), skew))
+
+
+class NodeChain:
+    """This is a chain as one node tells of it; see `protocol.payment.schemes._settlement.Chain` for its methods."""
+
+    def __init__(self, url: NodeUrl) -> None:
+        self._url = url
+
+    @property
+    def name(self) -> str:
+        """Return the node's address, without what may be secret in its URL."""
+        return str(self._url)
+
+    def newest(self) -> Fetching[tuple[int, int]]:
+        """Return number and unix time of the newest block."""
+        block = yield from read_block(self._url, "latest")
+        return self.number(block.get("number")), self.number(block.get("timestamp"))
+
+    def view(self, to: str, data: str, block: int) -> Fetching[bytes]:
+        """Return what the contract `to` answers to a view."""
+        return decode_hex((yield from rpc(self._url, "eth_call", [{"to": to, "data": data}, hex(block)])), self._url)
+
+    def block_at(self, timestamp: int) -> Fetching[int]:
+        """Return the number of the last block that is not younger than `timestamp`."""
+        return (yield from block_at(self._url, timestamp))
+
+    def logs(self, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
+        """Return the logs that an eth_getLogs filter finds."""
+        return (yield from read_logs(self._url, log_filter))
+
+    def mined(self, transaction_hash: str) -> Fetching[Mined]:
+        """Return a transaction with its receipt."""
+        transaction = yield from _object(self._url, "eth_getTransactionByHash", transaction_hash, "hash")
+        receipt = yield from _object(self._url, "eth_getTransactionReceipt", transaction_hash, "transactionHash")
+        return Mined(
+            calldata=decode_hex(transaction.get("input"), self._url),
+            logs=tuple(log for log in receipt.get("logs") or () if isinstance(log, dict)),
+            block=self.number(receipt.get("blockNumber")),
+            succeeded=receipt.get("status") == "0x1",
         )
-    return found
 
-
-def _settled(rpc_url: NodeUrl, authorization: Permit2Authorization, window: JsonObject) -> Fetching[Settlement | None]:
-    for tx_hash in (yield from _transactions(rpc_url, transfer_filter(authorization) | window)):
-        transaction = yield from _object(rpc_url, "eth_getTransactionByHash", tx_hash, "hash")
-        receipt = yield from _object(rpc_url, "eth_getTransactionReceipt", tx_hash, "transactionHash")
-        logs = [log for log in receipt.get("logs") or () if isinstance(log, dict)]
-        amount = settled_amount(authorization, decode_hex(transaction.get("input"), rpc_url), logs)
-        block = as_number(receipt.get("blockNumber"), rpc_url)
-        in_time = int(window["fromBlock"], 16) <= block <= int(window["toBlock"], 16)
-        if amount is not None and in_time and receipt.get("status") == "0x1":
-            return Settlement(
-                status=SettlementStatus.SETTLED, amount=amount, transaction_hash=tx_hash, block_number=block
-            )
-    return None
-
-
-def _cancelled(
-    rpc_url: NodeUrl, authorization: Permit2Authorization, window: JsonObject
-) -> Fetching[Settlement | None]:
-    for log in (yield from read_logs(rpc_url, cancellation_filter(authorization) | window)):
-        if is_cancellation(log, authorization):
-            return Settlement(
-                status=SettlementStatus.CANCELLED,
-                transaction_hash=str(log.get("transactionHash")),
-                block_number=as_number(log.get("blockNumber"), rpc_url),
-            )
-    return None
-
-
-def _window(rpc_url: NodeUrl, authorization: Permit2Authorization) -> Fetching[JsonObject]:
-    first = yield from block_at(rpc_url, authorization.valid_after)
-    last = yield from block_at(rpc_url, authorization.deadline)
-    return {"fromBlock": hex(first), "toBlock": hex(last)}
+    def number(self, word: object) -> int:
+        """Read a number that the node wrote as 0x-hex."""
+        return as_number(word, self._url)
 
 
 def block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
@@ -168,11 +150,6 @@ def block_at(rpc_url: str, timestamp: int) -> Fetching[int]:
 def time_of(rpc_url: str, block: int) -> Fetching[int]:
     """Return the unix time of a block. Raises `DiscoveryError`."""
     return as_number((yield from read_block(rpc_url, hex(block))).get("timestamp"), rpc_url)
-
-
-def _transactions(rpc_url: str, log_filter: JsonObject) -> Fetching[list[str]]:
-    found = yield from read_logs(rpc_url, log_filter)
-    return list(dict.fromkeys(str(log.get("transactionHash")) for log in found))
 
 
 def read_logs(rpc_url: str, log_filter: JsonObject) -> Fetching[list[JsonObject]]:
@@ -204,7 +181,7 @@ def reconcile(budget: Budget, network: Network, now: int) -> Fetching[None]:
     The rest stays. Raises `ConfigurationError` (wrong chain) or `DiscoveryError` (no node).
     """
     yield from check_chain(network.rpc_url, network.chain_id)
-    waiting = [entry for entry in budget.store.entries() if _permit(entry, network, now) is not None]
+    waiting = [entry for entry in budget.store.entries() if _explicable(entry, network, now) is not None]
     for done, entry in enumerate(waiting):
         try:
             with _unless_unknown(entry, Findings()):
@@ -237,26 +214,26 @@ class OverdueAsker:
 
 
 def _explain(store: BudgetStore, entry: Entry, network: Network, now: int) -> Fetching[bool]:
-    permit = _permit(entry, network, now)
-    if permit is None:
+    signed = _explicable(entry, network, now)
+    if signed is None:
         return False
-    found = yield from find_settlement(permit, network.rpc_url, skew=SKEW)
+    found = yield from find_settlement(signed, network.rpc_url, skew=SKEW)
     if found.status is SettlementStatus.PENDING:
         return False
     store.correct(entry.id, found.amount)
-    _telemetry.settled(found.amount, permit.payer, found.status.value)
+    _telemetry.settled(found.amount, signed.payer, found.status.value)
     return True
 
 
-def _permit(entry: Entry, network: Network, now: int) -> Permit2Authorization | None:
-    """Return the permit of `entry` if a node of `network` can tell its fate at unix time `now`, else None."""
-    permit = entry.authorization
-    if not isinstance(permit, Permit2Authorization) or permit.chain_id != network.chain_id or not entry.overdue(now):
+def _explicable(entry: Entry, network: Network, now: int) -> Authorization | None:
+    """Return what was signed of `entry` if a node of `network` can tell its fate at unix time `now`, else None."""
+    signed = entry.authorization
+    if signed is None or signed.chain_id != network.chain_id or not entry.overdue(now):
         return None
     # Older files did not note the network. Then only a real chain may answer: at worst it gives back what was
     # authorized on a devnet, and that is worth nothing.
     unknown = entry.network is None and network.name in (BASE.name, BASE_SEPOLIA.name)
-    return permit if unknown or entry.network == network.identity else None
+    return signed if unknown or entry.network == network.identity else None
 
 
 def _within(flow: Fetching[T], until: float, rpc_url: str) -> Fetching[T]:

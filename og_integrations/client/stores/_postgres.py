@@ -34,7 +34,7 @@ from og_integrations.protocol._redact import shown
 from og_integrations.protocol.payment import _budget as rules
 from og_integrations.protocol.payment._budget import FOLD_AFTER, BudgetTotals, Entry, HoldState, Judge, Limits
 from og_integrations.protocol.payment._policy import without_password
-from og_integrations.protocol.payment.schemes import decode_authorization, encode_authorization
+from og_integrations.protocol.payment.schemes import decode_authorization
 
 if TYPE_CHECKING:
     from psycopg import Connection as DriverConnection
@@ -309,7 +309,7 @@ class BudgetDatabase:
         self._identity = found["identity"]
 
     def _claim(self, db: "Connection", how: str, entry: Entry, limits: Limits) -> dict[str, Any]:
-        signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
+        signed = None if entry.authorization is None else json.dumps(entry.authorization.to_json())
         row = _run(
             db,
             how,

@@ -47,7 +47,7 @@ from og_integrations.protocol.payment._budget import (
     spans_since,
     unanswered,
 )
-from og_integrations.protocol.payment.schemes import decode_authorization, encode_authorization
+from og_integrations.protocol.payment.schemes import decode_authorization
 
 T = TypeVar("T")
 LOCK_TIMEOUT = 10.0
@@ -130,7 +130,7 @@ class BudgetFile:
         def work(db: sqlite3.Connection) -> BudgetTotals:
             totals = self._totals(db, entry.at, entry.part, windows)
             judge(totals)
-            signed = None if entry.authorization is None else json.dumps(encode_authorization(entry.authorization))
+            signed = None if entry.authorization is None else json.dumps(entry.authorization.to_json())
             row = (entry.id, self.account_name, str(entry.amount), entry.at, entry.state.value, signed)
             query = "INSERT INTO budget VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             number = db.execute(query, (*row, entry.network, entry.part)).lastrowid or 0

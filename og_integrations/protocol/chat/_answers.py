@@ -265,11 +265,17 @@ class StreamAssembler:
     """
     An assembler turns the events of one stream into deltas; `finish` returns the whole `Completion`.
 
-    `quote` says what of the gateway's own reason may stand in a message (`_redact.quotable`).
+    `quote` says what of the gateway's own reason may stand in a message (`_redact.quotable`). `on_note` is told name
+    and data of what follows the signed event under a name of its own.
     """
 
-    def __init__(self, quote: Callable[[object], str] = quotable) -> None:
+    def __init__(
+        self,
+        quote: Callable[[object], str] = quotable,
+        on_note: Callable[[str, JsonObject], None] = lambda name, data: None,
+    ) -> None:
         self._quote = quote
+        self._on_note = on_note
         # Not a list: of a long stream's pieces, each would cost ten times its text.
         self._text = StringIO()
         self._reasoning = StringIO()
@@ -298,7 +304,7 @@ class StreamAssembler:
             self._done = True
             return None
         # What follows under a name of its own, such as word of a settlement, is no part of the answer.
-        if self._final is not None and not self._done and self._is_note(event):
+        if self._final is not None and not self._done and self._take_note(event):
             return None
         # Text after the signed event is not in the signed hash, and would be shown as if it were.
         if self._done or self._final is not None:
@@ -312,13 +318,15 @@ class StreamAssembler:
             raise failed
         return self._delta(chunk)
 
-    def _is_note(self, event: str) -> bool:
+    def _take_note(self, event: str) -> bool:
         if not isinstance(event, NamedEvent) or event.name == "message" or len(event) > _LONGEST_NOTE:
             return False
-        if "choices" in parse_json_object(event, "A stream event"):
-            return False
+        data = parse_json_object(event, "A stream event")
         self._notes += 1
-        return self._notes <= _MOST_NOTES_AFTER
+        if "choices" in data or self._notes > _MOST_NOTES_AFTER:
+            return False
+        self._on_note(event.name, data)
+        return True
 
     def _delta(self, chunk: JsonObject) -> Delta:
         choice = only_choice(chunk)

@@ -38,7 +38,7 @@ class ChatRequest:
     """
     A chat request is one `/v1/chat/completions` request, in the gateway's own (OpenAI-shaped) words.
 
-    `model` is the bare name (`gpt-5`, not `openai/gpt-5`). Absent optional members are not sent.
+    `model` is the bare name (`gpt-5.2`, not `openai/gpt-5.2`). Absent optional members are not sent.
     """
 
     path: ClassVar[str] = CHAT_PATH

@@ -29,7 +29,7 @@ from og_integrations.errors import BudgetExceededError, ConfigurationError, Spen
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._policy import LimitNear, SpendPolicy
-from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
+from og_integrations.protocol.payment.schemes import Authorization, decode_authorization
 
 Lock = AbstractContextManager[Any]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
@@ -88,7 +88,7 @@ class Entry:
 
     def to_json(self) -> JsonObject:
         """Return it as plain JSON; the amount as text, since a base unit does not fit into a float."""
-        signed = None if self.authorization is None else encode_authorization(self.authorization)
+        signed = None if self.authorization is None else self.authorization.to_json()
         return {
             "id": self.id,
             "amount": str(self.amount),

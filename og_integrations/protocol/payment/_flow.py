@@ -175,10 +175,15 @@ class PaymentContext:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Paid is the answer's head, and what paid for it; None if nothing was asked for."""
+    """Paid is the answer's head, and the lease that it was asked with, to be `ended`; None if nothing was asked for."""
 
     head: ReplyHead
-    grant: Grant | None
+    lease: Lease | None
+
+    @property
+    def grant(self) -> Grant | None:
+        """Return what paid for it."""
+        return None if self.lease is None else self.lease.grant
 
 
 def payment_flow(
@@ -215,7 +220,7 @@ def payment_flow(
         using(lease.grant)
         head = yield from _attempt(context, lease, began, quote)
         if head is not None:
-            return Paid(head, lease.grant)
+            return Paid(head, lease)
         if lease.own:
             _refuse(route, "the session that this payment opened ended before the request was served")
         # It was over before this request was looked at: ask again, as for a first call.

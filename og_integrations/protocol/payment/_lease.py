@@ -5,7 +5,8 @@ A `PaymentScheme` reads what a gateway asks for, and gives each request a `Lease
 (`_flow.payment_flow`) keeps the rules, whatever the scheme: the budget counts before a key is asked, one request has
 a lease signed at most once, only what provably was not processed is repeated, and what left with a signature ends in
 an answer or in doubt. A lease says what differs between schemes: what is counted and signed, which headers leave, and
-what an answer means. Neither does I/O; work that waits for a store is handed to the flow (`Ask`, `Lease.persist`).
+what an answer, and what follows it, means. Neither does I/O; work that waits for a store is handed to the flow (`Ask`,
+`Lease.persist`).
 
 | scheme | a lease | where |
 | --- | --- | --- |
@@ -175,7 +176,10 @@ class Grant(Protocol):
 
 
 class Lease(Protocol):
-    """A lease is one request's right to be sent; each ends in `judge`, `lost`, `not_sent` or `gave_up`."""
+    """
+    A lease is one request's right to be sent. Each ends in `lost`, `not_sent` or `gave_up`, or in `judge`; one that
+    was answered goes on until `ended`, since how a request was charged may stand behind the answer's body.
+    """
 
     @property
     def own(self) -> bool:
@@ -268,6 +272,18 @@ class Lease(Protocol):
 
     def judge(self, head: ReplyHead, now: int) -> Verdict:
         """Return what the answer's head means, and note it."""
+        ...
+
+    def event(self, name: str, data: JsonObject) -> None:
+        """
+        Take an event of the stream that has a `name` of its own, and follows the signed one.
+
+        Nobody signs its `data`: what is of another form than expected is left, since the answer was paid for.
+        """
+        ...
+
+    def ended(self) -> None:
+        """Note that nothing more comes of an answer: its body was read to its end, or cut, or left."""
         ...
 
     def lost(self) -> None:

@@ -5,155 +5,17 @@ A sum of the `SpendPolicy` bounds what is authorized; most of it is never taken.
 chain is asked about the authorizations whose deadline is over, and the claim is made once more (`Reclaimer`). No lock
 is held meanwhile, and nothing is signed before the claim stands.
 
-Reading a settlement: no log carries the permit's nonce. A settlement transaction emits the token's `Transfer(owner,
-payTo, amount)` and the proxy's `Settled()`; the nonce is in its calldata, among the other words that were signed. A
-used nonce alone proves nothing: its owner can use it up as well.
+What a scheme leaves on the chain, and how it is read, its authorizations know (`schemes.Authorization.explain`).
 """
 
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
-from og_integrations.networks import PERMIT2_ADDRESS
-from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import TRANSFER_TOPIC, address_word, selector, topic, uint_word
 from og_integrations.protocol.payment._budget import Budget, Entry, Lock
 from og_integrations.protocol.payment._flow import Pause, consulted
 from og_integrations.protocol.payment._lease import Drawn
-from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
-
-_SETTLED_TOPICS = {topic("Settled()"), topic("SettledWithPermit()")}
-_CANCELLED_TOPIC = topic("UnorderedNonceInvalidation(address,uint256,uint256)")
-_BITMAP = selector("nonceBitmap(address,uint256)")
-
-
-class SettlementStatus(Enum):
-    """
-    A status says what became of an authorization.
-
-    `pending`: not used, and it still may be. `unused`: not used, and it cannot be any more.
-    """
-
-    SETTLED = "settled"
-    CANCELLED = "cancelled"
-    UNUSED = "unused"
-    PENDING = "pending"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """
-    A settlement is what the chain says. `amount` is what was taken, in base units; 0 unless settled.
-
-    `transaction_hash` and `block_number` are of the settlement or of the owner's cancellation.
-    """
-
-    status: SettlementStatus
-    amount: int = 0
-    transaction_hash: str | None = None
-    block_number: int | None = None
-
-    def to_json(self) -> JsonObject:
-        """Return it as plain JSON; the amount as text."""
-        return {
-            "status": self.status.value,
-            "amount": str(self.amount),
-            "transaction_hash": self.transaction_hash,
-            "block_number": self.block_number,
-        }
-
-
-def encode_nonce_bitmap(authorization: Permit2Authorization) -> str:
-    """Return the eth_call data that asks Permit2 for the word in which the nonce's bit is."""
-    return "0x" + (_BITMAP + address_word(authorization.payer) + uint_word(authorization.nonce >> 8)).hex()
-
-
-def nonce_is_used(bitmap: bytes, authorization: Permit2Authorization) -> bool:
-    """Read the nonce's bit from Permit2's answer. Raises `DiscoveryError` if it is none."""
-    # A node answers with no bytes where there is no contract, which is not the same as an unused nonce.
-    if len(bitmap) != 32:
-        raise DiscoveryError("There is no Permit2 on this chain. Check the node's address.")
-    # Permit2 keeps 256 nonces in one word; the upper 248 bits of a nonce name the word (docs/protocol.md §7.1).
-    return bool(int.from_bytes(bitmap, "big") >> (authorization.nonce & 255) & 1)
-
-
-def transfer_filter(authorization: Permit2Authorization) -> JsonObject:
-    """Return the eth_getLogs filter, without blocks, of all transfers from payer to payee."""
-    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
-    # No event of a settlement carries the nonce, so the transfers
-    # between the two parties are what can be searched for.
-    return {"address": authorization.token, "topics": [TRANSFER_TOPIC, *parties]}
-
-
-def cancellation_filter(authorization: Permit2Authorization) -> JsonObject:
-    """Return the eth_getLogs filter, without blocks, of what the payer cancelled."""
-    return {"address": PERMIT2_ADDRESS, "topics": [_CANCELLED_TOPIC, "0x" + address_word(authorization.payer).hex()]}
-
-
-def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: Sequence[JsonObject]) -> int | None:
-    """
-    Return what a transaction with this `calldata` and these `logs` settled of `authorization`.
-
-    None if it did not. The calldata must hold, one after the other as `settle` takes them, all words
-    that were signed; the amount stands between them, is one that the contract takes, and a transfer of it
-    must have happened.
-    """
-    # The words are joined in the order of `settle`, so that a chance match of a single number is not believed.
-    head = address_word(authorization.token) + b"".join(
-        map(uint_word, (authorization.amount, authorization.nonce, authorization.deadline))
-    )
-    tail = b"".join(map(address_word, (authorization.payer, authorization.pay_to, authorization.facilitator)))
-    tail += uint_word(authorization.valid_after)
-    # Calldata alone proves nothing: a failed call inside a successful transaction has the same bytes.
-    if not any(_is_from(log, authorization.spender, _SETTLED_TOPICS) for log in logs):
-        return None
-    moved = {_data(log) for log in logs if _is_transfer(log, authorization)}
-    at = calldata.find(head)
-    while at >= 0:
-        # A router may pass the call on, at any offset and several in one transaction.
-        word = calldata[at + len(head) : at + len(head) + 32]
-        amount = int.from_bytes(word, "big")
-        if calldata.startswith(tail, at + len(head) + 32) and word in moved and 0 < amount <= authorization.amount:
-            return amount
-        at = calldata.find(head, at + 1)
-    return None
-
-
-def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> bool:
-    """Return whether `log` says that the payer used up the nonce without paying."""
-    data = _data(log)
-    return (
-        _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
-        and _topics(log)[1:] == ["0x" + address_word(authorization.payer).hex()]
-        and len(data) == 64
-        and int.from_bytes(data[:32], "big") == authorization.nonce >> 8
-        and bool(int.from_bytes(data[32:], "big") >> (authorization.nonce & 255) & 1)
-    )
-
-
-def _is_transfer(log: JsonObject, authorization: Permit2Authorization) -> bool:
-    parties = ["0x" + address_word(address).hex() for address in (authorization.payer, authorization.pay_to)]
-    return _is_from(log, authorization.token, {TRANSFER_TOPIC}) and _topics(log)[1:] == parties
-
-
-def _is_from(log: JsonObject, address: str, topics: set[str]) -> bool:
-    found = _topics(log)
-    return str(log.get("address")).lower() == address.lower() and bool(found) and found[0] in topics
-
-
-def _topics(log: JsonObject) -> list[str]:
-    topics = log.get("topics")
-    return [str(topic).lower() for topic in topics] if isinstance(topics, list) else []
-
-
-def _data(log: JsonObject) -> bytes:
-    try:
-        return bytes.fromhex(str(log.get("data")).removeprefix("0x"))
-    except ValueError:
-        return b""
-
 
 Turn = Literal["ask", "wait", "again", "done"]
 REST = 30

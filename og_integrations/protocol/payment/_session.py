@@ -58,7 +58,7 @@ from og_integrations.protocol.payment._lease import Turn
 from og_integrations.protocol.payment._policy import Payees
 from og_integrations.protocol.payment._sharing import ON_ITS_WAY, SessionBoard, SharedSession
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment
-from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 RENEW_BEFORE = 130
 """
@@ -159,7 +159,7 @@ _TOLD = {
 class Claim:
     """A claim is what the budget has counted: what to sign, its hold, and until when (unix seconds) it is used."""
 
-    authorization: Authorization
+    authorization: Permit2Authorization
     hold: Hold
     retire_at: int
     made_at: int = 0
@@ -168,7 +168,7 @@ class Claim:
     def of(
         cls,
         requirements: PaymentRequirements,
-        authorization: Authorization,
+        authorization: Permit2Authorization,
         hold: Hold,
         now: int,
         margin: int = 0,
@@ -211,7 +211,7 @@ class PaymentSession:
     reported: int = 0
 
     @property
-    def authorization(self) -> Authorization:
+    def authorization(self) -> Permit2Authorization:
         """Return what is signed; there is one as soon as the budget has counted it."""
         return self.claimed.authorization
 

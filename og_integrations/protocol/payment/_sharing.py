@@ -24,7 +24,8 @@ from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, decode_json, encode_json
 from og_integrations.protocol.payment._budget import SessionNotes
 from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, parse_requirements
-from og_integrations.protocol.payment.schemes import Authorization, decode_authorization, encode_authorization
+from og_integrations.protocol.payment.schemes import decode_authorization
+from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 TURN = 20
 """Seconds for which a process may claim and sign, where no person is asked."""
@@ -55,7 +56,7 @@ class SharedSession:
     """
 
     requirements: PaymentRequirements
-    authorization: Authorization
+    authorization: Permit2Authorization
     entry_id: str
     signed_at: int
     retire_at: int
@@ -68,7 +69,7 @@ class SharedSession:
             encode_json(
                 {
                     "requirements": self.requirements.raw,
-                    "authorization": encode_authorization(self.authorization),
+                    "authorization": self.authorization.to_json(),
                     "entry_id": self.entry_id,
                     "signed_at": self.signed_at,
                     "retire_at": self.retire_at,
@@ -148,7 +149,7 @@ class SessionBoard:
         name = self.name(route)
         self.notes.later(lambda: self._replace(name, shared, lambda found: self._is(found, name, shared.authorization)))
 
-    def tell_over(self, route: Route, authorization: Authorization) -> None:
+    def tell_over(self, route: Route, authorization: Permit2Authorization) -> None:
         """Say that the session of `authorization` is over, without waiting for the store."""
         name = self.name(route)
 
@@ -180,7 +181,7 @@ class SessionBoard:
         opened = None if found is None or found.startswith(_TURN) else self.unseal(found, name)
         return None if opened is None else SharedSession.from_secret(opened)
 
-    def _is(self, found: str | None, name: str, authorization: Authorization) -> bool:
+    def _is(self, found: str | None, name: str, authorization: Permit2Authorization) -> bool:
         shared = self._opened(found, name)
         return shared is not None and shared.authorization.nonce == authorization.nonce
 

@@ -166,7 +166,7 @@ class UptoLease:
     def count(self, drawn: Drawn) -> bool:
         """Keep what was counted; False if the turn is another call's by now."""
         (demand,), (hold,) = drawn.demands, drawn.holds
-        if demand.authorization is None:
+        if not isinstance(demand.authorization, upto.Permit2Authorization):
             raise AssertionError("A session is opened by an authorization.")
         sessions, session = self._sessions, self._session
         margin = sessions.margin(session.route.host)
@@ -293,6 +293,12 @@ class UptoLease:
             "authorization counts against the budget until its fate is known."
         )
         return Verdict(outcome=Outcome.DOUBTFUL, reason=said)
+
+    def event(self, name: str, data: JsonObject) -> None:
+        """Leave it: sessions are charged behind the scenes, and no event says anything of them."""
+
+    def ended(self) -> None:
+        """Do nothing: the session has gone on since the answer's head, for all who share it."""
 
     def lost(self) -> None:
         """Note that the request left and nothing is known of its answer."""

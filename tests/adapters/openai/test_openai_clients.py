@@ -242,3 +242,28 @@ def test_stream_that_is_left_ends_our_call(net: Devnet, client: "OpenAI") -> Non
         with client.chat.completions.create(model=MODEL, messages=[slow], stream=True) as stream:
             next(iter(stream))
         assert [receipt["status"] for receipt in receipts] == ["unverified"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("fault", ["lying_node", "lying_registry", "swapped_endpoint"])
+def test_invented_enclave_never_sees_the_prompt(net: Devnet, fault: str, awaited: bool, streamed: bool) -> None:
+    """With pinned builds: the openai package hands our error on, and no gateway has seen a request."""
+    options = of_wallet(net, enclave_policy=net.enclave_policy())
+    net.inject(fault)
+
+    async def ask() -> None:
+        async with async_openai_client(**options) as client:
+            await client.chat.completions.create(model=MODEL, messages=ASKED, stream=streamed)
+
+    with pytest.raises(openai.APIStatusError) as caught:  # noqa: PT012 - one call, in one of two ways
+        if awaited:
+            asyncio.run(ask())
+        else:
+            with openai_client(**options) as client:
+                client.chat.completions.create(model=MODEL, messages=ASKED, stream=streamed)
+    assert ("EnclaveRejectedError" if fault == "lying_registry" else "AttestationError") in json.dumps(
+        caught.value.body
+    )
+    assert net.journal.exchanges == []
+    assert net.stats().signatures == 0

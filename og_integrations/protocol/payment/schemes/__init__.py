@@ -5,14 +5,14 @@ This package says how an offer is paid: one module per x402 scheme, and all that
 | --- | --- |
 | `_upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
 | `batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
+| `_settlement` | what can become of an authorization, and what of a chain is read to find that out |
 
-A scheme turns an offer into an `Authorization`: what the wallet signs (`typed_data`, `digest`), what is sent with the
-signature (`payload`) and what a receipt shows. To add one, write its module and name it in `SCHEMES`; a class of its
-own joins the union `Authorization`, and `decode_authorization` reads it back from a store.
+A scheme turns an offer into an `Authorization`. To add one, write its module, have `decode_authorization` read its
+class back from a store, and put a `PaymentScheme` before the flow (`protocol.payment._lease`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from typing import Protocol
 
 from og_integrations.errors import MalformedOfferError, SchemeRefusedError
 from og_integrations.networks import format_opg
@@ -21,14 +21,75 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PaymentRequirements
 from og_integrations.protocol.payment.schemes import _upto as upto
 from og_integrations.protocol.payment.schemes import batch_settlement
+from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement
+from og_integrations.receipt import ReceiptPayment
 
-Authorization = upto.Permit2Authorization
-"""Everything that a wallet may be asked to sign for a payment."""
-SCHEMES: Mapping[str, Callable[..., Authorization]] = {upto.NAME: upto.authorize}
+
+class Authorization(Protocol):
+    """
+    An authorization is what a wallet signs for a payment, and what a budget counts until a chain explains it.
+
+    At most `amount` base units leave `payer` by it on the chain `chain_id`, until `deadline` (unix seconds).
+    """
+
+    @property
+    def chain_id(self) -> int:
+        """Return the chain on which it is settled."""
+        ...
+
+    @property
+    def payer(self) -> str:
+        """Return the wallet's address."""
+        ...
+
+    @property
+    def amount(self) -> int:
+        """Return the most that can be taken by it."""
+        ...
+
+    @property
+    def deadline(self) -> int:
+        """Return the unix time after which nothing more can be taken by it."""
+        ...
+
+    def typed_data(self) -> JsonObject:
+        """Return the whole EIP-712 message."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the 32 bytes that are signed; they name it in receipts."""
+        ...
+
+    def payload(self, signature: str) -> JsonObject:
+        """Return what is sent with its `signature` (0x-hex)."""
+        ...
+
+    def __hash__(self) -> int:
+        """Return a hash: equal ones are the same payment, which is asked about, and described, once."""
+        ...
+
+    def to_json(self) -> JsonObject:
+        """Return it as plain JSON with its `scheme`, for a store; `decode_authorization` reads it."""
+        ...
+
+    def in_receipt(self) -> ReceiptPayment:
+        """Return what it says of itself in a receipt; what the call adds is left out."""
+        ...
+
+    def explain(self, chain: Chain, skew: int = 0) -> Reading[Settlement]:
+        """
+        Return what `chain`, which is that of `chain_id`, says became of it; pending ends `skew` seconds after the end.
+
+        Raises `DiscoveryError` if the chain does not say.
+        """
+        ...
+
+
+SCHEMES: Mapping[str, Callable[..., upto.Permit2Authorization]] = {upto.NAME: upto.authorize}
 """Of each scheme that can be paid, the function that makes its authorization."""
 
 
-def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce: int) -> Authorization:
+def authorize(requirements: PaymentRequirements, *, payer: str, now: int, nonce: int) -> upto.Permit2Authorization:
     """
     Return what the wallet `payer` (0x-hex) has to sign for `requirements`.
 
@@ -64,14 +125,9 @@ def _would_lock(requirements: PaymentRequirements) -> str:
     )
 
 
-def encode_authorization(authorization: Authorization) -> JsonObject:
-    """Return `authorization` as plain JSON, for a store; `decode_authorization` reads it."""
-    return {"scheme": upto.NAME} | asdict(authorization)
-
-
-def decode_authorization(stored: object) -> Authorization:
+def decode_authorization(stored: object) -> upto.Permit2Authorization:
     """
-    Read what `encode_authorization` wrote.
+    Read what `Authorization.to_json` wrote.
 
     Without a `scheme` it was written before there were several, and is `upto`. Raises `ValueError` for anything else;
     stores turn that into a `ConfigurationError` that names the store.
