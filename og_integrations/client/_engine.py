@@ -39,7 +39,15 @@ from og_integrations.client._collecting import current_tags, wants_exchange
 from og_integrations.client._directory import Directory
 from og_integrations.client._doubts import tell_of_payment, tell_unsigned
 from og_integrations.client._freshness import NonceUse, ReplayCache
-from og_integrations.client._options import ClientOptions, SharedOptions, check_choice, complete, seal
+from og_integrations.client._options import (
+    ChatOptions,
+    ClientOptions,
+    SharedOptions,
+    check_choice,
+    complete,
+    hint,
+    seal,
+)
 from og_integrations.client._reader import StreamReader
 from og_integrations.client._settings import (
     Settings,
@@ -57,6 +65,7 @@ from og_integrations.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    InvalidRequestError,
     OpenGradientError,
     SealedChannelError,
     ToolChoiceNotHonoredError,
@@ -258,7 +267,11 @@ class Engine:
         settlement_mode: SettlementMode | Enum | str | None = None,
         x402_settlement_mode: SettlementMode | Enum | str | None = None,
         timeout: float | None = None,
+        **unknown: object,
     ) -> Call:
+        for other in unknown:
+            said = f"{other!r} is not an option of a call.{hint(other, ChatOptions.__annotations__)}"
+            raise InvalidRequestError(f"{said} Nothing was sent.")
         stop, created = request.stop, now()
         name = None if model is None else model_name(model)
         if name is not None and (ending := _ending(name, created // 86_400)):

@@ -9,6 +9,7 @@ variable mean the same, and `OG_KEYSTORE_PASSWORD` belongs to `OG_KEYSTORE`.
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
@@ -33,6 +34,7 @@ PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
 SESSION_SECRET_VARIABLE = "OG_SESSION_SECRET"
 LEAST_SECRET = 32
 """Characters: as many as 16 random bytes have in hex."""
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 MOST_SECONDS = 10**9
 """No socket takes a longer time to wait, and none needs it."""
 HUB_VARIABLES = {
@@ -133,6 +135,11 @@ def resolve_settings(
     elif not isinstance(signer, Signer):
         raise ConfigurationError(
             f"signer is a {type(signer).__name__}, expected an object with `address` and `sign_typed_data`."
+        )
+    address = None if signer is None else signer.address
+    if signer is not None and not (isinstance(address, str) and _ADDRESS.fullmatch(address)):
+        raise ConfigurationError(
+            f"signer.address is {address!r:.60}, expected the wallet's address: 0x and 40 hex digits."
         )
     return Settings(
         network=_network(

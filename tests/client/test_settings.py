@@ -1,11 +1,14 @@
 """Where settings come from, and what is said when they are wrong."""
 
+import asyncio
 import copy
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -45,7 +48,7 @@ MISSPELT = {
     "max_per_call": "max_per_authorization",
     "max_per_authorisation": "max_per_authorization",
     "expires": "valid_until",
-    "payees": "pay_to",
+    "payto": "pay_to",
     "path": "store",
     "stop_after": "stop_after_unanswered",
 }
@@ -164,6 +167,59 @@ def test_network_of_any_kind_is_an_error_of_ours(network: Any) -> None:
     for make in made:
         with pytest.raises(ConfigurationError, match="network"):
             make()
+
+
+UNCHECKED: list[dict[str, Any]] = [
+    {"total": 0.5},
+    {"total": Decimal("NaN")},
+    {"max_validity_seconds": "5"},
+    {"valid_until": "2026"},
+    {"payments_per_hour": "1"},
+    {"stop_after_unanswered": "x"},
+    {"on_payment": "x"},
+    {"hosts": "a"},
+    {"account": 5},
+]
+
+
+@pytest.mark.parametrize("update", UNCHECKED, ids=str)
+def test_member_that_nothing_has_checked_is_found_before_any_call(update: dict[str, Any]) -> None:
+    """Pydantic's copies check nothing, and what is compared within a call would raise a `TypeError` there."""
+    for policy in (SpendPolicy().model_copy(update=update), SpendPolicy.model_construct(**update)):
+        with pytest.raises(ConfigurationError, match=next(iter(update))):
+            Client(private_key=KEY, spend_policy=policy)
+
+
+@pytest.mark.parametrize("address", [None, b"a", 5, "vitalik.eth", "0x12"], ids=str)
+def test_address_of_a_signer_that_is_none_is_named(address: object) -> None:
+    signer: Any = SimpleNamespace(address=address, sign_typed_data=lambda data: "0x")
+    with pytest.raises(ConfigurationError, match=r"signer\.address is .* 40 hex digits"):
+        Client(signer=signer)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"temprature": 1}, "'temprature' is not an option of a call. Did you mean 'temperature'"),
+        ({"private_key": "x"}, "'private_key' is not an option of a call"),
+        ({"extra": ["x"]}, "extra is a list, expected a dict"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls is 'no', expected True or False"),
+    ],
+)
+def test_wrong_option_of_a_call_is_an_error_of_ours(options: dict[str, Any], says: str) -> None:
+    """Of each kind of call, of both clients; a bare `TypeError` names no option."""
+    client, other = Client(private_key=KEY), AsyncClient(private_key=KEY)
+    calls: list[Callable[[], object]] = [
+        lambda: client.chat(MODEL, user("hi"), **options),
+        lambda: client.stream(MODEL, user("hi"), **options),
+        lambda: asyncio.run(other.chat(MODEL, user("hi"), **options)),
+        lambda: other.stream(MODEL, user("hi"), **options),
+    ]
+    if "extra" not in options and "parallel_tool_calls" not in options:
+        calls.append(lambda: client.complete(MODEL, "hi", **options))
+    for call in calls:
+        with pytest.raises(InvalidRequestError, match=says):
+            call()
 
 
 @pytest.mark.parametrize("name", ["OG_PRIVATE_KEY", "OPENGRADIENT_PRIVATE_KEY"])

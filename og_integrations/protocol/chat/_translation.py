@@ -312,6 +312,8 @@ def plan_chat(
 
     Raises `InvalidRequestError` if `tool_choice` demands a tool that is not there.
     """
+    if parallel_tool_calls not in (None, True, False):
+        raise InvalidRequestError(f"parallel_tool_calls is {parallel_tool_calls!r:.40}, expected True or False.")
     messages, tools, choice = readable_calls(wish.messages), wish.tools, wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)

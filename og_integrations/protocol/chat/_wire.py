@@ -477,13 +477,15 @@ def _check_effort(effort: object) -> None:
         raise InvalidRequestError(f"reasoning_effort is {effort!r:.40}, expected one of {', '.join(EFFORTS)}.")
 
 
-def translated_extra(extra: JsonObject, max_tokens: int | None) -> tuple[JsonObject, int | None]:
+def translated_extra(extra: object, max_tokens: int | None) -> tuple[JsonObject, int | None]:
     """
     Return the further members to send, and the limit of tokens, of what a caller gave.
 
     No gateway reads `max_completion_tokens`: under that name a limit would bound nothing. A null says nothing, and
     is refused by some. Raises `InvalidRequestError` for two limits.
     """
+    if not isinstance(extra, Mapping):
+        raise InvalidRequestError(f"extra is a {type(extra).__name__}, expected a dict of members. Nothing was sent.")
     members = {name: value for name, value in extra.items() if value is not None or name != "reasoning_effort"}
     limit = members.pop("max_completion_tokens", None)
     if limit is not None and max_tokens not in (None, limit):

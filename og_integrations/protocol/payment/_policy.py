@@ -95,12 +95,15 @@ def _limit(value: object) -> Decimal | None:
 
 def _units(name: str, value: object) -> int:
     if not isinstance(value, Decimal):
-        # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
-        raise ConfigurationError(
-            f"SpendPolicy.{name} is a {type(value).__name__} that nothing has checked, expected an amount that went "
-            f"through SpendPolicy(…). Nothing was signed. Write SpendPolicy({name}=…) instead of model_copy(update=…)."
-        )
+        raise _unchecked(name, value)
     return parse_opg(value)
+
+
+def _unchecked(name: str, value: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"SpendPolicy.{name} is a {type(value).__name__} that nothing has checked, expected a value that went "
+        f"through SpendPolicy(…). Nothing was signed. Write SpendPolicy({name}=…) instead of model_copy(update=…)."
+    )
 
 
 _MEANT = {
@@ -111,11 +114,9 @@ _MEANT = {
     "file": "store",
     "hourly": "per_hour",
     "limit": "total",
-    "max_amount": "max_per_authorization",
     "max_per_call": "max_per_authorization",
     "max_per_request": "max_per_authorization",
     "path": "store",
-    "payees": "pay_to",
 }
 """What members of other limits are called here."""
 
@@ -306,12 +307,21 @@ class SpendPolicy(BaseModel):
     def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
         """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
         if isinstance(value, SpendPolicy):
+            value.require_checked()
             return value
         if value is not None and not isinstance(value, Mapping):
             raise ConfigurationError(
                 f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
             )
         return cls.model_validate(value or {})
+
+    def require_checked(self) -> None:
+        """Raise `ConfigurationError` for a member that is not as checks leave it: within a call it would be foreign."""
+        # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
+        checked = vars(type(self).model_validate(dict(vars(self))))
+        for name, value in vars(self).items():
+            if type(value) is not type(checked[name]):
+                raise _unchecked(name, value)
 
     def on(self, network: Network) -> "SpendPolicy":
         """Return this policy with `network`'s chain and token where none were given."""
