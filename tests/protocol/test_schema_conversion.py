@@ -265,6 +265,18 @@ def test_schema_without_properties_at_its_root_is_sent_whole(schema: Schema) -> 
             {"type": "object", "properties": {"a": {"$ref": "#/$defs/Gone"}}},
             "refers to '#/\\$defs/Gone' at /properties/a",
         ),
+        (
+            {"type": "object", "properties": {"a": {"if": {"$ref": "#/$defs/Gone"}}}},
+            "refers to '#/\\$defs/Gone' at /properties/a/if",
+        ),
+        ({"type": "object", "properties": ["a"]}, "has properties of type list at its root, expected names"),
+        ({"type": "object", "properties": {"a": "string"}}, "has properties of type dict at its root, expected names"),
+        (
+            {"type": "object", "properties": {}, "required": "a"},
+            "has required of type str at its root, expected a list",
+        ),
+        ({"type": "object", "properties": {"a": {"enum": []}}}, "has enum of type list at /properties/a, expected"),
+        ({"type": "object", "properties": {"a": {"anyOf": []}}}, "has anyOf of type list at /properties/a, expected"),
     ],
 )
 def test_schema_that_cannot_be_asked_for_is_refused_by_place(schema: Any, said: str) -> None:

@@ -204,9 +204,39 @@ def _listed(kinds: set[str]) -> str:
     return "anything" if len(kinds) == 7 else "a value of type " + " or ".join(sorted(kinds)) if kinds else "nothing"
 
 
+def _are_schemas(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, dict | bool) for item in value.values())
+
+
+def _are_branches(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, dict | bool) for item in value)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+# Providers refuse these, and the gateway makes that a 500 without words.
+_SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    *(
+        (word, _are_schemas, "names and schemas")
+        for word in ("properties", "patternProperties", "$defs", "definitions")
+    ),
+    *((word, _are_branches, "a list of schemas, not empty") for word in ("anyOf", "oneOf", "allOf")),
+    ("required", _are_names, "a list of names"),
+    ("enum", lambda value: isinstance(value, list | tuple) and bool(value), "a list of values, not empty"),
+)
+
+
 def _check_references(root: JsonObject, whose: str) -> None:
-    """Raise `InvalidRequestError` for a reference to something that is not sent along."""
+    """Raise `InvalidRequestError` for a reference to something that is not sent along, and for a word that is none."""
     for place, schema in _schemas(root, "", 0):
+        for word, is_one, expected in _SHAPES:
+            if word in schema and not is_one(schema[word]):
+                raise InvalidRequestError(
+                    f"The schema of {whose} has {word} of type {type(schema[word]).__name__} at {place or 'its root'}, "
+                    f"expected {expected}. Nothing was sent."
+                )
         if "$ref" in schema and _target(schema, root) is None:
             raise InvalidRequestError(
                 f"The schema of {whose} refers to {str(schema['$ref'])[:80]!r} at {place or 'its root'}, which is not "
@@ -227,7 +257,7 @@ def _schemas(schema: object, place: str, depth: int) -> Iterator[tuple[str, Json
         branches = schema.get(word)
         for number, item in enumerate(branches) if isinstance(branches, list) else ():
             yield from _schemas(item, f"{place}/{word}/{number}", depth + 1)
-    for word in ("items", "additionalProperties", "not"):
+    for word in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
         yield from _schemas(schema.get(word), f"{place}/{word}", depth + 1)
 
 
