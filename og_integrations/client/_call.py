@@ -153,7 +153,7 @@ class Call:
         """
         Return whether `exc` says no more than that this call waits for less than an enclave may take to connect.
 
-        Counted as the enclave's doing, one impatient call would keep it away from all others.
+        Counted as the enclave's doing, impatient calls would keep the last one away from all others.
         """
         timed_out = isinstance(exc, ConnectionFailedError | ConnectionLostError) and exc.timed_out
         return timed_out and self.timeout < CONNECT_TIMEOUT

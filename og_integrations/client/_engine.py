@@ -373,7 +373,9 @@ class Engine:
                     raise
                 if isinstance(exc, AttestationError):
                     self.directory.refuse(enclave, exc, time.monotonic())
-                elif not state.call.was_hurried(exc):
+                elif state.call.was_hurried(exc):
+                    self.directory.distrust(enclave, time.monotonic())
+                else:
                     self.directory.leave(enclave, time.monotonic())
                 tried.append(enclave.tee_id)
                 if len(tried) > self.max_retries or not self.directory.has_other(tried):
@@ -536,7 +538,7 @@ class Engine:
             if isinstance(exc, OpenGradientError):
                 if _came_from_elsewhere(state.head):
                     exc.blames_enclave = True
-                if exc.blames_enclave and state.target is not None and not state.call.was_hurried(exc):
+                if exc.blames_enclave and state.target is not None:
                     self.directory.distrust(state.target.enclave, time.monotonic())
         # What cancels a call, or closes its stream, must not wait for a ledger.
         if isinstance(exc, OpenGradientError):
