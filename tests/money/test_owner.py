@@ -213,46 +213,6 @@ def test_cancelled_asker_leaves_the_question_to_others(net: Devnet) -> None:
     assert (asked, net.stats().signatures) == (2, 1)
 
 
-def test_owner_who_asks_the_model_itself_is_told_and_waits_for_nothing(net: Devnet) -> None:
-    """Its call would wait for the authorization that it is to decide about; with an account of its own it is paid."""
-    payers: list[Client] = []
-
-    def ask_itself(request: PaymentRequest) -> bool:
-        return payers[0].chat(MODEL, [{"role": "user", "content": f"Shall I pay {request.opg} OPG?"}]).text != ""
-
-    with client(net, on_payment=ask_itself) as payer:
-        payers[:] = [payer]
-        with pytest.raises(SigningError, match=r"asks a model itself.*Nothing was sent or paid for it.*account="):
-            payer.chat(MODEL, HI)
-        assert (net.stats().payments, payer.spent().authorized) == (0, 0)
-        with client(net, account="advice") as adviser:
-            payers[:] = [adviser]
-            assert payer.chat(MODEL, HI).receipt["status"] == "verified"
-        assert net.stats().payments == 2
-
-
-async def test_owner_whose_tasks_ask_the_model_is_told_and_they_may_go_on_later(net: Devnet) -> None:
-    later: list[asyncio.Task[Answer]] = []
-    decided = asyncio.Event()
-
-    async def on_payment(request: PaymentRequest) -> bool:
-        async def ask(*, at_once: bool) -> Answer:
-            if not at_once:
-                await decided.wait()
-            return await payer.chat(MODEL, HI)
-
-        later.append(asyncio.create_task(ask(at_once=False)))
-        with pytest.raises(SigningError, match="asks a model itself"):
-            await asyncio.create_task(ask(at_once=True))
-        return True
-
-    async with aclient(net, on_payment=on_payment) as payer:
-        assert (await payer.chat(MODEL, HI)).receipt["status"] == "verified"
-        decided.set()
-        assert (await later[0]).receipt["status"] == "verified"
-    assert net.stats().payments == 1
-
-
 def test_asynchronous_owner_needs_an_asynchronous_client(net: Devnet) -> None:
     """It is said, and the hold is released."""
 

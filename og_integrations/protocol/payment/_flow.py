@@ -10,8 +10,7 @@ The rules that it keeps are the same for each scheme: see `protocol.payment._lea
 """
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
@@ -290,19 +289,6 @@ def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, Rep
             schemes = (scheme,)
 
 
-@dataclass(slots=True)
-class _Decision:
-    """A decision is what owner and signer are asked about; a task that they start may outlive it."""
-
-    budget: Budget
-    route: Route
-    is_made: bool = False
-
-
-_decisions: ContextVar[tuple[_Decision, ...]] = ContextVar("decisions", default=())
-"""What this thread or task, or whoever started it, is asked to decide."""
-
-
 def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]:
     """Wait until it is this call's turn to have `lease` signed, or that is done."""
     # Waiting calls look again instead of holding a lock, since owner and signer may be people.
@@ -312,18 +298,7 @@ def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]
             turn = turn.then((yield from consulted(context.budget, turn.work)))
         if turn is not Turn.WAIT:
             return turn
-        # Found only where the asker runs within the decision; another thread's call just waits for it.
-        if any(one.budget is context.budget and one.route == lease.route for one in _under_way()):
-            raise SigningError(
-                "SpendPolicy.on_payment, on_limit_near or the signer asks a model itself, and this call needs the very "
-                "authorization that it is to decide about: both would wait for ever. Nothing was sent or paid for it. "
-                "Ask there with another wallet, or with a SpendPolicy(account=...) of its own."
-            )
         yield Pause(lease.poll)
-
-
-def _under_way() -> Iterator[_Decision]:
-    return (decision for decision in _decisions.get() if not decision.is_made)
 
 
 def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[Effect, Any, bool | None]:
@@ -334,8 +309,7 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
     `BudgetExceededError` if a limit does not allow it, `SpendingStoppedError` if the kill switch was used meanwhile;
     what was held is released then.
     """
-    budget, asked, before = context.budget, "", _decisions.get()
-    decision = _Decision(budget, lease.route)
+    budget, asked = context.budget, ""
     try:
         turn = yield from _turn(context, lease)
         if turn is Turn.MINE and not lease.claimed:
@@ -348,7 +322,6 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
             lease.not_sent()
             return None
         if turn is Turn.MINE:
-            _decisions.set((*before, decision))
             if not lease.agreed:
                 asked = "SpendPolicy.on_limit_near"
                 yield from _tell_owner(budget, lease)
@@ -372,10 +345,6 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
         if failed and asked and not isinstance(exc, OpenGradientError):
             raise SigningError(f"{asked} failed with {type(exc).__name__}. Nothing was sent or paid.") from exc
         raise
-    finally:
-        decision.is_made = True
-        # Not by a token: what is left behind may be closed by the garbage collector, in another context.
-        _decisions.set(before)
     return turn is Turn.MINE
 
 
