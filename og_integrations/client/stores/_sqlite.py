@@ -10,9 +10,8 @@ costs the same however many entries there are. One connection serves the process
 An authorization whose process died counts until the chain says what became of it; if it was still held, nobody asks
 until an hour after its deadline.
 
-Each file has a random name, notes what its main part looks like after a checkpoint, and counts its claims. Whoever knew
-it accepts no other in its place: a file that was emptied, deleted, replaced, or overwritten by an older copy (also one
-of its log) is not a fresh budget.
+Each file has a random name, and notes what its main part looks like after a checkpoint. Whoever knew it accepts no
+other in its place: a file that was emptied, deleted, replaced, or overwritten by an older copy is not a fresh budget.
 """
 
 import json
@@ -106,7 +105,6 @@ class BudgetFile:
         self.account_name = account
         self._name = ""
         self._writes = 0
-        self._claims = 0
         self._abandoned: list[sqlite3.Connection] = []
         self._db: sqlite3.Connection | None = None
         self._log: int | None = None
@@ -244,17 +242,12 @@ class BudgetFile:
             _begin(db, kind)
             try:
                 self._check(db)
-                counted = max(self._claims, self._count(db))
                 result = work(db)
-                if kind == "IMMEDIATE" and synced and self._name:
-                    counted += 1
-                    _set_fact(db, "claims", str(counted))
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-            self._claims = counted
             if kind == "IMMEDIATE":
                 if synced:
                     self._sync(db)
@@ -350,18 +343,12 @@ class BudgetFile:
         stat = os.stat(self.path)
         self._inode = self._inode or stat.st_ino
         moved = version != VERSION or stat.st_ino != self._inode
-        other = moved or _fact(db, "account") != self._name or self._was_overwritten(db)
-        # A copy of all its parts at once looks as the file did: what it has counted is less than what is known here.
-        if other or self._count(db) < self._claims:
+        if moved or _fact(db, "account") != self._name or self._was_overwritten(db):
             raise ConfigurationError(
                 f"The budget file {self.path} is another one than before: it was emptied, deleted, replaced, or "
                 "overwritten by a copy. What was authorized cannot be counted, so nothing is spent. Restore it, or "
                 "make a new client in a new process."
             )
-
-    def _count(self, db: sqlite3.Connection) -> int:
-        """Return how often something was written that must not be lost; it only grows."""
-        return int(_fact(db, "claims") or 0) if self._name else 0
 
     def _was_overwritten(self, db: sqlite3.Connection) -> bool:
         """
