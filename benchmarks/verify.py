@@ -23,7 +23,7 @@ FILES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What it took to judge all files, in seconds: on the clock, and of CPU."""
+    """This is what it took to judge all files, in seconds: on the clock, and of CPU."""
 
     wall: float
     cpu: float

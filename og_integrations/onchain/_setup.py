@@ -154,7 +154,7 @@ class GasHold:
 
 class Notes:
     """
-    The notes on one inference's transaction in every ledger here, so that a crash after it has left loses nothing.
+    These are the notes on one inference's transaction in every ledger here; a crash after it has left loses nothing.
 
     A transaction that is signed anew replaces the one before in the notes, by the same write.
     """

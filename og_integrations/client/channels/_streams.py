@@ -50,10 +50,18 @@ def _seconds(until: float) -> float:
     return left
 
 
-def _may_give(tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> bool:
-    """Return whether there is something to read, or an end."""
+def _decrypted(tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> bytes | None:
+    """Return what the peer has said, b"" at its end, None if there is nothing yet but what TLS needs (tickets)."""
     # Asked before each read: the error that says so takes longer than reading a head.
-    return bool(incoming.pending or tls.pending() or incoming.eof)
+    if not (incoming.pending or tls.pending() or incoming.eof):
+        return None
+    try:
+        return tls.read(_MOST_READ)
+    except ssl.SSLWantReadError:
+        return None
+    except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        # An end without a goodbye is common; whether the answer is whole, its framing and signature say.
+        return b""
 
 
 def _encrypted(tls: ssl.SSLObject, outgoing: ssl.MemoryBIO, data: bytes) -> bytes:
@@ -112,17 +120,10 @@ class Stream:
         if tls is None:
             self._sock.settimeout(_seconds(until))
             return self._sock.recv(_MOST_READ)
-        while True:
-            if _may_give(tls, self._incoming):
-                try:
-                    return tls.read(_MOST_READ)
-                except ssl.SSLWantReadError:
-                    pass
-                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                    # An end without a goodbye is common; whether the answer is whole, its framing and signature say.
-                    return b""
+        while (data := _decrypted(tls, self._incoming)) is None:
             self._flush(until)
             self._fill(until)
+        return data
 
     def is_quiet(self) -> bool:
         """Return whether the peer is still there, and has sent nothing since its last answer but what TLS needs."""
@@ -132,17 +133,11 @@ class Stream:
             if tls is None:
                 self._sock.recv(1, socket.MSG_PEEK)
                 return False
-            while True:
-                if _may_give(tls, self._incoming):
-                    try:
-                        tls.read(1)
-                    except ssl.SSLWantReadError:
-                        pass  # tickets of TLS, which are no answer
-                    else:
-                        return False
+            while _decrypted(tls, self._incoming) is None:
                 if not (data := self._sock.recv(_MOST_READ)):
                     return False
                 self._incoming.write(data)
+            return False
         except BlockingIOError:
             return True
         except OSError:
@@ -280,13 +275,8 @@ class AsyncStream(asyncio.Protocol):
         tls = self._tls
         while True:
             if tls is not None:
-                if _may_give(tls, self._incoming):
-                    try:
-                        return tls.read(_MOST_READ)
-                    except ssl.SSLWantReadError:
-                        pass
-                    except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                        return b""
+                if (data := _decrypted(tls, self._incoming)) is not None:
+                    return data
                 self._flush()
             elif self._data:
                 taken = bytes(self._data)
@@ -301,15 +291,11 @@ class AsyncStream(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or self._ended or self._data:
             return False
-        if self._tls is not None and _may_give(self._tls, self._incoming):
-            try:
-                self._tls.read(1)
-            except ssl.SSLWantReadError:
-                pass  # tickets of TLS, which are no answer
-            except ssl.SSLError:
+        try:
+            if self._tls is not None and _decrypted(self._tls, self._incoming) is not None:
                 return False
-            else:
-                return False
+        except ssl.SSLError:
+            return False
         # A loop that was busy has not looked at the socket yet: the peer may have closed it long ago.
         return not _is_readable(transport.get_extra_info("socket"))
 

@@ -55,7 +55,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mined:
-    """A mined transaction: what it was called with, what it logged, in which block, and whether it went through."""
+    """This is a mined transaction: its call, its logs, its block, and whether it went through."""
 
     calldata: bytes
     logs: tuple[JsonObject, ...]
