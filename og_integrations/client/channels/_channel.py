@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
 
-from og_integrations.client.channels._tls import describe, is_mismatch, tls_failure
+from og_integrations.client.channels._tls import HandshakeTimeoutError, describe, in_words, is_mismatch, tls_failure
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.proof._enclave import Enclave
@@ -225,14 +225,20 @@ def late(what: str) -> ConnectionLostError:
 
 def broken(exc: BaseException, what: str, why: str = "") -> ConnectionLostError:
     """Return the error of a request to `what` that had begun to leave when `exc` came; `why` may say more of it."""
-    return lost(f"The connection to {what} broke ({why or type(exc).__name__}).", timed_out=False)
+    of_tls = tls_failure(exc)
+    # With TLS 1.3 a server that demands a certificate says so after the handshake, when the request has left.
+    why = why or (in_words(of_tls) if of_tls is not None else None) or type(exc).__name__
+    return lost(f"The connection to {what} broke ({why}).", timed_out=False)
 
 
 def not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
     """Return the error of a request to `what` of which nothing had left when `exc` came."""
     of_tls = tls_failure(exc)
     if of_tls is None:
-        error = ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+        says = f"No connection to {what} ({type(exc).__name__}): nothing was sent."
+        if isinstance(exc, HandshakeTimeoutError):
+            says = f"No TLS with {what}: it did not answer in time within the handshake. Nothing was sent."
+        error = ConnectionFailedError(says)
         error.timed_out = isinstance(exc, TimeoutError)
         return error
     certificate = destination.certificate if isinstance(destination, Pinned) else None
