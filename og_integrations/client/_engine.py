@@ -554,11 +554,12 @@ def _ending(model: str, day: int) -> str | None:
 def _body(state: CallState) -> Effects[bytes]:
     if state.whole is not None:
         return state.whole
-    body = bytearray()
+    body, pace = bytearray(), state.pace()
     try:
         while (data := (yield RECEIVE)) is not None:
             body += data
             check_size(body)
+            pace.came(data)
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
     return state.unsealed(bytes(body))
