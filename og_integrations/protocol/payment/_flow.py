@@ -46,6 +46,7 @@ from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnP
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._upto import UptoScheme
 from og_integrations.protocol.payment._x402 import PaymentRequirements, ReplyHead, Route, parse_payment_required
+from og_integrations.protocol.payment.schemes._settlement import Reading
 from og_integrations.protocol.proof._enclave import Enclave
 
 
@@ -151,8 +152,8 @@ Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consul
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
 """A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
-Flow = Generator[Effect, Any, "Paid"]
-Reclaim = Callable[[Callable[[], Drawn], int, int], Generator[Any, Any, Drawn]]
+Flow = Effects["Paid"]
+Reclaim = Callable[[Callable[[], Drawn], int, int], Reading[Drawn]]
 """
 Makes a claim of an amount (base units) for a call that began at a unix time, and makes it again if the chain gives
 enough back; yields effects of its own. See `protocol.payment._reconcile.Reclaimer`.
@@ -242,7 +243,7 @@ def payment_flow(
         # It was over before this request was looked at: ask again, as for a first call.
 
 
-def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T]:
+def consulted(budget: Budget, work: Callable[[], T]) -> Effects[T]:
     """Return what `work` returns, which asks the store of `budget`; at once, unless that may block."""
     if not budget.blocks:
         return work()
@@ -250,9 +251,7 @@ def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T
     return result
 
 
-def ask_price(
-    route: Route, context: PaymentContext
-) -> Generator[Effect, Any, ReplyHead | tuple[PaymentScheme, PaymentRequirements]]:
+def ask_price(route: Route, context: PaymentContext) -> Effects[ReplyHead | tuple[PaymentScheme, PaymentRequirements]]:
     """
     Send the request unpaid; return how to pay it, as far as that is allowed, or the answer if it is not a 402.
 
@@ -283,7 +282,7 @@ def _is_paid(context: PaymentContext, raw: JsonObject) -> bool:
     return any(raw.get("scheme") == scheme.name for scheme in context.schemes)
 
 
-def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, ReplyHead | Lease]:
+def _leased(context: PaymentContext, route: Route) -> Effects[ReplyHead | Lease]:
     """Return a lease for a request to `route`, or its answer if nothing is asked for it."""
     schemes = context.schemes
     terms: PaymentRequirements | None = None
@@ -305,7 +304,7 @@ def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, Rep
             schemes = (scheme,)
 
 
-def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]:
+def _turn(context: PaymentContext, lease: Lease) -> Effects[Turn]:
     """Wait until it is this call's turn to have `lease` signed, or that is done."""
     # Waiting calls look again instead of holding a lock, since owner and signer may be people.
     while True:
@@ -326,7 +325,7 @@ def waits_for_itself() -> SigningError:
     )
 
 
-def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[Effect, Any, bool | None]:
+def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Effects[bool | None]:
     """
     Have `lease` claimed, allowed and signed, once for all calls that share it; None to begin anew.
 
@@ -374,7 +373,7 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
     return turn is Turn.MINE
 
 
-def _claim(context: PaymentContext, lease: Lease, began: int) -> Generator[Any, Any, Drawn]:
+def _claim(context: PaymentContext, lease: Lease, began: int) -> Reading[Drawn]:
     """Have the budget count what `lease` needs, before anybody is asked to sign it."""
     made: list[Hold] = []
     given_up = False
@@ -411,7 +410,7 @@ def _release(holds: Sequence[Hold]) -> None:
         hold.release()
 
 
-def _tell_owner(decision: Decision, lease: Lease) -> Generator[Effect, Any, None]:
+def _tell_owner(decision: Decision, lease: Lease) -> Effects[None]:
     """Tell the owner of the limits that this lease makes nearly used up; once, whoever shares it."""
     for hold in lease.holds:
         near, hold.near = hold.near, ()
@@ -420,7 +419,7 @@ def _tell_owner(decision: Decision, lease: Lease) -> Generator[Effect, Any, None
                 yield Tell(on_limit_near, limit, decision)
 
 
-def _ask_owner(context: PaymentContext, decision: Decision, lease: Lease) -> Generator[Effect, Any, None]:
+def _ask_owner(context: PaymentContext, decision: Decision, lease: Lease) -> Effects[None]:
     budget = decision.budget
     on_payment = budget.policy.on_payment
     if on_payment is not None:
@@ -478,7 +477,7 @@ def _checked(signature: object, part: Signing) -> str:
 
 def _attempt(
     context: PaymentContext, lease: Lease, began: int, quote: Callable[[object], str]
-) -> Generator[Effect, Any, ReplyHead | None]:
+) -> Effects[ReplyHead | None]:
     """Send with `lease`; return the answer's head, or None if the lease is over."""
     if (told := lease.refusal()) is not None:
         # While this call waited for the signature, another one came there with it.
@@ -502,7 +501,7 @@ def _attempt(
         yield Pause(verdict.seconds)
 
 
-def _send(budget: Budget, lease: Lease) -> Generator[Effect, Any, ReplyHead]:
+def _send(budget: Budget, lease: Lease) -> Effects[ReplyHead]:
     try:
         yield from consulted(budget, budget.require_running)
     except BaseException:
