@@ -75,11 +75,20 @@ ENTER = Enter()
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision is what owner and signer are asked about, once for all calls of one `budget` to one `route`."""
+
+    budget: Budget
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
 class Approve:
     """Ask the owner's `on_payment` about `request`; answer with what it returned."""
 
     on_payment: OnPayment
     request: PaymentRequest
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ class Tell:
 
     on_limit_near: OnLimitNear
     near: LimitNear
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +105,19 @@ class Sign:
     """Have the wallet sign `typed_data`; answer with the signature."""
 
     typed_data: JsonObject
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
+    """
+    Wait for `seconds`: somebody else, another call or the chain, does what this one needs.
+
+    `decision` is what is waited for, if it is one: a call that its owner or signer makes must not wait for it.
+    """
 
     seconds: float
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +313,16 @@ def _turn(context: PaymentContext, lease: Lease) -> Effects[Turn]:
             turn = turn.then((yield from consulted(context.budget, turn.work)))
         if turn is not Turn.WAIT:
             return turn
-        yield Pause(lease.poll)
+        yield Pause(lease.poll, Decision(context.budget, lease.route))
+
+
+def waits_for_itself() -> SigningError:
+    """Return the error of a call that would wait for the decision from within which it was made."""
+    return SigningError(
+        "SpendPolicy.on_payment, on_limit_near or the signer asks a model itself, and this call needs the very "
+        "authorization that it is to decide about: both would wait for ever. Nothing was sent or paid for it. "
+        "Ask there with another wallet, or with a SpendPolicy(account=...) of its own."
+    )
 
 
 def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Effects[bool | None]:
@@ -321,17 +346,18 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Effects[bo
             lease.not_sent()
             return None
         if turn is Turn.MINE:
+            decision = Decision(budget, lease.route)
             if not lease.agreed:
                 asked = "SpendPolicy.on_limit_near"
-                yield from _tell_owner(budget, lease)
+                yield from _tell_owner(decision, lease)
                 asked = "SpendPolicy.on_payment"
-                yield from _ask_owner(context, lease)
+                yield from _ask_owner(context, decision, lease)
             yield from consulted(budget, budget.require_running)
             signatures: list[Secret] = []
             for part in lease.unsigned_parts():
                 asked = f"The signer of {part.signer}"
                 # In one expression: what was signed must not stand in a variable.
-                signatures.append(Secret(_checked((yield Sign(part.message.typed_data())), part)))
+                signatures.append(Secret(_checked((yield Sign(part.message.typed_data(), decision)), part)))
             lease.sign(signatures)
             if (persist := lease.persist()) is not None:
                 yield from consulted(budget, persist)
@@ -384,23 +410,23 @@ def _release(holds: Sequence[Hold]) -> None:
         hold.release()
 
 
-def _tell_owner(budget: Budget, lease: Lease) -> Effects[None]:
+def _tell_owner(decision: Decision, lease: Lease) -> Effects[None]:
     """Tell the owner of the limits that this lease makes nearly used up; once, whoever shares it."""
     for hold in lease.holds:
         near, hold.near = hold.near, ()
-        if budget.policy.on_limit_near is not None:
+        if (on_limit_near := decision.budget.policy.on_limit_near) is not None:
             for limit in near:
-                yield Tell(budget.policy.on_limit_near, limit)
+                yield Tell(on_limit_near, limit, decision)
 
 
-def _ask_owner(context: PaymentContext, lease: Lease) -> Effects[None]:
-    budget = context.budget
+def _ask_owner(context: PaymentContext, decision: Decision, lease: Lease) -> Effects[None]:
+    budget = decision.budget
     on_payment = budget.policy.on_payment
     if on_payment is not None:
         now = context.clock()
         counted = yield from consulted(budget, lambda: budget.authorized(now))
         request = lease.request(counted - sum(hold.amount for hold in lease.holds))
-        agreed = yield Approve(on_payment, request)
+        agreed = yield Approve(on_payment, request, decision)
         # Not `if not agreed`: the answer of `input()` is a text, and "no" is true.
         if agreed is not True:
             raise SigningError(
