@@ -9,7 +9,6 @@ from og_integrations.sdk.types import x402SettlementMode
 if TYPE_CHECKING:
     from enum import Enum
 
-    from openai import OpenAI
     from pydantic import SecretStr
 
     from og_integrations.langchain import ChatOpenGradient
@@ -53,7 +52,7 @@ def langchain_adapter(
         return ChatOpenGradient(model=name, max_tokens=max_tokens, temperature=temperature, **places, **options)
 
 
-def openai_adapter(private_key: "str | SecretStr | None" = None, **options: Any) -> "OpenAI":
+def openai_adapter(private_key: "str | SecretStr | None" = None, **options: Any) -> Any:
     """Return a client of the openai package (extra `openai`), for `.chat.completions.create`."""
     from og_integrations.openai import openai_client
 
