@@ -51,8 +51,8 @@ from og_integrations.protocol.proof._enclave import (
     tee_id_of,
 )
 from og_integrations.protocol.proof._measurements import AttestationPolicy
-from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
-from og_integrations.protocol.sealing.ohttp import OHTTP_PATH, check_signed_config
+from og_integrations.protocol.proof._registry import decode_enclaves, encode_get_active_tees
+from og_integrations.protocol.sealing._ohttp import OHTTP_PATH, check_signed_config
 
 REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""

@@ -18,7 +18,7 @@ from og_integrations.devnet._enclave import EnclaveKeys, Output, StreamEvent
 from og_integrations.devnet._http import Channel, Pieces, Reply, Request, WireFault
 from og_integrations.devnet._journal import Exchange
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import InferenceEvent, ModelOutput
+from og_integrations.protocol.chain._inference import InferenceEvent, ModelOutput
 from og_integrations.protocol.proof._enclave import Enclave
 
 _T = TypeVar("_T")

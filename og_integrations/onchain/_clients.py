@@ -28,15 +28,15 @@ from og_integrations.onchain._setup import MOST_COST, GasBudget, Setup
 from og_integrations.onchain._web3 import call_data, creation_code, web3_node
 from og_integrations.onchain._workflows import WorkflowResult
 from og_integrations.protocol.chain._execution import ModelFile
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     HUB_ADDRESS,
     PRECOMPILE_ADDRESS,
     InferenceMode,
     ModelOutput,
     Request,
 )
-from og_integrations.protocol.chain.tensors import DecimalsPolicy, encode_input
-from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, Query, Task
+from og_integrations.protocol.chain._tensors import DecimalsPolicy, encode_input
+from og_integrations.protocol.chain._workflow import SCHEDULER_ADDRESS, Query, Task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

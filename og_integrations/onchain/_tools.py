@@ -32,7 +32,7 @@ from og_integrations.onchain._inference import Inference
 from og_integrations.onchain._workflows import WorkflowModel, WorkflowResult
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chain._execution import ModelFile, TensorSpec
-from og_integrations.protocol.chain.inference import InferenceMode
+from og_integrations.protocol.chain._inference import InferenceMode
 from og_integrations.receipt import RECEIPT_KEY, Receipt
 
 AnyClient = OnchainClient | AsyncOnchainClient

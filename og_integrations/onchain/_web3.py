@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from og_integrations.client._runner import awaited, not_awaitable
 from og_integrations.errors import ConfigurationError, DiscoveryError, InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     HUB_ADDRESS,
     PRECOMPILE_ADDRESS,
     ModelOutput,
     Request,
     decode_event,
 )
-from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS
+from og_integrations.protocol.chain._workflow import SCHEDULER_ADDRESS
 from og_integrations.protocol.payment._flow import Fetch
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from og_integrations.client.chain._transactions import Sending
 from og_integrations.errors import OnchainError, StaleWorkflowError
 from og_integrations.onchain._setup import Mined, Setup, check_place, send
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import ModelOutput, decode_output
-from og_integrations.protocol.chain.workflow import (
+from og_integrations.protocol.chain._inference import ModelOutput, decode_output
+from og_integrations.protocol.chain._workflow import (
     ALL_TASKS_CALLDATA,
     EMITTED_TOPIC,
     RESULT_CALLDATA,

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from og_integrations.errors import ConfigurationError
 from og_integrations.onchain import ModelOutput as ExactOutput
 from og_integrations.onchain import OnchainClient
-from og_integrations.protocol.chain.inference import InferenceMode
-from og_integrations.protocol.chain.tensors import exact_value
+from og_integrations.protocol.chain._inference import InferenceMode
+from og_integrations.protocol.chain._tensors import exact_value
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import HistoricalInputQuery, InferenceResult, ModelOutput, SchedulerParams
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from og_integrations.onchain._inference import Inference
 from og_integrations.onchain._tools import OnchainTool, model_tool, plain, workflow_tool
 from og_integrations.onchain._workflows import WorkflowResult
-from og_integrations.protocol.chain.inference import InferenceMode
+from og_integrations.protocol.chain._inference import InferenceMode
 from og_integrations.sdk._alpha import Alpha, _arrays, _output
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError
 from og_integrations.sdk.types import InferenceResult, ModelOutput

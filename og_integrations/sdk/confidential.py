@@ -40,7 +40,7 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof import canonical
+from og_integrations.protocol.proof import _canonical as canonical
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, OhttpKey, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import is_signed_by
 from og_integrations.receipt import Receipt

@@ -39,11 +39,11 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak, selector
-from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
-from og_integrations.protocol.chain.workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
+from og_integrations.protocol.chain._inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
+from og_integrations.protocol.chain._workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave
-from og_integrations.protocol.proof.registry import ohttp_member
+from og_integrations.protocol.proof._registry import ohttp_member
 
 ANVIL = "@foundry-rs/anvil@1.7.1"
 PERMIT2 = "@uniswap/v4-periphery@1.0.3"

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from og_integrations.devnet._fault import ChainFault
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     INFERENCE_TOPIC,
     RESULT_TOPIC,
     InferenceEvent,
@@ -20,7 +20,7 @@ from og_integrations.protocol.chain.inference import (
     decode_output,
     encode_output,
 )
-from og_integrations.protocol.chain.tensors import Number
+from og_integrations.protocol.chain._tensors import Number
 
 _STRANGER = "0x" + "0b" * 20
 
