@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.chain._abi import decode_values
-from og_integrations.protocol.proof import registry
+from og_integrations.protocol.proof import _registry as registry
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
-from og_integrations.protocol.proof.registry import (
+from og_integrations.protocol.proof._registry import (
     SELECTORS,
     decode_bool,
     decode_enclave,

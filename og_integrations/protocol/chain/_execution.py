@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from og_integrations.errors import ConfigurationError, OnchainError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol.chain.inference import ModelOutput
-from og_integrations.protocol.chain.tensors import (
+from og_integrations.protocol.chain._inference import ModelOutput
+from og_integrations.protocol.chain._tensors import (
     NODE_DECIMALS,
     ModelInput,
     Number,

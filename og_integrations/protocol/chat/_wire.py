@@ -25,7 +25,7 @@ CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 SEARCH_PATH = "/v1/web_search"
 RELAY_PATH = "/api/v1/chat/ohttp"
-"""Where a relay takes sealed requests; an enclave takes them at `protocol.sealing.ohttp.OHTTP_PATH`."""
+"""Where a relay takes sealed requests; an enclave takes them at `protocol.sealing._ohttp.OHTTP_PATH`."""
 MAX_REQUEST_BYTES = 20 * 1024 * 1024
 """Newer gateways take no larger body (docs/protocol.md §2)."""
 EFFORTS = ("low", "medium", "high")
