@@ -12,7 +12,6 @@ exclusive becomes an exclusive limit. A title or description of null says nothin
 
 import re
 from collections.abc import Iterator, Mapping
-from urllib.parse import unquote, urldefrag, urljoin
 
 from og_integrations.protocol._strict_json import JsonObject
 
@@ -29,6 +28,8 @@ _DEFINED = ("$defs", "definitions")
 _TEXTS = ("title", "description")
 _ADDRESSES = frozenset({"$id", "$anchor", "$dynamicAnchor", "$recursiveAnchor"})
 """Where plain references are, they have nothing to say, and an address below the root would turn them elsewhere."""
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 _PLAIN = re.compile(r"#/(\$defs|definitions)/([^/]+)")
 
 
@@ -75,6 +76,26 @@ def followed(pointer: str, schema: JsonObject) -> object:
     return found
 
 
+def _address(base: str, reference: str) -> str:
+    """Return the address that `reference`, without its fragment, has below `base` (RFC 3986, section 5.2)."""
+    reference = reference.partition("#")[0].removeprefix("./")
+    if _ABSOLUTE.match(reference) or not base:
+        return reference
+    if reference.startswith("/"):
+        host = _HOST.match(base)
+        return (host[0] if host else "") + reference
+    return base.rpartition("/")[0] + "/" + reference if "/" in base else reference
+
+
+def _decoded(text: str) -> str:
+    """Return `text` with its percent-encoded bytes decoded; what is no UTF-8 then is left as it is."""
+    octets = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode())
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return text
+
+
 class _Document:
     """This holds one given schema: which of its parts stand below which address, and what they are called."""
 
@@ -97,7 +118,7 @@ class _Document:
         if isinstance(address, str) and address.startswith("#"):
             self._anchors[id(resource), address[1:]] = schema  # as draft 7 writes an anchor
         elif isinstance(address, str):
-            base, resource = urldefrag(urljoin(base, address))[0], schema
+            base, resource = _address(base, address), schema
             self._resources[base] = schema
         self._below[id(schema)] = base, resource
         for word in ("$anchor", "$dynamicAnchor"):
@@ -199,7 +220,7 @@ class _Document:
             copy["$ref"] = "#"
             return
         self._note(target, base, resource, 0)
-        wanted = re.sub(r"\W+", "_", unquote(reference).rpartition("#")[2]).strip("_") or "part"
+        wanted = re.sub(r"\W+", "_", _decoded(reference).rpartition("#")[2]).strip("_") or "part"
         copy["$ref"] = "#/$defs/" + self._name(target, wanted).replace("~", "~0").replace("/", "~1")
 
     def _target(self, word: str, reference: str, base: str, resource: JsonObject) -> object:
@@ -208,16 +229,16 @@ class _Document:
             return self._schema if reference == "#" and resource is self._schema and len(self._resources) < 2 else None
         if word == "$dynamicRef" and len(self._dynamic.get(reference.rpartition("#")[2], ())) > 1:
             return None
-        address, fragment = urldefrag(reference)
+        address, _, fragment = reference.partition("#")
         if address:
-            found = self._resources.get(urldefrag(urljoin(base, address))[0])
+            found = self._resources.get(_address(base, address))
             if found is None:
                 return None
             resource = found
         if not fragment:
             return resource
         # As it stands first: a name may hold a percent sign of its own.
-        for text in (fragment, unquote(fragment)):
+        for text in (fragment, _decoded(fragment)):
             target = followed(text, resource) if text.startswith("/") else self._anchors.get((id(resource), text))
             if target is not None:
                 return target
