@@ -596,6 +596,4 @@ def _token(relay: Relay | None) -> Effects[Secret | None]:
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:
     """Return whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
-    if head is None:
-        return False
-    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
+    return head is not None and (300 <= head.status < 400 or (head.status >= 500 and not head.names_session))
