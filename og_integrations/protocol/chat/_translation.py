@@ -214,6 +214,8 @@ def _mended(shown: Shown) -> Shown:
     JSON can spell them, so that calls with them are signed, and the unsigned text beside calls may have them. No text
     can hold them: the conversation could never go on.
     """
+    if shown.text.isascii() and not shown.tool_calls:
+        return shown
     calls = tuple(ToolCall(*(SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
     text = SURROGATE.sub("\ufffd", shown.text)
     if (text, calls) == (shown.text, shown.tool_calls):
@@ -282,6 +284,8 @@ def readable_calls(messages: Sequence[JsonObject]) -> list[JsonObject]:
     object (NaN, half of a character, a list) fails there with a 500, in this turn and in every later one; text with a
     raw line feed arrives as `{}`.
     """
+    if not [True for message in messages if message.get("tool_calls")]:
+        return list(messages)
     readable = []
     for message in messages:
         calls = [
@@ -468,6 +472,8 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
     if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED, _MENDED):
+        return shown
+    if not stop:
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()
