@@ -14,7 +14,7 @@ from benchmarks.question import CHUNKS
 from og_integrations.devnet._enclave import END_OF_STREAM, EnclaveKeys, Proof, StreamEvent
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import output_hash, request_hash
+from og_integrations.protocol.proof._canonical import output_hash, request_hash
 
 SENTENCE = (
     "ETH rose because staking withdrawals slowed while exchange balances fell to a low of the year, and a "

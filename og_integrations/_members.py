@@ -44,7 +44,7 @@ class Member:
     """A member is declared with its type, its standing and what it means; `path` is its full name (`payment.payer`)."""
 
     path: str
-    declared: Any
+    declared: object
     standing: Standing
     about: str
 
@@ -63,7 +63,7 @@ def members_of(model: type, prefix: str = "") -> Mapping[str, Member]:
 
 
 @cache
-def getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[Any, ...]]"]:
+def getter(model: type) -> tuple[tuple[str, ...], "attrgetter[tuple[object, ...]]"]:
     """Return the names of the members of `model`, and what reads all of them off an instance at once."""
     names = tuple(members_of(model))
     return names, attrgetter(*names)
@@ -75,7 +75,7 @@ def read_members(model: type, document: Mapping[str, object], prefix: str = "") 
     return {name: read(known[name].declared, value, prefix + name) for name, value in document.items() if name in known}
 
 
-def read(declared: Any, value: Any, path: str) -> Any:
+def read(declared: object, value: object, path: str) -> Any:
     """Return `value` as the declared type. Raises `ConfigurationError` if it is of another one."""
     kind = without_none(declared)
     # Most members are plain. `type`, since a bool would be an int.
@@ -101,7 +101,7 @@ def _made(model: Any, document: Mapping[str, object], path: str) -> Any:
 
 
 @cache
-def without_none(declared: Any) -> Any:
+def without_none(declared: object) -> object:
     """Return a declared type without the None that stands beside it."""
     if get_origin(declared) is UnionType or NoneType in get_args(declared):
         return next(kind for kind in get_args(declared) if kind is not NoneType)
@@ -112,10 +112,11 @@ def _kind_of(value: object) -> str:
     return "null" if value is None else f"a JSON {type(value).__name__}"
 
 
-def _words(kind: Any) -> str:
+def _words(kind: object) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
-    return {str: "text", int: "a whole number", tuple: "a list"}.get(get_origin(kind) or kind, "an object")
+    words: Mapping[object, str] = {str: "text", int: "a whole number", tuple: "a list"}
+    return words.get(get_origin(kind) or kind, "an object")
 
 
 def schema_of(model: type) -> Document:
@@ -131,11 +132,12 @@ def schema_of(model: type) -> Document:
     return {"type": "object", "properties": properties}
 
 
-def _schema(kind: Any) -> Document:
+def _schema(kind: object) -> Document:
     if get_origin(kind) is Literal:
         return {"type": "string", "enum": list(get_args(kind))}
     if get_origin(kind) is tuple:
         return {"type": "array", "items": _schema(get_args(kind)[0])}
     if is_dataclass(kind) and isinstance(kind, type):
         return schema_of(kind)
-    return {"type": {str: "string", int: "integer"}.get(kind, "object")}
+    types: Mapping[object, str] = {str: "string", int: "integer"}
+    return {"type": types.get(kind, "object")}

@@ -130,7 +130,7 @@ class AttestationError(EnclaveRejectedError):
     """
     An attestation document is missing, or does not prove what it has to; its enclave is sent nothing.
 
-    `step` names the check that failed (see `protocol.proof.attestation`), `checks` are the verdicts of all
+    `step` names the check that failed (see `protocol.proof._attestation`), `checks` are the verdicts of all
     steps (`protocol.proof._verification.Check`).
     """
 

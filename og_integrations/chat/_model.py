@@ -292,7 +292,7 @@ class OpenGradientModel(BaseModel):
     gateway_url: str | None = declared("gateway_url")
     channel: ChannelWord = declared("channel")
     relay_url: str | None = declared("relay_url")
-    relay_token: SkipValidation[SecretStr | Callable[[], Any] | None] = declared("relay_token")
+    relay_token: SkipValidation[SecretStr | Callable[[], object] | None] = declared("relay_token")
     spend_policy: "SkipValidation[SpendPolicy | None]" = declared("spend_policy")
     enclave_policy: "SkipValidation[EnclavePolicy | None]" = declared("enclave_policy")
     verification: Verification = declared("verification")
@@ -504,13 +504,13 @@ class OpenGradientModel(BaseModel):
             )
         super().__setattr__(name, value)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """Copy it, with `update` in place of its fields, which pydantic does not check."""
         changed = dict(update or {})
         seal(changed)
         return super().model_copy(update=changed, deep=deep)
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         """Copy settings; what talks, counts or remembers stays the same object, as do policies and the budget."""
         shared = {} if memo is None else memo
         for name in self._SHARED_BY_COPIES:
@@ -518,7 +518,7 @@ class OpenGradientModel(BaseModel):
             shared[id(value)] = value
         return super().__deepcopy__(shared)
 
-    def __getstate__(self) -> dict[Any, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """
         Return what may be pickled: no key, signer, session or connection.
 
@@ -531,7 +531,7 @@ class OpenGradientModel(BaseModel):
             leaving.__dict__[name] = portable(leaving.__dict__[name])
         return super(OpenGradientModel, leaving).__getstate__()
 
-    def __setstate__(self, state: dict[Any, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         """Come back with the key of the environment here, if there is one."""
         super().__setstate__(state)
         for name in _STAYS_HERE:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
@@ -107,7 +107,7 @@ def wire_tool_choice(choice: object, tools: Sequence[JsonObject]) -> str | JsonO
     return _WORDS[choice]
 
 
-def wire_format(wish: Mapping[str, Any]) -> JsonObject:
+def wire_format(wish: Mapping[str, object]) -> JsonObject:
     """
     Return a `response_format` under a name that providers take, with a strict schema if it demands one.
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from og_integrations.cli._terminal import add_roots, builds_in, read_input, roots_in
 from og_integrations.cli._verify import EXIT_CODES, print_report, report_of
 from og_integrations.errors import AttestationError, ConfigurationError
-from og_integrations.protocol.proof.attestation import (
+from og_integrations.protocol.proof._attestation import (
     Attestation,
     AttestationPolicy,
     decode_body,

@@ -7,8 +7,8 @@ nothing here decides whom to trust: it chooses what to try first, and refuses un
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.proof._canonical import APRIL, RULES, has_lists
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
-from og_integrations.protocol.proof.canonical import APRIL, RULES, has_lists
 
 
 class Builds:

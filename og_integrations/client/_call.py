@@ -59,9 +59,9 @@ from og_integrations.protocol.payment._x402 import (
     transaction_hash,
 )
 from og_integrations.protocol.payment.schemes import Authorization
+from og_integrations.protocol.proof._canonical import RULES, request_hash
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
-from og_integrations.protocol.proof.canonical import RULES, request_hash
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, ReceiptSealing
 
 MAX_ERROR_BYTES = 64 * 1024

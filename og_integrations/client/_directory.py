@@ -51,8 +51,8 @@ from og_integrations.protocol.proof._enclave import (
     tee_id_of,
 )
 from og_integrations.protocol.proof._measurements import AttestationPolicy
-from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
-from og_integrations.protocol.sealing.ohttp import OHTTP_PATH, check_signed_config
+from og_integrations.protocol.proof._registry import decode_enclaves, encode_get_active_tees
+from og_integrations.protocol.sealing._ohttp import OHTTP_PATH, check_signed_config
 
 REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""
@@ -376,7 +376,7 @@ class _Reading:
         self.ended = False
         self.failure: OpenGradientError | None = None
 
-    def wait(self) -> Generator[Pause, Any, None]:
+    def wait(self) -> Reading[None]:
         """Return when the read has ended. Raises what it raised; one that was cancelled is left to others."""
         while not self.ended:
             yield Pause(READING_POLL)

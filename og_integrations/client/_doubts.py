@@ -6,8 +6,8 @@ from og_integrations.client._call import CallState
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import SettlementMode
+from og_integrations.protocol.proof._canonical import unsigned_members
 from og_integrations.protocol.proof._verification import VerifiedExchange
-from og_integrations.protocol.proof.canonical import unsigned_members
 from og_integrations.receipt import Receipt
 
 

@@ -103,6 +103,7 @@ from og_integrations.protocol.payment._flow import (
 from og_integrations.protocol.payment._policy import SpendPolicy
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._x402 import ReplyHead, SettlementMode, chosen_mode
+from og_integrations.protocol.proof._canonical import APRIL, has_attachments, request_hash
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy
 from og_integrations.protocol.proof._verification import (
     TRUST_OF_SOURCE,
@@ -110,7 +111,6 @@ from og_integrations.protocol.proof._verification import (
     VerifiedExchange,
     verify_exchange,
 )
-from og_integrations.protocol.proof.canonical import APRIL, has_attachments, request_hash
 from og_integrations.receipt import rule_name
 
 

@@ -18,13 +18,13 @@ from og_integrations.errors import AttestationError, ConnectionLostError, Discov
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._flow import Fetch
 from og_integrations.protocol.proof._enclave import Enclave, SignedConfig
+from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.protocol.proof._measurements import AttestationPolicy
-from og_integrations.protocol.proof.freshness import nonce_place
 from og_integrations.receipt import Receipt
 
 if TYPE_CHECKING:
+    from og_integrations.protocol.proof._attestation import Attestation
     from og_integrations.protocol.proof._verification import TrustDecision
-    from og_integrations.protocol.proof.attestation import Attestation
 
 FORMAT = "og-evidence/1"
 _PATH = "/enclave/attestation"
@@ -75,7 +75,7 @@ def read_document(enclave: Enclave, policy: AttestationPolicy) -> Generator[Fetc
     Raises `AttestationError`, whose message names the enclave, or `ConnectionFailedError`.
     """
     # With the certificates of X.509, which only they need who ask for documents.
-    from og_integrations.protocol.proof.attestation import decode_body, trust_of, verify_document
+    from og_integrations.protocol.proof._attestation import decode_body, trust_of, verify_document
 
     nonce = secrets.token_hex(_NONCE_BYTES)
     url = url_below(enclave.endpoint, f"{_PATH}?nonce={nonce}")

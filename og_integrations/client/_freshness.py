@@ -18,7 +18,7 @@ from og_integrations.client._call import Call
 from og_integrations.client._options import Nonce
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
-from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
 
 _NONCE_BYTES = 16
 

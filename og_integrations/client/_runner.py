@@ -9,7 +9,9 @@ before it passes on.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from og_integrations._urls import server_of
@@ -31,6 +33,7 @@ from og_integrations.errors import ConfigurationError, DiscoveryError, OpenGradi
 from og_integrations.protocol.payment._flow import (
     Approve,
     Consult,
+    Decision,
     Effect,
     Effects,
     Enter,
@@ -41,6 +44,7 @@ from og_integrations.protocol.payment._flow import (
     Send,
     Sign,
     Tell,
+    waits_for_itself,
 )
 from og_integrations.protocol.payment._x402 import ReplyHead
 
@@ -204,6 +208,39 @@ GetSigner = Callable[[], Signer]
 """It is called when something is to be signed."""
 
 
+@dataclass(slots=True)
+class _Asked:
+    """Owner or signer are asked about `decision`; a task that they start knows of it, and may outlive it."""
+
+    decision: Decision | None
+    is_over: bool = False
+
+
+_asked: ContextVar[tuple[_Asked, ...]] = ContextVar("asked", default=())
+"""What the code that runs here, or whoever started its task, is asked to decide."""
+
+
+@contextlib.contextmanager
+def _deciding(decision: Decision | None) -> Iterator[None]:
+    """Let calls that are made from within, by whomever is asked, find that they would wait for themselves."""
+    asked = _Asked(decision)
+    token = _asked.set((*_asked.get(), asked))
+    try:
+        yield
+    finally:
+        asked.is_over = True
+        # A call that was dropped midway is closed by the garbage collector, in another context.
+        with contextlib.suppress(ValueError):
+            _asked.reset(token)
+
+
+def _check_others_decide(pause: Pause) -> None:
+    """Raise `SigningError` for a call that waits for the decision that it was made to help with."""
+    decision = pause.decision
+    if decision is not None and any(decision == one.decision and not one.is_over for one in _asked.get()):
+        raise waits_for_itself()
+
+
 class SyncDriver:
     """A driver runs one call, and lets go of its connection at the end of the `with`."""
 
@@ -240,20 +277,24 @@ class SyncDriver:
             case Send():
                 return self._send(effect)
             case Sign():
-                signed = not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
+                with _deciding(effect.decision):
+                    signed = not_awaitable(self._signer().sign_typed_data(effect.typed_data), "The signer")
                 _telemetry.authorized(effect.typed_data)
                 return signed
             case Fetch():
                 return fetch(self._connections, effect, self._state.call.timeout)
             case Approve():
-                return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
+                with _deciding(effect.decision):
+                    return not_awaitable(effect.on_payment(effect.request), "SpendPolicy.on_payment")
             case Tell():
-                return not_awaitable(effect.on_limit_near(effect.near), "SpendPolicy.on_limit_near")
+                with _deciding(effect.decision):
+                    return not_awaitable(effect.on_limit_near(effect.near), "SpendPolicy.on_limit_near")
             case Consult():
                 return effect.work()
             case Obtain():
                 return not_awaitable(effect.provider(), "relay_token")
             case Pause():
+                _check_others_decide(effect)
                 time.sleep(effect.seconds)
         return None
 
@@ -344,21 +385,25 @@ class AsyncDriver:
             case Send():
                 return await self._send(effect)
             case Sign():
-                signed = await awaited(self._signer().sign_typed_data(effect.typed_data))
+                with _deciding(effect.decision):
+                    signed = await awaited(self._signer().sign_typed_data(effect.typed_data))
                 _telemetry.authorized(effect.typed_data)
                 return signed
             case Fetch():
                 return await afetch(self._connections, effect, self._state.call.timeout)
             case Approve():
-                return await awaited(effect.on_payment(effect.request))
+                with _deciding(effect.decision):
+                    return await awaited(effect.on_payment(effect.request))
             case Tell():
-                return await awaited(effect.on_limit_near(effect.near))
+                with _deciding(effect.decision):
+                    return await awaited(effect.on_limit_near(effect.near))
             case Consult():
                 return await asyncio.to_thread(effect.work)
             case Obtain():
                 # It may ask a server for a new token, and a loop must not stand still for that.
                 return await awaited(await asyncio.to_thread(effect.provider))
             case Pause():
+                _check_others_decide(effect)
                 await asyncio.sleep(effect.seconds)
         return None
 

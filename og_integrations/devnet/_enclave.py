@@ -27,9 +27,9 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._sse import DONE, encode_event
 from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.protocol.payment._x402 import checksum_address
+from og_integrations.protocol.proof._attestation import pcr_hash_of
+from og_integrations.protocol.proof._canonical import signed_digest
 from og_integrations.protocol.proof._enclave import OHTTP_SUITE, Enclave, key_config_digest, tee_id_of
-from og_integrations.protocol.proof.attestation import pcr_hash_of
-from og_integrations.protocol.proof.canonical import signed_digest
 
 _SALT_BYTES = 32
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=_SALT_BYTES)

@@ -11,14 +11,14 @@ import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from og_integrations.devnet._attestation import Claims
 from og_integrations.devnet._enclave import EnclaveKeys, Output, StreamEvent
 from og_integrations.devnet._http import Channel, Pieces, Reply, Request, WireFault
 from og_integrations.devnet._journal import Exchange
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import InferenceEvent, ModelOutput
+from og_integrations.protocol.chain._inference import InferenceEvent, ModelOutput
 from og_integrations.protocol.proof._enclave import Enclave
 
 _T = TypeVar("_T")
@@ -397,7 +397,7 @@ class ChainFault:
     spoils: bool = True
     output: Callable[[ModelOutput], ModelOutput] | None = None
     event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    receipt: Callable[[JsonObject], JsonObject | None] | None = None
     call: Callable[[str], object] | None = None
     drops: bool = False
     reverts: bool = False

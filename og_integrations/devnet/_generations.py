@@ -22,9 +22,9 @@ from og_integrations.models import TEE_LLM, model_info, wire_name
 from og_integrations.networks import OPG
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, Usage
+from og_integrations.protocol.proof._canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
 from og_integrations.protocol.proof._measurements import pcr_hash_of
-from og_integrations.protocol.proof.canonical import APRIL, DIGEST, EFFORT, REDUCED, VERBATIM
-from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
+from og_integrations.protocol.sealing._ohttp import OHTTP_PATH
 from og_integrations.receipt import EARLIER_RULES
 
 
@@ -71,7 +71,7 @@ class Generation:
     This is one generation of gateways. Amounts are base units of OPG, times seconds.
 
     name                  as `Devnet(generation=…)` takes it
-    hash_rule             how requests are hashed, one of `protocol.proof.canonical.RULES`
+    hash_rule             how requests are hashed, one of `protocol.proof._canonical.RULES`
     cap                   what an offer asks to authorize
     timeout               the offer's maxTimeoutSeconds
     idle                  how long after its last charged call a session ends

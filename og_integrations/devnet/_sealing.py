@@ -21,7 +21,7 @@ from og_integrations.protocol.chat._sse import DONE, encode_event
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
 from og_integrations.protocol.proof._enclave import OhttpKey
 from og_integrations.protocol.sealing import _hpke as hpke
-from og_integrations.protocol.sealing.ohttp import (
+from og_integrations.protocol.sealing._ohttp import (
     ANSWER_LABEL,
     ANSWER_TYPE,
     BILLING_MAGIC,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
@@ -260,7 +261,7 @@ class AsyncModelHub:
 class _Taking:
     """This takes in the body of an answer: into memory, or into the file that was asked for."""
 
-    def __init__(self, effect: HttpRequest | Fetching, status: int, headers: Any) -> None:
+    def __init__(self, effect: HttpRequest | Fetching, status: int, headers: Sequence[tuple[str, str]]) -> None:
         self._arriving = effect.arriving if isinstance(effect, Fetching) and status == 200 else None
         self._status = status
         self._body = bytearray()

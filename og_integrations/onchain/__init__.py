@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from og_integrations.onchain._web3 import Contracts, PastInference, contracts, past_inferences
     from og_integrations.onchain._workflows import WORKFLOW_MODELS, WorkflowModel, WorkflowResult
     from og_integrations.protocol.chain._execution import ModelFile, TensorSpec
-    from og_integrations.protocol.chain.inference import InferenceMode, ModelOutput
-    from og_integrations.protocol.chain.tensors import DecimalsPolicy
-    from og_integrations.protocol.chain.workflow import CandleOrder, CandleType, Query, Task
+    from og_integrations.protocol.chain._inference import InferenceMode, ModelOutput
+    from og_integrations.protocol.chain._tensors import DecimalsPolicy
+    from og_integrations.protocol.chain._workflow import CandleOrder, CandleType, Query, Task
 
 __all__ = [
     "AsyncOnchainClient",
@@ -74,22 +74,22 @@ __all__ = [
 
 _HOMES = {
     "AsyncOnchainClient": "og_integrations.onchain._clients",
-    "CandleOrder": "og_integrations.protocol.chain.workflow",
-    "CandleType": "og_integrations.protocol.chain.workflow",
+    "CandleOrder": "og_integrations.protocol.chain._workflow",
+    "CandleType": "og_integrations.protocol.chain._workflow",
     "Contracts": "og_integrations.onchain._web3",
-    "DecimalsPolicy": "og_integrations.protocol.chain.tensors",
+    "DecimalsPolicy": "og_integrations.protocol.chain._tensors",
     "GasBudget": "og_integrations.onchain._setup",
     "Inference": "og_integrations.onchain._inference",
-    "InferenceMode": "og_integrations.protocol.chain.inference",
+    "InferenceMode": "og_integrations.protocol.chain._inference",
     "ModelFile": "og_integrations.protocol.chain._execution",
-    "ModelOutput": "og_integrations.protocol.chain.inference",
+    "ModelOutput": "og_integrations.protocol.chain._inference",
     "OnchainClient": "og_integrations.onchain._clients",
     "OnchainTool": "og_integrations.onchain._tools",
     "PastInference": "og_integrations.onchain._web3",
-    "Query": "og_integrations.protocol.chain.workflow",
+    "Query": "og_integrations.protocol.chain._workflow",
     "ReceiptJudge": "og_integrations.onchain._judging",
     "SentTransaction": "og_integrations.client.chain._transactions",
-    "Task": "og_integrations.protocol.chain.workflow",
+    "Task": "og_integrations.protocol.chain._workflow",
     "TensorSpec": "og_integrations.protocol.chain._execution",
     "ToolResult": "og_integrations.onchain._tools",
     "TransactionStatus": "og_integrations.onchain._inference",

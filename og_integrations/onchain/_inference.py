@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from og_integrations._urls import url_below
@@ -32,7 +32,7 @@ from og_integrations.onchain._receipts import Record
 from og_integrations.onchain._setup import Notes, Setup, check_place, cost_of, send
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.chain._execution import ModelFile, differences
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     InferenceEvent,
     Log,
     ModelOutput,
@@ -43,7 +43,7 @@ from og_integrations.protocol.chain.inference import (
     has_node_result,
     run_calldata,
 )
-from og_integrations.protocol.chain.workflow import check_address
+from og_integrations.protocol.chain._workflow import check_address
 from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 from og_integrations.receipt import Receipt, is_verified, leaves, names_of_chain, names_of_proven
@@ -341,7 +341,7 @@ def _logs(receipt: JsonObject) -> Iterable[Log]:
     return [_log(raw) for raw in logs]
 
 
-def _log(raw: Any) -> Log:
+def _log(raw: JsonObject) -> Log:
     try:
         topics = tuple(str(topic).lower() for topic in raw["topics"])
         return Log(str(raw["address"]), topics, decode_hex(raw["data"], "http://node"))

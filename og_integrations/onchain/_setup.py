@@ -42,8 +42,8 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
-from og_integrations.protocol.chain.workflow import SCHEDULER_ADDRESS, check_address
+from og_integrations.protocol.chain._inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
+from og_integrations.protocol.chain._workflow import SCHEDULER_ADDRESS, check_address
 from og_integrations.protocol.payment._budget import BudgetTotals, Entry, HoldState, Limits
 from og_integrations.protocol.payment._flow import Consult
 from og_integrations.protocol.payment._memory import MemoryStore

@@ -7,15 +7,14 @@ Results are read with their block and time, because a schedule ends without a wo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, eth_call, quantity, read_block, rpc
 from og_integrations.client.chain._transactions import Sending
 from og_integrations.errors import OnchainError, StaleWorkflowError
 from og_integrations.onchain._setup import Mined, Setup, check_place, send
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import ModelOutput, decode_output
-from og_integrations.protocol.chain.workflow import (
+from og_integrations.protocol.chain._inference import ModelOutput, decode_output
+from og_integrations.protocol.chain._workflow import (
     ALL_TASKS_CALLDATA,
     EMITTED_TOPIC,
     RESULT_CALLDATA,
@@ -229,7 +228,7 @@ def _logs(value: object) -> Sequence[JsonObject]:
     return [log for log in value if isinstance(log, dict)] if isinstance(value, list) else []
 
 
-def _is_result_of(log: Mapping[str, Any], address: str) -> bool:
+def _is_result_of(log: JsonObject, address: str) -> bool:
     topics = log.get("topics")
     first = str(topics[0]).lower() if isinstance(topics, list) and topics else ""
     return first == EMITTED_TOPIC and str(log.get("address")).lower() == address.lower()

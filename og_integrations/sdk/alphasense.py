@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from og_integrations.onchain._inference import Inference
 from og_integrations.onchain._tools import OnchainTool, model_tool, plain, workflow_tool
 from og_integrations.onchain._workflows import WorkflowResult
-from og_integrations.protocol.chain.inference import InferenceMode
+from og_integrations.protocol.chain._inference import InferenceMode
 from og_integrations.sdk._alpha import Alpha, _arrays, _output
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError
 from og_integrations.sdk.types import InferenceResult, ModelOutput
@@ -100,7 +100,7 @@ def _alpha(given: Alpha | None) -> Alpha:
     return client.alpha
 
 
-def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> Any:
+def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> object:
     if tool_type == ToolType.LANGCHAIN:
         from og_integrations.langchain import onchain_tool
 
@@ -124,6 +124,6 @@ def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> Any:
         )
         for name, field in fields.items()
     ]
-    signature: Any = inspect.Signature(parameters, return_annotation=str)
+    signature = inspect.Signature(parameters, return_annotation=str)
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call

@@ -40,7 +40,7 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof import canonical
+from og_integrations.protocol.proof import _canonical as canonical
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, OhttpKey, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import is_signed_by
 from og_integrations.receipt import Receipt
@@ -220,7 +220,7 @@ class OhttpRelayClient:
         model, messages = body.get("model"), body.get("messages")
         if not isinstance(model, str) or not isinstance(messages, list) or not messages:
             raise WrongArgumentError("The request's body needs a model and messages. Nothing was sent.")
-        options: dict[str, Any] = {name: body[name] for name in _FROM_BODY if body.get(name) is not None}
+        options: JsonObject = {name: body[name] for name in _FROM_BODY if body.get(name) is not None}
         if body.get("web_search"):
             options["extra"] = {"web_search": True}
         try:
@@ -310,7 +310,7 @@ class ConfidentialLLM:
         temperature: float = 0.0,
         tools: Sequence[JsonObject] | None = None,
         tool_choice: str | None = None,
-        response_format: ResponseFormat | Mapping[str, Any] | None = None,
+        response_format: ResponseFormat | Mapping[str, object] | None = None,
         web_search: bool = False,
         stream: bool = False,
     ) -> VerifiedChatResponse:

@@ -15,13 +15,13 @@ from og_integrations.protocol._receipt import KINDS, described, rebuild_authoriz
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import Completion, TeeProof
 from og_integrations.protocol.payment._x402 import PAYMENT_RESPONSE, PROCESSING_HASH
-from og_integrations.protocol.proof._verification import TrustDecision, VerifiedExchange
-from og_integrations.protocol.proof.canonical import (
+from og_integrations.protocol.proof._canonical import (
     may_be_another_content,
     not_hashed,
     spells_tool_calls,
     unsigned_members,
 )
+from og_integrations.protocol.proof._verification import TrustDecision, VerifiedExchange
 from og_integrations.receipt import (
     BY_DIGEST,
     BY_EXCHANGE,

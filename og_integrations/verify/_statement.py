@@ -19,7 +19,7 @@ from og_integrations import __version__
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import TeeProof
-from og_integrations.protocol.proof.attestation import measurements_in
+from og_integrations.protocol.proof._attestation import measurements_in
 from og_integrations.receipt import Receipt, ReceiptPayment
 from og_integrations.verify._bundle import SavedExchange
 from og_integrations.verify._verifier import Verdict

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.networks import Network
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash
+from og_integrations.protocol.proof._registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
 from og_integrations.protocol.proof._verification import TrustDecision
-from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, encode_get_tee, encode_is_active
 
 if TYPE_CHECKING:
     from og_integrations.client.chain._jsonrpc import Fetching

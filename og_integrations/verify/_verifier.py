@@ -35,6 +35,12 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import Completion, TeeProof
+from og_integrations.protocol.proof._attestation import (
+    AWS_ROOT_G1_SHA256,
+    AttestationPolicy,
+    Measurements,
+    listed_builds,
+)
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import (
     STEPS,
@@ -44,12 +50,6 @@ from og_integrations.protocol.proof._verification import (
     VerifiedExchange,
     not_reached,
     verify_exchange,
-)
-from og_integrations.protocol.proof.attestation import (
-    AWS_ROOT_G1_SHA256,
-    AttestationPolicy,
-    Measurements,
-    listed_builds,
 )
 from og_integrations.receipt import BY_CHAIN, Check, visible
 from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt

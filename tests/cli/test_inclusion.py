@@ -12,7 +12,7 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
-from og_integrations.protocol.proof.inclusion import Inclusion, verify_inclusion
+from og_integrations.protocol.proof._inclusion import Inclusion, verify_inclusion
 from og_integrations.verify import Verifier
 
 MODEL = "openai/gpt-5-mini"

@@ -26,7 +26,7 @@ from og_integrations.protocol.proof._enclave import (
     EnclavePolicy,
     UnsafeAcceptAnyEnclave,
 )
-from og_integrations.protocol.proof.registry import encode_enclaves
+from og_integrations.protocol.proof._registry import encode_enclaves
 
 T = TypeVar("T")
 

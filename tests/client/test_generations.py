@@ -19,7 +19,8 @@ from og_integrations.devnet._generations import GENERATIONS, Generation, Moderat
 from og_integrations.networks import OPG
 from og_integrations.protocol.chain import _eip712
 from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.proof import _enclave, _verification, canonical
+from og_integrations.protocol.proof import _canonical as canonical
+from og_integrations.protocol.proof import _enclave, _verification
 from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user
 
 GREEDY = {"cost_opg": str(3 * OPG), "cost_usd": "0.3", "opg_price_usd": "0.1"}

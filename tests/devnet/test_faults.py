@@ -15,8 +15,8 @@ from og_integrations.devnet import CATALOGUE, Devnet
 from og_integrations.devnet.faults._answers import HOME_OF_PICTURES
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat._wire import CHAT_PATH, ToolCall
+from og_integrations.protocol.proof._canonical import output_hash, request_hash, signed_digest
 from og_integrations.protocol.proof._enclave import tee_id_of
-from og_integrations.protocol.proof.canonical import output_hash, request_hash, signed_digest
 from tests.devnet.bare_caller import Raw, ask, offer_of, raw_caller
 
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

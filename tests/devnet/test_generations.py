@@ -23,7 +23,7 @@ from og_integrations.devnet._generations import (
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import APRIL, RULES, request_hash
+from og_integrations.protocol.proof._canonical import APRIL, RULES, request_hash
 from tests.devnet.bare_caller import Raw, raw_caller
 
 PIXEL = "data:image/png;base64," + base64.b64encode(b"x" * 70).decode()

@@ -8,7 +8,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.protocol.chat._wire import ToolCall
-from og_integrations.protocol.proof.canonical import output_hash
+from og_integrations.protocol.proof._canonical import output_hash
 from tests.devnet.bare_caller import Raw, ask
 
 ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}

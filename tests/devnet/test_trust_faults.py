@@ -8,7 +8,7 @@ import pytest
 
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._enclave import STRANGER, EnclaveKeys
-from og_integrations.protocol.proof.registry import decode_enclaves, encode_get_active_tees
+from og_integrations.protocol.proof._registry import decode_enclaves, encode_get_active_tees
 from tests.devnet.bare_caller import CHAT, Raw, ask
 from tests.sizes import SPARE_KEYS
 

@@ -24,14 +24,14 @@ from og_integrations.client._settings import resolve_settings
 from og_integrations.client.channels._channel import destination_of
 from og_integrations.errors import OpenGradientError
 from og_integrations.protocol._strict_json import parse_json_object
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     InferenceMode,
     decode_event,
     decode_node_result,
     decode_output,
     decode_run,
 )
-from og_integrations.protocol.chain.workflow import decode_history
+from og_integrations.protocol.chain._workflow import decode_history
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
@@ -45,12 +45,12 @@ from og_integrations.protocol.payment._x402 import (
     parse_settlement,
 )
 from og_integrations.protocol.payment.schemes import authorize
-from og_integrations.protocol.payment.schemes.batch_settlement import read_correction, read_terms
+from og_integrations.protocol.payment.schemes._batch_settlement import read_correction, read_terms
+from og_integrations.protocol.proof._canonical import RULES, not_hashed, request_hash, unsigned_members
+from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof._verification import verify_exchange
-from og_integrations.protocol.proof.canonical import RULES, not_hashed, request_hash, unsigned_members
-from og_integrations.protocol.proof.freshness import nonce_place, with_nonce
-from og_integrations.protocol.proof.registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
-from og_integrations.protocol.sealing.ohttp import (
+from og_integrations.protocol.sealing._ohttp import (
     ANSWER_TYPE,
     BILLING_MAGIC,
     STREAM_TYPE,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -83,6 +84,33 @@ def test_file_that_is_not_the_same_any_more_is_no_fresh_account(tmp_path: Path, 
     if harm not in ("deleted", "emptied"):
         # (What was emptied still has its log beside it, and is held by who knew it.)
         BudgetFile(path)  # a client that is made now knows what it begins with
+
+
+@pytest.mark.parametrize("way", ["files", "backup"])
+def test_older_copy_of_the_file_and_its_log_is_noticed(tmp_path: Path, way: str) -> None:
+    """A backup of all its parts looks exactly as the file did, with its times; later claims would be forgotten."""
+    path = tmp_path / "budget.sqlite"
+    account, other = (budget(BudgetFile(path), total="3") for _ in range(2))
+    account.hold(OPG, now=NOW)
+    parts = [name for name in ("budget.sqlite", "budget.sqlite-wal", "budget.sqlite-shm") if (tmp_path / name).exists()]
+    (tmp_path / "backup").mkdir()
+    if way == "files":
+        for name in parts:
+            shutil.copy2(tmp_path / name, tmp_path / "backup" / name)
+    else:
+        with closing(sqlite3.connect(path)) as db, closing(sqlite3.connect(tmp_path / "backup" / path.name)) as copy:
+            db.backup(copy)
+    account.hold(OPG, now=NOW)
+    assert other.spent(NOW).authorized == 2 * OPG
+    if way == "files":
+        for name in parts:
+            shutil.copy2(tmp_path / "backup" / name, tmp_path / name)
+    else:
+        with closing(sqlite3.connect(tmp_path / "backup" / path.name)) as copy, closing(sqlite3.connect(path)) as db:
+            copy.backup(db)
+    for knows in (account, other):
+        with pytest.raises(ConfigurationError, match="overwritten by a copy"):
+            knows.hold(OPG, now=NOW)
 
 
 def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
+from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, collect_receipts
 from og_integrations.devnet import DEFAULT_CAP, Devnet
 from og_integrations.devnet.chain._evm import call_data
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SigningError, SpendingStoppedError
 from og_integrations.networks import PERMIT2_ADDRESS
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import PaymentRequest
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
@@ -211,6 +212,66 @@ def test_cancelled_asker_leaves_the_question_to_others(net: Devnet) -> None:
 
     asyncio.run(ask())
     assert (asked, net.stats().signatures) == (2, 1)
+
+
+class AskingSigner:
+    """A signer asks something before it signs."""
+
+    def __init__(self, net: Devnet, ask: Callable[[], bool]) -> None:
+        self._own = LocalSigner(net.private_key)
+        self.address = self._own.address
+        self._ask = ask
+
+    def sign_typed_data(self, typed_data: JsonObject) -> str:
+        self._ask()
+        return self._own.sign_typed_data(typed_data)
+
+
+@pytest.mark.parametrize("store", ["memory", "file"])
+@pytest.mark.parametrize("asked", ["on_payment", "on_limit_near", "signer"])
+def test_owner_who_asks_the_model_itself_is_told_and_waits_for_nothing(
+    net: Devnet, tmp_path: Path, asked: str, store: str
+) -> None:
+    """Its call would wait for the authorization that it is to decide about; with an account of its own it is paid."""
+    payers: list[Client] = []
+
+    def ask_itself(*_about: object) -> bool:
+        return payers[0].chat(MODEL, [{"role": "user", "content": "Shall I pay?"}]).text != ""
+
+    signer = AskingSigner(net, ask_itself) if asked == "signer" else LocalSigner(net.private_key)
+    policy: dict[str, Any] = {} if store == "memory" else {"store": str(tmp_path / "budget.sqlite")}
+    policy |= {} if asked == "signer" else {asked: ask_itself, "total": "0.1"}
+    with Client(signer=signer, network=net.network, spend_policy=policy) as payer:
+        payers[:] = [payer]
+        with pytest.raises(SigningError, match=r"asks a model itself.*Nothing was sent or paid for it.*account="):
+            payer.chat(MODEL, HI)
+        assert (net.stats().payments, payer.spent().authorized) == (0, 0)
+        with client(net, account="advice") as adviser:
+            payers[:] = [adviser]
+            assert payer.chat(MODEL, HI).receipt["status"] == "verified"
+        assert net.stats().payments == 2
+
+
+async def test_owner_whose_tasks_ask_the_model_is_told_and_they_may_go_on_later(net: Devnet) -> None:
+    later: list[asyncio.Task[Answer]] = []
+    decided = asyncio.Event()
+
+    async def on_payment(request: PaymentRequest) -> bool:
+        async def ask(*, at_once: bool) -> Answer:
+            if not at_once:
+                await decided.wait()
+            return await payer.chat(MODEL, HI)
+
+        later.append(asyncio.create_task(ask(at_once=False)))
+        with pytest.raises(SigningError, match="asks a model itself"):
+            await asyncio.create_task(ask(at_once=True))
+        return True
+
+    async with aclient(net, on_payment=on_payment) as payer:
+        assert (await payer.chat(MODEL, HI)).receipt["status"] == "verified"
+        decided.set()
+        assert (await later[0]).receipt["status"] == "verified"
+    assert net.stats().payments == 1
 
 
 def test_asynchronous_owner_needs_an_asynchronous_client(net: Devnet) -> None:

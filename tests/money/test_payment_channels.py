@@ -31,7 +31,7 @@ from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.chat._sse import DONE
 from og_integrations.protocol.payment._budget import SKEW
 from og_integrations.protocol.payment._x402 import PAYMENT_RESPONSE, PAYMENT_SIGNATURE, decode_header
-from og_integrations.protocol.payment.schemes.batch_settlement import SCHEME, channel_id, voucher_digest
+from og_integrations.protocol.payment.schemes._batch_settlement import SCHEME, channel_id, voucher_digest
 from tests.money.recorded_payments import MODEL
 from tests.protocol.channels import LIFETIME, ChannelScheme
 

@@ -21,9 +21,9 @@ from og_integrations.errors import (
 )
 from og_integrations.onchain import AsyncOnchainClient, OnchainClient, contracts, past_inferences
 from og_integrations.onchain._web3 import SCHEDULER_ABI, WORKFLOW_ABI
-from og_integrations.protocol.chain.inference import decode_output, request_calldata, run_calldata
-from og_integrations.protocol.chain.tensors import encode_input
-from og_integrations.protocol.chain.workflow import (
+from og_integrations.protocol.chain._inference import decode_output, request_calldata, run_calldata
+from og_integrations.protocol.chain._tensors import encode_input
+from og_integrations.protocol.chain._workflow import (
     constructor_args,
     history_calldata,
     register_task_calldata,

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from og_integrations.protocol.proof.inclusion import Inclusion, find_inclusion, verify_inclusion
+from og_integrations.protocol.proof._inclusion import Inclusion, find_inclusion, verify_inclusion
 from tests.protocol.documents import FOLDER
 
 CASES: dict[str, dict[str, Any]] = {

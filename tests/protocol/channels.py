@@ -40,8 +40,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_settlement,
     refusal_reason,
 )
-from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement, SettlementStatus
-from og_integrations.protocol.payment.schemes.batch_settlement import (
+from og_integrations.protocol.payment.schemes._batch_settlement import (
     SCHEME,
     Deposit,
     Voucher,
@@ -51,6 +50,7 @@ from og_integrations.protocol.payment.schemes.batch_settlement import (
     read_correction,
     read_terms,
 )
+from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement, SettlementStatus
 from og_integrations.receipt import ReceiptPayment
 
 LIFETIME = 300

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from og_integrations.protocol.proof import _cbor as cbor
-from og_integrations.protocol.proof.attestation import Attestation, AttestationPolicy, decode_body, verify_document
+from og_integrations.protocol.proof._attestation import Attestation, AttestationPolicy, decode_body, verify_document
 from tests.protocol.captures import VECTORS
 
 FOLDER = VECTORS / "attestation"

@@ -12,7 +12,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 from og_integrations import errors
 from og_integrations.errors import AttestationError, ConfigurationError
 from og_integrations.protocol.proof import _cbor as cbor
-from og_integrations.protocol.proof.attestation import (
+from og_integrations.protocol.proof._attestation import (
     AWS_ROOT_G1_SHA256,
     STEPS,
     Attestation,

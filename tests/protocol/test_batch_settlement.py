@@ -14,7 +14,7 @@ from og_integrations.protocol.chain import _eip712 as eip712
 from og_integrations.protocol.chain._ecrecover import recover_address
 from og_integrations.protocol.payment._x402 import parse_requirements
 from og_integrations.protocol.payment.schemes import authorize
-from og_integrations.protocol.payment.schemes.batch_settlement import (
+from og_integrations.protocol.payment.schemes._batch_settlement import (
     SCHEME,
     Correction,
     Deposit,

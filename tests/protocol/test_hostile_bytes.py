@@ -28,8 +28,8 @@ from og_integrations.protocol.payment._x402 import (
 )
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.proof._enclave import tee_id_of
+from og_integrations.protocol.proof._registry import decode_enclaves
 from og_integrations.protocol.proof._verification import verify_exchange
-from og_integrations.protocol.proof.registry import decode_enclaves
 from tests.fuzz.targets import TARGETS
 from tests.protocol.captures import CAPTURES, SIGNED, exchange, proof_of, read_stream
 from tests.protocol.flows import NOW, REQUIREMENT, ROUTE

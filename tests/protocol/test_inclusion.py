@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import VerificationError
-from og_integrations.protocol.proof.inclusion import Inclusion, find_inclusion, leaf_of, verify_inclusion
+from og_integrations.protocol.proof._inclusion import Inclusion, find_inclusion, leaf_of, verify_inclusion
 from tests.protocol.batches import CASES, RECEIPT, find
 
 CASE = CASES["merkle/7-leaf-3"]

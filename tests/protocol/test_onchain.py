@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import InvalidRequestError, OnchainError, OpenGradientError
 from og_integrations.protocol.chain._abi import uint_word
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     HUB_ADDRESS,
     INFERENCE_TOPIC,
     PRECOMPILE_ADDRESS,
@@ -38,7 +38,7 @@ from og_integrations.protocol.chain.inference import (
     request_calldata,
     run_calldata,
 )
-from og_integrations.protocol.chain.tensors import (
+from og_integrations.protocol.chain._tensors import (
     INT128_MAX,
     MAX_DECIMALS,
     DecimalsPolicy,
@@ -50,7 +50,7 @@ from og_integrations.protocol.chain.tensors import (
     exact_value,
     output_number,
 )
-from og_integrations.protocol.chain.workflow import (
+from og_integrations.protocol.chain._workflow import (
     ALL_TASKS_CALLDATA,
     CandleOrder,
     CandleType,
@@ -589,7 +589,8 @@ def test_numpy_is_not_needed() -> None:
     """Plain lists load neither NumPy nor, before something is encoded, eth-abi."""
     code = (
         "import sys; sys.modules['numpy'] = None\n"
-        "from og_integrations.protocol.chain import inference, tensors, workflow\n"
+        "from og_integrations.protocol.chain import _inference as inference, _tensors as tensors\n"
+        "from og_integrations.protocol.chain import _workflow as workflow\n"
         "assert 'eth_abi' not in sys.modules\n"
         "inputs = tensors.encode_input({'x': [[1, 0.5]], 's': 'a'})\n"
         "print(inference.decode_run(inference.run_calldata('Qm', 0, inputs)).inputs == inputs)"

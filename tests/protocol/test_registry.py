@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_utils.abi import function_signature_to_4byte_selector
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.protocol.chain._abi import decode_values
-from og_integrations.protocol.proof import registry
+from og_integrations.protocol.proof import _registry as registry
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave, OhttpKey, tee_id_of
-from og_integrations.protocol.proof.registry import (
+from og_integrations.protocol.proof._registry import (
     SELECTORS,
     decode_bool,
     decode_enclave,
@@ -260,6 +260,8 @@ def test_pointer_out_of_the_answer_hides_the_ohttp_key_only(word: int) -> None:
 
 
 @examples(100)
+@example([(6, 64)])  # a pointer into the words of its own entry
+@example([(2, 32)])  # a pointer to another pointer
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2**256 - 1) | st.integers(0, 2048)), max_size=2))
 def test_entries_are_read_as_by_eth_abi(changes: list[tuple[int, int]]) -> None:
     """Word by word: what one takes the other takes, with the same values; it takes too long to load on each start."""

@@ -25,7 +25,7 @@ from og_integrations.networks import BASE
 from og_integrations.protocol.payment._flow import MOST_BUSY, Approve, Pause, PaymentContext, Send, Sign
 from og_integrations.protocol.payment._upto import UptoScheme
 from og_integrations.protocol.payment._x402 import ReplyHead, decode_header
-from og_integrations.protocol.payment.schemes.batch_settlement import SCHEME
+from og_integrations.protocol.payment.schemes._batch_settlement import SCHEME
 from tests.protocol.channels import ChannelScheme
 from tests.protocol.flows import AMOUNT, NOW, REQUIREMENT, ROUTE, Call, answer, offer, wallet
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from og_integrations.errors import SealedChannelError
 from og_integrations.protocol.sealing import _hpke as hpke
-from og_integrations.protocol.sealing import ohttp
-from og_integrations.protocol.sealing.ohttp import Exchange, KeyConfig, check_signed_config, read_reply
+from og_integrations.protocol.sealing import _ohttp as ohttp
+from og_integrations.protocol.sealing._ohttp import Exchange, KeyConfig, check_signed_config, read_reply
 from tests.protocol.sealed_gateway import CONFIG, NONCE, VECTORS, opened, sealed, sealed_stream, varint
 from tests.sizes import examples
 

@@ -10,6 +10,7 @@ import pytest
 
 from og_integrations.errors import VerificationError
 from og_integrations.protocol.chat._wire import CHAT_PATH
+from og_integrations.protocol.proof._canonical import APRIL, RULES, canonical_request, request_hash
 from og_integrations.protocol.proof._verification import (
     CLOCK_SKEW,
     STEPS,
@@ -20,7 +21,6 @@ from og_integrations.protocol.proof._verification import (
     VerifiedExchange,
     verify_exchange,
 )
-from og_integrations.protocol.proof.canonical import APRIL, RULES, canonical_request, request_hash
 from og_integrations.receipt import Check
 from tests.protocol.captures import CAPTURES, SIGNED, Capture, altered, each, exchange, proof_of
 from tests.protocol.check_results import refused, results

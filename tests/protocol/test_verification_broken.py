@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat._wire import CHAT_PATH, Completion, ToolCall
+from og_integrations.protocol.proof._canonical import canonical_output, canonical_request
 from og_integrations.protocol.proof._enclave import tee_id_of
 from og_integrations.protocol.proof._verification import STEPS, Exchange, verify_exchange
-from og_integrations.protocol.proof.canonical import canonical_output, canonical_request
 from tests.protocol.captures import CAPTURES, ENCLAVE, altered, exchange, proof_of
 from tests.protocol.check_results import refused, results
 from tests.protocol.own_enclave import enclave, sign, signed_exchange

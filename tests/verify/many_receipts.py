@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_hash.auto import keccak
 
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof.canonical import request_hash
+from og_integrations.protocol.proof._canonical import request_hash
 from tests.protocol.own_enclave import enclave, key
 
 _SAVED: dict[str, Any] = json.loads(

@@ -12,9 +12,11 @@ import pytest
 from og_integrations.cli import main
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.chat._wire import CHAT_PATH
-from og_integrations.protocol.proof import _verification, attestation, inclusion
-from og_integrations.protocol.proof.attestation import STEPS as TEN_STEPS
-from og_integrations.protocol.proof.canonical import APRIL
+from og_integrations.protocol.proof import _attestation as attestation
+from og_integrations.protocol.proof import _inclusion as inclusion
+from og_integrations.protocol.proof import _verification
+from og_integrations.protocol.proof._attestation import STEPS as TEN_STEPS
+from og_integrations.protocol.proof._canonical import APRIL
 from og_integrations.receipt import Check
 from og_integrations.verify import _answering, _evidence, _verifier
 from og_integrations.verify._answering import answer
@@ -96,7 +98,7 @@ def test_verifier_that_skips_a_step_fails(tmp_path: Path, capfd: pytest.CaptureF
     script = tmp_path / "verifier.py"
     script.write_text(
         "import json, sys\n"
-        "from og_integrations.protocol.proof import attestation\n"
+        "from og_integrations.protocol.proof import _attestation as attestation\n"
         "from og_integrations.verify._answering import answer\n"
         "attestation._judge_nonce = lambda found, expected, log: log.passed('whatever')\n"
         "for line in sys.stdin:\n    print(json.dumps(answer(json.loads(line))))\n"

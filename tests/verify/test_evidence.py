@@ -18,7 +18,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.devnet._attestation import STRANGERS_BUILD
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, Network
-from og_integrations.protocol.proof.inclusion import leaf_of
+from og_integrations.protocol.proof._inclusion import leaf_of
 from og_integrations.verify import Verdict, Verifier, evidence_of
 from og_integrations.verify._bundle import parse_document
 from og_integrations.verify._trust import NobodyTrust, TeeIdTrust
@@ -108,7 +108,7 @@ def test_evidence_command(saved: Saved, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_without_pinned_builds_or_a_registry_it_is_undecided(saved: Saved) -> None:
-    from og_integrations.protocol.proof.attestation import AttestationPolicy
+    from og_integrations.protocol.proof._attestation import AttestationPolicy
     from og_integrations.verify._trust import NobodyTrust
 
     verifier = Verifier(NobodyTrust(), AttestationPolicy(None, [saved.root]))

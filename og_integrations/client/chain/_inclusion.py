@@ -24,7 +24,7 @@ from og_integrations.errors import (
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import decode_values
 from og_integrations.protocol.payment._flow import Fetch
-from og_integrations.protocol.proof.inclusion import BATCH_TOPIC, Inclusion, find_inclusion
+from og_integrations.protocol.proof._inclusion import BATCH_TOPIC, Inclusion, find_inclusion
 from og_integrations.receipt import Receipt
 
 PUBLISHED_WITHIN = 2 * 60 * 60

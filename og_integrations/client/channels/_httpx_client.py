@@ -297,7 +297,7 @@ class _Failures:
         raise error from exc
 
 
-def _library_of(client: object, kind: str) -> Any:
+def _library_of(client: object, kind: str) -> ModuleType:
     """Return the library of which `client` is a `kind`. Raises `ConfigurationError` if it is of none we know."""
     for name in _LIBRARIES:
         library = sys.modules.get(name)

@@ -17,7 +17,7 @@ from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
 from og_integrations.protocol.payment._x402 import ReplyHead
 from og_integrations.protocol.proof._enclave import OhttpKey, SignedConfig
-from og_integrations.protocol.sealing.ohttp import (
+from og_integrations.protocol.sealing._ohttp import (
     ANSWER_TYPE,
     MAX_FINAL,
     STREAM_TYPE,

@@ -10,8 +10,9 @@ costs the same however many entries there are. One connection serves the process
 An authorization whose process died counts until the chain says what became of it; if it was still held, nobody asks
 until an hour after its deadline.
 
-Each file has a random name, and notes what its main part looks like after a checkpoint. Whoever knew it accepts no
-other in its place: a file that was emptied, deleted, replaced, or overwritten by an older copy is not a fresh budget.
+Each file has a random name, notes what its main part looks like after a checkpoint, and counts its claims. Whoever knew
+it accepts no other in its place: a file that was emptied, deleted, replaced, or overwritten by an older copy (also one
+of its log) is not a fresh budget.
 """
 
 import json
@@ -104,6 +105,7 @@ class BudgetFile:
         self.place = ("file", self.path)
         self.account_name = account
         self._name = ""
+        self._claims = 0
         self._writes = 0
         self._abandoned: list[sqlite3.Connection] = []
         self._db: sqlite3.Connection | None = None
@@ -243,11 +245,17 @@ class BudgetFile:
             try:
                 self._check(db)
                 result = work(db)
+                # Read after the work, which makes the table where the file is new.
+                claims = _claims(db)
+                if kind == "IMMEDIATE" and synced:
+                    claims += 1
+                    _set_fact(db, "claims", str(claims))
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            self._claims = claims
             if kind == "IMMEDIATE":
                 if synced:
                     self._sync(db)
@@ -343,7 +351,9 @@ class BudgetFile:
         stat = os.stat(self.path)
         self._inode = self._inode or stat.st_ino
         moved = version != VERSION or stat.st_ino != self._inode
-        if moved or _fact(db, "account") != self._name or self._was_overwritten(db):
+        other = moved or _fact(db, "account") != self._name or self._was_overwritten(db)
+        # A copy of all its parts at once looks as the file did: what it has counted is less than what is known here.
+        if other or _claims(db) < self._claims:
             raise ConfigurationError(
                 f"The budget file {self.path} is another one than before: it was emptied, deleted, replaced, or "
                 "overwritten by a copy. What was authorized cannot be counted, so nothing is spent. Restore it, or "
@@ -553,6 +563,11 @@ def _has_column(db: sqlite3.Connection, table: str, column: str) -> bool:
 def _fact(db: sqlite3.Connection, name: str) -> str | None:
     row = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _claims(db: sqlite3.Connection) -> int:
+    """Return how often something was written that must not be lost; it only grows."""
+    return int(_fact(db, "claims") or 0)
 
 
 def _note(db: sqlite3.Connection, name: str) -> str | None:

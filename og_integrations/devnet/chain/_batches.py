@@ -17,7 +17,7 @@ from og_integrations.devnet._http import Reply, Request
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.payment._x402 import checksum_address
-from og_integrations.protocol.proof.inclusion import BATCH_TOPIC, leaf_of
+from og_integrations.protocol.proof._inclusion import BATCH_TOPIC, leaf_of
 
 _MOST, _IDLE, _AGE = 20, 5 * 60, 15 * 60
 _BLOB_LIVES = 140 * 24 * 60 * 60

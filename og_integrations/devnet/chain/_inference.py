@@ -24,7 +24,7 @@ from og_integrations.devnet.chain.models import Models
 from og_integrations.errors import OnchainError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import decode_values, encode_values, keccak, selector
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     PRECOMPILE_ADDRESS,
     PRECOMPILE_SELECTOR,
     InferenceEvent,
@@ -35,8 +35,8 @@ from og_integrations.protocol.chain.inference import (
     encode_event,
     encode_output,
 )
-from og_integrations.protocol.chain.tensors import ModelInput, encode_input
-from og_integrations.protocol.chain.workflow import (
+from og_integrations.protocol.chain._tensors import ModelInput, encode_input
+from og_integrations.protocol.chain._workflow import (
     ALL_TASKS_CALLDATA,
     RUN_CALLDATA,
     SCHEDULER_ADDRESS,

@@ -12,7 +12,7 @@ from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import selector, uint_word
 from og_integrations.protocol.proof._enclave import Enclave
-from og_integrations.protocol.proof.registry import SELECTORS, encode_enclave, encode_enclaves
+from og_integrations.protocol.proof._registry import SELECTORS, encode_enclave, encode_enclaves
 
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 _REVERTED = 3

@@ -8,11 +8,10 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from og_integrations.devnet._fault import ChainFault
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain.inference import (
+from og_integrations.protocol.chain._inference import (
     INFERENCE_TOPIC,
     RESULT_TOPIC,
     InferenceEvent,
@@ -21,7 +20,7 @@ from og_integrations.protocol.chain.inference import (
     decode_output,
     encode_output,
 )
-from og_integrations.protocol.chain.tensors import Number
+from og_integrations.protocol.chain._tensors import Number
 
 _STRANGER = "0x" + "0b" * 20
 
@@ -70,7 +69,7 @@ def _of_the_node(text: str) -> str:
     return base64.b64encode(json.dumps(said).encode()).decode()
 
 
-def _values(part: Any) -> Iterator[JsonObject]:
+def _values(part: object) -> Iterator[JsonObject]:
     """Yield the numbers, wherever a mode has them."""
     if isinstance(part, dict) and "value" in part and "decimals" in part:
         yield part

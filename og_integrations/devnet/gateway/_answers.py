@@ -37,7 +37,7 @@ from og_integrations.devnet.model import (
 from og_integrations.devnet.model._upstream import call_deltas, cannot_be_asked, forwarded, merged_calls, reserialised
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import COMPLETION_PATH, ToolCall, Usage
-from og_integrations.protocol.proof.canonical import output_hash, request_hash
+from og_integrations.protocol.proof._canonical import output_hash, request_hash
 
 _TITLES = {
     400: "Bad Request",

@@ -30,7 +30,7 @@ from og_integrations.protocol.payment._x402 import (
     parse_requirements,
 )
 from og_integrations.protocol.payment.schemes import authorize
-from og_integrations.protocol.sealing.ohttp import (
+from og_integrations.protocol.sealing._ohttp import (
     BILLING_MAGIC,
     OHTTP_PATH,
     REQUEST_TYPE,

@@ -35,7 +35,7 @@ from og_integrations.protocol.payment._x402 import (
     session_ref,
 )
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
-from og_integrations.protocol.sealing.ohttp import OHTTP_PATH
+from og_integrations.protocol.sealing._ohttp import OHTTP_PATH
 
 DESCRIPTIONS = {
     CHAT_PATH: "Chat completion",

@@ -54,7 +54,7 @@ def covers(data: object) -> bool:
     """Return whether `data` is typed data that `digest` reads as every wallet does; of any other it knows nothing."""
     if not isinstance(data, dict) or not isinstance(data.get("types"), dict):
         return False
-    types: dict[str, Any] = data["types"]
+    types: JsonObject = data["types"]
     if not all(_STRUCT.fullmatch(str(name)) and isinstance(fields, list) for name, fields in types.items()):
         return False
     if not all(_is_field(field) for fields in types.values() for field in fields):
@@ -73,7 +73,7 @@ def _is_field(field: object) -> bool:
     return isinstance(field, dict) and field.keys() == {"name", "type"} and all(type(v) is str for v in field.values())
 
 
-def _holds(kind: str, value: Any, types: Mapping[str, list[dict[str, str]]]) -> bool:
+def _holds(kind: str, value: object, types: Mapping[str, list[dict[str, str]]]) -> bool:
     """Return whether `value` is one of `kind`, in the form in which `_word` takes it."""
     if kind.endswith("[]"):
         # Arrays of arrays are in no payment.
@@ -106,7 +106,7 @@ def _field(member: str) -> dict[str, str]:
     return {"name": name, "type": kind}
 
 
-def _hash_struct(name: str, value: Mapping[str, Any], types: Mapping[str, list[dict[str, str]]]) -> bytes:
+def _hash_struct(name: str, value: JsonObject, types: Mapping[str, list[dict[str, str]]]) -> bytes:
     words = [_word(field["type"], value[field["name"]], types) for field in types[name]]
     return keccak(_type_hash(_type_text(name, types)) + b"".join(words))
 

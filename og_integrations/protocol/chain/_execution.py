@@ -8,12 +8,14 @@ files or sockets.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from og_integrations.errors import ConfigurationError, OnchainError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol.chain.inference import ModelOutput
-from og_integrations.protocol.chain.tensors import (
+from og_integrations.protocol.chain._inference import ModelOutput
+from og_integrations.protocol.chain._tensors import (
     NODE_DECIMALS,
     ModelInput,
     Number,
@@ -26,6 +28,7 @@ from og_integrations.protocol.chain.tensors import (
 
 if TYPE_CHECKING:
     from numpy import ndarray
+    from onnxruntime import NodeArg
 
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 _REASON_CHARS = 400
@@ -94,7 +97,7 @@ class ModelFile:
             _take(spec, result, numbers, strings)
         return ModelOutput(tuple(numbers), tuple(strings))
 
-    def _feeds(self, inputs: ModelInput) -> dict[str, "ndarray[Any, Any]"]:
+    def _feeds(self, inputs: ModelInput) -> dict[str, "ndarray"]:
         given: dict[str, NumberTensor | StringTensor] = {tensor.name: tensor for tensor in inputs.numbers}
         given |= {tensor.name: tensor for tensor in inputs.strings}
         # A misspelt input would otherwise be ignored, and the model would run on something else than was asked.
@@ -145,12 +148,11 @@ def _close(one: Number, two: Number, relative: float, absolute: float) -> bool:
     return abs(first - second) <= most
 
 
-def _runtime() -> Any:
+def _runtime() -> ModuleType:
     try:
-        import onnxruntime
+        return import_module("onnxruntime")
     except ImportError as exc:
         raise ConfigurationError('Running a model needs onnxruntime: pip install "og-integrations[onnx]".') from exc
-    return onnxruntime
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -165,12 +167,12 @@ def _said(exc: Exception) -> str:
     return shown(str(exc).rpartition(" : ")[2].strip().rstrip("."), _REASON_CHARS)
 
 
-def _spec(argument: Any) -> TensorSpec:
+def _spec(argument: "NodeArg") -> TensorSpec:
     sizes = tuple(size if isinstance(size, int) else None for size in argument.shape)
     return TensorSpec(str(argument.name), str(argument.type), sizes)
 
 
-def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray[Any, Any]":
+def _feed(spec: TensorSpec, tensor: NumberTensor | StringTensor) -> "ndarray":
     import numpy as np
 
     name = shown(spec.name, 60)
@@ -205,7 +207,7 @@ def _whole(value: int | Decimal) -> int:
     return int(value)
 
 
-def _take(spec: TensorSpec, result: Any, numbers: list[NumberTensor], strings: list[StringTensor]) -> None:
+def _take(spec: TensorSpec, result: object, numbers: list[NumberTensor], strings: list[StringTensor]) -> None:
     import numpy as np
 
     array = np.asarray(result)

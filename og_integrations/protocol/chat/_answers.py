@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
@@ -234,7 +233,7 @@ def reasoning_of(message: JsonObject) -> str:
     return value if isinstance(value, str) else ""
 
 
-def list_of(value: object, name: str) -> list[Any]:
+def list_of(value: object, name: str) -> list[object]:
     """Return `value` as a list, null as an empty one. Raises `MalformedReplyError`, naming `name`."""
     if value is None:
         return []

@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.networks import OPG
@@ -25,7 +25,7 @@ CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
 SEARCH_PATH = "/v1/web_search"
 RELAY_PATH = "/api/v1/chat/ohttp"
-"""Where a relay takes sealed requests; an enclave takes them at `protocol.sealing.ohttp.OHTTP_PATH`."""
+"""Where a relay takes sealed requests; an enclave takes them at `protocol.sealing._ohttp.OHTTP_PATH`."""
 MAX_REQUEST_BYTES = 20 * 1024 * 1024
 """Newer gateways take no larger body (docs/protocol.md §2)."""
 EFFORTS = ("low", "medium", "high")
@@ -382,7 +382,7 @@ def _check_part(part: object, where: str, *, images: bool) -> None:
         )
 
 
-def _is_empty(part: Mapping[str, Any], kind: object) -> bool:
+def _is_empty(part: Mapping[str, object], kind: object) -> bool:
     if kind == "image_url":
         return not _ADDRESS.match(str(_of(part, "image_url").get("url") or part.get(kind)))
     data = _of(part, "file").get("file_data")
@@ -528,6 +528,6 @@ def _type_of(value: object) -> object:
     return value.get("type") if isinstance(value, Mapping) else None
 
 
-def _of(value: object, name: str) -> Mapping[str, Any]:
+def _of(value: object, name: str) -> Mapping[str, object]:
     inner = value.get(name) if isinstance(value, Mapping) else None
     return inner if isinstance(inner, Mapping) else {}

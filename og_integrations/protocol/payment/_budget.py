@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from og_integrations._notebook import table
 from og_integrations.errors import BudgetExceededError, ConfigurationError, SpendingStoppedError
@@ -31,7 +31,7 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._policy import LimitNear, SpendPolicy
 from og_integrations.protocol.payment.schemes import Authorization, decode_authorization
 
-Lock = AbstractContextManager[Any]
+Lock = AbstractContextManager[object]
 """A plain mutual exclusion lock; given by the caller, since this package starts no threads."""
 HOUR, DAY = 3_600, 86_400
 _WINDOWS = {"per_hour": HOUR, "per_day": DAY, "payments_per_hour": HOUR}

@@ -46,6 +46,7 @@ from og_integrations.protocol.payment._policy import LimitNear, OnLimitNear, OnP
 from og_integrations.protocol.payment._session import SessionCache
 from og_integrations.protocol.payment._upto import UptoScheme
 from og_integrations.protocol.payment._x402 import PaymentRequirements, ReplyHead, Route, parse_payment_required
+from og_integrations.protocol.payment.schemes._settlement import Reading
 from og_integrations.protocol.proof._enclave import Enclave
 
 
@@ -74,11 +75,20 @@ ENTER = Enter()
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision is what owner and signer are asked about, once for all calls of one `budget` to one `route`."""
+
+    budget: Budget
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
 class Approve:
     """Ask the owner's `on_payment` about `request`; answer with what it returned."""
 
     on_payment: OnPayment
     request: PaymentRequest
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class Tell:
 
     on_limit_near: OnLimitNear
     near: LimitNear
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +105,19 @@ class Sign:
     """Have the wallet sign `typed_data`; answer with the signature."""
 
     typed_data: JsonObject
+    decision: Decision | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for `seconds`: somebody else, another call or the chain, does what this one needs."""
+    """
+    Wait for `seconds`: somebody else, another call or the chain, does what this one needs.
+
+    `decision` is what is waited for, if it is one: a call that its owner or signer makes must not wait for it.
+    """
 
     seconds: float
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +152,8 @@ Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consul
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]
 """A generator that yields effects and returns a `T`; what each is answered with, the effect says."""
-Flow = Generator[Effect, Any, "Paid"]
-Reclaim = Callable[[Callable[[], Drawn], int, int], Generator[Any, Any, Drawn]]
+Flow = Effects["Paid"]
+Reclaim = Callable[[Callable[[], Drawn], int, int], Reading[Drawn]]
 """
 Makes a claim of an amount (base units) for a call that began at a unix time, and makes it again if the chain gives
 enough back; yields effects of its own. See `protocol.payment._reconcile.Reclaimer`.
@@ -226,7 +243,7 @@ def payment_flow(
         # It was over before this request was looked at: ask again, as for a first call.
 
 
-def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T]:
+def consulted(budget: Budget, work: Callable[[], T]) -> Effects[T]:
     """Return what `work` returns, which asks the store of `budget`; at once, unless that may block."""
     if not budget.blocks:
         return work()
@@ -234,9 +251,7 @@ def consulted(budget: Budget, work: Callable[[], T]) -> Generator[Effect, Any, T
     return result
 
 
-def ask_price(
-    route: Route, context: PaymentContext
-) -> Generator[Effect, Any, ReplyHead | tuple[PaymentScheme, PaymentRequirements]]:
+def ask_price(route: Route, context: PaymentContext) -> Effects[ReplyHead | tuple[PaymentScheme, PaymentRequirements]]:
     """
     Send the request unpaid; return how to pay it, as far as that is allowed, or the answer if it is not a 402.
 
@@ -267,7 +282,7 @@ def _is_paid(context: PaymentContext, raw: JsonObject) -> bool:
     return any(raw.get("scheme") == scheme.name for scheme in context.schemes)
 
 
-def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, ReplyHead | Lease]:
+def _leased(context: PaymentContext, route: Route) -> Effects[ReplyHead | Lease]:
     """Return a lease for a request to `route`, or its answer if nothing is asked for it."""
     schemes = context.schemes
     terms: PaymentRequirements | None = None
@@ -289,7 +304,7 @@ def _leased(context: PaymentContext, route: Route) -> Generator[Effect, Any, Rep
             schemes = (scheme,)
 
 
-def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]:
+def _turn(context: PaymentContext, lease: Lease) -> Effects[Turn]:
     """Wait until it is this call's turn to have `lease` signed, or that is done."""
     # Waiting calls look again instead of holding a lock, since owner and signer may be people.
     while True:
@@ -298,10 +313,19 @@ def _turn(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, Turn]
             turn = turn.then((yield from consulted(context.budget, turn.work)))
         if turn is not Turn.WAIT:
             return turn
-        yield Pause(lease.poll)
+        yield Pause(lease.poll, Decision(context.budget, lease.route))
 
 
-def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[Effect, Any, bool | None]:
+def waits_for_itself() -> SigningError:
+    """Return the error of a call that would wait for the decision from within which it was made."""
+    return SigningError(
+        "SpendPolicy.on_payment, on_limit_near or the signer asks a model itself, and this call needs the very "
+        "authorization that it is to decide about: both would wait for ever. Nothing was sent or paid for it. "
+        "Ask there with another wallet, or with a SpendPolicy(account=...) of its own."
+    )
+
+
+def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Effects[bool | None]:
     """
     Have `lease` claimed, allowed and signed, once for all calls that share it; None to begin anew.
 
@@ -322,17 +346,18 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
             lease.not_sent()
             return None
         if turn is Turn.MINE:
+            decision = Decision(budget, lease.route)
             if not lease.agreed:
                 asked = "SpendPolicy.on_limit_near"
-                yield from _tell_owner(budget, lease)
+                yield from _tell_owner(decision, lease)
                 asked = "SpendPolicy.on_payment"
-                yield from _ask_owner(context, lease)
+                yield from _ask_owner(context, decision, lease)
             yield from consulted(budget, budget.require_running)
             signatures: list[Secret] = []
             for part in lease.unsigned_parts():
                 asked = f"The signer of {part.signer}"
                 # In one expression: what was signed must not stand in a variable.
-                signatures.append(Secret(_checked((yield Sign(part.message.typed_data())), part)))
+                signatures.append(Secret(_checked((yield Sign(part.message.typed_data(), decision)), part)))
             lease.sign(signatures)
             if (persist := lease.persist()) is not None:
                 yield from consulted(budget, persist)
@@ -348,7 +373,7 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Generator[
     return turn is Turn.MINE
 
 
-def _claim(context: PaymentContext, lease: Lease, began: int) -> Generator[Any, Any, Drawn]:
+def _claim(context: PaymentContext, lease: Lease, began: int) -> Reading[Drawn]:
     """Have the budget count what `lease` needs, before anybody is asked to sign it."""
     made: list[Hold] = []
     given_up = False
@@ -385,23 +410,23 @@ def _release(holds: Sequence[Hold]) -> None:
         hold.release()
 
 
-def _tell_owner(budget: Budget, lease: Lease) -> Generator[Effect, Any, None]:
+def _tell_owner(decision: Decision, lease: Lease) -> Effects[None]:
     """Tell the owner of the limits that this lease makes nearly used up; once, whoever shares it."""
     for hold in lease.holds:
         near, hold.near = hold.near, ()
-        if budget.policy.on_limit_near is not None:
+        if (on_limit_near := decision.budget.policy.on_limit_near) is not None:
             for limit in near:
-                yield Tell(budget.policy.on_limit_near, limit)
+                yield Tell(on_limit_near, limit, decision)
 
 
-def _ask_owner(context: PaymentContext, lease: Lease) -> Generator[Effect, Any, None]:
-    budget = context.budget
+def _ask_owner(context: PaymentContext, decision: Decision, lease: Lease) -> Effects[None]:
+    budget = decision.budget
     on_payment = budget.policy.on_payment
     if on_payment is not None:
         now = context.clock()
         counted = yield from consulted(budget, lambda: budget.authorized(now))
         request = lease.request(counted - sum(hold.amount for hold in lease.holds))
-        agreed = yield Approve(on_payment, request)
+        agreed = yield Approve(on_payment, request, decision)
         # Not `if not agreed`: the answer of `input()` is a text, and "no" is true.
         if agreed is not True:
             raise SigningError(
@@ -452,7 +477,7 @@ def _checked(signature: object, part: Signing) -> str:
 
 def _attempt(
     context: PaymentContext, lease: Lease, began: int, quote: Callable[[object], str]
-) -> Generator[Effect, Any, ReplyHead | None]:
+) -> Effects[ReplyHead | None]:
     """Send with `lease`; return the answer's head, or None if the lease is over."""
     if (told := lease.refusal()) is not None:
         # While this call waited for the signature, another one came there with it.
@@ -476,7 +501,7 @@ def _attempt(
         yield Pause(verdict.seconds)
 
 
-def _send(budget: Budget, lease: Lease) -> Generator[Effect, Any, ReplyHead]:
+def _send(budget: Budget, lease: Lease) -> Effects[ReplyHead]:
     try:
         yield from consulted(budget, budget.require_running)
     except BaseException:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import (
     AwareDatetime,
@@ -137,7 +137,7 @@ def without_password(store: object) -> object:
     return _PASSWORD.sub(lambda found: found[1] or "", store) if isinstance(store, str) and "://" in store else store
 
 
-def _path_as_text(value: Any) -> Any:
+def _path_as_text(value: object) -> object:
     # What `os.fspath` does, without `os` and `pathlib`, which are not for this package.
     return value.__fspath__() if hasattr(value, "__fspath__") else value
 
@@ -245,7 +245,7 @@ class SpendPolicy(BaseModel):
     account: str = ""
     share: _Limit = None
     share_sessions: bool = True
-    store: Annotated[Any, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
+    store: Annotated[object, BeforeValidator(_path_as_text)] = Field(default=None, repr=False)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -260,13 +260,13 @@ class SpendPolicy(BaseModel):
             problems = "; ".join(map(_told, exc.errors(include_input=False)))
         raise ConfigurationError(f"spend_policy is not valid: {problems}.")
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """Copy it, with `update` in place of its members. Raises `ConfigurationError` for one that it does not have."""
         for name in (update or {}).keys() - type(self).model_fields.keys():
             raise ConfigurationError(f"SpendPolicy has no member {name!r}{_meant(name)}.")
         return super().model_copy(update=update, deep=deep)
 
-    def __getstate__(self) -> dict[Any, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return what is pickled: a password in the store's URL is not."""
         state = super().__getstate__()
         members = state["__dict__"]
@@ -304,7 +304,7 @@ class SpendPolicy(BaseModel):
         return None if self.share is None else _units("share", self.share)
 
     @classmethod
-    def of(cls, value: "SpendPolicy | dict[str, Any] | None") -> "SpendPolicy":
+    def of(cls, value: "SpendPolicy | Mapping[str, object] | None") -> "SpendPolicy":
         """Return `value` as a policy. Raises `ConfigurationError`, never pydantic's `ValueError`."""
         if isinstance(value, SpendPolicy):
             value.require_checked()
@@ -325,7 +325,7 @@ class SpendPolicy(BaseModel):
 
     def on(self, network: Network) -> "SpendPolicy":
         """Return this policy with `network`'s chain and token where none were given."""
-        defaults: dict[str, Any] = {}
+        defaults: dict[str, object] = {}
         if self.networks is None:
             defaults["networks"] = frozenset({network.caip2})
         if self.assets is None:

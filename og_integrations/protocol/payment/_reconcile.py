@@ -8,14 +8,15 @@ is held meanwhile, and nothing is signed before the claim stands.
 What a scheme leaves on the chain, and how it is read, its authorizations know (`schemes.Authorization.explain`).
 """
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from og_integrations.errors import BudgetExceededError, ConfigurationError, DiscoveryError
 from og_integrations.protocol.payment._budget import Budget, Entry, Lock
 from og_integrations.protocol.payment._flow import Pause, consulted
 from og_integrations.protocol.payment._lease import Drawn
+from og_integrations.protocol.payment.schemes._settlement import Reading
 
 Turn = Literal["ask", "wait", "again", "done"]
 REST = 30
@@ -107,7 +108,7 @@ class Findings:
     in_vain: dict[str, str] = field(default_factory=dict)
 
 
-AskChain = Callable[[Sequence[Entry], Callable[[], bool], Findings], Generator[Any, Any, None]]
+AskChain = Callable[[Sequence[Entry], Callable[[], bool], Findings], Reading[None]]
 """
 Corrects, of these entries, those that the chain explains, until the function says that it is enough; notes
 its findings as it goes. A generator of its own effects, which raises `ConfigurationError` or `DiscoveryError`.
@@ -123,7 +124,7 @@ class Reclaimer:
         self._clock = clock
         self._ask_chain = ask_chain
 
-    def __call__(self, attempt: Callable[[], Drawn], amount: int, began: int) -> Generator[Any, Any, Drawn]:
+    def __call__(self, attempt: Callable[[], Drawn], amount: int, began: int) -> Reading[Drawn]:
         """
         Return what `attempt` returns, which claims `amount` base units; make it again if the chain can help.
 
@@ -152,7 +153,7 @@ class Reclaimer:
             error.limit = exc.limit
             raise error from exc
 
-    def _ask(self, amount: int, limit: str, began: int) -> Generator[Any, Any, str | None]:
+    def _ask(self, amount: int, limit: str, began: int) -> Reading[str | None]:
         """Have the chain asked, by this call or another one; return why it could not be, None to look again."""
         turns, clock = self.turns, self._clock
         ended = turns.ended()
@@ -186,7 +187,7 @@ class Reclaimer:
         turns.end(clock(), gave_back=found.corrected > 0, in_vain=found.in_vain, trouble=trouble)
         return trouble
 
-    def _overdue(self, limit: str) -> Generator[Any, Any, list[Entry]]:
+    def _overdue(self, limit: str) -> Reading[list[Entry]]:
         """Return what to ask about: the oldest first, since nodes forget; but last what they could not explain."""
         now = self._clock()
         found = yield from consulted(self._budget, lambda: self._budget.overdue(now, limit))

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
 from og_integrations.protocol._redact import Secret
@@ -296,7 +296,7 @@ def encode_payment(requirements: PaymentRequirements, payload: JsonObject) -> st
     return encode_header({"x402Version": 2, "payload": payload, "accepted": requirements.raw})
 
 
-def token_domain(extra: Mapping[str, Any]) -> tuple[str, str]:
+def token_domain(extra: Mapping[str, object]) -> tuple[str, str]:
     """Return an offer's name and version of its token, which EIP-3009 signs. Raises `MalformedOfferError`."""
     name, version = extra.get("name"), extra.get("version")
     if not isinstance(name, str) or not isinstance(version, str):

@@ -4,5 +4,5 @@ This package seals requests to an enclave so that a relay cannot read them, and 
 | file | what it holds |
 | --- | --- |
 | `_hpke` | encryption to a public key (RFC 9180) |
-| `ohttp` | key configs, sealed requests, answers whole and streamed |
+| `_ohttp` | key configs, sealed requests, answers whole and streamed |
 """

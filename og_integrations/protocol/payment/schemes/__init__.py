@@ -4,7 +4,7 @@ This package says how an offer is paid: one module per x402 scheme, and all that
 | file | what it holds |
 | --- | --- |
 | `_upto` | the only scheme that gateways offer: a Permit2 authorization, settled in sessions |
-| `batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
+| `_batch_settlement` | payment channels as bytes: what is signed and sent, what a correction must prove; not paid by |
 | `_settlement` | what can become of an authorization, and what of a chain is read to find that out |
 
 A scheme turns an offer into an `Authorization`. To add one, write its module, have `decode_authorization` read its
@@ -19,8 +19,8 @@ from og_integrations.networks import format_opg
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PaymentRequirements
+from og_integrations.protocol.payment.schemes import _batch_settlement as batch_settlement
 from og_integrations.protocol.payment.schemes import _upto as upto
-from og_integrations.protocol.payment.schemes import batch_settlement
 from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement
 from og_integrations.receipt import ReceiptPayment
 

@@ -80,8 +80,8 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
         # The first of them serve as well as all: whoever can add entries must not stop everybody.
         data = data[:32] + MAX_ENTRIES.to_bytes(32, "big") + data[64:]
     with _read(data):
-        array = 2 * _WORD
-        starts = [array + _word(data, array, position) for position in range(_word(data, _WORD, 0))]
+        count = _word(data, _WORD, 0)
+        starts = [_pointed(data, 2 * _WORD, position, count) for position in range(count)]
         entries = [_entry_at(data, start) for start in starts]
         # Pointers to one place would be copies without end; honest entries share nothing.
         if sum(len(entry[2]) + len(entry[3]) + len(entry[4]) for entry in entries) > len(data):
@@ -93,7 +93,7 @@ def decode_enclaves(data: bytes) -> list[Enclave]:
 def decode_enclave(data: bytes) -> Enclave | None:
     """Decode the answer of `getTEE`; None if the entry cannot be used. Raises `DiscoveryError`."""
     with _read(data):
-        start = _word(data, 0, 0)
+        start = _pointed(data, 0, 0, 1)
         entry = _entry_at(data, start)
     return _enclave(entry, data, start)
 
@@ -164,8 +164,9 @@ def _bounded(word: int, most: int) -> int:
 
 def _padded(data: bytes, start: int, position: int) -> bytes:
     """Return bytes like `_bytes`, of any length; zeros have to fill their last word."""
+    at = _pointed(data, start, position, _HEAD) + _WORD
     found = _bytes(data, start, position, MAX_REPLY_BYTES)
-    at = start + _word(data, start, position) + _WORD + len(found)
+    at += len(found)
     filling = data[at : at + (-len(found) % _WORD)]
     if len(filling) != -len(found) % _WORD or any(filling):
         raise ValueError("the last word is not filled with zeros")
@@ -248,6 +249,14 @@ def _word(data: bytes, start: int, position: int) -> int:
     if at + _WORD > len(data):
         raise ValueError("a pointer leads out of the answer")
     return int.from_bytes(data[at : at + _WORD], "big")
+
+
+def _pointed(data: bytes, start: int, position: int, head: int) -> int:
+    """Return where a pointer of a `head` of so many words leads. Raises `ValueError` if that is in the head itself."""
+    offset = _word(data, start, position)
+    if offset < head * _WORD:
+        raise ValueError("a pointer leads to where pointers stand")
+    return start + offset
 
 
 def _bytes(data: bytes, start: int, position: int, most: int = _MAX_BYTES) -> bytes:

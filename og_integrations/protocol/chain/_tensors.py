@@ -229,7 +229,7 @@ def _walk(value: object, path: tuple[int, ...], leaves: list[object]) -> tuple[i
     return (len(value), *shape)
 
 
-def _array(value: object) -> "ndarray[Any, Any] | None":
+def _array(value: object) -> "ndarray | None":
     """Return `value` if it is a NumPy array. NumPy is loaded only for what looks like one."""
     if not (hasattr(value, "dtype") and hasattr(value, "flat")):
         return None
@@ -238,7 +238,7 @@ def _array(value: object) -> "ndarray[Any, Any] | None":
     return value if isinstance(value, ndarray) else None
 
 
-def _is_masked(array: "ndarray[Any, Any]") -> bool:
+def _is_masked(array: "ndarray") -> bool:
     from numpy import any as any_of
 
     return bool(any_of(getattr(array, "mask", False)))

@@ -14,11 +14,10 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -235,7 +234,7 @@ def verify_document(
 
 class _Message(NamedTuple):
     protected: bytes
-    unprotected: dict[Any, Any]
+    unprotected: dict[int | str, cbor.Value]
     payload: bytes
     signature: bytes
 
@@ -364,7 +363,7 @@ def _measurements(value: object) -> Measurements:
     return value[0].hex(), value[1].hex(), value[2].hex()
 
 
-def _optional(members: Mapping[Any, object], name: str) -> bytes | None:
+def _optional(members: dict[int | str, cbor.Value], name: str) -> bytes | None:
     value = members.get(name)
     return None if value is None else _string(value, name, least=0)
 

@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from cryptography.exceptions import InvalidTag
 
@@ -84,7 +84,7 @@ class KeyConfig:
         return struct.pack(">BHHH", *self.ids)
 
 
-def check_signed_config(fields: Mapping[str, Any], signing_key: bytes) -> KeyConfig:
+def check_signed_config(fields: Mapping[str, object], signing_key: bytes) -> KeyConfig:
     """
     Return the key config in `fields` (`hpke` of `/signing-key`) if it is signed by the enclave's `signing_key` (DER).
 
@@ -407,7 +407,7 @@ def _read_answer(plaintext: bytes) -> Reply:
     return Reply(outcome="gateway-error", gateway_status=status, plaintext=json.dumps(body).encode())
 
 
-def _strict_base64(fields: Mapping[str, Any], name: str) -> bytes:
+def _strict_base64(fields: Mapping[str, object], name: str) -> bytes:
     text = fields.get(name)
     try:
         value = base64.b64decode(text, validate=True) if isinstance(text, str) and len(text) <= MAX_FIELD else b""

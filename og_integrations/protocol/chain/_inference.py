@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from og_integrations.errors import InvalidRequestError, OnchainError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol._strict_json import decode_json, encode_json
+from og_integrations.protocol._strict_json import JsonObject, decode_json, encode_json
 from og_integrations.protocol.chain._abi import AbiValues, decode_values, encode_values, keccak, selector, topic
-from og_integrations.protocol.chain.tensors import (
+from og_integrations.protocol.chain._tensors import (
     INT128_MAX,
     ModelInput,
     Number,
@@ -229,7 +229,7 @@ def decode_node_result(mode: int, body: object) -> ModelOutput:
     if not results:
         raise OnchainError("The node's API has no result of this inference (yet): `inference_results` is empty.")
     try:
-        text = base64.b64decode(results[0], validate=True)
+        text = base64.b64decode(_text(results[0]), validate=True)
         if len(text) > _MAX_NODE_TEXT:
             raise ValueError(f"it has {len(text)} bytes")
         return _node_output(_model_output(mode, decode_json(text)))
@@ -335,12 +335,12 @@ def _parsed(text: str) -> object:
     return value
 
 
-def _node_results(body: object) -> list[Any]:
+def _node_results(body: object) -> list[object]:
     results = body.get("inference_results") if isinstance(body, Mapping) else None
     return results if isinstance(results, list) else []
 
 
-def _model_output(mode: int, document: Any) -> Any:
+def _model_output(mode: int, document: JsonObject) -> JsonObject:
     """Return the `model_output` member, which lies elsewhere in each mode."""
     paths = {
         InferenceMode.VANILLA: ("VanillaResult",),
@@ -354,7 +354,7 @@ def _model_output(mode: int, document: Any) -> Any:
     return document
 
 
-def _node_output(raw: Any) -> ModelOutput:
+def _node_output(raw: JsonObject) -> ModelOutput:
     numbers = tuple(
         NumberTensor(
             _named(tensor),
@@ -372,7 +372,7 @@ def _node_output(raw: Any) -> ModelOutput:
     return _output(numbers, strings, jsons, raw.get("is_simulation_result", False) is True, texts)
 
 
-def _named(member: Any) -> str:
+def _named(member: JsonObject) -> str:
     return _text(member["name"])
 
 

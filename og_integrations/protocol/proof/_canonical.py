@@ -13,8 +13,8 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
@@ -211,9 +211,10 @@ def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> by
     return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
 
 
-def _newer(message: Any) -> Any:
-    content = message.get("content") if isinstance(message, dict) and message.get("role") == "user" else None
-    return message | {"content": _ESCAPE.sub(_known, str(content))} if isinstance(content, list) else message
+def _newer(message: object) -> object:
+    if isinstance(message, dict) and message.get("role") == "user" and isinstance(message.get("content"), list):
+        return message | {"content": _ESCAPE.sub(_known, str(message["content"]))}
+    return message
 
 
 def _known(escape: re.Match[str]) -> str:
@@ -223,21 +224,21 @@ def _known(escape: re.Match[str]) -> str:
     return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
 
-def _messages(request: JsonObject) -> list[Mapping[str, Any]]:
+def _messages(request: JsonObject) -> list[JsonObject]:
     listed = request.get("messages")  # of a text completion, anything: nobody has read it
     return [message for message in listed if isinstance(message, dict)] if isinstance(listed, list) else []
 
 
-def _user_contents(request: JsonObject) -> list[Any]:
+def _user_contents(request: JsonObject) -> list[object]:
     contents = [message.get("content") for message in _messages(request) if message.get("role") == "user"]
     return [content for content in contents if content is not None]
 
 
-def _same_reduced(content: list[Any], rule: str) -> bool:
+def _same_reduced(content: list[object], rule: str) -> bool:
     return bool(_user_content(content, REDUCED) == _user_content(content, rule))
 
 
-def _attachments(request: JsonObject) -> list[Mapping[str, Any]]:
+def _attachments(request: JsonObject) -> list[JsonObject]:
     lists = [content for content in _user_contents(request) if isinstance(content, list)]
     return [part for parts in lists for part in parts if isinstance(part, dict) and part.get("type") != "text"]
 
@@ -305,7 +306,7 @@ def _message(message: object, rule: str) -> JsonObject:
             )
 
 
-def _assistant(message: Mapping[str, Any]) -> JsonObject:
+def _assistant(message: JsonObject) -> JsonObject:
     # The gateway turns a null content into the empty text before it hashes.
     rebuilt: JsonObject = {"role": "assistant", "content": message.get("content") or ""}
     if calls := message.get("tool_calls"):
@@ -355,7 +356,7 @@ def _reduced_part(part: object, rule: str) -> JsonObject:
     return reduced | ((_digest(part) or {}) if rule == DIGEST else {})
 
 
-def _digest(part: Mapping[str, Any]) -> JsonObject | None:
+def _digest(part: JsonObject) -> JsonObject | None:
     """Return media type and digest of the data in `part`; None if it only names where the data is."""
     for place in (part.get("file"), part.get("image_url"), part):
         for name in ("file_data", "url"):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from og_integrations.errors import InvalidRequestError, OnchainError
 from og_integrations.protocol.chain._abi import address_word, decode_values, encode_values, selector, topic, uint_word
-from og_integrations.protocol.chain.inference import OUTPUT_TYPE, ModelOutput, check_model, output_of
+from og_integrations.protocol.chain._inference import OUTPUT_TYPE, ModelOutput, check_model, output_of
 
 # The addresses are those of the published SDK; the price
 # precompile's is also a constant in the workflows' bytecode.
