@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from og_integrations._accounting import facts_of, reported_cost, whole
+from og_integrations._accounting import facts_of, model_in, reported_cost, whole
 from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError, VerificationError
 from og_integrations.networks import OPG, format_opg
 from og_integrations.protocol._strict_json import JsonObject
@@ -152,7 +152,7 @@ def ended(receipt: JsonObject, began: float, exc: BaseException | None, *, payin
     if exc is None and "opentelemetry.metrics" not in sys.modules:
         # Nobody counts, and of a verified call no log tells: its receipt need not be read.
         return
-    model, reported = str(receipt.get("model") or ""), reported_cost(receipt)
+    model, reported = model_in(receipt), reported_cost(receipt)
     doubt = paying and exc is not None and (isinstance(exc, PaymentInDoubtError) or not isinstance(exc, Exception))
     outcome = "verified" if exc is None else "in_doubt" if doubt else "failed"
     error = "" if exc is None else type(exc).__name__

@@ -570,8 +570,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         return combined_llm_output(llm_outputs)
 
 
-# LangChain asks with each call what they take, and to find that out costs half as much as the proof.
-for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - our own
+for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - asked for with each call
     _method.__signature__ = signature(_method)  # type: ignore[union-attr]
 
 
