@@ -24,7 +24,7 @@ from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out, wanted_here
 from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
-from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination
+from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, Pace
 from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
     AttestationError,
@@ -250,6 +250,10 @@ class CallState:
         lease, self.lease = self.lease, None
         if lease is not None:
             lease.ended()
+
+    def pace(self) -> Pace:
+        """Return what ends an answer that comes, and does not get to its end."""
+        return Pace(self.call.timeout, "the gateway" if self.target is None else self.target.whom)
 
     def on_data(self, data: bytes) -> None:
         """Take another part of the answer's body."""

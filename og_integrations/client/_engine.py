@@ -552,11 +552,12 @@ def _ending(model: str, day: int) -> str | None:
 def _body(state: CallState) -> Effects[bytes]:
     if state.whole is not None:
         return state.whole
-    body = bytearray()
+    body, pace = bytearray(), state.pace()
     try:
         while (data := (yield RECEIVE)) is not None:
             body += data
             check_size(body)
+            pace.came(data)
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
     return state.unsealed(bytes(body))
@@ -593,6 +594,4 @@ def _token(relay: Relay | None) -> Effects[Secret | None]:
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:
     """Return whether an answer is none that a working gateway gives: a redirect, or a failure in front of it."""
-    if head is None:
-        return False
-    return 300 <= head.status < 400 or (head.status >= 500 and not head.names_session)
+    return head is not None and (300 <= head.status < 400 or (head.status >= 500 and not head.names_session))

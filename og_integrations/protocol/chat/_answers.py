@@ -283,6 +283,7 @@ class StreamAssembler:
         self._searches: list[str] = []
         self._notes = 0
         self._events = 0
+        self._said = 0
         self._calls: dict[int | None, _PartialCall] = {}
         self._final: tuple[JsonObject, JsonObject] | None = None
         self._done = False
@@ -291,6 +292,11 @@ class StreamAssembler:
     def text(self) -> str:
         """Return all text so far."""
         return self._text.getvalue()
+
+    @property
+    def said(self) -> int:
+        """Return how many events so far said something; an empty one may come now and then for ever."""
+        return self._said
 
     def feed(self, event: str) -> Delta | None:
         """
@@ -342,11 +348,12 @@ class StreamAssembler:
         if self._events > MAX_EVENTS:
             raise MalformedReplyError(f"The stream goes on after {MAX_EVENTS} events; it was given up.")
         self._text.write(text)
-        self._reasoning.write(reasoning_of(delta))
+        self._reasoning.write(thought := reasoning_of(delta))
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
-        self._searches += _search_of(chunk.get("web_search"))
+        self._searches += (found := _search_of(chunk.get("web_search")))
+        self._said += bool(text or thought or fragments or found or choice.get("finish_reason"))
         if choice.get("finish_reason") is not None:
             self._final = (chunk, choice)
         return Delta(_storable(text), fragments)
