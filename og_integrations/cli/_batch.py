@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any
 
 from og_integrations.cli._terminal import add_enclaves, count, enclave_policy_in, model, printable
 from og_integrations.errors import ConfigurationError
@@ -48,7 +47,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the job, show how far it is on standard error, and return the exit code."""
-    policy: dict[str, Any] = {
+    policy: dict[str, object] = {
         name: value for name, value in (("total", arguments.total), ("store", arguments.store)) if value is not None
     }
     with _progress(quiet=arguments.quiet) as show:

@@ -1,19 +1,18 @@
 """`og-integrations hub` works with models at the model hub: create, version, upload, list, download."""
 
 import argparse
-import dataclasses
 import getpass
 import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import asdict
 
 from pydantic import SecretStr
 
 from og_integrations.cli._terminal import folder, printable
 from og_integrations.errors import ConfigurationError, InvalidRequestError
-from og_integrations.hub import ModelHub, Transfer
+from og_integrations.hub import HubFile, ModelHub, ModelVersion, Transfer
 
 _PASSWORD = "OG_MODEL_HUB_PASSWORD"
 
@@ -41,8 +40,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     download.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
-def _action(actions: Any, name: str, about: str, *words: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = actions.add_parser(name, help=about, description=f"{about.capitalize()}.")
+def _action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str, *words: str
+) -> argparse.ArgumentParser:
+    made = actions.add_parser(name, help=about, description=f"{about.capitalize()}.")
     for word in words:
         made.add_argument(word, metavar=word.upper())
     made.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
             done = _ACTIONS[arguments.action](hub, arguments)
         except InvalidRequestError as exc:
             raise ConfigurationError(str(exc)) from exc
-    shown = {"files": [dataclasses.asdict(file) for file in done]} if isinstance(done, list) else _plain(done)
+    shown = {"files": [asdict(file) for file in done]} if isinstance(done, list) else asdict(done)
     if arguments.json:
         print(json.dumps(shown))
         return 0
@@ -66,11 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(done, Transfer) and done.check != "pass":
         print(f"not compared: {printable(done.detail)}", file=sys.stderr)
     return 0
-
-
-def _plain(done: Any) -> dict[str, Any]:
-    found: dict[str, Any] = dataclasses.asdict(done)
-    return found
 
 
 def _asked_password(*, required: bool) -> SecretStr | None:
@@ -119,7 +115,7 @@ def _download(hub: ModelHub, arguments: argparse.Namespace) -> Transfer:
     )
 
 
-_ACTIONS: dict[str, Callable[[ModelHub, argparse.Namespace], Any]] = {
+_ACTIONS: dict[str, Callable[[ModelHub, argparse.Namespace], ModelVersion | Transfer | list[HubFile]]] = {
     "create": lambda hub, asked: hub.create_model(asked.model, asked.description),
     "version": lambda hub, asked: hub.create_version(asked.model, asked.notes, is_major=asked.major),
     "upload": _upload,

@@ -4,14 +4,13 @@ import argparse
 import json
 import sys
 from decimal import Decimal
-from typing import Any
 
 from og_integrations.cli._ask import show_receipt
 from og_integrations.cli._terminal import coins, count_of, folder, printable, read_input
 from og_integrations.client import collect_receipts
 from og_integrations.client.chain._transactions import Tell
 from og_integrations.errors import ConfigurationError, InvalidRequestError, TransactionInDoubtError
-from og_integrations.onchain import Inference, InferenceMode, OnchainClient
+from og_integrations.onchain import Inference, InferenceMode, OnchainClient, SentTransaction
 from og_integrations.onchain._setup import MOST_COST
 from og_integrations.onchain._tools import plain
 
@@ -42,11 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the model and show what came. Raises `OpenGradientError`; the receipt of a failed call is kept as well."""
     inputs = None if arguments.resume else _inputs(arguments)
     progress = Progress("og-integrations infer --resume {}")
-    options: dict[str, Any] = {"max_gas": arguments.max_gas, "max_cost": arguments.max_cost}
     try:
         with (
             collect_receipts(keep_exchanges=True) as receipts,
-            OnchainClient(on_progress=progress.tell, on_leaving=progress.leaving, **options) as client,
+            OnchainClient(
+                on_progress=progress.tell,
+                on_leaving=progress.leaving,
+                max_gas=arguments.max_gas,
+                max_cost=arguments.max_cost,
+            ) as client,
         ):
             try:
                 if inputs is None:
@@ -73,7 +76,7 @@ class Progress:
         self._resume = resume
         self._hash = ""
 
-    def leaving(self, sent: Any) -> None:
+    def leaving(self, sent: SentTransaction) -> None:
         """Remember the transaction that is sent next."""
         self._hash = sent.transaction_hash
 

@@ -376,7 +376,7 @@ class _Reading:
         self.ended = False
         self.failure: OpenGradientError | None = None
 
-    def wait(self) -> Generator[Pause, Any, None]:
+    def wait(self) -> Reading[None]:
         """Return when the read has ended. Raises what it raised; one that was cancelled is left to others."""
         while not self.ended:
             yield Pause(READING_POLL)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast, get_args
 
 from og_integrations._urls import NodeUrl
 from og_integrations.errors import ConfigurationError
@@ -157,7 +157,7 @@ class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False)
     """A client is made with these options, all of which may be left out."""
 
     spend_policy: Annotated[
-        "SpendPolicy | dict[str, Any] | None",
+        "SpendPolicy | Mapping[str, object] | None",
         Option(),
     ]
     """What may be spent, see [Spending](spending.md): a `SpendPolicy` or its fields as a dict."""
@@ -250,7 +250,10 @@ class OtherNames(TypedDict, total=False):
     """The same as `stop`, which is its name here."""
 
 
-def _beside(kind: type, wanted: type) -> Iterator[tuple[str, Any]]:
+T = TypeVar("T")
+
+
+def _beside(kind: type, wanted: type[T]) -> Iterator[tuple[str, T]]:
     for name, hint in kind.__annotations__.items():
         for note in get_args(hint)[1:]:
             if isinstance(note, wanted):
@@ -377,7 +380,7 @@ def check_choice(name: str, value: str) -> str:
     return value
 
 
-def _words_of(declared: Any) -> Iterator[Any]:
+def _words_of(declared: object) -> Iterator[str]:
     """Yield the words of a `Literal`, alone or beside None."""
     for part in get_args(declared):
         yield from _words_of(part) if get_args(part) else [part] if isinstance(part, str) else []

@@ -11,7 +11,7 @@ import functools
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from og_integrations.devnet._attestation import Claims
 from og_integrations.devnet._enclave import EnclaveKeys, Output, StreamEvent
@@ -397,7 +397,7 @@ class ChainFault:
     spoils: bool = True
     output: Callable[[ModelOutput], ModelOutput] | None = None
     event: Callable[[InferenceEvent], InferenceEvent] | None = None
-    receipt: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    receipt: Callable[[JsonObject], JsonObject | None] | None = None
     call: Callable[[str], object] | None = None
     drops: bool = False
     reverts: bool = False

@@ -8,7 +8,7 @@ The hub's own documentation names five calls, and no download: where a file is f
 """
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -55,6 +55,8 @@ class Fetching:
 
 Call = Generator[Any, Any, T]
 """It yields `HttpRequest`, `Token` or `Fetching`, and returns a `T`."""
+MakeRequest = Callable[[Secret | None], HttpRequest | Fetching]
+"""It makes a request with a token, or without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +267,7 @@ def _posted(place: Place, path: str, body: JsonObject, what: str) -> Call[Answer
     return (yield from _changing(place, what, lambda token: place.request(path, token, body=content)))
 
 
-def _changing(place: Place, what: str, request: Any) -> Call[Answered]:
+def _changing(place: Place, what: str, request: MakeRequest) -> Call[Answered]:
     """Ask for a change; never twice, unless the hub did not let us in."""
     try:
         answered: Answered = yield from _authorized(place, request)
@@ -278,7 +280,7 @@ def _changing(place: Place, what: str, request: Any) -> Call[Answered]:
     return answered
 
 
-def _authorized(place: Place, request: Any) -> Call[Answered]:
+def _authorized(place: Place, request: MakeRequest) -> Call[Answered]:
     token = yield Token()
     answered: Answered = yield request(token)
     if answered.status == 401:
@@ -287,7 +289,7 @@ def _authorized(place: Place, request: Any) -> Call[Answered]:
     return answered
 
 
-def _read(place: Place, request: Any, what: str) -> Call[Answered]:
+def _read(place: Place, request: MakeRequest, what: str) -> Call[Answered]:
     """Ask for what is there, without a login where none is possible."""
     if place.logs_in:
         answered: Answered = yield from _authorized(place, request)

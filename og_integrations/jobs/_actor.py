@@ -18,7 +18,7 @@ imports Ray; whoever hands batches of columns to a callable can use it.
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
 from og_integrations.client._call import Call
 from og_integrations.client._clients import AsyncClient
@@ -77,7 +77,7 @@ class BatchActor:
             maybe_paid: [found.maybe_paid for found in results],
         }
 
-    async def _answers(self, texts: Sequence[Any]) -> list[Found]:
+    async def _answers(self, texts: Sequence[object]) -> list[Found]:
         prompts = [self._prompt(value, number) for number, value in enumerate(texts, 1)]
         calls = [(prompt, prompt.prepared(self._client.engine)) for prompt in prompts]
         known = await asyncio.to_thread(self._known, calls)
@@ -111,5 +111,5 @@ class BatchActor:
         line = {"prompt": messages} if isinstance(messages, str) else {"messages": messages}
         return read_prompt(line, number=number, model=self._model)
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
+    def __reduce__(self) -> NoReturn:
         raise InvalidRequestError("An actor is not pickled: hand Ray the class, and its arguments by name.")

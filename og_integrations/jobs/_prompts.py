@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from og_integrations.client._call import Call
 from og_integrations.client._engine import Engine
@@ -77,7 +77,7 @@ def read_prompt(line: Line, *, number: int, model: str | None) -> Prompt:
         raise line
     if isinstance(line, str):
         line = {"prompt": line}
-    given: dict[str, Any] = dict(line)
+    given: JsonObject = dict(line)
     name = next((str(given[key]) for key in _NAMES if given.get(key) is not None), str(number))
     body = given.pop("body", None)
     if isinstance(body, Mapping):

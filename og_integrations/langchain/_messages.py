@@ -40,7 +40,7 @@ from og_integrations.protocol.chat._translation import schema_name
 if TYPE_CHECKING:
     from langchain_core.language_models.model_profile import ModelProfile
 
-Tool = Mapping[str, Any] | type | Callable[..., Any] | Runnable[Any, Any]
+Tool = Mapping[str, Any] | type | Callable[..., object] | Runnable[Any, Any]
 """What a tool or schema may be given as; a `BaseTool` is a `Runnable`, and importing its module takes 46 ms."""
 _ROLES = {
     "ai": "assistant",

@@ -20,7 +20,10 @@ from og_integrations.errors import ConfigurationError, LedgerBusyError
 from og_integrations.ledger._entry import Item, LedgerEntry, Query, SettlementNote, TransactionNote
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, MetaData, Row, Select, Table
+    import sqlite3
+
+    from sqlalchemy import ColumnElement, Connection, Engine, Insert, MetaData, Row, Select, Table
+    from sqlalchemy.types import TypeEngine
 
 SCHEMA_VERSION = 1
 PAGE = 500
@@ -187,7 +190,7 @@ def _engine(url: str) -> "Engine":
     return engine
 
 
-def _begin_sqlite(connection: Any, _record: object) -> None:
+def _begin_sqlite(connection: "sqlite3.Connection", _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say so
     for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}").close()
@@ -235,7 +238,7 @@ class _Tables:
 
         entries, tags = self.entries, self.tags
         column, bare = entries.c, f"/{query.model}"
-        wishes: list[tuple[object, Callable[[], Any]]] = [
+        wishes: list[tuple[object, Callable[[], ColumnElement[bool]]]] = [
             (query.since, lambda: column["at"] >= query.since),
             (query.until, lambda: column["at"] < query.until),
             (query.wallet, lambda: column.wallet == query.wallet),
@@ -257,7 +260,7 @@ class _Tables:
         return select(entries).where(*clauses).order_by(column.number)
 
 
-def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table, Table]":
+def _tables_beside(metadata: "MetaData", number: "TypeEngine[int]") -> "tuple[Table, Table, Table]":
     """Return the tables of tags, of what the chain said, and of transactions that left, beside that of entries."""
     from sqlalchemy import Column, Float, Index, String, Table, Text, UniqueConstraint
 
@@ -290,7 +293,7 @@ def _tables_beside(metadata: "MetaData", number: Any) -> "tuple[Table, Table, Ta
     return tags, settlements, transactions
 
 
-def _insert_once(connection: "Connection", table: "Table") -> Any:
+def _insert_once(connection: "Connection", table: "Table") -> "Insert":
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
 
@@ -300,7 +303,7 @@ def _insert_once(connection: "Connection", table: "Table") -> Any:
     return insert_sqlite(table).on_conflict_do_nothing()
 
 
-def _row(entry: LedgerEntry) -> dict[str, Any]:
+def _row(entry: LedgerEntry) -> dict[str, object]:
     facts = entry.facts
     return {
         "id": entry.id,
@@ -327,7 +330,7 @@ def _entry(row: "Row[Any]", tags: tuple[str, ...]) -> LedgerEntry:
     )
 
 
-def _note_row(note: SettlementNote) -> dict[str, Any]:
+def _note_row(note: SettlementNote) -> dict[str, object]:
     return asdict(note) | {"amount": None if note.amount is None else str(note.amount)}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 from og_integrations._accounting import facts_of
 from og_integrations._notebook import table
@@ -61,7 +60,7 @@ class Totals:
         """Return the most that can be taken by all of them."""
         return sum(self.payments.values())
 
-    def add(self, receipt: Mapping[str, Any]) -> None:
+    def add(self, receipt: Mapping[str, object]) -> None:
         """Count one more call, by its receipt as plain JSON, which may hold anything."""
         facts = facts_of(receipt)
         model = self.by_model.setdefault(facts.model, ModelTotals())
@@ -82,7 +81,7 @@ class Totals:
             self.estimated_usd += facts.estimated_usd or 0
             self.estimated_calls += 1
 
-    def replay(self, receipt: Mapping[str, Any]) -> None:
+    def replay(self, receipt: Mapping[str, object]) -> None:
         """Count an answer that came from a cache: nothing was asked or paid."""
         self.replayed += 1
         self.by_model.setdefault(facts_of(receipt).model, ModelTotals()).replayed += 1

@@ -452,7 +452,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
             raise ConfigurationError(f"{type(self).__name__} has no parameter {name!r}.{hint(name, known)}")
         return super().model_copy(update=update, deep=deep)
 
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+    def __deepcopy__(self, memo: dict[int, object] | None = None) -> Self:
         """Copy what can be changed; the wallet, its budget and its connections are shared."""
         copy = self.__copy__()
         for name in ("additional_kwargs", "stop"):

@@ -75,10 +75,10 @@ class _ReceiptSpanHandler(BaseSpanHandler[_ReceiptSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
+        instance: object = None,
         parent_span_id: str | None = None,
-        tags: dict[str, Any] | None = None,
-        **kwargs: Any,
+        tags: dict[str, object] | None = None,
+        **kwargs: object,
     ) -> _ReceiptSpan | None:
         if id_.partition("-")[0].rpartition(".")[2] not in _ANSWERING:
             return None
@@ -91,9 +91,9 @@ class _ReceiptSpanHandler(BaseSpanHandler[_ReceiptSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
-        result: Any | None = None,
-        **kwargs: Any,
+        instance: object = None,
+        result: object = None,
+        **kwargs: object,
     ) -> _ReceiptSpan | None:
         span = self.open_spans.get(id_)
         if span is not None:
@@ -107,9 +107,9 @@ class _ReceiptSpanHandler(BaseSpanHandler[_ReceiptSpan]):
         self,
         id_: str,
         bound_args: BoundArguments,
-        instance: Any | None = None,
+        instance: object = None,
         err: BaseException | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> _ReceiptSpan | None:
         span = self.open_spans.get(id_)
         if span is not None:

@@ -25,7 +25,7 @@ _BREAKS = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, 
 """What a caller's validator may come to on half a value."""
 
 
-def with_schema(output_cls: type[BaseModel], llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+def with_schema(output_cls: type[BaseModel], llm_kwargs: Mapping[str, object] | None) -> dict[str, Any]:
     """Return the options of a call that is to be answered by an `output_cls`."""
     options = {name: value for name, value in (llm_kwargs or {}).items() if name not in _FUNCTION_MODE_ONLY}
     return options | {"response_format": response_format(output_cls)}
@@ -106,7 +106,7 @@ def unknown_tool_errors() -> Iterator[None]:
 
 def whole_at_last(stream: Iterator[Any], output_cls: type[BaseModel]) -> Generator[Any, None, None]:
     """Yield what LlamaIndex's programs make of a stream. Raises `MalformedReplyError` if it ends incomplete."""
-    made: Any = None
+    made: object = None
     for made in stream:
         yield made
     _refuse_part(made, output_cls)
@@ -114,13 +114,13 @@ def whole_at_last(stream: Iterator[Any], output_cls: type[BaseModel]) -> Generat
 
 async def whole_at_last_async(stream: AsyncIterator[Any], output_cls: type[BaseModel]) -> AsyncGenerator[Any, None]:
     """Do what `whole_at_last` does."""
-    made: Any = None
+    made: object = None
     async for made in stream:
         yield made
     _refuse_part(made, output_cls)
 
 
-def _refuse_part(made: Any, output_cls: type[BaseModel]) -> None:
+def _refuse_part(made: object, output_cls: type[BaseModel]) -> None:
     if not all(isinstance(item, output_cls) for item in (made if isinstance(made, list) else [made])):
         raise _not_one(output_cls, "incomplete")
 

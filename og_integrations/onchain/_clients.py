@@ -284,7 +284,7 @@ class OnchainClient:
         """Return at most `count` results, the newest first; needs no wallet. Raises `OnchainError`."""
         return self._run(workflows.history(self.setup, address, count))
 
-    def deploy_contract(self, abi: Sequence[Mapping[str, Any]], bytecode: str, *arguments: object) -> str:
+    def deploy_contract(self, abi: Sequence[Mapping[str, object]], bytecode: str, *arguments: object) -> str:
         """
         Deploy a contract of your own and return its address; web3 (extra `onchain`) encodes the arguments.
 
@@ -293,7 +293,7 @@ class OnchainClient:
         return self._run(workflows.deploy_code(self.setup, creation_code(abi, bytecode, arguments)))
 
     def call_contract(
-        self, address: str, abi: Sequence[Mapping[str, Any]], function: str, *arguments: object
+        self, address: str, abi: Sequence[Mapping[str, object]], function: str, *arguments: object
     ) -> TransactionStatus:
         """
         Send a transaction that calls a contract; web3 (extra `onchain`) encodes the arguments.
@@ -317,7 +317,7 @@ class OnchainClient:
         with ReceiptSpan(current_span()) as span:
             return _noted(span, drive(flow, self._perform_with(sender)))
 
-    def _perform_with(self, sender: SyncSender) -> "Callable[[Any], object]":
+    def _perform_with(self, sender: SyncSender) -> "Callable[[object], object]":
         node = self.setup.node
         if node is None:
             return sender.perform
@@ -418,7 +418,7 @@ class AsyncOnchainClient:
         """Return at most `count` results, the newest first; needs no wallet. Raises `OnchainError`."""
         return await self._run(workflows.history(self.setup, address, count))
 
-    async def deploy_contract(self, abi: Sequence[Mapping[str, Any]], bytecode: str, *arguments: object) -> str:
+    async def deploy_contract(self, abi: Sequence[Mapping[str, object]], bytecode: str, *arguments: object) -> str:
         """
         Deploy a contract of your own and return its address; web3 (extra `onchain`) encodes the arguments.
 
@@ -427,7 +427,7 @@ class AsyncOnchainClient:
         return await self._run(workflows.deploy_code(self.setup, creation_code(abi, bytecode, arguments)))
 
     async def call_contract(
-        self, address: str, abi: Sequence[Mapping[str, Any]], function: str, *arguments: object
+        self, address: str, abi: Sequence[Mapping[str, object]], function: str, *arguments: object
     ) -> TransactionStatus:
         """
         Send a transaction that calls a contract; web3 (extra `onchain`) encodes the arguments.
@@ -451,7 +451,7 @@ class AsyncOnchainClient:
         with ReceiptSpan(current_span()) as span:
             return _noted(span, await adrive(flow, self._perform_with(sender)))
 
-    def _perform_with(self, sender: AsyncSender) -> "Callable[[Any], Awaitable[object]]":
+    def _perform_with(self, sender: AsyncSender) -> "Callable[[object], Awaitable[object]]":
         node = self.setup.node
         if node is None:
             return sender.perform

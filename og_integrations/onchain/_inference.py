@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from og_integrations._urls import url_below
@@ -341,7 +341,7 @@ def _logs(receipt: JsonObject) -> Iterable[Log]:
     return [_log(raw) for raw in logs]
 
 
-def _log(raw: Any) -> Log:
+def _log(raw: JsonObject) -> Log:
     try:
         topics = tuple(str(topic).lower() for topic in raw["topics"])
         return Log(str(raw["address"]), topics, decode_hex(raw["data"], "http://node"))

@@ -43,7 +43,7 @@ TOLD = (InvalidRequestError, TransactionRefusedError, StaleWorkflowError, Discov
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TAKEN = frozenset({"args", "callbacks", "config", "ctx", "kwargs", "run_manager", "self"})
 """Names that frameworks keep for themselves when they call a tool."""
-_ELEMENTS: Mapping[str, Any] = {
+_ELEMENTS: Mapping[str, object] = {
     "tensor(float)": Annotated[float, Strict(), Field(allow_inf_nan=False)],
     "tensor(double)": Annotated[float, Strict(), Field(allow_inf_nan=False)],
     "tensor(string)": Annotated[str, Strict()],
@@ -321,7 +321,7 @@ def _parameters(name: str, provider: Provider) -> dict[str, Any]:
     return fields
 
 
-def _add(fields: dict[str, Any], more: Mapping[str, Any], name: str) -> None:
+def _add(fields: dict[str, object], more: Mapping[str, object], name: str) -> None:
     for parameter, declared in more.items():
         # One argument may be wanted by two functions, but it is one thing.
         if fields.setdefault(parameter, declared) != declared:
@@ -353,7 +353,7 @@ def _identifier(name: str, taken: Mapping[str, str]) -> str:
     return found
 
 
-def _type_of(spec: TensorSpec) -> Any:
+def _type_of(spec: TensorSpec) -> object:
     element = _INTEGER if spec.is_integral else _ELEMENTS.get(spec.kind)
     if element is None:
         raise ConfigurationError(f"The input {spec.name!r} is {spec.kind}, which the network does not take.")

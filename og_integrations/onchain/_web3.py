@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from og_integrations.client._runner import awaited, not_awaitable
 from og_integrations.errors import ConfigurationError, DiscoveryError, InvalidRequestError
@@ -25,25 +25,27 @@ from og_integrations.protocol.chain._workflow import SCHEDULER_ADDRESS
 from og_integrations.protocol.payment._flow import Fetch
 
 if TYPE_CHECKING:
+    from eth_typing import ABI, HexStr
     from web3 import AsyncWeb3, Web3
     from web3.contract import Contract
+    from web3.types import FilterParams
 
 NO_URL = "http://web3.invalid"
 """Names the node of a `Web3` whose provider has no URL, in messages."""
 
-Abi = list[dict[str, Any]]
+Abi = list[JsonObject]
 
 
 def _fields(*fields: "tuple[str, str] | tuple[str, str, Abi]") -> Abi:
     return [{"name": name, "type": kind} | ({"components": inner[0]} if inner else {}) for name, kind, *inner in fields]
 
 
-def _function(name: str, inputs: Abi, outputs: Abi | None = None, *, view: bool = False) -> dict[str, Any]:
+def _function(name: str, inputs: Abi, outputs: Abi | None = None, *, view: bool = False) -> JsonObject:
     mutability = "view" if view else "nonpayable"
     return {"type": "function", "name": name, "inputs": inputs, "outputs": outputs or [], "stateMutability": mutability}
 
 
-def _event(name: str, inputs: Abi, indexed: Sequence[str] = ()) -> dict[str, Any]:
+def _event(name: str, inputs: Abi, indexed: Sequence[str] = ()) -> JsonObject:
     marked = [one | {"indexed": one["name"] in indexed} for one in inputs]
     return {"type": "event", "name": name, "inputs": marked, "anonymous": False}
 
@@ -157,7 +159,7 @@ def past_inferences(
     """
     event = contracts(w3, precompile=precompile).precompile.events.ModelInferenceEvent()
     asked = {"address": event.address, "topics": [event.topic], "fromBlock": first_block, "toBlock": last_block}
-    for log in w3.eth.get_logs(cast("Any", asked)):
+    for log in w3.eth.get_logs(cast("FilterParams", asked)):
         found = decode_event(bytes(log["data"]))
         if model_cid in (None, found.request.model_cid):
             yield PastInference(
@@ -177,14 +179,14 @@ def require_web3() -> None:
         raise ConfigurationError('This needs web3: pip install "og-integrations[onchain]".') from exc
 
 
-def creation_code(abi: Sequence[Mapping[str, Any]], bytecode: str, arguments: Sequence[object]) -> bytes:
+def creation_code(abi: Sequence[Mapping[str, object]], bytecode: str, arguments: Sequence[object]) -> bytes:
     """Return what deploys a contract. Raises `InvalidRequestError` for arguments that are not its constructor's."""
     require_web3()
     from web3 import Web3
     from web3.exceptions import Web3Exception
 
     try:
-        contract = Web3().eth.contract(abi=cast("Any", abi), bytecode=cast("Any", bytecode))
+        contract = Web3().eth.contract(abi=cast("ABI", abi), bytecode=cast("HexStr", bytecode))
         data = contract.constructor(*arguments).data_in_transaction
     except (Web3Exception, ValueError, TypeError) as exc:
         raise InvalidRequestError(
@@ -193,14 +195,14 @@ def creation_code(abi: Sequence[Mapping[str, Any]], bytecode: str, arguments: Se
     return bytes.fromhex(str(data).removeprefix("0x"))
 
 
-def call_data(abi: Sequence[Mapping[str, Any]], function: str, arguments: Sequence[object]) -> bytes:
+def call_data(abi: Sequence[Mapping[str, object]], function: str, arguments: Sequence[object]) -> bytes:
     """Return the data of a call of a contract. Raises `InvalidRequestError` for what its ABI does not have."""
     require_web3()
     from web3 import Web3
     from web3.exceptions import Web3Exception
 
     try:
-        data = Web3().eth.contract(abi=cast("Any", abi)).encode_abi(function, args=list(arguments))
+        data = Web3().eth.contract(abi=cast("ABI", abi)).encode_abi(function, args=list(arguments))
     except (Web3Exception, ValueError, TypeError) as exc:
         said = f"{function[:80]!r} cannot be called so ({type(exc).__name__}). Nothing was sent."
         raise InvalidRequestError(said) from exc
@@ -215,7 +217,7 @@ class Web3Node:
         url = getattr(self._provider, "endpoint_uri", None)
         self.url: str = str(url) if str(url).startswith(("http://", "https://")) else NO_URL
 
-    def answers(self, effect: object) -> bool:
+    def answers(self, effect: object) -> TypeGuard[Fetch]:
         """Return whether `effect` is a question to this node."""
         return isinstance(effect, Fetch) and effect.url == self.url and effect.body is not None
 
@@ -249,10 +251,10 @@ class Web3Node:
 def web3_node(given: object) -> Web3Node | None:
     """Return the node of a `Web3` or `AsyncWeb3`, None for anything else; web3 is not loaded to find out."""
     provider = getattr(given, "provider", None)
-    return Web3Node(cast("Any", given)) if hasattr(provider, "make_request") else None
+    return Web3Node(cast("Web3", given)) if hasattr(provider, "make_request") else None
 
 
-def _asked(effect: Fetch) -> tuple[str, list[Any]]:
+def _asked(effect: Fetch) -> tuple[str, list[object]]:
     asked: JsonObject = json.loads(effect.body or b"{}")
     return str(asked["method"]), list(asked["params"])
 

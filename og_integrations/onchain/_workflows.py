@@ -7,7 +7,6 @@ Results are read with their block and time, because a schedule ends without a wo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, decode_hex, eth_call, quantity, read_block, rpc
 from og_integrations.client.chain._transactions import Sending
@@ -229,7 +228,7 @@ def _logs(value: object) -> Sequence[JsonObject]:
     return [log for log in value if isinstance(log, dict)] if isinstance(value, list) else []
 
 
-def _is_result_of(log: Mapping[str, Any], address: str) -> bool:
+def _is_result_of(log: JsonObject, address: str) -> bool:
     topics = log.get("topics")
     first = str(topics[0]).lower() if isinstance(topics, list) and topics else ""
     return first == EMITTED_TOPIC and str(log.get("address")).lower() == address.lower()

@@ -199,7 +199,7 @@ def async_client_on(transport: AsyncOpenGradientTransport) -> "AsyncOpenAI":
     return client
 
 
-def _openai() -> Any:
+def _openai() -> ModuleType:
     try:
         return import_module("openai")
     except ModuleNotFoundError as exc:
@@ -259,7 +259,7 @@ def _stream(request: _Request, events: "Iterator[bytes] | AsyncIterator[bytes]")
 
 
 @cache
-def _stream_class(http: ModuleType) -> Any:
+def _stream_class(http: ModuleType) -> type:
     """Return a stream of `http` that ends our call when the response is closed: httpx's own does not."""
 
     class EventStream(http.SyncByteStream):  # type: ignore[misc, name-defined]
@@ -276,7 +276,7 @@ def _stream_class(http: ModuleType) -> Any:
 
 
 @cache
-def _async_stream_class(http: ModuleType) -> Any:
+def _async_stream_class(http: ModuleType) -> type:
     class AsyncEventStream(http.AsyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
             self._events = events

@@ -27,7 +27,7 @@ and an error of this package, too; nowhere else is that so.
 | `workflow_models` | the published workflows, as functions |
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from og_integrations._lazy import lazy_names
 
@@ -172,7 +172,7 @@ __all__ = [
 if not TYPE_CHECKING:  # which would take any name for one of ours
     _load, __dir__ = lazy_names(__name__, _HOMES)
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if name == "global_client":

@@ -1,7 +1,9 @@
 """`Alpha`: models and workflows on chain, with float32 arrays as the published client returned them."""
 
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -12,6 +14,9 @@ from og_integrations.protocol.chain._inference import InferenceMode
 from og_integrations.protocol.chain._tensors import exact_value
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import HistoricalInputQuery, InferenceResult, ModelOutput, SchedulerParams
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 class Alpha:
@@ -102,14 +107,13 @@ class Alpha:
         self.onchain.close()
 
 
-def _numpy() -> Any:
+def _numpy() -> ModuleType:
     try:
-        import numpy as np
+        return import_module("numpy")
     except ImportError as exc:
         raise ConfigurationError(
             'Results as arrays need NumPy: pip install "og-integrations[sdk]". og_integrations.onchain needs it not.'
         ) from exc
-    return np
 
 
 def _output(output: ExactOutput) -> ModelOutput:
@@ -123,6 +127,6 @@ def _output(output: ExactOutput) -> ModelOutput:
     return ModelOutput(numbers, strings, jsons, output.is_simulation_result)
 
 
-def _arrays(output: ExactOutput) -> dict[str, Any]:
+def _arrays(output: ExactOutput) -> "dict[str, ndarray]":
     found = _output(output)
     return found.numbers | found.strings | found.jsons

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
-from og_integrations.client import Answer, AsyncClient, Client
+from og_integrations.client import Answer, AsyncClient, CallOptions, ChatOptions, Client
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.sdk._errors import OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import (
@@ -68,7 +68,7 @@ class LLM:
         temperature: float = 0.0,
         tools: Tools = None,
         tool_choice: str | JsonObject | None = None,
-        response_format: ResponseFormat | Mapping[str, Any] | None = None,
+        response_format: ResponseFormat | Mapping[str, object] | None = None,
         web_search: bool = False,
         x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
         stream: bool = False,
@@ -78,7 +78,9 @@ class LLM:
 
         Raises errors of this package, which are a `ValueError` or `RuntimeError` as well.
         """
-        options = _options(max_tokens, stop_sequence, temperature, tools, tool_choice, x402_settlement_mode)
+        options: ChatOptions = {}
+        _put(options, max_tokens, stop_sequence, temperature, x402_settlement_mode)
+        _put_tools(options, tools, tool_choice)
         if response_format is not None:
             given = response_format.to_dict() if isinstance(response_format, ResponseFormat) else dict(response_format)
             options["response_format"] = given
@@ -99,13 +101,17 @@ class LLM:
         x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
     ) -> TextGenerationOutput:
         """Continue `prompt`, and return the verified answer."""
-        options = _options(max_tokens, stop_sequence, temperature, None, None, x402_settlement_mode)
+        options: CallOptions = {}
+        _put(options, max_tokens, stop_sequence, temperature, x402_settlement_mode)
         with OldErrors():
             answer = await self._client.complete(model, prompt, **options)
             return TextGenerationOutput.of(answer, endpoint="completion")
 
     def ensure_opg_approval(
-        self, min_allowance: float | str | None = None, approve_amount: float | str | None = None, **old: Any
+        self,
+        min_allowance: float | str | None = None,
+        approve_amount: float | str | None = None,
+        **old: float | str | None,
     ) -> Permit2ApprovalResult:
         """Allow Permit2 to take OPG if less than `min_allowance` is allowed; costs gas once. Not awaited."""
         with OldErrors(), Client(engine=self._client.engine) as client:
@@ -116,7 +122,7 @@ class LLM:
         await self._client.aclose()
 
     async def _stream(
-        self, model: Model, messages: Sequence[JsonObject], options: dict[str, Any]
+        self, model: Model, messages: Sequence[JsonObject], options: ChatOptions
     ) -> AsyncIterator[StreamChunk]:
         with OldErrors():
             pieces = self._client.stream(model, messages, **options)
@@ -146,7 +152,9 @@ class SyncLLM:
         stream: bool = False,
     ) -> TextGenerationOutput | TextGenerationStream:
         """Ask, and return the verified answer; with `stream` an iterator of `StreamChunk`."""
-        options = _options(max_tokens, stop_sequence, temperature, tools, tool_choice, x402_settlement_mode)
+        options: ChatOptions = {}
+        _put(options, max_tokens, stop_sequence, temperature, x402_settlement_mode)
+        _put_tools(options, tools, tool_choice)
         model = _as_it_was(model)
         if stream:
             return TextGenerationStream(self._stream(model, messages, options))
@@ -163,26 +171,33 @@ class SyncLLM:
         x402_settlement_mode: Mode = x402SettlementMode.BATCH_HASHED,
     ) -> TextGenerationOutput:
         """Continue `prompt`, and return the verified answer."""
-        options = _options(max_tokens, stop_sequence, temperature, None, None, x402_settlement_mode)
+        options: CallOptions = {}
+        _put(options, max_tokens, stop_sequence, temperature, x402_settlement_mode)
         model = _as_it_was(model)
         with OldErrors():
             return TextGenerationOutput.of(self._client.complete(model, prompt, **options), endpoint="completion")
 
     def ensure_opg_approval(
-        self, opg_amount: float | str | None = None, approve_amount: float | str | None = None, **later: Any
+        self,
+        opg_amount: float | str | None = None,
+        approve_amount: float | str | None = None,
+        **later: float | str | None,
     ) -> Permit2ApprovalResult:
         """Allow Permit2 to take `opg_amount` OPG, if less is allowed; costs gas once."""
         with OldErrors():
             return approved(self._client, opg_amount, approve_amount, later)
 
-    def _stream(self, model: Model, messages: Sequence[JsonObject], options: dict[str, Any]) -> Iterator[StreamChunk]:
+    def _stream(self, model: Model, messages: Sequence[JsonObject], options: ChatOptions) -> Iterator[StreamChunk]:
         with OldErrors():
             for piece in self._client.stream(model, messages, **options):
                 yield _piece(piece, model)
 
 
 def approved(
-    client: Client, first: float | str | None, approve_amount: float | str | None, other_name: dict[str, Any]
+    client: Client,
+    first: float | str | None,
+    approve_amount: float | str | None,
+    other_name: Mapping[str, float | str | None],
 ) -> Permit2ApprovalResult:
     """
     Approve by either form: `(min_allowance, approve_amount)`, or `(opg_amount)` of the versions before.
@@ -202,19 +217,19 @@ def _amount(opg: float | str) -> str:
     return opg if isinstance(opg, str) else repr(opg)
 
 
-def _options(
-    max_tokens: int,
-    stop: Sequence[str] | None,
-    temperature: float,
-    tools: Tools,
-    tool_choice: str | JsonObject | None,
-    mode: Mode,
-) -> dict[str, Any]:
-    options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
+def _put(options: CallOptions, max_tokens: int, stop: Sequence[str] | None, temperature: float, mode: Mode) -> None:
+    options["max_tokens"], options["temperature"] = max_tokens, temperature
     if mode is not None:
         options["settlement_mode"] = mode
-    given = {"stop": stop, "tools": tools, "tool_choice": tool_choice}
-    return options | {name: value for name, value in given.items() if value}
+    if stop:
+        options["stop"] = stop
+
+
+def _put_tools(options: ChatOptions, tools: Tools, tool_choice: str | JsonObject | None) -> None:
+    if tools:
+        options["tools"] = tools
+    if tool_choice:
+        options["tool_choice"] = tool_choice
 
 
 def _as_it_was(model: Model) -> Model:

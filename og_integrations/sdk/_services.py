@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, Unpack
 
 from pydantic import SecretStr
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.hub import ModelHub as HubClient
 from og_integrations.hub import Twins as TwinsClient
+from og_integrations.hub._clients import HubOptions
+from og_integrations.hub._twins import TwinsOptions
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.sdk._errors import MissingFileError, OldErrors, WrongArgumentError, hidden
 from og_integrations.sdk.types import FileUploadResult, ModelRepository, TextGenerationOutput
@@ -23,9 +25,12 @@ class ModelHub:
     Raises errors of this package, which are a `ValueError` or `RuntimeError` as well.
     """
 
-    def __init__(self, email: str | None = None, password: str | SecretStr | None = None, **options: Any) -> None:
+    def __init__(
+        self, email: str | None = None, password: str | SecretStr | None = None, **options: Unpack[HubOptions]
+    ) -> None:
         password = hidden(password)
-        options |= {name: hidden(key) for name, key in options.items() if name == "api_key"}
+        if "api_key" in options:
+            options["api_key"] = hidden(options["api_key"])
         with OldErrors():
             self.hub: HubClient = HubClient(email, password, **options)
             if email:
@@ -50,7 +55,7 @@ class ModelHub:
             sent = self.hub.upload(model_path, model_name, version)
         return FileUploadResult(str(sent.file_id), sent.size)
 
-    def list_files(self, model_name: str, version: str) -> list[dict[str, Any]]:
+    def list_files(self, model_name: str, version: str) -> list[JsonObject]:
         """Return the files of a version as dicts with `name` and `size`, and `ipfsCid` where the hub tells it."""
         with OldErrors():
             found = self.hub.list_files(model_name, version)
@@ -65,7 +70,7 @@ class ModelHub:
 class Twins:
     """This is `Twins` as the published package has it: nothing is awaited or paid, and nobody proves an answer."""
 
-    def __init__(self, api_key: str | SecretStr | None = None, **options: Any) -> None:
+    def __init__(self, api_key: str | SecretStr | None = None, **options: Unpack[TwinsOptions]) -> None:
         api_key = hidden(api_key)
         with OldErrors():
             self.twins: TwinsClient = TwinsClient(api_key, **options)
@@ -102,7 +107,7 @@ class NoTwins:
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("_"):
             raise AttributeError(name)
         raise WrongArgumentError(self._reason)

@@ -100,7 +100,7 @@ def _alpha(given: Alpha | None) -> Alpha:
     return client.alpha
 
 
-def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> Any:
+def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> object:
     if tool_type == ToolType.LANGCHAIN:
         from og_integrations.langchain import onchain_tool
 
@@ -124,6 +124,6 @@ def _of_type(tool_type: ToolType | str, tool: OnchainTool) -> Any:
         )
         for name, field in fields.items()
     ]
-    signature: Any = inspect.Signature(parameters, return_annotation=str)
+    signature = inspect.Signature(parameters, return_annotation=str)
     call.__signature__ = signature  # type: ignore[attr-defined]
     return call

@@ -12,7 +12,6 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from og_integrations.protocol._strict_json import JsonObject, decode_json
@@ -154,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        found: Any = None
+        found: object = None
         if self._is_own_page and length.isascii() and length.isdecimal() and int(length) <= _MOST_BYTES:
             try:
                 found = decode_json(self.rfile.read(int(length)))

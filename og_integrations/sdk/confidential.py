@@ -220,7 +220,7 @@ class OhttpRelayClient:
         model, messages = body.get("model"), body.get("messages")
         if not isinstance(model, str) or not isinstance(messages, list) or not messages:
             raise WrongArgumentError("The request's body needs a model and messages. Nothing was sent.")
-        options: dict[str, Any] = {name: body[name] for name in _FROM_BODY if body.get(name) is not None}
+        options: JsonObject = {name: body[name] for name in _FROM_BODY if body.get(name) is not None}
         if body.get("web_search"):
             options["extra"] = {"web_search": True}
         try:
@@ -310,7 +310,7 @@ class ConfidentialLLM:
         temperature: float = 0.0,
         tools: Sequence[JsonObject] | None = None,
         tool_choice: str | None = None,
-        response_format: ResponseFormat | Mapping[str, Any] | None = None,
+        response_format: ResponseFormat | Mapping[str, object] | None = None,
         web_search: bool = False,
         stream: bool = False,
     ) -> VerifiedChatResponse:

@@ -15,6 +15,9 @@ from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import Receipt, kind_of
 from og_integrations.sdk._errors import WrongArgumentError
 
+if TYPE_CHECKING:
+    from numpy import ndarray
+
 __all__ = [
     "CandleOrder",
     "CandleType",
@@ -143,9 +146,9 @@ class SchedulerParams:
 class ModelOutput:
     """The outputs of a workflow's model by name: float32 arrays, texts, parsed JSON."""
 
-    numbers: dict[str, Any]
-    strings: dict[str, Any]
-    jsons: dict[str, Any]
+    numbers: "dict[str, ndarray]"
+    strings: "dict[str, ndarray]"
+    jsons: "dict[str, ndarray]"
     is_simulation_result: bool
 
 
@@ -158,7 +161,7 @@ class InferenceResult:
     """
 
     transaction_hash: str
-    model_output: dict[str, Any]
+    model_output: "dict[str, ndarray]"
     values: dict[str, object] = field(default_factory=dict)
     receipt: JsonObject = field(default_factory=dict, repr=False)
 
@@ -193,7 +196,7 @@ class ResponseFormat:
     """The form of an answer: text, json_object, or json_schema with its schema."""
 
     type: str
-    json_schema: dict[str, Any] | None = None
+    json_schema: JsonObject | None = None
 
     def __post_init__(self) -> None:
         if self.type not in ("text", "json_object", "json_schema"):
@@ -203,7 +206,7 @@ class ResponseFormat:
         if self.type == "json_schema" and not self.json_schema:
             raise WrongArgumentError("ResponseFormat(type='json_schema') needs a json_schema.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as a request has it."""
         return {"type": self.type} | ({} if self.json_schema is None else {"json_schema": self.json_schema})
 
@@ -219,7 +222,7 @@ class TextGenerationOutput:
     data_settlement_transaction_hash: str | None = None
     data_settlement_blob_id: str | None = None
     finish_reason: str | None = None
-    chat_output: dict[str, Any] | None = None
+    chat_output: JsonObject | None = None
     completion_output: str | None = None
     images: list[str] | None = None
     usage: dict[str, int] | None = None
@@ -257,7 +260,7 @@ class StreamDelta:
 
     content: str | None = None
     role: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[JsonObject] | None = None
 
 
 @dataclass
@@ -319,7 +322,7 @@ class StreamChunk:
         )
 
     @classmethod
-    def from_sse_data(cls, data: Mapping[str, Any]) -> Self:
+    def from_sse_data(cls, data: JsonObject) -> Self:
         """Return the chunk of an event's JSON; nothing of it is verified."""
         choices = []
         for choice in data.get("choices") or ():
@@ -338,7 +341,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 class TextGenerationStream:
     """A stream of chunks, to be iterated or awaited once, as its source is; lines of SSE are parsed."""
 
-    def __init__(self, _iterator: "Iterable[Any] | AsyncIterator[Any]", _is_async: bool = False) -> None:
+    def __init__(self, _iterator: "Iterable[object] | AsyncIterator[object]", _is_async: bool = False) -> None:
         self._iterator, self._is_async = _iterator, _is_async
 
     def __iter__(self) -> Iterator[StreamChunk]:
@@ -362,13 +365,13 @@ class TextGenerationStream:
                 yield chunk
 
 
-def message_of(answer: Answer) -> dict[str, Any]:
+def message_of(answer: Answer) -> JsonObject:
     """Return an answer as the message of a chat."""
     calls = [call.to_json() for call in answer.tool_calls]
     return {"role": "assistant", "content": answer.text} | ({"tool_calls": calls} if calls else {})
 
 
-def proof_of(answer: Answer) -> dict[str, Any]:
+def proof_of(answer: Answer) -> JsonObject:
     """Return what answers and last chunks tell of the proof, by their old names."""
     receipt = Receipt(answer.receipt)
     enclave, payment = receipt.enclave, receipt.payment
@@ -383,7 +386,7 @@ def proof_of(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _chunk(item: Any) -> tuple[StreamChunk | None, bool]:
+def _chunk(item: object) -> tuple[StreamChunk | None, bool]:
     """Return the chunk of an item, None for what is none, and whether the stream is over."""
     if isinstance(item, StreamChunk):
         return item, False

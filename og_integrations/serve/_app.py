@@ -13,7 +13,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Unpack
+from typing import Unpack
 
 from og_integrations.client import Answer, AsyncClient, ClientOptions
 from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError
@@ -151,7 +151,7 @@ class _Desk:
     def _client(self, holder: Holder) -> AsyncClient:
         """Return the client of `holder`, whose account is none of the others'. Raises `ConfigurationError`."""
         if holder not in self._clients:
-            own: dict[str, Any] = {"account": holder.name}
+            own: dict[str, object] = {"account": holder.name}
             if holder.limit is not None:
                 own["total"] = holder.limit
             policy = SpendPolicy.of({name: getattr(self._policy, name) for name in SpendPolicy.model_fields} | own)
@@ -174,7 +174,9 @@ class _Made:
     def __init__(self) -> None:
         self._calls: OrderedDict[_Asked, asyncio.Task[Answer] | None] = OrderedDict()
 
-    async def answer(self, asked: _Asked, make: Callable[[], Coroutine[Any, Any, Answer]], *, repeated: bool) -> Answer:
+    async def answer(
+        self, asked: _Asked, make: Callable[[], Coroutine[object, None, Answer]], *, repeated: bool
+    ) -> Answer:
         """Return the answer to what was asked, that of the first call if this is a repetition of it."""
         call = self._calls.get(asked) if repeated else None
         if call is None:

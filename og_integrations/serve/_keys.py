@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 from og_integrations.errors import ConfigurationError, MalformedReplyError
-from og_integrations.protocol._strict_json import parse_json_object
+from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 _PREFIX = "og-"
@@ -97,7 +96,7 @@ class Keys:
     def _write(self) -> None:
         if self._path is None:
             return
-        entries: list[dict[str, Any]] = [
+        entries: list[JsonObject] = [
             {"name": holder.name, "sha256": digest} | ({"limit": holder.limit} if holder.limit else {})
             for digest, holder in self._holders.items()
         ]

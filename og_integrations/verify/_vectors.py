@@ -189,7 +189,7 @@ def _read(file: Path) -> Any:
         raise ConfigurationError(f"{file} is not JSON ({exc})") from exc
 
 
-def _documents(source: JsonObject, content: Any) -> dict[str, JsonObject]:
+def _documents(source: JsonObject, content: JsonObject) -> dict[str, JsonObject]:
     """Return the documents that cases begin from, by name: the captures of a gateway, or one saved file."""
     if "vectors" not in content:
         return {source["name"]: content}
@@ -212,7 +212,7 @@ def _case(entry: JsonObject, documents: Mapping[str, JsonObject], lines: Mapping
     return _with_line(case, lines)
 
 
-def _edit(document: Any, edit: JsonObject) -> None:
+def _edit(document: JsonObject, edit: JsonObject) -> None:
     """Change one member of `document` as `edit` says: set, remove, or replace within its text or the JSON in it."""
     *outer, last = edit["at"]
     for name in outer:

@@ -31,6 +31,7 @@ from og_integrations._forking import survive_forks
 from og_integrations.client.stores._thread import StoreThread
 from og_integrations.errors import BudgetBusyError, ConfigurationError
 from og_integrations.protocol._redact import shown
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment import _budget as rules
 from og_integrations.protocol.payment._budget import FOLD_AFTER, BudgetTotals, Entry, HoldState, Judge, Limits
 from og_integrations.protocol.payment._policy import without_password
@@ -308,7 +309,7 @@ class BudgetDatabase:
             )
         self._identity = found["identity"]
 
-    def _claim(self, db: "Connection", how: str, entry: Entry, limits: Limits) -> dict[str, Any]:
+    def _claim(self, db: "Connection", how: str, entry: Entry, limits: Limits) -> JsonObject:
         signed = None if entry.authorization is None else json.dumps(entry.authorization.to_json())
         row = _run(
             db,
@@ -330,7 +331,7 @@ class BudgetDatabase:
             old=FOLD_AFTER,
             most=rules.MOST_UNEXPLAINED,
         )[0]
-        return cast("dict[str, Any]", row[0])
+        return cast("JsonObject", row[0])
 
     def _look(self, db: "Connection", now: int, part: str) -> BudgetTotals:
         query = "SELECT to_json(og_budget_look(%(account)s, %(part)s, %(at)s, true, true))"
@@ -400,8 +401,8 @@ def _make(db: "Connection", found: dict[str, str]) -> dict[str, str]:
     return facts
 
 
-def _totals(found: dict[str, Any]) -> BudgetTotals:
-    sums: dict[str, Any] = {name: int(value) for name, value in found.items() if name not in ("made", "stopped")}
+def _totals(found: JsonObject) -> BudgetTotals:
+    sums: JsonObject = {name: int(value) for name, value in found.items() if name not in ("made", "stopped")}
     return BudgetTotals(**sums, stopped=found["stopped"])
 
 

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -43,6 +43,10 @@ from og_integrations.protocol.payment._budget import (
     unanswered,
 )
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.queues import Queue
 
 NOW = 1_795_178_000
 STEPS = ("before", "judging", "claimed", "told", "moved")
@@ -229,7 +233,7 @@ def check_processes(open_store: Callable[[], BudgetStore], *, processes: int = 8
     return max(float(longest) for _, longest in found)
 
 
-def _fresh_processes() -> Any:
+def _fresh_processes() -> "ForkServerContext | SpawnContext":
     """Return where processes begin without anything of this one; imported once for all where that is possible."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -238,7 +242,9 @@ def _fresh_processes() -> Any:
     return context
 
 
-def _claim_often(results: Any, open_store: Callable[[], BudgetStore], limit: int, claims: int, now: int) -> None:
+def _claim_often(
+    results: "Queue[tuple[int, float]]", open_store: Callable[[], BudgetStore], limit: int, claims: int, now: int
+) -> None:
     store, made, longest = open_store(), 0, 0.0
     for _ in range(claims):
         began = time.monotonic()

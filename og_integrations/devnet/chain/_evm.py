@@ -37,6 +37,7 @@ from og_integrations.devnet._journal import Settlement
 from og_integrations.devnet.chain import Chain
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import keccak, selector
 from og_integrations.protocol.chain._inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
 from og_integrations.protocol.chain._workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
@@ -210,7 +211,7 @@ class Anvil:
         call = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
         return bytes.fromhex(self.rpc("eth_call", call, "latest")[2:])
 
-    def transact(self, sender: str, to: str, data: bytes) -> dict[str, Any]:
+    def transact(self, sender: str, to: str, data: bytes) -> JsonObject:
         """Send a transaction from `sender`, paid for by nobody, and return its receipt once it is mined."""
         self.rpc("anvil_setBalance", sender, hex(10**20))
         transaction = {"from": sender, "to": to, "data": "0x" + data.hex()}
@@ -218,7 +219,7 @@ class Anvil:
         until = time.monotonic() + _MINED_SECONDS
         while time.monotonic() < until:
             # Mining is asynchronous: a receipt may be null right after sending.
-            receipt: dict[str, Any] | None = self.rpc("eth_getTransactionReceipt", tx_hash)
+            receipt: JsonObject | None = self.rpc("eth_getTransactionReceipt", tx_hash)
             if receipt is not None:
                 return receipt
             time.sleep(0.002)

@@ -8,7 +8,6 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from og_integrations.devnet._fault import ChainFault
 from og_integrations.protocol._strict_json import JsonObject
@@ -70,7 +69,7 @@ def _of_the_node(text: str) -> str:
     return base64.b64encode(json.dumps(said).encode()).decode()
 
 
-def _values(part: Any) -> Iterator[JsonObject]:
+def _values(part: object) -> Iterator[JsonObject]:
     """Yield the numbers, wherever a mode has them."""
     if isinstance(part, dict) and "value" in part and "decimals" in part:
         yield part

@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any
 
 import httpx
 
@@ -273,7 +272,7 @@ class _Heard:
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._calls: dict[int, list[str]] = {}
-        self._usage: object = None
+        self._usage: JsonObject | None = None
         self._finished = False
 
     def event(self, event: str) -> str:
@@ -290,7 +289,7 @@ class _Heard:
             self._pieces.append(text)
         return text
 
-    def _choice(self, choice: Any) -> str:
+    def _choice(self, choice: JsonObject) -> str:
         self._finished = self._finished or choice.get("finish_reason") is not None
         delta = choice.get("delta") or {}
         for item in delta.get("tool_calls") or ():
@@ -327,7 +326,7 @@ def _understood() -> Iterator[None]:
         raise ProviderFailedError("not an answer of this kind of server") from exc
 
 
-def _text(content: Any) -> str:
+def _text(content: object) -> str:
     if content is None:
         return ""
     if not isinstance(content, str):
@@ -336,14 +335,14 @@ def _text(content: Any) -> str:
     return content
 
 
-def _call(function: Any) -> ModelCall:
+def _call(function: JsonObject) -> ModelCall:
     name, arguments = function["name"], function["arguments"]
     if not isinstance(name, str) or not isinstance(arguments, str):
         raise TypeError
     return ModelCall(name, arguments)
 
 
-def _usage(reported: Any, request: ModelRequest, pieces: int) -> Usage:
+def _usage(reported: JsonObject | None, request: ModelRequest, pieces: int) -> Usage:
     if not reported:
         words = sum(len(text_of(message.get("content")).split()) for message in request.messages)
         return Usage(words, pieces, words + pieces)
