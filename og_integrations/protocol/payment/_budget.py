@@ -115,6 +115,7 @@ class Entry:
                 state=HoldState(stored["state"]),
                 authorization=None if signed is None else decode_authorization(signed),
                 network=stored["network"],
+                # Entries that were written before accounts had shares have no part, and must still be counted.
                 part=str(stored.get("part", "")),
             )
         except (KeyError, TypeError, ValueError) as exc:
@@ -284,6 +285,8 @@ class Limits:
 
     def neared(self, totals: BudgetTotals) -> "tuple[LimitNear, ...]":
         """Return the limits that `amount`, added to `totals`, brings to `NEAR` per cent or more; before it was less."""
+        # A limit of 0 allows nothing, so nobody is told that it is near. Products instead of a quotient: rounded,
+        # it would tell one payment too early or too late.
         return tuple(
             LimitNear(limit=name, counted=counted, allowed=limit)
             for name, limit in self.by_name()
@@ -406,6 +409,7 @@ def spans_since(since: int) -> tuple[tuple[int, int, int | None], ...]:
 
     They are exact to the second: seconds up to the next minute, minutes up to the next hour, hours from there.
     """
+    # Rounded up in integers: with floats a span could begin a second off, and its sums count twice or not at all.
     minute = -(-since // 60) * 60
     hour = -(-minute // 3_600) * 3_600
     return ((1, since, minute), (60, minute, hour), (3_600, hour, None))
@@ -432,6 +436,8 @@ def unanswered(before: int, was: HoldState, to: HoldState) -> int:
     """Return how many payments in a row brought no answer, once one that `was` held or in doubt moves on."""
     if to is HoldState.SETTLED:
         return 0
+    # Processes that share an authorization each report its doubt. Counted each time, one lost payment would be many,
+    # and `stop_after_unanswered` would stop all spending.
     return before + (to is HoldState.IN_DOUBT and was is not HoldState.IN_DOUBT)
 
 
@@ -492,6 +498,7 @@ class Budget:
         network: str | None = None,
         clock: Callable[[], int] = lambda: 0,
     ) -> None:
+        # A store that does not count shares would allow each tenant the whole account, in silence.
         if policy.share is not None and not getattr(store, "counts_shares", False):
             raise ConfigurationError(
                 f"SpendPolicy.share needs a store that counts shares, and {type(store).__name__} does not (it has no "
@@ -531,6 +538,7 @@ class Budget:
 
     def held(self, entry_id: str, amount: int) -> Hold:
         """Return the hold of what another process claimed in the same store."""
+        # Nothing is claimed: the process that signed has done so, and a second claim would count one payment twice.
         return Hold(Entry(id=entry_id, amount=amount, at=0), self.store, self._lock)
 
     def require_running(self) -> None:
