@@ -528,6 +528,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids that `custom_get_token_ids` gives `text`. Raises `NotImplementedError` without one."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         raise NotImplementedError("No tokenizer is available offline: give the model custom_get_token_ids.")

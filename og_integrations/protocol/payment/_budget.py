@@ -115,7 +115,6 @@ class Entry:
                 state=HoldState(stored["state"]),
                 authorization=None if signed is None else decode_authorization(signed),
                 network=stored["network"],
-                # Entries that were written before accounts had shares have no part, and must still be counted.
                 part=str(stored.get("part", "")),
             )
         except (KeyError, TypeError, ValueError) as exc:
@@ -285,8 +284,6 @@ class Limits:
 
     def neared(self, totals: BudgetTotals) -> "tuple[LimitNear, ...]":
         """Return the limits that `amount`, added to `totals`, brings to `NEAR` per cent or more; before it was less."""
-        # A limit of 0 allows nothing, so nobody is told that it is near. Products instead of a quotient: rounded,
-        # it would tell one payment too early or too late.
         return tuple(
             LimitNear(limit=name, counted=counted, allowed=limit)
             for name, limit in self.by_name()
@@ -333,8 +330,6 @@ class Limits:
 
 NEAR = 80
 """Per cent of a limit at which its owner is told (`SpendPolicy.on_limit_near`)."""
-
-
 Judge = Callable[[BudgetTotals], None]
 """What decides about a claim: it raises if the claim may not be made. Usually `Limits`."""
 
@@ -409,7 +404,6 @@ def spans_since(since: int) -> tuple[tuple[int, int, int | None], ...]:
 
     They are exact to the second: seconds up to the next minute, minutes up to the next hour, hours from there.
     """
-    # Rounded up in integers: with floats a span could begin a second off, and its sums count twice or not at all.
     minute = -(-since // 60) * 60
     hour = -(-minute // 3_600) * 3_600
     return ((1, since, minute), (60, minute, hour), (3_600, hour, None))
@@ -436,8 +430,7 @@ def unanswered(before: int, was: HoldState, to: HoldState) -> int:
     """Return how many payments in a row brought no answer, once one that `was` held or in doubt moves on."""
     if to is HoldState.SETTLED:
         return 0
-    # Processes that share an authorization each report its doubt. Counted each time, one lost payment would be many,
-    # and `stop_after_unanswered` would stop all spending.
+    # Sharers each report the same doubt: counted each time, one lost payment could stop all spending.
     return before + (to is HoldState.IN_DOUBT and was is not HoldState.IN_DOUBT)
 
 
@@ -498,7 +491,6 @@ class Budget:
         network: str | None = None,
         clock: Callable[[], int] = lambda: 0,
     ) -> None:
-        # A store that does not count shares would allow each tenant the whole account, in silence.
         if policy.share is not None and not getattr(store, "counts_shares", False):
             raise ConfigurationError(
                 f"SpendPolicy.share needs a store that counts shares, and {type(store).__name__} does not (it has no "
