@@ -39,11 +39,18 @@ class StreamReader:
         safe = state.target is not None and state.target.channel in ("pinned", "sealed")
         self._buffered = buffered or state.call.plan.holds_text or not safe
         self._shown_chars = 0
+        self._pace, self._said = state.pace(), 0
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the text that may be shown now that `data` came."""
+        """Return the text that may be shown now that `data` came. Raises `ConnectionLostError` if nothing is said."""
         sealed = self._state.sealed
-        return self._take(data if sealed is None else sealed.feed(data))
+        texts = self._take(data if sealed is None else sealed.feed(data))
+        if self._assembler.said > self._said:
+            self._said = self._assembler.said
+            self._pace.moved()
+        else:
+            self._pace.came(data)
+        return texts
 
     def _take(self, data: bytes) -> list[str]:
         self._state.on_data(data)

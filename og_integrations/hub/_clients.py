@@ -12,7 +12,7 @@ from og_integrations._forking import survive_forks
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import check_seconds, hub_settings
 from og_integrations.client._signer import sealed
-from og_integrations.client.channels._channel import UNPINNED, HttpRequest
+from og_integrations.client.channels._channel import UNPINNED, HttpRequest, Pace
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, SyncConnections
 from og_integrations.errors import HubError
 from og_integrations.hub import _calls as calls
@@ -167,9 +167,10 @@ class ModelHub:
             return self._token(effect)
         request = effect.request if isinstance(effect, Fetching) else effect
         with contextlib.closing(self._connections.get(UNPINNED).send(request)) as reply:
-            taking = _Taking(effect, reply.status, reply.headers)
+            taking, pace = _Taking(effect, reply.status, reply.headers), Pace(request.timeout, request.whom)
             while (data := reply.read()) is not None:
                 taking.take(data)
+                pace.came(data)
         return taking.answered()
 
     def _token(self, effect: Token) -> Secret:
@@ -248,9 +249,10 @@ class AsyncModelHub:
         request = effect.request if isinstance(effect, Fetching) else effect
         channel = await self._connections.get(UNPINNED)
         async with contextlib.aclosing(await channel.send(request)) as reply:
-            taking = _Taking(effect, reply.status, reply.headers)
+            taking, pace = _Taking(effect, reply.status, reply.headers), Pace(request.timeout, request.whom)
             while (data := await reply.read()) is not None:
                 await asyncio.to_thread(taking.take, data)
+                pace.came(data)
         return taking.answered()
 
     async def _token(self, effect: Token) -> Secret:

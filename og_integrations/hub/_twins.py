@@ -17,7 +17,7 @@ from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import TWINS_VARIABLES, check_seconds, twins_settings
 from og_integrations.client._signer import sealed
-from og_integrations.client.channels._channel import UNPINNED, HttpRequest
+from og_integrations.client.channels._channel import UNPINNED, HttpRequest, Pace
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
@@ -122,9 +122,10 @@ class Twins:
 
     def _perform(self, request: HttpRequest) -> Answered:
         with contextlib.closing(self._connections.get(UNPINNED).send(request)) as reply:
-            body = bytearray()
+            body, pace = bytearray(), Pace(request.timeout, request.whom)
             while len(body) <= MOST_BYTES and (data := reply.read()) is not None:
                 body += data
+                pace.came(data)
         return Answered(reply.status, bytes(body))
 
 
@@ -164,9 +165,10 @@ class AsyncTwins:
     async def _perform(self, request: HttpRequest) -> Answered:
         channel = await self._connections.get(UNPINNED)
         async with contextlib.aclosing(await channel.send(request)) as reply:
-            body = bytearray()
+            body, pace = bytearray(), Pace(request.timeout, request.whom)
             while len(body) <= MOST_BYTES and (data := await reply.read()) is not None:
                 body += data
+                pace.came(data)
         return Answered(reply.status, bytes(body))
 
 

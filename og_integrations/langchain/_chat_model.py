@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, aclosing, closing
 from contextvars import ContextVar
 from enum import Enum
 from importlib import import_module
+from inspect import signature
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 from uuid import UUID
@@ -568,6 +569,10 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
     @override
     def _combine_llm_outputs(self, llm_outputs: list[JsonObject | None], /) -> JsonObject:
         return combined_llm_output(llm_outputs)
+
+
+for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - asked for with each call
+    _method.__signature__ = signature(_method)  # type: ignore[union-attr]
 
 
 def register_with_langchain() -> None:

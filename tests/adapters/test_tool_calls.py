@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import ToolMessage
 from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.program import FunctionCallingProgram
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel
@@ -19,8 +21,10 @@ from pydantic import BaseModel
 from og_integrations import AsyncClient, Client, collect_receipts
 from og_integrations.client import Answer
 from og_integrations.devnet import Devnet
+from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM
+from og_integrations.openai import openai_client
 
 MODEL = "openai/gpt-5-mini"
 INVENTED = "transfer_everything"
@@ -208,3 +212,57 @@ def test_made_up_tool_over_an_unpinned_client_is_handed_on(net: Devnet, way: str
     receipt = answer.response_metadata["opengradient"]
     assert (receipt["status"], receipt["trust"], receipt["channel"]) == ("verified", "endpoint", "unpinned")
     assert {check["id"]: check["result"] for check in receipt["checks"]}["enclave-trusted"] == "skip"
+
+
+def _broken(**schema: object) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"a": schema, "b": {"type": "integer"}}}
+    return {"type": "function", "function": {"name": "add", "description": "Add.", "parameters": parameters}}
+
+
+def tool_of_client(net: Devnet, tool: Any) -> None:
+    with Client(private_key=net.private_key, network=net.network) as client:
+        client.chat(MODEL, TWO_CALLS, tools=[tool])
+
+
+def tool_of_langchain(net: Devnet, tool: Any) -> None:
+    model = ChatOpenGradient(model=MODEL, private_key=net.private_key, network=net.network)
+    model.bind_tools([tool]).invoke(TWICE)
+    model.close()
+
+
+def tool_of_llama_index(net: Devnet, tool: Any) -> None:
+    with OpenGradientLLM(MODEL, private_key=net.private_key, network=net.network) as llm:
+        llm.chat([ChatMessage(TWICE)], tools=[tool])
+
+
+def tool_of_openai(net: Devnet, tool: Any) -> None:
+    messages: Any = TWO_CALLS
+    with openai_client(private_key=net.private_key, network=net.network) as client:
+        client.chat.completions.create(model=MODEL, messages=messages, tools=[tool])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/$defs/Gone"},
+        {"$ref": "https://elsewhere.example/schema"},
+        {"$dynamicRef": "#gone"},
+        {"type": "str"},
+        {"type": "array", "items": "string"},
+        {"enum": []},
+    ],
+    ids=lambda schema: next(iter(schema.items())).__repr__()[:30],
+)
+@pytest.mark.parametrize("ask", [tool_of_client, tool_of_langchain, tool_of_llama_index, tool_of_openai])
+def test_schema_that_every_provider_refuses_is_refused_unpaid(net: Devnet, ask: Any, schema: dict[str, Any]) -> None:
+    """The gateway would make the provider's 400 a failure of the server, after the payment."""
+    with pytest.raises((InvalidRequestError, openai.BadRequestError), match=r"add"):
+        ask(net, _broken(**schema))
+    assert net.stats().signatures == 0
+
+
+@pytest.mark.parametrize("ask", [tool_of_client, tool_of_langchain, tool_of_llama_index, tool_of_openai])
+def test_tool_whose_schema_points_into_itself_is_sent(net: Devnet, ask: Any) -> None:
+    """As servers of MCP that are written with zod do it."""
+    ask(net, _broken(type="array", items={"$ref": "#/properties/b"}))
+    assert net.stats().charges == 1

@@ -50,6 +50,10 @@ CASES = [
     Case("garbage_offer", errors.MalformedOfferError, "payment header", 0),
     Case("stall_after_payment", errors.ReadTimeoutError, "did not answer in time", 1),
     Case("stall_mid_body", errors.ReadTimeoutError, "did not answer in time", 1),
+    Case(
+        "stall_in_blanks", errors.ReadTimeoutError, "did not send its whole answer in time", 1, only=("chat", "achat")
+    ),
+    Case("stall_in_comments", errors.ReadTimeoutError, "did not send its whole answer in time", 1, only=STREAMS),
     Case("server_error_after_payment", errors.PaymentInDoubtError, "HTTP 500 to a signed payment", 1),
     Case("replayed_answer", errors.VerificationError, "request-hash: the enclave signed another request", 1),
     Case("swapped_model", errors.VerificationError, "the answer is from model", 1),

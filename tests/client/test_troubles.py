@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -66,11 +67,22 @@ def _elsewhere(port: int, **entry: Any) -> Fault:
     return Fault(name="elsewhere", about="", registry=moved)
 
 
-def _failure(net: Devnet, way: str, port: int, **entry: Any) -> OpenGradientError:
-    net.inject(_elsewhere(port, **entry))
+def _failure(net: Devnet, way: str, port: int, certificate: bytes | None = None, **options: Any) -> OpenGradientError:
+    net.inject(_elsewhere(port, **({} if certificate is None else {"certificate": certificate})))
     with pytest.raises(OpenGradientError) as caught:
-        WAYS[way](net, "hi", max_retries=0)
+        WAYS[way](net, "hi", max_retries=0, **options)
     return caught.value
+
+
+def _of_library(library: Any, way: str) -> dict[str, Any]:
+    """Return the option that has a call made by a client of `library`; without one, by our own connections."""
+    kind = "AsyncClient" if way.startswith("a") else "Client"
+    return {} if library is None else {"http_client": lambda context: getattr(library, kind)(verify=context)}
+
+
+def _silence(near: socket.socket) -> None:
+    while near.recv(65536):
+        pass
 
 
 @each_way
@@ -97,6 +109,89 @@ def test_pinned_certificate_out_of_date(
     assert "this machine's clock says" in str(error)
 
 
+def _said(data: bytes) -> Callable[[socket.socket], None]:
+    """Return a server that reads what comes, says `data`, and ends."""
+
+    def handle(near: socket.socket) -> None:
+        near.recv(65536)
+        near.sendall(data)
+        near.shutdown(socket.SHUT_WR)
+        _silence(near)
+
+    return handle
+
+
+def _reset(near: socket.socket) -> None:
+    near.recv(10)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _alert(number: int) -> bytes:
+    return b"\x15\x03\x03\x00\x02\x02" + bytes([number])
+
+
+NOT_TLS, ENDED = "it answers with something else than TLS", "it ended the connection within the handshake"
+HANDSHAKES: dict[str, tuple[Callable[[socket.socket], None], str]] = {
+    "ssh": (_said(b"SSH-2.0-OpenSSH_9.6\r\n"), NOT_TLS),
+    "http/2": (_said(b"\0\0\x12\x04\0\0\0\0\0" + bytes(18)), NOT_TLS),
+    "zeros": (_said(bytes(500)), NOT_TLS),
+    "garbage in a record": (_said(b"\x16\x03\x03\0\x20" + b"g" * 32), "what it says is no handshake of TLS"),
+    "TLS 1.0 only": (_said(_alert(70)), "it speaks no version of TLS from 1.2 on"),
+    "no common cipher": (_said(_alert(40)), "it has no cipher in common with this machine, or demands a certificate"),
+    "another name": (_said(_alert(112)), "it serves nobody of that name"),
+    "half a hello": (_said(b"\x16\x03\x03\0\x7a\x02\0\0\x76\x03\x03"), ENDED),
+    "goodbye": (_said(b"\x15\x03\x03\0\x02\x01\0"), ENDED),
+    "reset": (_reset, ENDED),
+}
+
+
+@pytest.mark.parametrize("library", [None, httpx], ids=["ours", "httpx"])
+@pytest.mark.parametrize("way", ["chat", "achat"])
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_handshake_that_fails_says_why(net: Devnet, name: str, way: str, library: Any) -> None:
+    """In words, and without the alarm: only another certificate is one."""
+    handle, says = HANDSHAKES[name]
+    with _listening(handle) as port:
+        error = _failure(net, way, port, **_of_library(library, way))
+    assert type(error) is ConnectionFailedError
+    assert f"No TLS with the gateway https://127.0.0.1:{port}: {says}" in str(error)
+    assert str(error).endswith("Nothing was sent.")
+
+
+@pytest.mark.parametrize("library", [None, httpx], ids=["ours", "httpx"])
+@pytest.mark.parametrize("way", ["chat", "achat"])
+def test_silence_within_the_handshake_is_no_missing_server(net: Devnet, way: str, library: Any) -> None:
+    with _listening(_silence) as port:
+        error = _failure(net, way, port, timeout=0.3, **_of_library(library, way))
+    assert "it did not answer in time within the handshake. Nothing was sent." in str(error)
+    assert (type(error), error.timed_out) == (ConnectionFailedError, True)  # type: ignore[attr-defined]
+
+
+@each_way
+def test_server_that_demands_a_certificate_of_its_clients(net: Devnet, tmp_path: Path, way: str) -> None:
+    """With TLS 1.3 it says so only when the handshake is over for the client, and the question has left."""
+    file = tmp_path / "enclave.pem"
+    der = write_certificate(file, -1, 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    context.load_verify_locations(file)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def handle(near: socket.socket) -> None:
+        with context.wrap_socket(near, server_side=True, do_handshake_on_connect=False) as tls:
+            try:
+                tls.do_handshake()
+            except ssl.SSLError:
+                # Who leaves without reading resets the connection, which takes the alert along.
+                while socket.socket.recv(tls, 65536):
+                    pass
+
+    with _listening(handle) as port:
+        error = _failure(net, way, port, certificate=der)
+    assert type(error) is ConnectionLostError
+    assert "broke (it demands a certificate of its clients, which a gateway does not)" in str(error)
+
+
 @each_way
 def test_server_that_speaks_no_tls(net: Devnet, way: str) -> None:
     with _listening(lambda near: near.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
@@ -111,11 +206,6 @@ def test_server_that_leaves_within_the_handshake(net: Devnet, way: str) -> None:
         error = _failure(net, way, port)
     assert isinstance(error, ConnectionFailedError)
     assert not isinstance(error, CertificateMismatchError)
-
-
-def _silence(near: socket.socket) -> None:
-    while near.recv(65536):
-        pass
 
 
 @pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])

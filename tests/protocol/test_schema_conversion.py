@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from og_integrations.errors import InvalidRequestError
+from og_integrations.protocol.chat._dialect import in_one_dialect, subschemas
 from og_integrations.protocol.chat._schemas import (
     STRICT_FORMATS,
     demanded_strict_schema,
@@ -341,3 +342,144 @@ def test_description_beside_a_reference_stays() -> None:
     assert strict is not None
     assert "MARK" in str(strict)
     assert {"$ref": "#/$defs/Part"} in strict["properties"]["unit"]["anyOf"][0]["anyOf"]
+
+
+NAMED: Schema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+ZOD = {"type": "array", "items": {"$ref": "#/properties/a"}}
+REFERRING: dict[str, Schema] = {
+    "into properties": {"properties": {"a": NAMED, "b": {"$ref": "#/properties/a"}}},
+    "into items": {"properties": {"a": {"type": "array", "items": NAMED}, "b": {"$ref": "#/properties/a/items"}}},
+    "into a union": {
+        "properties": {"a": {"anyOf": [{"type": "null"}, NAMED]}, "b": {"$ref": "#/properties/a/anyOf/1"}}
+    },
+    "zod, recursive": {"properties": {"a": {**NAMED, "properties": {**NAMED["properties"], "kids": ZOD}}, "b": ZOD}},
+    "anchor": {"properties": {"b": {"$ref": "#part"}}, "$defs": {"P": {"$anchor": "part", **NAMED}}},
+    "dynamic anchor": {
+        "properties": {"b": {"$dynamicRef": "#part"}},
+        "$defs": {"P": {"$dynamicAnchor": "part", **NAMED}},
+    },
+    "dynamic, recursive": {"$dynamicAnchor": "node", "properties": {"b": {"$dynamicRef": "#node"}}, "required": ["b"]},
+    "address of the root": {
+        "$id": "https://here.example/s.json",
+        "properties": {"b": {"$ref": "https://here.example/s.json#/$defs/P"}, "a": {"$ref": "s.json#/$defs/P"}},
+        "$defs": {"P": NAMED},
+    },
+    "address below it": {
+        "$id": "https://here.example/s.json",
+        "properties": {"b": {"$ref": "part.json"}},
+        "$defs": {"P": {"$id": "part.json", "properties": {"x": {"$ref": "#/$defs/Q"}}, "$defs": {"Q": NAMED}}},
+    },
+    "definitions": {"properties": {"b": {"$ref": "#/definitions/P"}}, "definitions": {"P": NAMED}},
+    "definitions and $defs of one name": {
+        "properties": {"a": {"$ref": "#/definitions/P"}, "b": {"$ref": "#/$defs/P"}},
+        "definitions": {"P": {"type": "integer"}},
+        "$defs": {"P": NAMED},
+    },
+    "definitions inside": {"properties": {"b": {"$ref": "#/$defs/A/$defs/B"}}, "$defs": {"A": {"$defs": {"B": NAMED}}}},
+    "definitions elsewhere": {
+        "properties": {"b": {"$ref": "#/components/schemas/P"}},
+        "components": {"schemas": {"P": NAMED}},
+    },
+    "percent-encoded": {"properties": {"b": {"$ref": "#/$defs/List%3Cint%3E"}}, "$defs": {"List<int>": NAMED}},
+    "percent in a name": {"properties": {"b": {"$ref": "#/$defs/100%"}}, "$defs": {"100%": NAMED}},
+    "escaped": {"properties": {"b": {"$ref": "#/$defs/a~1b~0c"}}, "$defs": {"a/b~c": NAMED}},
+    "to the whole": {"properties": {"b": {"$ref": ""}}, "required": ["b"]},
+    "to true": {"properties": {"b": {"$ref": "#/$defs/T"}}, "$defs": {"T": True}},
+    "to false": {"properties": {"b": {"$ref": "#/$defs/F"}}, "$defs": {"F": False}},
+}
+INSTANCES: list[Any] = [
+    {},
+    {"b": {}},
+    {"b": {"name": "x"}},
+    {"b": {"name": 1}},
+    {"b": 1},
+    {"a": 1},
+    {"a": {"name": "x"}},
+    {"a": {"name": "x", "kids": [{"name": 1}]}, "b": [{"name": "x", "kids": [{}]}]},
+    {"b": [{"name": "x", "kids": [{"name": "y"}]}]},
+    {"b": {"x": {"name": 1}}},
+    {"b": {"b": {"b": 1}}},
+]
+
+
+@pytest.mark.parametrize("name", REFERRING)
+def test_reference_of_any_kind_is_sent_plainly(name: str) -> None:
+    """Providers take no other than `#` and `#/$defs/…`; what is sent means what was given."""
+    given = {"type": "object", **REFERRING[name]}
+    sent = open_schema(given, "f")
+    words = [schema for _, schema in subschemas(sent)]
+    assert not any(word in schema for schema in words for word in ("$dynamicRef", "$anchor", "$dynamicAnchor"))
+    references = [schema["$ref"] for schema in words if "$ref" in schema]
+    assert all(reference == "#" or reference.count("/") == 2 for reference in references)
+    # The validator takes percent signs of names for an encoding.
+    read = {**given, "properties": {"b": NAMED}} if name == "percent in a name" else given
+    plain = {word: item for word, item in sent.items() if word != "$id"}
+    for value in INSTANCES:
+        assert is_valid(value, plain) == is_valid(value, read), value
+    assert in_one_dialect(sent) is sent
+
+
+@pytest.mark.parametrize(
+    ("inner", "says"),
+    [
+        ({"$ref": "https://elsewhere.example/schema"}, "which is not among its"),
+        ({"$ref": "other.json#/P"}, "which is not among its"),
+        ({"$ref": "#nowhere"}, "which is not among its"),
+        ({"$ref": "#/$defs/Me"}, "which refers to nothing but itself"),
+        ({"$ref": 5}, "which is not among its"),
+        ({"$dynamicRef": "#twice"}, "which is a \\$dynamicRef whose end depends on the way there"),
+        ({"$dynamicRef": "#nowhere"}, "which is a \\$dynamicRef"),
+        ({"$recursiveRef": "#/elsewhere"}, "which is a \\$recursiveRef"),
+    ],
+)
+@pytest.mark.parametrize(
+    "place", ["properties/a", "properties/a/items", "properties/a/dependentSchemas/k", "properties/a/if"]
+)
+def test_reference_with_an_open_end_is_refused_by_place(inner: Schema, says: str, place: str) -> None:
+    """A provider would refuse it after it was paid for."""
+    for word in reversed(place.split("/")):
+        inner = {word: inner}
+    twice = [{"$dynamicAnchor": "twice", "type": "integer"}, {"$dynamicAnchor": "twice", "type": "string"}]
+    definitions: Schema = {"Me": {"$ref": "#/$defs/You"}, "You": {"$ref": "#/$defs/Me"}, "A": twice[0], "B": twice[1]}
+    schema = {"type": "object", **inner, "$defs": definitions}
+    with pytest.raises(
+        InvalidRequestError, match=f"The schema of f refers to .* at /{place}, {says}.*Nothing was sent"
+    ):
+        open_schema(schema, "f")
+    with pytest.raises(InvalidRequestError, match="The schema of f cannot be strict, at "):
+        demanded_strict_schema(schema, "f")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"type": "integer", "minimum": 3, "exclusiveMinimum": True}, {"type": "integer", "exclusiveMinimum": 3}),
+        ({"type": "integer", "maximum": 3, "exclusiveMaximum": False}, {"type": "integer", "maximum": 3}),
+        (
+            {"type": "array", "items": [{"type": "string"}], "additionalItems": False},
+            {"type": "array", "prefixItems": [{"type": "string"}], "items": False},
+        ),
+        ({"type": "string", "description": None, "title": None}, {"type": "string"}),
+    ],
+)
+def test_words_of_older_drafts_become_those_of_today(old: Schema, new: Schema) -> None:
+    """Draft 4 and 7, as many generators write them; providers check against draft 2020-12."""
+    sent = open_schema({"type": "object", "properties": {"a": old}}, "f")
+    assert sent == {"type": "object", "properties": {"a": new}}
+
+
+@pytest.mark.parametrize(
+    ("inner", "says"),
+    [
+        ({"type": "str"}, "type of type str at /properties/a, expected one or more of array, boolean"),
+        ({"type": ["string", "none"]}, "type of type list at /properties/a"),
+        ({"type": None}, "type of type NoneType"),
+        ({"type": "integer", "minimum": "3"}, "minimum of type str at /properties/a, expected a number"),
+        ({"type": "string", "maxLength": 2.5}, "maxLength of type float at /properties/a, expected a whole number"),
+        ({"type": "string", "description": 5}, "description of type int at /properties/a, expected text"),
+        ({"type": "array", "items": "string"}, "items of type str at /properties/a, expected a schema"),
+    ],
+)
+def test_word_that_is_none_is_refused_by_place(inner: Schema, says: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"The schema of f has {says}.*Nothing was sent"):
+        open_schema({"type": "object", "properties": {"a": inner}}, "f")

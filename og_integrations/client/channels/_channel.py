@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Literal, Protocol
 
-from og_integrations.client.channels._tls import describe, is_mismatch, tls_failure
+from og_integrations.client.channels._tls import HandshakeTimeoutError, describe, in_words, is_mismatch, tls_failure
 from og_integrations.errors import CertificateMismatchError, ConnectionFailedError, ConnectionLostError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.proof._enclave import Enclave
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting: a server that is away is given up sooner than one that thinks."""
+_LEAST_BYTES_A_SECOND = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,31 @@ def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
 def head_until(request: HttpRequest) -> float:
     """Return when the head must have come: a peer that sends 103s, or a line now and then, is left."""
     return time.monotonic() + request.sending + request.timeout + (0 if request.whole else CONNECT_TIMEOUT)
+
+
+class Pace:
+    """
+    A pace ends a body that comes piece by piece, each in time, and never to its end: blanks, or comments of a stream.
+
+    From the last thing on that said something (`moved`; at first from the beginning) a body has `seconds`, and one
+    more for each 4 KiB that came since, so that a large picture may take its time on a slow line.
+    """
+
+    __slots__ = ("_seconds", "_until", "_whom")
+
+    def __init__(self, seconds: float, whom: str) -> None:
+        self._seconds, self._whom = seconds, whom
+        self.moved()
+
+    def moved(self) -> None:
+        """Note that something was said."""
+        self._until = time.monotonic() + self._seconds
+
+    def came(self, data: bytes) -> None:
+        """Note that `data` came. Raises `ConnectionLostError` if its time is over."""
+        self._until += len(data) / _LEAST_BYTES_A_SECOND
+        if time.monotonic() > self._until:
+            raise late(self._whom, "send its whole answer")
 
 
 class Reply(Protocol):
@@ -218,21 +244,27 @@ def failure(
     return broken(exc, what)
 
 
-def late(what: str) -> ConnectionLostError:
+def late(what: str, did_not: str = "answer") -> ConnectionLostError:
     """Return the error of a request to `what` that had begun to leave, and whose answer did not come in time."""
-    return lost(f"{what} did not answer in time.", timed_out=True)
+    return lost(f"{what} did not {did_not} in time.", timed_out=True)
 
 
 def broken(exc: BaseException, what: str, why: str = "") -> ConnectionLostError:
     """Return the error of a request to `what` that had begun to leave when `exc` came; `why` may say more of it."""
-    return lost(f"The connection to {what} broke ({why or type(exc).__name__}).", timed_out=False)
+    of_tls = tls_failure(exc)
+    # With TLS 1.3 a server that demands a certificate says so after the handshake, when the request has left.
+    why = why or (in_words(of_tls) if of_tls is not None else None) or type(exc).__name__
+    return lost(f"The connection to {what} broke ({why}).", timed_out=False)
 
 
 def not_connected(exc: BaseException, what: str, destination: Destination) -> ConnectionFailedError:
     """Return the error of a request to `what` of which nothing had left when `exc` came."""
     of_tls = tls_failure(exc)
     if of_tls is None:
-        error = ConnectionFailedError(f"No connection to {what} ({type(exc).__name__}): nothing was sent.")
+        says = f"No connection to {what} ({type(exc).__name__}): nothing was sent."
+        if isinstance(exc, HandshakeTimeoutError):
+            says = f"No TLS with {what}: it did not answer in time within the handshake. Nothing was sent."
+        error = ConnectionFailedError(says)
         error.timed_out = isinstance(exc, TimeoutError)
         return error
     certificate = destination.certificate if isinstance(destination, Pinned) else None

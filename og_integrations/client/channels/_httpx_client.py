@@ -32,8 +32,10 @@ from og_integrations.client.channels._channel import (
     failure,
     head_until,
     lost,
+    not_connected,
     revealed,
 )
+from og_integrations.client.channels._tls import of_handshake
 from og_integrations.errors import (
     CertificateMismatchError,
     ConfigurationError,
@@ -291,6 +293,9 @@ class _Failures:
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
         if not isinstance(exc, Exception) or (isinstance(exc, OpenGradientError) and not self.watch.sent):
             return
+        if self.watch.shaking and isinstance(exc, self._library.ConnectError | self._library.ConnectTimeout):
+            within = of_handshake(TimeoutError() if isinstance(exc, self._library.ConnectTimeout) else exc)
+            raise not_connected(within, self._request.whom, self._destination) from exc
         error = failure(exc, self._library, self._request.whom, self._destination)
         if self.watch.sent and not isinstance(error, ConnectionLostError):
             error = broken(exc, self._request.whom)
@@ -342,10 +347,15 @@ class _Watch:
         self._unpinned: Any = None
         self.sent = False
         """Whether the request has begun to leave."""
+        self.shaking = False
+        """Whether a handshake has begun that has not ended well."""
 
     def saw(self, event: str, info: Mapping[str, Any]) -> Any:
         """Return the connection to close now, before a byte of the request has left on it; None without one."""
-        if event.endswith(".start_tls.complete"):
+        if event.endswith(".start_tls.started"):
+            self.shaking = True
+        elif event.endswith(".start_tls.complete"):
+            self.shaking = False
             stream = info["return_value"]
             self._unpinned = None if _is_reached(stream, self._destination) else stream
         elif event.endswith(".send_request_headers.started") and info["request"].method != b"CONNECT":

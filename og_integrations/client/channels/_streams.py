@@ -16,10 +16,12 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from og_integrations.client.channels._http1 import Phase
+from og_integrations.client.channels._tls import of_handshake
 
 _MOST_BUFFERED = 256 * 1024
 _MOST_READ = 64 * 1024
@@ -72,6 +74,15 @@ def _encrypted(tls: ssl.SSLObject, outgoing: ssl.MemoryBIO, data: bytes) -> byte
     return outgoing.read()
 
 
+@contextlib.contextmanager
+def _shaking() -> Iterator[None]:
+    """Have a peer that ends the connection in here, or says nothing, told from one that is not there."""
+    try:
+        yield
+    except OSError as exc:
+        raise of_handshake(exc) from exc
+
+
 class Stream:
     """A stream is a connection over a socket that blocks, in TLS if `context` is given. Raises `OSError`."""
 
@@ -84,7 +95,10 @@ class Stream:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if context is not None:
                 self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-                self._shake_hands(self._tls, min(time.monotonic() + wait, until))
+                with _shaking():
+                    self._shake_hands(self._tls, min(time.monotonic() + wait, until))
+            # Until something is waited for: a request mostly leaves at once.
+            self._sock.settimeout(0)
         except BaseException:
             self._sock.close()
             raise
@@ -110,8 +124,14 @@ class Stream:
         wire = data if self._tls is None else _encrypted(self._tls, self._outgoing, data)
         rest = memoryview(wire)
         while rest:
-            self._sock.settimeout(_seconds(progress.moment()))
-            rest = rest[self._sock.send(rest) :]
+            left = _seconds(progress.moment())
+            try:
+                sent = self._sock.send(rest)
+            except BlockingIOError:
+                self._sock.settimeout(left)
+                sent = self._sock.send(rest)
+                self._sock.settimeout(0)
+            rest = rest[sent:]
             progress.phase = Phase.PART
 
     def receive(self, until: float) -> bytes:
@@ -174,7 +194,8 @@ async def connected(host: str, port: int, context: ssl.SSLContext | None, wait: 
     try:
         async with asyncio.timeout(_seconds(min(time.monotonic() + wait, until))):
             await loop.create_connection(lambda: stream, host, port, **delay)
-        await stream.shake_hands(min(time.monotonic() + wait, until))
+        with _shaking():
+            await stream.shake_hands(min(time.monotonic() + wait, until))
     except BaseException:
         stream.close()
         raise

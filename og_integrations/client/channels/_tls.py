@@ -20,9 +20,34 @@ class PinMismatch(ssl.SSLError):
     """The peer proved another certificate than the pinned one."""
 
 
-_NOT_TLS = frozenset(
-    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
-)
+class HandshakeTimeoutError(TimeoutError):
+    """The peer took the connection, and did not complete the handshake in time."""
+
+
+_NOT_TLS = "it answers with something else than TLS"
+_OLD = "it speaks no version of TLS from 1.2 on"
+_WANTS_CERTIFICATE = "it demands a certificate of its clients, which a gateway does not"
+_DAMAGED = "a record of TLS was damaged on the way"
+_WORDS = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "HTTP_REQUEST": _NOT_TLS,
+    "HTTPS_PROXY_REQUEST": _NOT_TLS,
+    "UNKNOWN_PROTOCOL": _NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": _NOT_TLS,
+    "UNEXPECTED_MESSAGE": "what it says is no handshake of TLS",
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
+    # Its name in OpenSSL says SSL 3, whatever version is spoken.
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with this machine, or demands a certificate of it",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "TLSV1_ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "TLSV1_UNRECOGNIZED_NAME": "it serves nobody of that name",
+    "TLSV1_ALERT_INTERNAL_ERROR": "it has an error of its own",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": _DAMAGED,
+    "SSLV3_ALERT_BAD_RECORD_MAC": _DAMAGED,
+}
+"""OpenSSL's names of what goes wrong, in words."""
+_ENDED = "it ended the connection within the handshake"
 _EXPIRED, _NOT_YET_VALID = 10, 9
 """OpenSSL's codes for a certificate whose time is over, or has not come."""
 
@@ -48,12 +73,26 @@ def describe(failure: ssl.SSLError, certificate: bytes | None = None) -> str:
     if isinstance(failure, ssl.SSLCertVerificationError):
         when = _out_of_date(certificate) if certificate is not None else None
         return when or f"its certificate is not accepted ({failure.verify_message})"
-    reason = getattr(failure, "reason", None) or ""
-    if reason in _NOT_TLS or "RECORD_LAYER" in reason:
-        return "it answers with something else than TLS"
     if isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return "it ended the connection within the handshake"
-    return f"the handshake failed ({reason or type(failure).__name__})"
+        return _ENDED
+    return in_words(failure) or f"the handshake failed ({getattr(failure, 'reason', None) or type(failure).__name__})"
+
+
+def in_words(failure: ssl.SSLError) -> str | None:
+    """Return what OpenSSL's reason of `failure` says of the peer; None for one that has no words here."""
+    reason = getattr(failure, "reason", None) or ""
+    return _NOT_TLS if "RECORD_LAYER" in reason else _WORDS.get(reason)
+
+
+def of_handshake(exc: BaseException) -> OSError:
+    """Return what `exc`, which ended a handshake, says: an end or a silence there is no server that is missing."""
+    if (failure := tls_failure(exc)) is not None:
+        return failure
+    if isinstance(exc, TimeoutError):
+        return HandshakeTimeoutError("no answer within the handshake")
+    if isinstance(exc, OSError) and not isinstance(exc, ConnectionError):
+        return exc  # of this machine or its network
+    return ssl.SSLEOFError(ssl.SSL_ERROR_EOF, _ENDED)
 
 
 def _out_of_date(certificate: bytes) -> str | None:

@@ -13,6 +13,7 @@ from og_integrations.devnet._http import Channel, Piece, PieceKind, Pieces, Repl
 _GIANT_HEADER_BYTES = 512 * 1024
 _BOMB_BYTES = 256 * 1024 * 1024
 _LATE_SECONDS = 0.1
+_NOW_AND_THEN_SECONDS = 0.02
 
 
 def _broken_head(edit: Callable[[bytes], bytes]) -> WireFault:
@@ -143,6 +144,21 @@ async def _late(pieces: Pieces, _channel: Channel) -> Pieces:
         yield piece
 
 
+def _now_and_then(data: bytes, *, after: int) -> WireFault:
+    """Return a fault that sends `data` now and then, for ever, once so many pieces of the body have come."""
+
+    async def wire(pieces: Pieces, _channel: Channel) -> Pieces:
+        left = after
+        async for piece in pieces:
+            while piece.kind is PieceKind.BODY and not left:
+                yield Piece(PieceKind.BODY, data)
+                await asyncio.sleep(_NOW_AND_THEN_SECONDS)
+            left -= piece.kind is PieceKind.BODY
+            yield piece
+
+    return wire
+
+
 WIRE_FAULTS = (
     Fault(name="slow_answer", about="the answer begins 0.1 s late", spoils=False, wire=_late),
     Fault(name="stall_offer", about="the 402 never comes", offer_wire=stall_first),
@@ -159,6 +175,16 @@ WIRE_FAULTS = (
         spoils=False,
         about="everything comes but the end of the body",
         wire=_ended(_stall, PieceKind.END, 0),
+    ),
+    Fault(
+        name="stall_in_blanks",
+        about="instead of the body a blank comes now and then, for ever",
+        whole_wire=_now_and_then(b" ", after=0),
+    ),
+    Fault(
+        name="stall_in_comments",
+        about="after the first event a comment comes now and then, for ever",
+        stream_wire=_now_and_then(b"d\r\n: keepalive\n\n\r\n", after=1),
     ),
     Fault(
         name="cut_after_payment",

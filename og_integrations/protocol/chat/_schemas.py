@@ -12,17 +12,16 @@ what is sent, or there is no strict form, or the schema is refused and the refus
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol.chat._dialect import DYNAMIC, MAX_DEPTH, followed, in_one_dialect, subschemas
 
 STRICT_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 """The formats that OpenAI takes in strict mode; any other one ends in its 400."""
-# A definition that refers to itself has no end, and no schema that a provider takes is this deep.
-_MAX_DEPTH = 40
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$schema", "$id", "$comment"}
 )
@@ -61,6 +60,8 @@ _STRUCTURE = frozenset(
 )
 _FORMS = ("$ref", "anyOf", "oneOf", "allOf", "properties", "items")
 """What a schema is made of; of two in one (a base in `allOf` beside own properties) one would be lost."""
+_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _LOOKAROUND = re.compile(r"\(\?(?:[=!]|<[=!])")
 _DEFINITIONS = re.compile(r"#/(?:\$defs|definitions)/([^/]+)")
 
@@ -103,11 +104,7 @@ def open_schema(schema: object, whose: str) -> JsonObject:
     A root that is a reference is replaced by what it refers to. `whose` names the tool or class in the message.
     Raises `InvalidRequestError` for a schema whose root allows anything but an object.
     """
-    if not isinstance(schema, Mapping):
-        raise InvalidRequestError(
-            f"The schema of {whose} is a {type(schema).__name__}, expected a JSON schema. Nothing was sent."
-        )
-    root = _root(dict(schema))
+    root = _root(_checked(schema, whose))
     if root.get("type") != "object":
         kinds = _kinds(root, root, 0)
         # Providers answer 400 to a tool whose root is no object, and the gateway makes it a 500 without words.
@@ -123,13 +120,34 @@ def open_schema(schema: object, whose: str) -> JsonObject:
     return root if "properties" in root else {**root, "properties": {}}
 
 
+def whole_schema(schema: object, whose: str) -> JsonObject:
+    """
+    Return a schema that is sent as it was given, in the dialect that providers take.
+
+    `whose` names the tool or format in the message. Raises `InvalidRequestError` that names the place of what every
+    provider refuses.
+    """
+    told = in_one_dialect(_checked(schema, whose))
+    _check_references(told, whose)
+    return told
+
+
+def _checked(schema: object, whose: str) -> JsonObject:
+    if not isinstance(schema, Mapping):
+        raise InvalidRequestError(
+            f"The schema of {whose} is a {type(schema).__name__}, expected a JSON schema. Nothing was sent."
+        )
+    return schema if isinstance(schema, dict) else dict(schema)
+
+
 def is_recursive(schema: JsonObject) -> bool:
     """Return whether a definition of `schema` refers to itself, directly or through another one."""
+    schema = in_one_dialect(schema)
     uses: dict[str, set[str]] = {}
     for word in ("$defs", "definitions"):
         members = schema.get(word)
         for name, item in members.items() if isinstance(members, dict) else ():
-            references = (str(inner.get("$ref", "")) for _, inner in _schemas(item, "", 0))
+            references = (str(inner.get("$ref", "")) for _, inner in subschemas(item))
             uses[name] = {match[1] for reference in references if (match := _DEFINITIONS.fullmatch(reference))}
     # A definition can reach itself through several others, so the references are followed to their end.
     for name, used in uses.items():
@@ -140,7 +158,7 @@ def is_recursive(schema: JsonObject) -> bool:
                 todo += uses.get(other, ())
         if name in reached:
             return True
-    return any(inner.get("$ref") == "#" for _, inner in _schemas(schema, "", 0))
+    return any(inner.get("$ref") == "#" for _, inner in subschemas(schema))
 
 
 def drop_added_nulls(value: JsonObject, schema: JsonObject) -> JsonObject:
@@ -152,8 +170,8 @@ def drop_added_nulls(value: JsonObject, schema: JsonObject) -> JsonObject:
 
 def _root(schema: JsonObject) -> JsonObject:
     """Return `schema` with a reference at its root replaced by what it refers to, definitions kept."""
-    root = schema
-    for _ in range(_MAX_DEPTH):
+    schema = root = in_one_dialect(schema)
+    for _ in range(MAX_DEPTH):
         target = (
             _target(root, schema) if "$ref" in root and not root.keys() & {"properties", "anyOf", "allOf"} else None
         )
@@ -168,21 +186,14 @@ def _target(schema: JsonObject, root: JsonObject) -> JsonObject | None:
     reference = str(schema.get("$ref"))
     if reference == "#":
         return root
-    match = _DEFINITIONS.fullmatch(reference)
-    # JSON Pointer escapes a slash as ~1 and a tilde as ~0
-    # (RFC 6901 §3); the other order would decode ~01 wrongly.
-    name = match[1].replace("~1", "/").replace("~0", "~") if match else ""
-    for word in ("$defs", "definitions"):
-        found = (root.get(word) or {}).get(name) if isinstance(root.get(word), dict) else None
-        if isinstance(found, dict):
-            return found
-    return None
+    found = followed(reference[1:], root) if _DEFINITIONS.fullmatch(reference) else None
+    return found if isinstance(found, dict) else None
 
 
 def _kinds(schema: object, root: JsonObject, depth: int) -> set[str]:
     """Return the JSON types that `schema` can allow at its top; all seven where it does not say."""
-    anything = {"object", "array", "string", "number", "integer", "boolean", "null"}
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    anything = set(_TYPES)
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return anything
     kind = schema.get("type")
     allowed = {kind} if isinstance(kind, str) else {str(k) for k in kind} if isinstance(kind, list) else anything
@@ -216,6 +227,15 @@ def _are_names(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
+def _are_types(value: object) -> bool:
+    names = value if isinstance(value, list | tuple) and value else (value,)
+    return all(isinstance(name, str) and name in _TYPES for name in names)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 # Providers refuse these, and the gateway makes that a 500 without words.
 _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     *(
@@ -223,6 +243,11 @@ _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
         for word in ("properties", "patternProperties", "$defs", "definitions")
     ),
     *((word, _are_branches, "a list of schemas, not empty") for word in ("anyOf", "oneOf", "allOf")),
+    ("type", _are_types, f"one or more of {', '.join(sorted(_TYPES))}"),
+    *((word, _is_number, "a number") for word in sorted(_LIMITS) if word[:4] in ("mini", "maxi", "excl", "mult")),
+    *((word, lambda value: type(value) is int and value >= 0, "a whole number") for word in _COUNTS),
+    *((word, lambda value: isinstance(value, str), "text") for word in ("description", "title", "pattern", "format")),
+    *((word, lambda value: isinstance(value, dict | bool), "a schema") for word in ("items", "additionalProperties")),
     ("required", _are_names, "a list of names"),
     ("enum", lambda value: isinstance(value, list | tuple) and bool(value), "a list of values, not empty"),
 )
@@ -230,35 +255,35 @@ _SHAPES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
 
 def _check_references(root: JsonObject, whose: str) -> None:
     """Raise `InvalidRequestError` for a reference to something that is not sent along, and for a word that is none."""
-    for place, schema in _schemas(root, "", 0):
+    for place, schema in subschemas(root):
         for word, is_one, expected in _SHAPES:
             if word in schema and not is_one(schema[word]):
                 raise InvalidRequestError(
                     f"The schema of {whose} has {word} of type {type(schema[word]).__name__} at {place or 'its root'}, "
                     f"expected {expected}. Nothing was sent."
                 )
-        if "$ref" in schema and _target(schema, root) is None:
-            raise InvalidRequestError(
-                f"The schema of {whose} refers to {str(schema['$ref'])[:80]!r} at {place or 'its root'}, which is not "
-                "among its $defs. Nothing was sent."
-            )
+        for word in ("$ref", *DYNAMIC):
+            if word in schema and (why := _open_end(word, schema, root)) is not None:
+                raise InvalidRequestError(
+                    f"The schema of {whose} refers to {str(schema[word])[:80]!r} at {place or 'its root'}, {why}. "
+                    "Nothing was sent."
+                )
 
 
-def _schemas(schema: object, place: str, depth: int) -> Iterator[tuple[str, JsonObject]]:
-    """Yield every schema inside `schema`, itself first, each with its place."""
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
-        return
-    yield place, schema
-    for word in ("properties", "patternProperties", "$defs", "definitions"):
-        members = schema.get(word)
-        for name, item in members.items() if isinstance(members, dict) else ():
-            yield from _schemas(item, f"{place}/{word}/{name}", depth + 1)
-    for word in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        branches = schema.get(word)
-        for number, item in enumerate(branches) if isinstance(branches, list) else ():
-            yield from _schemas(item, f"{place}/{word}/{number}", depth + 1)
-    for word in ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"):
-        yield from _schemas(schema.get(word), f"{place}/{word}", depth + 1)
+def _open_end(word: str, schema: JsonObject, root: JsonObject) -> str | None:
+    """Return why a reference leads to no schema that is sent along; None if it leads to one."""
+    if word != "$ref":
+        return f"which is a {word} whose end depends on the way there; providers take $ref only"
+    seen = []
+    while "$ref" in schema and schema.keys() <= {"$ref", *_ANNOTATIONS}:
+        if schema["$ref"] in seen:
+            return "which refers to nothing but itself"
+        seen.append(schema["$ref"])
+        target = _target(schema, root)
+        if target is None:
+            return "which is not among its $defs"
+        schema = target
+    return None if "$ref" not in schema or _target(schema, root) is not None else "which is not among its $defs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +317,7 @@ def _members(schema: JsonObject, word: str, place: str) -> JsonObject:
 
 def _strict(schema: object, place: str, depth: int, goal: _Goal) -> JsonObject:
     """Return the strict form of `schema`, which stands at `place` in `root`."""
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         raise _NotStrict(place, "it is no schema, or too deep")
     _check_words(schema, place)
     kept = {word: schema[word] for word in schema if word in _LIMITS or word in ("type", "title", "description")}
@@ -326,8 +351,8 @@ def _check_words(schema: JsonObject, place: str) -> None:
 
 
 def _strict_reference(schema: JsonObject, place: str, goal: _Goal) -> JsonObject:
-    if _target(schema, goal.root) is None:
-        raise _NotStrict(place, f"{str(schema['$ref'])[:60]!r} is not among $defs")
+    if (why := _open_end("$ref", schema, goal.root)) is not None:
+        raise _NotStrict(place, f"it refers to {str(schema['$ref'])[:60]!r}, {why}")
     reference = {"$ref": str(schema["$ref"]).replace("#/definitions/", "#/$defs/")}
     # Beside $ref some providers ignore or refuse other words, and the description would be lost.
     described = schema.keys() & (_LIMITS | {"title", "description", "type"})
@@ -434,7 +459,7 @@ def _required(schema: JsonObject) -> list[object]:
 
 def _nullable(schema: object, root: JsonObject, depth: int) -> bool:
     """Return whether null fits `schema`, so that a null of the answer may be meant."""
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return False
     if "$ref" in schema:
         return _nullable(_target(schema, root), root, depth + 1)
@@ -455,7 +480,7 @@ def _nullable(schema: object, root: JsonObject, depth: int) -> bool:
 
 def _cleaned(value: object, schema: object, root: JsonObject, depth: int) -> object:
     schema = _resolved(schema, root)
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return value
     union = schema.get("anyOf") or schema.get("oneOf")
     if isinstance(union, list):
@@ -479,7 +504,7 @@ def _cleaned(value: object, schema: object, root: JsonObject, depth: int) -> obj
 
 def _resolved(schema: object, root: JsonObject) -> object:
     """Return what `schema` refers to, also through an `allOf` or `anyOf` of one."""
-    for _ in range(_MAX_DEPTH):
+    for _ in range(MAX_DEPTH):
         if not isinstance(schema, dict):
             break
         single = next((schema[word] for word in ("allOf", "anyOf", "oneOf") if _is_single(schema.get(word))), None)
@@ -499,7 +524,7 @@ def _is_single(branches: object) -> bool:
 def _fits(value: object, schema: object, root: JsonObject, depth: int) -> bool:
     """Return whether `value` can be of the strict form of `schema`, which names every property of an object."""
     schema = _resolved(schema, root)
-    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
         return False
     if isinstance(value, list):
         return schema.get("type") == "array" and all(

@@ -27,7 +27,7 @@ from typing import Literal
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
 from og_integrations.protocol._strict_json import SURROGATE, JsonObject, decode_answer, decode_arguments
-from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema
+from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema, whole_schema
 from og_integrations.protocol.chat._wire import ChatRequest, Completion, ToolCall
 
 
@@ -214,6 +214,8 @@ def _mended(shown: Shown) -> Shown:
     JSON can spell them, so that calls with them are signed, and the unsigned text beside calls may have them. No text
     can hold them: the conversation could never go on.
     """
+    if shown.text.isascii() and not shown.tool_calls:
+        return shown
     calls = tuple(ToolCall(*(SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
     text = SURROGATE.sub("\ufffd", shown.text)
     if (text, calls) == (shown.text, shown.tool_calls):
@@ -282,6 +284,8 @@ def readable_calls(messages: Sequence[JsonObject]) -> list[JsonObject]:
     object (NaN, half of a character, a list) fails there with a 500, in this turn and in every later one; text with a
     raw line feed arrives as `{}`.
     """
+    if not [True for message in messages if message.get("tool_calls")]:
+        return list(messages)
     readable = []
     for message in messages:
         calls = [
@@ -314,7 +318,7 @@ def plan_chat(
     """
     if parallel_tool_calls not in (None, True, False):
         raise InvalidRequestError(f"parallel_tool_calls is {parallel_tool_calls!r:.40}, expected True or False.")
-    messages, tools, choice = readable_calls(wish.messages), wish.tools, wish.tool_choice
+    messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
         # A choice under the old name would demand a tool that is not among those sent.
@@ -325,7 +329,7 @@ def plan_chat(
         messages,
         tools=tools,
         tool_choice=choice,
-        response_format=wish.response_format,
+        response_format=_whole_format(wish.response_format),
         several=parallel_tool_calls is True,
     )
     if names or parallel_tool_calls is False:
@@ -341,6 +345,27 @@ def plan_chat(
         stream=wish.stream and (info.tool_streams or not plan.tools),
     )
     return request, plan
+
+
+def _whole_tools(tools: Sequence[JsonObject] | None) -> Sequence[JsonObject] | None:
+    """Return `tools` with schemas that providers take. Raises `InvalidRequestError`."""
+    whole = []
+    for tool in tools or ():
+        function = _function(tool)
+        given = function.get("parameters")
+        told = whole_schema(given, f"the tool {str(function.get('name'))[:80]}") if given else given
+        whole.append(tool if told is given else {**tool, "function": {**function, "parameters": told}})
+    return whole or tools
+
+
+def _whole_format(response_format: JsonObject | None) -> JsonObject | None:
+    """Return `response_format` with a schema that providers take. Raises `InvalidRequestError`."""
+    described = (response_format or {}).get("json_schema")
+    given = described.get("schema") if isinstance(described, dict) else None
+    if response_format is None or not isinstance(described, dict) or not given:
+        return response_format
+    told = whole_schema(given, f"the format {str(described.get('name'))[:80]}")
+    return response_format if told is given else {**response_format, "json_schema": {**described, "schema": told}}
 
 
 def plan_tools(
@@ -471,6 +496,8 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
     if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED, _MENDED):
+        return shown
+    if not stop:
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()

@@ -143,9 +143,10 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
     State.DROPPED: {Event.UNUSED: State.DROPPED},
 }
 TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
-_JOINED = frozenset({State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT, State.OPEN})
-_ENDED = frozenset({State.OVER, State.REFUSED})
-_UNSIGNED = frozenset({State.NEW, State.HELD, State.APPROVED})
+# Tuples: what is found in them by identity need not be hashed, which is a call of Python for each state.
+_JOINED = (State.OPEN, State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT)
+_ENDED = (State.OVER, State.REFUSED)
+_UNSIGNED = (State.NEW, State.HELD, State.APPROVED)
 _TOLD = {
     Event.LOST: Hold.doubt,
     Event.REFUSED: Hold.doubt,
