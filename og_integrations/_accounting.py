@@ -102,13 +102,18 @@ class Facts:
     estimated_usd: Decimal | None
 
 
+def model_in(receipt: Mapping[str, object]) -> str:
+    """Return the model that `receipt`, as plain JSON, is about; empty if it names none."""
+    return _text(receipt.get("model")) or ""
+
+
 def facts_of(receipt: Mapping[str, object]) -> Facts:
     """Return the facts of `receipt`; what is missing or unreadable there is None, 0 or empty."""
     payment, usage = (_object(receipt.get(name)) for name in ("payment", "usage"))
     wallet = _text(payment.get("payer"))
     return Facts(
         status=_text(receipt.get("status")) or "",
-        model=_text(receipt.get("model")) or "",
+        model=model_in(receipt),
         wallet=wallet.lower() if wallet else None,
         payment=_text(payment.get("payment_hash")),
         request=_text(receipt.get("request_hash")),

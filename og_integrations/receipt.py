@@ -381,11 +381,14 @@ def receipts_table(receipts: Iterable[Document]) -> str:
 
 def flat_fields(receipt: Document) -> Document:
     """Return the few members of `receipt` that users of the published adapter read at top level."""
-    payment = receipt.get("payment") or {}
-    flat = {name: payment.get(name) for name in ("payment_hash", "transaction_hash")}
-    if isinstance(onchain := receipt.get("onchain"), dict):
-        flat["transaction_hash"] = onchain.get("transaction_hash")
-    return flat | {name: receipt.get(name) for name in ("tee_signature", "tee_id", "tee_timestamp")}
+    payment, onchain = receipt.get("payment") or {}, receipt.get("onchain")
+    return {
+        "payment_hash": payment.get("payment_hash"),
+        "transaction_hash": (onchain if isinstance(onchain, dict) else payment).get("transaction_hash"),
+        "tee_signature": receipt.get("tee_signature"),
+        "tee_id": receipt.get("tee_id"),
+        "tee_timestamp": receipt.get("tee_timestamp"),
+    }
 
 
 def span_attributes(receipt: Document) -> dict[str, str | bool | int]:

@@ -15,12 +15,13 @@ from asyncio import CancelledError
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
 from og_integrations.client import _telemetry
-from og_integrations.client._collecting import hand_out, ledgers_here
+from og_integrations.client._collecting import hand_out, wanted_here
 from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, Pace
@@ -211,7 +212,7 @@ class CallState:
     answer if it is sealed, `grant` what pays for it, `lease` what is to be told of its answer's body, `sent_at` when
     it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. `whole` is an
     answer that was read to its end before it was clear what it is. The answer's bytes are kept only if someone
-    collects exchanges: streams can be long.
+    collects exchanges: streams can be long. `opg_price` is what one OPG costs in US dollars, None without that setting.
     """
 
     call: Call
@@ -227,6 +228,7 @@ class CallState:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
     tickets: list[Ticket] = field(default_factory=list)
+    opg_price: Decimal | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -302,13 +304,14 @@ class CallState:
 
     def check_head(self) -> None:
         """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
-        encoding = [value for name, value in self.answer_head.headers if name.lower() == "content-encoding"]
-        if any(value.strip().lower() not in ("", "identity") for value in encoding):
+        head = self.answer_head
+        encoding = [value for name, value in head.headers if name.lower() == "content-encoding"]
+        if encoding and any(value.strip().lower() not in ("", "identity") for value in encoding):
             raise MalformedReplyError(
                 f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
             )
         expected = "text/event-stream" if self.call.request.stream else "application/json"
-        found = self.answer_head.content_type
+        found = head.content_type
         if found != expected:
             raise MalformedReplyError(f"The answer is {found[:80]!r}, expected {expected}.")
 
@@ -407,7 +410,7 @@ def build_receipt(
         payment=payment,
         cost=_cost(exchange.completion),
         usage=_usage(exchange.completion),
-        estimate=_estimate(call.model or "", exchange.completion),
+        estimate=_estimate(call.model or "", exchange.completion, state.opg_price),
         checks=verified.checks,
         unsigned=verified.unsigned(settlement_told=payment is not None and payment.tells_settlement),
     )
@@ -420,16 +423,12 @@ def _usage(completion: Completion) -> ReceiptUsage | None:
     return ReceiptUsage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
 
 
-def _estimate(model: str, completion: Completion) -> ReceiptEstimate | None:
+def _estimate(model: str, completion: Completion, opg_price: Decimal | None) -> ReceiptEstimate | None:
     """Return what the answer costs by the price list, where the gateway does not say."""
     usage = completion.usage
     if usage is None or completion.cost is not None:
         return None
-    price = None
-    # Said before anything was paid (`Engine.open`); an answer is not lost to a setting.
-    with suppress(ConfigurationError):
-        price = opg_price_setting()
-    return estimate(model, usage.prompt_tokens, usage.completion_tokens, price)
+    return estimate(model, usage.prompt_tokens, usage.completion_tokens, opg_price)
 
 
 def _sealing(sealed: SealedCall | None, enclave: Enclave | None) -> ReceiptSealing | None:
@@ -516,10 +515,12 @@ def collect(state: CallState, receipt: JsonObject, *, ledgers: bool = True) -> N
     state.tickets += hand_out(receipt, state.exchange(), state.call.tags, shown=state.shown, ledgers=ledgers)
 
 
-def ready_to_record() -> Effects[None]:
+def ready_to_record(state: CallState) -> Effects[None]:
     """Make sure, before anything is paid, that the receipt can be made and kept. Raises `ConfigurationError`."""
-    opg_price_setting()
-    for ledger in ledgers_here():
+    # Read once, and here: an answer is not lost to a setting.
+    state.opg_price = opg_price_setting()
+    ledgers, state.keep_body = wanted_here()
+    for ledger in ledgers:
         if ledger.unprepared:
             yield Consult(ledger.prepare)
 

@@ -230,17 +230,22 @@ def collecting(collector: Receipts | Recording) -> Iterator[None]:
         _collectors.reset(token)
 
 
-@contextmanager
-def tagged(tags: Iterable[str] | None) -> Iterator[None]:
-    """Have the calls that begin inside the `with` carry `tags`, besides those around it."""
-    if isinstance(tags, str):
-        raise ConfigurationError(f"tags is the text {tags!r:.60}, expected a list of them.")
-    # PostgreSQL takes no NUL in a text.
-    token = _tags.set((*_tags.get(), *(str(tag).replace("\0", "") for tag in tags or ())))
-    try:
-        yield
-    finally:
-        _tags.reset(token)
+class tagged:  # noqa: N801 - used as a function is; a generator would cost every call of an adapter a microsecond
+    """The calls that begin inside this `with` carry `tags`, besides those around it."""
+
+    __slots__ = ("_tags", "_token")
+
+    def __init__(self, tags: Iterable[str] | None) -> None:
+        if isinstance(tags, str):
+            raise ConfigurationError(f"tags is the text {tags!r:.60}, expected a list of them.")
+        # PostgreSQL takes no NUL in a text.
+        self._tags = [str(tag).replace("\0", "") for tag in tags or ()]
+
+    def __enter__(self) -> None:
+        self._token = _tags.set((*_tags.get(), *self._tags))
+
+    def __exit__(self, *_exc_info: object) -> None:
+        _tags.reset(self._token)
 
 
 def current_tags() -> tuple[str, ...]:
@@ -288,15 +293,16 @@ def active_collectors() -> tuple[Receipts | Recording, ...]:
     return _collectors.get()
 
 
-def wants_exchange() -> bool:
-    """Return whether a collector or ledger here keeps something of requests and answers."""
-    held = any(isinstance(found, Receipts) and found.keep_exchanges for found in active_collectors())
-    return held or any(how != "none" for how, _ in _ledgers().values())
+def wanted_here() -> tuple[tuple[Ledger, ...], bool]:
+    """
+    Return the ledgers that a call made in this context is written to, and whether anybody here keeps its exchange.
 
-
-def ledgers_here() -> tuple[Ledger, ...]:
-    """Return the ledgers that a call made in this context is written to. Raises `ConfigurationError`."""
-    return tuple(_ledgers())
+    Raises `ConfigurationError`.
+    """
+    ledgers = _ledgers()
+    kept = [how for how, _ in ledgers.values() if how != "none"]
+    held = [found for found in active_collectors() if isinstance(found, Receipts) and found.keep_exchanges]
+    return tuple(ledgers), bool(kept or held)
 
 
 def _ledgers() -> dict[Ledger, tuple[Exchanges, str | None]]:

@@ -35,7 +35,7 @@ from og_integrations.client._call import (
     ready_to_record,
     recorded,
 )
-from og_integrations.client._collecting import current_tags, wants_exchange
+from og_integrations.client._collecting import current_tags
 from og_integrations.client._directory import Directory
 from og_integrations.client._doubts import tell_of_payment, tell_unsigned
 from og_integrations.client._freshness import NonceUse, ReplayCache
@@ -296,7 +296,6 @@ class Engine:
 
     def whole(self, state: CallState) -> Effects[Answer]:
         """Make the call of `state` and return its verified answer."""
-        state.keep_body = wants_exchange()
         try:
             yield from self.open(state)
             answer = self.conclude_body(state, (yield from _body(state)))
@@ -314,7 +313,6 @@ class Engine:
                 yield answer.text
             yield answer
             return
-        state.keep_body = wants_exchange()
         try:
             head = yield from self.open(state)
             if head.status != 200 or (state.sealed is not None and not state.sealed.streams):
@@ -344,7 +342,7 @@ class Engine:
         if self.settings.signer is None and not relayed:
             raise no_wallet()
         context = None if relayed else self.context
-        yield from ready_to_record()
+        yield from ready_to_record(state)
         yield ENTER
         tried: list[str] = []
         while True:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from og_integrations._accounting import facts_of, whole
+from og_integrations._accounting import facts_of, model_in, reported_cost, whole
 from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError, VerificationError
 from og_integrations.networks import OPG, format_opg
 from og_integrations.protocol._strict_json import JsonObject
@@ -152,23 +152,24 @@ def ended(receipt: JsonObject, began: float, exc: BaseException | None, *, payin
     if exc is None and "opentelemetry.metrics" not in sys.modules:
         # Nobody counts, and of a verified call no log tells: its receipt need not be read.
         return
-    facts = facts_of(receipt)
+    model, reported = model_in(receipt), reported_cost(receipt)
     doubt = paying and exc is not None and (isinstance(exc, PaymentInDoubtError) or not isinstance(exc, Exception))
     outcome = "verified" if exc is None else "in_doubt" if doubt else "failed"
     error = "" if exc is None else type(exc).__name__
-    _add("opengradient.calls", 1, outcome=outcome, model=facts.model, error=error)
+    _add("opengradient.calls", 1, outcome=outcome, model=model, error=error)
     histogram: _Histogram | None = _instrument("opengradient.call.duration")
     if histogram is not None:
-        histogram.record(time.monotonic() - began, {"outcome": outcome, "model": facts.model})
-    if facts.reported:
-        _add("opengradient.opg.reported", facts.reported / OPG, model=facts.model)
+        histogram.record(time.monotonic() - began, {"outcome": outcome, "model": model})
+    if reported:
+        _add("opengradient.opg.reported", reported / OPG, model=model)
     if isinstance(exc, VerificationError):
         _add("opengradient.verification.failures", 1, step=exc.step or "")
     if doubt:
         _add("opengradient.payments.in_doubt", 1)
         said = str(exc) if isinstance(exc, OpenGradientError) else "The call was given up after its payment had left."
-        extra = {"og_event": "in_doubt", "og_payment": facts.payment, "og_model": facts.model, "og_error": error}
-        _payment.warning("A call of %s may have been charged: %s", facts.model, said, extra=extra)
+        payment = facts_of(receipt).payment
+        extra = {"og_event": "in_doubt", "og_payment": payment, "og_model": model, "og_error": error}
+        _payment.warning("A call of %s may have been charged: %s", model, said, extra=extra)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from og_integrations._forking import survive_forks
 from og_integrations.client._call import now
-from og_integrations.client._collecting import ledgers_here
+from og_integrations.client._collecting import wanted_here
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
 from og_integrations.client.chain._jsonrpc import Fetching, as_number, check_chain, quantity
@@ -160,7 +160,7 @@ class Notes:
     """
 
     def __init__(self) -> None:
-        self._ledgers = ledgers_here()
+        self._ledgers, _ = wanted_here()
         self._noted: list[str] = []
 
     def write_down(self, sent: SentTransaction) -> None:

@@ -19,6 +19,7 @@ Levels of JSON inside JSON. Counted by us: `eth_account` raises Python's recursi
 for the whole process, and there a hostile body would not be a `RecursionError` but the end of it.
 """
 _FENCE = "```"
+_encode_short = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character: JSON can spell it, and no text can hold it."""
 
@@ -35,7 +36,7 @@ def encode_json(value: object) -> bytes:
     try:
         # ASCII escapes keep the wire independent of how a proxy decodes
         # it; the hash is made of the parsed value (docs/protocol.md §4.2).
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return _encode_short(value).encode("ascii")
     except ValueError as exc:
         raise InvalidRequestError("The request holds an integer of thousands of digits.") from exc
 

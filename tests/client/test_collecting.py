@@ -11,7 +11,7 @@ import pytest
 
 from og_integrations.client import collect_receipts
 from og_integrations.client._call import CallState, collect
-from og_integrations.client._collecting import Receipts, wants_exchange
+from og_integrations.client._collecting import Receipts, wanted_here
 from og_integrations.client._engine import Engine
 from og_integrations.devnet._enclave import EnclaveKeys
 from og_integrations.protocol.payment._x402 import ReplyHead
@@ -29,7 +29,7 @@ def engine() -> Engine:
 def ended(engine: Engine, answer: str) -> CallState:
     """Return a call whose answer was `answer`."""
     call = engine.prepare_chat("openai/gpt-5", [{"role": "user", "content": "x"}])
-    state = CallState(call=call, keep_body=wants_exchange())
+    state = CallState(call=call, keep_body=wanted_here()[1])
     state.target, state.head = engine.directory.target(ENCLAVE, call.path), ReplyHead(200, [])
     state.on_data(answer.encode())
     return state

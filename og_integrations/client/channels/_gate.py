@@ -119,6 +119,8 @@ class Gate:
 
     def _look(self) -> None:
         waiting, inside = self._queue.waiting, self._inside
+        if not waiting:
+            return  # whoever comes in this moment looks for himself
         with self._lock:
             while waiting:
                 first = waiting[0]

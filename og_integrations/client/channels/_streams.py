@@ -97,6 +97,8 @@ class Stream:
                 self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
                 with _shaking():
                     self._shake_hands(self._tls, min(time.monotonic() + wait, until))
+            # Until something is waited for: a request mostly leaves at once.
+            self._sock.settimeout(0)
         except BaseException:
             self._sock.close()
             raise
@@ -122,8 +124,14 @@ class Stream:
         wire = data if self._tls is None else _encrypted(self._tls, self._outgoing, data)
         rest = memoryview(wire)
         while rest:
-            self._sock.settimeout(_seconds(progress.moment()))
-            rest = rest[self._sock.send(rest) :]
+            left = _seconds(progress.moment())
+            try:
+                sent = self._sock.send(rest)
+            except BlockingIOError:
+                self._sock.settimeout(left)
+                sent = self._sock.send(rest)
+                self._sock.settimeout(0)
+            rest = rest[sent:]
             progress.phase = Phase.PART
 
     def receive(self, until: float) -> bytes:

@@ -125,7 +125,7 @@ def build_completion(
         id=_storable(reply["id"]) if isinstance(reply.get("id"), str) else None,
         created=reply["created"] if type(reply.get("created")) is int else None,
         proof=_proof(reply),
-        images=tuple(_storable(text_of(image, "images")) for image in list_of(images, "images")),
+        images=tuple([_storable(text_of(image, "images")) for image in list_of(images, "images")]),
         reasoning=_storable(reasoning),
         cost=_cost(reply.get("opengradient")),
         citations=_citations(citations),
@@ -142,19 +142,20 @@ def _storable(text: str) -> str:
 
 def _proof(reply: JsonObject) -> TeeProof | None:
     names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
-    texts = [reply.get(name) for name in names]
+    told = [reply.get(name) for name in names]
     timestamp = reply.get("tee_timestamp")
     # An answer without any member of a proof is reported by the verifier, which then lists all steps.
-    if all(text is None for text in texts) and timestamp is None:
+    if told == [None] * len(names) and timestamp is None:
         return None
+    texts = [text for text in told if isinstance(text, str)]
     # `True` is an int to Python, so the type is compared exactly: the timestamp goes into the signed digest.
-    if not all(isinstance(text, str) for text in texts) or type(timestamp) is not int:
+    if len(texts) != len(names) or type(timestamp) is not int:
         raise VerificationError(
             "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
             "text and tee_timestamp as a whole number.",
             step="proof",
         )
-    request_hash, output_hash, signature, tee_id = (str(text) for text in texts)
+    request_hash, output_hash, signature, tee_id = texts
     return TeeProof(
         request_hash=request_hash,
         output_hash=output_hash,
@@ -167,11 +168,12 @@ def _proof(reply: JsonObject) -> TeeProof | None:
 def _usage(value: object) -> Usage | None:
     if not isinstance(value, dict):
         return None
-    counts = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    told = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
     # Totals are added over many calls, where one negative or enormous count would spoil every sum.
-    if not all(type(count) is int and 0 <= count < 2**53 for count in counts):
+    counts = [count for count in told if type(count) is int and 0 <= count < 2**53]
+    if len(counts) != len(told):
         raise MalformedReplyError("The answer's usage holds something else than token counts.")
-    return Usage(*counts)  # type: ignore[arg-type]
+    return Usage(*counts)
 
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")

@@ -214,6 +214,8 @@ def _mended(shown: Shown) -> Shown:
     JSON can spell them, so that calls with them are signed, and the unsigned text beside calls may have them. No text
     can hold them: the conversation could never go on.
     """
+    if shown.text.isascii() and not shown.tool_calls:
+        return shown
     calls = tuple(ToolCall(*(SURROGATE.sub("\ufffd", part) for part in astuple(call))) for call in shown.tool_calls)
     text = SURROGATE.sub("\ufffd", shown.text)
     if (text, calls) == (shown.text, shown.tool_calls):
@@ -282,6 +284,8 @@ def readable_calls(messages: Sequence[JsonObject]) -> list[JsonObject]:
     object (NaN, half of a character, a list) fails there with a 500, in this turn and in every later one; text with a
     raw line feed arrives as `{}`.
     """
+    if not [True for message in messages if message.get("tool_calls")]:
+        return list(messages)
     readable = []
     for message in messages:
         calls = [
@@ -319,6 +323,7 @@ def plan_chat(
     messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
+        # A choice under the old name would demand a tool that is not among those sent.
         if isinstance(choice, dict):
             (choice,) = rename_tools([choice], names)
     plan = plan_tools(
@@ -394,6 +399,7 @@ def plan_tools(
             return Plan(response_format=response_format, forbidden=True)
         return _with_schema(info, tools, tool_choice, response_format, forbidden=True)
     demanded = frozenset({named}) if named else names if tool_choice == "required" else frozenset()
+    # No gateway hands `tool_choice` on. A strict schema in place of the tool is the only demand that providers enforce.
     if len(demanded) == 1 and response_format is None and (named is not None or not several):
         (name,) = demanded
         forced = _forced(info, messages, next(tool for tool in tools if _function(tool).get("name") == name))
@@ -404,6 +410,7 @@ def plan_tools(
 
 def _forced(info: ModelInfo, messages: Sequence[JsonObject], tool: JsonObject) -> Plan | None:
     """Return the plan that asks for a call of `tool` as a json_schema; None if that cannot be said."""
+    # This plan sends no tools, and Anthropic refuses a history with tool turns that comes without them.
     if info.provider == "anthropic" and _has_tool_turns(messages):
         return None
     function = _function(tool)
@@ -491,6 +498,8 @@ def _has_tool_turns(messages: Sequence[JsonObject]) -> bool:
 def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
     """Return `shown` with its text cut at the first of `stop`; a translated answer is left whole."""
     if shown.presentation is not None and shown.presentation["kind"] not in (_FIRST_CALL, _RENAMED, _MENDED):
+        return shown
+    if not stop:
         return shown
     cutter = StopCutter(stop)
     text = cutter.feed(shown.text) + cutter.flush()

@@ -13,7 +13,7 @@ quote the whole prompt in clear, and a part that is silently dropped would be pa
 import base64
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 
@@ -146,7 +146,11 @@ class Usage:
 
     def to_json(self) -> dict[str, int]:
         """Return the counts under the gateway's own names."""
-        return asdict(self)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +386,7 @@ def _is_empty(part: Mapping[str, object], kind: object) -> bool:
     if kind == "image_url":
         return not _ADDRESS.match(str(_of(part, "image_url").get("url") or part.get(kind)))
     data = _of(part, "file").get("file_data")
+    # `data:application/pdf;base64,` ends with its comma: an address of nothing, which gateways take and charge for.
     return kind == "file" and (not data or str(data).endswith(","))
 
 

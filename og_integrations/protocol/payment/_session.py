@@ -143,9 +143,10 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
     State.DROPPED: {Event.UNUSED: State.DROPPED},
 }
 TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
-_JOINED = frozenset({State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT, State.OPEN})
-_ENDED = frozenset({State.OVER, State.REFUSED})
-_UNSIGNED = frozenset({State.NEW, State.HELD, State.APPROVED})
+# Tuples: what is found in them by identity need not be hashed, which is a call of Python for each state.
+_JOINED = (State.OPEN, State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT)
+_ENDED = (State.OVER, State.REFUSED)
+_UNSIGNED = (State.NEW, State.HELD, State.APPROVED)
 _TOLD = {
     Event.LOST: Hold.doubt,
     Event.REFUSED: Hold.doubt,
@@ -335,6 +336,7 @@ class SessionCache:
         The budget has not counted a new one yet; the call that takes the turn claims it.
         """
         with self._lock:
+            # Looked for again under the lock: two calls that got a 402 at once would otherwise sign a session each.
             session = self._joined(route, now)
             if session is not None:
                 return session, False
@@ -407,6 +409,7 @@ class SessionCache:
             self.check(shared.requirements, route)
         except OfferRefusedError:
             return False
+        # A store may serve several wallets: with another one's signature, that wallet would pay for this call.
         return shared.authorization.payer.lower() == route.payer.lower()
 
     def find(self, route: Route, shared: SharedSession, now: int) -> PaymentSession:

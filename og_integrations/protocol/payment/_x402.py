@@ -104,6 +104,8 @@ PAYMENT_REQUIRED = "PAYMENT-REQUIRED"
 PAYMENT_SIGNATURE = "PAYMENT-SIGNATURE"
 PAYMENT_RESPONSE = "PAYMENT-RESPONSE"
 PROCESSING_HASH = "x-processing-hash"
+SETTLEMENT_HASH = "X-Settlement-Tx-Hash"
+SETTLEMENT_BLOB = "X-Settlement-Walrus-Blob-ID"
 SESSION = "X-Upto-Session"
 MAX_HEADER_CHARS = 64 * 1024
 """The real offer has about 2 kB, with all its extensions."""
@@ -129,7 +131,8 @@ class ReplyHead:
 
     def header(self, name: str) -> str | None:
         """Return the value of `name`. Raises `MalformedReplyError` if it is there more than once."""
-        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        wanted = name.lower()
+        values = [value for key, value in self.headers if key.lower() == wanted]
         if (count := len(values)) > 1:
             values.clear()  # they may be sessions, and errors are reported with the variables of their frames
             raise MalformedReplyError(f"The answer has {count} {name} headers, expected at most one.")
@@ -332,8 +335,16 @@ class ToldSettlement(NamedTuple):
     charged: str | None = None
 
 
+_NOTHING_TOLD = ToldSettlement()
+_OF_SETTLEMENT = frozenset(
+    name.lower() for name in (PROCESSING_HASH, PAYMENT_RESPONSE, SETTLEMENT_HASH, SETTLEMENT_BLOB)
+)
+
+
 def parse_settlement(head: ReplyHead) -> ToldSettlement:
     """Return what the headers tell about settlement, as far as it has the right form. Raises `MalformedReplyError`."""
+    if _OF_SETTLEMENT.isdisjoint([name.lower() for name, _ in head.headers]):
+        return _NOTHING_TOLD
     # Older gateways send the processing hash, and per-request mode a PAYMENT-RESPONSE, which is the better word.
     payment_hash, source = transaction_hash(head.header(PROCESSING_HASH)), PROCESSING_HASH
     charged: str | None = None
@@ -351,8 +362,8 @@ def parse_settlement(head: ReplyHead) -> ToldSettlement:
     return ToldSettlement(
         payment_hash=payment_hash,
         payment_hash_source=source if payment_hash else None,
-        transaction_hash=transaction_hash(head.header("X-Settlement-Tx-Hash")),
-        blob_id=blob_id(head.header("X-Settlement-Walrus-Blob-ID")),
+        transaction_hash=transaction_hash(head.header(SETTLEMENT_HASH)),
+        blob_id=blob_id(head.header(SETTLEMENT_BLOB)),
         charged=charged,
     )
 

@@ -40,6 +40,8 @@ _DATA_URI = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _OPTIONS = ("aspect_ratio", "reasoning_effort", "resolution", "web_search")
 """Options that change the answer or its price, and that not every rule hashes, if any does. `n` is one, too."""
 _T = TypeVar("_T")
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
+"""Writes what `json.dumps(…, sort_keys=True)` writes, which would make an encoder each time."""
 
 
 def request_hash(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
@@ -53,7 +55,7 @@ def request_hash(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
 
 def canonical_request(path: str, request: JsonObject, rule: str = APRIL) -> bytes:
     """Return the bytes under `request_hash`."""
-    return json.dumps(_rebuilt(path, request, rule), sort_keys=True).encode("ascii")
+    return _sorted_json(_rebuilt(path, request, rule)).encode("ascii")
 
 
 def _rebuilt(path: str, request: JsonObject, rule: str) -> JsonObject:
@@ -119,14 +121,14 @@ def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
         found.add("attachments")
     # The name of a `function` message is hashed; that of any other
     # role is dropped by the gateway (docs/protocol.md §4.2).
-    if any(message.get("name") and message.get("role") != "function" for message in _messages(request)):
+    if [True for message in _messages(request) if message.get("name") and message.get("role") != "function"]:
         found.add("messages[].name")
     return sorted(found)
 
 
 def has_attachments(request: JsonObject) -> bool:
     """Return whether users' messages in `request`, which the rules hash in their own ways, hold more than text."""
-    return any(True for _ in _attachments(request))
+    return bool(_attachments(request))
 
 
 def has_lists(request: JsonObject) -> bool:
@@ -165,7 +167,7 @@ def canonical_output(text: str, tool_calls: Sequence[ToolCall], finish_reason: s
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in tool_calls
         ]
-        return json.dumps(calls, sort_keys=True).encode("ascii")
+        return _sorted_json(calls).encode("ascii")
     try:
         return text.encode()
     except UnicodeEncodeError as exc:
@@ -222,24 +224,23 @@ def _known(escape: re.Match[str]) -> str:
     return chr(int(code, 16)) if code and unicodedata.category(chr(int(code, 16))) == "Cn" else escape[0]
 
 
-def _messages(request: JsonObject) -> Iterator[JsonObject]:
+def _messages(request: JsonObject) -> list[JsonObject]:
     listed = request.get("messages")  # of a text completion, anything: nobody has read it
-    return (message for message in (listed if isinstance(listed, list) else ()) if isinstance(message, dict))
+    return [message for message in listed if isinstance(message, dict)] if isinstance(listed, list) else []
 
 
-def _user_contents(request: JsonObject) -> Iterator[object]:
-    contents = (message.get("content") for message in _messages(request) if message.get("role") == "user")
-    return (content for content in contents if content is not None)
+def _user_contents(request: JsonObject) -> list[object]:
+    contents = [message.get("content") for message in _messages(request) if message.get("role") == "user"]
+    return [content for content in contents if content is not None]
 
 
 def _same_reduced(content: list[object], rule: str) -> bool:
     return bool(_user_content(content, REDUCED) == _user_content(content, rule))
 
 
-def _attachments(request: JsonObject) -> Iterator[JsonObject]:
-    for content in _user_contents(request):
-        parts = content if isinstance(content, list) else ()
-        yield from (part for part in parts if isinstance(part, dict) and part.get("type") != "text")
+def _attachments(request: JsonObject) -> list[JsonObject]:
+    lists = [content for content in _user_contents(request) if isinstance(content, list)]
+    return [part for parts in lists for part in parts if isinstance(part, dict) and part.get("type") != "text"]
 
 
 def _chat(request: JsonObject, rule: str) -> JsonObject:

@@ -6,7 +6,6 @@ This module verifies one answer, step by step (docs/protocol.md §4).
 exchange, the channel it came through) is a `skip`, and a skip is never a pass.
 """
 
-import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +42,10 @@ STEPS = (
 """The ids of all checks of an answer, in the order in which they are made."""
 
 
+# Most verdicts say the same of every answer of an enclave.
+_check = lru_cache(maxsize=256)(Check)
+
+
 class StepError(Exception):
     """A step failed; `CheckLog` turns it into a public error with all checks."""
 
@@ -63,7 +66,8 @@ class CheckLog:
     """
     A log collects the verdicts of `steps`, in their order.
 
-    Its `step` context turns `StepError` into the public error, which `failed` makes of the step and its verdict.
+    A `with` of it, or of each step, turns `StepError` into the public error, which `failed` makes of the step and its
+    verdict.
     """
 
     def __init__(
@@ -77,17 +81,17 @@ class CheckLog:
         self._step = ""
 
     def step(self, name: str) -> "CheckLog":
-        """Begin the step `name`, whose verdict is given inside of the `with`."""
+        """Begin the step `name`, whose verdict is given inside of a `with`; that may hold one step, or all."""
         self._step = name
         return self
 
     def passed(self, detail: str) -> None:
         """Note that the step under way passed."""
-        self.checks.append(Check(self._step, "pass", detail))
+        self.checks.append(_check(self._step, "pass", detail))
 
     def skipped(self, detail: str) -> None:
         """Note that the step under way could not be judged; it goes on."""
-        self.checks.append(Check(self._step, "skip", detail))
+        self.checks.append(_check(self._step, "skip", detail))
 
     def __enter__(self) -> None: ...
 
@@ -152,7 +156,8 @@ TRUST_OF_SOURCE: Mapping[str, TrustDecision] = {
 }
 """`Enclave.source` -> the decision about a live answer. A key out of a file is not among them."""
 _HASH = re.compile(r"[0-9a-f]{64}")
-_PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+_SHA256 = hashes.SHA256()
+_PSS = padding.PSS(mgf=padding.MGF1(_SHA256), salt_length=32)
 _SEAL = object()
 _LIVE = ("registry", "endpoint", "attested", "measured")
 """The levels of trust that a call has which is under way."""
@@ -224,7 +229,7 @@ class VerifiedExchange:
             "usage": completion.usage is not None,
         }
         asked = canonical.unsigned_members(self.exchange.path, self.request, self.hash_rule)
-        return tuple(sorted([*asked, *(name for name, there in present.items() if there)]))
+        return tuple(sorted([*asked, *[name for name, there in present.items() if there]]))
 
 
 def verify_exchange(exchange: Exchange) -> VerifiedExchange:
@@ -235,43 +240,44 @@ def verify_exchange(exchange: Exchange) -> VerifiedExchange:
     """
     log = CheckLog()
     proof, request = exchange.completion.proof, _request(exchange)
-    with log.step("proof"):
+    with log:
+        log.step("proof")
         # (1): the answer carries the enclave's statement at all.
         if proof is None:
             raise StepError("the answer carries no tee_signature")
         log.passed("signature, hashes, time and id are there")
-    with log.step("shape"):
+        log.step("shape")
         # (2): what the signature leaves open is closed by rules (docs/protocol.md §4, "Not covered").
         signature = _check_shape(exchange.path, exchange.completion, proof, request)
         log.passed("one choice, the requested model, text or tool calls, strict encodings")
-    with log.step("enclave"):
+        log.step("enclave")
         # (3): the statement names the enclave whose key we are about to use.
         _check_enclave(exchange.enclave, proof)
         log.passed(f"{exchange.enclave.tee_id}")
-    with log.step("request-hash"):
+        log.step("request-hash")
         # (4): the enclave hashed what we sent, by a rule of gateways that we know.
         hash_rule = _matching_rule(exchange, request, proof)
         log.passed(f"keccak256 of the request by the rule {hash_rule}{_remark(exchange, request, hash_rule)}")
-    with log.step("output-hash"):
+        log.step("output-hash")
         # (5): the enclave hashed what we received.
         _check_output(exchange.completion, proof)
         if exchange.channel in (None, "unpinned"):
             _check_kind(exchange.completion, request)
         log.passed("keccak256 of the " + ("tool calls" if exchange.completion.tool_calls else "text"))
-    with log.step("signature"):
+        log.step("signature")
         # (6): RSA-PSS (SHA-256, MGF1-SHA-256, salt 32) over keccak(request ‖ output ‖ time).
         _check_signature(exchange.enclave, proof, signature)
         log.passed("RSA-PSS over keccak256(request ‖ output ‖ time)")
-    with log.step("enclave-trusted"):
+        log.step("enclave-trusted")
         # (7): somebody vouches for that key.
         _judge_trust(exchange.trust, log)
-    with log.step("attestation"):
+        log.step("attestation")
         # (8): the enclave itself showed what it runs, and AWS signed that.
         _judge_attestation(exchange.trust, log)
-    with log.step("freshness"):
+        log.step("freshness")
         # (9): the statement was made for this call, and not for an earlier one.
         _judge_freshness(exchange, request, proof, log)
-    with log.step("channel"):
+        log.step("channel")
         # (10): nobody in between could read or change the answer.
         _judge_channel(exchange.channel, log)
     return VerifiedExchange(
@@ -312,16 +318,17 @@ def _check_shape(path: str, completion: Completion, proof: TeeProof, request: Js
             "signature covers either text or tool calls, and this does not say which"
         )
     # Which tools are called is signed. One that nobody offered is a slip of the model, which frameworks refuse by name.
-    _hash_bytes(proof.request_hash, "tee_request_hash")
-    _hash_bytes(proof.output_hash, "tee_output_hash")
+    for text, name in ((proof.request_hash, "tee_request_hash"), (proof.output_hash, "tee_output_hash")):
+        if not _HASH.fullmatch(text):
+            raise StepError(f"{name} is not 64 lower-case hex digits")
     if not 0 <= proof.timestamp < 2**53:
         raise StepError(f"tee_timestamp {proof.timestamp} is no time, expected unix seconds")
     try:
-        signature = base64.b64decode(proof.signature, validate=True)
-    except (binascii.Error, ValueError) as exc:
+        signature = binascii.a2b_base64(proof.signature, strict_mode=True)
+    except ValueError as exc:
         raise StepError("tee_signature is not strict base64") from exc
     # Python ignores spare padding bits, so one signature would have several texts, and a replay would look new.
-    if len(signature) not in (256, 512) or base64.b64encode(signature).decode() != proof.signature:
+    if len(signature) not in (256, 512) or binascii.b2a_base64(signature, newline=False).decode() != proof.signature:
         raise StepError(f"tee_signature has {len(signature)} bytes, expected 256 (RSA-2048) in canonical base64")
     return signature
 
@@ -336,7 +343,7 @@ def _check_enclave(enclave: Enclave, proof: TeeProof) -> None:
 
 
 def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> str:
-    expected = _hash_bytes(proof.request_hash, "tee_request_hash")
+    expected = bytes.fromhex(proof.request_hash)
     refused: InvalidRequestError | None = None
     tried: list[bytes] = []
     # Nobody outside knows which generation answers, so the
@@ -388,7 +395,7 @@ def _check_output(completion: Completion, proof: TeeProof) -> None:
         got = canonical.output_hash(completion.text, completion.tool_calls, completion.finish_reason)
     except InvalidRequestError as exc:
         raise StepError(str(exc)) from exc
-    if got != _hash_bytes(proof.output_hash, "tee_output_hash"):
+    if got.hex() != proof.output_hash:
         raise StepError(f"the enclave signed another answer: hash {proof.output_hash}, expected {got.hex()}")
 
 
@@ -519,7 +526,7 @@ def is_signed_by(public_key: bytes, digest: bytes, signature: bytes) -> bool:
     Raises `StepError` if `public_key` is no RSA key.
     """
     try:
-        _load_key(public_key).verify(signature, digest, _PSS, hashes.SHA256())
+        _load_key(public_key).verify(signature, digest, _PSS, _SHA256)
     except InvalidSignature:
         return False
     return True
@@ -538,9 +545,3 @@ def _load_key(der: bytes) -> rsa.RSAPublicKey:
     if not isinstance(key, rsa.RSAPublicKey):
         raise StepError("the enclave's key is not an RSA key")
     return key
-
-
-def _hash_bytes(text: str, name: str) -> bytes:
-    if not _HASH.fullmatch(text):
-        raise StepError(f"{name} is not 64 lower-case hex digits")
-    return bytes.fromhex(text)
