@@ -19,10 +19,10 @@ from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import EnclaveKeys, LocalEnclave, random_address
 from og_integrations.devnet._http import HttpServer, Request, listen
 from og_integrations.devnet._journal import Journal
-from og_integrations.devnet.chain import UNLIMITED, Chain
+from og_integrations.devnet.chain._chain import UNLIMITED, Chain
 from og_integrations.devnet.chain._node import Node
-from og_integrations.devnet.paywall import offer, requirement
 from og_integrations.devnet.paywall._facilitator import FACILITATOR_ADDRESS
+from og_integrations.devnet.paywall._paywall import offer, requirement
 from og_integrations.networks import DEVNET, OPG
 from og_integrations.protocol.chat._wire import CHAT_PATH
 from og_integrations.protocol.payment._x402 import encode_header

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 from og_integrations._urls import NodeUrl
 
-REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
-REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
+_REGISTRY_RPC = "https://ogevmdevnet.opengradient.ai"
+_REGISTRY_ADDRESS = "0x703cB174AEadB35D611858369B4b1111dC9Abda6"
 PERMIT2_ADDRESS = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
 UPTO_PROXY_ADDRESS = "0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002"
-REGISTRY_CHAIN_ID = 10740
+_REGISTRY_CHAIN_ID = 10740
 NODE_API = "https://sdk-devnet.opengradient.ai"
 OPG = 10**18
 """Base units of one OPG (18 decimals)."""
@@ -42,9 +42,9 @@ class Network:
     chain_id: int
     token: str
     rpc_url: str = field(repr=False)
-    registry_rpc_url: str = field(default=REGISTRY_RPC, repr=False)
-    registry_address: str = REGISTRY_ADDRESS
-    registry_chain_id: int = REGISTRY_CHAIN_ID
+    registry_rpc_url: str = field(default=_REGISTRY_RPC, repr=False)
+    registry_address: str = _REGISTRY_ADDRESS
+    registry_chain_id: int = _REGISTRY_CHAIN_ID
     node_api_url: str = field(default=NODE_API, repr=False)
     explorer_url: str = ""
     payees: tuple[str, ...] = ()

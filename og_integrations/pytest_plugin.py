@@ -39,7 +39,7 @@ import pytest
 if TYPE_CHECKING:
     from og_integrations.devnet import Devnet, Judgement, Mark
 
-MARKER = "opengradient"
+_MARKER = "opengradient"
 _JUDGED = pytest.StashKey["tuple[Devnet, Mark, Callable[[], list[str]]]"]()
 """What a test is judged by that asked for the verdict."""
 _BEGUN = pytest.StashKey["tuple[Devnet, Mark]"]()
@@ -49,7 +49,7 @@ _OURS = ("OG_", "OPENGRADIENT_")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known (`--strict-markers`)."""
-    config.addinivalue_line("markers", f"{MARKER}(**options): arguments of the Devnet behind opengradient_devnet")
+    config.addinivalue_line("markers", f"{_MARKER}(**options): arguments of the Devnet behind opengradient_devnet")
 
 
 @pytest.fixture
@@ -57,12 +57,12 @@ def opengradient_devnet(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     """Yield a running devnet of its own for each test, with OG_* in the environment pointing to it."""
     from og_integrations.devnet import Devnet
 
-    marker = request.node.get_closest_marker(MARKER)
+    marker = request.node.get_closest_marker(_MARKER)
     options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
     known = list(inspect.signature(Devnet).parameters)
     if marker is not None and (marker.args or not options.keys() <= set(known)):
         wrong = ", ".join([*map(repr, marker.args), *(name for name in options if name not in known)])
-        pytest.fail(f"@pytest.mark.{MARKER} got {wrong}, expected some of {', '.join(known)}, by name.", pytrace=False)
+        pytest.fail(f"@pytest.mark.{_MARKER} got {wrong}, expected some of {', '.join(known)}, by name.", pytrace=False)
     with Devnet(**options) as net:
         for name in [name for name in os.environ if name.startswith(_OURS)]:
             monkeypatch.delenv(name)

@@ -51,7 +51,9 @@ class Signer(Protocol):
     @property
     def address(self) -> str: ...
 
-    def sign_typed_data(self, typed_data: JsonObject) -> str | Awaitable[str]: ...
+    def sign_typed_data(self, typed_data: JsonObject) -> str | Awaitable[str]:
+        """Return the signature of the EIP-712 message `typed_data`: 65 bytes r, s, v as 0x-hex."""
+        ...
 
 
 @runtime_checkable

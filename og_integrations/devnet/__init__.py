@@ -37,14 +37,14 @@ from og_integrations.devnet._enclave import LocalEnclave
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet._journal import Journal, Stats
 from og_integrations.devnet._local_network import DEFAULT_CAP, Devnet, serve
-from og_integrations.devnet.chain import Wallet
+from og_integrations.devnet.chain._chain import Wallet
 from og_integrations.devnet.faults import CATALOGUE
-from og_integrations.devnet.model import Answer, Model, ModelCall, ModelRequest
+from og_integrations.devnet.model._model import Answer, Model, ModelCall, ModelRequest
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
 from og_integrations.devnet.services import SERVICE_FAULTS, ServiceFault, Services
-from og_integrations.devnet.verdict import MISBEHAVIOURS, Finding, Judgement
 from og_integrations.devnet.verdict._judge import Mark
+from og_integrations.devnet.verdict._judgement import MISBEHAVIOURS, Finding, Judgement
 from og_integrations.protocol.chat._wire import Usage
 
 __all__ = [

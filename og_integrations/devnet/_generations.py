@@ -16,7 +16,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from og_integrations.devnet._attestation import PUBLISHED_BUILD, Build, build_called
-from og_integrations.devnet.model import Family
+from og_integrations.devnet.model._model import Family
 from og_integrations.errors import ConfigurationError
 from og_integrations.models import TEE_LLM, model_info, wire_name
 from og_integrations.networks import OPG

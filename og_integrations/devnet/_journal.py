@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from og_integrations.devnet._http import Peer, Reply, Request
-from og_integrations.devnet.model import last_user_text
+from og_integrations.devnet.model._model import last_user_text
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
 from og_integrations.protocol.proof._canonical import RULES, request_hash

@@ -23,21 +23,21 @@ from og_integrations.devnet._fault import ChainFault, Fault, FaultInjector, Stra
 from og_integrations.devnet._generations import Generation, find_generation
 from og_integrations.devnet._http import LOOPBACK, BackgroundLoop, HttpServer, listen, url_of
 from og_integrations.devnet._journal import Journal, Settlement, Stats
-from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
+from og_integrations.devnet.chain._chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.chain._evm import Evm, EvmChain, open_chain
 from og_integrations.devnet.chain._node import Node
 from og_integrations.devnet.faults import find_fault, refuse_without_node
 from og_integrations.devnet.faults._chain import CHAIN_FAULTS
 from og_integrations.devnet.gateway._gateway import GatewayOptions, RedirectTarget, RunningGateway, open_gateway
 from og_integrations.devnet.gateway._relay import Relay
-from og_integrations.devnet.model import Model
+from og_integrations.devnet.model._model import Model
 from og_integrations.devnet.model._script import Script
 from og_integrations.devnet.model._upstream import Upstream
 from og_integrations.devnet.paywall._facilitator import facilitator_of
 from og_integrations.devnet.services import SERVICE_FAULTS, ServiceFault, Services
 from og_integrations.devnet.services._proxy import FixedHosts
-from og_integrations.devnet.verdict import PATIENCE, Judgement
 from og_integrations.devnet.verdict._judge import START, Mark, gathered, judge
+from og_integrations.devnet.verdict._judgement import PATIENCE, Judgement
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import DEVNET, OPG, Network
 from og_integrations.protocol._strict_json import JsonObject

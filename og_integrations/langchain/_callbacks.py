@@ -74,6 +74,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
+        """Keep the receipts of an answer."""
         if self._outer is not None:
             self._outer.on_llm_end(response, run_id=run_id)
         for generations in response.generations:
@@ -83,6 +84,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
+        """Keep the receipt of a failed call, where its error has one."""
         if self._outer is not None:
             self._outer.on_llm_error(error, run_id=run_id)
         receipt = getattr(error, "receipt", None)
@@ -91,9 +93,9 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @override
     def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: object) -> None:
+        """Keep the receipt of a model on chain that an agent ran as a tool."""
         if self._outer is not None:
             self._outer.on_tool_end(output, run_id=run_id)
-        # Of models on chain, which agents run as tools.
         artifact = getattr(output, "artifact", None)
         receipt = artifact.get(RECEIPT_KEY) if isinstance(artifact, dict) else None
         if isinstance(receipt, dict):
@@ -101,6 +103,7 @@ class ReceiptCallbackHandler(BaseCallbackHandler):
 
     @override
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
+        """Keep the receipt of a failed tool, where its error has one."""
         self.on_llm_error(error, run_id=run_id)
 
     def totals(self) -> "Totals":

@@ -529,6 +529,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
+        """Return the ids that `custom_get_token_ids` gives `text`. Raises `NotImplementedError` without one."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         raise NotImplementedError("No tokenizer is available offline: give the model custom_get_token_ids.")
@@ -578,9 +579,8 @@ def register_with_langchain() -> None:
     """
     Make `langchain.chat_models.init_chat_model` know the provider `opengradient`.
 
-    LangChain has no public way to add a provider, so this writes into its private table; it is done
-    only on request. With `configurable_fields` it makes a new model for each call; so all models of
-    one wallet that are made by name share their sessions, and one account counts what they spend.
+    LangChain has no public way to add a provider, so this writes into its private table, on request only. Models that
+    are made by name, with `configurable_fields` one for each call, share their wallet's sessions and one account.
 
     Raises `ConfigurationError` if `langchain` is missing or its table moved.
     """

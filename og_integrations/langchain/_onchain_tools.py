@@ -66,6 +66,7 @@ class OnchainToolkit(BaseToolkit):
 
     @override
     def get_tools(self) -> list[BaseTool]:
+        """Return the tools as LangChain's."""
         return [onchain_tool(tool) for tool in self.tools]
 
 

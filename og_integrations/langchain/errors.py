@@ -304,12 +304,12 @@ _STATUS_CLASSES: dict[int, type[GatewayError]] = {
     429: RateLimitError,
 }
 _ABOUT_THE_REQUEST = frozenset({400, 404, 409, 413, 415, 422})
-TooLong = Callable[[], str | None]
+_TooLong = Callable[[], str | None]
 """Says why the messages cannot fit into the model's window; None if they do."""
 
 
 @dataclass(frozen=True, slots=True)
-class FailedResponse:
+class _FailedResponse:
     """
     A failed response is what LangChain looks for in `error.response`, and writes into the trace of a failed run.
 
@@ -343,7 +343,7 @@ class ModelErrors:
         return None
 
 
-def as_model_error(exc: errors.OpenGradientError, *, too_long: TooLong = lambda: None) -> errors.OpenGradientError:
+def as_model_error(exc: errors.OpenGradientError, *, too_long: _TooLong = lambda: None) -> errors.OpenGradientError:
     """Return the double of `exc`, with everything it carries; `too_long` is asked if a provider failed."""
     if isinstance(exc, ModelError):
         return exc
@@ -352,7 +352,7 @@ def as_model_error(exc: errors.OpenGradientError, *, too_long: TooLong = lambda:
     error = kind(f"{exc} {reason}" if reason else str(exc))
     error.__dict__.update(exc.__dict__, is_retryable=kind.is_retryable and exc.is_retryable)
     if exc.receipt is not None:
-        error.__dict__["response"] = FailedResponse(exc.receipt)
+        error.__dict__["response"] = _FailedResponse(exc.receipt)
     return error
 
 

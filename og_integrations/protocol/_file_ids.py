@@ -80,11 +80,13 @@ class FileHash:
             return None
         codec, digest = parts
         plain, raw = self._roots()
+        # A dag-pb root may stand over leaves of either kind, and its CID does not say which: either one is proof.
         return ([self._whole.digest()] if codec == _RAW else [plain, raw]), digest
 
     def _roots(self) -> tuple[bytes, bytes]:
         """Return the digests of the roots of both kinds of trees: with leaves in dag-pb, and with raw ones."""
         pending = bytes(self._buffer)
+        # An empty file has one empty leaf. Any other file with an empty leaf at its end would get another CID.
         last = [_leaf(pending)] if pending or not self._leaves else []
         last_raw = [_Node(hashlib.sha256(pending).digest(), _RAW, len(pending), len(pending))] if last else []
         return _root(self._leaves + last, version=0), _root(self._raw_leaves + last_raw, version=1)
@@ -152,6 +154,7 @@ def _read_cid(text: str) -> tuple[int, bytes] | None:
         number = 0
         for char in text:
             number = number * 58 + _BASE58.index(char)
+        # 46 digits can spell a number of more than 34 bytes, for which `to_bytes` would raise an OverflowError.
         raw = number.to_bytes(34, "big") if number < 1 << 272 else b""
         return (_DAG_PB, raw[2:]) if raw[:2] == _SHA256 else None
     if len(text) == 59 and text[0] == "b":

@@ -244,11 +244,11 @@ class TextGenerationOutput:
         """Return a verified answer in the old form."""
         return cls(
             finish_reason=answer.finish_reason,
-            chat_output=message_of(answer) if endpoint == "chat" else None,
+            chat_output=_message_of(answer) if endpoint == "chat" else None,
             completion_output=answer.text if endpoint == "completion" else None,
             images=list(answer.images) or None,
             usage=None if answer.usage is None else answer.usage.to_json(),
-            **proof_of(answer),
+            **_proof_of(answer),
             payment_hash=Receipt(answer.receipt).payment_hash,
             receipt=answer.receipt,
         )
@@ -308,7 +308,7 @@ class StreamChunk:
     @classmethod
     def last(cls, answer: Answer) -> Self:
         """Return the end of a verified answer: its tool calls, usage and proof."""
-        calls = message_of(answer).get("tool_calls")
+        calls = _message_of(answer).get("tool_calls")
         counted = None if answer.usage is None else StreamUsage(**answer.usage.to_json())
         return cls(
             [StreamChoice(StreamDelta(tool_calls=calls), finish_reason=answer.finish_reason)],
@@ -318,7 +318,7 @@ class StreamChunk:
             images=list(answer.images) or None,
             payment_hash=Receipt(answer.receipt).payment_hash,
             receipt=answer.receipt,
-            **proof_of(answer),
+            **_proof_of(answer),
         )
 
     @classmethod
@@ -365,13 +365,13 @@ class TextGenerationStream:
                 yield chunk
 
 
-def message_of(answer: Answer) -> JsonObject:
+def _message_of(answer: Answer) -> JsonObject:
     """Return an answer as the message of a chat."""
     calls = [call.to_json() for call in answer.tool_calls]
     return {"role": "assistant", "content": answer.text} | ({"tool_calls": calls} if calls else {})
 
 
-def proof_of(answer: Answer) -> JsonObject:
+def _proof_of(answer: Answer) -> JsonObject:
     """Return what answers and last chunks tell of the proof, by their old names."""
     receipt = Receipt(answer.receipt)
     enclave, payment = receipt.enclave, receipt.payment

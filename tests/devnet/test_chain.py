@@ -9,7 +9,7 @@ from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
 from og_integrations.devnet import Devnet
-from og_integrations.devnet.chain import UNLIMITED
+from og_integrations.devnet.chain._chain import UNLIMITED
 from tests.devnet.bare_caller import OPG_TOKEN, Raw, ask
 
 PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3"

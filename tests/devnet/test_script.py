@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Answer, ModelRequest, Script
-from og_integrations.devnet.model import Family
+from og_integrations.devnet.model._model import Family
 from og_integrations.devnet.model._script import Filler, Hints
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from og_integrations.devnet import Devnet, Script
-from og_integrations.devnet.chain import UNLIMITED
+from og_integrations.devnet.chain._chain import UNLIMITED
 from og_integrations.networks import OPG
 from tests.devnet.bare_caller import CHAT, COMPLETION, raw_caller
 from tests.devnet.transcripts import Captured, Replayer, Reply, captured

@@ -10,7 +10,7 @@ import pytest
 
 from og_integrations.client import Approval, ApprovalProgress, AsyncClient, Client
 from og_integrations.devnet import Devnet, Wallet
-from og_integrations.devnet.chain import UNLIMITED
+from og_integrations.devnet.chain._chain import UNLIMITED
 from og_integrations.errors import ApprovalError, ConfigurationError
 from og_integrations.langchain import ChatOpenGradient
 from og_integrations.llama_index import OpenGradientLLM

@@ -24,7 +24,7 @@ from og_integrations.devnet._enclave import StreamEvent
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet._http import Reply, Request
 from og_integrations.devnet._journal import Exchange
-from og_integrations.devnet.paywall import Session, offer, offer_reply
+from og_integrations.devnet.paywall._paywall import Session, offer, offer_reply
 from og_integrations.errors import BudgetExceededError, PaymentRefusedError, StreamCutError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._ecrecover import recover_address

@@ -34,7 +34,7 @@ from eth_abi.abi import encode
 from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._http import listen
 from og_integrations.devnet._journal import Settlement
-from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.chain._chain import Chain
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol._strict_json import JsonObject

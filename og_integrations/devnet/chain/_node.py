@@ -7,7 +7,7 @@ from collections.abc import Callable
 from og_integrations.devnet._fault import Fault
 from og_integrations.devnet._http import Reply, Request
 from og_integrations.devnet._journal import FaultMet, Journal, record_stray_credentials, tracked
-from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.chain._chain import Chain
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain._abi import selector, uint_word

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from og_integrations.devnet._generations import Generation, Moderation
-from og_integrations.devnet.model import last_user_text, text_of
+from og_integrations.devnet.model._model import last_user_text, text_of
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH

@@ -24,7 +24,7 @@ from og_integrations.devnet._http import Reply
 from og_integrations.devnet._journal import Exchange
 from og_integrations.devnet.gateway._data_settlement import INDIVIDUAL, NO_USAGE, DataSettler, Posting, proof_headers
 from og_integrations.devnet.gateway._search import found, results_for
-from og_integrations.devnet.model import (
+from og_integrations.devnet.model._model import (
     Answer,
     Family,
     Model,

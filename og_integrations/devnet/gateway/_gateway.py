@@ -41,15 +41,15 @@ from og_integrations.devnet._journal import (
     tracked,
 )
 from og_integrations.devnet._sealing import SealedRequest, UnopenedError, unsealed
-from og_integrations.devnet.chain import Chain
+from og_integrations.devnet.chain._chain import Chain
 from og_integrations.devnet.gateway._acceptance import complaint, moderated, refused_attachment
 from og_integrations.devnet.gateway._answers import Answerer, Job, compact_reply, json_reply, problem
 from og_integrations.devnet.gateway._data_settlement import DataSettler
 from og_integrations.devnet.gateway._search import search_complaint
-from og_integrations.devnet.model import Family, Model
+from og_integrations.devnet.model._model import Family, Model
 from og_integrations.devnet.model._upstream import Upstream
-from og_integrations.devnet.paywall import Paywall, Session, requirement
 from og_integrations.devnet.paywall._facilitator import Facilitator
+from og_integrations.devnet.paywall._paywall import Paywall, Session, requirement
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Usage

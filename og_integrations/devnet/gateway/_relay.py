@@ -19,7 +19,7 @@ from og_integrations.devnet._fault import RequestFaults
 from og_integrations.devnet._http import Reply, Request
 from og_integrations.devnet._journal import SETTLEMENT_TYPE
 from og_integrations.devnet._sealing import UnopenedError
-from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
+from og_integrations.devnet.chain._chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.gateway._gateway import RunningGateway
 from og_integrations.networks import OPG
 from og_integrations.protocol.chat._wire import RELAY_PATH

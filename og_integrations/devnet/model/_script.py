@@ -28,7 +28,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest, last_user_text, text_of
+from og_integrations.devnet.model._model import Answer, Family, ModelCall, ModelRequest, last_user_text, text_of
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import Usage

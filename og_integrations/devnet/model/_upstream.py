@@ -16,7 +16,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import httpx
 
-from og_integrations.devnet.model import Answer, Family, ModelCall, ModelRequest, ProviderFailedError, text_of
+from og_integrations.devnet.model._model import Answer, Family, ModelCall, ModelRequest, ProviderFailedError, text_of
 from og_integrations.errors import ConfigurationError, MalformedReplyError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._sse import DONE, SSEDecoder

@@ -11,7 +11,7 @@ from eth_account import Account
 from eth_account.messages import encode_typed_data
 
 from og_integrations.devnet._journal import Settlement
-from og_integrations.devnet.chain import UNLIMITED, Chain, Wallet
+from og_integrations.devnet.chain._chain import UNLIMITED, Chain, Wallet
 from og_integrations.devnet.chain._evm import EvmChain
 from og_integrations.networks import UPTO_PROXY_ADDRESS
 from og_integrations.protocol._strict_json import JsonObject

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from og_integrations.devnet._journal import AuthorizationSeen, Exchange, Journal
-from og_integrations.devnet.verdict import Finding
+from og_integrations.devnet.verdict._judgement import Finding
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import Receipt, ReceiptPayment
 

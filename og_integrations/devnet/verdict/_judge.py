@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from og_integrations.devnet._journal import AuthorizationSeen, Exchange, FaultMet, Journal, is_known_mode
-from og_integrations.devnet.verdict import Finding, Judgement
 from og_integrations.devnet.verdict._claims import Claims, contradictions
+from og_integrations.devnet.verdict._judgement import Finding, Judgement
 from og_integrations.devnet.verdict._services import misused_services
 from og_integrations.networks import OPG, Network
 from og_integrations.protocol._strict_json import JsonObject

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from og_integrations.devnet._journal import Journal, ServiceCall
-from og_integrations.devnet.verdict import Finding
+from og_integrations.devnet.verdict._judgement import Finding
 
 _REFUSALS = 3
 """A credential that was refused is shown again at most so often: once by each of a few calls that were under way."""

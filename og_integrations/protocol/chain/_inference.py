@@ -207,6 +207,7 @@ def find_result(
             f"The precompile {precompile} wrote {len(events)} events in this transaction, {len(ours)} of them for this "
             "request; expected exactly one for it. The gas was spent; do not use the result."
         )
+    # A hub that changed the result on its way to the event is noticed by nothing else.
     if ours[0].response != results[0]:
         raise OnchainError(
             "The hub's result differs from the one that the precompile gave it. The gas was spent; do not use either."
@@ -230,6 +231,7 @@ def decode_node_result(mode: int, body: object) -> ModelOutput:
         raise OnchainError("The node's API has no result of this inference (yet): `inference_results` is empty.")
     try:
         text = base64.b64decode(_text(results[0]), validate=True)
+        # Parsing takes time in proportion: a hostile answer could hold up an event loop with all its calls.
         if len(text) > _MAX_NODE_TEXT:
             raise ValueError(f"it has {len(text)} bytes")
         return _node_output(_model_output(mode, decode_json(text)))
@@ -369,6 +371,7 @@ def _node_output(raw: JsonObject) -> ModelOutput:
         for tensor, given in zip(strings, raw["strings"], strict=True)
     ]
     jsons = [JsonScalar(_named(scalar), _text(scalar["value"])) for scalar in raw["jsons"]]
+    # `is True`, and not its truth: the text "false" would count as true.
     return _output(numbers, strings, jsons, raw.get("is_simulation_result", False) is True, texts)
 
 

@@ -56,7 +56,9 @@ class Failure:
     def of(cls, status: int, body: JsonObject, categories: tuple[str, ...] = ()) -> "Failure":
         """Return what `body`, an error object of whatever version, says; `categories` are those of the headers."""
         provider, retryable, code = body.get("provider_status"), body.get("retryable"), body.get("code")
+        # A bool is an int in Python, and a number that is no status would choose the wrong error and advice.
         known = provider if type(provider) is int and 100 <= provider < 600 else None
+        # Nobody serves this model: taken for an outage that passes, it would be asked for again and again.
         if code == _NOT_SERVED and retryable is None:
             retryable = False
         return cls(
@@ -100,6 +102,7 @@ def parse_failure(status: int, headers: tuple[tuple[str, str], ...], body: bytes
     try:
         said = parse_json_object(body, "The error")
     except MalformedReplyError:
+        # A proxy's page of HTML, say. An error about its JSON would hide the status, which says what happened.
         said = {}
     named = [value for name, value in headers if name.lower() in _CATEGORY_HEADERS]
     listed = [part.strip() for value in named for part in value.split(",")]
@@ -113,6 +116,7 @@ def error_of(failure: Failure, quote: Quote) -> GatewayError:
     said = f": {reason}" if reason else ""
     message = f"The gateway answered HTTP {failure.status}{behind}{said}. It was not charged."
     told = str(failure.body.get("error"))
+    # Gateways differ in where they say so. Taken for another failure, the text would be sent, and refused, again.
     if failure.status == 451 or failure.code in _MODERATED or told in _MODERATED:
         named = f" ({', '.join(failure.categories)})" if failure.categories else ""
         error: GatewayError = ContentRefusedError(
@@ -152,6 +156,7 @@ def _completed(error: GatewayError, failure: Failure) -> GatewayError:
     # An attachment or a text that was refused is refused again, whatever is said beside it.
     if failure.retryable is not None and type(error) in (GatewayError, StreamFailedError):
         error.is_retryable = failure.retryable
+    # The account of this gateway at the provider is in trouble: the next calls would fail there, so they go elsewhere.
     if failure.provider_status in _OPERATORS_TROUBLE:
         error.blames_enclave = True
     return error
@@ -164,5 +169,6 @@ def _categories(body: JsonObject) -> tuple[str, ...]:
 
 
 def _shown_categories(listed: Sequence[object]) -> tuple[str, ...]:
+    # The gateway chooses these words; without limits they would fill messages and logs.
     names = [shown(name, _LONGEST_CATEGORY) for name in listed[:_MOST_CATEGORIES] if isinstance(name, str) and name]
     return tuple(names)

@@ -321,6 +321,7 @@ def plan_chat(
     messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
+        # A choice under the old name would demand a tool that is not among those sent.
         if isinstance(choice, dict):
             (choice,) = rename_tools([choice], names)
     plan = plan_tools(
@@ -396,6 +397,7 @@ def plan_tools(
             return Plan(response_format=response_format, forbidden=True)
         return _with_schema(info, tools, tool_choice, response_format, forbidden=True)
     demanded = frozenset({named}) if named else names if tool_choice == "required" else frozenset()
+    # No gateway hands `tool_choice` on. A strict schema in place of the tool is the only demand that providers enforce.
     if len(demanded) == 1 and response_format is None and (named is not None or not several):
         (name,) = demanded
         forced = _forced(info, messages, next(tool for tool in tools if _function(tool).get("name") == name))
@@ -406,6 +408,7 @@ def plan_tools(
 
 def _forced(info: ModelInfo, messages: Sequence[JsonObject], tool: JsonObject) -> Plan | None:
     """Return the plan that asks for a call of `tool` as a json_schema; None if that cannot be said."""
+    # This plan sends no tools, and Anthropic refuses a history with tool turns that comes without them.
     if info.provider == "anthropic" and _has_tool_turns(messages):
         return None
     function = _function(tool)

@@ -386,6 +386,7 @@ def _is_empty(part: Mapping[str, object], kind: object) -> bool:
     if kind == "image_url":
         return not _ADDRESS.match(str(_of(part, "image_url").get("url") or part.get(kind)))
     data = _of(part, "file").get("file_data")
+    # `data:application/pdf;base64,` ends with its comma: an address of nothing, which gateways take and charge for.
     return kind == "file" and (not data or str(data).endswith(","))
 
 

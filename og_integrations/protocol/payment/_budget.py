@@ -330,8 +330,6 @@ class Limits:
 
 NEAR = 80
 """Per cent of a limit at which its owner is told (`SpendPolicy.on_limit_near`)."""
-
-
 Judge = Callable[[BudgetTotals], None]
 """What decides about a claim: it raises if the claim may not be made. Usually `Limits`."""
 
@@ -432,6 +430,7 @@ def unanswered(before: int, was: HoldState, to: HoldState) -> int:
     """Return how many payments in a row brought no answer, once one that `was` held or in doubt moves on."""
     if to is HoldState.SETTLED:
         return 0
+    # Sharers each report the same doubt: counted each time, one lost payment could stop all spending.
     return before + (to is HoldState.IN_DOUBT and was is not HoldState.IN_DOUBT)
 
 
@@ -531,6 +530,7 @@ class Budget:
 
     def held(self, entry_id: str, amount: int) -> Hold:
         """Return the hold of what another process claimed in the same store."""
+        # Nothing is claimed: the process that signed has done so, and a second claim would count one payment twice.
         return Hold(Entry(id=entry_id, amount=amount, at=0), self.store, self._lock)
 
     def require_running(self) -> None:

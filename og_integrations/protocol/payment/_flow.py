@@ -258,6 +258,7 @@ def ask_price(route: Route, context: PaymentContext) -> Effects[ReplyHead | tupl
     Raises `OfferRefusedError`, `MalformedOfferError` or `SpendingStoppedError`.
     """
     yield from consulted(context.budget, context.budget.require_running)
+    # Unpaid, but with the prompt in it: the kill switch, looked at just before, holds for this request as well.
     head: ReplyHead = yield Send(route, {})
     if head.status != 402:
         return head
@@ -301,6 +302,7 @@ def _leased(context: PaymentContext, route: Route) -> Effects[ReplyHead | Lease]
             if isinstance(answer, ReplyHead):
                 return answer
             scheme, terms = answer
+            # Only the scheme whose terms were read goes on: another one would have none, and ask again.
             schemes = (scheme,)
 
 
@@ -352,6 +354,7 @@ def _get_signed(context: PaymentContext, lease: Lease, began: int) -> Effects[bo
                 yield from _tell_owner(decision, lease)
                 asked = "SpendPolicy.on_payment"
                 yield from _ask_owner(context, decision, lease)
+            # Asked again: the kill switch may have been used while the owner thought, and then nothing is signed.
             yield from consulted(budget, budget.require_running)
             signatures: list[Secret] = []
             for part in lease.unsigned_parts():

@@ -336,6 +336,7 @@ class SessionCache:
         The budget has not counted a new one yet; the call that takes the turn claims it.
         """
         with self._lock:
+            # Looked for again under the lock: two calls that got a 402 at once would otherwise sign a session each.
             session = self._joined(route, now)
             if session is not None:
                 return session, False
@@ -408,6 +409,7 @@ class SessionCache:
             self.check(shared.requirements, route)
         except OfferRefusedError:
             return False
+        # A store may serve several wallets: with another one's signature, that wallet would pay for this call.
         return shared.authorization.payer.lower() == route.payer.lower()
 
     def find(self, route: Route, shared: SharedSession, now: int) -> PaymentSession:

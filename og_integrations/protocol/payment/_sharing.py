@@ -126,15 +126,19 @@ class SessionBoard:
         """
         name = self.name(route)
         mine = f"{_TURN}{me}:{now + self.turn}"
+        # The note may change between the look and the swap; then the new one decides, since acting on the old one
+        # could have two processes sign.
         for _ in range(_TRIES):
             found = self.notes.note(name)
             shared = self._usable(found, name, now, over)
             if shared is not None:
                 return shared
+            # Asked again while the turn lasts, as after a pause: a call that waited here would wait for itself.
             if found is not None and found.startswith(f"{_TURN}{me}:"):
                 return True
             if found is not None and _lasts(found, now):
                 return False
+            # Compared and replaced in one step: with a read and then a write, two processes would both take the turn.
             if self.notes.swap(name, found, mine, now + self.turn):
                 return True
         return False
@@ -155,6 +159,7 @@ class SessionBoard:
 
         def work() -> None:
             found = self.notes.note(name)
+            # Only this very session's note goes: without its successor's, all would have to sign once more.
             if self._is(found, name, authorization):
                 self.notes.swap(name, found, None, 0)
 
@@ -173,6 +178,7 @@ class SessionBoard:
 
     def _usable(self, found: str | None, name: str, now: int, over: int | None) -> SharedSession | None:
         shared = self._opened(found, name)
+        # The session `over` was just answered with a 402; taken from the note again, it would be tried for ever.
         if shared is None or now >= shared.retire_at or shared.authorization.nonce == over:
             return None
         return shared
@@ -186,6 +192,7 @@ class SessionBoard:
         return shared is not None and shared.authorization.nonce == authorization.nonce
 
     def _replace(self, name: str, shared: SharedSession, may: Callable[[str | None], bool]) -> None:
+        # Sealed for the name, so that a note that is copied to another route's name opens as nothing there.
         sealed = self.seal(shared.to_secret(), name)
         for _ in range(_TRIES):
             found = self.notes.note(name)

@@ -71,6 +71,7 @@ class UptoScheme:
     ) -> "Lease | NeedTerms | Wait | Ask[Lease | NeedTerms | Wait]":
         """Return a part in the session of `route`, in one that another process signed, or in a new one."""
         sessions, board = self._sessions, self._sessions.board
+        # The gateway was heard a moment ago: what is remembered of it, or another process's, must not win over that.
         if terms is not None:
             return self._begin(route, terms, now)
         session = sessions.join(route, now)
@@ -81,6 +82,7 @@ class UptoScheme:
         return Ask(partial(board.look, route, now, sessions.over(route)), partial(self._found, route, now))
 
     def _found(self, route: Route, now: int, shared: object) -> Lease | NeedTerms | Wait:
+        # The process that signed may live by laxer rules; its session is used only if ours allow the same offer.
         if isinstance(shared, SharedSession) and self._sessions.allows(shared, route):
             return UptoLease(self._sessions, self._sessions.find(route, shared, now))
         return self._known(route, now)
@@ -132,6 +134,8 @@ class UptoLease:
         sessions, session = self._sessions, self._session
         turn = sessions.take_turn(session, self, now)
         board = sessions.board
+        # Once claimed, the board is not asked any more: another process's session in this one's place would leave the
+        # claim counted for nobody.
         if turn is not Turn.MINE or session.state is not State.NEW or board is None:
             return turn
         self._name = self._name or f"{nonce():x}"
@@ -234,6 +238,8 @@ class UptoLease:
         # A session is named without the payment, since the gateway
         # looks at the session first (docs/protocol.md §3.4).
         if session.session_id is not None:
+            # Noted for this call alone: until the answer comes, another call may get the session named, and a 402 to
+            # the payment itself would be read as the end of a session.
             self._named = True
             return {SESSION: session.session_id}
         # Read once, before it leaves: another thread may move the session on meanwhile.

@@ -78,6 +78,7 @@ def listed_builds(given: object) -> tuple[Measurements, ...]:
 
     Raises `ConfigurationError`.
     """
+    # A text or an object can be iterated, too: it would be read letter by letter, or as its members' names.
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise ConfigurationError("measurements is no list, expected a list of (PCR0, PCR1, PCR2).")
     return tuple(

@@ -117,6 +117,7 @@ def _would_lock(requirements: PaymentRequirements) -> str:
     try:
         terms = batch_settlement.read_terms(requirements)
     except MalformedOfferError:
+        # That money would be locked is said in any case; only the sum needs terms that can be read.
         return " It locks a deposit in a contract, on terms that this offer does not say in full."
     least = max(requirements.amount, terms.min_deposit or 0)
     return (
@@ -140,6 +141,7 @@ def decode_authorization(stored: object) -> upto.Permit2Authorization:
     if scheme != upto.NAME:
         raise ValueError(f"an authorization is of scheme {scheme!r:.40}, expected one of {sorted(SCHEMES)}")
     try:
+        # A member too many is refused, not dropped: without it the digest, and so the payment, would be another one.
         return upto.Permit2Authorization(**members)
     except TypeError as exc:
         raise ValueError(f"an authorization lacks a member, or has one too many ({exc})") from exc

@@ -131,6 +131,7 @@ class Deposit:
                     "spender": PERMIT2_COLLECTOR,
                     "nonce": int.from_bytes(self._nonce_word(), "big"),
                     "deadline": self.deadline,
+                    # Without the channel as witness, whoever sees the permit could pay it into a channel of his own.
                     "witness": {"channelId": _hex(channel)},
                 },
             )
@@ -388,6 +389,7 @@ def _read_config(config: JsonObject) -> JsonObject:
         checksum_address(address)
         read[name] = address
     delay, salt = config.get("withdrawDelay"), config.get("salt")
+    # A bool is an int in Python: `True` would be signed as a delay of one second.
     if type(delay) is not int or not 0 <= delay < 2**40:
         raise MalformedOfferError(f"The channel's withdrawDelay is {delay!r:.40}, expected seconds as a number.")
     if not isinstance(salt, str) or not _BYTES32.fullmatch(salt):
