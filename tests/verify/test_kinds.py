@@ -18,7 +18,9 @@ from tests.protocol.own_enclave import NOW, enclave, key, sign
 MALLORY = {"function": {"arguments": '{"to": "mallory", "amount": 1000000}', "name": "send_money"}, "id": "call_7"}
 CALLS = [MALLORY | {"type": "function"}]
 SPELT = json.dumps(CALLS, sort_keys=True)
-TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "send_money", "parameters": {"type": "object"}}}]
+TOOLS: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": "send_money", "parameters": {"type": "object"}}}
+]
 
 
 def saved(request: dict[str, Any], message: dict[str, Any], *, signed: str, shown: object = None) -> Verdict:
