@@ -20,7 +20,7 @@ from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.plot import write_plot
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
-from benchmarks.table import Results, Versions, write_goals, write_tables
+from benchmarks.table import VERIFYING, Results, Versions, write_goals, write_tables
 from benchmarks.verify import verify_ratios, write_verify
 
 PER_CALL = {"sync": 100, "asynchronous": 100, "together": 4}
@@ -108,7 +108,7 @@ async def _once(workers: dict[str, WorkerProcess], results: Results) -> None:
     for what, times in (("pieces", 1), ("peak", 1), ("checks", 1), ("cold_together", 1), ("cold_in_a_row", 10)):
         _say(what)
         for name, worker in workers.items():
-            if what == "checks" and name not in CROWDING:
+            if what == "checks" and name not in VERIFYING:
                 continue
             answer = await worker.measure(what, times)
             results[what, name] = answer.get("value", str(answer.get("error")))
@@ -171,8 +171,9 @@ async def _growth(
 
 async def _versions(names: Iterable[str]) -> Versions:
     wanted = {
-        "ours": ("og-integrations", "langchain-core", "httpx"),
+        "ours": ("og-integrations", "langchain-core", "httpx", "llama-index-core"),
         "openai": ("langchain-openai", "openai", "langchain-core"),
+        "llama_openai": ("llama-index-llms-openai", "openai", "llama-index-core"),
         "published": ("opengradient", "langchain-core"),
     }
     return {

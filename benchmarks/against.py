@@ -1,12 +1,13 @@
 """An older commit beside today's code, in one run: the ratio of the client's CPU time, row by row."""
 
+import json
 import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.contestants import IMPORTS
-from benchmarks.environments import checkout_of, cold_cpu, import_cpu
+from benchmarks.environments import checkout_of, cold_cpu, import_cpu, output_of
 from benchmarks.processes import ReplayServer, WorkerProcess
 
 PLAN = {
@@ -18,6 +19,7 @@ PLAN = {
 }
 OURS = {"client": "`Client`", "ours": "`ChatOpenGradient`"}
 Ratios = dict[tuple[str, str], float]
+_ASKED = "import json; from benchmarks.question import request; print(json.dumps(request()))"
 
 
 async def against(revision: str, rounds: int) -> str:
@@ -29,7 +31,7 @@ async def against(revision: str, rounds: int) -> str:
     """
     python, folder = await checkout_of(revision)
     ratios: Ratios = {}
-    async with ReplayServer() as server:
+    async with ReplayServer(json.loads(await output_of(python, "-c", _ASKED, folder=folder))) as server:
         place = server.place("tls")
         for name in OURS:
             new = WorkerProcess(sys.executable, name, place, server.plain)

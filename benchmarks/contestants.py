@@ -182,16 +182,54 @@ def _bare(place: Place) -> Contestant:
     return LangChainModel(Bare())
 
 
+def _openai_clients(place: Place, library: str) -> dict[str, Any]:
+    """Return the HTTP clients, of `library`, that OpenAI's package needs to trust the gateway of `place`."""
+    if not place.tls:
+        return {}
+    http, trust = import_module(library), _trusting(place.gateway)
+    return {"http_client": http.Client(verify=trust), "async_http_client": http.AsyncClient(verify=trust)}
+
+
 def _openai(place: Place) -> Contestant:
-    httpx2 = import_module("httpx2")
-    clients: dict[str, Any] = {}
-    if place.tls:
-        trust = _trusting(place.gateway)
-        clients = {"http_client": httpx2.Client(verify=trust), "http_async_client": httpx2.AsyncClient(verify=trust)}
+    clients = _openai_clients(place, "httpx2")
+    if clients:
+        clients["http_async_client"] = clients.pop("async_http_client")
     url = place.gateway + FREE + "/v1"
     return LangChainModel(
         import_module("langchain_openai").ChatOpenAI(model="gpt-5.2", base_url=url, api_key="none", **clients)
     )
+
+
+class LlamaIndexModel:
+    """Any LLM of LlamaIndex, used as its users do."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def call(self) -> int:
+        return len(self._model.complete(PROMPT).text)
+
+    async def acall(self) -> int:
+        return len((await self._model.acomplete(PROMPT)).text)
+
+    def stream(self, chunks: int | None = None) -> int:
+        return sum(1 for _ in self._model.stream_complete(PROMPT, **_limit(chunks)))
+
+    async def astream(self, chunks: int | None = None) -> int:
+        return sum([1 async for _ in await self._model.astream_complete(PROMPT, **_limit(chunks))])
+
+
+def _llama(place: Place) -> Contestant:
+    from og_integrations.llama_index import OpenGradientLLM
+
+    gateway: dict[str, Any] = {} if place.tls else {"gateway_url": place.gateway}
+    return LlamaIndexModel(OpenGradientLLM(model=MODEL, **EQUAL_BYTES, **gateway))
+
+
+def _llama_openai(place: Place) -> Contestant:
+    model = import_module("llama_index.llms.openai").OpenAI
+    url, clients = place.gateway + FREE + "/v1", _openai_clients(place, "httpx")
+    return LlamaIndexModel(model(model="gpt-5.2", api_base=url, api_key="none", **clients))
 
 
 def _published(place: Place) -> Contestant:
@@ -214,6 +252,8 @@ CONTESTANTS: dict[str, Callable[[Place], Contestant]] = {
     "nothing": _nothing,
     "bare": _bare,
     "openai": _openai,
+    "llama": _llama,
+    "llama_openai": _llama_openai,
     "published": _published,
 }
 
@@ -252,6 +292,8 @@ IMPORTS = {
     "nothing": "from langchain_core.language_models.chat_models import BaseChatModel",
     "bare": "import httpx; from langchain_core.language_models.chat_models import BaseChatModel",
     "openai": "from langchain_openai import ChatOpenAI",
+    "llama": "from og_integrations.llama_index import OpenGradientLLM",
+    "llama_openai": "from llama_index.llms.openai import OpenAI",
     "published": "from opengradient.agents import langchain_adapter",
 }
 """Contestant -> what its program imports."""

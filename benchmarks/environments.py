@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / ".env"
-OWN = {"openai": "langchain-openai", "published": "opengradient"}
+OWN = {"openai": "langchain-openai", "llama_openai": "llama-index-llms-openai", "published": "opengradient"}
 """Contestant -> the requirement that its environment is made from; all others run in ours."""
 _IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
 _VERSIONS = "from importlib.metadata import version; print(*[version(name) for name in {names!r}])"

@@ -22,6 +22,10 @@ class ReplayServer:
     plain = ""
     _fresh_until = 0.0
 
+    def __init__(self, *others: dict[str, object]) -> None:
+        # What else is asked, by a commit whose benchmarks asked another model.
+        self._asked = [request(), *[other for other in others if other != request()]]
+
     async def __aenter__(self) -> Self:
         self._process = await _started(sys.executable, "benchmarks.replay_server")
         self._where: dict[str, str] = json.loads(await _line(self._process))
@@ -50,7 +54,8 @@ class ReplayServer:
         await asyncio.to_thread(self._post, "/delay", str(seconds))
 
     def _prepare(self, *, streamed: bool, size: int) -> None:
-        self._post("/prepare", json.dumps({"request": request(), "streamed": streamed, "size": size}))
+        for asked in self._asked:
+            self._post("/prepare", json.dumps({"request": asked, "streamed": streamed, "size": size}))
 
     def _post(self, path: str, body: str) -> None:
         address = urlsplit(self.plain)

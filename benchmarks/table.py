@@ -17,8 +17,12 @@ TITLES = {
     "nothing": "do-nothing chat model",
     "bare": "chat model over raw httpx",
     "openai": "`ChatOpenAI`",
+    "llama": "**`OpenGradientLLM.complete`**",
+    "llama_openai": "LlamaIndex's `OpenAI.complete`",
     "published": "published adapter",
 }
+VERIFYING = ("client", "ours", "llama")
+PAYING = (*VERIFYING, "published")
 PER_CALL = ("sync", "asynchronous", "together")
 PER_CHUNK = ("tls stream", "tls astream")
 README = Path(__file__).parent / "README.md"
@@ -137,13 +141,17 @@ def _per_chunk(results: Results, names: list[str]) -> str:
 
 def _once(results: Results, names: list[str]) -> str:
     columns: list[tuple[str, str, Callable[[str], bool]]] = [
-        ("cold_together", "authorizations for 32 cold calls", lambda name: name in ("client", "ours", "published")),
-        ("cold_in_a_row", "for 10 in a row (sync)", lambda name: name in ("client", "ours", "published")),
+        (
+            "cold_together",
+            "authorizations for 32 cold calls",
+            lambda name: name in PAYING,
+        ),
+        ("cold_in_a_row", "for 10 in a row (sync)", lambda name: name in PAYING),
         ("import", "import, ms of CPU", lambda name: True),
         ("cold", "process start to answer, ms", lambda name: name != "nothing"),
         ("cold cpu", "the same, ms of CPU", lambda name: name != "nothing"),
         ("peak", "peak memory, MB", lambda name: True),
-        ("checks", "steps of the verification that passed", lambda name: name in ("client", "ours")),
+        ("checks", "steps of the verification that passed", lambda name: name in VERIFYING),
     ]
     rows = [
         [TITLES[name], *[_number(results, what, name, "{:.0f}") if fits(name) else "" for what, _, fits in columns]]

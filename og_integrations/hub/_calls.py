@@ -1,7 +1,7 @@
 """
 This module asks the model hub and reads its answers: one generator for each call, which both clients run.
 
-A generator yields `HttpRequest`s, which are answered with an `Answered`, `Token`s, answered with what the hub is shown,
+A generator yields `HttpRequest`s, answered with an `Answered`, `Token`s, answered with the token that the hub is shown,
 and `Fetching`s, whose body goes into a file.
 
 The hub's own documentation names five calls, and no download: where a file is fetched is our guess (docs/hub.md).
@@ -40,21 +40,21 @@ _NO_PARTS = frozenset("/?#\\%")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """It asks for what the hub is shown; `refused` is what it would not take."""
+    """This effect asks for the token that the hub is shown; `refused` is one that the hub did not take."""
 
     refused: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
-    """It asks for a file, whose bytes go into `arriving` if the answer is 200."""
+    """This effect asks for a file, whose bytes go into `arriving` if the answer is 200."""
 
     request: HttpRequest
     arriving: Arriving
 
 
 Call = Generator[Any, Any, T]
-"""It yields `HttpRequest`, `Token` or `Fetching`, and returns a `T`."""
+"""A call yields `HttpRequest`, `Token` or `Fetching`, and returns a `T`."""
 MakeRequest = Callable[[Secret | None], HttpRequest | Fetching]
 """It makes a request with a token, or without one."""
 
@@ -305,7 +305,7 @@ def _read(place: Place, request: MakeRequest, what: str) -> Call[Answered]:
 
 
 def refusal(answered: Answered, what: str, *, reading: bool = False) -> HubError:
-    """Return the error of an answer that is none."""
+    """Return the error for an answer with a status that is no success; `what` names what was asked for."""
     status = answered.status
     reason = quotable(_detail(answered))
     about = f"The model hub refused {shown(what, 120)} (HTTP {status}){f': {reason}' if reason else ''}. "

@@ -174,7 +174,7 @@ class ModelHub:
         return taking.answered()
 
     def _token(self, effect: Token) -> Secret:
-        # One at a time: a crowd of threads would log in as often as it is large.
+        # One at a time, or each of many threads that begin together would log in by itself.
         with self._lock:
             return drive(self._login.token(effect.refused), self._perform)
 

@@ -1,4 +1,4 @@
-"""Files go to the model hub and come from it through these classes, which hash them as they pass."""
+"""This module sends files to the model hub and fetches them, and hashes them as they pass."""
 
 import os
 import secrets
@@ -124,7 +124,7 @@ class Arriving:
         assert self._file is not None  # noqa: S101 - `begin` comes first
         try:
             self._file.close()
-            # Made for its owner alone; downloads are as others are.
+            # A temporary file is readable by its owner alone, and so would be the download, unlike other files.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(self._written, 0o666 & ~mask)

@@ -47,7 +47,7 @@ Asking = Generator[HttpRequest, Answered, Secret]
 
 @dataclass(frozen=True, slots=True)
 class _Tokens:
-    """A login holds what the hub is shown, what renews it, and when it must not be used any more (monotonic clock)."""
+    """These are the token that the hub is shown, the one that renews it, and its end (monotonic clock, seconds)."""
 
     shown: Secret
     renewing: Secret
@@ -77,7 +77,7 @@ class Login:
 
     def token(self, refused: Secret | None = None) -> Asking:
         """
-        Return what the hub is shown, asking for it only where the one we have ends soon or is the `refused` one.
+        Return the token that the hub is shown; a new one is asked for if ours ends soon or is the `refused` one.
 
         Raises `LoginRefusedError` or `ConfigurationError`.
         """
@@ -138,7 +138,7 @@ def _credentials(settings: HubSettings) -> str:
 def _read(answered: Answered, shown: str, renewing: str, seconds: str) -> _Tokens | None:
     """Return the tokens in an answer, under the names that this kind of answer has for them; None if they are not."""
     try:
-        # Nothing of it is bound to a name that an error would pass.
+        # Tokens stand in no variable here, since reports of errors show the variables of a frame.
         found = {name: Secret(str(value)) for name, value in _object(answered).items()}
         life = float(found[seconds].reveal())
     except (KeyError, ValueError, MalformedReplyError):

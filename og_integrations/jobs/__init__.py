@@ -1,5 +1,5 @@
 """
-Jobs: many prompts, each answered once, within one budget, resumed after any interruption.
+This package runs jobs: many prompts, each answered once, within one budget, resumed after any interruption.
 
 ```python
 from og_integrations.jobs import BatchJob

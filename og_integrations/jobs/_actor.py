@@ -1,5 +1,5 @@
 """
-The same for Ray Data: a class whose objects live in actors, one for each worker.
+This module offers jobs to Ray Data: a class whose objects live in actors, one for each worker.
 
 ```python
 answers = ray.data.read_json("prompts.jsonl").map_batches(

@@ -1,5 +1,5 @@
 """
-What a job leaves: a line for each answer, a line for each prompt that has none, and how answers are found again.
+This module says what a job leaves: a line for each prompt, answered or not, and how answers are found again.
 
 An answer's line names its request (`key`), so that a prompt that was changed since is asked again. What a job paid for
 before it was killed stands in its ledger, with the exact exchange: it is verified once more and never paid again.
@@ -40,7 +40,7 @@ JOB_TAG, REQUEST_TAG = "job:", "request:"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a job finds of its earlier runs: id -> key of the request that was answered; ids that stay unanswered."""
+    """This holds what a job finds of earlier runs: id -> key of the answered request, and ids that stay unanswered."""
 
     answered: dict[str, str]
     left: dict[str, str]
@@ -90,7 +90,7 @@ def read_done(out: Path, dead_letters: Path, *, again: bool) -> Done:
         for line in json_lines(dead_letters)
         if line.get("maybe_paid") and not again and str(line.get("id")) not in answered
     ]
-    # A device or a pipe (/dev/null) holds nothing to leave out, and whoever may would replace it for the whole machine.
+    # A device or a pipe (/dev/null) holds no lines, and replacing it would, for root, replace it for the whole machine.
     if dead_letters.is_file():
         new = dead_letters.with_name(f"{dead_letters.name}.new")
         try:
@@ -127,7 +127,7 @@ def recovered(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a batch gets for one prompt: a text, or why there is none and whether that may have been paid for."""
+    """This is what a batch gets for one prompt: a text, or why there is none and whether that may have been paid."""
 
     text: str
     error: str = ""

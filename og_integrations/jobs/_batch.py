@@ -1,5 +1,5 @@
 """
-A job: many prompts, asked at once within limits, resumed after any interruption.
+A job asks many prompts at once, within limits, and is resumed after any interruption.
 
 Each answer is in the ledger before it is in `out`, and in `out` before the next prompt is taken. So a job that is
 killed at any moment goes on where it was: what stands in `out` is done, what stands in the ledger alone is written out,
@@ -130,7 +130,7 @@ class BatchJob:
         return asyncio.run(self.arun())
 
     def stop(self, reason: str) -> None:
-        """Ask nothing more: calls that are on their way are waited for. From whatever thread or signal handler."""
+        """Ask nothing more; calls that are on their way are waited for. Any thread or signal handler may call it."""
         if self._progress.stopped is None:
             self._progress.stopped = reason
 
@@ -259,6 +259,6 @@ async def asked(
 
 
 def _pause(attempt: int) -> float:
-    """Return the seconds to wait after an attempt; not the same for all, who failed together."""
+    """Return the seconds to wait after an attempt; they differ, or what failed together would come back together."""
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1))
     return float(longest * (0.5 + random.random() / 2))  # noqa: S311 - no secret

@@ -1,5 +1,5 @@
 """
-What a job is to ask: one prompt a line, in JSON Lines or plain text.
+This module reads what a job is to ask: one prompt a line, in JSON Lines or plain text.
 
 ```text
 {"prompt": "Say hello."}                                          a text
@@ -60,7 +60,7 @@ def body_key(path: str, body: str | bytes) -> str:
     """
     asked = without_nonce(path, parse_json_object(body, "The request", unique=False))
     if isinstance(asked.get("stop"), str):
-        # Beside a nonce it was a list of one.
+        # Sent beside a nonce it was a list of one: as a text it would be another request, and be paid once more.
         asked = asked | {"stop": [asked["stop"]]}
     if asked.get("response_format") == {"type": "text"}:
         asked = {name: value for name, value in asked.items() if name != "response_format"}

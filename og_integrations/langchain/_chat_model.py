@@ -406,7 +406,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
             usage = self._usage_wanted(kwargs)
             with closing(self._question(messages, stop, kwargs).stream()) as items:
                 for item in items:
-                    for chunk in chunks_of(run.note(item), usage=usage):
+                    for chunk in chunks_of(item if isinstance(item, str) else run.note(item), usage=usage):
                         if run_manager is not None:  # only LangChain's v3 path leaves this to us
                             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -423,7 +423,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
             usage = self._usage_wanted(kwargs)
             async with aclosing(self._question(messages, stop, kwargs).astream()) as items:
                 async for item in items:
-                    for chunk in chunks_of(run.note(item), usage=usage):
+                    for chunk in chunks_of(item if isinstance(item, str) else run.note(item), usage=usage):
                         if run_manager is not None:
                             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                         yield chunk
@@ -441,7 +441,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         if given.get("tool_choice") is not None:
             options["tool_choice"] = wire_tool_choice(given["tool_choice"], options.get("tools") or ())
         if given.get("parallel_tool_calls") is not None:
-            options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+            options["parallel_tool_calls"] = cast("bool", given["parallel_tool_calls"])
         if given.get("response_format") is not None:
             options["response_format"] = response_format(given["response_format"], strict=strict)
         if effort := given.get("reasoning_effort") or self.reasoning_effort:

@@ -1,5 +1,5 @@
 """
-Receipts as they happen: a ledger is where each call leaves its receipt when it ends.
+This package keeps receipts as they happen: a ledger is where each call leaves its receipt when it ends.
 
 ```python
 from og_integrations.ledger import open_ledger

@@ -1,5 +1,5 @@
 """
-What a call costs, in three words that are never mixed up.
+This module says what a call costs, in three words that are never mixed up.
 
 | word | who says it | how far it can be believed |
 | --- | --- | --- |

@@ -206,7 +206,7 @@ def check_exchanges(value: object) -> Exchanges:
 
 
 class Wishes(TypedDict, total=False):
-    """What entries can be asked for by; see `Query`."""
+    """Entries can be asked for by these; see `Query`."""
 
     since: Moment | None
     until: Moment | None

@@ -1,5 +1,5 @@
 """
-Ledgers of JSON Lines: one file on this machine, or a folder of small files in an object store.
+This module keeps ledgers of JSON Lines: one file on this machine, or a folder of small files in an object store.
 
 A line is written at once, at the end of the file and under its lock, so that any number of processes write one file.
 A process that is killed in the middle leaves half a line at most: the next writer begins a new one, and readers leave
@@ -36,7 +36,7 @@ except ImportError:  # Windows, where an append is one write all the same
 
 class LineFile:
     """
-    The file `path`, to which whole lines are added by any number of threads and processes. It is made when needed.
+    A line file takes whole lines from any number of threads and processes; the file `path` is made when needed.
 
     Raises `ConfigurationError` if it cannot be written.
     """

@@ -1,5 +1,5 @@
 """
-The ledger: where the receipts of calls are written as they happen.
+This module has the ledger, into which the receipts of calls are written as they happen.
 
 A call ends when its entry is written, so that a process which is killed loses at most the calls in flight. What takes
 its time (a database, an object store) is written by one thread of the ledger's own, which puts all that waits into one
@@ -299,7 +299,7 @@ class Ledger:
             _log.info("The ledger %s is written again.", self.name)
 
     def _told(self, exc: ConfigurationError) -> None:
-        # Once for each time that it goes away: it is tried several times a second.
+        # Once for each time that it goes away: it is tried several times a second, and would fill the log.
         if not self._away:
             self._away = True
             _log.warning("The ledger cannot be written; receipts wait in memory: %s", exc)
@@ -361,7 +361,7 @@ def _store(key: str) -> tuple[LedgerStore, str]:
     if scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres"):
         store = SqlLedger("postgresql" + key[len("postgres") :] if scheme == "postgres" else key)
         return store, store.name
-    # Its query or user may hold a key.
+    # Named without user and query, which may hold a key: the name is shown in messages.
     return ObjectStoreLedger(key), f"{scheme}://{key.partition('://')[2].partition('?')[0].rpartition('@')[2]}"
 
 

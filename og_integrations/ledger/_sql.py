@@ -1,5 +1,5 @@
 """
-Ledgers in a database: an SQLite file, or PostgreSQL for many machines (SQLAlchemy Core, extras `ledger`, `postgres`).
+This module keeps ledgers in SQLite or, for many machines, PostgreSQL (SQLAlchemy Core, extras `ledger`, `postgres`).
 
 Three tables, all append-only: `og_entries`, their tags, and what the chain said of payments. Whoever comes first makes
 them, under a lock, and notes the version of their form in `og_ledger`; there is no migration yet, so that one number

@@ -1,4 +1,4 @@
-"""The sums over receipts, one after the other: memory grows with payments and models, never with calls."""
+"""This module sums receipts, one after the other: memory grows with payments and models, never with calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ TAKEN = "settled"
 
 @dataclass(slots=True)
 class ModelTotals:
-    """What was asked of one model."""
+    """This is what was asked of one model."""
 
     calls: int = 0
     verified: int = 0
@@ -26,7 +26,7 @@ class ModelTotals:
 @dataclass(slots=True, kw_only=True)
 class Totals:
     """
-    Sums over receipts; amounts are base units of OPG, and printed they are OPG.
+    Totals are sums over receipts; amounts are base units of OPG, and printed they are OPG.
 
     `authorized` bounds what can be taken: each of the `authorizations` serves many calls. `settled` is what the chain
     said was taken of `settlements` of them, and is only known where it was asked (`Ledger.note_settlement`).
@@ -57,7 +57,7 @@ class Totals:
 
     @property
     def authorized(self) -> int:
-        """Return the most that can be taken by all of them."""
+        """Return the most that can be taken by all of them, in base units of OPG."""
         return sum(self.payments.values())
 
     def add(self, receipt: Mapping[str, object]) -> None:

@@ -52,7 +52,7 @@ def decode_json(text: bytes | str, *, unique: bool = True) -> Any:
         text = text.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_depth(text)
-    return _decode_unique(text) if unique else json.loads(text)
+    return _decoded(text, _UNIQUE if unique else _PLAIN)
 
 
 def decode_answer(text: str) -> Any:
@@ -108,7 +108,16 @@ def _unique(members: list[tuple[str, Any]]) -> JsonObject:
     return found
 
 
-_decode_unique = json.JSONDecoder(object_pairs_hook=_unique).decode
+_UNIQUE, _PLAIN = json.JSONDecoder(object_pairs_hook=_unique), json.JSONDecoder()
+
+
+def _decoded(text: str, decoder: json.JSONDecoder) -> object:
+    # What `decode` does, which looks for white space around each text; of a short event that is a tenth of the time.
+    if text.startswith("{"):
+        value, end = decoder.raw_decode(text)
+        if end == len(text) or not text[end:].strip(" \t\n\r"):
+            return value
+    return decoder.decode(text)
 
 
 def _finite(number: str) -> float:

@@ -27,7 +27,7 @@ def bars(stacks: Sequence[Stack], width: int, name: str, shown: Callable[[float]
     step = inner / max(1, len(stacks))
     lines = [_grid(most * part, high * (1 - part) + _TOP, shown) for part in (0.0, 0.5, 1.0)]
     for number, stack in enumerate(stacks):
-        # A bar is not as wide as a few of them would let it be.
+        # Without a limit, a few bars would fill the whole picture.
         wide = min(48.0, max(1.0, step - _GAP))
         lines.append(_stack(stack, _LEFT + number * step + (step - wide) / 2, wide, high / most))
     for number in _labelled(len(stacks)):
@@ -50,7 +50,7 @@ def _stack(stack: Stack, x: float, wide: float, scale: float) -> str:
     below, drawn = float(HEIGHT - _BOTTOM), []
     for kind, amount in stack.parts:
         if amount > 0:
-            # What is there is seen, however small.
+            # A small amount, drawn less than a pixel high, would look like none.
             high = max(1.5, amount * scale)
             below -= high
             drawn.append(f'<rect class="{kind}" x="{x:.1f}" y="{below:.1f}" width="{wide:.1f}" height="{high:.1f}"/>')

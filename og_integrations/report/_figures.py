@@ -78,7 +78,7 @@ class Bar:
     A bar holds the calls of one span of time.
 
     `cost` is what gateways said of the proven ones, `authorized` what new payments allowed, both in base units of OPG;
-    `seconds` is how long a call took in the middle.
+    `seconds` is the median time that a call took.
     """
 
     start: int
@@ -117,27 +117,27 @@ class Figures:
 
     @property
     def authorized(self) -> int:
-        """Return the most that all payments together allow to be taken."""
+        """Return the most that all payments together allow to be taken, in base units of OPG."""
         return sum(payment.authorized for payment in self.payments)
 
     @property
     def taken(self) -> int:
-        """Return what the chain said was taken of those payments that it was asked about."""
+        """Return what the chain said was taken of those payments that it was asked about, in base units of OPG."""
         return sum(payment.taken or 0 for payment in self.payments)
 
     @property
     def asked(self) -> int:
-        """Return of how many payments the chain said what was taken."""
+        """Return for how many payments the chain said what was taken."""
         return sum(payment.taken is not None for payment in self.payments)
 
     @property
     def reported(self) -> int:
-        """Return what gateways said the proven calls cost."""
+        """Return what gateways said the proven calls cost, in base units of OPG."""
         return sum(row.facts.reported or 0 for row in self.proven)
 
     @property
     def reported_calls(self) -> int:
-        """Return of how many proven calls a gateway said the cost."""
+        """Return for how many proven calls a gateway said what they cost."""
         return sum(row.facts.reported is not None for row in self.proven)
 
     @property
@@ -163,7 +163,7 @@ class Figures:
 
     @property
     def not_covered(self) -> list[tuple[str, int]]:
-        """Return what could be altered in proven documents all the same, with in how many, the most first."""
+        """Return what could be altered in proven documents all the same, and in how many of them, the most first."""
         parts = (
             f"{group}: {name}"
             for row in self.proven

@@ -124,5 +124,5 @@ def _data(source: Source) -> str | bytes:
     try:
         return source.saved if isinstance(source.saved, bytes) else read_file(source.saved)
     except ConfigurationError:
-        # The verifier says what is wrong with it.
+        # Left to the verifier, whose verdict says what is wrong: one broken file must not end the report.
         return source.saved

@@ -1,5 +1,5 @@
 """
-The surface of the published `opengradient` package, on verified calls: programs of both generations run as they are.
+This is the surface of the published `opengradient` package, on verified calls: its programs run as they are.
 
 ```python
 import og_integrations.sdk as og

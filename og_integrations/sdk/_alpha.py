@@ -1,4 +1,4 @@
-"""`Alpha`: models and workflows on chain, with float32 arrays as the published client returned them."""
+"""This module has `Alpha`: models and workflows on chain, with float32 arrays as the published client returned them."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class Alpha:
     """
-    Models and workflows on chain, as `Alpha` of the published package has them; for new programs: `OnchainClient`.
+    This runs models and workflows on chain, as the published package does; for new programs: `OnchainClient`.
 
     `rpc_url` is the node of the chain, `inference_contract_address` the hub, `api_url` the node's API, which has the
     results that come late.

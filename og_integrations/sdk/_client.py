@@ -1,4 +1,4 @@
-"""`init`, `Client` and the global client of the versions before 0.8."""
+"""This module has `init`, `Client` and the global client of the versions before 0.8."""
 
 import re
 import warnings
@@ -21,7 +21,7 @@ _current: "list[Client | None]" = [None]
 
 class Client:
     """
-    `.llm` and `.alpha` over one wallet, `.model_hub` and `.twins`, synchronous, as before 0.8.
+    This client has `.llm` and `.alpha` over one wallet, `.model_hub` and `.twins`, synchronous, as before 0.8.
 
     `alpha_private_key` pays the gas of models on chain, `private_key` the rest. `wallet_address` was ignored, and is
     refused unless it is the key's. The fixed LLM server of that time is gone: enclaves come from the registry. With an

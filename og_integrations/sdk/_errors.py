@@ -1,5 +1,5 @@
 """
-Errors that were documented as a `ValueError` or `RuntimeError`: here they are that, and an error of this package.
+This module has errors that were documented as a `ValueError` or `RuntimeError`: they are that, and of this package.
 
 Only here: LlamaIndex takes a `ValueError` for an empty answer, so that no adapter may raise one.
 """
@@ -32,10 +32,10 @@ def hidden(text: str | SecretStr | None) -> SecretStr | None:
 
 
 class OldErrors:
-    """In the `with`, errors of this package leave as the ones that were documented."""
+    """This turns errors of this package, within its `with`, into the ones that were documented."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin to turn errors."""
         return self
 
     def __exit__(

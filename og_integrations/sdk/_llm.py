@@ -1,4 +1,4 @@
-"""`LLM` of the versions from 0.8 on, which is awaited, and the chat of `Client` before, which is not."""
+"""This module has `LLM` of versions from 0.8 on, which is awaited, and the chat of `Client` before, which is not."""
 
 import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ Tools = Sequence[JsonObject] | None
 
 class LLM:
     """
-    Chat and completions, awaited, as `LLM` of the published package has them.
+    This has chat and completions, awaited, as `LLM` of the published package has them.
 
     `rpc_url` is the node of the enclaves' registry. Other options are those of `AsyncClient`.
     """
@@ -200,9 +200,9 @@ def approved(
     other_name: Mapping[str, float | str | None],
 ) -> Permit2ApprovalResult:
     """
-    Approve by either form: `(min_allowance, approve_amount)`, or `(opg_amount)` of the versions before.
+    Approve by either form: `(min_allowance, approve_amount)`, or `(opg_amount)` of the versions before; all in OPG.
 
-    At least so much is allowed afterwards: the old client was content with a tenth.
+    At least the amount is allowed afterwards, while the old client was content with a tenth of it.
     """
     unknown = other_name.keys() - {"opg_amount", "min_allowance"}
     amount = first if first is not None else next(iter(other_name.values()), None)

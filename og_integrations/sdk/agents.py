@@ -1,4 +1,4 @@
-"""`langchain_adapter` and `openai_adapter` of the published package: our own adapters under those names."""
+"""This module has our adapters by the names of the published package: `langchain_adapter` and `openai_adapter`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Tools of models and workflows, as AlphaSense made them: for LangChain, or plain functions for Swarm."""
+"""This module makes tools of models and workflows, as AlphaSense did: for LangChain, or plain functions for Swarm."""
 
 import inspect
 from collections.abc import Callable, Mapping

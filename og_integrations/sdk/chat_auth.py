@@ -1,8 +1,8 @@
 """
-The login of OpenGradient's chat in the browser, whose token the relay of sealed requests takes.
+This module logs in at OpenGradient's chat in the browser; the relay of sealed requests takes the login's token.
 
 A listener on this machine waits until the chat's page hands in the session. Only that page may: the published one took
-a session of whatever site was open in the browser, so that a stranger could have others ask by his account.
+a session of whatever site was open in the browser, so that a stranger could have others ask through his account.
 """
 
 import json
@@ -66,7 +66,7 @@ class ChatAccountAuth:
         return self.expires_at is not None and time.time() >= self.expires_at
 
     def auth_headers(self) -> dict[str, str]:
-        """Return what the relay is shown."""
+        """Return the header that the relay is shown, with the token in it."""
         return {"Authorization": f"Bearer {self.access_token}"}
 
 

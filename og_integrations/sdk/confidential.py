@@ -1,5 +1,5 @@
 """
-`ConfidentialLLM` of the published package (since 1.1.0) and its relatives, over our sealed channel (OHTTP).
+This module has `ConfidentialLLM` of the published package (since 1.1.0) and its parts, over our sealed channel (OHTTP).
 
 The request is sealed for the enclave, and a relay carries and pays it: no wallet is needed. Everything is verified
 before it is returned, by the rules and receipts of all other calls here. `chat_auth` has the login whose token relays
@@ -260,7 +260,7 @@ class OhttpRelayClient:
 
 class ConfidentialLLM:
     """
-    Chats that are sealed for an enclave of the registry and carried by a relay, which pays. Not awaited.
+    This seals chats for an enclave of the registry, and a relay carries and pays them. Not awaited.
 
     `relay_url` is the relay, with or without its path; `auth_headers` is called before each request. Raises
     `RuntimeError` if the registry lists no enclave that takes sealed requests.

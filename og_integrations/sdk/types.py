@@ -1,4 +1,4 @@
-"""Enums, results and chunks of the published package, under their names of both generations."""
+"""This module has enums, results and chunks of the published package, under their names of both generations."""
 
 import json
 import time
@@ -79,7 +79,7 @@ _PUBLISHES = {
 
 
 class x402SettlementMode(StrEnum, metaclass=_OldModes):  # noqa: N801 - the published name
-    """What is published of a call. The names before 0.8 (`SETTLE`, …) work, with a `DeprecationWarning`."""
+    """A mode says what is published of a call. The names before 0.8 (`SETTLE`, …) work, with a `DeprecationWarning`."""
 
     PRIVATE = "private"
     BATCH_HASHED = "batch"
@@ -111,7 +111,7 @@ class HistoricalInputQuery:
     candle_types: list[CandleType]
 
     def to_query(self) -> Query:
-        """Return it as `og_integrations.onchain` takes it."""
+        """Return the query as `og_integrations.onchain` takes it."""
         return Query(
             self.base,
             self.quote,
@@ -144,7 +144,7 @@ class SchedulerParams:
 
 @dataclass
 class ModelOutput:
-    """The outputs of a workflow's model by name: float32 arrays, texts, parsed JSON."""
+    """These are the outputs of a workflow's model by name: float32 arrays, texts, parsed JSON."""
 
     numbers: "dict[str, ndarray]"
     strings: "dict[str, ndarray]"
@@ -193,7 +193,7 @@ class Permit2ApprovalResult:
 
 @dataclass
 class ResponseFormat:
-    """The form of an answer: text, json_object, or json_schema with its schema."""
+    """This is the form of an answer: text, json_object, or json_schema with its schema."""
 
     type: str
     json_schema: JsonObject | None = None
@@ -207,14 +207,14 @@ class ResponseFormat:
             raise WrongArgumentError("ResponseFormat(type='json_schema') needs a json_schema.")
 
     def to_dict(self) -> JsonObject:
-        """Return it as a request has it."""
+        """Return the form as a request has it."""
         return {"type": self.type} | ({} if self.json_schema is None else {"json_schema": self.json_schema})
 
 
 @dataclass
 class TextGenerationOutput:
     """
-    A verified answer: `chat_output` is a message, `completion_output` a text; `receipt` says the rest.
+    This is a verified answer: `chat_output` is a message, `completion_output` a text; `receipt` says the rest.
 
     `payment_hash` names the authorization that paid, and is no transaction.
     """
@@ -236,7 +236,7 @@ class TextGenerationOutput:
 
     @property
     def transaction_hash(self) -> str:
-        """Return the name before 1.0.2: the transaction, "external" where none is told, nothing where none can be."""
+        """Return the transaction by its name before 1.0.2: "external" where none is told, empty where none can be."""
         return self.data_settlement_transaction_hash or ("" if kind_of(self.receipt) == "twin" else "external")
 
     @classmethod
@@ -256,7 +256,7 @@ class TextGenerationOutput:
 
 @dataclass
 class StreamDelta:
-    """A piece of an answer."""
+    """This is a piece of an answer."""
 
     content: str | None = None
     role: str | None = None
@@ -274,7 +274,7 @@ class StreamChoice:
 
 @dataclass
 class StreamUsage:
-    """The tokens of a call, as the gateway counts them."""
+    """These are the tokens of a call, as the gateway counts them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -283,7 +283,7 @@ class StreamUsage:
 
 @dataclass
 class StreamChunk:
-    """A piece of a stream; the last one, `is_final`, comes after the proof, with the receipt."""
+    """A chunk is a piece of a stream; the last one, `is_final`, comes after the proof, with the receipt."""
 
     choices: list[StreamChoice]
     model: str
@@ -339,7 +339,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class TextGenerationStream:
-    """A stream of chunks, to be iterated or awaited once, as its source is; lines of SSE are parsed."""
+    """This stream of chunks is iterated or awaited once, as its source is; lines of SSE are parsed."""
 
     def __init__(self, _iterator: "Iterable[object] | AsyncIterator[object]", _is_async: bool = False) -> None:
         self._iterator, self._is_async = _iterator, _is_async

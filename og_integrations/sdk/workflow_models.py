@@ -1,4 +1,4 @@
-"""The published workflows as functions. Their results are returns as fractions, whatever the names say."""
+"""This module has the published workflows as functions, which read returns as fractions, whatever their names say."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ __all__ = [
 
 @dataclass
 class WorkflowModelOutput:
-    """The result as a percentage, where to look it up, and how old it is in seconds (None: older than can be seen)."""
+    """This is the result in per cent, where to look it up, and how old it is in seconds (None: too old to tell)."""
 
     result: str
     block_explorer_link: str = ""

@@ -13,7 +13,7 @@ from og_integrations.protocol._strict_json import JsonObject
 
 @dataclass(slots=True)
 class ArmedFaults:
-    """This holds the faults that wait, each with how often it still happens (None: always)."""
+    """This holds the armed faults, each with how often it will still happen (None: always)."""
 
     armed: list[tuple[ServiceFault, int | None]] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ async def cut_in_the_middle(pieces: Pieces, channel: Channel) -> Pieces:
 
 
 def told(status: int, content: JsonObject | list[JsonObject]) -> Reply:
-    """Return `content` as an answer in JSON."""
+    """Return an answer whose body is `content` in JSON."""
     headers = [("Content-Type", "application/json")]
     return Reply(status=status, headers=headers, body=json.dumps(content).encode())
 

@@ -67,7 +67,7 @@ class Shown(Protocol):
 
 
 class HubService:
-    """It keeps models in `folder`; those uploaded as `.onnx` run on the chain `models` is of, by their id."""
+    """The hub keeps models in `folder`; uploaded `.onnx` files run, by their id, on the chain that `models` is of."""
 
     def __init__(
         self, folder: Path, identity: Identity, journal: Journal, faults: ArmedFaults, models: Models | None

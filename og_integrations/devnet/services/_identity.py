@@ -15,7 +15,7 @@ TOKEN_SECONDS = 3600
 
 
 class Identity:
-    """It keeps accounts by email. `token_seconds` is how long a token lives, by the devnet's clock."""
+    """The service keeps accounts by email. `token_seconds` is how long a token lives, by the devnet's clock."""
 
     def __init__(self, clock: Clock, journal: Journal, faults: ArmedFaults) -> None:
         self.api_key: str = f"AIza{secrets.token_urlsafe(26)}"
@@ -33,15 +33,15 @@ class Identity:
         return path in (LOGIN_PATH, REFRESH_PATH)
 
     def revoke(self) -> None:
-        """Let no token that was given out be good any more; they can be renewed."""
+        """Refuse every token that was given out so far; logins can be renewed."""
         self._tokens.clear()
 
     def end_logins(self) -> None:
-        """Let no login be renewed any more."""
+        """Refuse to renew any login that was given out so far."""
         self._renewing.clear()
 
     def owner_of(self, token: str) -> str | None:
-        """Return whose token that is, None if it is nobody's or has expired."""
+        """Return the email of the account that a token is of, None if it is nobody's or has expired."""
         email, until = self._tokens.get(token, ("", 0.0))
         return email if email and self._clock.seconds() < until else None
 

@@ -92,6 +92,6 @@ class Services:
         self._faults.armed.clear()
 
     def close(self) -> None:
-        """Let go of the folder, if it is one of our own."""
+        """Remove the folder, if it is a temporary one of ours."""
         if self._own is not None:
             self._own.cleanup()

@@ -341,20 +341,23 @@ class StreamAssembler:
         if not isinstance(delta, dict):
             raise MalformedReplyError("A stream event's choice has no delta.")
         text = text_of(delta.get("content"), "content")
-        fragments = tuple(map(_fragment, list_of(delta.get("tool_calls"), "tool_calls")))
+        calls, said_search = delta.get("tool_calls"), chunk.get("web_search")
+        fragments = () if calls is None else tuple(map(_fragment, list_of(calls, "tool_calls")))
         # An event may hold thousands of fragments, each of which
         # costs an object, so fragments are counted as well.
         self._events += max(1, len(fragments))
         if self._events > MAX_EVENTS:
             raise MalformedReplyError(f"The stream goes on after {MAX_EVENTS} events; it was given up.")
         self._text.write(text)
-        self._reasoning.write(thought := reasoning_of(delta))
+        if thought := reasoning_of(delta):
+            self._reasoning.write(thought)
         for item in fragments:
             self._calls.setdefault(item.index, _PartialCall()).add(item)
         # Status events of newer gateways have an empty delta too; only a finish_reason marks the final event.
-        self._searches += (found := _search_of(chunk.get("web_search")))
-        self._said += bool(text or thought or fragments or found or choice.get("finish_reason"))
-        if choice.get("finish_reason") is not None:
+        self._searches += (found := [] if said_search is None else _search_of(said_search))
+        finish_reason = choice.get("finish_reason")
+        self._said += bool(text or thought or fragments or found or finish_reason)
+        if finish_reason is not None:
             self._final = (chunk, choice)
         return Delta(_storable(text), fragments)
 

@@ -61,7 +61,8 @@ class SSEDecoder:
         try:
             # Comment lines such as `: keepalive`, which newer gateways
             # send while a picture is made, are left out here.
-            return [event for line in lines if (event := self._event(line)) is not None]
+            # Most lines between events are empty, and end no name.
+            return [event for line in lines if (line or self._name) and (event := self._event(line)) is not None]
         except UnicodeDecodeError as exc:
             raise MalformedReplyError("The stream holds an event that is not UTF-8; the answer was discarded.") from exc
 
