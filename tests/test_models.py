@@ -61,6 +61,13 @@ def test_the_name_decides_and_not_the_provider_before_it() -> None:
     assert model_info("GPT-5.2").usd_in == model_info("openai/gpt-5.2").usd_in
 
 
+@pytest.mark.parametrize("before", ["", "google/", "Google/", "vertex_ai/", "models/", "openrouter/google/"])
+@pytest.mark.parametrize("name", ["gemini-2.5-flash", "gemini-99-ultra"])
+def test_tools_of_googles_models_are_never_streamed_under_any_spelling(before: str, name: str) -> None:
+    """The gateway merges two calls of one stream under one signature, by the bare name and whoever stands before it."""
+    assert not model_info(before + name).tool_streams
+
+
 def test_unknown_names_pass_and_their_family_is_guessed() -> None:
     newer = model_info("anthropic/claude-opus-9")
     assert (newer.listed, newer.json_object, newer.usd_in, newer.ending(date(2030, 1, 1))) == (False, False, None, None)

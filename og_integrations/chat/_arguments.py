@@ -95,7 +95,9 @@ def check_extra(extra: Mapping[str, object]) -> None:
     """
     taken = sorted(extra.keys() & (_IN_THE_REQUEST | CONSTRUCTOR_ONLY))
     if taken:
-        raise InvalidRequestError(f"model_kwargs holds {', '.join(taken)}: give that as a parameter of its own.")
+        raise InvalidRequestError(
+            f"model_kwargs holds {', '.join(taken)}: give that as a parameter of its own, of the model or of the call."
+        )
     for name in extra.keys() & IGNORED.keys():
         warn_ignored(name, extra[name], ", though model_kwargs sends it")
 

@@ -441,7 +441,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         if given.get("tool_choice") is not None:
             options["tool_choice"] = wire_tool_choice(given["tool_choice"], options.get("tools") or ())
         if given.get("parallel_tool_calls") is not None:
-            options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+            options["parallel_tool_calls"] = cast("bool", given["parallel_tool_calls"])
         if given.get("response_format") is not None:
             options["response_format"] = response_format(given["response_format"], strict=strict)
         if effort := given.get("reasoning_effort") or self.reasoning_effort:

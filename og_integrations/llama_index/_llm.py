@@ -291,7 +291,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
         if given.get("response_format") is not None:
             options["response_format"] = cast("JsonObject", given["response_format"])
         if given.get("parallel_tool_calls") is not None:
-            options["parallel_tool_calls"] = bool(given["parallel_tool_calls"])
+            options["parallel_tool_calls"] = cast("bool", given["parallel_tool_calls"])
         if effort := given.get("reasoning_effort") or self.reasoning_effort:
             options["reasoning_effort"] = cast("ReasoningEffort", effort)
         wire = to_wire(messages, model=self.model, generation=self.gateway_generation)

@@ -166,7 +166,8 @@ _IMAGE_ENDPOINT_MARKS = ("-image", "imagine", "seedream", "seedance")
 def guessed(name: str, provider: str = "") -> ModelInfo:
     """Return what the beginning of `name`, and who is said to make it, tell of a model that is not listed."""
     family = next((known for known in _FAMILIES if name.startswith(known.prefix)), _NO_FAMILY)
-    maker = provider or family.provider
+    # Gateways route by the bare name; whatever stands in front of it is the caller's word.
+    maker = family.provider or provider.lower()
     draws = any(mark in name for mark in _IMAGE_ENDPOINT_MARKS)
     return ModelInfo(
         name=name,

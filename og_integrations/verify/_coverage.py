@@ -12,7 +12,7 @@ from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol._receipt import KINDS, described, rebuild_authorization
-from og_integrations.protocol._strict_json import JsonObject
+from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import Completion, TeeProof
 from og_integrations.protocol.payment._x402 import PAYMENT_RESPONSE, PROCESSING_HASH
 from og_integrations.protocol.proof._canonical import (
@@ -49,6 +49,12 @@ _NAMED_LATER = frozenset({"citations", "moderation", "opengradient", "searches"}
 ANSWER_KIND = "whether it is a tool call or a text that spells one"
 CONTENT_KIND = "whether messages[].content is a list or its text"
 """What two things that share one hash leave open, where neither was refused (`protocol.proof._verification`)."""
+
+
+_KNOWN_OF_MESSAGES = frozenset(
+    {"role", "content", "tool_calls", "images", "reasoning_content", "citations", "web_search"}
+)
+_NAMED_OF_MESSAGES = frozenset({"annotations", "audio", "function_call", "reasoning", "refusal"})
 
 
 class Claims:
@@ -149,6 +155,38 @@ def not_covered(
         "request": request,
     }
     return {group: names for group, names in groups.items() if names}
+
+
+def further_members(saved: SavedExchange) -> tuple[str, ...]:
+    """
+    Return what a saved answer says beside all that answers of gateways are known to say; no signature covers it.
+
+    A `refusal` would be read as the answer, and a `function_call` be run, by programs that know the older form.
+    """
+    found: set[str] = set()
+    for text in _bodies(saved):
+        try:
+            body = decode_json(text)
+        except ValueError:
+            continue
+        choices = body.get("choices") if isinstance(body, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            for part in ("message", "delta"):
+                members = choice.get(part) if isinstance(choice, dict) else None
+                told = members.items() if isinstance(members, dict) else ()
+                found |= {
+                    name for name, value in told if name not in _KNOWN_OF_MESSAGES and value not in (None, "", [], {})
+                }
+    others = len(found - _NAMED_OF_MESSAGES)
+    named = tuple(sorted(found & _NAMED_OF_MESSAGES))
+    # Names of the file's own making could push the others out of a line.
+    return (*named, f"{others} members that no answer has") if others else named
+
+
+def _bodies(saved: SavedExchange) -> list[str]:
+    if saved.content_type != "text/event-stream":
+        return [saved.response]
+    return [line[5:] for line in saved.response.splitlines() if line.startswith("data:")]
 
 
 def _expected(

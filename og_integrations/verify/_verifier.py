@@ -53,7 +53,7 @@ from og_integrations.protocol.proof._verification import (
 )
 from og_integrations.receipt import BY_CHAIN, Check, visible
 from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
-from og_integrations.verify._coverage import Claims, not_covered, payment_check, receipt_check
+from og_integrations.verify._coverage import Claims, further_members, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
 
@@ -319,7 +319,7 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
         checks += [receipt_check(claims, saved, completion, verified, decision, unsigned), payment_check(claims)]
     open_to_change: Mapping[str, tuple[str, ...]] = {}
     if verified is not None:
-        open_to_change = not_covered(claims, verified, decision, checks, unsigned)
+        open_to_change = not_covered(claims, verified, decision, checks, unsigned + further_members(saved))
         named = "; ".join(f"{group}: {', '.join(names)}" for group, names in open_to_change.items())
         checks.append(Check("not-covered", "skip", named))
     step = next((check.id for check in checks if check.result == "fail"), None)

@@ -188,6 +188,31 @@ def test_one_call_at_a_time_is_kept_and_named(net: Devnet, ask: Any, name: str, 
     assert receipt["presentation"] == {"kind": "first_tool_call", "tool_calls": 2}
 
 
+@pytest.mark.parametrize("given", [0, "false", "no", 2, []])
+def test_wish_for_one_call_is_never_taken_for_its_opposite(net: Devnet, given: Any) -> None:
+    """A text "false" is true to Python; it would have two tools run where one was allowed."""
+    model: Any = ChatOpenGradient(model=MODEL, private_key=net.private_key, network=net.network)
+    with (
+        Client(private_key=net.private_key, network=net.network) as client,
+        OpenGradientLLM(MODEL, private_key=net.private_key, network=net.network) as llm,
+    ):
+        ways: list[Any] = [
+            lambda: client.chat(MODEL, TWO_CALLS, tools=WIRE, parallel_tool_calls=given),
+            lambda: model.bind_tools([add], parallel_tool_calls=given).invoke(TWICE),
+            lambda: llm.chat([ChatMessage(TWICE)], tools=WIRE, parallel_tool_calls=given).message,
+        ]
+        for ask in ways:
+            if given == 0:
+                answer = ask()
+                calls = answer.tool_calls if hasattr(answer, "tool_calls") else answer.additional_kwargs["tool_calls"]
+                assert len(calls) == 1
+            else:
+                with pytest.raises(InvalidRequestError, match=r"parallel_tool_calls is .*expected True or False"):
+                    ask()
+    assert net.stats().payments <= 1
+    model.close()
+
+
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_made_up_tool_over_an_unpinned_client_is_handed_on(net: Devnet, way: str) -> None:
     """

@@ -318,6 +318,8 @@ def plan_chat(
     """
     if parallel_tool_calls not in (None, True, False):
         raise InvalidRequestError(f"parallel_tool_calls is {parallel_tool_calls!r:.40}, expected True or False.")
+    # 0 and 1 are as good to Python; what is neither (a text "false") would be true.
+    several = None if parallel_tool_calls is None else bool(parallel_tool_calls)
     messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
@@ -330,11 +332,11 @@ def plan_chat(
         tools=tools,
         tool_choice=choice,
         response_format=_whole_format(wish.response_format),
-        several=parallel_tool_calls is True,
+        several=several is True,
     )
-    if names or parallel_tool_calls is False:
+    if names or several is False:
         own_names = {sent: own for own, sent in names.items()}
-        plan = replace(plan, one_call=parallel_tool_calls is False, names=own_names)
+        plan = replace(plan, one_call=several is False, names=own_names)
     request = replace(
         wish,
         messages=messages,

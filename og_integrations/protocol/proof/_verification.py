@@ -424,14 +424,27 @@ def _spells(said: str, call: ToolCall) -> bool:
 
 
 def _texts(request: JsonObject) -> Iterator[str]:
-    """Yield what the messages of a request say, without white space."""
+    """
+    Yield what a request says, without white space: each message, and each text of its tools and format.
+
+    Calls of earlier turns are left out: a model made them.
+    """
     listed = request.get("messages")
     for message in listed if isinstance(listed, list) else ():
         content = message.get("content") if isinstance(message, Mapping) else None
-        for part in content if isinstance(content, list) else (content,):
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str):
-                yield _squeezed(text)
+        parts = content if isinstance(content, list) else [content]
+        texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+        # The parts of one message are one text to the model.
+        yield _squeezed("".join(text for text in texts if isinstance(text, str)))
+    yield from map(_squeezed, _strings([request.get("tools"), request.get("response_format")]))
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(item)
 
 
 def _squeezed(text: str) -> str:
