@@ -11,17 +11,8 @@ from og_integrations.client._engine import Engine
 from og_integrations.client._options import CallOptions, ChatOptions, ClientOptions, SharedOptions, seal
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
-from og_integrations.client.chain._approval import (
-    Amount,
-    Approval,
-    OnProgress,
-    ensure_approval,
-    progress_teller,
-    signer_of,
-)
-from og_integrations.client.chain._jsonrpc import aread, read
+from og_integrations.client.chain._jsonrpc import RECEIPT_TIMEOUT, aread, read
 from og_integrations.client.chain._settlement import reconcile
-from og_integrations.client.chain._transactions import RECEIPT_TIMEOUT, AsyncSender, SyncSender
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
@@ -30,6 +21,8 @@ from og_integrations.protocol.payment._budget import BudgetTotals
 if TYPE_CHECKING:
     import httpx
     import httpx2
+
+    from og_integrations.client.chain._approval import Amount, Approval, OnProgress
 
     _Sync = httpx.Client | httpx2.Client
     _Async = httpx.AsyncClient | httpx2.AsyncClient
@@ -128,13 +121,13 @@ class Client(Spending):
 
     def ensure_opg_approval(
         self,
-        min_allowance: Amount,
-        approve_amount: Amount | None = None,
+        min_allowance: "Amount",
+        approve_amount: "Amount | None" = None,
         *,
         timeout: float = RECEIPT_TIMEOUT,
-        on_progress: OnProgress | None = None,
+        on_progress: "OnProgress | None" = None,
         max_cost: int | None = None,
-    ) -> Approval:
+    ) -> "Approval":
         """
         Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
 
@@ -146,6 +139,10 @@ class Client(Spending):
         Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
         was sent.
         """
+        # Loaded here, since it is done once per wallet.
+        from og_integrations.client.chain._approval import ensure_approval, progress_teller, signer_of
+        from og_integrations.client.chain._transactions import SyncSender
+
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
         tell = progress_teller(on_progress)
@@ -250,13 +247,13 @@ class AsyncClient(Spending):
 
     async def ensure_opg_approval(
         self,
-        min_allowance: Amount,
-        approve_amount: Amount | None = None,
+        min_allowance: "Amount",
+        approve_amount: "Amount | None" = None,
         *,
         timeout: float = RECEIPT_TIMEOUT,
-        on_progress: OnProgress | None = None,
+        on_progress: "OnProgress | None" = None,
         max_cost: int | None = None,
-    ) -> Approval:
+    ) -> "Approval":
         """
         Allow Permit2 to take OPG, if less than `min_allowance` is allowed; once per wallet, costs gas.
 
@@ -268,6 +265,10 @@ class AsyncClient(Spending):
         Raises `ConfigurationError`, `SigningError` or `ApprovalError`; the last has the `transaction_hash` if one
         was sent.
         """
+        # Loaded here, since it is done once per wallet.
+        from og_integrations.client.chain._approval import ensure_approval, progress_teller, signer_of
+        from og_integrations.client.chain._transactions import AsyncSender
+
         settings = self.engine.settings
         flow = ensure_approval(settings, min_allowance, approve_amount, timeout=timeout, max_cost=max_cost)
         tell = progress_teller(on_progress)

@@ -17,9 +17,8 @@ from og_integrations.client._call import now
 from og_integrations.client._collecting import wanted_here
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
-from og_integrations.client.chain._jsonrpc import Fetching, as_number, check_chain, quantity
+from og_integrations.client.chain._jsonrpc import RECEIPT_TIMEOUT, Fetching, as_number, check_chain, quantity
 from og_integrations.client.chain._transactions import (
-    RECEIPT_TIMEOUT,
     GasLimits,
     Place,
     Sending,

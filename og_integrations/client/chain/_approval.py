@@ -15,9 +15,15 @@ from og_integrations._urls import NodeUrl
 from og_integrations._warnings import level_of_user
 from og_integrations.client._settings import Settings, check_seconds
 from og_integrations.client._signer import TransactionSigner
-from og_integrations.client.chain._jsonrpc import Fetching, check_chain, quantity, read_allowance, read_balance
-from og_integrations.client.chain._transactions import (
+from og_integrations.client.chain._jsonrpc import (
     RECEIPT_TIMEOUT,
+    Fetching,
+    check_chain,
+    quantity,
+    read_allowance,
+    read_balance,
+)
+from og_integrations.client.chain._transactions import (
     GasLimits,
     Place,
     Sending,

@@ -29,6 +29,8 @@ from og_integrations.protocol.proof._enclave import Enclave
 T = TypeVar("T")
 
 Fetching = Generator[Fetch, bytes, T]
+RECEIPT_TIMEOUT = 120.0
+"""Seconds to wait for the receipt of a transaction."""
 SETTING_OF_NODE = "OG_RPC_URL and OG_REGISTRY_RPC_URL name nodes, and `og-integrations doctor` asks each of them"
 
 

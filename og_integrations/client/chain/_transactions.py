@@ -30,7 +30,7 @@ from og_integrations._forking import survive_forks
 from og_integrations._urls import NodeUrl
 from og_integrations.client._runner import afetch, awaited, fetch, not_awaitable
 from og_integrations.client._signer import Signer, TransactionSigner
-from og_integrations.client.chain._jsonrpc import Fetching, as_number, quantity, read_block, rpc
+from og_integrations.client.chain._jsonrpc import RECEIPT_TIMEOUT, Fetching, as_number, quantity, read_block, rpc
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.errors import (
     ConfigurationError,
@@ -50,8 +50,6 @@ from og_integrations.protocol.payment._x402 import checksum_address
 
 T = TypeVar("T")
 E = TypeVar("E", bound=TransactionError)
-RECEIPT_TIMEOUT = 120.0
-"""Seconds."""
 Step = Literal["sent", "waiting", "mined", "visible"]
 
 _TAKEN = (

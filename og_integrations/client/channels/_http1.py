@@ -10,13 +10,15 @@ protocol that nobody asked for.
 
 import re
 from enum import IntEnum
-
-import h11
+from typing import TYPE_CHECKING
 
 import og_integrations
 from og_integrations.client.channels._addresses import Address
 from og_integrations.client.channels._channel import HttpRequest, revealed
 from og_integrations.errors import ConnectionFailedError
+
+if TYPE_CHECKING:
+    import h11
 
 MAX_HEAD = 100 * 1024
 """Bytes of a head, with all interim answers (1xx) in front of it; also of the trailers behind the last chunk."""
@@ -32,7 +34,6 @@ _PLAIN_HEAD = re.compile(
 _PLAIN_FRAMING = re.compile(r"content-length:[0-9]{1,15}|transfer-encoding:chunked")
 _FINAL = re.compile(rb"HTTP/1\.[01] [2-9]")
 _NO_BODY = frozenset({204, 304})
-_ANY_REQUEST = h11.Request(method="POST", target="/", headers=[("Host", "any")])
 
 
 class Phase(IntEnum):
@@ -106,15 +107,21 @@ class Incoming:
             raise FramingError(f"its head has more than {MAX_HEAD} bytes")
         if not data:
             raise FramingError("it ended before an answer")
+        if self._parser is None and (plain := _plain_head(data)) is not None:
+            self.status, headers, self._first = plain
+            self._frame(headers, old=False)
+            return True
+        return self._begins_by_h11(data)
+
+    def _begins_by_h11(self, data: bytes) -> bool:
+        # Loaded here: a program whose peers write plain heads starts without it.
+        import h11
+
         if self._parser is None:
-            if (plain := _plain_head(data)) is not None:
-                self.status, headers, self._first = plain
-                self._frame(headers, old=False)
-                return True
             self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
             if not _FINAL.match(data):
                 # h11 takes an interim answer only after a request, which costs it as much as half a head.
-                self._parser.send(_ANY_REQUEST)
+                self._parser.send(h11.Request(method="POST", target="/", headers=[("Host", "any")]))
         self._seen += data
         self._parser.receive_data(data)
         while not isinstance(event := self._parser.next_event(), h11.Response):

@@ -14,8 +14,6 @@ from collections import deque
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-import h11
-
 from og_integrations.client.channels._addresses import Address, address_of
 from og_integrations.client.channels._channel import (
     CONNECT_TIMEOUT,
@@ -41,8 +39,14 @@ Origin = tuple[str, str, int]
 MAX_CONNECTIONS = 100
 KEEP_IDLE = 5.0
 """Seconds for which an unused connection is kept; servers close theirs later."""
-_FAILURES = (OSError, FramingError, h11.ProtocolError)
-"""What an exchange can fail with below here: sockets and TLS, and answers that are none."""
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what an exchange can fail with below here: sockets and TLS, and answers that are none."""
+    # Asked once something has failed: heads that are plain are read without h11.
+    import h11
+
+    return OSError, FramingError, h11.ProtocolError
 
 
 class _Kept(Generic[S]):
@@ -125,7 +129,7 @@ class Pool:
             progress.until = head_until(request)
             with emptied_frames():
                 stream, incoming = self._exchanged(request, to, progress)
-        except _FAILURES as exc:
+        except _failures() as exc:
             self.gate.leave(progress)
             raise _failure(exc, progress, request, self.destination) from exc
         except BaseException:
@@ -243,7 +247,7 @@ class PoolReply(_Head[Stream]):
             with emptied_frames():
                 while not part and not incoming.ended:
                     part = incoming.take(stream.receive(until) if incoming.waits else b"")
-        except _FAILURES as exc:
+        except _failures() as exc:
             raise self._failure(exc) from exc
         if incoming.ended:
             self._finish()
@@ -275,7 +279,7 @@ class AsyncPool:
             progress.until = head_until(request)
             with emptied_frames():
                 stream, incoming = await self._exchanged(request, to, progress)
-        except _FAILURES as exc:
+        except _failures() as exc:
             self.gate.leave(progress)
             raise _failure(exc, progress, request, self.destination) from exc
         except BaseException:
@@ -347,7 +351,7 @@ class AsyncPoolReply(_Head[AsyncStream]):
             with emptied_frames():
                 while not part and not incoming.ended:
                     part = incoming.take(await stream.receive(until) if incoming.waits else b"")
-        except _FAILURES as exc:
+        except _failures() as exc:
             raise self._failure(exc) from exc
         if incoming.ended:
             self._finish()

@@ -13,10 +13,9 @@ Where the budget of a wallet is kept, if not in memory.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from og_integrations.client.stores._postgres import BudgetDatabase
-from og_integrations.client.stores._sqlite import BudgetFile
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol.payment._budget import (
     BudgetStore,
@@ -27,6 +26,9 @@ from og_integrations.protocol.payment._budget import (
     Limits,
     SessionNotes,
 )
+
+if TYPE_CHECKING:
+    from og_integrations.client.stores._postgres import BudgetDatabase
 
 __all__ = ["BudgetStore", "BudgetTotals", "Entry", "HoldState", "Judge", "Limits", "SessionNotes"]
 
@@ -41,20 +43,29 @@ def open_store(store: object, account: str = "") -> BudgetStore | None:
         case str() if store.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
             return _database(store.replace("postgres:", "postgresql:", 1), account)
         case str() if store.startswith("sqlite:///"):
-            return BudgetFile(store.removeprefix("sqlite:///"), account)
+            return _file(store.removeprefix("sqlite:///"), account)
         case str() if "://" in store:
             raise ConfigurationError(
                 f"SpendPolicy.store is a URL of {store.partition('://')[0]!r:.40}, expected a path, postgresql://… or "
                 "a BudgetStore."
             )
         case str() | Path():
-            return BudgetFile(store, account)
+            return _file(store, account)
         case BudgetStore():
             return store
     raise ConfigurationError(f"SpendPolicy.store is a {type(store).__name__}, expected a path or a BudgetStore.")
 
 
-def _database(url: str, account: str) -> BudgetDatabase:
+def _file(place: str | Path, account: str) -> BudgetStore:
+    # Loaded here, as the other: most accounts are kept in memory.
+    from og_integrations.client.stores._sqlite import BudgetFile
+
+    return BudgetFile(place, account)
+
+
+def _database(url: str, account: str) -> "BudgetDatabase":
     """Return the database of `url`: one object for all clients of the process, and so one connection."""
+    from og_integrations.client.stores._postgres import BudgetDatabase
+
     made = BudgetDatabase(url, account)
     return _DATABASES.setdefault((made.place, account), made)

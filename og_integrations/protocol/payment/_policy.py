@@ -223,7 +223,10 @@ class SpendPolicy(BaseModel):
     """
 
     # Unknown fields are refused, because a limit whose name is misspelt would not be a limit.
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # pydantic makes the validator on first use: who gives no policy needs none, and it takes longer than a call.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True
+    )
 
     # What the newest public gateway asks for; April's asked for 0.1.
     max_per_authorization: _Opg = Decimal(5)
@@ -313,7 +316,8 @@ class SpendPolicy(BaseModel):
             raise ConfigurationError(
                 f"spend_policy is a {type(value).__name__}, expected a SpendPolicy or its fields as a dict."
             )
-        return cls.model_validate(value or {})
+        # Our own defaults are as checks leave them.
+        return cls.model_validate(value) if value else cls.model_construct()
 
     def require_checked(self) -> None:
         """Raise `ConfigurationError` for a member that is not as checks leave it: within a call it would be foreign."""

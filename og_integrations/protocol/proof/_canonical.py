@@ -12,7 +12,6 @@ order in which a verifier tries them; for a request of plain texts they all agre
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -218,6 +217,8 @@ def _newer(message: object) -> object:
 
 
 def _known(escape: re.Match[str]) -> str:
+    import unicodedata
+
     # A character that this Python does not know has the category
     # Cn; a newer Python would have printed it unescaped.
     code = escape[1] or escape[2]

@@ -19,7 +19,6 @@ from og_integrations.networks import format_opg
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._x402 import PaymentRequirements
-from og_integrations.protocol.payment.schemes import _batch_settlement as batch_settlement
 from og_integrations.protocol.payment.schemes import _upto as upto
 from og_integrations.protocol.payment.schemes._settlement import Chain, Reading, Settlement
 from og_integrations.receipt import ReceiptPayment
@@ -112,6 +111,9 @@ def not_paid(requirements: PaymentRequirements, asked: str) -> SchemeRefusedErro
 
 
 def _would_lock(requirements: PaymentRequirements) -> str:
+    # Loaded here, since no gateway has offered it so far.
+    from og_integrations.protocol.payment.schemes import _batch_settlement as batch_settlement
+
     if requirements.scheme != batch_settlement.SCHEME:
         return ""
     try:
