@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, collect_receipts
@@ -99,7 +99,7 @@ class Falsy:
         return False
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy(), numpy.True_, "no", "n", 1, object()])
+@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy(), np.True_, "no", "n", 1, object()])
 def test_only_true_allows(net: Devnet, answer: object) -> None:
     """A callback that only looks returns None, one that asks a person a text: neither is consent."""
     of = "" if type(answer).__module__ == "builtins" else f"{type(answer).__module__}."
