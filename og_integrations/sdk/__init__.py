@@ -20,8 +20,8 @@ and an error of this package, too; nowhere else is that so.
 | `_services` | `ModelHub` and `Twins` |
 | `_client` | `init`, `Client` and `global_client` of the versions before 0.8 |
 | `_errors` | errors that are a `ValueError` or `RuntimeError` as well |
-| `confidential` | `ConfidentialLLM`, its relay client and registry, over the sealed channel |
-| `chat_auth` | `login_chat_account`, the login in the browser whose token relays take |
+| `_confidential` | `ConfidentialLLM`, its relay client and registry, over the sealed channel |
+| `_chat_auth` | `login_chat_account`, the login in the browser whose token relays take |
 | `agents` | `langchain_adapter`, `openai_adapter` |
 | `alphasense` | `create_run_model_tool`, `create_read_workflow_tool`, `ToolType` |
 | `workflow_models` | the published workflows, as functions |
@@ -35,11 +35,9 @@ if TYPE_CHECKING:
     from og_integrations.errors import VerificationError
     from og_integrations.sdk import agents, alphasense, types, workflow_models
     from og_integrations.sdk._alpha import Alpha
+    from og_integrations.sdk._chat_auth import ChatAccountAuth, login_chat_account
     from og_integrations.sdk._client import Client, init
-    from og_integrations.sdk._llm import LLM
-    from og_integrations.sdk._services import ModelHub, Twins
-    from og_integrations.sdk.chat_auth import ChatAccountAuth, login_chat_account
-    from og_integrations.sdk.confidential import (
+    from og_integrations.sdk._confidential import (
         ConfidentialLLM,
         OhttpRelayClient,
         RelayError,
@@ -50,6 +48,8 @@ if TYPE_CHECKING:
         build_inner_request,
         verify_response,
     )
+    from og_integrations.sdk._llm import LLM
+    from og_integrations.sdk._services import ModelHub, Twins
     from og_integrations.sdk.types import (
         TEE_LLM,
         CandleOrder,
@@ -109,16 +109,16 @@ _CONFIDENTIAL = (
 _HOMES = (
     {
         "Alpha": "og_integrations.sdk._alpha",
-        "ChatAccountAuth": "og_integrations.sdk.chat_auth",
+        "ChatAccountAuth": "og_integrations.sdk._chat_auth",
         "Client": "og_integrations.sdk._client",
         "LLM": "og_integrations.sdk._llm",
         "ModelHub": "og_integrations.sdk._services",
         "Twins": "og_integrations.sdk._services",
         "VerificationError": "og_integrations.errors",
         "init": "og_integrations.sdk._client",
-        "login_chat_account": "og_integrations.sdk.chat_auth",
+        "login_chat_account": "og_integrations.sdk._chat_auth",
     }
-    | dict.fromkeys(_CONFIDENTIAL, "og_integrations.sdk.confidential")
+    | dict.fromkeys(_CONFIDENTIAL, "og_integrations.sdk._confidential")
     | dict.fromkeys(_TYPES, "og_integrations.sdk.types")
 )
 _MODULES = ("agents", "alphasense", "types", "workflow_models")

@@ -75,7 +75,8 @@ def main() -> int:
                 run.take(name, case)
         number += _ROUND
         seconds = time.monotonic() - began
-        _say(f"\r{run.cases:,} cases, {run.cases / seconds:,.0f} per second, {len(run.findings)} findings ")
+        if sys.stderr.isatty():
+            _say(f"\r{run.cases:,} cases, {run.cases / seconds:,.0f} per second, {len(run.findings)} findings ")
         if arguments.minutes is not None and seconds > arguments.minutes * 60:
             break
     verdict = f"{len(run.findings)} FINDINGS" if run.findings else "nothing but our own errors came out"

@@ -129,7 +129,7 @@ def _error_body(data: bytes) -> None:
 @cache
 def _call() -> Call:
     engine = Engine(network="devnet", private_key="0x" + "11" * 32)
-    return engine.prepare_chat("openai/gpt-5-mini", [{"role": "user", "content": "What was asked"}])
+    return engine.prepare_chat("openai/gpt-5.4-mini", [{"role": "user", "content": "What was asked"}])
 
 
 def _request(data: bytes) -> None:

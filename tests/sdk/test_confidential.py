@@ -11,7 +11,7 @@ import og_integrations.sdk as og
 from og_integrations import collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.errors import OpenGradientError
-from og_integrations.sdk.chat_auth import DEFAULT_CHAT_APP_URL
+from og_integrations.sdk._chat_auth import DEFAULT_CHAT_APP_URL
 
 MODEL = og.TEE_LLM.GPT_5
 HI: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]

@@ -2,7 +2,7 @@
 This module has `ConfidentialLLM` of the published package (since 1.1.0) and its parts, over our sealed channel (OHTTP).
 
 The request is sealed for the enclave, and a relay carries and pays it: no wallet is needed. Everything is verified
-before it is returned, by the rules and receipts of all other calls here. `chat_auth` has the login whose token relays
+before it is returned, by the rules and receipts of all other calls here. `_chat_auth` has the login whose token relays
 take. For new programs: `Client(channel="ohttp", relay_url=…)`, see docs/security.md.
 """
 
