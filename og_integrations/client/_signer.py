@@ -33,6 +33,17 @@ _TAKEN_FOR_KEYS = (
     (r"([a-z]+\s+){11,23}[a-z]+", "is a recovery phrase: give the private key that a wallet derives from it"),
     (r"\{.*|.*\.json", "is a keystore: name its file in OG_KEYSTORE, or use LocalSigner.from_keystore"),
     (r"([\"']).*\1", "stands in quotes"),
+    (r"(0x)?[0-9a-fA-F]{64}", "has white space around it"),
+    (r"0X[0-9a-fA-F]{64}", "begins with 0X, expected 0x"),
+    (r"(0x)?04[0-9a-fA-F]{128}", "is a public key, and not the key behind it"),
+    (
+        r"[xyz]prv[1-9A-Za-z]+",
+        "is the extended key of a wallet: give that of one account, which a wallet derives from it",
+    ),
+    (r"[5KL][1-9A-HJ-NP-Za-km-z]{50,51}", "is a key of Bitcoin (WIF), and of no wallet of this network"),
+    (r"-----BEGIN .*", "is a PEM file, expected the 64 hex digits"),
+    (r"(gh[pousr]_|github_pat_|glpat-|xox[bp]-|AKIA).*", "is a token of another service, and no wallet"),
+    (r"", "is empty"),
     (r"\$.*", "is the name of a variable, which nobody has replaced by its value"),
 )
 """What people take for a private key, and what it is."""

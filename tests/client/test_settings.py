@@ -104,6 +104,14 @@ TAKEN_FOR_KEYS = {
     "~/wallet.json": "a keystore",
     f'"{KEY}"': "stands in quotes",
     "${OG_PRIVATE_KEY}": "the name of a variable",
+    "0X" + "ab" * 32: "begins with 0X",
+    "04" + "ab" * 64: "a public key",
+    "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi": (
+        "the extended key"
+    ),
+    "5KJvsngHeMpm884wtkJNzQGaCErckhHJBGFsvd3VyK5qMZXj3hS": "a key of Bitcoin",
+    "-----BEGIN EC PRIVATE KEY-----\nabc": "a PEM file",
+    "ghp_abcdef": "a token of another service",
     KEY[:-1]: "has 65 characters",
 }
 

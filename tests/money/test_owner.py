@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, LocalSigner, collect_receipts
@@ -98,10 +99,11 @@ class Falsy:
         return False
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy(), "no", "n", 1, object()])
+@pytest.mark.parametrize("answer", [None, 0, "", [], Falsy(), np.True_, "no", "n", 1, object()])
 def test_only_true_allows(net: Devnet, answer: object) -> None:
     """A callback that only looks returns None, one that asks a person a text: neither is consent."""
-    kind = "None" if answer is None else f"a {type(answer).__name__}"
+    of = "" if type(answer).__module__ == "builtins" else f"{type(answer).__module__}."
+    kind = "None" if answer is None else f"a {of}{type(answer).__name__}"
     with client(net, on_payment=lambda request: answer) as payer:
         with pytest.raises(
             SigningError, match=rf"it returned {kind}, expected True\. Nothing was signed or sent\. To allow .* True"

@@ -446,7 +446,9 @@ def _ask_owner(context: PaymentContext, decision: Decision, lease: Lease) -> Eff
 def _described(returned: object) -> str:
     if returned is None or isinstance(returned, bool):
         return str(returned)
-    return f"a {type(returned).__name__}"
+    kind = type(returned)
+    # numpy's True is of a type that is called bool, too.
+    return f"a {kind.__name__}" if kind.__module__ == "builtins" else f"a {kind.__module__}.{kind.__name__}"
 
 
 def _checked(signature: object, part: Signing) -> str:
