@@ -435,28 +435,29 @@ def names_of_chain() -> tuple[str, ...]:
     return tuple(path for path, member in members().items() if member.standing.by == BY_CHAIN)
 
 
-def leaves(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Yield (full name, value) of every member of a receipt as plain JSON, known or not."""
-    nested = _nested()
+def leaves(document: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Return (full name, value) of every member of a receipt as plain JSON, known or not."""
+    nested, found = _nested(), list[tuple[str, object]]()
     for name, value in document.items():
         if name in nested and isinstance(value, dict):
-            for part, held in value.items():
-                yield f"{name}.{part}", held
+            found += [(f"{name}.{part}", held) for part, held in value.items()]
         else:
             # A stranger's member called "payment.payer" is not the payer of the payment.
-            yield (f"[{name}]" if "." in name else name), value
+            found.append((f"[{name}]" if "." in name else name, value))
+    return found
 
 
-def told(receipt: Receipt) -> Iterator[tuple[str, object]]:
-    """Yield (full name, value as plain JSON) of the members of `receipt` that are neither null nor empty."""
-    nested, (names, values) = _nested(), getter(Receipt)
+def told(receipt: Receipt) -> list[tuple[str, object]]:
+    """Return (full name, value as plain JSON) of the members of `receipt` that are neither null nor empty."""
+    nested, (names, values), found = _nested(), getter(Receipt), list[tuple[str, object]]()
     for name, value in zip(names, values(receipt), strict=True):
         if value is None or value == ():
             continue
         if name in nested:
-            yield from ((f"{name}.{part}", held) for part, held in _shared(value).items() if held is not None)
+            found += [(f"{name}.{part}", held) for part, held in _shared(value).items() if held is not None]
         else:
-            yield name, list(value) if isinstance(value, tuple) else value
+            found.append((name, list(value) if isinstance(value, tuple) else value))
+    return found
 
 
 @lru_cache(maxsize=1)

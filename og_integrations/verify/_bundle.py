@@ -72,6 +72,11 @@ def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
     return parse_bundle(saved if isinstance(saved, bytes) else read_file(saved))
 
 
+def read_saved(saved: "str | Path | bytes | SavedExchange") -> "bytes | SavedExchange":
+    """Return the bytes of a file (a path), and anything else as it is. Raises `ConfigurationError`."""
+    return read_file(saved) if isinstance(saved, str | Path) else saved
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A source is one document to judge: its name for people, and its bytes or the file that holds them."""

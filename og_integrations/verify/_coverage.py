@@ -166,7 +166,8 @@ def further_members(saved: SavedExchange) -> tuple[str, ...]:
     found: set[str] = set()
     for text in _bodies(saved):
         try:
-            body = decode_json(text)
+            # Whether it names a member twice was looked at when the answer was read.
+            body = decode_json(text, unique=False)
         except ValueError:
             continue
         choices = body.get("choices") if isinstance(body, dict) else None

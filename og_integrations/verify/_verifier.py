@@ -52,7 +52,7 @@ from og_integrations.protocol.proof._verification import (
     verify_exchange,
 )
 from og_integrations.receipt import BY_CHAIN, Check, visible
-from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt
+from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt, read_saved
 from og_integrations.verify._coverage import Claims, further_members, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
@@ -183,6 +183,7 @@ class Verifier:
         Never raises for what the file holds, or for a registry that does not answer.
         """
         try:
+            saved = read_saved(saved)
             if (receipt := onchain_receipt(saved)) is not None:
                 return only_the_chain() if self._onchain is None else self._onchain(receipt)
             exchange = load_bundle(saved)
@@ -193,6 +194,7 @@ class Verifier:
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
         try:
+            saved = read_saved(saved)
             if (receipt := onchain_receipt(saved)) is not None:
                 return only_the_chain() if self._onchain is None else await asyncio.to_thread(self._onchain, receipt)
             exchange = load_bundle(saved)

@@ -418,6 +418,7 @@ def _check_turns(messages: Sequence[JsonObject]) -> None:
                     "message right before it makes. Providers refuse such a history; nothing was sent. Leave it out, "
                     "or keep the message with its call."
                 )
+            # With a default: a second result of one call, which some agents add, is open no more.
             open_calls.pop(message["tool_call_id"], None)
             continue
         _refuse_open(open_calls, caller)
