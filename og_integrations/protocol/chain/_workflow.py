@@ -171,6 +171,7 @@ def _price_feed(model_cid: str, input_name: str, query: Query) -> tuple[str, str
 
 
 def _uint(what: str, value: object, most: int, *, least: int = 0) -> int:
+    # A bool is an int in Python: `frequency=True` would have the scheduler run a workflow every second.
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         shown = str(value)[:40] if isinstance(value, int) else f"a {type(value).__name__}"
         raise InvalidRequestError(f"{what} is {shown}, expected an int from {least} to {most}. Nothing was sent.")

@@ -194,6 +194,7 @@ def _kinds(schema: object, root: JsonObject, depth: int) -> set[str]:
     """Return the JSON types that `schema` can allow at its top; all seven where it does not say."""
     anything = set(_TYPES)
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
+        # What is not known allows anything: said too narrowly, a schema that is fine would be refused.
         return anything
     kind = schema.get("type")
     allowed = {kind} if isinstance(kind, str) else {str(k) for k in kind} if isinstance(kind, list) else anything
@@ -276,6 +277,7 @@ def _open_end(word: str, schema: JsonObject, root: JsonObject) -> str | None:
         return f"which is a {word} whose end depends on the way there; providers take $ref only"
     seen = []
     while "$ref" in schema and schema.keys() <= {"$ref", *_ANNOTATIONS}:
+        # Without this, a reference that leads back to itself would never end.
         if schema["$ref"] in seen:
             return "which refers to nothing but itself"
         seen.append(schema["$ref"])

@@ -370,12 +370,17 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
 
 def _check_part(part: object, where: str, *, images: bool) -> None:
     kind = _type_of(part)
+    if not isinstance(part, Mapping) or (kind == "text" and not isinstance(part.get("text"), str)):
+        what = f"a {type(part).__name__}" if not isinstance(part, Mapping) else "of type 'text' without a text"
+        raise InvalidRequestError(
+            f'{where} has a part that is {what}, expected {{"type": "text", "text": …}} or another object with a type.'
+        )
     if kind != "text" and not images:
         raise InvalidRequestError(
             f"{where} has a part of type {kind!r}, which the gateway drops before the model sees it. You would "
             "pay for an answer about nothing; choose a model and gateway that take it, or remove it."
         )
-    if isinstance(part, Mapping) and _is_empty(part, kind):
+    if _is_empty(part, kind):
         raise InvalidRequestError(
             f"{where} has a part of type {kind!r} without data: it would be paid for, and the model would see nothing. "
             "Give it as a data: URI, or an image as a URL; a file_id, or a path of yours, means nothing to a gateway."
@@ -413,6 +418,7 @@ def _check_turns(messages: Sequence[JsonObject]) -> None:
                     "message right before it makes. Providers refuse such a history; nothing was sent. Leave it out, "
                     "or keep the message with its call."
                 )
+            # With a default: a second result of one call, which some agents add, is open no more.
             open_calls.pop(message["tool_call_id"], None)
             continue
         _refuse_open(open_calls, caller)

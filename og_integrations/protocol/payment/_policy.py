@@ -330,6 +330,7 @@ class SpendPolicy(BaseModel):
     def on(self, network: Network) -> "SpendPolicy":
         """Return this policy with `network`'s chain and token where none were given."""
         defaults: dict[str, object] = {}
+        # Left open, an offer on another chain or in another token would be signed if its number is small enough.
         if self.networks is None:
             defaults["networks"] = frozenset({network.caip2})
         if self.assets is None:

@@ -95,6 +95,7 @@ class SharedSession:
                 session_id=None if session_id is None else Secret(str(session_id)),
             )
         except (KeyError, TypeError, ValueError, MalformedOfferError):
+            # A note of another version, say. It costs one authorization more, where an error would stop every call.
             return None
 
 
@@ -136,6 +137,7 @@ class SessionBoard:
             # Asked again while the turn lasts, as after a pause: a call that waited here would wait for itself.
             if found is not None and found.startswith(f"{_TURN}{me}:"):
                 return True
+            # Another process is at it. A turn whose time is over is not waited for: who had it may have died with it.
             if found is not None and _lasts(found, now):
                 return False
             # Compared and replaced in one step: with a read and then a write, two processes would both take the turn.

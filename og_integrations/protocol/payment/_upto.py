@@ -317,6 +317,7 @@ class UptoLease:
     def gave_up(self, *, failed: bool) -> None:
         """Note that the call ends before the session was signed; a cancelled call fails nobody else."""
         board = self._sessions.board
+        # Otherwise other processes would wait out the turn of a call that is gone.
         if board is not None and self._name:
             board.tell_left(self.route, self._name)
         self._sessions.gave_up(self._session, self, failed=failed)

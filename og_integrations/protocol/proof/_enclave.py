@@ -203,6 +203,7 @@ class EnclavePolicy:
             raise ConfigurationError(
                 f"EnclavePolicy.attestation is {self.attestation!r:.60}, expected 'registry' or 'require'."
             )
+        # Builds are compared with a document alone: if none were asked for, pinned ones would protect nobody.
         if self.attestation is None and self.measurements is not None:
             object.__setattr__(self, "attestation", "require")
         if self.attestation == "require":

@@ -192,6 +192,7 @@ def _settled(permit: Permit2Authorization, chain: Chain, first: int, last: int) 
     for tx_hash in dict.fromkeys(str(log.get("transactionHash")) for log in logs):
         mined = yield from chain.mined(tx_hash)
         amount = settled_amount(permit, mined.calldata, mined.logs)
+        # A reverted transaction has the same calldata and moved nothing; one of another time is not of this permit.
         if amount is not None and first <= mined.block <= last and mined.succeeded:
             return Settlement(
                 status=SettlementStatus.SETTLED, amount=amount, transaction_hash=tx_hash, block_number=mined.block
@@ -269,6 +270,7 @@ def settled_amount(authorization: Permit2Authorization, calldata: bytes, logs: S
 
 def is_cancellation(log: JsonObject, authorization: Permit2Authorization) -> bool:
     """Return whether `log` says that the payer used up the nonce without paying."""
+    # One event can use up 256 nonces of a word; without a look at this one's bit, a neighbour's would be taken for it.
     data = _data(log)
     return (
         _is_from(log, PERMIT2_ADDRESS, {_CANCELLED_TOPIC})
@@ -298,4 +300,5 @@ def _data(log: JsonObject) -> bytes:
     try:
         return bytes.fromhex(str(log.get("data")).removeprefix("0x"))
     except ValueError:
+        # Bytes that fit nothing: one broken log must not hide the others, or the settlement would look undone.
         return b""
