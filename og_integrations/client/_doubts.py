@@ -19,6 +19,8 @@ def tell_of_payment(state: CallState, receipt: JsonObject) -> None:
 
 def tell_unsigned(verified: VerifiedExchange) -> None:
     """Say that an option which was asked for is not among what the enclave signed."""
+    if not verified.request.get("reasoning_effort"):
+        return
     if "reasoning_effort" in unsigned_members(verified.exchange.path, verified.request, verified.hash_rule):
         warn_once(
             "reasoning_effort is not signed",

@@ -206,7 +206,8 @@ class Engine:
         members, most = translated_extra(extra or {}, max_tokens)
         wish = ChatRequest(
             model=wire_name(model),
-            messages=messages,
+            # A copy: the caller's list may grow while the call is under way.
+            messages=messages.copy() if isinstance(messages, list) else messages,
             temperature=temperature,
             max_tokens=most,
             reasoning_effort=reasoning_effort,

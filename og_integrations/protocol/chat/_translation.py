@@ -284,8 +284,6 @@ def readable_calls(messages: Sequence[JsonObject]) -> list[JsonObject]:
     object (NaN, half of a character, a list) fails there with a 500, in this turn and in every later one; text with a
     raw line feed arrives as `{}`.
     """
-    if not [True for message in messages if message.get("tool_calls")]:
-        return list(messages)
     readable = []
     for message in messages:
         calls = [
@@ -320,6 +318,11 @@ def plan_chat(
         raise InvalidRequestError(f"parallel_tool_calls is {parallel_tool_calls!r:.40}, expected True or False.")
     # 0 and 1 are as good to Python; what is neither (a text "false") would be true.
     several = None if parallel_tool_calls is None else bool(parallel_tool_calls)
+    # Most requests name no tool and no format, so that nothing is translated; any other sequence may change meanwhile.
+    plain = isinstance(wish.messages, list) and not [True for message in wish.messages if message.get("tool_calls")]
+    asks_tools = wish.tools or several is False or wish.tool_choice is not None
+    if plain and not asks_tools and wish.response_format is None:
+        return wish, Plan()
     messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)
