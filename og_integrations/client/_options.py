@@ -150,7 +150,7 @@ class SharedOptions(TypedDict, total=False):
     """The same as `settlement_mode`, which is its name here."""
     # Long, since no header comes before a model's first token, and gateways wait up to 240 s for a provider.
     timeout: Annotated[float | None, Option(default=300.0)]
-    """Seconds, for each wait on the network."""
+    """Seconds, for each wait on the network; blanks, comments and other bytes that say nothing end none."""
 
 
 class ClientOptions(SettingsOptions, ChannelOptions, SharedOptions, total=False):
@@ -352,7 +352,8 @@ def complete(options: ClientOptions) -> ClientOptions:
     known = options_of(ClientOptions)
     for name in given.keys() - known.keys():
         of_calls = " It is an option of each call." if own_name(name) in (*ChatOptions.__annotations__, "model") else ""
-        raise ConfigurationError(f"There is no option {name!r}.{hint(name, known) or of_calls}")
+        # The clients take `http_client` themselves.
+        raise ConfigurationError(f"There is no option {name!r}.{hint(name, {*known, 'http_client'}) or of_calls}")
     return cast("ClientOptions", {name: given.get(name, option.default) for name, option in known.items()})
 
 

@@ -189,7 +189,12 @@ def _check_pace(effect: Fetch, until: float) -> None:
 
 
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
-    if status != 200 or len(body) > MAX_FETCHED_BYTES:
+    if len(body) > MAX_FETCHED_BYTES:
+        raise unanswered(
+            f"{server_of(effect.url)} answered more than {MAX_FETCHED_BYTES} bytes, which nobody reads. Nothing was "
+            "sent to an enclave; set another node."
+        )
+    if status != 200:
         raise unanswered(
             f"{server_of(effect.url)} answered HTTP {status} with {len(body)} bytes; expected 200 and JSON. "
             "Nothing was sent to an enclave."

@@ -4,16 +4,20 @@ import base64
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from og_integrations.client import Answer, AsyncClient, Client, collect_receipts
+from og_integrations.client._runner import MAX_FETCHED_BYTES
 from og_integrations.client.channels._pool import handshake
 from og_integrations.devnet import Devnet
 from og_integrations.devnet._enclave import EnclaveKeys
-from og_integrations.errors import ConnectionFailedError, VerificationError
+from og_integrations.errors import ConnectionFailedError, DiscoveryError, VerificationError
 from og_integrations.protocol.proof._enclave import tee_id_of
 from tests.client.ways_to_ask import MODEL, user
 
@@ -93,3 +97,31 @@ def test_junk_key_does_not_hide_the_verdict() -> None:
         (exchange,) = receipts.exchanges
     assert exchange is not None
     assert base64.b64decode(exchange["public_key_pem"].splitlines()[1]) == junk
+
+
+class _EndlessNode(BaseHTTPRequestHandler):
+    """A node whose every answer is longer than anybody reads."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(MAX_FETCHED_BYTES + 1))
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(b" " * (MAX_FETCHED_BYTES + 1))
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_list_that_nobody_can_read_is_said_to_be_too_long(pair: Devnet) -> None:
+    """Not that it is no JSON: whoever has set a node looks for another one."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _EndlessNode) as node:
+        Thread(target=node.serve_forever).start()
+        url = f"http://127.0.0.1:{node.server_port}"
+        with (
+            Client(private_key=pair.private_key, network=replace(pair.network, registry_rpc_url=url)) as client,
+            pytest.raises(DiscoveryError, match=f"answered more than {MAX_FETCHED_BYTES} bytes.*Nothing was sent"),
+        ):
+            client.chat(MODEL, user("hi"))
+        node.shutdown()

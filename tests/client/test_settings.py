@@ -147,7 +147,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(("wrong", "right"), ELSEWHERE.items(), ids=str)
+@pytest.mark.parametrize(("wrong", "right"), [*ELSEWHERE.items(), ("http_clent", "http_client")], ids=str)
 def test_word_for_an_option_elsewhere_is_named(wrong: str, right: str) -> None:
     made: list[Callable[..., object]] = [
         Client,
