@@ -20,6 +20,7 @@ from og_integrations.client.channels._channel import (
     not_connected,
 )
 from og_integrations.client.channels._http1 import FramingError, Phase
+from og_integrations.client.channels._httpx_client import _Failures, _Watch
 from og_integrations.client.channels._pool import _failure
 from og_integrations.client.channels._streams import Progress
 from og_integrations.client.channels._tls import PinMismatch
@@ -87,6 +88,19 @@ def test_something_may_have_been_sent_by_a_users_client(library: ModuleType, kin
     error = failure(getattr(library, kind)("no"), library, "It", PINNED)
     assert isinstance(error, ConnectionLostError)
     assert error.timed_out is timed_out
+
+
+@libraries
+@pytest.mark.parametrize("kind", ["ConnectError", "ConnectTimeout"])
+def test_second_handshake_of_a_request_that_had_left_says_nothing_else(library: ModuleType, kind: str) -> None:
+    """A transport tried again by itself: "nothing was sent" would have the payment repeated."""
+    watch = _Watch(PINNED)
+    watch.sent = watch.shaking = True
+    with (
+        pytest.raises(ConnectionLostError, match="The connection to It broke"),
+        _Failures(library, REQUEST, PINNED, watch),
+    ):
+        raise getattr(library, kind)("no")
 
 
 @libraries

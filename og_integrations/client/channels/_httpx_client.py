@@ -293,7 +293,8 @@ class _Failures:
     def __exit__(self, _kind: object, exc: BaseException | None, _traceback: object) -> None:
         if not isinstance(exc, Exception) or (isinstance(exc, OpenGradientError) and not self.watch.sent):
             return
-        if self.watch.shaking and isinstance(exc, self._library.ConnectError | self._library.ConnectTimeout):
+        shaking = self.watch.shaking and not self.watch.sent
+        if shaking and isinstance(exc, self._library.ConnectError | self._library.ConnectTimeout):
             within = of_handshake(TimeoutError() if isinstance(exc, self._library.ConnectTimeout) else exc)
             raise not_connected(within, self._request.whom, self._destination) from exc
         error = failure(exc, self._library, self._request.whom, self._destination)
