@@ -339,6 +339,35 @@ def read(answer: bytes, size: int) -> bytes:
     return body
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"200 OK\r\nContent-Length: 2\r\nX-Blank: \t \r\nx-twice: a\r\nX-Twice: b c \r\n",
+        b"402 \r\nTransfer-Encoding: chunked\r\nConnection: Keep-Alive, close\r\n",
+        b"200 OK\r\nTransfer-Encoding: Chunked\r\n",
+        b"204 No Content\r\nContent-Length: 2\r\n",
+        b"200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n",
+        b"200 OK\r\nContent-Length: 2, 2\r\n",
+        b"200 OK\r\nServer: caf\xe9\r\n",
+        b"200\r\n",
+    ],
+)
+def test_head_in_one_piece_is_read_as_h11_reads_it_in_several(lines: bytes) -> None:
+    """Heads in one piece are split by an expression if they are plain, and go to h11 if not."""
+    head = b"HTTP/1.1 " + lines + b"\r\n"
+    whole, pieces = Incoming(), Incoming()
+    assert whole.begins(head)
+    assert [pieces.begins(head[at : at + 1]) for at in range(len(head))].index(True) == len(head) - 1
+    for incoming in (whole, pieces):
+        assert incoming.waits
+    assert (whole.status, whole.headers, whole.ended, whole.reusable) == (
+        pieces.status,
+        pieces.headers,
+        pieces.ended,
+        pieces.reusable,
+    )
+
+
 @pytest.mark.parametrize("value", ["a\r\nX-Upto-Session: theirs", "a\nb", "a\0", "é"])
 def test_header_that_could_end_its_line_is_not_sent(value: str) -> None:
     request = HttpRequest(url="http://x.example", whom="It", headers={"X": value}, body=None, timeout=5)
