@@ -9,6 +9,15 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / ".env"
 OWN = {"openai": "langchain-openai", "llama_openai": "llama-index-llms-openai", "published": "opengradient"}
 """Contestant -> the requirement that its environment is made from; all others run in ours."""
+SLIM = {
+    "httpx": "",
+    "client": "",
+    "nothing": "langchain",
+    "bare": "langchain",
+    "ours": "langchain",
+    "llama": "llama-index",
+}
+"""Contestant of ours -> the extra that it needs: cold, it would pay for all that else is installed for tests."""
 _IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
 _VERSIONS = "from importlib.metadata import version; print(*[version(name) for name in {names!r}])"
 
@@ -24,6 +33,23 @@ async def python_of(contestant: str) -> str:
                         str(FOLDER / contestant))  # fmt: skip
         await output_of(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python),
                         OWN[contestant])  # fmt: skip
+        ready.touch()
+    return str(python)
+
+
+async def slim_python_of(contestant: str) -> str:
+    """Return the interpreter for a cold process of `contestant`: with what it needs and nothing else."""
+    if contestant not in SLIM:
+        return await python_of(contestant)
+    extra = SLIM[contestant]
+    folder = FOLDER / f"slim-{extra or 'core'}"
+    python, ready = folder / "bin" / "python", folder / ".installed"
+    if not ready.exists():
+        await output_of(sys.executable, "-m", "uv", "venv", "--quiet", "--clear", "--python", sys.executable,
+                        str(folder))  # fmt: skip
+        # What the project needs, without the project: that is imported from this checkout.
+        await output_of(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python),
+                        "-r", "pyproject.toml", *(["--extra", extra] if extra else []))  # fmt: skip
         ready.touch()
     return str(python)
 
