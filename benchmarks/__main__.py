@@ -16,7 +16,7 @@ from benchmarks.against import against
 from benchmarks.attestation import write_attestation
 from benchmarks.claims import write_claims
 from benchmarks.contestants import CONTESTANTS, IMPORTS
-from benchmarks.environments import cold_cpu, import_cpu, python_of, slim_python_of, versions
+from benchmarks.environments import cold_cpu, import_cpu, python_of, versions
 from benchmarks.plot import write_plot
 from benchmarks.processes import ReplayServer, WorkerProcess
 from benchmarks.question import Place
@@ -59,7 +59,8 @@ async def goals(rounds: int) -> Results:
     results: Results = {}
     async with ReplayServer() as server:
         place = server.place("tls")
-        workers = {name: WorkerProcess(sys.executable, name, place, server.plain) for name in (*CROWDING, "bare")}
+        names = (*CROWDING, "bare")
+        workers = {name: WorkerProcess(await python_of(name), name, place, server.plain) for name in names}
         await _rounds(server, workers, PER_CALL | PER_CHUNK, rounds, "tls", results)
         for worker in workers.values():
             await worker.stop()
@@ -122,7 +123,7 @@ async def _fresh(names: Iterable[str], place: Place, results: Results) -> None:
     cpus: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(FRESH_PROCESSES):
         for name in names:
-            python = await slim_python_of(name)
+            python = await python_of(name)
             try:
                 imports[name].append(await import_cpu(python, IMPORTS[name]))
                 start = time.perf_counter()

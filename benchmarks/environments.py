@@ -8,8 +8,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / ".env"
 OWN = {"openai": "langchain-openai", "llama_openai": "llama-index-llms-openai", "published": "opengradient"}
-"""Contestant -> the requirement that its environment is made from; all others run in ours."""
-SLIM = {
+"""Contestant -> the requirement that its environment is made from."""
+EXTRAS = {
     "httpx": "",
     "client": "",
     "nothing": "langchain",
@@ -17,39 +17,25 @@ SLIM = {
     "ours": "langchain",
     "llama": "llama-index",
 }
-"""Contestant of ours -> the extra that it needs: cold, it would pay for all that else is installed for tests."""
+"""Contestant of ours -> the extra that it needs: it would pay for all that else is installed for tests."""
 _IMPORT = "import time; start = time.process_time(); {statement}; print((time.process_time() - start) * 1e3)"
 _VERSIONS = "from importlib.metadata import version; print(*[version(name) for name in {names!r}])"
 
 
 async def python_of(contestant: str) -> str:
-    """Return the interpreter for `contestant`, after making its environment if there is none."""
-    if contestant not in OWN:
-        return sys.executable
-    python = FOLDER / contestant / "bin" / "python"
-    ready = FOLDER / contestant / ".installed"
-    if not ready.exists():
-        await output_of(sys.executable, "-m", "uv", "venv", "--quiet", "--clear", "--python", sys.executable,
-                        str(FOLDER / contestant))  # fmt: skip
-        await output_of(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python),
-                        OWN[contestant])  # fmt: skip
-        ready.touch()
-    return str(python)
-
-
-async def slim_python_of(contestant: str) -> str:
-    """Return the interpreter for a cold process of `contestant`: with what it needs and nothing else."""
-    if contestant not in SLIM:
-        return await python_of(contestant)
-    extra = SLIM[contestant]
-    folder = FOLDER / f"slim-{extra or 'core'}"
-    python, ready = folder / "bin" / "python", folder / ".installed"
-    if not ready.exists():
-        await output_of(sys.executable, "-m", "uv", "venv", "--quiet", "--clear", "--python", sys.executable,
-                        str(folder))  # fmt: skip
+    """Return the interpreter for `contestant`, after making its environment, with what it needs, if there is none."""
+    if contestant in OWN:
+        name, needed = contestant, [OWN[contestant]]
+    else:
+        extra = EXTRAS[contestant]
         # What the project needs, without the project: that is imported from this checkout.
+        name, needed = f"with-{extra or 'nothing'}", ["-r", "pyproject.toml", *(["--extra", extra] if extra else [])]
+    python, ready = FOLDER / name / "bin" / "python", FOLDER / name / ".installed"
+    if not ready.exists():
+        await output_of(sys.executable, "-m", "uv", "venv", "--quiet", "--clear", "--python", sys.executable,
+                        str(FOLDER / name))  # fmt: skip
         await output_of(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python),
-                        "-r", "pyproject.toml", *(["--extra", extra] if extra else []))  # fmt: skip
+                        *needed)  # fmt: skip
         ready.touch()
     return str(python)
 
