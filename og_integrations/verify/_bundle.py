@@ -28,6 +28,7 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._entry import NOTES_BEGIN
 from og_integrations.ledger._ledger import is_ledger_url, open_ledger
 from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.receipt import kind_of
 
 MAX_BYTES = 128 * 1024 * 1024
@@ -59,6 +60,17 @@ class SavedExchange:
     receipt: JsonObject | None
     evidence: JsonObject | None = None
     redacted: bool = False
+
+    @property
+    def answer_type(self) -> str:
+        """Return the media type of the answer, without parameters and in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+    def events(self) -> list[str]:
+        """Return the data of each event of a streamed answer. Raises `MalformedReplyError`."""
+        # A lone surrogate becomes bytes that are not UTF-8, which the decoder refuses. The line end closes a last line
+        # that has none, as the client does.
+        return SSEDecoder().feed(self.response.encode("utf-8", "surrogatepass") + b"\n")
 
 
 def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:

@@ -164,7 +164,7 @@ def further_members(saved: SavedExchange) -> tuple[str, ...]:
     A `refusal` would be read as the answer, and a `function_call` be run, by programs that know the older form.
     """
     found: set[str] = set()
-    for text in _bodies(saved):
+    for text in saved.events() if saved.answer_type == "text/event-stream" else [saved.response]:
         try:
             # Whether it names a member twice was looked at when the answer was read.
             body = decode_json(text, unique=False)
@@ -182,12 +182,6 @@ def further_members(saved: SavedExchange) -> tuple[str, ...]:
     named = tuple(sorted(found & _NAMED_OF_MESSAGES))
     # Names of the file's own making could push the others out of a line.
     return (*named, f"{others} members that no answer has") if others else named
-
-
-def _bodies(saved: SavedExchange) -> list[str]:
-    if saved.content_type != "text/event-stream":
-        return [saved.response]
-    return [line[5:] for line in saved.response.splitlines() if line.startswith("data:")]
 
 
 def _expected(

@@ -33,7 +33,6 @@ from og_integrations.errors import (
 from og_integrations.networks import Network
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import Completion, TeeProof
 from og_integrations.protocol.proof._attestation import (
     AWS_ROOT_G1_SHA256,
@@ -377,15 +376,13 @@ def read_answer(saved: SavedExchange) -> Completion:
     Raises `MalformedReplyError`, `VerificationError`, `StreamCutError` or `StreamFailedError` for whatever is not a
     whole answer.
     """
-    kind = saved.content_type.partition(";")[0].strip().lower()
+    kind = saved.answer_type
     if kind == "application/json":
         return parse_completion(saved.path, saved.response)
     if kind != "text/event-stream":
         raise MalformedReplyError(f"The answer is {kind[:80]!r}, expected application/json or text/event-stream.")
-    decoder, assembler = SSEDecoder(), StreamAssembler()
-    # A lone surrogate becomes bytes that are not UTF-8, which the decoder refuses. The line end closes a last line
-    # that has none, as the client does.
-    for event in decoder.feed(saved.response.encode("utf-8", "surrogatepass") + b"\n"):
+    assembler = StreamAssembler()
+    for event in saved.events():
         assembler.feed(event)
     return assembler.finish()
 

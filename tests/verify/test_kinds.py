@@ -23,8 +23,20 @@ TOOLS: list[dict[str, Any]] = [
 ]
 
 
-def saved(request: dict[str, Any], message: dict[str, Any], *, signed: str, shown: object = None) -> Verdict:
-    """Return the verdict on an answer of our enclave, which signed the text `signed` to what `request` hashes to."""
+def saved(
+    request: dict[str, Any],
+    message: dict[str, Any],
+    *,
+    signed: str,
+    shown: object = None,
+    streamed: dict[str, Any] | None = None,
+    content_type: str = "application/json",
+) -> Verdict:
+    """
+    Return the verdict on an answer of our enclave, which signed the text `signed` to what `request` hashes to.
+
+    With `streamed` the answer is a stream of one event with that delta, and the signed end.
+    """
     hashed: dict[str, Any] = {"model": "m", "temperature": 0.0, "messages": request["messages"]}
     if "tools" in request:
         hashed["tools"] = request["tools"]
@@ -35,10 +47,16 @@ def saved(request: dict[str, Any], message: dict[str, Any], *, signed: str, show
         "tee_request_hash": proof.request_hash, "tee_output_hash": proof.output_hash, "tee_timestamp": NOW,
         "tee_signature": proof.signature, "tee_id": proof.tee_id,
     }  # fmt: skip
+    response = json.dumps(answer)
+    if streamed is not None:
+        said = {"id": "x", "model": "m", "choices": [{"index": 0, "delta": streamed, "finish_reason": None}]}
+        end = answer | {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+        events = [json.dumps(event, ensure_ascii=False) for event in (said, end)]
+        response = "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"])
     pem = key().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     members = {
         "path": "/v1/chat/completions", "request": json.dumps(request if shown is None else shown),
-        "content_type": "application/json", "response": json.dumps(answer), "tee_id": enclave().tee_id,
+        "content_type": content_type, "response": response, "tee_id": enclave().tee_id,
         "public_key_pem": pem,
     }  # fmt: skip
     return Verifier.unsafe_file_key().verify(json.dumps(members).encode())
@@ -137,6 +155,16 @@ def test_what_else_an_answer_says_is_named(member: dict[str, Any], named: str | 
     assert verdict.verified
     known = ("finish_reason", "id", "model")
     assert {*verdict.not_covered["answer"]} - {*known, "audio"} == ({named} if named else set())
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+def test_what_else_a_stream_says_is_named_beside_any_text(content_type: str) -> None:
+    """U+2028 ends no line of a stream, and a type may have parameters: neither hides a refusal."""
+    text = "a\u2028b"
+    delta = {"role": "assistant", "content": text, "refusal": "I will not."}
+    shown = saved(asked("Hi", stream=True), as_text(text), signed=text, streamed=delta, content_type=content_type)
+    assert shown.verified
+    assert "refusal" in shown.not_covered["answer"]
 
 
 def test_tool_call_is_verified_and_what_it_could_have_been_is_named() -> None:
