@@ -97,7 +97,8 @@ def _asked(command: tuple[str, ...], cases: list[Case], timeout: float) -> dict[
         raise ConfigurationError(
             f"The verifier ended with exit code {done.returncode}; it has to answer every question, and end with 0."
         )
-    return read_answers(done.stdout.decode("utf-8", "replace").splitlines())
+    # Cut as bytes: of a text, U+2028 within a JSON string would end a line, too.
+    return read_answers(line.decode("utf-8", "replace") for line in done.stdout.splitlines())
 
 
 def _print_lines(cases: list[Case], found: Conformance) -> None:

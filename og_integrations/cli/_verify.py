@@ -197,8 +197,9 @@ def sources_named(arguments: argparse.Namespace) -> Iterator[Source]:
 def _names(arguments: argparse.Namespace) -> Iterator[str]:
     yield from arguments.files
     if arguments.files_from is not None:
-        listed = read_input(arguments.files_from).decode("utf-8", "surrogateescape")
-        yield from filter(None, listed.splitlines())
+        # Cut as bytes: of a text, U+2028 within a name would end a line, too.
+        listed = read_input(arguments.files_from).splitlines()
+        yield from (name.decode("utf-8", "surrogateescape") for name in listed if name)
 
 
 def documents(names: Iterable[str]) -> Iterator[Source]:

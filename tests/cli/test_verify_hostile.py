@@ -113,6 +113,18 @@ def test_nothing_to_judge_is_not_all_right(
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_list_of_files_is_cut_at_ends_of_lines_only(
+    end: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name may hold U+2028 or U+0085, at which Python cuts a text."""
+    monkeypatch.chdir(tmp_path)
+    names = ["a\u2028b.json", "c\u0085d.json"]
+    Path("list").write_bytes(b"".join(name.encode() + end for name in names))
+    assert main(["verify", "--trust-file-key", "--summary", "--files-from=list"]) == 2
+    assert capsys.readouterr().out.startswith("2 files: 2 malformed")
+
+
 @pytest.mark.parametrize("name", ["missing.json", ".", "nul\0.json", "x" * 5000])
 def test_unreadable_file_is_malformed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is not there, a folder, a name that no system takes."""

@@ -86,6 +86,15 @@ def test_verifier_that_accepts_everything_fails(tmp_path: Path, capfd: pytest.Ca
     assert any("  verify/captured/upstream-error: answered verified, expected failed (shape)" in line for line in lines)
 
 
+def test_line_of_a_verifier_ends_at_the_line_end_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its words may hold U+2028 or U+0085, at which Python cuts a text."""
+    answer = '{"id": asked["id"], "status": "verified", "step": None, "code": None, "why": "a\\u2028b\\x85c"}'
+    body = f'sys.stdout.buffer.write(json.dumps({answer}, ensure_ascii=False).encode() + b"\\n")'
+    code, lines = judged(capfd, verifier(tmp_path, body))
+    assert code == 1
+    assert any(line.startswith("  It accepts everything: ") for line in lines)
+
+
 def test_verifier_that_refuses_everything_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     body = says("failed", '"signature"', 'asked["kind"] + ".signature"')
     code, lines = judged(capfd, verifier(tmp_path, body))
