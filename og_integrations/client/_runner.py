@@ -25,7 +25,7 @@ from og_integrations.client.channels._channel import (
     HttpRequest,
     Reply,
     destination_of,
-    lost,
+    late,
 )
 from og_integrations.client.channels._connections import AsyncConnections, SyncConnections
 from og_integrations.client.channels._gate import AsyncGate, Gate
@@ -185,7 +185,7 @@ def _fetch_request(effect: Fetch, timeout: float) -> HttpRequest:
 
 def _check_pace(effect: Fetch, until: float) -> None:
     if time.monotonic() > until:
-        raise lost(f"{server_of(effect.url)} did not send its whole answer in time.", timed_out=True)
+        raise late(server_of(effect.url), "send its whole answer")
 
 
 def _checked(effect: Fetch, status: int, body: bytearray) -> bytes:
@@ -227,7 +227,7 @@ _asked: ContextVar[tuple[_Asked, ...]] = ContextVar("asked", default=())
 
 @contextlib.contextmanager
 def _deciding(decision: Decision | None) -> Iterator[None]:
-    """Let calls that are made from within, by whomever is asked, find that they would wait for themselves."""
+    """Note who is asked while this lasts, so that a call made from within finds that it would wait for itself."""
     asked = _Asked(decision)
     token = _asked.set((*_asked.get(), asked))
     try:

@@ -571,7 +571,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         return combined_llm_output(llm_outputs)
 
 
-for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - asked for with each call
+for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - LangChain inspects both with each call
     _method.__signature__ = signature(_method)  # type: ignore[union-attr]
 
 

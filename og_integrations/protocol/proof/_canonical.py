@@ -120,7 +120,7 @@ def unsigned_members(path: str, request: JsonObject, rule: str) -> list[str]:
         found.add("attachments")
     # The name of a `function` message is hashed; that of any other
     # role is dropped by the gateway (docs/protocol.md §4.2).
-    if [True for message in _messages(request) if message.get("name") and message.get("role") != "function"]:
+    if any(message.get("name") and message.get("role") != "function" for message in _messages(request)):
         found.add("messages[].name")
     return sorted(found)
 
