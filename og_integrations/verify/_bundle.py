@@ -24,9 +24,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from og_integrations._urls import is_ledger_url
 from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._entry import NOTES_BEGIN
-from og_integrations.ledger._ledger import is_ledger_url, open_ledger
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.receipt import kind_of
@@ -38,7 +38,6 @@ _USUAL_BYTES = 64 * 1024
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
 BODIES = ("request", "response")
 EVIDENCE = "og-evidence/1"
-_ONCHAIN = b'"onchain"'
 RSA_BITS = range(2048, 4096 + 1)
 
 
@@ -84,9 +83,18 @@ def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
     return parse_bundle(saved if isinstance(saved, bytes) else read_file(saved))
 
 
-def read_saved(saved: "str | Path | bytes | SavedExchange") -> "bytes | SavedExchange":
-    """Return the bytes of a file (a path), and anything else as it is. Raises `ConfigurationError`."""
-    return read_file(saved) if isinstance(saved, str | Path) else saved
+def load_judged(saved: "str | Path | bytes | SavedExchange") -> SavedExchange | JsonObject:
+    """
+    Return the same, or the receipt of a model on chain, alone or with its logs, which has no exchange.
+
+    Raises `ConfigurationError` as `load_bundle` does.
+    """
+    if isinstance(saved, SavedExchange):
+        return saved
+    # Decoded once for both: that is a fifth of what judging takes.
+    document = _document(saved if isinstance(saved, bytes) else read_file(saved))
+    receipt = document.get("receipt", document)
+    return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else _bundle_in(document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,9 @@ def sources_in(place: str | Path) -> Iterator[Source]:
     """
     name = str(place)
     if is_ledger_url(name):
+        # Loaded for this alone.
+        from og_integrations.ledger._ledger import open_ledger
+
         ledger = open_ledger(name)
         yield from (Source(f"{ledger.name}#{entry.id}", entry.line()) for entry in ledger.entries())
         return
@@ -153,9 +164,10 @@ def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]
 
 def parse_bundle(data: bytes) -> SavedExchange:
     """Read `data` as one JSON document of either form. Raises `ConfigurationError`."""
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
-    document = _document(data)
+    return _bundle_in(_document(data))
+
+
+def _bundle_in(document: JsonObject) -> SavedExchange:
     receipt, evidence = None, document if "format" in document else None
     if evidence is not None and evidence["format"] != EVIDENCE:
         raise ConfigurationError(f"the format is {evidence['format']!r:.60}, expected {EVIDENCE!r}")
@@ -198,23 +210,6 @@ def parse_document(data: bytes) -> JsonObject:
     return document if "exchange" in document else {"exchange": document}
 
 
-def onchain_receipt(saved: "str | Path | bytes | SavedExchange") -> JsonObject | None:
-    """
-    Return the receipt of a model on chain that `saved` holds, alone or with its logs; None for anything else.
-
-    Raises `ConfigurationError` for a file that cannot be read.
-    """
-    if isinstance(saved, SavedExchange):
-        return None
-    data = saved if isinstance(saved, bytes) else read_file(saved)
-    # Most files are of LLM calls, and large: they are not parsed twice.
-    if _ONCHAIN not in data:
-        return None
-    document = _document(data)
-    receipt = document.get("receipt", document)
-    return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else None
-
-
 def parse_receipt(data: bytes) -> JsonObject:
     """Read a receipt, alone or saved with its exchange, from JSON. Raises `ConfigurationError`."""
     document = _document(data)
@@ -241,6 +236,8 @@ def read_stream(stream: BinaryIO) -> bytes:
 
 
 def _document(data: bytes) -> JsonObject:
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
     try:
         return _object(decode_json(data), "the file")
     except ValueError as exc:
