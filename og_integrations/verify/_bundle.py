@@ -14,11 +14,11 @@ each call (`og_integrations.ledger`). Nothing that is read here has been checked
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -35,6 +35,8 @@ MAX_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""
 _USUAL_BYTES = 64 * 1024
 """As many are read at first: memory for the most would be taken, and given back, for each of many files."""
+_MANY_BYTES = 256 * 1024
+"""As many of a file with several documents are read at once."""
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
 BODIES = ("request", "response")
 EVIDENCE = "og-evidence/1"
@@ -97,12 +99,25 @@ def load_judged(saved: "str | Path | bytes | SavedExchange") -> SavedExchange | 
     return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else _bundle_in(document)
 
 
+class Place(NamedTuple):
+    """A place is where a document stands in a file that holds several: its first byte, and how many there are."""
+
+    file: str
+    start: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source is one document to judge: its name for people, and its bytes or the file that holds them."""
+    """
+    A source is one document to judge: its name for people, and its bytes or the file that holds them.
+
+    `place` says where another process finds the same bytes, if they stand in a file.
+    """
 
     name: str
     saved: str | bytes
+    place: Place | None = field(default=None, repr=False, compare=False)
 
 
 def sources_in(place: str | Path) -> Iterator[Source]:
@@ -132,8 +147,8 @@ def sources_in(place: str | Path) -> Iterator[Source]:
                 yield from sources_in(file)
             return
     if name.endswith(".jsonl") and os.path.isfile(name) and os.access(name, os.R_OK):
-        with open(name, "rb") as lines:
-            yield from _numbered(lines, name)
+        with open(name, "rb", _MANY_BYTES) as lines:
+            yield from _numbered(lines, name, file=name)
     else:
         yield Source(name, name)
 
@@ -153,13 +168,28 @@ def sources_of(stream: BinaryIO, name: str) -> Iterator[Source]:
         yield from others
 
 
-def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]:
+def _numbered(lines: BinaryIO, name: str, *, after: int = 0, file: str | None = None) -> Iterator[Source]:
     """Yield the documents of JSON Lines, as `name:number`; blank lines are none, nor notes on payments."""
-    number = after
+    number, start = after, 0
     while line := lines.readline(MAX_BYTES + 1):
         number += 1
-        if line.strip() and not line.startswith(NOTES_BEGIN):
-            yield Source(f"{name}:{number}", line)
+        if not line.isspace() and not line.startswith(NOTES_BEGIN):
+            yield Source(f"{name}:{number}", line, Place(file, start, len(line)) if file is not None else None)
+        start += len(line)
+
+
+def read_places(file: str, places: Iterable[Place]) -> list[bytes]:
+    """Return what stands at `places` of `file`. Raises `ConfigurationError`."""
+    try:
+        with open(file, "rb", _MANY_BYTES) as lines:
+            return [_read_at(lines, place) for place in places]
+    except OSError as exc:
+        raise ConfigurationError(f"cannot be read ({exc})") from None
+
+
+def _read_at(lines: BinaryIO, place: Place) -> bytes:
+    lines.seek(place.start)
+    return lines.read(place.length)
 
 
 def parse_bundle(data: bytes) -> SavedExchange:

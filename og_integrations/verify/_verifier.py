@@ -6,18 +6,13 @@ very exchange), `payment-hash` (it recomputes from the receipt) and `not-covered
 the same. What nobody can judge later, when and how the answer came, is a skip.
 """
 
-import signal
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
-from og_integrations._notebook import grid
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -29,7 +24,7 @@ from og_integrations.errors import (
 from og_integrations.networks import Network
 from og_integrations.protocol._strict_json import JsonObject, decode_json, parse_json_object
 from og_integrations.protocol.chat._answers import StreamAssembler, read_completion
-from og_integrations.protocol.chat._wire import Completion, TeeProof
+from og_integrations.protocol.chat._wire import Completion
 from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._measurements import (
     AWS_ROOT_G1_SHA256,
@@ -40,21 +35,20 @@ from og_integrations.protocol.proof._measurements import (
 from og_integrations.protocol.proof._verification import (
     STEPS,
     Exchange,
-    Trust,
     TrustDecision,
     VerifiedExchange,
     not_reached,
     verify_exchange,
 )
-from og_integrations.receipt import BY_CHAIN, Check, visible
+from og_integrations.receipt import Check
 from og_integrations.verify._bundle import SavedExchange, Source, load_judged
 from og_integrations.verify._coverage import Claims, further_members, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
+from og_integrations.verify._verdict import Status, Verdict, malformed, only_the_chain
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
-    from multiprocessing.context import BaseContext
+    pass
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
@@ -63,46 +57,6 @@ REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
 _key_id = lru_cache(maxsize=64)(tee_id_of)
 _WORTH_A_PROCESS = 500
 """Files below which starting a process takes longer than judging them."""
-_CHUNK, _AHEAD = 64, 16
-"""Files of one task, and how many tasks a process has before it, so that it never waits for the one that reads."""
-Status = Literal["verified", "failed", "undecided", "malformed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """
-    A verdict says what a saved exchange proves.
-
-    `status` is "verified", "failed" (it is not what an enclave signed, or nobody vouches for the enclave), "undecided"
-    (who was to vouch could not be asked, or a part of the evidence is missing) or "malformed" (no exchange could be
-    read). `step` names the first check that failed, of "undecided" the one that could not be made, and is None for
-    "verified". `checks` are all of them, in their order. `not_covered` names what could be altered all the same, by
-    group: receipt, answer, request. `proof` is what the enclave signed, if the answer is proven: two files with one
-    signature are about one call. `trust` is the level at which its enclave was believed, None if it was not.
-    """
-
-    status: Status
-    step: str | None
-    checks: tuple[Check, ...]
-    not_covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    proof: TeeProof | None = field(default=None, repr=False)
-    trust: Trust | None = None
-
-    @property
-    def verified(self) -> bool:
-        """Return whether everything that can be checked was checked, and is right."""
-        return self.status == "verified"
-
-    def to_json(self) -> JsonObject:
-        """Return the verdict as plain JSON."""
-        return {"status": self.status, "step": self.step, "checks": [check.to_json() for check in self.checks]}
-
-    def _repr_html_(self) -> str:
-        """Return the checks as a table, for notebooks; everything in it is escaped, since a file may say anything."""
-        rows = [(check.id, check.result, visible(check.detail)) for check in self.checks]
-        left = "; ".join(f"{group}: {', '.join(names)}" for group, names in self.not_covered.items() if names)
-        note = visible(f"Not covered, so anybody could have altered it: {left}") if left else ""
-        return grid((self.status, "result", "why"), rows, note)
 
 
 class Verifier:
@@ -215,23 +169,9 @@ class Verifier:
                 yield source.name, self.verify(source.saved)
             return
         # Loaded for this alone.
-        from concurrent.futures import ProcessPoolExecutor
+        from og_integrations.verify._processes import verify_in_processes
 
-        pool = ProcessPoolExecutor(jobs, mp_context=_processes(), initializer=_begin_work, initargs=(self,))
-        try:
-            yield from _in_order(pool, chain(first, waiting), most=_AHEAD * jobs)
-        finally:
-            # Whoever leaves early does not wait for what nobody will read.
-            pool.shutdown(cancel_futures=True)
-
-
-def _processes() -> "BaseContext":
-    """Return how processes are started: forked, which costs no imports, or spawned where that is not safe."""
-    import multiprocessing
-
-    # A forked child of a program with threads may find a lock held for ever, and macOS's own libraries have threads.
-    alone = threading.active_count() == 1 and sys.platform == "linux"
-    return multiprocessing.get_context("fork" if alone else "spawn")
+        yield from verify_in_processes(self.verify, chain(first, waiting), jobs)
 
 
 class FirstSeen:
@@ -249,51 +189,6 @@ class FirstSeen:
         """Return the file about the same `call` that came before `name`; None if there is none, or no call is known."""
         first = name if call is None else self._first.setdefault(call, name)
         return None if first == name else first
-
-
-_working: list[Verifier] = []
-"""The verifier of a process that `verify_many` has started; it remembers what the registry said."""
-
-
-def _begin_work(verifier: Verifier) -> None:
-    # Ctrl-C reaches every process, and each would print a traceback; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _working[:] = [verifier]
-
-
-def _in_order(pool: "Executor", sources: Iterator[Source], *, most: int) -> Iterator[tuple[str, Verdict]]:
-    """Yield (name, verdict) of `sources` in their order; at `most` that many chunks wait, however many there are."""
-    waiting: deque[tuple[list[Source], Future[list[Verdict]]]] = deque()
-    for chunk in iter(lambda: list(islice(sources, _CHUNK)), []):
-        waiting.append((chunk, pool.submit(_work, chunk)))
-        # `Executor.map` would read all sources at once.
-        while len(waiting) >= most:
-            yield from _finished(*waiting.popleft())
-    while waiting:
-        yield from _finished(*waiting.popleft())
-
-
-def _finished(chunk: list[Source], verdicts: "Future[list[Verdict]]") -> Iterator[tuple[str, Verdict]]:
-    return zip((source.name for source in chunk), verdicts.result(), strict=True)
-
-
-def _work(chunk: list[Source]) -> list[Verdict]:
-    return [_alike(_working[0].verify(source.saved)) for source in chunk]
-
-
-def _alike(verdict: Verdict) -> Verdict:
-    # Most verdicts on good files are the same word for word, and pickle sends each object of a chunk once only.
-    return replace(verdict, checks=_same_checks(verdict.checks), not_covered=_same_groups(*verdict.not_covered.items()))
-
-
-@lru_cache(maxsize=1024)
-def _same_checks(checks: tuple[Check, ...]) -> tuple[Check, ...]:
-    return checks
-
-
-@lru_cache(maxsize=1024)
-def _same_groups(*groups: tuple[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    return dict(groups)
 
 
 def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationPolicy | None = None) -> Verdict:
@@ -430,14 +325,3 @@ def _failed_at(step: str, detail: str) -> list[Check]:
     """Return the verdicts when nothing but `step` could be judged."""
     before = [Check(name, "skip", f"not reached: {step} failed") for name in STEPS[: STEPS.index(step)]]
     return [*before, Check(step, "fail", detail), *not_reached(step)]
-
-
-def only_the_chain() -> Verdict:
-    """Return the verdict on a receipt of a model on chain where the chain may not be asked."""
-    detail = "a receipt of a model on chain, which only a node of the chain can confirm: say --registry"
-    return Verdict("undecided", BY_CHAIN, (Check(BY_CHAIN, "skip", detail),))
-
-
-def malformed(reason: ConfigurationError) -> Verdict:
-    """Return the verdict on what is no exchange."""
-    return Verdict("malformed", "input", (Check("input", "fail", str(reason)),))
