@@ -1,6 +1,5 @@
 """This module makes what notebooks show of receipts, sums and verdicts: tables in which everything is escaped."""
 
-import html
 from collections.abc import Iterable, Sequence
 
 _LEFT = "style='text-align:left'"
@@ -10,6 +9,8 @@ _MOST_ROWS = 200
 
 def table(rows: Iterable[tuple[str, str]]) -> str:
     """Return `rows` of (name, value) as an HTML table, the names as headings of their rows."""
+    import html  # its table of 2,000 names takes longer than a call
+
     lines = "".join(
         f"<tr><th {_LEFT}>{html.escape(name)}</th><td {_LEFT}>{html.escape(value)}</td></tr>" for name, value in rows
     )
@@ -18,6 +19,8 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
     """Return `rows` under the columns of `head` as an HTML table, the first 200 of them, and `note` below it."""
+    import html
+
     top = "".join(f"<th {_LEFT}>{html.escape(name)}</th>" for name in head)
     lines = "".join(
         "<tr>" + "".join(f"<td {_LEFT}>{html.escape(value)}</td>" for value in row) + "</tr>"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._schemas import demanded_strict_schema
 from og_integrations.protocol.chat._translation import schema_name
 from og_integrations.protocol.chat._wire import ToolCall
 from og_integrations.receipt import RECEIPT_KEY
@@ -119,6 +118,8 @@ def wire_format(wish: Mapping[str, object]) -> JsonObject:
         return dict(wish)
     mended = {**described, "name": schema_name(described["name"])}
     if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
+        from og_integrations.protocol.chat._schemas import demanded_strict_schema
+
         mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
     return {**wish, "json_schema": mended}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
@@ -120,8 +120,7 @@ _XAI_SERVES_ANOTHER = Retirement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     prefix: str
     provider: str
     window: int | None = None
