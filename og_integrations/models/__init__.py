@@ -10,7 +10,6 @@ word (it answers 400 to names it does not list). `MODELS` holds all that are lis
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import Enum, StrEnum
 from functools import lru_cache
 
@@ -140,5 +139,5 @@ def _info_of(text: str) -> ModelInfo:
     # Gateways look at the name alone, so the maker of a known one decides, whatever stands before it.
     listed = by_any_name().get(name.lower())
     return (
-        guessed(name, provider) if listed is None else replace(listed, name=name, provider=provider or listed.provider)
+        guessed(name, provider) if listed is None else listed._replace(name=name, provider=provider or listed.provider)
     )

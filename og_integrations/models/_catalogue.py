@@ -10,7 +10,6 @@ whether the provider would take it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -19,8 +18,7 @@ from typing import Literal, NamedTuple
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
 
-@dataclass(frozen=True, slots=True)
-class Retirement:
+class Retirement(NamedTuple):
     """
     A retirement says when a name stops meaning what it says, and what to write instead.
 
@@ -33,8 +31,7 @@ class Retirement:
     instead: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
+class ModelInfo(NamedTuple):
     """
     What is known of a model behind a gateway. None means that it is not known.
 
@@ -198,8 +195,7 @@ def _chat(
     retirement: Retirement | None = None,
 ) -> ModelInfo:
     family = guessed(name, provider)
-    return replace(
-        family,
+    return family._replace(
         usd_in=_dollars(usd_in),
         usd_out=_dollars(usd_out),
         temperature=temperature,
@@ -216,8 +212,7 @@ def _chat(
 def _drawing_chat(
     name: str, usd_in: str, usd_out: str, usd_image_out: str, *, aspect_ratios: tuple[str, ...]
 ) -> ModelInfo:
-    return replace(
-        guessed(name, "google"),
+    return guessed(name, "google")._replace(
         usd_in=_dollars(usd_in),
         usd_out=_dollars(usd_out),
         usd_image_out=_dollars(usd_image_out),
@@ -237,8 +232,7 @@ def _painter(
     resolutions: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
 ) -> ModelInfo:
-    return replace(
-        guessed(name, provider),
+    return guessed(name, provider)._replace(
         usd_per_image=_dollars(usd_per_image),
         image_inputs=references,
         pdf_inputs=False,
