@@ -321,7 +321,8 @@ class SpendPolicy(BaseModel):
 
     def require_checked(self) -> None:
         """Raise `ConfigurationError` for a member that is not as checks leave it: within a call it would be foreign."""
-        if vars(self) == _DEFAULTS and all(type(value) is type(_DEFAULTS[name]) for name, value in vars(self).items()):
+        given = ((value, _DEFAULTS.get(name)) for name, value in vars(self).items())
+        if all(type(value) is type(default) and value == default for value, default in given):
             return  # our own defaults need no validator, which takes longer to build than a call
         # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
         checked = vars(type(self).model_validate(dict(vars(self))))
