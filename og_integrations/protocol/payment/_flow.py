@@ -57,17 +57,19 @@ class Send(NamedTuple):
     headers: Mapping[str, Secret]
 
 
-@dataclass(frozen=True, slots=True)
 class Receive:
     """Read on in the body of the answer to the last `Send`; answer with its next bytes, None at its end."""
+
+    __slots__ = ()
 
 
 RECEIVE = Receive()
 
 
-@dataclass(frozen=True, slots=True)
 class Enter:
     """Wait for a place among the calls that are made at once; it is held until the call has ended."""
+
+    __slots__ = ()
 
 
 ENTER = Enter()
