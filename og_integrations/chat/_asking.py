@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations.errors import ToolChoiceNotHonoredError
-from og_integrations.models import model_info
+from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
 from og_integrations.protocol.chat._wire import Usage
 from og_integrations.receipt import RECEIPT_KEY
@@ -112,7 +112,7 @@ class _Again:
             named = {"type": "function", "function": {"name": question.form_tool}}
             only = [tool for tool in tools if tool["function"]["name"] == question.form_tool]
             return cls(options=cast("ChatOptions", wanted | {"tools": only, "tool_choice": named}), for_tool=True)
-        if form.get("type") != "json_schema" or model_info(question.name).tools_with_schema:
+        if form.get("type") != "json_schema" or info_of(question.name).tools_with_schema:
             return None
         schema = (form.get("json_schema") or {}).get("schema") or {}
         return cls(options=cast("ChatOptions", wanted), for_tool=False, required=schema.get("required") or ())

@@ -91,6 +91,7 @@ class Directory:
     ) -> None:
         self._settings = settings
         self._policy = policy
+        self._documents = policy.documents
         self._pick = pick
         self._spread = spread
         self._hosts = hosts
@@ -176,7 +177,7 @@ class Directory:
         It is asked by one call when its certificate is first used, and an hour later; the others wait for that. None
         if the policy asks for no document. Raises `AttestationError`, or `ConnectionFailedError`.
         """
-        policy = self._policy.documents
+        policy = self._documents
         if policy is None:
             return None
         # Whoever lists a known certificate beside another key, or another build, has shown nothing yet.

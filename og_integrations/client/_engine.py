@@ -71,7 +71,8 @@ from og_integrations.errors import (
     ToolChoiceNotHonoredError,
     VerificationError,
 )
-from og_integrations.models import model_info, model_name, wire_name
+from og_integrations.models import model_name
+from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import parse_completion
@@ -199,13 +200,14 @@ class Engine:
         **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
-        info = model_info(model)
+        name = model if type(model) is str else model_name(model)
+        info = info_of(name)
         if info.effort is False and reasoning_effort is not None:
-            warn_once("reasoning_effort", f"reasoning_effort is not sent: {model_name(model)} does not take it.")
+            warn_once("reasoning_effort", f"reasoning_effort is not sent: {name} does not take it.")
             reasoning_effort = None
         members, most = translated_extra(extra or {}, max_tokens)
         wish = ChatRequest(
-            model=wire_name(model),
+            model=info.name,
             # A copy: the caller's list may grow while the call is under way.
             messages=messages.copy() if isinstance(messages, list) else messages,
             temperature=temperature,
@@ -223,7 +225,7 @@ class Engine:
             members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
         )
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
-        return self._prepare(model, request, plan, **options)
+        return self._prepare(name, request, plan, **options)
 
     def prepare_completion(
         self,
@@ -236,15 +238,16 @@ class Engine:
         **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
+        name = model_name(model)
         request = CompletionRequest(
-            model=wire_name(model),
+            model=info_of(name).name,
             prompt=prompt,
             temperature=temperature,
             max_tokens=max_tokens,
             stop=stop or None,
         )
         check_completion(request)
-        return self._prepare(model, request, Plan(), **options)
+        return self._prepare(name, request, Plan(), **options)
 
     def prepare_search(
         self,
@@ -261,7 +264,7 @@ class Engine:
 
     def _prepare(
         self,
-        model: str | Enum | None,
+        model: str | None,
         request: Request,
         plan: Plan,
         *,
@@ -274,9 +277,8 @@ class Engine:
             said = f"{other!r} is not an option of a call.{hint(other, ChatOptions.__annotations__)}"
             raise InvalidRequestError(f"{said} Nothing was sent.")
         stop, created = request.stop, now()
-        name = None if model is None else model_name(model)
-        if name is not None and (ending := _ending(name, created // 86_400)):
-            warn_once(name, ending)
+        if model is not None and (ending := _ending(model, created // 86_400)):
+            warn_once(model, ending)
         body, nonce = self._nonces.put_in(request.path, request.to_json())
         wire = encode_json(body)
         check_request_size(wire)
@@ -285,7 +287,7 @@ class Engine:
             wire=wire,
             nonce=nonce,
             plan=plan,
-            model=name,
+            model=model,
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
@@ -547,7 +549,7 @@ class Engine:
 @lru_cache(maxsize=256)
 def _ending(model: str, day: int) -> str | None:
     """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
-    return model_info(model).ending(date(1970, 1, 1) + timedelta(days=day))
+    return info_of(model).ending(date(1970, 1, 1) + timedelta(days=day))
 
 
 def _body(state: CallState) -> Effects[bytes]:

@@ -57,7 +57,8 @@ from og_integrations.llama_index._structured import (
     whole_at_last_async,
     with_schema,
 )
-from og_integrations.models import model_info, model_name
+from og_integrations.models import model_name
+from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """Return what the catalogue knows of the model, never the network: everything reads it often."""
         return LLMMetadata(
-            context_window=self.context_window or model_info(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
+            context_window=self.context_window or info_of(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
             is_chat_model=True,
             is_function_calling_model=self.is_function_calling_model,

@@ -16,6 +16,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
+from og_integrations.errors import ConfigurationError
+
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
 
@@ -537,3 +539,21 @@ def by_any_name() -> Mapping[str, ModelInfo]:
         for name in (info.name, *(alias.rpartition("/")[2] for alias in info.aliases)):
             found[name.lower()] = info
     return found
+
+
+@lru_cache(maxsize=256)
+def info_of(model: str) -> ModelInfo:
+    """Return what is known about the name `model`, read once for all calls. Raises `ConfigurationError`."""
+    if not model.strip():
+        raise no_name(model)
+    provider, _, name = model.rpartition("/")
+    # Gateways look at the name alone, so the maker of a known one decides, whatever stands before it.
+    listed = by_any_name().get(name.lower())
+    if listed is None:
+        return guessed(name, provider)
+    return replace(listed, name=name, provider=provider or listed.provider)
+
+
+def no_name(model: object) -> ConfigurationError:
+    """Return the error of what names no model."""
+    return ConfigurationError(f"model is {model!r}, expected a name such as 'openai/gpt-5' or a TEE_LLM member.")
