@@ -14,9 +14,9 @@ an `Answer` that was verified, with its receipt.
 | `_reader` | a streamed answer, and what of it may be shown before the proof |
 | `_telemetry` | what happens, told to logs and metrics |
 | `_evidence` | what an enclave has shown of itself, and the file that holds all that proves a call |
-| `_freshness` | nonces in requests, and which gateways refuse them; signatures seen before |
 | `_runner` | how generators of effects are run, synchronously or not |
-| `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
+| `_learned` | what was learned from answers: how each build of a gateway behaves, which signatures were seen |
+| `_probes` | what a gateway's free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
 | `_sealed_sessions` | what seals the sessions that processes share in a store |

@@ -19,7 +19,6 @@ from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client import _telemetry
 from og_integrations.client._accounts import Account
-from og_integrations.client._builds import Builds, build_of, dropped
 from og_integrations.client._call import (
     Answer,
     Call,
@@ -38,7 +37,7 @@ from og_integrations.client._call import (
 from og_integrations.client._collecting import current_tags
 from og_integrations.client._directory import Directory
 from og_integrations.client._doubts import tell_of_payment, tell_unsigned
-from og_integrations.client._freshness import NonceUse, ReplayCache
+from og_integrations.client._learned import Builds, NonceUse, ReplayCache, build_of, dropped
 from og_integrations.client._options import (
     ChatOptions,
     ClientOptions,
