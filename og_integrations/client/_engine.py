@@ -36,7 +36,6 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._collecting import current_tags
 from og_integrations.client._directory import Directory
-from og_integrations.client._doubts import tell_of_payment, tell_unsigned
 from og_integrations.client._learned import Builds, NonceUse, ReplayCache, build_of, dropped
 from og_integrations.client._options import (
     ChatOptions,
@@ -469,7 +468,7 @@ class Engine:
             raise
         self._nonces.was_taken(state.call, build_of(enclave))
         self._builds.learn(enclave, verified.request, verified.hash_rule)
-        tell_unsigned(verified)
+        _telemetry.tell_unsigned(verified)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -479,7 +478,7 @@ class Engine:
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
         self._count_cost(receipt)
-        tell_of_payment(state, receipt)
+        _telemetry.tell_of_payment(receipt, state.call.settlement_mode, state.grant)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,

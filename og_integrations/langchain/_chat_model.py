@@ -30,7 +30,7 @@ from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client._collecting import tagged
 from og_integrations.client._options import ALIASES, OPTIONS, ReasoningEffort
-from og_integrations.client._tracing import ReceiptSpan, Span, current_span
+from og_integrations.client._telemetry import ReceiptSpan, Span, current_span
 from og_integrations.errors import ConfigurationError, OpenGradientError
 from og_integrations.langchain._messages import (
     Tool,

@@ -38,7 +38,7 @@ from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradie
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client import Answer, ChatOptions
 from og_integrations.client._options import ReasoningEffort, hint, seal
-from og_integrations.client._tracing import ReceiptSpan, current_span
+from og_integrations.client._telemetry import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
 from og_integrations.llama_index._responses import (
