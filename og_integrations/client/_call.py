@@ -19,7 +19,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, cast
 
-from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
+from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, estimate
 from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out, wanted_here
 from og_integrations.client._evidence import Attested, Shown
@@ -38,7 +38,6 @@ from og_integrations.errors import (
     OpenGradientError,
     VerificationError,
 )
-from og_integrations.ledger._cost import estimate
 from og_integrations.ledger._ledger import Ticket
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of

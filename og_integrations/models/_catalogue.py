@@ -18,6 +18,8 @@ from typing import Literal
 
 from og_integrations.errors import ConfigurationError
 
+PRICES_AS_OF = "2026-09"
+"""When the prices of the catalogue were current."""
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
 
