@@ -1,5 +1,5 @@
 """
-This module asks a model one question, which may take a second call.
+This module asks a model one question, which may take a second call, and says what is handed on beside its answer.
 
 Models of Anthropic and Google take no schema beside tools, so the schema is sent as one more tool
 (`protocol.chat._translation`), and nothing makes a model call it. LangChain's agents do the same with models that they
@@ -150,6 +150,17 @@ def counts_of(answer: "Answer") -> dict[str, int]:
 def receipts_of(answer: "Answer") -> JsonObject:
     """Return the receipts of all calls that `answer` took, as adapters put them into what frameworks hand on."""
     return {RECEIPT_KEY: answer.receipt} | ({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {})
+
+
+def notes_of(answer: "Answer") -> JsonObject:
+    """Return what the gateway says beside an answer, where it says something; the receipt names it as not signed."""
+    notes = {"citations": list(answer.citations), "searches": list(answer.searches), "moderation": answer.moderation}
+    return {name: said for name, said in notes.items() if said}
+
+
+def search_artifact(answer: "Answer") -> JsonObject:
+    """Return what stands beside the text of a web search: its citations, and its receipt."""
+    return {"citations": list(answer.citations), RECEIPT_KEY: answer.receipt}
 
 
 def _joined(first: "Answer | ToolChoiceNotHonoredError", second: "Answer") -> "Answer":
