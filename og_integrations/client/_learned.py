@@ -23,9 +23,8 @@ from og_integrations.client._call import Call
 from og_integrations.client._options import Nonce
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
-from og_integrations.protocol.proof._canonical import APRIL, RULES, has_lists
+from og_integrations.protocol.proof._canonical import APRIL, RULES, has_lists, nonce_place, with_nonce
 from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
-from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
 
 _NONCE_BYTES = 16
 REMEMBERED_SIGNATURES = 4096

@@ -15,9 +15,8 @@ from og_integrations.errors import AttestationError, ConfigurationError, SealedC
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import TeeProof
 from og_integrations.protocol.proof._attestation import AttestationPolicy, trust_of, verify_document
-from og_integrations.protocol.proof._canonical import signed_digest
+from og_integrations.protocol.proof._canonical import nonce_place, signed_digest
 from og_integrations.protocol.proof._enclave import key_config_digest, normalize_hash, tee_id_of
-from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.protocol.proof._inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.proof._verification import STEPS, StepError, TrustDecision, is_signed_by
 from og_integrations.protocol.sealing._ohttp import KeyConfig
