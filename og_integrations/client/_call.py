@@ -191,10 +191,11 @@ class Target:
     A target is one endpoint of one enclave, with all that calls of it have in common.
 
     `route` is what a session is bound to, `url` where requests go, and `destination` who is connected to there, which
-    messages call `whom`; `channel` is how a receipt calls the way to the enclave.
+    messages call `whom`; `channel` is how a receipt calls the way to the enclave, `build` names the enclave's program.
     """
 
     enclave: Enclave
+    build: str
     route: Route
     url: str
     destination: Destination

@@ -23,6 +23,7 @@ from og_integrations._urls import url_below
 from og_integrations.client import _telemetry
 from og_integrations.client._call import Target
 from og_integrations.client._evidence import Attested, read_document
+from og_integrations.client._learned import build_of
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import UNPINNED, destination_of
@@ -268,6 +269,7 @@ class Directory:
             path = OHTTP_PATH
         return Target(
             enclave=enclave,
+            build=build_of(enclave),
             route=Route(
                 payer=signer.address if signer is not None else "",
                 network=self._settings.network.caip2,

@@ -9,9 +9,7 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import date, timedelta
 from enum import Enum
-from functools import lru_cache
 from typing import Unpack
 
 from og_integrations._accounting import estimated_cost, reported_cost
@@ -70,7 +68,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.models import model_name
-from og_integrations.models._catalogue import info_of
+from og_integrations.models._catalogue import ending_of, info_of
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import parse_completion
@@ -178,7 +176,7 @@ class Engine:
     @property
     def budget(self) -> Budget:
         """Return the account that the calls are paid from."""
-        return self.sessions.budget
+        return self.context.sessions.budget
 
     def prepare_chat(
         self,
@@ -275,7 +273,7 @@ class Engine:
             said = f"{other!r} is not an option of a call.{hint(other, ChatOptions.__annotations__)}"
             raise InvalidRequestError(f"{said} Nothing was sent.")
         stop, created = request.stop, now()
-        if model is not None and (ending := _ending(model, created // 86_400)):
+        if model is not None and (ending := ending_of(model, created // 86_400)):
             warn_once(model, ending)
         body, nonce = self._nonces.put_in(request.path, request.to_json())
         wire = encode_json(body)
@@ -348,14 +346,14 @@ class Engine:
         tried: list[str] = []
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
-            if self._asks_builds and state.call.attachments and self._builds.drops_attachments(enclave):
+            if self._asks_builds and state.call.attachments and self._builds.drops_attachments(build_of(enclave)):
                 # Another build may hand them on; if there is none, nothing has been sent.
                 tried.append(enclave.tee_id)
                 if not self.directory.has_other(tried):
                     raise dropped(enclave)
                 continue
             target = state.target = self.directory.target(enclave, state.call.path)
-            state.call = self._nonces.as_taken(state.call, build_of(enclave))
+            state.call = self._nonces.as_taken(state.call, target.build)
             state.attested = state.sealed = state.whole = None
             try:
                 state.attested = yield from self.directory.attest(enclave, time.monotonic())
@@ -384,7 +382,7 @@ class Engine:
             state.head = head
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
-            if (yield from self._without_nonce(state, build_of(enclave))):
+            if (yield from self._without_nonce(state, target.build)):
                 state.end_payment()
                 continue
             return head
@@ -411,8 +409,8 @@ class Engine:
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
             state.lease = paid.lease
-            if paid.grant is not None:
-                _telemetry.paid_with(paid.grant)
+            if (grant := paid.grant) is not None:
+                _telemetry.paid_with(grant)
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
@@ -447,8 +445,11 @@ class Engine:
         state.check_head()
         return self.conclude(state, parse_completion(state.call.path, body))
 
-    def _count_cost(self, receipt: JsonObject) -> None:
-        self.budget.note_cost(reported_cost(receipt), estimated_cost(receipt))
+    def _count_cost(self, receipt: JsonObject) -> int | None:
+        """Count what `receipt` says that its call cost; return what the gateway reports of it, in base units."""
+        reported = reported_cost(receipt)
+        self.budget.note_cost(reported, estimated_cost(receipt))
+        return reported
 
     def conclude(self, state: CallState, completion: Completion) -> Answer:
         """
@@ -458,7 +459,7 @@ class Engine:
         not do what was asked.
         """
         assert state.target is not None  # noqa: S101 - open() has returned
-        enclave = state.target.enclave
+        build = state.target.build
         state.end_payment()
         try:
             verified = self._verified(state, completion)
@@ -466,8 +467,8 @@ class Engine:
             # An enclave that dropped the attachments has signed for all of them; the next call need not pay for that.
             self._learn_from(state, completion)
             raise
-        self._nonces.was_taken(state.call, build_of(enclave))
-        self._builds.learn(enclave, verified.request, verified.hash_rule)
+        self._nonces.was_taken(state.call, build)
+        self._builds.learn(build, verified.request, verified.hash_rule)
         _telemetry.tell_unsigned(verified)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
@@ -477,8 +478,8 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
-        self._count_cost(receipt)
-        _telemetry.tell_of_payment(receipt, state.call.settlement_mode, state.grant)
+        reported = self._count_cost(receipt)
+        _telemetry.tell_of_payment(receipt, state.call.settlement_mode, state.grant, reported)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
@@ -507,7 +508,7 @@ class Engine:
                 wire=state.call.wire,
                 completion=completion,
                 enclave=enclave,
-                usual_rule=self._builds.usual_rule(enclave),
+                usual_rule=self._builds.usual_rule(state.target.build),
                 nonce=state.call.nonce,
                 trust=TRUST_OF_SOURCE[enclave.source] if state.attested is None else state.attested.trust,
                 window=(state.sent_at, now()),
@@ -522,7 +523,7 @@ class Engine:
             return
         asked = parse_json_object(state.call.wire, "The request", unique=False)
         if request_hash(state.call.path, asked, APRIL).hex() == completion.proof.request_hash:
-            self._builds.learn(state.target.enclave, asked, APRIL)
+            self._builds.learn(state.target.build, asked, APRIL)
 
     def _on_failure(self, state: CallState, exc: BaseException) -> Effects[None]:
         """
@@ -542,12 +543,6 @@ class Engine:
         # What cancels a call, or closes its stream, must not wait for a ledger.
         if isinstance(exc, OpenGradientError):
             yield from recorded(state)
-
-
-@lru_cache(maxsize=256)
-def _ending(model: str, day: int) -> str | None:
-    """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
-    return info_of(model).ending(date(1970, 1, 1) + timedelta(days=day))
 
 
 def _body(state: CallState) -> Effects[bytes]:

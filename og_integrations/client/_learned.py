@@ -38,20 +38,19 @@ class Builds:
         # The published build was run: it hands on no picture and no file (docs/protocol.md §2.3).
         self._dropping = {KNOWN_PCR_HASH}
 
-    def usual_rule(self, enclave: Enclave) -> str | None:
-        """Return the hash rule that proved the last answers of the build, None if no answer has shown it."""
-        return self._rules.get(build_of(enclave))
+    def usual_rule(self, build: str) -> str | None:
+        """Return the hash rule that proved the last answers of `build`, None if no answer has shown it."""
+        return self._rules.get(build)
 
-    def learn(self, enclave: Enclave, request: JsonObject, rule: str) -> None:
-        """Remember that the build hashed `request` by `rule`, which requests that show less of it do not tell."""
-        build = build_of(enclave)
+    def learn(self, build: str, request: JsonObject, rule: str) -> None:
+        """Remember that `build` hashed `request` by `rule`, which requests that show less of it do not tell."""
         self._rules[build] = max(self._rules.get(build, APRIL), rule, key=RULES.index)
-        if rule == APRIL and has_lists(request):
+        if rule == APRIL and build not in self._dropping and has_lists(request):
             self._dropping.add(build)
 
-    def drops_attachments(self, enclave: Enclave) -> bool:
-        """Return whether the build is known to take pictures and files without handing them to a model."""
-        return build_of(enclave) in self._dropping
+    def drops_attachments(self, build: str) -> bool:
+        """Return whether `build` is known to take pictures and files without handing them to a model."""
+        return build in self._dropping
 
 
 def dropped(enclave: Enclave) -> InvalidRequestError:

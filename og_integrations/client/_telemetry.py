@@ -134,7 +134,8 @@ def settled(amount: int, payer: str, status: str) -> None:
 
 def paid_with(grant: "Grant") -> None:
     """Tell, once for each authorization, that it brought a limit of the budget near its end."""
-    near, grant.hold.came_near = grant.hold.came_near, ()
+    hold = grant.hold
+    near, hold.came_near = hold.came_near, ()
     for limit in near:
         extra = {"og_event": "limit_near", "og_limit": limit.limit, "og_counted": str(limit.counted)}
         counts = limit.limit == "payments_per_hour"
@@ -195,17 +196,20 @@ def waiting_for_a_place() -> Iterator[None]:
 
 def place_taken(change: int) -> None:
     """Count a call that took its place at the gate (1), or gave it back (-1)."""
+    if "opentelemetry.metrics" not in sys.modules:
+        return
     _add("opengradient.calls.active", change)
     if change > 0:
         # Most calls wait for nothing, and a chart of who waits should say 0 then, not be empty.
         _add("opengradient.calls.waiting", 0)
 
 
-def tell_of_payment(receipt: JsonObject, mode: SettlementMode, grant: "Grant | None") -> None:
-    """Warn of what `receipt` (plain JSON) shows of the settlement and the cost of a call that `grant` paid for."""
-    _tell_unpublished(receipt, mode)
-    if grant is not None:
-        _tell_costs(receipt, grant)
+def tell_of_payment(receipt: JsonObject, mode: SettlementMode, grant: "Grant | None", reported: int | None) -> None:
+    """Warn of what `receipt` (plain JSON) shows of the settlement, and of what its call is `reported` to cost."""
+    if mode is SettlementMode.INDIVIDUAL_FULL:
+        _tell_unpublished(receipt)
+    if grant is not None and reported is not None:
+        _tell_costs(grant, reported)
 
 
 def tell_unsigned(verified: "VerifiedExchange") -> None:
@@ -222,10 +226,8 @@ def tell_unsigned(verified: "VerifiedExchange") -> None:
         )
 
 
-def _tell_unpublished(receipt: JsonObject, mode: SettlementMode) -> None:
+def _tell_unpublished(receipt: JsonObject) -> None:
     """Say that a call which was to be settled by itself was answered without a word about that."""
-    if mode is not SettlementMode.INDIVIDUAL_FULL:
-        return
     payment = Receipt.payment_of(receipt)
     if payment is None or payment.tells_settlement:
         return
@@ -236,10 +238,9 @@ def _tell_unpublished(receipt: JsonObject, mode: SettlementMode) -> None:
     )
 
 
-def _tell_costs(receipt: JsonObject, grant: "Grant") -> None:
+def _tell_costs(grant: "Grant", cost: int) -> None:
     """Say that a gateway reports more for the calls of one authorization than that allows to take."""
-    cost = reported_cost(receipt)
-    if cost is None or (told := grant.reports(cost)) is None:
+    if (told := grant.reports(cost)) is None:
         return
     host, most = grant.route.host, format_opg(grant.authorization.amount)
     warn_once(

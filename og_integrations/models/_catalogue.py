@@ -11,7 +11,7 @@ whether the provider would take it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
@@ -554,6 +554,12 @@ def info_of(model: str) -> ModelInfo:
     if listed is None:
         return guessed(name, provider)
     return replace(listed, name=name, provider=provider or listed.provider)
+
+
+@lru_cache(maxsize=256)
+def ending_of(model: str, day: int) -> str | None:
+    """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
+    return info_of(model).ending(date(1970, 1, 1) + timedelta(days=day))
 
 
 def no_name(model: object) -> ConfigurationError:

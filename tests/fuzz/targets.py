@@ -261,6 +261,7 @@ def _receipt(name: str) -> dict[str, Any]:
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
     destination = destination_of(ENCLAVE)
     target = CallTarget(
+        build="",
         enclave=ENCLAVE,
         route=ROUTE,
         url=ENCLAVE.endpoint,
