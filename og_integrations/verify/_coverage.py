@@ -45,6 +45,8 @@ from og_integrations.verify._bundle import SavedExchange
 HASH_SOURCES = (OWN_HASH, PROCESSING_HASH, PAYMENT_RESPONSE)
 """Where a `payment_hash` comes from: our own digest, or one of the gateway's headers."""
 
+_LONGEST_NAME, _MOST_NAMES = 60, 20
+"""Characters of a member's name that are shown, and how many names of one request."""
 _NAMED_LATER = frozenset({"citations", "moderation", "opengradient", "searches"})
 ANSWER_KIND = "whether it is a tool call or a text that spells one"
 CONTENT_KIND = "whether messages[].content is a list or its text"
@@ -142,7 +144,7 @@ def not_covered(
     Whoever wrote the file could say something else there. `unsigned` names what the signature leaves out.
     """
     passed = {check.id for check in checks if check.result == "pass"}
-    request = tuple(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
+    request = _in_a_line(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
     if may_be_another_content(verified.request, verified.hash_rule):
         request = (CONTENT_KIND, *request)
     answer = unsigned
@@ -155,6 +157,14 @@ def not_covered(
         "request": request,
     }
     return {group: names for group, names in groups.items() if names}
+
+
+def _in_a_line(names: Sequence[str]) -> tuple[str, ...]:
+    """Return `names` of members of a request as far as a line of text holds them, and how many more there are."""
+    # A stranger's file may hold any number of members, each with a name of any length.
+    shown = [name for name in names if len(name) <= _LONGEST_NAME][:_MOST_NAMES]
+    more = len(names) - len(shown)
+    return (*shown, f"{more} more members") if more else tuple(shown)
 
 
 def further_members(saved: SavedExchange) -> tuple[str, ...]:

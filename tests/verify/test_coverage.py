@@ -10,6 +10,7 @@ import pytest
 from og_integrations.client import Client, collect_receipts
 from og_integrations.devnet import Devnet
 from og_integrations.verify import Verdict, Verifier
+from tests.fuzz.targets import LONGEST_LIST
 
 Saved = dict[str, Any]
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -150,6 +151,18 @@ def test_unhashed_member_that_a_receipt_names_is_found_or_named(member: str, sav
     assert judged(altered).status == "verified"
     verdict = judged(altered["exchange"])
     assert (verdict.status, not_covered(verdict)["request"]) == ("verified", [member])
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+def test_members_of_a_request_that_nobody_knows_do_not_fill_the_line(length: int, saved: Saved) -> None:
+    """Files of strangers may hold any number of them, each with a name of any length."""
+    request = json.loads(saved["exchange"]["request"])
+    request |= {f"x{number:03}".ljust(length, "x"): 1 for number in range(500)} | {"seed": 1}
+    verdict = judged(saved | {"exchange": saved["exchange"] | {"request": json.dumps(request)}})
+    shown = not_covered(verdict)["request"]
+    line = next(check.detail for check in verdict.checks if check.id == "not-covered")
+    assert (verdict.status, shown[0], shown[-1]) == ("verified", "seed", f"{501 - len(shown[:-1])} more members")
+    assert len(line) <= LONGEST_LIST
 
 
 @pytest.mark.parametrize(("earlier", "generation"), [("2026-04", "april"), ("next", "reduced")])
