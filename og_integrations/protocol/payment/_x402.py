@@ -21,7 +21,7 @@ from typing import NamedTuple
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, decode_json
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 
 
 class SettlementMode(StrEnum):

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, MAX_STOP, SEARCH_PATH, ToolCall
 
 APRIL = "april"
