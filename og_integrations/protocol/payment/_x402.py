@@ -75,7 +75,10 @@ def chosen_mode(*given: "str | Enum | None") -> SettlementMode:
 
     An empty text is a mistake, not an absence. Raises `ConfigurationError`.
     """
-    return SettlementMode.parse(next((mode for mode in given if mode is not None), SettlementMode.BATCH_HASHED))
+    for mode in given:
+        if mode is not None:
+            return SettlementMode.parse(mode)
+    return SettlementMode.BATCH_HASHED
 
 
 def _squash(text: str) -> str:
