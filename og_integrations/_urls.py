@@ -69,3 +69,8 @@ def server_of(url: str) -> str:
         return f"{parts.scheme}://{host}" if parts.scheme and host and host.isprintable() else "This"
     except ValueError:
         return "This"
+
+
+def is_ledger_url(name: str) -> bool:
+    """Return whether `name` is the URL of a ledger, rather than a file."""
+    return "://" in name

@@ -435,28 +435,16 @@ def names_of_chain() -> tuple[str, ...]:
     return tuple(path for path, member in members().items() if member.standing.by == BY_CHAIN)
 
 
-def leaves(document: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Return (full name, value) of every member of a receipt as plain JSON, known or not."""
-    nested, found = _nested(), list[tuple[str, object]]()
+def leaves(document: Mapping[str, object]) -> Document:
+    """Return every member of a receipt as plain JSON, known or not, by its full name."""
+    full_names, found = _full_names(), Document()
     for name, value in document.items():
-        if name in nested and isinstance(value, dict):
-            found += [(f"{name}.{part}", held) for part, held in value.items()]
+        if name in full_names and isinstance(value, dict):
+            known = full_names[name]
+            found |= {known.get(part) or f"{name}.{part}": held for part, held in value.items()}
         else:
             # A stranger's member called "payment.payer" is not the payer of the payment.
-            found.append((f"[{name}]" if "." in name else name, value))
-    return found
-
-
-def told(receipt: Receipt) -> list[tuple[str, object]]:
-    """Return (full name, value as plain JSON) of the members of `receipt` that are neither null nor empty."""
-    nested, (names, values), found = _nested(), getter(Receipt), list[tuple[str, object]]()
-    for name, value in zip(names, values(receipt), strict=True):
-        if value is None or value == ():
-            continue
-        if name in nested:
-            found += [(f"{name}.{part}", held) for part, held in _shared(value).items() if held is not None]
-        else:
-            found.append((name, list(value) if isinstance(value, tuple) else value))
+            found[f"[{name}]" if "." in name else name] = value
     return found
 
 
@@ -469,6 +457,12 @@ def members() -> Mapping[str, Member]:
         if (nested := _nested().get(name)) is not None:
             found |= {inner.path: inner for inner in members_of(nested, f"{name}.").values()}
     return found
+
+
+@lru_cache(maxsize=1)
+def _full_names() -> Mapping[str, Mapping[str, str]]:
+    """Return, of each member that has members of its own, their full names by their names there."""
+    return {name: {part: f"{name}.{part}" for part in members_of(kind)} for name, kind in _nested().items()}
 
 
 @lru_cache(maxsize=1)

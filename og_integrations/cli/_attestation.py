@@ -17,7 +17,7 @@ from og_integrations.protocol.proof._attestation import (
 )
 from og_integrations.receipt import Check
 from og_integrations.verify import Verdict
-from og_integrations.verify._verifier import malformed
+from og_integrations.verify._verdict import malformed
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _NOT_FRESH = "; that is the time given by --at, and says nothing about how fresh it is today"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from og_integrations._urls import is_ledger_url
 from og_integrations.cli._terminal import one_line, printable, url
 from og_integrations.cli._verify import (
     EXIT_CODES,
@@ -18,7 +19,7 @@ from og_integrations.cli._verify import (
 from og_integrations.client import Receipt
 from og_integrations.errors import ConfigurationError, DiscoveryError
 from og_integrations.ledger._entry import SettlementNote
-from og_integrations.ledger._ledger import is_ledger_url, open_ledger
+from og_integrations.ledger._ledger import open_ledger
 from og_integrations.protocol.payment.schemes._settlement import SettlementStatus
 from og_integrations.report import Report
 

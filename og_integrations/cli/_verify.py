@@ -17,7 +17,8 @@ from og_integrations.protocol.proof._enclave import EnclavePolicy
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.verify._bundle import Source, sources_in, sources_of
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
-from og_integrations.verify._verifier import FirstSeen, Verdict, Verifier
+from og_integrations.verify._verdict import Verdict
+from og_integrations.verify._verifier import FirstSeen, Verifier
 
 EXIT_CODES = {"verified": 0, "failed": 1, "malformed": 2, "undecided": 2}
 _BY_SEVERITY = ("failed", "malformed", "undecided", "verified")

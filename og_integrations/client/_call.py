@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, estimate
 from og_integrations.client import _telemetry
@@ -25,7 +25,6 @@ from og_integrations.client._collecting import hand_out, wanted_here
 from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, Pace
-from og_integrations.client.channels._sealed import SealedCall
 from og_integrations.errors import (
     AttestationError,
     ConfigurationError,
@@ -38,7 +37,6 @@ from og_integrations.errors import (
     OpenGradientError,
     VerificationError,
 )
-from og_integrations.ledger._ledger import Ticket
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
 from og_integrations.protocol._strict_json import JsonObject, encode_json
@@ -62,6 +60,10 @@ from og_integrations.protocol.proof._canonical import RULES, request_hash
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
 from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, ReceiptSealing
+
+if TYPE_CHECKING:
+    from og_integrations.client.channels._sealed import SealedCall
+    from og_integrations.ledger._ledger import Ticket
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
@@ -218,7 +220,7 @@ class CallState:
     call: Call
     target: Target | None = None
     attested: Attested | None = None
-    sealed: SealedCall | None = None
+    sealed: "SealedCall | None" = None
     grant: Grant | None = None
     lease: Lease | None = None
     head: ReplyHead | None = None
@@ -227,7 +229,7 @@ class CallState:
     keep_body: bool = False
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
-    tickets: list[Ticket] = field(default_factory=list)
+    tickets: "list[Ticket]" = field(default_factory=list)
     opg_price: Decimal | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -431,7 +433,7 @@ def _estimate(model: str, completion: Completion, opg_price: Decimal | None) -> 
     return estimate(model, usage.prompt_tokens, usage.completion_tokens, opg_price)
 
 
-def _sealing(sealed: SealedCall | None, enclave: Enclave | None) -> ReceiptSealing | None:
+def _sealing(sealed: "SealedCall | None", enclave: Enclave | None) -> ReceiptSealing | None:
     if sealed is None:
         return None
     return ReceiptSealing(

@@ -22,21 +22,14 @@ from og_integrations._accounting import reported_cost
 from og_integrations._forking import survive_forks
 from og_integrations.client._settings import ledger_setting
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._entry import (
-    EXCHANGES,
-    Exchanges,
-    LedgerEntry,
-    Wishes,
-    check_exchanges,
-    kept_exchange,
-)
-from og_integrations.ledger._ledger import Ledger, Ticket, open_ledger
-from og_integrations.ledger._totals import Totals
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import is_verified, receipts_table
 
 if TYPE_CHECKING:
     from og_integrations.client._evidence import Shown
+    from og_integrations.ledger._entry import Exchanges, LedgerEntry, Wishes
+    from og_integrations.ledger._ledger import Ledger, Ticket
+    from og_integrations.ledger._totals import Totals
 
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())
@@ -81,8 +74,10 @@ class Receipts(list[JsonObject]):
             self._kept.append((receipt, exchange, shown))
         self.append(receipt)
 
-    def totals(self) -> Totals:
+    def totals(self) -> "Totals":
         """Return the sums over the receipts in this list; printed, they are a report in OPG."""
+        from og_integrations.ledger._totals import Totals
+
         totals = Totals()
         for receipt in list(self):
             totals.add(receipt)
@@ -136,7 +131,9 @@ class Recording:
     `entries()` reads them from there.
     """
 
-    def __init__(self, ledger: Ledger, exchanges: Exchanges) -> None:
+    def __init__(self, ledger: "Ledger", exchanges: "Exchanges") -> None:
+        from og_integrations.ledger._totals import Totals
+
         self.ledger = ledger
         self.exchanges = exchanges
         self.run: str = uuid4().hex
@@ -156,12 +153,12 @@ class Recording:
         """Return whether there was at least one call, and every one is verified."""
         return self._totals.calls > 0 and self._totals.calls == self._totals.verified
 
-    def totals(self) -> Totals:
+    def totals(self) -> "Totals":
         """Return the sums over the calls so far, of this process; printed, they are a report in OPG."""
         with self._lock:
             return self._totals.copy()
 
-    def entries(self, **wishes: Unpack[Wishes]) -> Iterator[LedgerEntry]:
+    def entries(self, **wishes: "Unpack[Wishes]") -> "Iterator[LedgerEntry]":
         """Yield the entries of this recording that `wishes` describe, from the ledger."""
         wishes["run"] = self.run
         return self.ledger.entries(**wishes)
@@ -180,12 +177,12 @@ def collect_receipts(
 
 @overload
 def collect_receipts(
-    *, keep_exchanges: bool | Exchanges = False, to: str | Path | Ledger, tags: Iterable[str] = ()
+    *, keep_exchanges: "bool | Exchanges" = False, to: "str | Path | Ledger", tags: Iterable[str] = ()
 ) -> AbstractContextManager[Recording]: ...
 
 
 def collect_receipts(
-    *, keep_exchanges: bool | Exchanges = False, to: str | Path | Ledger | None = None, tags: Iterable[str] = ()
+    *, keep_exchanges: "bool | Exchanges" = False, to: "str | Path | Ledger | None" = None, tags: Iterable[str] = ()
 ) -> AbstractContextManager[Receipts] | AbstractContextManager[Recording]:
     """
     Collect the receipts of all calls made inside the `with`, by any model and framework.
@@ -199,8 +196,12 @@ def collect_receipts(
     Streams have to be read to their end inside it. Collectors nest; each gets every receipt. With `to`, leaving waits
     until everything is written. Raises `ConfigurationError`, on leaving also `LedgerBusyError`.
     """
+    from og_integrations.ledger._entry import check_exchanges
+
     how = check_exchanges(keep_exchanges)
     if to is not None:
+        from og_integrations.ledger._ledger import open_ledger
+
         return _recording(Recording(open_ledger(to), how), tags)
     if how == "hash":
         raise ConfigurationError('keep_exchanges="hash" needs a ledger (to=…): a list in memory keeps them or not.')
@@ -260,7 +261,7 @@ class _OfProcess:
         self.chosen: tuple[Ledger, Exchanges] | None = None
         self._named: tuple[tuple[str, str], tuple[Ledger, Exchanges]] | None = None
 
-    def get(self) -> tuple[Ledger, Exchanges] | None:
+    def get(self) -> "tuple[Ledger, Exchanges] | None":
         """Return it, and how much of exchanges it keeps; None without one. Raises `ConfigurationError`."""
         if self.chosen is not None:
             return self.chosen
@@ -268,6 +269,9 @@ class _OfProcess:
         if setting is None:
             return None
         if self._named is None or self._named[0] != setting:
+            from og_integrations.ledger._entry import EXCHANGES, check_exchanges
+            from og_integrations.ledger._ledger import open_ledger
+
             if setting[1] not in EXCHANGES:
                 raise ConfigurationError(f"OG_LEDGER_EXCHANGES is {setting[1]!r:.40}, expected one of {EXCHANGES}.")
             # Kept: a relative path is meant from where the process was when it first wrote there.
@@ -278,17 +282,23 @@ class _OfProcess:
 _of_process = _OfProcess()
 
 
-def set_ledger(to: str | Path | Ledger | None, *, keep_exchanges: bool | Exchanges = False) -> None:
+def set_ledger(to: "str | Path | Ledger | None", *, keep_exchanges: "bool | Exchanges" = False) -> None:
     """
     Have every call of this process leave its receipt in the ledger `to` from now on, whoever makes it.
 
     It is what the variables `OG_LEDGER` and `OG_LEDGER_EXCHANGES` (none, hash or full) say, and wins over them; None
     ends it. Raises `ConfigurationError`.
     """
-    _of_process.chosen = None if to is None else (open_ledger(to), check_exchanges(keep_exchanges))
+    if to is None:
+        _of_process.chosen = None
+        return
+    from og_integrations.ledger._entry import check_exchanges
+    from og_integrations.ledger._ledger import open_ledger
+
+    _of_process.chosen = (open_ledger(to), check_exchanges(keep_exchanges))
 
 
-def wanted_here() -> tuple[tuple[Ledger, ...], bool]:
+def wanted_here() -> "tuple[tuple[Ledger, ...], bool]":
     """
     Return the ledgers that a call made in this context is written to, and whether anybody here keeps its exchange.
 
@@ -300,7 +310,7 @@ def wanted_here() -> tuple[tuple[Ledger, ...], bool]:
     return tuple(ledgers), bool(kept or held)
 
 
-def _ledgers() -> dict[Ledger, tuple[Exchanges, str | None]]:
+def _ledgers() -> "dict[Ledger, tuple[Exchanges, str | None]]":
     """Return each ledger here once, with the most that anybody wants kept of exchanges, and the innermost run."""
     found: dict[Ledger, tuple[Exchanges, str | None]] = {}
     everywhere = _of_process.get()
@@ -308,6 +318,8 @@ def _ledgers() -> dict[Ledger, tuple[Exchanges, str | None]]:
         found[everywhere[0]] = (everywhere[1], None)
     for collector in _collectors.get():
         if isinstance(collector, Recording):
+            from og_integrations.ledger._entry import EXCHANGES
+
             wanted, _ = found.get(collector.ledger, ("none", None))
             found[collector.ledger] = (max(wanted, collector.exchanges, key=EXCHANGES.index), collector.run)
     return found
@@ -320,7 +332,7 @@ def hand_out(
     *,
     shown: "Shown | None" = None,
     ledgers: bool = True,
-) -> list[Ticket]:
+) -> "list[Ticket]":
     """
     Hand the receipt of a call that ended to every collector in this context, and to its ledgers.
 
@@ -331,11 +343,14 @@ def hand_out(
             collector.add(receipt, exchange, shown)
         else:
             collector.count(receipt)
-    if not ledgers:
+    written = _ledgers() if ledgers else {}
+    if not written:
         return []
+    from og_integrations.ledger._entry import LedgerEntry, kept_exchange
+
     return [
         ledger.add(
             LedgerEntry(receipt=receipt, exchange=kept_exchange(exchange, how), at=time.time(), run=run, tags=tags)
         )
-        for ledger, (how, run) in _ledgers().items()
+        for ledger, (how, run) in written.items()
     ]

@@ -12,11 +12,8 @@ import threading
 from collections.abc import Callable, Collection, Generator
 from copy import copy
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 
 from og_integrations._forking import survive_forks
 from og_integrations._urls import url_below
@@ -27,7 +24,6 @@ from og_integrations.client._learned import build_of
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import UNPINNED, destination_of
-from og_integrations.client.channels._sealed import Sealing
 from og_integrations.client.channels._tls import pinned_context
 from og_integrations.errors import (
     AttestationError,
@@ -53,7 +49,9 @@ from og_integrations.protocol.proof._enclave import (
 )
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof._registry import decode_enclaves, encode_get_active_tees
-from og_integrations.protocol.sealing._ohttp import OHTTP_PATH, check_signed_config
+
+if TYPE_CHECKING:
+    from og_integrations.client.channels._sealed import Sealing
 
 REFRESH_AFTER = 300
 """Seconds after which the registry is read again."""
@@ -88,7 +86,7 @@ class Directory:
         *,
         spread: bool = False,
         hosts: Collection[str] | None = None,
-        sealing: Sealing | None = None,
+        sealing: "Sealing | None" = None,
     ) -> None:
         self._settings = settings
         self._policy = policy
@@ -265,6 +263,8 @@ class Directory:
         relay = sealing.relay if sealing is not None else None
         destination = UNPINNED if relay is not None else destination_of(enclave)
         if sealing is not None:
+            from og_integrations.protocol.sealing._ohttp import OHTTP_PATH
+
             # A session is for one endpoint, and sealed requests have their own.
             path = OHTTP_PATH
         return Target(
@@ -482,6 +482,8 @@ def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[SignedConfig]:
             f"not show one: {exc}"
         ) from exc
     fields = shown if isinstance(shown, dict) else {}
+    from og_integrations.protocol.sealing._ohttp import check_signed_config
+
     config = check_signed_config(fields, enclave.public_key)
     if (config.key_id, config.public_key) != (listed.key_id, listed.public_key):
         raise unsealable(
@@ -491,6 +493,9 @@ def _ask_for_key(enclave: Enclave, listed: OhttpKey) -> Fetching[SignedConfig]:
 
 
 def _read_endpoint(gateway_url: str) -> Fetching[Enclave]:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
     reply = yield from fetch_signing_key(gateway_url)
     pem = reply.get("public_key")
     try:

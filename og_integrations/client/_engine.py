@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from enum import Enum
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations._forking import survive_forks
@@ -44,7 +44,6 @@ from og_integrations.client._options import (
     hint,
     seal,
 )
-from og_integrations.client._reader import StreamReader
 from og_integrations.client._settings import (
     Settings,
     check_count,
@@ -54,8 +53,6 @@ from og_integrations.client._settings import (
     resolve_relay,
     resolve_settings,
 )
-from og_integrations.client.channels._relay import Relay, check_token
-from og_integrations.client.channels._sealed import SealedCall, Sealing, sealed_body
 from og_integrations.errors import (
     AttestationError,
     ConfigurationError,
@@ -69,7 +66,6 @@ from og_integrations.errors import (
 )
 from og_integrations.models import model_name
 from og_integrations.models._catalogue import ending_of, info_of
-from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import parse_completion
 from og_integrations.protocol.chat._translation import Plan, cut_at_stop, plan_chat
@@ -92,7 +88,6 @@ from og_integrations.protocol.payment._flow import (
     NOTHING_SENT,
     RECEIVE,
     Effects,
-    Obtain,
     PaymentContext,
     Send,
     payment_flow,
@@ -109,6 +104,9 @@ from og_integrations.protocol.proof._verification import (
     verify_exchange,
 )
 from og_integrations.receipt import rule_name
+
+if TYPE_CHECKING:
+    from og_integrations.client.channels._sealed import SealedCall, Sealing
 
 
 class Engine:
@@ -316,6 +314,8 @@ class Engine:
             head = yield from self.open(state)
             if head.status != 200 or (state.sealed is not None and not state.sealed.streams):
                 self.conclude_body(state, (yield from _body(state)))
+            from og_integrations.client._reader import StreamReader
+
             reader = StreamReader(self.conclude, state, buffered=self.buffered)
             try:
                 while (data := (yield RECEIVE)) is not None:
@@ -422,8 +422,10 @@ class Engine:
             raise state.on_loss(exc) from exc
         return head
 
-    def _seal(self, sealing: Sealing, call: Call, enclave: Enclave) -> Effects[SealedCall]:
+    def _seal(self, sealing: "Sealing", call: Call, enclave: Enclave) -> "Effects[SealedCall]":
         """Return what seals `call` for `enclave`, whose own signature of the key was seen. Raises what that raises."""
+        from og_integrations.client.channels._sealed import SealedCall, sealed_body, token_of
+
         key, signed_at, config = yield from self.directory.sealing_key(enclave)
         return SealedCall(
             key=key,
@@ -431,7 +433,7 @@ class Engine:
             signed_config=config,
             tee_id=enclave.tee_id,
             relay=sealing.relay,
-            token=(yield from _token(sealing.relay)),
+            token=(yield from token_of(sealing.relay)),
             body=sealed_body(call.path, call.wire),
             stream=call.request.stream,
         )
@@ -559,7 +561,7 @@ def _body(state: CallState) -> Effects[bytes]:
     return state.unsealed(bytes(body))
 
 
-def _sealing(given: ClientOptions, settings: Settings) -> Sealing | None:
+def _sealing(given: ClientOptions, settings: Settings) -> "Sealing | None":
     """Return how requests are sealed; None if they are not. Raises `ConfigurationError`."""
     if check_choice("channel", given["channel"]) != "ohttp":
         if given["relay_url"] is not None or given["relay_token"] is not None:
@@ -573,19 +575,9 @@ def _sealing(given: ClientOptions, settings: Settings) -> Sealing | None:
             "channel='ohttp' seals requests to a key that the enclave has signed, which nobody attests for "
             "gateway_url. Leave one of the two out."
         )
+    from og_integrations.client.channels._sealed import Sealing
+
     return Sealing(relay=resolve_relay(given["relay_url"], given["relay_token"]))
-
-
-def _token(relay: Relay | None) -> Effects[Secret | None]:
-    """Return what `relay` is to be shown, None if it is nothing. Raises `ConfigurationError`."""
-    if relay is None or relay.token is None:
-        return None
-    try:
-        return check_token((yield Obtain(relay.token)))
-    except BaseException as exc:
-        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
-            raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
-        raise
 
 
 def _came_from_elsewhere(head: ReplyHead | None) -> bool:

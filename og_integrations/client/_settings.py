@@ -21,13 +21,14 @@ from og_integrations._urls import NodeUrl, server_of
 from og_integrations.client._options import OPTIONS
 from og_integrations.client._signer import LocalSigner, Signer, sealed
 from og_integrations.client.channels._addresses import NO_SERVER, is_server
-from og_integrations.client.channels._relay import Relay
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import NETWORKS, Network
 from og_integrations.protocol._redact import Secret
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
+
+    from og_integrations.client.channels._relay import Relay
 
 ONCHAIN_KEY_VARIABLE = "OG_ONCHAIN_PRIVATE_KEY"
 PRIVATE_KEY_VARIABLES = OPTIONS["private_key"].variables
@@ -155,8 +156,10 @@ def resolve_settings(
     )
 
 
-def resolve_relay(url: str | None, token: object) -> Relay | None:
+def resolve_relay(url: str | None, token: object) -> "Relay | None":
     """Return the relay of arguments and environment, None if none is named. Raises `ConfigurationError`."""
+    from og_integrations.client.channels._relay import Relay
+
     env = _Environment(os.environ)
     named = _server("relay_url", url, env)
     return Relay.of(named, token if token is not None else env.secret("OG_RELAY_TOKEN"))

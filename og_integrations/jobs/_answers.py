@@ -169,7 +169,7 @@ def answer_in(entry: LedgerEntry, call: Call) -> tuple[Shown, Usage | None] | No
         saved = load_bundle(entry.line())
         if not Verifier.unsafe_file_key().verify(saved).verified:
             return None
-        completion = read_answer(saved)
+        completion, _ = read_answer(saved)
         return cut_at_stop(call.plan.show(completion), call.stop), completion.usage
     except (ConfigurationError, MalformedReplyError, VerificationError, ToolChoiceNotHonoredError):
         return None

@@ -29,10 +29,7 @@ from typing import TYPE_CHECKING
 from og_integrations._lazy import lazy_names
 
 try:
-    from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
     from og_integrations.langchain._chat_model import ChatOpenGradient, register_with_langchain
-    from og_integrations.langchain._completion_model import OpenGradientCompletion
-    from og_integrations.langchain._search import OpenGradientWebSearch
 except ModuleNotFoundError as _exc:
     if (_exc.name or "").partition(".")[0] != "langchain_core":
         raise
@@ -42,7 +39,10 @@ except ModuleNotFoundError as _exc:
     ) from _exc
 
 if TYPE_CHECKING:
+    from og_integrations.langchain._callbacks import ReceiptCallbackHandler, get_receipt_callback
+    from og_integrations.langchain._completion_model import OpenGradientCompletion
     from og_integrations.langchain._onchain_tools import OnchainToolkit, onchain_tool
+    from og_integrations.langchain._search import OpenGradientWebSearch
 
 __all__ = [
     "ChatOpenGradient",
@@ -56,6 +56,15 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # which would take any name for one of ours
+    # A program that only chats waits for none of these; the text model would bring YAML along.
     __getattr__, __dir__ = lazy_names(
-        __name__, dict.fromkeys(("OnchainToolkit", "onchain_tool"), "og_integrations.langchain._onchain_tools")
+        __name__,
+        {
+            "OnchainToolkit": "og_integrations.langchain._onchain_tools",
+            "OpenGradientCompletion": "og_integrations.langchain._completion_model",
+            "OpenGradientWebSearch": "og_integrations.langchain._search",
+            "ReceiptCallbackHandler": "og_integrations.langchain._callbacks",
+            "get_receipt_callback": "og_integrations.langchain._callbacks",
+            "onchain_tool": "og_integrations.langchain._onchain_tools",
+        },
     )

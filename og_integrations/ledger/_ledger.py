@@ -363,8 +363,3 @@ def _store(key: str) -> tuple[LedgerStore, str]:
         return store, store.name
     # Named without user and query, which may hold a key: the name is shown in messages.
     return ObjectStoreLedger(key), f"{scheme}://{key.partition('://')[2].partition('?')[0].rpartition('@')[2]}"
-
-
-def is_ledger_url(name: str) -> bool:
-    """Return whether `name` is the URL of a ledger, rather than a file."""
-    return "://" in name

@@ -246,7 +246,7 @@ def verify(setup: Setup, receipt: Mapping[str, object], recomputing: Recomputing
     if saved.kind != "onchain" or saved.transaction_hash is None:
         raise ConfigurationError("This is no receipt of an inference that was sent: it names no transaction.")
     found = yield from resume_inference(setup, saved.transaction_hash, recomputing)
-    claimed, read = dict(leaves(receipt)), dict(leaves(found.receipt))
+    claimed, read = leaves(receipt), leaves(found.receipt)
     others = [name for name in (*names_of_proven(), *names_of_chain()) if claimed.get(name) != read.get(name)]
     if others:
         raise VerificationError(

@@ -14,7 +14,7 @@ from og_integrations.onchain._clients import OnchainClient
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.receipt import BY_CHAIN, Check, Receipt
 from og_integrations.verify import Verdict
-from og_integrations.verify._verifier import malformed
+from og_integrations.verify._verdict import malformed
 
 _UNASKED = (DiscoveryError, ConnectionFailedError, ConnectionLostError)
 _WAIT_SECONDS = 5.0

@@ -13,7 +13,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.receipt import signature_of, upgraded
 from og_integrations.verify._bundle import Source, read_file
-from og_integrations.verify._verifier import FirstSeen, Verdict, Verifier
+from og_integrations.verify._verdict import Verdict
+from og_integrations.verify._verifier import FirstSeen, Verifier
 
 _LATEST = 253402300799
 """The last second of the year 9999: no time of a receipt is later."""

@@ -12,7 +12,9 @@ for name, verdict in Verifier.registry().verify_many(sources_in("receipts"), job
 
 | file | what it holds |
 | --- | --- |
-| `_verifier` | `Verifier` and its `Verdict`: the steps, one after the other |
+| `_verifier` | `Verifier`: the steps, one after the other |
+| `_verdict` | `Verdict`, what they come to |
+| `_processes` | many documents, judged by several processes |
 | `_trust` | who vouches for the enclave of a file: the registry, ids, or the file itself |
 | `_bundle` | the file format and its limits |
 | `_evidence` | what an evidence file holds besides: the document of the enclave, the nonce, the batch |
@@ -26,7 +28,8 @@ from og_integrations.receipt import Check
 from og_integrations.verify._bundle import SavedExchange, Source, sources_in
 from og_integrations.verify._evidence import evidence_of
 from og_integrations.verify._trust import TrustSource
-from og_integrations.verify._verifier import Verdict, Verifier
+from og_integrations.verify._verdict import Verdict
+from og_integrations.verify._verifier import Verifier
 
 __all__ = [
     "Check",

@@ -14,19 +14,19 @@ each call (`og_integrations.ledger`). Nothing that is read here has been checked
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from og_integrations._urls import is_ledger_url
 from og_integrations.errors import ConfigurationError
 from og_integrations.ledger._entry import NOTES_BEGIN
-from og_integrations.ledger._ledger import is_ledger_url, open_ledger
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.receipt import kind_of
@@ -35,10 +35,11 @@ MAX_BYTES = 128 * 1024 * 1024
 """No honest exchange is larger, and a file that never ends would fill the memory."""
 _USUAL_BYTES = 64 * 1024
 """As many are read at first: memory for the most would be taken, and given back, for each of many files."""
+_MANY_BYTES = 256 * 1024
+"""As many of a file with several documents are read at once."""
 MEMBERS = ("path", "request", "content_type", "response", "tee_id", "public_key_pem")
 BODIES = ("request", "response")
 EVIDENCE = "og-evidence/1"
-_ONCHAIN = b'"onchain"'
 RSA_BITS = range(2048, 4096 + 1)
 
 
@@ -84,17 +85,39 @@ def load_bundle(saved: "str | Path | bytes | SavedExchange") -> SavedExchange:
     return parse_bundle(saved if isinstance(saved, bytes) else read_file(saved))
 
 
-def read_saved(saved: "str | Path | bytes | SavedExchange") -> "bytes | SavedExchange":
-    """Return the bytes of a file (a path), and anything else as it is. Raises `ConfigurationError`."""
-    return read_file(saved) if isinstance(saved, str | Path) else saved
+def load_judged(saved: "str | Path | bytes | SavedExchange") -> SavedExchange | JsonObject:
+    """
+    Return the same, or the receipt of a model on chain, alone or with its logs, which has no exchange.
+
+    Raises `ConfigurationError` as `load_bundle` does.
+    """
+    if isinstance(saved, SavedExchange):
+        return saved
+    # Decoded once for both: that is a fifth of what judging takes.
+    document = _document(saved if isinstance(saved, bytes) else read_file(saved))
+    receipt = document.get("receipt", document)
+    return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else _bundle_in(document)
+
+
+class Place(NamedTuple):
+    """A place is where a document stands in a file that holds several: its first byte, and how many there are."""
+
+    file: str
+    start: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source is one document to judge: its name for people, and its bytes or the file that holds them."""
+    """
+    A source is one document to judge: its name for people, and its bytes or the file that holds them.
+
+    `place` says where another process finds the same bytes, if they stand in a file.
+    """
 
     name: str
     saved: str | bytes
+    place: Place | None = field(default=None, repr=False, compare=False)
 
 
 def sources_in(place: str | Path) -> Iterator[Source]:
@@ -106,6 +129,9 @@ def sources_in(place: str | Path) -> Iterator[Source]:
     """
     name = str(place)
     if is_ledger_url(name):
+        # Loaded for this alone.
+        from og_integrations.ledger._ledger import open_ledger
+
         ledger = open_ledger(name)
         yield from (Source(f"{ledger.name}#{entry.id}", entry.line()) for entry in ledger.entries())
         return
@@ -121,8 +147,8 @@ def sources_in(place: str | Path) -> Iterator[Source]:
                 yield from sources_in(file)
             return
     if name.endswith(".jsonl") and os.path.isfile(name) and os.access(name, os.R_OK):
-        with open(name, "rb") as lines:
-            yield from _numbered(lines, name)
+        with open(name, "rb", _MANY_BYTES) as lines:
+            yield from _numbered(lines, name, file=name)
     else:
         yield Source(name, name)
 
@@ -142,20 +168,36 @@ def sources_of(stream: BinaryIO, name: str) -> Iterator[Source]:
         yield from others
 
 
-def _numbered(lines: BinaryIO, name: str, *, after: int = 0) -> Iterator[Source]:
+def _numbered(lines: BinaryIO, name: str, *, after: int = 0, file: str | None = None) -> Iterator[Source]:
     """Yield the documents of JSON Lines, as `name:number`; blank lines are none, nor notes on payments."""
-    number = after
+    number, start = after, 0
     while line := lines.readline(MAX_BYTES + 1):
         number += 1
-        if line.strip() and not line.startswith(NOTES_BEGIN):
-            yield Source(f"{name}:{number}", line)
+        if not line.isspace() and not line.startswith(NOTES_BEGIN):
+            yield Source(f"{name}:{number}", line, Place(file, start, len(line)) if file is not None else None)
+        start += len(line)
+
+
+def read_places(file: str, places: Iterable[Place]) -> list[bytes]:
+    """Return what stands at `places` of `file`. Raises `ConfigurationError`."""
+    try:
+        with open(file, "rb", _MANY_BYTES) as lines:
+            return [_read_at(lines, place) for place in places]
+    except OSError as exc:
+        raise ConfigurationError(f"cannot be read ({exc})") from None
+
+
+def _read_at(lines: BinaryIO, place: Place) -> bytes:
+    lines.seek(place.start)
+    return lines.read(place.length)
 
 
 def parse_bundle(data: bytes) -> SavedExchange:
     """Read `data` as one JSON document of either form. Raises `ConfigurationError`."""
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
-    document = _document(data)
+    return _bundle_in(_document(data))
+
+
+def _bundle_in(document: JsonObject) -> SavedExchange:
     receipt, evidence = None, document if "format" in document else None
     if evidence is not None and evidence["format"] != EVIDENCE:
         raise ConfigurationError(f"the format is {evidence['format']!r:.60}, expected {EVIDENCE!r}")
@@ -198,23 +240,6 @@ def parse_document(data: bytes) -> JsonObject:
     return document if "exchange" in document else {"exchange": document}
 
 
-def onchain_receipt(saved: "str | Path | bytes | SavedExchange") -> JsonObject | None:
-    """
-    Return the receipt of a model on chain that `saved` holds, alone or with its logs; None for anything else.
-
-    Raises `ConfigurationError` for a file that cannot be read.
-    """
-    if isinstance(saved, SavedExchange):
-        return None
-    data = saved if isinstance(saved, bytes) else read_file(saved)
-    # Most files are of LLM calls, and large: they are not parsed twice.
-    if _ONCHAIN not in data:
-        return None
-    document = _document(data)
-    receipt = document.get("receipt", document)
-    return receipt if isinstance(receipt, dict) and kind_of(receipt) == "onchain" else None
-
-
 def parse_receipt(data: bytes) -> JsonObject:
     """Read a receipt, alone or saved with its exchange, from JSON. Raises `ConfigurationError`."""
     document = _document(data)
@@ -241,6 +266,8 @@ def read_stream(stream: BinaryIO) -> bytes:
 
 
 def _document(data: bytes) -> JsonObject:
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"has more than {MAX_BYTES} bytes")
     try:
         return _object(decode_json(data), "the file")
     except ValueError as exc:

@@ -4,15 +4,16 @@ This module compares what a saved receipt claims with its exchange, and names wh
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
 from og_integrations.models import wire_name
 from og_integrations.protocol._receipt import KINDS, described, rebuild_authorization
-from og_integrations.protocol._strict_json import JsonObject, decode_json
+from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import Completion, TeeProof
 from og_integrations.protocol.payment._x402 import PAYMENT_RESPONSE, PROCESSING_HASH
 from og_integrations.protocol.proof._canonical import (
@@ -36,7 +37,6 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
-    told,
     unsigned_of,
     upgraded,
 )
@@ -53,6 +53,7 @@ CONTENT_KIND = "whether messages[].content is a list or its text"
 """What two things that share one hash leave open, where neither was refused (`protocol.proof._verification`)."""
 
 
+_OF_THIS_EXCHANGE = Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
 _KNOWN_OF_MESSAGES = frozenset(
     {"role", "content", "tool_calls", "images", "reasoning_content", "citations", "web_search"}
 )
@@ -66,7 +67,7 @@ class Claims:
         document = upgraded(receipt)
         self.verified = is_verified(document)
         self.older = is_older(receipt)
-        self.held = dict(leaves(document))
+        self.held = leaves(document)
         self.unsigned = unsigned_of(document)
         self.payment: ReceiptPayment | None = None
         self.broken_payment = ""
@@ -105,17 +106,18 @@ def receipt_check(
     # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
     unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
     rule = verified.hash_rule if verified is not None else None
-    known = members()
+    (compared, values), held = _compared(), claims.held
+    expected = values(_expected(saved, completion, completion.proof, decision, rule, unsigned))
     wrong = [
-        path
+        member.path
+        for member, value in zip(compared, expected, strict=True)
         # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        for path, value in told(_expected(saved, completion, completion.proof, decision, rule, unsigned))
-        if not _agrees(known[path], claims.held.get(path), value)
+        if value is not None and value != () and not _agrees(member, held.get(member.path), value)
     ]
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
         return Check(BY_EXCHANGE, "fail", detail)
-    return Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
+    return _OF_THIS_EXCHANGE
 
 
 def payment_check(claims: Claims) -> Check:
@@ -135,15 +137,14 @@ def not_covered(
     claims: Claims | None,
     verified: VerifiedExchange,
     decision: TrustDecision,
-    checks: Sequence[Check],
+    passed: frozenset[str],
     unsigned: tuple[str, ...],
 ) -> dict[str, tuple[str, ...]]:
     """
-    Return what could be altered all the same, given the `checks` made before: of the receipt, the answer, the request.
+    Return what could be altered all the same, given the checks that `passed`: of the receipt, the answer, the request.
 
     Whoever wrote the file could say something else there. `unsigned` names what the signature leaves out.
     """
-    passed = {check.id for check in checks if check.result == "pass"}
     request = _in_a_line(not_hashed(verified.exchange.path, verified.request, verified.hash_rule))
     if may_be_another_content(verified.request, verified.hash_rule):
         request = (CONTENT_KIND, *request)
@@ -167,19 +168,14 @@ def _in_a_line(names: Sequence[str]) -> tuple[str, ...]:
     return (*shown, f"{more} more members") if more else tuple(shown)
 
 
-def further_members(saved: SavedExchange) -> tuple[str, ...]:
+def further_members(bodies: Iterable[object]) -> tuple[str, ...]:
     """
-    Return what a saved answer says beside all that answers of gateways are known to say; no signature covers it.
+    Return what the decoded `bodies` say beside all that answers of gateways are known to say; no signature covers it.
 
     A `refusal` would be read as the answer, and a `function_call` be run, by programs that know the older form.
     """
     found: set[str] = set()
-    for text in saved.events() if saved.answer_type == "text/event-stream" else [saved.response]:
-        try:
-            # Whether it names a member twice was looked at when the answer was read.
-            body = decode_json(text, unique=False)
-        except ValueError:
-            continue
+    for body in bodies:
         choices = body.get("choices") if isinstance(body, dict) else None
         for choice in choices if isinstance(choices, list) else ():
             for part in ("message", "delta"):
@@ -203,6 +199,7 @@ def _expected(
     unsigned: tuple[str, ...],
 ) -> Receipt:
     """Return what a receipt of this exchange says; None and empty stand for what is not known."""
+    enclave, sealing = _of_key(saved.public_key, decision.enclave.pcr_hash if decision.enclave else None)
     return Receipt(
         kind=KINDS.get(saved.path),
         status="verified",
@@ -213,12 +210,27 @@ def _expected(
         tee_timestamp=proof.timestamp,
         tee_signature=proof.signature,
         tee_id=proof.tee_id,
-        enclave=ReceiptEnclave(
-            public_key=saved.public_key.hex(), pcr_hash=decision.enclave.pcr_hash if decision.enclave else None
-        ),
-        sealing=ReceiptSealing(signing_key_sha256=sha256(saved.public_key).hexdigest()),
+        enclave=enclave,
+        sealing=sealing,
         unsigned=unsigned,
     )
+
+
+@lru_cache(maxsize=64)
+def _of_key(public_key: bytes, pcr_hash: str | None) -> tuple[ReceiptEnclave, ReceiptSealing]:
+    # Cached: ten thousand files of one enclave hold one key.
+    fingerprint = sha256(public_key).hexdigest()
+    return (
+        ReceiptEnclave(public_key=public_key.hex(), pcr_hash=pcr_hash),
+        ReceiptSealing(signing_key_sha256=fingerprint),
+    )
+
+
+@lru_cache(maxsize=1)
+def _compared() -> tuple[tuple[Member, ...], "attrgetter[tuple[object, ...]]"]:
+    """Return the members that are compared with the exchange, or never change, and what reads them off a receipt."""
+    found = [m for m in members().values() if m.standing.by == BY_EXCHANGE or m.standing.lasting]
+    return tuple(found), attrgetter(*[member.path for member in found])
 
 
 def _agrees(member: Member, claimed: object, found: object) -> bool:
@@ -226,6 +238,8 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
         return True
     if member.standing.apart and isinstance(claimed, str) and claimed.strip():
         claimed = wire_name(claimed)
+    if isinstance(found, tuple):
+        found = list(found)
     return type(claimed) is type(found) and claimed == found
 
 
@@ -234,16 +248,16 @@ def _payment_in(document: JsonObject) -> ReceiptPayment | None:
     if not isinstance(held, dict):
         return Receipt.payment_of(document)
     try:
-        # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
-        return _read_payment(tuple((name, type(value), value) for name, value in held.items()))
+        return _read_payment(tuple(held), *held.values())
     except TypeError:
         return Receipt.payment_of(document)
 
 
-@lru_cache(maxsize=4096)
-def _read_payment(held: tuple[tuple[str, type, object], ...]) -> ReceiptPayment | None:
+# With their types: 1, 1.0 and true are equal, and only one of them is an amount.
+@lru_cache(maxsize=4096, typed=True)
+def _read_payment(names: tuple[str, ...], *values: object) -> ReceiptPayment | None:
     # Cached: the calls of a session have one payment.
-    return Receipt.payment_of({"payment": {name: value for name, _, value in held}})
+    return Receipt.payment_of({"payment": dict(zip(names, values, strict=True))})
 
 
 @lru_cache(maxsize=4096)
@@ -265,21 +279,27 @@ def _recomputed(payment: ReceiptPayment) -> Check:
     return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
 
 
-def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: set[str]) -> tuple[str, ...]:
+def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: frozenset[str]) -> tuple[str, ...]:
     confirmed: frozenset[str] = frozenset()
     if decision.enclave is not None:
-        listed = dict(leaves(Receipt(enclave=described(decision.enclave)).to_json()))
+        listed = leaves({"enclave": described(decision.enclave).to_json()})
         by_registry = (path for path, member in members().items() if member.standing.by == BY_REGISTRY)
         confirmed = frozenset(path for path in by_registry if path in held and held[path] == listed.get(path))
-    nothing = frozenset(path for path, value in held.items() if value is None)
-    return _open_members(tuple(held), nothing, frozenset(passed), confirmed)
+    nothing = frozenset(path for path in _added_later() if held.get(path, "") is None)
+    return _open_members(tuple(held), nothing, passed, confirmed)
+
+
+@lru_cache(maxsize=1)
+def _added_later() -> tuple[str, ...]:
+    """Return the members whose absence from a receipt is no lie."""
+    return tuple(path for path, member in members().items() if member.standing.later)
 
 
 @lru_cache(maxsize=256)
 def _open_members(
     held: tuple[str, ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
 ) -> tuple[str, ...]:
-    """Return which of the members `held` could be altered, given those that are null, and what was checked of them."""
+    """Return which of the members `held` could be altered, given those of later that are null, and what was checked."""
     # Cached: receipts of one program hold the same members.
     known, present = members(), set(held)
     found = [known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart]

@@ -14,12 +14,11 @@ from dataclasses import replace
 from og_integrations.errors import AttestationError, ConfigurationError, SealedChannelError, VerificationError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import TeeProof
-from og_integrations.protocol.proof._attestation import AttestationPolicy, trust_of, verify_document
 from og_integrations.protocol.proof._canonical import nonce_place, signed_digest
 from og_integrations.protocol.proof._enclave import key_config_digest, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._inclusion import Inclusion, verify_inclusion
+from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof._verification import STEPS, StepError, TrustDecision, is_signed_by
-from og_integrations.protocol.sealing._ohttp import KeyConfig
 from og_integrations.receipt import Check, Receipt, without_presentation
 from og_integrations.verify._bundle import BODIES, EVIDENCE, SavedExchange, parse_bundle
 
@@ -40,6 +39,9 @@ def document_of(saved: SavedExchange, policy: AttestationPolicy | None) -> Trust
     `policy` has the pinned builds and roots; None: AWS's root, and no build. The level is None if the document is
     refused, missing, or can be judged in part only; a refusal alone is an answer.
     """
+    # Loaded for this alone: certificates take a sixth of the time in which a verifier starts.
+    from og_integrations.protocol.proof._attestation import trust_of, verify_document
+
     try:
         part = _object(saved.evidence or {}, "attestation")
         certificate = _bytes(part, "attestation.tls_certificate")
@@ -200,6 +202,9 @@ def _nonce(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -
 
 
 def _key_config(saved: SavedExchange, evidence: JsonObject, proof: TeeProof | None) -> Check:
+    # Loaded for this alone.
+    from og_integrations.protocol.sealing._ohttp import KeyConfig
+
     try:
         part = _object(evidence, "hpke")
         blob, signature = _bytes(part, "hpke.key_config"), _bytes(part, "hpke.signature")

@@ -22,7 +22,7 @@ from og_integrations.protocol.chat._wire import TeeProof
 from og_integrations.protocol.proof._attestation import measurements_in
 from og_integrations.receipt import Receipt, ReceiptPayment
 from og_integrations.verify._bundle import SavedExchange
-from og_integrations.verify._verifier import Verdict
+from og_integrations.verify._verdict import Verdict
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:og-integrations:inference-receipt:v1"

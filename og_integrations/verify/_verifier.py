@@ -6,22 +6,13 @@ very exchange), `payment-hash` (it recomputes from the receipt) and `not-covered
 the same. What nobody can judge later, when and how the answer came, is a skip.
 """
 
-import asyncio
-import multiprocessing
-import multiprocessing.context
-import signal
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Self
 
-from og_integrations._notebook import grid
 from og_integrations.errors import (
     ConfigurationError,
     InvalidRequestError,
@@ -31,30 +22,33 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.networks import Network
-from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._answers import StreamAssembler, parse_completion
-from og_integrations.protocol.chat._wire import Completion, TeeProof
-from og_integrations.protocol.proof._attestation import (
+from og_integrations.protocol._strict_json import JsonObject, decode_json, parse_json_object
+from og_integrations.protocol.chat._answers import StreamAssembler, read_completion
+from og_integrations.protocol.chat._wire import Completion
+from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
+from og_integrations.protocol.proof._measurements import (
     AWS_ROOT_G1_SHA256,
     AttestationPolicy,
     Measurements,
     listed_builds,
 )
-from og_integrations.protocol.proof._enclave import Enclave, EnclavePolicy, normalize_hash, tee_id_of
 from og_integrations.protocol.proof._verification import (
     STEPS,
     Exchange,
-    Trust,
     TrustDecision,
     VerifiedExchange,
     not_reached,
     verify_exchange,
 )
-from og_integrations.receipt import BY_CHAIN, Check, visible
-from og_integrations.verify._bundle import SavedExchange, Source, load_bundle, onchain_receipt, read_saved
+from og_integrations.receipt import Check
+from og_integrations.verify._bundle import SavedExchange, Source, load_judged
 from og_integrations.verify._coverage import Claims, further_members, not_covered, payment_check, receipt_check
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
+from og_integrations.verify._verdict import Status, Verdict, malformed, only_the_chain
+
+if TYPE_CHECKING:
+    pass
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
@@ -63,46 +57,6 @@ REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}
 _key_id = lru_cache(maxsize=64)(tee_id_of)
 _WORTH_A_PROCESS = 500
 """Files below which starting a process takes longer than judging them."""
-_CHUNK, _AHEAD = 64, 16
-"""Files of one task, and how many tasks a process has before it, so that it never waits for the one that reads."""
-Status = Literal["verified", "failed", "undecided", "malformed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """
-    A verdict says what a saved exchange proves.
-
-    `status` is "verified", "failed" (it is not what an enclave signed, or nobody vouches for the enclave), "undecided"
-    (who was to vouch could not be asked, or a part of the evidence is missing) or "malformed" (no exchange could be
-    read). `step` names the first check that failed, of "undecided" the one that could not be made, and is None for
-    "verified". `checks` are all of them, in their order. `not_covered` names what could be altered all the same, by
-    group: receipt, answer, request. `proof` is what the enclave signed, if the answer is proven: two files with one
-    signature are about one call. `trust` is the level at which its enclave was believed, None if it was not.
-    """
-
-    status: Status
-    step: str | None
-    checks: tuple[Check, ...]
-    not_covered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    proof: TeeProof | None = field(default=None, repr=False)
-    trust: Trust | None = None
-
-    @property
-    def verified(self) -> bool:
-        """Return whether everything that can be checked was checked, and is right."""
-        return self.status == "verified"
-
-    def to_json(self) -> JsonObject:
-        """Return the verdict as plain JSON."""
-        return {"status": self.status, "step": self.step, "checks": [check.to_json() for check in self.checks]}
-
-    def _repr_html_(self) -> str:
-        """Return the checks as a table, for notebooks; everything in it is escaped, since a file may say anything."""
-        rows = [(check.id, check.result, visible(check.detail)) for check in self.checks]
-        left = "; ".join(f"{group}: {', '.join(names)}" for group, names in self.not_covered.items() if names)
-        note = visible(f"Not covered, so anybody could have altered it: {left}") if left else ""
-        return grid((self.status, "result", "why"), rows, note)
 
 
 class Verifier:
@@ -182,24 +136,25 @@ class Verifier:
         Never raises for what the file holds, or for a registry that does not answer.
         """
         try:
-            saved = read_saved(saved)
-            if (receipt := onchain_receipt(saved)) is not None:
-                return only_the_chain() if self._onchain is None else self._onchain(receipt)
-            exchange = load_bundle(saved)
+            found = load_judged(saved)
+            if not isinstance(found, SavedExchange):
+                return only_the_chain() if self._onchain is None else self._onchain(found)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, self._trust.decide(_key_id(exchange.public_key)), self._documents)
+        return judge(found, self._trust.decide(_key_id(found.public_key)), self._documents)
 
     async def averify(self, saved: str | Path | bytes | SavedExchange) -> Verdict:
         """Return what `verify` returns; the registry is asked without blocking the event loop."""
         try:
-            saved = read_saved(saved)
-            if (receipt := onchain_receipt(saved)) is not None:
-                return only_the_chain() if self._onchain is None else await asyncio.to_thread(self._onchain, receipt)
-            exchange = load_bundle(saved)
+            found = load_judged(saved)
+            if not isinstance(found, SavedExchange):
+                # Loaded for this alone.
+                from asyncio import to_thread
+
+                return only_the_chain() if self._onchain is None else await to_thread(self._onchain, found)
         except ConfigurationError as exc:
             return malformed(exc)
-        return judge(exchange, await self._trust.adecide(_key_id(exchange.public_key)), self._documents)
+        return judge(found, await self._trust.adecide(_key_id(found.public_key)), self._documents)
 
     def verify_many(self, sources: Iterable[Source], *, jobs: int = 1) -> Iterator[tuple[str, Verdict]]:
         """
@@ -213,19 +168,10 @@ class Verifier:
             for source in chain(first, waiting):
                 yield source.name, self.verify(source.saved)
             return
-        pool = ProcessPoolExecutor(jobs, mp_context=_processes(), initializer=_begin_work, initargs=(self,))
-        try:
-            yield from _in_order(pool, chain(first, waiting), most=_AHEAD * jobs)
-        finally:
-            # Whoever leaves early does not wait for what nobody will read.
-            pool.shutdown(cancel_futures=True)
+        # Loaded for this alone.
+        from og_integrations.verify._processes import verify_in_processes
 
-
-def _processes() -> multiprocessing.context.BaseContext:
-    """Return how processes are started: forked, which costs no imports, or spawned where that is not safe."""
-    # A forked child of a program with threads may find a lock held for ever, and macOS's own libraries have threads.
-    alone = threading.active_count() == 1 and sys.platform == "linux"
-    return multiprocessing.get_context("fork" if alone else "spawn")
+        yield from verify_in_processes(self.verify, chain(first, waiting), jobs)
 
 
 class FirstSeen:
@@ -245,51 +191,6 @@ class FirstSeen:
         return None if first == name else first
 
 
-_working: list[Verifier] = []
-"""The verifier of a process that `verify_many` has started; it remembers what the registry said."""
-
-
-def _begin_work(verifier: Verifier) -> None:
-    # Ctrl-C reaches every process, and each would print a traceback; the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _working[:] = [verifier]
-
-
-def _in_order(pool: Executor, sources: Iterator[Source], *, most: int) -> Iterator[tuple[str, Verdict]]:
-    """Yield (name, verdict) of `sources` in their order; at `most` that many chunks wait, however many there are."""
-    waiting: deque[tuple[list[Source], Future[list[Verdict]]]] = deque()
-    for chunk in iter(lambda: list(islice(sources, _CHUNK)), []):
-        waiting.append((chunk, pool.submit(_work, chunk)))
-        # `Executor.map` would read all sources at once.
-        while len(waiting) >= most:
-            yield from _finished(*waiting.popleft())
-    while waiting:
-        yield from _finished(*waiting.popleft())
-
-
-def _finished(chunk: list[Source], verdicts: "Future[list[Verdict]]") -> Iterator[tuple[str, Verdict]]:
-    return zip((source.name for source in chunk), verdicts.result(), strict=True)
-
-
-def _work(chunk: list[Source]) -> list[Verdict]:
-    return [_alike(_working[0].verify(source.saved)) for source in chunk]
-
-
-def _alike(verdict: Verdict) -> Verdict:
-    # Most verdicts on good files are the same word for word, and pickle sends each object of a chunk once only.
-    return replace(verdict, checks=_same_checks(verdict.checks), not_covered=_same_groups(*verdict.not_covered.items()))
-
-
-@lru_cache(maxsize=1024)
-def _same_checks(checks: tuple[Check, ...]) -> tuple[Check, ...]:
-    return checks
-
-
-@lru_cache(maxsize=1024)
-def _same_groups(*groups: tuple[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    return dict(groups)
-
-
 def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationPolicy | None = None) -> Verdict:
     """
     Check everything that can be checked about `saved`. Pure, never raises.
@@ -301,9 +202,10 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
     if saved.redacted:
         return _judge_redacted(saved, decision)
     completion: Completion | None = None
+    bodies: Iterable[object] = ()
     verified: VerifiedExchange | None = None
     try:
-        completion = read_answer(saved)
+        completion, bodies = read_answer(saved)
         verified, checks = _proof_checks(saved, completion, decision)
     except VerificationError as exc:
         checks = _failed_at(exc.step or "shape", str(exc))
@@ -319,12 +221,11 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
     if claims is not None:
         checks += [receipt_check(claims, saved, completion, verified, decision, unsigned), payment_check(claims)]
     open_to_change: Mapping[str, tuple[str, ...]] = {}
+    passed = frozenset([check.id for check in checks if check.result == "pass"])
     if verified is not None:
-        open_to_change = not_covered(claims, verified, decision, checks, unsigned + further_members(saved))
-        named = "; ".join(f"{group}: {', '.join(names)}" for group, names in open_to_change.items())
-        checks.append(Check("not-covered", "skip", named))
+        open_to_change = not_covered(claims, verified, decision, passed, unsigned + further_members(bodies))
+        checks.append(_named(*open_to_change.items()))
     step = next((check.id for check in checks if check.result == "fail"), None)
-    passed = {check.id for check in checks if check.result == "pass"}
     status: Status = "verified" if step is None and passed >= REQUIRED else "failed"
     if step is None and not decision.answered:
         status, step = "undecided", _undecided_step(decision)
@@ -332,6 +233,12 @@ def judge(saved: SavedExchange, decision: TrustDecision, documents: AttestationP
         status, step = "undecided", "receipt"
     proof = verified.proof if verified is not None else None
     return Verdict(status, step, tuple(checks), open_to_change, proof, decision.level)
+
+
+@lru_cache(maxsize=1024)
+def _named(*groups: tuple[str, tuple[str, ...]]) -> Check:
+    # Cached: in most files of a program the same is left open.
+    return Check("not-covered", "skip", "; ".join(f"{group}: {', '.join(names)}" for group, names in groups))
 
 
 def _with_document(decision: TrustDecision, shown: TrustDecision, documents: AttestationPolicy | None) -> TrustDecision:
@@ -369,22 +276,33 @@ def _judge_redacted(saved: SavedExchange, decision: TrustDecision) -> Verdict:
     )
 
 
-def read_answer(saved: SavedExchange) -> Completion:
+def read_answer(saved: SavedExchange) -> tuple[Completion, Iterable[object]]:
     """
-    Read the answer in the file.
+    Return the answer in the file, and the decoded bodies that it was read of.
 
     Raises `MalformedReplyError`, `VerificationError`, `StreamCutError` or `StreamFailedError` for whatever is not a
     whole answer.
     """
     kind = saved.answer_type
     if kind == "application/json":
-        return parse_completion(saved.path, saved.response)
+        reply = parse_json_object(saved.response, "The answer")
+        return read_completion(saved.path, reply), [reply]
     if kind != "text/event-stream":
         raise MalformedReplyError(f"The answer is {kind[:80]!r}, expected application/json or text/event-stream.")
     assembler = StreamAssembler()
-    for event in saved.events():
+    events = saved.events()
+    for event in events:
         assembler.feed(event)
-    return assembler.finish()
+    return assembler.finish(), _bodies(events)
+
+
+def _bodies(events: Iterable[str]) -> Iterator[object]:
+    for event in events:
+        try:
+            # Whether it names a member twice was looked at when the answer was read.
+            yield decode_json(event, unique=False)
+        except ValueError:
+            continue
 
 
 def _proof_checks(
@@ -407,14 +325,3 @@ def _failed_at(step: str, detail: str) -> list[Check]:
     """Return the verdicts when nothing but `step` could be judged."""
     before = [Check(name, "skip", f"not reached: {step} failed") for name in STEPS[: STEPS.index(step)]]
     return [*before, Check(step, "fail", detail), *not_reached(step)]
-
-
-def only_the_chain() -> Verdict:
-    """Return the verdict on a receipt of a model on chain where the chain may not be asked."""
-    detail = "a receipt of a model on chain, which only a node of the chain can confirm: say --registry"
-    return Verdict("undecided", BY_CHAIN, (Check(BY_CHAIN, "skip", detail),))
-
-
-def malformed(reason: ConfigurationError) -> Verdict:
-    """Return the verdict on what is no exchange."""
-    return Verdict("malformed", "input", (Check("input", "fail", str(reason)),))

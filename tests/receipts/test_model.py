@@ -108,7 +108,7 @@ def test_every_member_says_how_far_it_can_be_believed() -> None:
     assert {path for path, member in members().items() if member.standing.word == "signed"} == {
         "request_hash", "output_hash", "tee_timestamp", "tee_signature",
     }  # fmt: skip
-    assert set(dict(leaves(Receipt(OLD["next"]).to_json()))) - {"hashing"} <= set(members())
+    assert set(leaves(Receipt(OLD["next"]).to_json())) - {"hashing"} <= set(members())
 
 
 @dataclass

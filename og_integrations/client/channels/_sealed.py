@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from og_integrations.client.channels._relay import Relay
-from og_integrations.errors import InvalidRequestError, SealedChannelError
+from og_integrations.client.channels._relay import Relay, check_token
+from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError, SealedChannelError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.chat._wire import CHAT_PATH, SEARCH_PATH
+from og_integrations.protocol.payment._flow import Effects, Obtain
 from og_integrations.protocol.payment._x402 import ReplyHead
 from og_integrations.protocol.proof._enclave import OhttpKey, SignedConfig
 from og_integrations.protocol.sealing._ohttp import (
@@ -52,6 +53,18 @@ def sealed_body(path: str, wire: bytes) -> bytes:
     endpoint = _ENDPOINTS[path]
     # The gateway takes the name out before it hashes, so that the rest is hashed as it stands in `wire`.
     return wire if endpoint is None else b'{"endpoint": ' + json.dumps(endpoint).encode() + b", " + wire[1:]
+
+
+def token_of(relay: Relay | None) -> Effects[Secret | None]:
+    """Return what `relay` is to be shown, None if it is nothing. Raises `ConfigurationError`."""
+    if relay is None or relay.token is None:
+        return None
+    try:
+        return check_token((yield Obtain(relay.token)))
+    except BaseException as exc:
+        if isinstance(exc, Exception) and not isinstance(exc, OpenGradientError):
+            raise ConfigurationError(f"relay_token failed with {type(exc).__name__}. Nothing was sent.") from exc
+        raise
 
 
 class SealedCall:

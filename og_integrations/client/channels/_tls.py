@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from cryptography import x509
-
 from og_integrations.errors import ConnectionFailedError
 
 
@@ -97,6 +95,8 @@ def of_handshake(exc: BaseException) -> OSError:
 
 def _out_of_date(certificate: bytes) -> str | None:
     """Say when the pinned certificate is valid, if it is not now by this machine's clock."""
+    from cryptography import x509  # takes longer than a call, and most handshakes succeed
+
     loaded = x509.load_der_x509_certificate(certificate)
     first, last, now = loaded.not_valid_before_utc, loaded.not_valid_after_utc, datetime.now(UTC)
     if first <= now <= last:

@@ -49,7 +49,11 @@ def parse_completion(path: str, body: bytes | str) -> Completion:
     Raises `MalformedReplyError` if it is not of that form, `VerificationError` (step `shape`) if it
     holds more than the one choice that the enclave signs.
     """
-    reply = parse_json_object(body, "The answer")
+    return read_completion(path, parse_json_object(body, "The answer"))
+
+
+def read_completion(path: str, reply: JsonObject) -> Completion:
+    """Return what `parse_completion` does, of an answer that is decoded already."""
     if path == SEARCH_PATH:
         return _search_answer(reply)
     choice = only_choice(reply)

@@ -12,7 +12,7 @@ quote the whole prompt in clear, and a part that is silently dropped would be pa
 
 import base64
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
@@ -192,6 +192,16 @@ class TeeProof:
     timestamp: int
     signature: str
     tee_id: str
+
+    def __reduce__(self) -> tuple["Callable[..., TeeProof]", tuple[str, str, int, str, str]]:
+        # Verdicts with their proofs travel between processes by the thousand, and the default takes ten times as long.
+        return _proof_of, (self.request_hash, self.output_hash, self.timestamp, self.signature, self.tee_id)
+
+
+def _proof_of(request_hash: str, output_hash: str, timestamp: int, signature: str, tee_id: str) -> TeeProof:
+    return TeeProof(
+        request_hash=request_hash, output_hash=output_hash, timestamp=timestamp, signature=signature, tee_id=tee_id
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
