@@ -268,6 +268,9 @@ class OpenGradientModel(BaseModel):
         validate_default=False,
         protected_namespaces=(),
         hide_input_in_errors=True,
+        # Nobody makes one of this class, nor of LangChain's: only those that are made (`defer_build=False`) need the
+        # validators, which take longer than a call.
+        defer_build=True,
     )
     _SHARED_BY_COPIES: ClassVar[tuple[str, ...]] = (
         "signer",

@@ -117,7 +117,7 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, OpenGradientError) and error.is_retryable
 
 
-class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM):
+class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM, defer_build=False):
     """
     This is a LlamaIndex LLM whose every answer comes from an attested enclave, is paid from a wallet within
     limits, and leaves a receipt.
