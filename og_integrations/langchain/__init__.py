@@ -15,6 +15,7 @@ Needs `pip install "og-integrations[langchain]"`.
 | file | what is in it |
 | --- | --- |
 | `_chat_model`, `_completion_model` | the two models; what they have in common stands with the first |
+| `_runs` | one call, as LangChain traces it and as its errors leave |
 | `_messages` | messages and tools of LangChain to the wire |
 | `_outputs` | answers to LangChain's messages and content blocks |
 | `_structured` | `with_structured_output`: the schema that is asked for, and the reading of what comes |

@@ -1,24 +1,19 @@
 """This module holds `ChatOpenGradient`, LangChain's chat model over our clients, and what the text model shares."""
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
-from contextvars import ContextVar
 from enum import Enum
 from importlib import import_module
 from inspect import signature
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
-from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.load.serializable import Serializable
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.tracers.context import register_configure_hook
 from langchain_core.utils import secret_from_env
 from pydantic import Field, SecretStr, field_validator, model_validator
 from typing_extensions import override
@@ -30,16 +25,16 @@ from og_integrations.chat._model import Engines, ModelOptions, OpenGradientModel
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client._collecting import tagged
 from og_integrations.client._options import ALIASES, OPTIONS, ReasoningEffort
-from og_integrations.client._tracing import ReceiptSpan, Span, current_span
-from og_integrations.errors import ConfigurationError, OpenGradientError
+from og_integrations.errors import ConfigurationError
 from og_integrations.langchain._messages import (
+    Method,
+    Schema,
     Tool,
     build_profile,
     count_message_tokens,
     count_text_tokens,
     form_tools,
     to_wire,
-    too_long,
     wire_tools,
 )
 from og_integrations.langchain._outputs import (
@@ -49,8 +44,7 @@ from og_integrations.langchain._outputs import (
     combined_llm_output,
     register_blocks,
 )
-from og_integrations.langchain._structured import Method, Schema, Wish, response_format, structured_output
-from og_integrations.langchain.errors import RETRYABLE, ModelErrors, as_model_error
+from og_integrations.langchain._runs import Run
 from og_integrations.models import model_name
 from og_integrations.protocol._strict_json import JsonObject
 
@@ -64,15 +58,11 @@ if TYPE_CHECKING:
 
     from og_integrations.client import ChatOptions
 
-    RunManager = CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun
-
 _OF_LANGCHAIN = frozenset({"stream", "stream_usage", "stream_options"})
 """Arguments that choose between LangChain's own paths, and say nothing to the gateway."""
 OF_BOTH = _OF_LANGCHAIN | {"model", "model_name"} | OF_A_CALL
 """Arguments of a call that both models take."""
 _OF_CHATS = OF_BOTH | OF_A_CHAT | {"form_tool", "model_kwargs", "strict"}
-_OPENINFERENCE = "openinference.instrumentation.langchain"
-_run: ContextVar[UUID | None] = ContextVar("og_integrations_run", default=None)
 
 
 class LangChainOptions(ModelOptions, total=False):
@@ -105,73 +95,7 @@ class ChatModelOptions(LangChainOptions, total=False):
     rate_limiter: "BaseRateLimiter | None"
 
 
-class _RunWatcher(BaseCallbackHandler):
-    """A run watcher remembers which run begins: `stream()` tells handlers, but not the model."""
-
-    run_inline = True
-    ignore_llm = ignore_chain = ignore_agent = ignore_retriever = True
-
-    @override
-    def on_chat_model_start(
-        self, serialized: JsonObject, messages: list[list[BaseMessage]], *, run_id: UUID, **kwargs: object
-    ) -> None:
-        _run.set(run_id)
-
-
-class _Watching:
-    """LangChain reads this like a `ContextVar`; it holds the watcher once OpenInference has spans of runs."""
-
-    def __init__(self) -> None:
-        self._watcher = _RunWatcher()
-
-    def get(self) -> _RunWatcher | None:
-        # A handler costs each call 30 us and each token 2, and who does not trace needs none.
-        return self._watcher if _OPENINFERENCE in sys.modules else None
-
-
-register_configure_hook(cast("ContextVar[_RunWatcher | None]", _Watching()), inheritable=True)
 register_blocks()
-
-
-def _span_of(manager: "RunManager | None") -> Span | None:
-    """Return OpenInference's span of a run, else the current one, None without OpenTelemetry."""
-    openinference = sys.modules.get(_OPENINFERENCE)
-    run = manager.run_id if manager is not None else _run.get()
-    if openinference is not None and run is not None:
-        instrumentor = openinference.LangChainInstrumentor()
-        if instrumentor.is_instrumented_by_opentelemetry and (span := instrumentor.get_span(run)) is not None:
-            return cast("Span", span)
-    return current_span()
-
-
-class Run(ReceiptSpan):
-    """A run is one call, in a `with`: its receipt goes onto the span of LangChain's run, errors leave as doubles."""
-
-    def __init__(
-        self,
-        model: "LangChainModel",
-        manager: "RunManager | None",
-        asked: Sequence[BaseMessage] | str,
-        arguments: Mapping[str, object],
-    ) -> None:
-        super().__init__(_span_of(manager))
-        self._model = model
-        self._asked = asked
-        self._arguments = arguments
-
-    @override
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.note(error)
-        if isinstance(error, OpenGradientError):
-            # In its place: its own frames would fill a screen, and stand in every report with their locals.
-            raise as_model_error(error, too_long=self._too_long) from error.__cause__
-
-    def _too_long(self) -> str | None:
-        name = self._model.asked_model(self._arguments)
-        messages = [HumanMessage(self._asked)] if isinstance(self._asked, str) else self._asked
-        return too_long(name, messages, cast("Sequence[Tool] | None", self._arguments.get("tools")))
 
 
 class LangChainModel(OpenGradientModel, Serializable):
@@ -215,7 +139,7 @@ class LangChainModel(OpenGradientModel, Serializable):
     def with_retry(
         self,
         *,
-        retry_if_exception_type: "tuple[type[BaseException], ...] | Callable[[BaseException], bool]" = RETRYABLE,
+        retry_if_exception_type: "tuple[type[BaseException], ...] | Callable[[BaseException], bool] | None" = None,
         wait_exponential_jitter: bool = True,
         exponential_jitter_params: "ExponentialJitterParams | None" = None,
         stop_after_attempt: int = 3,
@@ -224,10 +148,13 @@ class LangChainModel(OpenGradientModel, Serializable):
         Repeat failed calls, but by default none that was paid or whose proof failed: that would pay again.
 
         Of a chain (`prompt | model`, `with_structured_output`), `with_retry` is LangChain's own and repeats
-        everything; there, give it `retry_if_exception_type=RETRYABLE` (of `og_integrations.langchain.errors`).
+        everything; there, give it `retry_if_exception_type=RETRYABLE` (of `og_integrations.langchain.errors`), which
+        None means here.
         """
+        from og_integrations.langchain.errors import RETRYABLE
+
         return cast("BaseLanguageModel[AIMessage]", super()).with_retry(
-            retry_if_exception_type=retry_if_exception_type,
+            retry_if_exception_type=RETRYABLE if retry_if_exception_type is None else retry_if_exception_type,
             wait_exponential_jitter=wait_exponential_jitter,
             exponential_jitter_params=exponential_jitter_params,
             stop_after_attempt=stop_after_attempt,
@@ -280,10 +207,12 @@ class LangChainModel(OpenGradientModel, Serializable):
 
     @override
     def _own_errors(self) -> AbstractContextManager[object]:
+        from og_integrations.langchain.errors import ModelErrors
+
         return ModelErrors()
 
 
-class ChatOpenGradient(LangChainModel, BaseChatModel):
+class ChatOpenGradient(LangChainModel, BaseChatModel, defer_build=False):
     """
     `ChatOpenGradient` asks chat models that run in attested enclaves; each call is paid and each answer has a receipt.
 
@@ -443,6 +372,8 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         if given.get("parallel_tool_calls") is not None:
             options["parallel_tool_calls"] = cast("bool", given["parallel_tool_calls"])
         if given.get("response_format") is not None:
+            from og_integrations.langchain._structured import response_format
+
             options["response_format"] = response_format(given["response_format"], strict=strict)
         if effort := given.get("reasoning_effort") or self.reasoning_effort:
             options["reasoning_effort"] = cast("ReasoningEffort", effort)
@@ -488,7 +419,7 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         Raises:
             InvalidRequestError: If `tool_choice` is none of these, or names no bound tool.
         """
-        with ModelErrors():
+        with self._own_errors():
             schemas = wire_tools(tools, strict=strict)
             choice = wire_tool_choice(tool_choice, schemas)
         if choice is not None:
@@ -523,8 +454,10 @@ class ChatOpenGradient(LangChainModel, BaseChatModel):
         Raises:
             InvalidRequestError: If these do not go together.
         """
+        from og_integrations.langchain._structured import Wish, structured_output
+
         wish = Wish(method=method, include_raw=include_raw, strict=strict, tools=tools)
-        with ModelErrors():
+        with self._own_errors():
             return structured_output(self, self.model_name, schema, wish, kwargs)
 
     @override

@@ -11,16 +11,17 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from typing_extensions import override
 
 from og_integrations.chat._arguments import call_arguments, named_model
-from og_integrations.langchain._chat_model import OF_BOTH, LangChainModel, Run
+from og_integrations.langchain._chat_model import OF_BOTH, LangChainModel
 from og_integrations.langchain._messages import count_text_tokens
 from og_integrations.langchain._outputs import combined_llm_output, llm_output, response_metadata
+from og_integrations.langchain._runs import Run
 
 if TYPE_CHECKING:
     from og_integrations.client import Answer, CallOptions
     from og_integrations.langchain._chat_model import LangChainOptions
 
 
-class OpenGradientCompletion(LangChainModel, BaseLLM):
+class OpenGradientCompletion(LangChainModel, BaseLLM, defer_build=False):
     """
     `OpenGradientCompletion` asks models in attested enclaves to continue a text; each answer has a receipt.
 

@@ -12,7 +12,7 @@ whole answer is read as it stands, or refused.
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast, get_args
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage
@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from og_integrations.chat._requests import wire_format
 from og_integrations.errors import InvalidRequestError
-from og_integrations.langchain._messages import Tool, schema_function
+from og_integrations.langchain._messages import Method, Schema, Tool, schema_function
 from og_integrations.langchain._outputs import unmarked
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     Bound = Runnable[LanguageModelInput, AIMessage]
-
-Method = Literal["json_schema", "function_calling", "json_mode"]
-Schema = JsonObject | type
 
 
 class Wish(TypedDict):

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import _canonical as canonical
+from og_integrations.protocol.proof._canonical import nonce_place
 from og_integrations.protocol.proof._enclave import Enclave, normalize_hash, tee_id_of
-from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.receipt import Check
 
 STEPS = (
