@@ -4,10 +4,11 @@ This module compares what a saved receipt claims with its exchange, and names wh
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
+from typing import NamedTuple
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
@@ -28,7 +29,9 @@ from og_integrations.receipt import (
     BY_EXCHANGE,
     BY_REGISTRY,
     OWN_HASH,
+    RECEIPT_VERSION,
     Check,
+    Held,
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
@@ -54,6 +57,7 @@ CONTENT_KIND = "whether messages[].content is a list or its text"
 
 
 _OF_THIS_EXCHANGE = Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
+_ABSENT, _NO_PART = object(), dict[str, object]()
 _KNOWN_OF_MESSAGES = frozenset(
     {"role", "content", "tool_calls", "images", "reasoning_content", "citations", "web_search"}
 )
@@ -67,14 +71,18 @@ class Claims:
         document = upgraded(receipt)
         self.verified = is_verified(document)
         self.older = is_older(receipt)
-        self.held = leaves(document)
-        self.unsigned = unsigned_of(document)
+        self.held = Held(document)
         self.payment: ReceiptPayment | None = None
         self.broken_payment = ""
         try:
             self.payment = _payment_in(document)
         except ConfigurationError as exc:
             self.broken_payment = str(exc)
+
+    @property
+    def unsigned(self) -> tuple[str, ...]:
+        """Return what it names as not signed."""
+        return unsigned_of(self.held.parts[""])
 
     @property
     def tells_settlement(self) -> bool:
@@ -104,16 +112,12 @@ def receipt_check(
         later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
         unsigned = tuple(name for name in unsigned if name not in later)
     # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
-    unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
+    if not _NAMED_LATER.isdisjoint(unsigned):
+        listed = claims.unsigned
+        unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in listed)
     rule = verified.hash_rule if verified is not None else None
-    (compared, values), held = _compared(), claims.held
-    expected = values(_expected(saved, completion, completion.proof, decision, rule, unsigned))
-    wrong = [
-        member.path
-        for member, value in zip(compared, expected, strict=True)
-        # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        if value is not None and value != () and not _agrees(member, held.get(member.path), value)
-    ]
+    expected = _expected(saved, completion, completion.proof, decision, rule, unsigned)
+    wrong = _differing(claims.held, expected)
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
         return Check(BY_EXCHANGE, "fail", detail)
@@ -180,14 +184,13 @@ def further_members(bodies: Iterable[object]) -> tuple[str, ...]:
         for choice in choices if isinstance(choices, list) else ():
             for part in ("message", "delta"):
                 members = choice.get(part) if isinstance(choice, dict) else None
-                told = members.items() if isinstance(members, dict) else ()
-                found |= {
-                    name for name, value in told if name not in _KNOWN_OF_MESSAGES and value not in (None, "", [], {})
-                }
-    others = len(found - _NAMED_OF_MESSAGES)
+                if isinstance(members, dict):
+                    others = members.keys() - _KNOWN_OF_MESSAGES
+                    found |= {name for name in others if members[name] not in (None, "", [], {})}
+    count = len(found - _NAMED_OF_MESSAGES)
     named = tuple(sorted(found & _NAMED_OF_MESSAGES))
     # Names of the file's own making could push the others out of a line.
-    return (*named, f"{others} members that no answer has") if others else named
+    return (*named, f"{count} members that no answer has") if count else named
 
 
 def _expected(
@@ -197,10 +200,10 @@ def _expected(
     decision: TrustDecision,
     rule: str | None,
     unsigned: tuple[str, ...],
-) -> Receipt:
+) -> "_Expected":
     """Return what a receipt of this exchange says; None and empty stand for what is not known."""
     enclave, sealing = _of_key(saved.public_key, decision.enclave.pcr_hash if decision.enclave else None)
-    return Receipt(
+    return _Expected(
         kind=KINDS.get(saved.path),
         status="verified",
         hash_rule=rule,
@@ -226,11 +229,44 @@ def _of_key(public_key: bytes, pcr_hash: str | None) -> tuple[ReceiptEnclave, Re
     )
 
 
+class _Expected(NamedTuple):
+    """These are the members of a receipt that are compared with an exchange; making a whole receipt takes longer."""
+
+    kind: str | None
+    status: str
+    hash_rule: str | None
+    model: str | None
+    request_hash: str
+    output_hash: str
+    tee_timestamp: int
+    tee_signature: str
+    tee_id: str
+    enclave: ReceiptEnclave
+    sealing: ReceiptSealing
+    unsigned: tuple[str, ...]
+    version: int = RECEIPT_VERSION
+
+
+def _differing(held: Held, expected: _Expected) -> list[str]:
+    """Return the members that are another thing in a receipt than in what it says of this exchange."""
+    wrong, parts, (compared, values) = [], held.parts, _compared()
+    for (member, owner, name), value in zip(compared, values(expected), strict=True):
+        claimed = parts.get(owner, _NO_PART).get(name)
+        # Most are simply the same.
+        if claimed == value and type(claimed) is type(value) and not member.standing.apart:
+            continue
+        # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
+        if value is not None and value != () and not _agrees(member, claimed, value):
+            wrong.append(member.path)
+    return wrong
+
+
 @lru_cache(maxsize=1)
-def _compared() -> tuple[tuple[Member, ...], "attrgetter[tuple[object, ...]]"]:
-    """Return the members that are compared with the exchange, or never change, and what reads them off a receipt."""
+def _compared() -> tuple[list[tuple[Member, str, str]], "attrgetter[tuple[object, ...]]"]:
+    """Return the members that are compared, each with its owner and name there, and what reads them off a receipt."""
     found = [m for m in members().values() if m.standing.by == BY_EXCHANGE or m.standing.lasting]
-    return tuple(found), attrgetter(*[member.path for member in found])
+    places = [(member, *member.path.rpartition(".")[::2]) for member in found]
+    return [(member, owner, name) for member, owner, name in places], attrgetter(*[m.path for m in found])
 
 
 def _agrees(member: Member, claimed: object, found: object) -> bool:
@@ -279,14 +315,14 @@ def _recomputed(payment: ReceiptPayment) -> Check:
     return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
 
 
-def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: frozenset[str]) -> tuple[str, ...]:
+def _of_receipt(held: Held, decision: TrustDecision, passed: frozenset[str]) -> tuple[str, ...]:
     confirmed: frozenset[str] = frozenset()
     if decision.enclave is not None:
         listed = leaves({"enclave": described(decision.enclave).to_json()})
         by_registry = (path for path, member in members().items() if member.standing.by == BY_REGISTRY)
-        confirmed = frozenset(path for path in by_registry if path in held and held[path] == listed.get(path))
-    nothing = frozenset(path for path in _added_later() if held.get(path, "") is None)
-    return _open_members(tuple(held), nothing, passed, confirmed)
+        confirmed = frozenset(path for path in by_registry if held.get(path, _ABSENT) == listed.get(path))
+    nothing = frozenset([path for path in _added_later() if held.get(path, _ABSENT) is None])
+    return _open_members(held.names, nothing, passed, confirmed)
 
 
 @lru_cache(maxsize=1)
