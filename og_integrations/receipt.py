@@ -460,16 +460,15 @@ class Held:
         return self.parts.get(owner, {}).get(name, absent)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of all members, known or not, as `leaves` names them."""
-        return _leaf_names(*[(name, *part) for name, part in self.parts.items()])
+    def shape(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of all members as they stand there, which `names_in` reads."""
+        return tuple([(name, *part) for name, part in self.parts.items()])
 
 
-@lru_cache(maxsize=256)
-def _leaf_names(*parts: tuple[str, ...]) -> tuple[str, ...]:
-    # Cached: receipts of one program hold the same members.
-    (_, *names), *others = parts
-    return tuple(leaves(dict.fromkeys(names) | {name: dict.fromkeys(part) for name, *part in others}))
+def names_in(shape: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the full names of all members of a receipt of that `shape`, known or not."""
+    (_, *names), *parts = shape
+    return tuple(leaves(dict.fromkeys(names) | {name: dict.fromkeys(part) for name, *part in parts}))
 
 
 @lru_cache(maxsize=1)

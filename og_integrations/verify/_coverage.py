@@ -40,6 +40,7 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
+    names_in,
     unsigned_of,
     upgraded,
 )
@@ -73,11 +74,10 @@ class Claims:
         self.older = is_older(receipt)
         self.held = Held(document)
         self.payment: ReceiptPayment | None = None
-        self.broken_payment = ""
         try:
-            self.payment = _payment_in(document)
+            self.payment, self.of_payment = _payment_in(document)
         except ConfigurationError as exc:
-            self.broken_payment = str(exc)
+            self.of_payment = Check(BY_DIGEST, "fail", str(exc))
 
     @property
     def unsigned(self) -> tuple[str, ...]:
@@ -130,11 +130,7 @@ def payment_check(claims: Claims) -> Check:
 
     A pass says which authorization is meant, not who signed it, or that it was settled: the chain knows that.
     """
-    if claims.broken_payment:
-        return Check(BY_DIGEST, "fail", claims.broken_payment)
-    if claims.payment is None:
-        return Check(BY_DIGEST, "skip", "the receipt names no payment")
-    return _recomputed(claims.payment)
+    return claims.of_payment
 
 
 def not_covered(
@@ -279,26 +275,33 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
     return type(claimed) is type(found) and claimed == found
 
 
-def _payment_in(document: JsonObject) -> ReceiptPayment | None:
+def _payment_in(document: JsonObject) -> tuple[ReceiptPayment | None, Check]:
+    """Return the payment that a receipt names, with the verdict on its hash. Raises `ConfigurationError`."""
     held = document.get("payment")
-    if not isinstance(held, dict):
-        return Receipt.payment_of(document)
-    try:
-        return _read_payment(tuple(held), *held.values())
-    except TypeError:
-        return Receipt.payment_of(document)
+    if isinstance(held, dict):
+        try:
+            return _read_payment(tuple(held), *held.values())
+        except TypeError:
+            # It holds lists or objects.
+            pass
+    return _judged_payment(document)
 
 
 # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
 @lru_cache(maxsize=4096, typed=True)
-def _read_payment(names: tuple[str, ...], *values: object) -> ReceiptPayment | None:
-    # Cached: the calls of a session have one payment.
-    return Receipt.payment_of({"payment": dict(zip(names, values, strict=True))})
-
-
-@lru_cache(maxsize=4096)
-def _recomputed(payment: ReceiptPayment) -> Check:
+def _read_payment(names: tuple[str, ...], *values: object) -> tuple[ReceiptPayment | None, Check]:
     # Cached: it takes 15 hashes, and the calls of a session have one payment.
+    return _judged_payment({"payment": dict(zip(names, values, strict=True))})
+
+
+def _judged_payment(document: JsonObject) -> tuple[ReceiptPayment | None, Check]:
+    payment = Receipt.payment_of(document)
+    if payment is None:
+        return None, Check(BY_DIGEST, "skip", "the receipt names no payment")
+    return payment, _recomputed(payment)
+
+
+def _recomputed(payment: ReceiptPayment) -> Check:
     if payment.payment_hash_source not in HASH_SOURCES:
         return Check(BY_DIGEST, "fail", f"payment_hash_source is none of {', '.join(HASH_SOURCES)}")
     if payment.payment_hash_source != OWN_HASH:
@@ -322,7 +325,7 @@ def _of_receipt(held: Held, decision: TrustDecision, passed: frozenset[str]) -> 
         by_registry = (path for path, member in members().items() if member.standing.by == BY_REGISTRY)
         confirmed = frozenset(path for path in by_registry if held.get(path, _ABSENT) == listed.get(path))
     nothing = frozenset([path for path in _added_later() if held.get(path, _ABSENT) is None])
-    return _open_members(held.names, nothing, passed, confirmed)
+    return _open_members(held.shape, nothing, passed, confirmed)
 
 
 @lru_cache(maxsize=1)
@@ -333,11 +336,12 @@ def _added_later() -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _open_members(
-    held: tuple[str, ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
+    shape: tuple[tuple[str, ...], ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
 ) -> tuple[str, ...]:
-    """Return which of the members `held` could be altered, given those of later that are null, and what was checked."""
+    """Return which members of a receipt could be altered, given those of later that are null, and what was checked."""
     # Cached: receipts of one program hold the same members.
-    known, present = members(), set(held)
+    held, known = names_in(shape), members()
+    present = set(held)
     found = [known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart]
     for path, standing in ((path, member.standing) for path, member in known.items() if path in present):
         open_to_change = standing.word == "claimed" or standing.by not in passed

@@ -367,8 +367,11 @@ def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> 
 
 def _readings(request: JsonObject, usual_rule: str | None) -> Iterator[tuple[str, JsonObject]]:
     # The rule that proved the build's last answers comes first, which saves up to four hashes of a long request.
-    first = (usual_rule,) if usual_rule in canonical.RULES else ()
-    yield from ((rule, request) for rule in dict.fromkeys((*first, *canonical.RULES)))
+    if usual_rule in canonical.RULES:
+        yield usual_rule, request
+    for rule in canonical.RULES:
+        if rule != usual_rule:
+            yield rule, request
     yield canonical.APRIL, canonical.for_newer_python(request)
 
 
