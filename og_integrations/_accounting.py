@@ -1,19 +1,28 @@
 """
-What a receipt tells of costs, and what ledgers and sums need of it; the rest of its members is in `receipt`.
+What a call costs, what a receipt tells of it, and what ledgers and sums need of a receipt; `receipt` has the rest.
 
-Three words are never mixed up: a gateway *reports* a cost, the client *estimates* one, the chain says what was
-*settled*. Above all of them stands what was authorized: budgets count that, and none of the others.
+Three words are never mixed up:
+
+| word | who says it | how far it can be believed |
+| --- | --- | --- |
+| reported | the gateway, in the receipt's `cost` | not signed; nobody checks it |
+| estimated | `estimate`: token counts by the price list | neither counts nor prices are signed, and prices change |
+| settled | the chain, for a whole payment | what was really taken; one payment serves many calls |
+
+Above all of them stands what was *authorized*: no more can be taken. Budgets count that, and none of the others.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, NamedTuple
 
 from og_integrations._members import CLAIMED
-from og_integrations.networks import format_opg
+from og_integrations.models._catalogue import PRICES_AS_OF, info_of
+from og_integrations.networks import OPG, format_opg
 
+_MILLION = 1_000_000
 _MOST_CHARACTERS = 300
 _DOLLARS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,24})?")
 
@@ -65,6 +74,29 @@ class ReceiptUsage:
 
     prompt_tokens: Annotated[int | None, CLAIMED, "Tokens of the request."] = None
     completion_tokens: Annotated[int | None, CLAIMED, "Tokens of the answer."] = None
+
+
+def estimate(model: str, tokens_in: int, tokens_out: int, opg_price_usd: Decimal | None) -> ReceiptEstimate | None:
+    """
+    Return an estimate for an answer, None for a model whose prices are not known.
+
+    `cost_usd` is exact for the list's prices; `cost_opg` (base units, rounded up as gateways do) needs `opg_price_usd`,
+    US dollars for one OPG, and is None without it.
+    """
+    info = info_of(model)
+    # Token counts of pictures have another price, which the usage does not tell apart.
+    if info.usd_in is None or info.usd_out is None or info.usd_image_out is not None:
+        return None
+    if not 0 <= tokens_in < 2**53 or not 0 <= tokens_out < 2**53:
+        return None
+    usd = (tokens_in * info.usd_in + tokens_out * info.usd_out) / _MILLION
+    opg = price = None
+    if opg_price_usd is not None:
+        opg = str(int((usd / opg_price_usd * OPG).to_integral_value(rounding=ROUND_CEILING)))
+        price = format(opg_price_usd, "f")
+    return ReceiptEstimate(
+        cost_usd=format(usd.normalize(), "f"), cost_opg=opg, opg_price_usd=price, prices=PRICES_AS_OF
+    )
 
 
 def reported_cost(receipt: Mapping[str, object]) -> int | None:

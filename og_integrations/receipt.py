@@ -437,15 +437,38 @@ def names_of_chain() -> tuple[str, ...]:
 
 def leaves(document: Mapping[str, object]) -> Document:
     """Return every member of a receipt as plain JSON, known or not, by its full name."""
-    full_names, found = _full_names(), Document()
+    nested, found = _nested(), Document()
     for name, value in document.items():
-        if name in full_names and isinstance(value, dict):
-            known = full_names[name]
-            found |= {known.get(part) or f"{name}.{part}": held for part, held in value.items()}
+        if name in nested and isinstance(value, dict):
+            found |= {f"{name}.{part}": held for part, held in value.items()}
         else:
             # A stranger's member called "payment.payer" is not the payer of the payment.
             found[f"[{name}]" if "." in name else name] = value
     return found
+
+
+class Held:
+    """These are the members that a receipt holds, as plain JSON that may hold anything, by their full names."""
+
+    def __init__(self, document: Mapping[str, object]) -> None:
+        parts = {name: part for name in _nested() if isinstance(part := document.get(name), dict)}
+        self.parts: Mapping[str, Mapping[str, object]] = {"": document, **parts}
+
+    def get(self, path: str, absent: object = None) -> object:
+        """Return the member `path`, or `absent` if the receipt does not hold it."""
+        owner, _, name = path.rpartition(".")
+        return self.parts.get(owner, {}).get(name, absent)
+
+    @property
+    def shape(self) -> tuple[tuple[str, ...], ...]:
+        """Return the names of all members as they stand there, which `names_in` reads."""
+        return tuple([(name, *part) for name, part in self.parts.items()])
+
+
+def names_in(shape: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Return the full names of all members of a receipt of that `shape`, known or not."""
+    (_, *names), *parts = shape
+    return tuple(leaves(dict.fromkeys(names) | {name: dict.fromkeys(part) for name, *part in parts}))
 
 
 @lru_cache(maxsize=1)
@@ -457,12 +480,6 @@ def members() -> Mapping[str, Member]:
         if (nested := _nested().get(name)) is not None:
             found |= {inner.path: inner for inner in members_of(nested, f"{name}.").values()}
     return found
-
-
-@lru_cache(maxsize=1)
-def _full_names() -> Mapping[str, Mapping[str, str]]:
-    """Return, of each member that has members of its own, their full names by their names there."""
-    return {name: {part: f"{name}.{part}" for part in members_of(kind)} for name, kind in _nested().items()}
 
 
 @lru_cache(maxsize=1)

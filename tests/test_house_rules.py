@@ -5,13 +5,15 @@ What they hold (layers, frameworks, keys, lazy imports) is configured in `pyproj
 """
 
 import ast
+import gc
 import importlib
 import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -235,3 +237,61 @@ def test_environment_is_read_in_settings_only(path: Path) -> None:
     names = {ast.unparse(node) for node in nodes_of(path) if isinstance(node, ast.Attribute)}
     if path.relative_to(ROOT / "og_integrations").as_posix() not in READS_THE_ENVIRONMENT:
         assert not names & {"os.environ", "os.getenv"}
+
+
+CROSSED = {"Client.chat": 31, "complete": 37, "invoke": 38, "streamed tool call": 42}
+"""How many files of ours a warm call crosses, at most. Whoever follows one call opens all of these."""
+
+
+@pytest.fixture(scope="module")
+def warm_calls() -> Iterator[dict[str, Callable[[], object]]]:
+    """Each way to ask, on a client that has asked before: connected, paid for, and what it asks for learned."""
+    from og_integrations.devnet import Devnet
+    from og_integrations.langchain import ChatOpenGradient
+    from og_integrations.llama_index import OpenGradientLLM
+
+    def weather(city: str) -> str:
+        """Return the weather of a city."""
+        return city
+
+    name, messages = "openai/gpt-4.1", [{"role": "user", "content": "hi"}]
+    with Devnet() as net, og_integrations.Client(network=net.network, private_key=net.private_key) as client:
+        chat = ChatOpenGradient(model=name, network=net.network, private_key=net.private_key)
+        llm = OpenGradientLLM(model=name, network=net.network, private_key=net.private_key)
+        bound = chat.bind_tools([weather])
+        calls: dict[str, Callable[[], object]] = {
+            "Client.chat": lambda: client.chat(name, messages),
+            "invoke": lambda: chat.invoke("hi"),
+            "complete": lambda: llm.complete("hi"),
+            "streamed tool call": lambda: list(bound.stream('use tool weather {"city":"Oslo"}')),
+        }
+        for _ in range(2):
+            for call in calls.values():
+                call()
+        yield calls
+        chat.close()
+        llm.close()
+
+
+@pytest.mark.parametrize("way", CROSSED)
+def test_warm_call_crosses_few_files(warm_calls: dict[str, Callable[[], object]], way: str) -> None:
+    """What every call needs is in few files; a new room that adds to each call is met here, and not by its readers."""
+    root, crossed = f"{ROOT}/og_integrations/", set()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(root) and not name.startswith(f"{root}devnet/"):
+            crossed.add(name.removeprefix(root))
+
+    # Once more: a connection that waited for too long is made anew.
+    warm_calls[way]()
+    # What the collector frees meanwhile belongs to other tests.
+    gc.disable()
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        warm_calls[way]()
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    assert len(crossed) <= CROSSED[way], sorted(crossed)

@@ -8,7 +8,7 @@ policies, copies and traces is here, so that both frameworks keep the same ones.
 | --- | --- |
 | `_model` | the fields of a model, the engines that its copies share, its wallet, and how it is copied and stored |
 | `_arguments` | names and values of arguments: ours, those of others, and those that gateways ignore |
-| `_asking` | one question, and the second call that it may take |
-| `_requests` | choices of tools, arguments of calls, and which attachments reach which provider |
+| `_asking` | one question, the second call that it may take, and what is handed on beside the answer |
+| `_requests` | choices of tools, calls of a history, and which attachments reach which provider |
 | `_policies` | policies and networks as plain JSON and in pickles, never laxer than they were |
 """

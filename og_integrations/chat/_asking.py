@@ -1,5 +1,5 @@
 """
-This module asks a model one question, which may take a second call.
+This module asks a model one question, which may take a second call, and says what is handed on beside its answer.
 
 Models of Anthropic and Google take no schema beside tools, so the schema is sent as one more tool
 (`protocol.chat._translation`), and nothing makes a model call it. LangChain's agents do the same with models that they
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations.errors import ToolChoiceNotHonoredError
-from og_integrations.models import model_info
+from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._strict_json import JsonObject, decode_answer
 from og_integrations.protocol.chat._wire import Usage
 from og_integrations.receipt import RECEIPT_KEY
@@ -110,7 +110,7 @@ class _Again(NamedTuple):
             named = {"type": "function", "function": {"name": question.form_tool}}
             only = [tool for tool in tools if tool["function"]["name"] == question.form_tool]
             return cls(options=cast("ChatOptions", wanted | {"tools": only, "tool_choice": named}), for_tool=True)
-        if form.get("type") != "json_schema" or model_info(question.name).tools_with_schema:
+        if form.get("type") != "json_schema" or info_of(question.name).tools_with_schema:
             return None
         schema = (form.get("json_schema") or {}).get("schema") or {}
         return cls(options=cast("ChatOptions", wanted), for_tool=False, required=schema.get("required") or ())
@@ -148,6 +148,17 @@ def counts_of(answer: "Answer") -> dict[str, int]:
 def receipts_of(answer: "Answer") -> JsonObject:
     """Return the receipts of all calls that `answer` took, as adapters put them into what frameworks hand on."""
     return {RECEIPT_KEY: answer.receipt} | ({EARLIER_KEY: list(answer.earlier)} if answer.earlier else {})
+
+
+def notes_of(answer: "Answer") -> JsonObject:
+    """Return what the gateway says beside an answer, where it says something; the receipt names it as not signed."""
+    notes = {"citations": list(answer.citations), "searches": list(answer.searches), "moderation": answer.moderation}
+    return {name: said for name, said in notes.items() if said}
+
+
+def search_artifact(answer: "Answer") -> JsonObject:
+    """Return what stands beside the text of a web search: its citations, and its receipt."""
+    return {"citations": list(answer.citations), RECEIPT_KEY: answer.receipt}
 
 
 def _joined(first: "Answer | ToolChoiceNotHonoredError", second: "Answer") -> "Answer":

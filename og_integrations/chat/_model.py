@@ -53,7 +53,7 @@ from og_integrations.client._options import (
     seal,
 )
 from og_integrations.errors import ConfigurationError, InvalidRequestError
-from og_integrations.models import model_info
+from og_integrations.models._catalogue import info_of
 from og_integrations.networks import Network
 from og_integrations.protocol.payment._x402 import SettlementMode
 
@@ -85,7 +85,7 @@ class Engines:
         self._made: list[tuple[tuple[object, ...], Clients]] = []
         self._stores: dict[str, BudgetStore] = {}
         self._token: str | None = None
-        self.sources: dict[tuple[object, ...], dict[str, str | None]] = {}
+        self.sources: list[tuple[tuple[object, ...], dict[str, str | None]]] = []
         """Where answers come from, by what was asked for; read of the environment once, as the engines are."""
         self.begin_again()
         survive_forks(self)
@@ -411,23 +411,24 @@ class OpenGradientModel(BaseModel):
                 f"timeout is a {type(timeout).__name__}, expected seconds as one number: the longest wait for each "
                 "piece of an answer."
             )
-        if not model_info(name).temperature and temperature != type(self).model_fields["temperature"].default:
+        if not info_of(name).temperature and temperature != type(self).model_fields["temperature"].default:
             warn_ignored("temperature", temperature, f" for {name}")
         return cast("CallOptions", options)
 
     def source(self) -> dict[str, str | None]:
         """Return where answers come from, as the environment had it: a cache must not mix them up."""
         place = _place(self)
-        found = self.engines.sources.get(place)
-        if found is not None:
-            return found
+        # Compared and not hashed, as engines are: the very same values are equal at once, and hashing takes them all.
+        for known, source in self.engines.sources:
+            if known == place:
+                return source
         from og_integrations.client._settings import keyless_settings
 
         try:
             found = keyless_settings(**dict(zip(_PLACE, place, strict=True))).source
         except ConfigurationError:  # which the call will raise as well, at a better place
             return {"network": str(self.network)}
-        self.engines.sources[place] = found
+        self.engines.sources.append((place, found))
         return found
 
     def plain_settings(self) -> dict[str, object]:

@@ -10,13 +10,12 @@ an `Answer` that was verified, with its receipt.
 | `_clients` | the two clients, the same methods awaited or not |
 | `_engine`, `_call` | what both clients share, all but the I/O; one call, how far it got, and its receipt |
 | `_collecting` | who gets the receipts of calls: lists, recordings, the ledger of the process |
-| `_doubts` | what a user is warned of, once, about an answer that is verified |
 | `_reader` | a streamed answer, and what of it may be shown before the proof |
-| `_telemetry` | what happens, told to logs and metrics |
+| `_telemetry` | what happens, told beside the receipts: logs, metrics, spans, warnings |
 | `_evidence` | what an enclave has shown of itself, and the file that holds all that proves a call |
-| `_freshness` | nonces in requests, and which gateways refuse them; signatures seen before |
 | `_runner` | how generators of effects are run, synchronously or not |
-| `_builds`, `_probes` | what was learned of each build of a gateway; what its free pages tell |
+| `_learned` | what was learned from answers: how each build of a gateway behaves, which signatures were seen |
+| `_probes` | what a gateway's free pages tell |
 | `_directory` | which enclave is asked: found, accepted, remembered, left when bad |
 | `_settings`, `_signer` | arguments and environment; who signs |
 | `_sealed_sessions` | what seals the sessions that processes share in a store |
@@ -24,7 +23,6 @@ an `Answer` that was verified, with its receipt.
 | `channels` | how a request reaches an enclave |
 | `stores` | where a budget is kept |
 | `chain` | JSON-RPC, the approval, settlements |
-| `_tracing` | receipts on the spans of OpenTelemetry |
 """
 
 from typing import TYPE_CHECKING

@@ -19,7 +19,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage
+from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, estimate
 from og_integrations.client import _telemetry
 from og_integrations.client._collecting import hand_out, wanted_here
 from og_integrations.client._evidence import Attested, Shown
@@ -37,7 +37,6 @@ from og_integrations.errors import (
     OpenGradientError,
     VerificationError,
 )
-from og_integrations.ledger._cost import estimate
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
 from og_integrations.protocol._strict_json import JsonObject, encode_json
@@ -192,10 +191,11 @@ class Target(NamedTuple):
     A target is one endpoint of one enclave, with all that calls of it have in common.
 
     `route` is what a session is bound to, `url` where requests go, and `destination` who is connected to there, which
-    messages call `whom`; `channel` is how a receipt calls the way to the enclave.
+    messages call `whom`; `channel` is how a receipt calls the way to the enclave, `build` names the enclave's program.
     """
 
     enclave: Enclave
+    build: str
     route: Route
     url: str
     destination: Destination

@@ -298,11 +298,6 @@ def set_ledger(to: "str | Path | Ledger | None", *, keep_exchanges: "bool | Exch
     _of_process.chosen = (open_ledger(to), check_exchanges(keep_exchanges))
 
 
-def active_collectors() -> tuple[Receipts | Recording, ...]:
-    """Return the collectors open in this context, outermost first."""
-    return _collectors.get()
-
-
 def wanted_here() -> "tuple[tuple[Ledger, ...], bool]":
     """
     Return the ledgers that a call made in this context is written to, and whether anybody here keeps its exchange.
@@ -311,7 +306,7 @@ def wanted_here() -> "tuple[tuple[Ledger, ...], bool]":
     """
     ledgers = _ledgers()
     kept = [how for how, _ in ledgers.values() if how != "none"]
-    held = [found for found in active_collectors() if isinstance(found, Receipts) and found.keep_exchanges]
+    held = [found for found in _collectors.get() if isinstance(found, Receipts) and found.keep_exchanges]
     return tuple(ledgers), bool(kept or held)
 
 
@@ -321,7 +316,7 @@ def _ledgers() -> "dict[Ledger, tuple[Exchanges, str | None]]":
     everywhere = _of_process.get()
     if everywhere is not None:
         found[everywhere[0]] = (everywhere[1], None)
-    for collector in active_collectors():
+    for collector in _collectors.get():
         if isinstance(collector, Recording):
             from og_integrations.ledger._entry import EXCHANGES
 
@@ -343,7 +338,7 @@ def hand_out(
 
     Returns a ticket for each ledger, which says when the receipt is written there.
     """
-    for collector in active_collectors():
+    for collector in _collectors.get():
         if isinstance(collector, Receipts):
             collector.add(receipt, exchange, shown)
         else:

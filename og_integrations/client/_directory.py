@@ -20,6 +20,7 @@ from og_integrations._urls import url_below
 from og_integrations.client import _telemetry
 from og_integrations.client._call import Target
 from og_integrations.client._evidence import Attested, read_document
+from og_integrations.client._learned import build_of
 from og_integrations.client._settings import Settings
 from og_integrations.client.chain._jsonrpc import Fetching, eth_call, fetch_signing_key
 from og_integrations.client.channels._channel import UNPINNED, destination_of
@@ -89,6 +90,7 @@ class Directory:
     ) -> None:
         self._settings = settings
         self._policy = policy
+        self._documents = policy.documents
         self._pick = pick
         self._spread = spread
         self._hosts = hosts
@@ -174,7 +176,7 @@ class Directory:
         It is asked by one call when its certificate is first used, and an hour later; the others wait for that. None
         if the policy asks for no document. Raises `AttestationError`, or `ConnectionFailedError`.
         """
-        policy = self._policy.documents
+        policy = self._documents
         if policy is None:
             return None
         # Whoever lists a known certificate beside another key, or another build, has shown nothing yet.
@@ -267,6 +269,7 @@ class Directory:
             path = OHTTP_PATH
         return Target(
             enclave=enclave,
+            build=build_of(enclave),
             route=Route(
                 payer=signer.address if signer is not None else "",
                 network=self._settings.network.caip2,

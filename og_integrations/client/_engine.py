@@ -9,9 +9,7 @@ its body. Both end in `verify_exchange`, and only what that returns becomes an `
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import date, timedelta
 from enum import Enum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
 
 from og_integrations._accounting import estimated_cost, reported_cost
@@ -19,7 +17,6 @@ from og_integrations._forking import survive_forks
 from og_integrations._warnings import warn_once
 from og_integrations.client import _telemetry
 from og_integrations.client._accounts import Account
-from og_integrations.client._builds import Builds, build_of, dropped
 from og_integrations.client._call import (
     Answer,
     Call,
@@ -37,8 +34,7 @@ from og_integrations.client._call import (
 )
 from og_integrations.client._collecting import current_tags
 from og_integrations.client._directory import Directory
-from og_integrations.client._doubts import tell_of_payment, tell_unsigned
-from og_integrations.client._freshness import NonceUse, ReplayCache
+from og_integrations.client._learned import Builds, NonceUse, ReplayCache, build_of, dropped
 from og_integrations.client._options import (
     ChatOptions,
     ClientOptions,
@@ -68,7 +64,8 @@ from og_integrations.errors import (
     ToolChoiceNotHonoredError,
     VerificationError,
 )
-from og_integrations.models import model_info, model_name, wire_name
+from og_integrations.models import model_name
+from og_integrations.models._catalogue import ending_of, info_of
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import parse_completion
 from og_integrations.protocol.chat._translation import Plan, cut_at_stop, plan_chat
@@ -177,7 +174,7 @@ class Engine:
     @property
     def budget(self) -> Budget:
         """Return the account that the calls are paid from."""
-        return self.sessions.budget
+        return self.context.sessions.budget
 
     def prepare_chat(
         self,
@@ -197,13 +194,14 @@ class Engine:
         **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked chat call. Raises `InvalidRequestError` or `ConfigurationError`."""
-        info = model_info(model)
+        name = model if type(model) is str else model_name(model)
+        info = info_of(name)
         if info.effort is False and reasoning_effort is not None:
-            warn_once("reasoning_effort", f"reasoning_effort is not sent: {model_name(model)} does not take it.")
+            warn_once("reasoning_effort", f"reasoning_effort is not sent: {name} does not take it.")
             reasoning_effort = None
         members, most = translated_extra(extra or {}, max_tokens)
         wish = ChatRequest(
-            model=wire_name(model),
+            model=info.name,
             # A copy: the caller's list may grow while the call is under way.
             messages=messages.copy() if isinstance(messages, list) else messages,
             temperature=temperature,
@@ -221,7 +219,7 @@ class Engine:
             members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
         )
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
-        return self._prepare(model, request, plan, **options)
+        return self._prepare(name, request, plan, **options)
 
     def prepare_completion(
         self,
@@ -234,15 +232,16 @@ class Engine:
         **options: Unpack[SharedOptions],
     ) -> Call:
         """Return a checked completion call. Raises `InvalidRequestError` or `ConfigurationError`."""
+        name = model_name(model)
         request = CompletionRequest(
-            model=wire_name(model),
+            model=info_of(name).name,
             prompt=prompt,
             temperature=temperature,
             max_tokens=max_tokens,
             stop=stop or None,
         )
         check_completion(request)
-        return self._prepare(model, request, Plan(), **options)
+        return self._prepare(name, request, Plan(), **options)
 
     def prepare_search(
         self,
@@ -259,7 +258,7 @@ class Engine:
 
     def _prepare(
         self,
-        model: str | Enum | None,
+        model: str | None,
         request: Request,
         plan: Plan,
         *,
@@ -272,9 +271,8 @@ class Engine:
             said = f"{other!r} is not an option of a call.{hint(other, ChatOptions.__annotations__)}"
             raise InvalidRequestError(f"{said} Nothing was sent.")
         stop, created = request.stop, now()
-        name = None if model is None else model_name(model)
-        if name is not None and (ending := _ending(name, created // 86_400)):
-            warn_once(name, ending)
+        if model is not None and (ending := ending_of(model, created // 86_400)):
+            warn_once(model, ending)
         body, nonce = self._nonces.put_in(request.path, request.to_json())
         wire = encode_json(body)
         check_request_size(wire)
@@ -283,7 +281,7 @@ class Engine:
             wire=wire,
             nonce=nonce,
             plan=plan,
-            model=name,
+            model=model,
             settlement_mode=chosen_mode(settlement_mode, x402_settlement_mode, self.settlement_mode),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             timeout=self.timeout if timeout is None else check_seconds("timeout", timeout),
@@ -348,14 +346,14 @@ class Engine:
         tried: list[str] = []
         while True:
             enclave = yield from self.directory.choose(time.monotonic(), tried)
-            if self._asks_builds and state.call.attachments and self._builds.drops_attachments(enclave):
+            if self._asks_builds and state.call.attachments and self._builds.drops_attachments(build_of(enclave)):
                 # Another build may hand them on; if there is none, nothing has been sent.
                 tried.append(enclave.tee_id)
                 if not self.directory.has_other(tried):
                     raise dropped(enclave)
                 continue
             target = state.target = self.directory.target(enclave, state.call.path)
-            state.call = self._nonces.as_taken(state.call, build_of(enclave))
+            state.call = self._nonces.as_taken(state.call, target.build)
             state.attested = state.sealed = state.whole = None
             try:
                 state.attested = yield from self.directory.attest(enclave, time.monotonic())
@@ -384,7 +382,7 @@ class Engine:
             state.head = head
             if state.sealed is not None:
                 state.sealed.begin(head, target.whom)
-            if (yield from self._without_nonce(state, build_of(enclave))):
+            if (yield from self._without_nonce(state, target.build)):
                 state.end_payment()
                 continue
             return head
@@ -411,8 +409,8 @@ class Engine:
         if context is not None:
             paid = yield from payment_flow(context, target.route, state.on_payment, state.quotable)
             state.lease = paid.lease
-            if paid.grant is not None:
-                _telemetry.paid_with(paid.grant)
+            if (grant := paid.grant) is not None:
+                _telemetry.paid_with(grant)
             return paid.head
         try:
             head: ReplyHead = yield Send(target.route, {})
@@ -449,8 +447,11 @@ class Engine:
         state.check_head()
         return self.conclude(state, parse_completion(state.call.path, body))
 
-    def _count_cost(self, receipt: JsonObject) -> None:
-        self.budget.note_cost(reported_cost(receipt), estimated_cost(receipt))
+    def _count_cost(self, receipt: JsonObject) -> int | None:
+        """Count what `receipt` says that its call cost; return what the gateway reports of it, in base units."""
+        reported = reported_cost(receipt)
+        self.budget.note_cost(reported, estimated_cost(receipt))
+        return reported
 
     def conclude(self, state: CallState, completion: Completion) -> Answer:
         """
@@ -460,7 +461,7 @@ class Engine:
         not do what was asked.
         """
         assert state.target is not None  # noqa: S101 - open() has returned
-        enclave = state.target.enclave
+        build = state.target.build
         state.end_payment()
         try:
             verified = self._verified(state, completion)
@@ -468,9 +469,9 @@ class Engine:
             # An enclave that dropped the attachments has signed for all of them; the next call need not pay for that.
             self._learn_from(state, completion)
             raise
-        self._nonces.was_taken(state.call, build_of(enclave))
-        self._builds.learn(enclave, verified.request, verified.hash_rule)
-        tell_unsigned(verified)
+        self._nonces.was_taken(state.call, build)
+        self._builds.learn(build, verified.request, verified.hash_rule)
+        _telemetry.tell_unsigned(verified)
         try:
             shown = cut_at_stop(state.call.plan.show(completion), state.call.stop)
         except ToolChoiceNotHonoredError as exc:
@@ -479,8 +480,8 @@ class Engine:
             raise
         state.presentation = shown.presentation
         receipt = collect_verified(state, verified)
-        self._count_cost(receipt)
-        tell_of_payment(state, receipt)
+        reported = self._count_cost(receipt)
+        _telemetry.tell_of_payment(receipt, state.call.settlement_mode, state.grant, reported)
         return Answer(
             text=shown.text,
             tool_calls=shown.tool_calls,
@@ -509,7 +510,7 @@ class Engine:
                 wire=state.call.wire,
                 completion=completion,
                 enclave=enclave,
-                usual_rule=self._builds.usual_rule(enclave),
+                usual_rule=self._builds.usual_rule(state.target.build),
                 nonce=state.call.nonce,
                 trust=TRUST_OF_SOURCE[enclave.source] if state.attested is None else state.attested.trust,
                 window=(state.sent_at, now()),
@@ -524,7 +525,7 @@ class Engine:
             return
         asked = parse_json_object(state.call.wire, "The request", unique=False)
         if request_hash(state.call.path, asked, APRIL).hex() == completion.proof.request_hash:
-            self._builds.learn(state.target.enclave, asked, APRIL)
+            self._builds.learn(state.target.build, asked, APRIL)
 
     def _on_failure(self, state: CallState, exc: BaseException) -> Effects[None]:
         """
@@ -544,12 +545,6 @@ class Engine:
         # What cancels a call, or closes its stream, must not wait for a ledger.
         if isinstance(exc, OpenGradientError):
             yield from recorded(state)
-
-
-@lru_cache(maxsize=256)
-def _ending(model: str, day: int) -> str | None:
-    """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
-    return model_info(model).ending(date(1970, 1, 1) + timedelta(days=day))
 
 
 def _body(state: CallState) -> Effects[bytes]:

@@ -17,8 +17,8 @@ from og_integrations._urls import url_below
 from og_integrations.errors import AttestationError, ConnectionLostError, DiscoveryError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.payment._flow import Fetch
+from og_integrations.protocol.proof._canonical import nonce_place
 from og_integrations.protocol.proof._enclave import Enclave, SignedConfig
-from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.receipt import Receipt
 

@@ -260,7 +260,8 @@ class SyncDriver:
 
     def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass."""
-        return drive(flow, self._perform)
+        result: T = drive_to(flow, self._perform, ())
+        return result
 
     def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""
@@ -369,7 +370,8 @@ class AsyncDriver:
 
     async def run(self, flow: Effects[T]) -> T:
         """Run `flow` to its end and return its result; its exceptions pass, cancellation too."""
-        return await adrive(flow, self._perform)
+        result: T = await adrive_to(flow, self._perform, ())
+        return result
 
     async def next_piece(self, flow: Pieces) -> Piece | None:
         """Run `flow` to the next piece it shows and return that, None at its end; its exceptions pass."""

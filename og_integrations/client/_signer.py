@@ -18,8 +18,8 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._redact import Secret, emptied_frames
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chain import _eip712
-from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chain._ecrecover import SECP256K1_ORDER, address_of_key
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment._x402 import checksum_address
 
 if TYPE_CHECKING:

@@ -1,11 +1,13 @@
 """
-What happens, told to logs and metrics: payments, failures and limits, for who does not read receipts.
+What happens, told beside the receipts: to logs and metrics, on the spans of an application, and in warnings.
 
 Logs are Python's own, under `og_integrations.payment`, `.enclaves` and `.ledger`; nobody sees them who has not asked.
 Beside its text each record has `og_event` and what belongs to it as attributes (`extra=`), for structured logs. Metrics
-are those of OpenTelemetry's API, and cost nothing in a program that has not imported it: `METRICS` names them all.
+are those of OpenTelemetry's API: `METRICS` names them all. Its spans get the receipt of a call. OpenTelemetry is never
+imported here: nobody counts or has a span who has not imported it, and it would cost everybody else 30 ms. A user is
+warned, once, of what the gateway of a verified answer did not sign, publish or reckon as it should.
 
-Neither holds a key, a signature, a session id, a prompt or an answer.
+None of these holds a key, a signature, a session id, a prompt or an answer.
 """
 
 import logging
@@ -14,19 +16,28 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 from weakref import WeakSet
 
 from og_integrations._accounting import facts_of, model_in, reported_cost, whole
+from og_integrations._warnings import warn_once
 from og_integrations.errors import ConfigurationError, OpenGradientError, PaymentInDoubtError, VerificationError
 from og_integrations.networks import OPG, format_opg
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.payment._budget import Budget
-from og_integrations.protocol.payment._lease import Grant
-from og_integrations.protocol.proof._enclave import Enclave
+from og_integrations.protocol.payment._x402 import SettlementMode
+from og_integrations.receipt import SPAN_RECEIPT, Receipt, span_attributes
 
 if TYPE_CHECKING:
+    # An adapter has spans before it has paid for anything, and what pays is heavy.
     from opentelemetry.metrics import CallbackOptions, Observation
+
+    from og_integrations.protocol.payment._budget import Budget
+    from og_integrations.protocol.payment._lease import Grant
+    from og_integrations.protocol.proof._enclave import Enclave
+    from og_integrations.protocol.proof._verification import VerifiedExchange
+
+_T = TypeVar("_T")
 
 logging.getLogger("og_integrations").addHandler(logging.NullHandler())
 _payment = logging.getLogger("og_integrations.payment")
@@ -99,7 +110,7 @@ def _budgets_left(options: "CallbackOptions") -> "Iterator[Observation]":
                 yield Observation(left, {"limit": name, "account": budget.policy.account or ""})
 
 
-def watch(budget: Budget) -> None:
+def watch(budget: "Budget") -> None:
     """Have what is left of the limits of `budget` measured, as long as it lives."""
     _watched.add(budget)
     _instrument("opengradient.budget.left")
@@ -121,9 +132,10 @@ def settled(amount: int, payer: str, status: str) -> None:
     _payment.info("An authorization of %s is over: %s OPG were taken.", payer, format_opg(amount), extra=extra)
 
 
-def paid_with(grant: Grant) -> None:
+def paid_with(grant: "Grant") -> None:
     """Tell, once for each authorization, that it brought a limit of the budget near its end."""
-    near, grant.hold.came_near = grant.hold.came_near, ()
+    hold = grant.hold
+    near, hold.came_near = hold.came_near, ()
     for limit in near:
         extra = {"og_event": "limit_near", "og_limit": limit.limit, "og_counted": str(limit.counted)}
         counts = limit.limit == "payments_per_hour"
@@ -133,7 +145,7 @@ def paid_with(grant: Grant) -> None:
         _payment.info(said, limit.limit, counted, allowed, unit, extra=extra)
 
 
-def enclave_left(enclave: Enclave, *, lied: bool = False) -> None:
+def enclave_left(enclave: "Enclave", *, lied: bool = False) -> None:
     """Tell that another enclave is chosen in place of this one."""
     _add("opengradient.enclaves.left", 1)
     why = "it did not do its part" if lied else "it could not be reached"
@@ -141,7 +153,7 @@ def enclave_left(enclave: Enclave, *, lied: bool = False) -> None:
     _enclaves.info("The enclave %s is left: %s.", enclave.tee_id, why, extra=extra)
 
 
-def failed_over(enclave: Enclave, attempt: int) -> None:
+def failed_over(enclave: "Enclave", attempt: int) -> None:
     """Tell that a call goes to another enclave, since this one could not be reached."""
     extra = {"og_event": "failover", "og_enclave": enclave.tee_id, "og_attempt": attempt}
     _enclaves.info("A call goes to another enclave than %s. Nothing was sent to it.", enclave.tee_id, extra=extra)
@@ -184,7 +196,112 @@ def waiting_for_a_place() -> Iterator[None]:
 
 def place_taken(change: int) -> None:
     """Count a call that took its place at the gate (1), or gave it back (-1)."""
+    if "opentelemetry.metrics" not in sys.modules:
+        return
     _add("opengradient.calls.active", change)
     if change > 0:
         # Most calls wait for nothing, and a chart of who waits should say 0 then, not be empty.
         _add("opengradient.calls.waiting", 0)
+
+
+def tell_of_payment(receipt: JsonObject, mode: SettlementMode, grant: "Grant | None", reported: int | None) -> None:
+    """Warn of what `receipt` (plain JSON) shows of the settlement, and of what its call is `reported` to cost."""
+    if mode is SettlementMode.INDIVIDUAL_FULL:
+        _tell_unpublished(receipt)
+    if grant is not None and reported is not None:
+        _tell_costs(grant, reported)
+
+
+def tell_unsigned(verified: "VerifiedExchange") -> None:
+    """Say that an option which was asked for is not among what the enclave signed."""
+    if not verified.request.get("reasoning_effort"):
+        return
+    from og_integrations.protocol.proof._canonical import unsigned_members
+
+    if "reasoning_effort" in unsigned_members(verified.exchange.path, verified.request, verified.hash_rule):
+        warn_once(
+            "reasoning_effort is not signed",
+            "reasoning_effort was sent, but the gateway did not sign it, and has probably ignored it; the receipt "
+            "names it as not signed.",
+        )
+
+
+def _tell_unpublished(receipt: JsonObject) -> None:
+    """Say that a call which was to be settled by itself was answered without a word about that."""
+    payment = Receipt.payment_of(receipt)
+    if payment is None or payment.tells_settlement:
+        return
+    warn_once(
+        "individual settlement",
+        "settlement_mode='individual' was asked for, and the gateway says nothing of a transaction: the answer may not "
+        "have been published.",
+    )
+
+
+def _tell_costs(grant: "Grant", cost: int) -> None:
+    """Say that a gateway reports more for the calls of one authorization than that allows to take."""
+    if (told := grant.reports(cost)) is None:
+        return
+    host, most = grant.route.host, format_opg(grant.authorization.amount)
+    warn_once(
+        f"costs of {host}",
+        f"The gateway {host} reports {format_opg(told)} OPG for the calls of one authorization of {most} "
+        f"OPG. At most {most} OPG can be taken; what it reports is not signed, and no budget counts by it.",
+    )
+
+
+class Span(Protocol):
+    """What is used of a span of OpenTelemetry."""
+
+    def is_recording(self) -> bool:
+        """Return whether attributes are kept."""
+        ...
+
+    def set_attribute(self, key: str, value: str | bool | int) -> None:
+        """Set one attribute."""
+        ...
+
+    def add_event(self, name: str, attributes: dict[str, str | bool | int]) -> None:
+        """Add something that happened meanwhile."""
+        ...
+
+
+class ReceiptSpan:
+    """A span, or None without one, that gets the receipt of the call made inside the `with`."""
+
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write the receipt of a call that failed or was cancelled."""
+        self.note(error)
+
+    def note(self, answer: _T) -> _T:
+        """Write the receipt of an answer or error on the span, and return it; a piece of text has none."""
+        if self._span is None:
+            return answer
+        receipt = getattr(answer, "receipt", None)
+        if receipt is not None and self._span.is_recording():
+            attributes = span_attributes(receipt)
+            for name, value in attributes.items():
+                self._span.set_attribute(name, value)
+            # The attributes are the last call's; where one span stands for several calls, such as an agent's, each
+            # has an event.
+            self._span.add_event(SPAN_RECEIPT, attributes)
+        return answer
+
+
+def current_span() -> Span | None:
+    """Return the span that is current where a call begins; a stream's is no longer current when its receipt comes."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    span = trace.get_current_span()
+    # OpenInference hands out a proxy that points to another span as soon as this one is detached.
+    return cast("Span", getattr(span, "__wrapped__", span))

@@ -17,8 +17,7 @@ from og_integrations.devnet._http import Peer, Reply, Request
 from og_integrations.devnet.model._model import last_user_text
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, SettlementMode, session_ref
-from og_integrations.protocol.proof._canonical import RULES, request_hash
-from og_integrations.protocol.proof._freshness import without_nonce
+from og_integrations.protocol.proof._canonical import RULES, request_hash, without_nonce
 
 SETTLEMENT_TYPE = "X-SETTLEMENT-TYPE"
 _SIGNATURE_DIGITS = 130

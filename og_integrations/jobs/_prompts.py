@@ -23,7 +23,7 @@ from og_integrations.client._engine import Engine
 from og_integrations.client._options import ChatOptions, hint
 from og_integrations.errors import ConfigurationError, InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject, decode_json, encode_json, parse_json_object
-from og_integrations.protocol.proof._freshness import without_nonce
+from og_integrations.protocol.proof._canonical import without_nonce
 
 _OPTIONS = frozenset(ChatOptions.__annotations__)
 _NAMES = ("id", "custom_id")

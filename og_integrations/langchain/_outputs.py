@@ -22,8 +22,7 @@ from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from og_integrations.chat._asking import counts_of, receipts_of
-from og_integrations.chat._requests import notes_of
+from og_integrations.chat._asking import counts_of, notes_of, receipts_of
 from og_integrations.protocol._strict_json import JsonObject, decode_arguments
 from og_integrations.protocol.chat._wire import image_data
 from og_integrations.receipt import flat_fields

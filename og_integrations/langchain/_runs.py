@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from og_integrations.client._tracing import ReceiptSpan, Span, current_span
+from og_integrations.client._telemetry import ReceiptSpan, Span, current_span
 from og_integrations.errors import OpenGradientError
 from og_integrations.langchain._messages import Tool, too_long
 from og_integrations.protocol._strict_json import JsonObject

@@ -6,7 +6,8 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, SkipValidation
 from typing_extensions import override
 
-from og_integrations.chat._requests import SEARCH_TOOL, SEARCH_TOOL_MEANING, search_artifact
+from og_integrations.chat._asking import search_artifact
+from og_integrations.chat._requests import SEARCH_TOOL, SEARCH_TOOL_MEANING
 from og_integrations.langchain._chat_model import ChatOpenGradient
 from og_integrations.langchain.errors import ModelErrors
 from og_integrations.protocol._strict_json import JsonObject

@@ -20,7 +20,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
-from uuid import uuid4
 
 from og_integrations._accounting import Facts, facts_of
 from og_integrations.errors import ConfigurationError
@@ -35,6 +34,13 @@ EXCHANGES: tuple[Exchanges, ...] = ("none", "hash", "full")
 _REDACTED = ("request", "response")
 Moment = float | datetime
 """A time: unix seconds, or a `datetime` with a time zone."""
+
+
+def _new_id() -> str:
+    # Loaded for this alone: whoever reads a ledger makes no ids.
+    from uuid import uuid4
+
+    return uuid4().hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,7 @@ class LedgerEntry:
     at: float
     run: str | None = None
     tags: tuple[str, ...] = ()
-    id: str = field(default_factory=lambda: uuid4().hex)
+    id: str = field(default_factory=_new_id)
 
     @property
     def facts(self) -> Facts:
@@ -83,7 +89,7 @@ class LedgerEntry:
         if not isinstance(receipt, dict) or not isinstance(exchange, dict | None) or not isinstance(at, int | float):
             raise ConfigurationError("The ledger holds a line that is no entry: expected a receipt as a JSON object.")
         return cls(
-            id=str(document.get("id") or uuid4().hex),
+            id=str(document.get("id") or _new_id()),
             at=float(at),
             run=document.get("run"),
             tags=tuple(map(str, tags)) if isinstance(tags, list) else (),
@@ -115,7 +121,7 @@ class SettlementNote:
             "amount": None if self.amount is None else str(self.amount),
             "transaction": self.transaction,
         }
-        return line_of({"settlement": settlement, "v": ENTRY_VERSION, "id": uuid4().hex, "at": self.at})
+        return line_of({"settlement": settlement, "v": ENTRY_VERSION, "id": _new_id(), "at": self.at})
 
     @classmethod
     def from_json(cls, document: JsonObject) -> "SettlementNote":
@@ -160,7 +166,7 @@ class TransactionNote:
 
     def line(self) -> bytes:
         """Return the note as one line of JSON Lines."""
-        return line_of({"leaving": self.transaction, "v": ENTRY_VERSION, "id": uuid4().hex, "at": self.at})
+        return line_of({"leaving": self.transaction, "v": ENTRY_VERSION, "id": _new_id(), "at": self.at})
 
     @classmethod
     def from_json(cls, document: JsonObject) -> "TransactionNote":

@@ -38,7 +38,7 @@ from og_integrations.chat._model import ENGINE_OPTIONS, ModelOptions, OpenGradie
 from og_integrations.chat._requests import wire_tool_choice
 from og_integrations.client import Answer, ChatOptions
 from og_integrations.client._options import ReasoningEffort, hint, seal
-from og_integrations.client._tracing import ReceiptSpan, current_span
+from og_integrations.client._telemetry import ReceiptSpan, current_span
 from og_integrations.errors import ConfigurationError, InvalidRequestError, OpenGradientError
 from og_integrations.llama_index._messages import to_wire, wire_tool, with_user_message
 from og_integrations.llama_index._responses import (
@@ -57,7 +57,8 @@ from og_integrations.llama_index._structured import (
     whole_at_last_async,
     with_schema,
 )
-from og_integrations.models import model_info, model_name
+from og_integrations.models import model_name
+from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._strict_json import JsonObject
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class OpenGradientLLM(OpenGradientModel, FunctionCallingLLM, defer_build=False):
     def metadata(self) -> LLMMetadata:
         """Return what the catalogue knows of the model, never the network: everything reads it often."""
         return LLMMetadata(
-            context_window=self.context_window or model_info(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
+            context_window=self.context_window or info_of(self.model).context_window or DEFAULT_CONTEXT_WINDOW,
             num_output=self.max_tokens or DEFAULT_MAX_TOKENS,
             is_chat_model=True,
             is_function_calling_model=self.is_function_calling_model,

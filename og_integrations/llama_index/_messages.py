@@ -56,7 +56,8 @@ def to_wire(messages: Sequence[ChatMessage], *, model: str, generation: str) -> 
     for at, message in enumerate(messages):
         wire.append(_message(message, f"messages[{at}]", model, generation))
         broken = [call for call in wire[-1].get("tool_calls", ()) if arguments_of(call) is None]
-        wire += results_of_broken(broken, answered)
+        if broken:
+            wire += results_of_broken(broken, answered)
     return wire
 
 

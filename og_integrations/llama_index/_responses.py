@@ -24,8 +24,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 
-from og_integrations.chat._asking import counts_of, receipts_of
-from og_integrations.chat._requests import notes_of
+from og_integrations.chat._asking import counts_of, notes_of, receipts_of
 from og_integrations.client import Answer
 from og_integrations.errors import ToolChoiceNotHonoredError
 from og_integrations.llama_index._messages import arguments_of, tool_calls_of

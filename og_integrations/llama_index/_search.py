@@ -2,7 +2,8 @@
 
 from llama_index.core.tools import FunctionTool, ToolOutput
 
-from og_integrations.chat._requests import SEARCH_TOOL, SEARCH_TOOL_MEANING, search_artifact
+from og_integrations.chat._asking import search_artifact
+from og_integrations.chat._requests import SEARCH_TOOL, SEARCH_TOOL_MEANING
 from og_integrations.client import Answer
 from og_integrations.llama_index._llm import OpenGradientLLM
 

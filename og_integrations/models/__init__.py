@@ -11,10 +11,8 @@ word (it answers 400 to names it does not list). `MODELS` holds all that are lis
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum
-from functools import lru_cache
 
-from og_integrations.errors import ConfigurationError
-from og_integrations.models._catalogue import ModelInfo, ModelKind, Retirement, by_any_name, catalogue, guessed
+from og_integrations.models._catalogue import ModelInfo, ModelKind, Retirement, catalogue, info_of, no_name
 
 __all__ = ["MODELS", "ModelInfo", "ModelKind", "Retirement", "TEE_LLM", "model_info", "model_name", "wire_name"]
 
@@ -119,7 +117,7 @@ def model_name(model: "str | Enum") -> str:
     """Return `provider/name` (or a bare name) as text. Raises `ConfigurationError` if it is none."""
     text = model.value if isinstance(model, Enum) else model
     if not isinstance(text, str) or not text.strip():
-        raise ConfigurationError(f"model is {model!r}, expected a name such as 'openai/gpt-5' or a TEE_LLM member.")
+        raise no_name(model)
     return text
 
 
@@ -130,14 +128,4 @@ def wire_name(model: "str | Enum") -> str:
 
 def model_info(model: "str | Enum") -> ModelInfo:
     """Return what is known about `model`; for an unknown name that is little, and no error."""
-    return _info_of(model_name(model))
-
-
-@lru_cache(maxsize=256)
-def _info_of(text: str) -> ModelInfo:
-    provider, _, name = text.rpartition("/")
-    # Gateways look at the name alone, so the maker of a known one decides, whatever stands before it.
-    listed = by_any_name().get(name.lower())
-    return (
-        guessed(name, provider) if listed is None else listed._replace(name=name, provider=provider or listed.provider)
-    )
+    return info_of(model_name(model))

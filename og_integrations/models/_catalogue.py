@@ -10,11 +10,15 @@ whether the provider would take it.
 """
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from og_integrations.errors import ConfigurationError
+
+PRICES_AS_OF = "2026-09"
+"""When the prices of the catalogue were current."""
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
 
@@ -530,3 +534,27 @@ def by_any_name() -> Mapping[str, ModelInfo]:
         for name in (info.name, *(alias.rpartition("/")[2] for alias in info.aliases)):
             found[name.lower()] = info
     return found
+
+
+@lru_cache(maxsize=256)
+def info_of(model: str) -> ModelInfo:
+    """Return what is known about the name `model`, read once for all calls. Raises `ConfigurationError`."""
+    if not model.strip():
+        raise no_name(model)
+    provider, _, name = model.rpartition("/")
+    # Gateways look at the name alone, so the maker of a known one decides, whatever stands before it.
+    listed = by_any_name().get(name.lower())
+    if listed is None:
+        return guessed(name, provider)
+    return listed._replace(name=name, provider=provider or listed.provider)
+
+
+@lru_cache(maxsize=256)
+def ending_of(model: str, day: int) -> str | None:
+    """Return what to tell whoever uses `model` on the day `day`, counted from 1970 on, None if there is nothing."""
+    return info_of(model).ending(date(1970, 1, 1) + timedelta(days=day))
+
+
+def no_name(model: object) -> ConfigurationError:
+    """Return the error of what names no model."""
+    return ConfigurationError(f"model is {model!r}, expected a name such as 'openai/gpt-5' or a TEE_LLM member.")

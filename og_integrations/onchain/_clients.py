@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, TypeVar, Unpac
 from og_integrations.client._runner import adrive, drive
 from og_integrations.client._settings import check_server, onchain_settings
 from og_integrations.client._signer import Signer
-from og_integrations.client._tracing import ReceiptSpan, current_span
+from og_integrations.client._telemetry import ReceiptSpan, current_span
 from og_integrations.client.chain._jsonrpc import RECEIPT_TIMEOUT
 from og_integrations.client.chain._transactions import (
     AsyncSender,

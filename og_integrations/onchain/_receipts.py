@@ -10,8 +10,8 @@ from og_integrations.client._collecting import current_tags, hand_out
 from og_integrations.errors import OpenGradientError
 from og_integrations.onchain._setup import Notes, Setup
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
 from og_integrations.protocol.chain._inference import InferenceMode, ModelOutput, Request, encode_output
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.receipt import Check, Receipt, ReceiptOnchain
 
 STEPS = (

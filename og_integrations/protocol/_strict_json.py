@@ -102,8 +102,7 @@ def parse_json_object(body: bytes | str, what: str, *, unique: bool = True) -> J
 def _unique(members: list[tuple[str, Any]]) -> JsonObject:
     # Python keeps the last of two equal members, and another
     # reader may keep the first: only one of them is hashed.
-    found = dict(members)
-    if len(found) != len(members):
+    if len(found := dict(members)) != len(members):
         raise ValueError("a member is named twice")
     return found
 

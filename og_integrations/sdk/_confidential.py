@@ -37,7 +37,7 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.protocol.chat._wire import CHAT_PATH
 from og_integrations.protocol.proof import _canonical as canonical

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from og_integrations.errors import AttestationError, InvalidRequestError, VerificationError
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
 from og_integrations.protocol.proof._attestation import AttestationPolicy, decode_body, listed_builds, verify_document
-from og_integrations.protocol.proof._canonical import request_hash
-from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._canonical import nonce_place, request_hash, with_nonce
 from og_integrations.protocol.proof._inclusion import find_inclusion
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, TeeIdTrust, TrustSource
 from og_integrations.verify._vectors import ACCEPTED, UNCLAIMED, code_of

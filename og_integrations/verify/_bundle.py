@@ -215,10 +215,8 @@ def _bundle_in(document: JsonObject) -> SavedExchange:
                 "the ledger kept only hashes of the exchange; put the exact 'request' and 'response' in their place"
             )
     redacted = evidence is not None and "request" not in document and "response" not in document
-    for member in MEMBERS:
-        if redacted and member in BODIES:
-            continue
-        if not isinstance(document.get(member), str):
+    for member in [name for name in MEMBERS if not isinstance(document.get(name), str)]:
+        if not (redacted and member in BODIES):
             raise ConfigurationError(f"{member!r} is {_kind(document.get(member))}, expected text")
     return SavedExchange(
         path=document["path"],

@@ -4,10 +4,11 @@ This module compares what a saved receipt claims with its exchange, and names wh
 Which member is compared with what is not listed here: each says it where it is declared (`og_integrations.receipt`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
+from typing import NamedTuple
 
 from og_integrations._members import Member
 from og_integrations.errors import ConfigurationError, MalformedOfferError
@@ -28,7 +29,9 @@ from og_integrations.receipt import (
     BY_EXCHANGE,
     BY_REGISTRY,
     OWN_HASH,
+    RECEIPT_VERSION,
     Check,
+    Held,
     Receipt,
     ReceiptEnclave,
     ReceiptPayment,
@@ -37,6 +40,7 @@ from og_integrations.receipt import (
     is_verified,
     leaves,
     members,
+    names_in,
     unsigned_of,
     upgraded,
 )
@@ -54,6 +58,7 @@ CONTENT_KIND = "whether messages[].content is a list or its text"
 
 
 _OF_THIS_EXCHANGE = Check(BY_EXCHANGE, "pass", "its hashes, signature, time, key and model are those of the exchange")
+_ABSENT, _NO_PART = object(), dict[str, object]()
 _KNOWN_OF_MESSAGES = frozenset(
     {"role", "content", "tool_calls", "images", "reasoning_content", "citations", "web_search"}
 )
@@ -67,14 +72,17 @@ class Claims:
         document = upgraded(receipt)
         self.verified = is_verified(document)
         self.older = is_older(receipt)
-        self.held = leaves(document)
-        self.unsigned = unsigned_of(document)
+        self.held = Held(document)
         self.payment: ReceiptPayment | None = None
-        self.broken_payment = ""
         try:
-            self.payment = _payment_in(document)
+            self.payment, self.of_payment = _payment_in(document)
         except ConfigurationError as exc:
-            self.broken_payment = str(exc)
+            self.of_payment = Check(BY_DIGEST, "fail", str(exc))
+
+    @property
+    def unsigned(self) -> tuple[str, ...]:
+        """Return what it names as not signed."""
+        return unsigned_of(self.held.parts[""])
 
     @property
     def tells_settlement(self) -> bool:
@@ -104,16 +112,12 @@ def receipt_check(
         later = {*unsigned_members(saved.path, verified.request, verified.hash_rule)} - {"attachments"}
         unsigned = tuple(name for name in unsigned if name not in later)
     # Receipts of a while ago do not name these parts; one that leaves them out hides nothing that it shows as signed.
-    unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in claims.unsigned)
+    if not _NAMED_LATER.isdisjoint(unsigned):
+        listed = claims.unsigned
+        unsigned = tuple(name for name in unsigned if name not in _NAMED_LATER or name in listed)
     rule = verified.hash_rule if verified is not None else None
-    (compared, values), held = _compared(), claims.held
-    expected = values(_expected(saved, completion, completion.proof, decision, rule, unsigned))
-    wrong = [
-        member.path
-        for member, value in zip(compared, expected, strict=True)
-        # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
-        if value is not None and value != () and not _agrees(member, held.get(member.path), value)
-    ]
+    expected = _expected(saved, completion, completion.proof, decision, rule, unsigned)
+    wrong = _differing(claims.held, expected)
     if wrong:
         detail = f"the receipt is about another exchange, or altered: {', '.join(wrong)} differ"
         return Check(BY_EXCHANGE, "fail", detail)
@@ -126,11 +130,7 @@ def payment_check(claims: Claims) -> Check:
 
     A pass says which authorization is meant, not who signed it, or that it was settled: the chain knows that.
     """
-    if claims.broken_payment:
-        return Check(BY_DIGEST, "fail", claims.broken_payment)
-    if claims.payment is None:
-        return Check(BY_DIGEST, "skip", "the receipt names no payment")
-    return _recomputed(claims.payment)
+    return claims.of_payment
 
 
 def not_covered(
@@ -180,14 +180,13 @@ def further_members(bodies: Iterable[object]) -> tuple[str, ...]:
         for choice in choices if isinstance(choices, list) else ():
             for part in ("message", "delta"):
                 members = choice.get(part) if isinstance(choice, dict) else None
-                told = members.items() if isinstance(members, dict) else ()
-                found |= {
-                    name for name, value in told if name not in _KNOWN_OF_MESSAGES and value not in (None, "", [], {})
-                }
-    others = len(found - _NAMED_OF_MESSAGES)
+                if isinstance(members, dict):
+                    others = members.keys() - _KNOWN_OF_MESSAGES
+                    found |= {name for name in others if members[name] not in (None, "", [], {})}
+    count = len(found - _NAMED_OF_MESSAGES)
     named = tuple(sorted(found & _NAMED_OF_MESSAGES))
     # Names of the file's own making could push the others out of a line.
-    return (*named, f"{others} members that no answer has") if others else named
+    return (*named, f"{count} members that no answer has") if count else named
 
 
 def _expected(
@@ -197,10 +196,10 @@ def _expected(
     decision: TrustDecision,
     rule: str | None,
     unsigned: tuple[str, ...],
-) -> Receipt:
+) -> "_Expected":
     """Return what a receipt of this exchange says; None and empty stand for what is not known."""
     enclave, sealing = _of_key(saved.public_key, decision.enclave.pcr_hash if decision.enclave else None)
-    return Receipt(
+    return _Expected(
         kind=KINDS.get(saved.path),
         status="verified",
         hash_rule=rule,
@@ -226,11 +225,44 @@ def _of_key(public_key: bytes, pcr_hash: str | None) -> tuple[ReceiptEnclave, Re
     )
 
 
+class _Expected(NamedTuple):
+    """These are the members of a receipt that are compared with an exchange; making a whole receipt takes longer."""
+
+    kind: str | None
+    status: str
+    hash_rule: str | None
+    model: str | None
+    request_hash: str
+    output_hash: str
+    tee_timestamp: int
+    tee_signature: str
+    tee_id: str
+    enclave: ReceiptEnclave
+    sealing: ReceiptSealing
+    unsigned: tuple[str, ...]
+    version: int = RECEIPT_VERSION
+
+
+def _differing(held: Held, expected: _Expected) -> list[str]:
+    """Return the members that are another thing in a receipt than in what it says of this exchange."""
+    wrong, parts, (compared, values) = [], held.parts, _compared()
+    for (member, owner, name), value in zip(compared, values(expected), strict=True):
+        claimed = parts.get(owner, _NO_PART).get(name)
+        # Most are simply the same.
+        if claimed == value and type(claimed) is type(value) and not member.standing.apart:
+            continue
+        # What is not known of the exchange cannot be compared: a part of the answer is unsigned in any case.
+        if value is not None and value != () and not _agrees(member, claimed, value):
+            wrong.append(member.path)
+    return wrong
+
+
 @lru_cache(maxsize=1)
-def _compared() -> tuple[tuple[Member, ...], "attrgetter[tuple[object, ...]]"]:
-    """Return the members that are compared with the exchange, or never change, and what reads them off a receipt."""
+def _compared() -> tuple[list[tuple[Member, str, str]], "attrgetter[tuple[object, ...]]"]:
+    """Return the members that are compared, each with its owner and name there, and what reads them off a receipt."""
     found = [m for m in members().values() if m.standing.by == BY_EXCHANGE or m.standing.lasting]
-    return tuple(found), attrgetter(*[member.path for member in found])
+    places = [(member, *member.path.rpartition(".")[::2]) for member in found]
+    return [(member, owner, name) for member, owner, name in places], attrgetter(*[m.path for m in found])
 
 
 def _agrees(member: Member, claimed: object, found: object) -> bool:
@@ -243,26 +275,33 @@ def _agrees(member: Member, claimed: object, found: object) -> bool:
     return type(claimed) is type(found) and claimed == found
 
 
-def _payment_in(document: JsonObject) -> ReceiptPayment | None:
+def _payment_in(document: JsonObject) -> tuple[ReceiptPayment | None, Check]:
+    """Return the payment that a receipt names, with the verdict on its hash. Raises `ConfigurationError`."""
     held = document.get("payment")
-    if not isinstance(held, dict):
-        return Receipt.payment_of(document)
-    try:
-        return _read_payment(tuple(held), *held.values())
-    except TypeError:
-        return Receipt.payment_of(document)
+    if isinstance(held, dict):
+        try:
+            return _read_payment(tuple(held), *held.values())
+        except TypeError:
+            # It holds lists or objects.
+            pass
+    return _judged_payment(document)
 
 
 # With their types: 1, 1.0 and true are equal, and only one of them is an amount.
 @lru_cache(maxsize=4096, typed=True)
-def _read_payment(names: tuple[str, ...], *values: object) -> ReceiptPayment | None:
-    # Cached: the calls of a session have one payment.
-    return Receipt.payment_of({"payment": dict(zip(names, values, strict=True))})
-
-
-@lru_cache(maxsize=4096)
-def _recomputed(payment: ReceiptPayment) -> Check:
+def _read_payment(names: tuple[str, ...], *values: object) -> tuple[ReceiptPayment | None, Check]:
     # Cached: it takes 15 hashes, and the calls of a session have one payment.
+    return _judged_payment({"payment": dict(zip(names, values, strict=True))})
+
+
+def _judged_payment(document: JsonObject) -> tuple[ReceiptPayment | None, Check]:
+    payment = Receipt.payment_of(document)
+    if payment is None:
+        return None, Check(BY_DIGEST, "skip", "the receipt names no payment")
+    return payment, _recomputed(payment)
+
+
+def _recomputed(payment: ReceiptPayment) -> Check:
     if payment.payment_hash_source not in HASH_SOURCES:
         return Check(BY_DIGEST, "fail", f"payment_hash_source is none of {', '.join(HASH_SOURCES)}")
     if payment.payment_hash_source != OWN_HASH:
@@ -279,14 +318,14 @@ def _recomputed(payment: ReceiptPayment) -> Check:
     return Check(BY_DIGEST, "pass", "EIP-712 digest of the payment's fields, among which the payer is not")
 
 
-def _of_receipt(held: Mapping[str, object], decision: TrustDecision, passed: frozenset[str]) -> tuple[str, ...]:
+def _of_receipt(held: Held, decision: TrustDecision, passed: frozenset[str]) -> tuple[str, ...]:
     confirmed: frozenset[str] = frozenset()
     if decision.enclave is not None:
         listed = leaves({"enclave": described(decision.enclave).to_json()})
         by_registry = (path for path, member in members().items() if member.standing.by == BY_REGISTRY)
-        confirmed = frozenset(path for path in by_registry if path in held and held[path] == listed.get(path))
-    nothing = frozenset(path for path in _added_later() if held.get(path, "") is None)
-    return _open_members(tuple(held), nothing, passed, confirmed)
+        confirmed = frozenset(path for path in by_registry if held.get(path, _ABSENT) == listed.get(path))
+    nothing = frozenset([path for path in _added_later() if held.get(path, _ABSENT) is None])
+    return _open_members(held.shape, nothing, passed, confirmed)
 
 
 @lru_cache(maxsize=1)
@@ -297,11 +336,12 @@ def _added_later() -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _open_members(
-    held: tuple[str, ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
+    shape: tuple[tuple[str, ...], ...], nothing: frozenset[str], passed: frozenset[str], confirmed: frozenset[str]
 ) -> tuple[str, ...]:
-    """Return which of the members `held` could be altered, given those of later that are null, and what was checked."""
+    """Return which members of a receipt could be altered, given those of later that are null, and what was checked."""
     # Cached: receipts of one program hold the same members.
-    known, present = members(), set(held)
+    held, known = names_in(shape), members()
+    present = set(held)
     found = [known[path].standing.apart or "" for path in held if path in known and known[path].standing.apart]
     for path, standing in ((path, member.standing) for path, member in known.items() if path in present):
         open_to_change = standing.word == "claimed" or standing.by not in passed

@@ -14,9 +14,8 @@ from dataclasses import replace
 from og_integrations.errors import AttestationError, ConfigurationError, SealedChannelError, VerificationError
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._wire import TeeProof
-from og_integrations.protocol.proof._canonical import signed_digest
+from og_integrations.protocol.proof._canonical import nonce_place, signed_digest
 from og_integrations.protocol.proof._enclave import key_config_digest, normalize_hash, tee_id_of
-from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.protocol.proof._inclusion import Inclusion, verify_inclusion
 from og_integrations.protocol.proof._measurements import AttestationPolicy
 from og_integrations.protocol.proof._verification import STEPS, StepError, TrustDecision, is_signed_by

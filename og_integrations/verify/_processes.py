@@ -87,10 +87,13 @@ class _Helper:
         return len(self._under_way) < (2 if short else 1)
 
     def take(self, batch: list[Source]) -> _Chunk:
-        """Have `batch` judged."""
+        """Have `batch` judged. Raises `ConfigurationError` if the process has ended."""
         chunk = _Chunk(_names(batch), helper=self)
         self._under_way.append(chunk)
-        self._pipe.send([source.place or source.saved for source in batch])
+        try:
+            self._pipe.send([source.place or source.saved for source in batch])
+        except OSError:
+            raise _ended() from None
         return chunk
 
     def collect_ready(self) -> None:
@@ -103,13 +106,17 @@ class _Helper:
         try:
             self._under_way.popleft().verdicts = self._pipe.recv()
         except (EOFError, OSError):
-            raise ConfigurationError("A process that judged files was ended from outside; judge them again.") from None
+            raise _ended() from None
 
     def stop(self) -> None:
         """End the process, whatever it does: whoever leaves early does not wait for what nobody will read."""
         self._process.terminate()
         self._process.join()
         self._pipe.close()
+
+
+def _ended() -> ConfigurationError:
+    return ConfigurationError("A process that judged files was ended from outside; judge them again.")
 
 
 def _finished(waiting: deque[_Chunk], *, most: int) -> Iterator[tuple[str, Verdict]]:

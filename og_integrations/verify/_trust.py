@@ -36,6 +36,10 @@ class TrustSource(Protocol):
         ...
 
 
+_OF_FILE = TrustDecision("file-key", "the key in the file is believed, as asked for")
+_OF_ID = TrustDecision("tee-id", "the enclave's id is one of those that were given")
+
+
 class NobodyTrust:
     """Nobody is believed, since nothing was said about whom to believe."""
 
@@ -54,7 +58,7 @@ class FileKeyTrust:
 
     def decide(self, tee_id: str) -> TrustDecision:
         """Return that it is believed."""
-        return TrustDecision("file-key", "the key in the file is believed, as asked for")
+        return _OF_FILE
 
     async def adecide(self, tee_id: str) -> TrustDecision:
         """Return what `decide` returns."""
@@ -74,7 +78,7 @@ class TeeIdTrust:
     def decide(self, tee_id: str) -> TrustDecision:
         """Return whether `tee_id` is one of the ids."""
         if tee_id in self._believed:
-            return TrustDecision("tee-id", "the enclave's id is one of those that were given")
+            return _OF_ID
         return TrustDecision(None, f"signed by {tee_id}, expected {' or '.join(sorted(self._believed)) or 'nobody'}")
 
     async def adecide(self, tee_id: str) -> TrustDecision:

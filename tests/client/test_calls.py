@@ -10,7 +10,7 @@ from og_integrations.devnet import Devnet
 from og_integrations.errors import InvalidRequestError, VerificationError
 from og_integrations.models import TEE_LLM
 from og_integrations.protocol._receipt import rebuild_authorization
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment._x402 import SettlementMode
 from og_integrations.protocol.proof import _verification as verification
 from og_integrations.receipt import Receipt

@@ -18,7 +18,7 @@ from og_integrations.devnet import Devnet, Fault
 from og_integrations.devnet._generations import GENERATIONS, Generation, Moderation
 from og_integrations.networks import OPG
 from og_integrations.protocol.chain import _eip712
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.proof import _canonical as canonical
 from og_integrations.protocol.proof import _enclave, _verification
 from tests.client.ways_to_ask import MODEL, WAYS, WEATHER, user

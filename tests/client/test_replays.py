@@ -2,8 +2,8 @@
 
 import pytest
 
-from og_integrations.client import _freshness as replays
-from og_integrations.client._freshness import ReplayCache
+from og_integrations.client import _learned as replays
+from og_integrations.client._learned import ReplayCache
 
 
 def test_oldest_signature_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from og_integrations.devnet._generations import (
     find_generation,
 )
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH
 from og_integrations.protocol.proof._canonical import APRIL, RULES, request_hash
 from tests.devnet.bare_caller import Raw, raw_caller

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from og_integrations.devnet import Devnet, Script
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, raw_caller
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "gateway.json").read_text())["vectors"]

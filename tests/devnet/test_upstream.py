@@ -11,7 +11,7 @@ import pytest
 
 from og_integrations.devnet import Devnet, Upstream
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from tests.devnet.bare_caller import CHAT, COMPLETION, Raw, ask, raw_caller
 from tests.devnet.test_faults import assembled, proven
 

@@ -46,8 +46,14 @@ from og_integrations.protocol.payment._x402 import (
 )
 from og_integrations.protocol.payment.schemes import authorize
 from og_integrations.protocol.payment.schemes._batch_settlement import read_correction, read_terms
-from og_integrations.protocol.proof._canonical import RULES, not_hashed, request_hash, unsigned_members
-from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._canonical import (
+    RULES,
+    nonce_place,
+    not_hashed,
+    request_hash,
+    unsigned_members,
+    with_nonce,
+)
 from og_integrations.protocol.proof._registry import decode_bool, decode_enclave, decode_enclaves, encode_enclaves
 from og_integrations.protocol.proof._verification import verify_exchange
 from og_integrations.protocol.sealing._ohttp import (
@@ -257,6 +263,7 @@ def _receipt(name: str) -> dict[str, Any]:
     call = replace(_call(), model=f"openai/{verified.exchange.completion.model}")
     destination = destination_of(ENCLAVE)
     target = CallTarget(
+        build="",
         enclave=ENCLAVE,
         route=ROUTE,
         url=ENCLAVE.endpoint,

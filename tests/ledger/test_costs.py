@@ -5,10 +5,10 @@ from decimal import Decimal
 import pytest
 
 from og_integrations import collect_receipts
+from og_integrations._accounting import estimate
 from og_integrations.client import Client
 from og_integrations.devnet import Devnet
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._cost import estimate
 from og_integrations.ledger._totals import Totals
 from og_integrations.receipt import Receipt
 from tests.client.ways_to_ask import MODEL, user

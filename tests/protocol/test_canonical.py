@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from og_integrations.errors import InvalidRequestError
-from og_integrations.protocol.chain._abi import _hash_object, keccak
+from og_integrations.protocol.chain._keccak import _hash_object, keccak
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
 from og_integrations.protocol.proof._canonical import (
     APRIL,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from og_integrations.errors import ConfigurationError, DiscoveryError, EnclaveRejectedError
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.proof._enclave import (
     DEBUG_PCR_HASH,
     KNOWN_PCR_HASH,

@@ -7,8 +7,14 @@ import pytest
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH
-from og_integrations.protocol.proof._canonical import APRIL, REDUCED, canonical_request, request_hash
-from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._canonical import (
+    APRIL,
+    REDUCED,
+    canonical_request,
+    nonce_place,
+    request_hash,
+    with_nonce,
+)
 from tests.protocol.documents import FOLDER
 
 CASES: dict[str, dict[str, Any]] = {

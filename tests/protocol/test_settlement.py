@@ -7,7 +7,7 @@ import pytest
 
 from og_integrations.errors import DiscoveryError
 from og_integrations.networks import BASE, PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment.schemes._upto import (
     Permit2Authorization,
     cancellation_filter,

@@ -45,6 +45,7 @@ def target(enclave: Enclave) -> Target:
     destination = destination_of(enclave)
     return Target(
         enclave=enclave,
+        build=enclave.pcr_hash,
         route=ROUTE,
         url=enclave.endpoint,
         destination=destination,

@@ -44,7 +44,7 @@ from og_integrations.errors import (
 )
 from og_integrations.networks import format_opg
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment._flow import Consult, Fetch, Pause
 from og_integrations.protocol.payment._x402 import checksum_address
 

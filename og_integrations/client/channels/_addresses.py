@@ -17,18 +17,22 @@ _PATH = "/%:@!$&'()*+,;=-._~?"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address is where a URL leads to; `target` is path and query, `host_header` what requests have as Host."""
+    """
+    An address is where a URL leads to; `target` is path and query, `host_header` what requests have as Host.
+
+    `origin` is scheme, host and port, its scheme's own port if the URL names none: connections are for one origin.
+    """
 
     scheme: str
     host: str
     port: int | None
     target: str = field(repr=False)
     host_header: str
+    origin: tuple[str, str, int] = field(init=False, repr=False)
 
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """Return scheme, host and port, its scheme's own port if the URL names none: connections are for one origin."""
-        return self.scheme, self.host, self.port if self.port is not None else 443 if self.scheme == "https" else 80
+    def __post_init__(self) -> None:
+        usual = 443 if self.scheme == "https" else 80
+        object.__setattr__(self, "origin", (self.scheme, self.host, usual if self.port is None else self.port))
 
 
 def address_of(url: str) -> Address:

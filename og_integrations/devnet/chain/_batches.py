@@ -15,7 +15,7 @@ from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._enclave import Proof
 from og_integrations.devnet._http import Reply, Request
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment._x402 import checksum_address
 from og_integrations.protocol.proof._inclusion import BATCH_TOPIC, leaf_of
 

@@ -12,7 +12,7 @@ from og_integrations.devnet._clock import Clock
 from og_integrations.devnet._journal import Settlement
 from og_integrations.devnet.chain._batches import Batches
 from og_integrations.networks import Network
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import DEBUG_PCR_HASH, Enclave
 

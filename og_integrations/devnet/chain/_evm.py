@@ -38,8 +38,9 @@ from og_integrations.devnet.chain._chain import Chain
 from og_integrations.errors import ConfigurationError
 from og_integrations.networks import PERMIT2_ADDRESS, UPTO_PROXY_ADDRESS, Network
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak, selector
+from og_integrations.protocol.chain._abi import selector
 from og_integrations.protocol.chain._inference import HUB_ADDRESS, PRECOMPILE_ADDRESS
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chain._workflow import PRICE_PRECOMPILE_ADDRESS, SCHEDULER_ADDRESS
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 from og_integrations.protocol.proof._enclave import Enclave

@@ -23,7 +23,7 @@ from og_integrations.devnet.chain._evm import Anvil, NodeRefusedError
 from og_integrations.devnet.chain.models import Models
 from og_integrations.errors import OnchainError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import decode_values, encode_values, keccak, selector
+from og_integrations.protocol.chain._abi import decode_values, encode_values, selector
 from og_integrations.protocol.chain._inference import (
     PRECOMPILE_ADDRESS,
     PRECOMPILE_SELECTOR,
@@ -35,6 +35,7 @@ from og_integrations.protocol.chain._inference import (
     encode_event,
     encode_output,
 )
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chain._tensors import ModelInput, encode_input
 from og_integrations.protocol.chain._workflow import (
     ALL_TASKS_CALLDATA,

@@ -11,8 +11,8 @@ from og_integrations.devnet._enclave import STRANGER
 from og_integrations.devnet._fault import Fault, Strangers
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH
+from og_integrations.protocol.proof._canonical import without_nonce
 from og_integrations.protocol.proof._enclave import Enclave
-from og_integrations.protocol.proof._freshness import without_nonce
 
 _HOUR_MS = 60 * 60 * 1000
 

@@ -54,7 +54,7 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Usage
 from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, session_ref
-from og_integrations.protocol.proof._freshness import nonce_in
+from og_integrations.protocol.proof._canonical import nonce_in
 from og_integrations.protocol.sealing._ohttp import OHTTP_PATH
 
 

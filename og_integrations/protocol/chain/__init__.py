@@ -3,6 +3,7 @@ This package writes and reads contract calls in bytes.
 
 | file | what it holds |
 | --- | --- |
+| `_keccak` | the hash of everything here, and of what enclaves sign |
 | `_abi` | calls and answers of contracts, ERC-20 among them |
 | `_eip712` | typed data, and the digest of it that is signed |
 | `_ecrecover` | whose key made a signature |

@@ -5,7 +5,7 @@ Nothing secret takes part, so the arithmetic need not be constant in time. It on
 checks the signature against it. Libraries that do this come with private keys, or take 0.8 s to load.
 """
 
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 
 # These are the prime, the order and the generator of secp256k1 (SEC 2 §2.4.1).
 _P = 2**256 - 2**32 - 977

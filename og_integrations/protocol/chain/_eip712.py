@@ -13,7 +13,8 @@ from typing import Any
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import address_word, keccak, uint_word
+from og_integrations.protocol.chain._abi import address_word, uint_word
+from og_integrations.protocol.chain._keccak import keccak
 
 _DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
 _ADDRESS, _WORD = re.compile("0x[0-9a-fA-F]{40}"), re.compile("0x[0-9a-fA-F]{64}")

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from og_integrations.errors import InvalidRequestError, OnchainError
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, decode_json, encode_json
-from og_integrations.protocol.chain._abi import AbiValues, decode_values, encode_values, keccak, selector, topic
+from og_integrations.protocol.chain._abi import AbiValues, decode_values, encode_values, selector, topic
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chain._tensors import (
     INT128_MAX,
     ModelInput,

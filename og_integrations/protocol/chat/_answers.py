@@ -144,21 +144,24 @@ def _storable(text: str) -> str:
 
 
 def _proof(reply: JsonObject) -> TeeProof | None:
-    names = ("tee_request_hash", "tee_output_hash", "tee_signature", "tee_id")
-    told = [reply.get(name) for name in names]
-    timestamp = reply.get("tee_timestamp")
+    request_hash, output_hash = reply.get("tee_request_hash"), reply.get("tee_output_hash")
+    signature, tee_id, timestamp = reply.get("tee_signature"), reply.get("tee_id"), reply.get("tee_timestamp")
     # An answer without any member of a proof is reported by the verifier, which then lists all steps.
-    if told == [None] * len(names) and timestamp is None:
+    if request_hash is output_hash is signature is tee_id is timestamp is None:
         return None
-    texts = [text for text in told if isinstance(text, str)]
     # `True` is an int to Python, so the type is compared exactly: the timestamp goes into the signed digest.
-    if len(texts) != len(names) or type(timestamp) is not int:
+    if not (
+        isinstance(request_hash, str)
+        and isinstance(output_hash, str)
+        and isinstance(signature, str)
+        and isinstance(tee_id, str)
+        and type(timestamp) is int
+    ):
         raise VerificationError(
             "The proof is incomplete: expected tee_request_hash, tee_output_hash, tee_signature and tee_id as "
             "text and tee_timestamp as a whole number.",
             step="proof",
         )
-    request_hash, output_hash, signature, tee_id = texts
     return TeeProof(
         request_hash=request_hash,
         output_hash=output_hash,

@@ -505,6 +505,8 @@ def translated_extra(extra: object, max_tokens: int | None) -> tuple[JsonObject,
     """
     if not isinstance(extra, Mapping):
         raise InvalidRequestError(f"extra is a {type(extra).__name__}, expected a dict of members. Nothing was sent.")
+    if not extra:
+        return {}, max_tokens
     members = {name: value for name, value in extra.items() if value is not None or name != "reasoning_effort"}
     limit = members.pop("max_completion_tokens", None)
     if limit is not None and max_tokens not in (None, limit):

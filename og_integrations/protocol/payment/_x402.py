@@ -21,7 +21,7 @@ from typing import NamedTuple
 from og_integrations.errors import ConfigurationError, MalformedOfferError, MalformedReplyError
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject, decode_json
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 
 
 class SettlementMode(StrEnum):
@@ -75,7 +75,10 @@ def chosen_mode(*given: "str | Enum | None") -> SettlementMode:
 
     An empty text is a mistake, not an absence. Raises `ConfigurationError`.
     """
-    return SettlementMode.parse(next((mode for mode in given if mode is not None), SettlementMode.BATCH_HASHED))
+    for mode in given:
+        if mode is not None:
+            return SettlementMode.parse(mode)
+    return SettlementMode.BATCH_HASHED
 
 
 def _squash(text: str) -> str:

@@ -7,18 +7,23 @@ objects that made them.
 
 Gateways differ in how they rebuild users' lists of content, and in two options. `RULES` names the known ways, in the
 order in which a verifier tries them; for a request of plain texts they all agree.
+
+A nonce in what is hashed makes the enclave's signature answer this very call and no other. The gateway hashes some
+members that it hands to no model (docs/protocol.md §4.6): a `response_format` of type text, `stop`, and of a web search
+every member that it does not know. A random nonce there makes the hash of each request unlike any other. A recorded
+answer does not fit it, and nobody who knows a published hash can find out the request by trying.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chain._abi import keccak
-from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, SEARCH_PATH, ToolCall
+from og_integrations.protocol.chain._keccak import keccak
+from og_integrations.protocol.chat._wire import CHAT_PATH, COMPLETION_PATH, MAX_STOP, SEARCH_PATH, ToolCall
 
 APRIL = "april"
 """The rule of the captured generation: users' content lists are hashed as Python's `str(list)`."""
@@ -38,6 +43,9 @@ _ESCAPE = re.compile(r"\\\\|\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 _DATA_URI = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _OPTIONS = ("aspect_ratio", "reasoning_effort", "resolution", "web_search")
 """Options that change the answer or its price, and that not every rule hashes, if any does. `n` is one, too."""
+_NONCE = re.compile(r"[0-9a-f]{32}")
+_NONCE_STOP = "og-nonce:"
+_NONCE_MEMBER = "og_nonce"
 _T = TypeVar("_T")
 _sorted_json = json.JSONEncoder(sort_keys=True).encode
 """Writes what `json.dumps(…, sort_keys=True)` writes, which would make an encoder each time."""
@@ -208,6 +216,85 @@ def signed_digest(request_hash: bytes, output_hash: bytes, timestamp: int) -> by
     # The layout is that of Solidity's abi.encodePacked(bytes32,
     # bytes32, uint256), so that contracts can check it, too.
     return keccak(request_hash + output_hash + timestamp.to_bytes(32, "big"))
+
+
+def with_nonce(path: str, request: JsonObject, nonce: str) -> JsonObject:
+    """
+    Return a copy of `request`, a body to be sent to `path`, that carries `nonce` (32 lower-case hex digits).
+
+    It stands in `response_format` where that asks for plain text, else as one more entry of `stop`; a web search has it
+    as a member of its own.
+
+    Raises `InvalidRequestError` if there is no place: four stop sequences are all that a gateway takes.
+    """
+    if not _NONCE.fullmatch(nonce):
+        raise InvalidRequestError("A nonce has 32 lower-case hex digits; this one has not. Nothing was sent.")
+    if path == SEARCH_PATH:
+        # Its whole body is hashed, and what the gateway does not know goes nowhere.
+        return request | {_NONCE_MEMBER: nonce}
+    if path not in (CHAT_PATH, COMPLETION_PATH):
+        raise InvalidRequestError(f"A request to {path!r:.80} has no place for a nonce: its hash is not known.")
+    # Only `{"type": "text"}` is hashed and not forwarded (docs/protocol.md §4.6). JSON formats reach the
+    # provider, which may refuse an unknown member.
+    if path == CHAT_PATH and request.get("response_format") in (None, {"type": "text"}):
+        return request | {"response_format": {"type": "text", _NONCE_MEMBER: nonce}}
+    # Gateways hash `stop` and hand it to no model (docs/protocol.md
+    # §2.2), so one more entry does not change the answer.
+    stop = request.get("stop") or []
+    entries = [stop] if isinstance(stop, str) else stop
+    # A fifth entry is answered with 400, after the payment was
+    # signed (docs/protocol.md §2.3), so it is refused here.
+    if not isinstance(entries, list) or len(entries) >= MAX_STOP:
+        raise InvalidRequestError(
+            f"The request has no place for a nonce: its response_format is in use, and of stop sequences at most "
+            f"{MAX_STOP - 1} leave room for it. Send fewer, or call without a nonce. Nothing was sent."
+        )
+    return request | {"stop": [*entries, _NONCE_STOP + nonce]}
+
+
+def nonce_place(path: str, request: JsonObject, nonce: str) -> str | None:
+    """
+    Return the member of a parsed `request` in which exactly `nonce` is hashed and handed to no model.
+
+    It is "response_format", "stop" or, of a web search, "og_nonce"; None if the request does not carry the nonce, or
+    only where it proves nothing.
+    """
+    if path == SEARCH_PATH:
+        return _NONCE_MEMBER if _NONCE.fullmatch(nonce) and request.get(_NONCE_MEMBER) == nonce else None
+    if path not in (CHAT_PATH, COMPLETION_PATH) or not _NONCE.fullmatch(nonce):
+        return None
+    wanted = request.get("response_format") if path == CHAT_PATH else None  # text completions do not hash it
+    # Of any other type, it goes to the provider.
+    if isinstance(wanted, Mapping) and wanted.get("type") == "text" and wanted.get(_NONCE_MEMBER) == nonce:
+        return "response_format"
+    stop = request.get("stop")
+    entries = stop if isinstance(stop, list) else [stop]
+    return "stop" if _NONCE_STOP + nonce in entries else None
+
+
+def nonce_in(path: str, request: JsonObject) -> str | None:
+    """Return the nonce that a parsed `request` carries where `nonce_place` finds it; None if there is none."""
+    form, stop = request.get("response_format"), request.get("stop")
+    held = [form.get(_NONCE_MEMBER) if isinstance(form, Mapping) else None, request.get(_NONCE_MEMBER)]
+    entries = stop if isinstance(stop, list) else [stop]
+    held += [entry.removeprefix(_NONCE_STOP) for entry in entries if isinstance(entry, str)]
+    texts = (text for text in held if isinstance(text, str))
+    return next((text for text in texts if nonce_place(path, request, text) is not None), None)
+
+
+def without_nonce(path: str, request: JsonObject) -> JsonObject:
+    """Return a copy of `request` without anything that looks like a nonce in its place: what was asked."""
+    rest = {name: value for name, value in request.items() if path != SEARCH_PATH or name != _NONCE_MEMBER}
+    form, stop = request.get("response_format"), request.get("stop")
+    if isinstance(form, Mapping) and _NONCE_MEMBER in form:
+        others = {name: value for name, value in form.items() if name != _NONCE_MEMBER}
+        # Plain text is what comes without any format, too.
+        rest = rest | {"response_format": others} if others != {"type": "text"} else _without(rest, "response_format")
+    entries = stop if isinstance(stop, list) else [stop]
+    kept = [entry for entry in entries if not (isinstance(entry, str) and entry.startswith(_NONCE_STOP))]
+    if len(kept) == len(entries):
+        return rest
+    return rest | {"stop": kept} if kept else _without(rest, "stop")
 
 
 def _newer(message: object) -> object:
@@ -408,3 +495,7 @@ def _member(request: JsonObject, name: str, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
         raise InvalidRequestError(f"The request's {name!r} is {type(value).__name__}, expected {kind.__name__}.")
     return value
+
+
+def _without(request: JsonObject, name: str) -> JsonObject:
+    return {other: value for other, value in request.items() if other != name}

@@ -16,7 +16,8 @@ from typing import Any, Literal, NamedTuple, Self
 
 from og_integrations.errors import ConfigurationError, EnclaveRejectedError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol.chain._abi import keccak, uint_word
+from og_integrations.protocol.chain._abi import uint_word
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.proof._measurements import (
     AWS_ROOT_G1_SHA256,
     AttestationPolicy,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from og_integrations.errors import MalformedReplyError, VerificationError
 from og_integrations.protocol._strict_json import parse_json_object
-from og_integrations.protocol.chain._abi import keccak, uint_word
+from og_integrations.protocol.chain._abi import uint_word
+from og_integrations.protocol.chain._keccak import keccak
 
 MAX_BLOB_BYTES = 8 * 1024 * 1024
 """A batch is published when it has 20 entries of about 1.2 kB."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._redact import shown
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 
 AWS_ROOT_G1_SHA256 = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
 """SHA-256 of the DER of AWS's root certificate for Nitro enclaves ("G1", valid until 2049)."""

@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from og_integrations.errors import AttestationError, InvalidRequestError, MalformedReplyError, VerificationError
 from og_integrations.protocol._redact import shown
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
-from og_integrations.protocol.chain._abi import keccak
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.chat._wire import SEARCH_PATH, Completion, TeeProof, ToolCall
 from og_integrations.protocol.proof import _canonical as canonical
+from og_integrations.protocol.proof._canonical import nonce_place
 from og_integrations.protocol.proof._enclave import Enclave, normalize_hash, tee_id_of
-from og_integrations.protocol.proof._freshness import nonce_place
 from og_integrations.receipt import Check
 
 STEPS = (
@@ -367,8 +367,11 @@ def _matching_rule(exchange: Exchange, request: JsonObject, proof: TeeProof) -> 
 
 def _readings(request: JsonObject, usual_rule: str | None) -> Iterator[tuple[str, JsonObject]]:
     # The rule that proved the build's last answers comes first, which saves up to four hashes of a long request.
-    first = (usual_rule,) if usual_rule in canonical.RULES else ()
-    yield from ((rule, request) for rule in dict.fromkeys((*first, *canonical.RULES)))
+    if usual_rule in canonical.RULES:
+        yield usual_rule, request
+    for rule in canonical.RULES:
+        if rule != usual_rule:
+            yield rule, request
     yield canonical.APRIL, canonical.for_newer_python(request)
 
 

@@ -18,8 +18,9 @@ from og_integrations.errors import MalformedOfferError, PaymentRefusedError
 from og_integrations.networks import PERMIT2_ADDRESS
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chain import _eip712 as eip712
-from og_integrations.protocol.chain._abi import keccak, uint_word
+from og_integrations.protocol.chain._abi import uint_word
 from og_integrations.protocol.chain._ecrecover import recover_address
+from og_integrations.protocol.chain._keccak import keccak
 from og_integrations.protocol.payment._x402 import PaymentRequirements, checksum_address, parse_uint, token_domain
 
 SCHEME = "batch-settlement"

@@ -1,8 +1,13 @@
 """
-What makes an answer one to this call: nonces in requests, and the signatures that were seen before.
+What one client has learned from the answers so far: how each build of a gateway behaves, and which answers it has seen.
 
-The first call of a build carries it. Gateways look at a body after the payment and charge no 400, so that a refusal
-costs nothing: the call goes out again without the nonce, in the same session, and so do all later ones to that build.
+One build, which its measurement (`pcr_hash`) names, has one behaviour, so what its first answers show holds for all
+that run it: its hash rule, whether it hands attachments on, whether it takes a nonce. Nothing is asked for it, and
+nothing here decides whom to trust: it chooses what to try first, and refuses unpaid what is known to come to nothing.
+
+The first call of a build carries a nonce, which makes an answer one to this call. Gateways look at a body after the
+payment and charge no 400, so that a refusal costs nothing: the call goes out again without the nonce, in the same
+session, and so do all later ones to that build.
 
 `ReplayCache` knows which answers this client has seen already: PSS is randomised, so an honest enclave repeats no
 signature.
@@ -18,9 +23,48 @@ from og_integrations.client._call import Call
 from og_integrations.client._options import Nonce
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject, parse_json_object
-from og_integrations.protocol.proof._freshness import nonce_place, with_nonce
+from og_integrations.protocol.proof._canonical import APRIL, RULES, has_lists, nonce_place, with_nonce
+from og_integrations.protocol.proof._enclave import KNOWN_PCR_HASH, Enclave
 
 _NONCE_BYTES = 16
+REMEMBERED_SIGNATURES = 4096
+
+
+class Builds:
+    """The builds that one client has met. Threads may share it: each entry is replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, str] = {}
+        # The published build was run: it hands on no picture and no file (docs/protocol.md §2.3).
+        self._dropping = {KNOWN_PCR_HASH}
+
+    def usual_rule(self, build: str) -> str | None:
+        """Return the hash rule that proved the last answers of `build`, None if no answer has shown it."""
+        return self._rules.get(build)
+
+    def learn(self, build: str, request: JsonObject, rule: str) -> None:
+        """Remember that `build` hashed `request` by `rule`, which requests that show less of it do not tell."""
+        self._rules[build] = max(self._rules.get(build, APRIL), rule, key=RULES.index)
+        if rule == APRIL and build not in self._dropping and has_lists(request):
+            self._dropping.add(build)
+
+    def drops_attachments(self, build: str) -> bool:
+        """Return whether `build` is known to take pictures and files without handing them to a model."""
+        return build in self._dropping
+
+
+def dropped(enclave: Enclave) -> InvalidRequestError:
+    """Return the error for pictures or files that only gateways could be sent which drop them."""
+    return InvalidRequestError(
+        f"The gateway {enclave.endpoint} is of a build that drops pictures and files before the model sees them (hash "
+        f"rule {APRIL}). You would pay for an answer about nothing; nothing was sent. Leave them out, or describe them."
+    )
+
+
+def build_of(enclave: Enclave) -> str:
+    """Return what names the program of `enclave`: all enclaves of one build behave alike."""
+    # A gateway that was named by its URL has no measurement; its key then stands for it.
+    return enclave.pcr_hash or enclave.tee_id
 
 
 class NonceUse:
@@ -93,9 +137,6 @@ def _names_nonce(call: Call, body: bytes) -> bool:
     said = body.decode("utf-8", "replace")
     # Most refusals are about what the caller wrote: those end the call, as they would without a nonce.
     return "nonce" in said or (place is not None and place in said)
-
-
-REMEMBERED_SIGNATURES = 4096
 
 
 class ReplayCache:
