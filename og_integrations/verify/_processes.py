@@ -37,7 +37,7 @@ def verify_in_processes(
     """
     Yield (name, verdict) of `sources`, in their order, as `verify` judges them; this is one of the `jobs` processes.
 
-    Sources are read as they are needed. Raises `ConfigurationError` if a process is ended from outside.
+    Sources are read as they are needed. Raises `ConfigurationError` if a process ends before it is done.
     """
     context = _context()
     helpers = [_Helper(context, verify) for _ in range(jobs - 1)]
@@ -116,7 +116,7 @@ class _Helper:
 
 
 def _ended() -> ConfigurationError:
-    return ConfigurationError("A process that judged files was ended from outside; judge them again.")
+    return ConfigurationError("A process that judged files has ended before it was done; judge them again.")
 
 
 def _finished(waiting: deque[_Chunk], *, most: int) -> Iterator[tuple[str, Verdict]]:

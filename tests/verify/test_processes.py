@@ -103,5 +103,5 @@ def test_process_that_is_killed_is_no_verdict(saved: list[str]) -> None:
     for process in multiprocessing.active_children():
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(ConfigurationError, match="ended from outside"):
+    with pytest.raises(ConfigurationError, match="ended before it was done"):
         list(found)
