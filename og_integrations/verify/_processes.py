@@ -137,12 +137,16 @@ def _help(verify: Judge, pipe: Connection, theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # With this end open here, the end of the first process would never be seen, and this one stay for ever.
     theirs.close()
+    verdicts: list[Verdict] | None = None
     while True:
         try:
+            if verdicts is not None:
+                pipe.send(verdicts)
             batch = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
+            # The first process has ended, however it did: nobody reads what is said any more.
             return
-        pipe.send(list(_verdicts(verify, batch)))
+        verdicts = list(_verdicts(verify, batch))
 
 
 def _verdicts(verify: Judge, batch: list[str | bytes | Place]) -> Iterator[Verdict]:
