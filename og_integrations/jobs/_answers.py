@@ -22,9 +22,10 @@ from og_integrations.errors import (
     VerificationError,
 )
 from og_integrations.jobs._prompts import Prompt, body_key, request_key
-from og_integrations.ledger._entry import LedgerEntry, line_of
+from og_integrations.ledger._entry import LedgerEntry
 from og_integrations.ledger._files import json_lines
 from og_integrations.ledger._ledger import Ledger
+from og_integrations.ledger._lines import line_of
 from og_integrations.protocol._strict_json import JsonObject
 from og_integrations.protocol.chat._translation import Shown, cut_at_stop
 from og_integrations.protocol.chat._wire import Usage

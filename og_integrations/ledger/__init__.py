@@ -14,6 +14,7 @@ print(ledger.totals(tag="nightly"))
 | --- | --- |
 | `_ledger` | `Ledger`: written by calls, read by queries; `open_ledger` |
 | `_entry` | one call in a ledger, what of its exchange is kept, and what can be asked for |
+| `_lines` | how documents stand in JSON Lines, and which of them are no calls |
 | `_files`, `_sql` | where entries are kept: JSON Lines (also in object stores), SQLite and PostgreSQL |
 | `_totals` | sums over receipts, of costs too: reported, estimated, settled |
 """

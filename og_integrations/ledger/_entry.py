@@ -15,7 +15,6 @@ short text can be guessed, and then its hash confirms the guess.
 """
 
 import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,11 +22,10 @@ from typing import Literal, TypedDict
 
 from og_integrations._accounting import Facts, facts_of
 from og_integrations.errors import ConfigurationError
+from og_integrations.ledger._lines import line_of
 from og_integrations.protocol._strict_json import JsonObject
 
 ENTRY_VERSION = 1
-NOTES_BEGIN = (b'{"settlement":', b'{"leaving":')
-"""How the lines begin that are no calls and nothing to verify."""
 Exchanges = Literal["none", "hash", "full"]
 """How much of the exchanges a ledger keeps: nothing, SHA-256 hashes, or the exact bytes (prompts in clear)."""
 EXCHANGES: tuple[Exchanges, ...] = ("none", "hash", "full")
@@ -184,11 +182,6 @@ Item = LedgerEntry | SettlementNote | TransactionNote
 def is_note(document: JsonObject) -> bool:
     """Return whether `document` is a note on a payment or a transaction, and no call."""
     return "settlement" in document or "leaving" in document
-
-
-def line_of(document: JsonObject) -> bytes:
-    """Return `document` as one line; ASCII, so that no line separator of Unicode ends it early."""
-    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def kept_exchange(exchange: JsonObject | None, how: Exchanges) -> JsonObject | None:

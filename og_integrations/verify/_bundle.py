@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from og_integrations._urls import is_ledger_url
 from og_integrations.errors import ConfigurationError
-from og_integrations.ledger._entry import NOTES_BEGIN
+from og_integrations.ledger._lines import NOTES_BEGIN
 from og_integrations.protocol._strict_json import JsonObject, decode_json
 from og_integrations.protocol.chat._sse import SSEDecoder
 from og_integrations.receipt import kind_of

@@ -37,7 +37,7 @@ def verify_in_processes(
     """
     Yield (name, verdict) of `sources`, in their order, as `verify` judges them; this is one of the `jobs` processes.
 
-    Sources are read as they are needed. Raises `ConfigurationError` if a process is ended from outside.
+    Sources are read as they are needed. Raises `ConfigurationError` if a process ends before it is done.
     """
     context = _context()
     helpers = [_Helper(context, verify) for _ in range(jobs - 1)]
@@ -116,7 +116,7 @@ class _Helper:
 
 
 def _ended() -> ConfigurationError:
-    return ConfigurationError("A process that judged files was ended from outside; judge them again.")
+    return ConfigurationError("A process that judged files has ended before it was done; judge them again.")
 
 
 def _finished(waiting: deque[_Chunk], *, most: int) -> Iterator[tuple[str, Verdict]]:
@@ -137,12 +137,16 @@ def _help(verify: Judge, pipe: Connection, theirs: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # With this end open here, the end of the first process would never be seen, and this one stay for ever.
     theirs.close()
+    verdicts: list[Verdict] | None = None
     while True:
         try:
+            if verdicts is not None:
+                pipe.send(verdicts)
             batch = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
+            # The first process has ended, however it did: nobody reads what is said any more.
             return
-        pipe.send(list(_verdicts(verify, batch)))
+        verdicts = list(_verdicts(verify, batch))
 
 
 def _verdicts(verify: Judge, batch: list[str | bytes | Place]) -> Iterator[Verdict]:

@@ -12,7 +12,7 @@ import pytest
 from og_integrations.errors import ConfigurationError
 from og_integrations.verify import Source, Verdict, Verifier, sources_in
 from og_integrations.verify._bundle import read_places
-from og_integrations.verify._processes import verify_in_processes
+from og_integrations.verify._processes import _help, verify_in_processes
 from tests.verify.many_receipts import TEE_ID, documents
 
 ENOUGH = 600
@@ -103,5 +103,19 @@ def test_process_that_is_killed_is_no_verdict(saved: list[str]) -> None:
     for process in multiprocessing.active_children():
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(ConfigurationError, match="ended from outside"):
+    with pytest.raises(ConfigurationError, match="ended before it was done"):
         list(found)
+
+
+@pytest.mark.parametrize("given", [[], [b"junk"]], ids=["while it waits", "while it judges"])
+def test_process_ends_with_the_one_that_began_it(given: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However that ended: nobody is left to read a traceback, or to end a process that waits for ever."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ours, theirs = multiprocessing.Pipe()
+    inherited = multiprocessing.Pipe()[0]
+    if given:
+        ours.send(given)
+    ours.close()
+    _help(VERIFIER.verify, theirs, inherited)
+    assert inherited.closed
+    theirs.close()
