@@ -1,18 +1,16 @@
 """
 One contestant in a process of its own: reads what to measure from stdin, line by line, answers in JSON.
 
-`python -m benchmarks.worker NAME`. Runs in every environment: only the standard library is imported.
+`python -m benchmarks.worker NAME`. Runs in every environment: only the standard library is imported, and on use
+what a process with one call does not need, which is measured from its start.
 """
 
 import asyncio
 import json
 import os
-import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from http.client import HTTPConnection
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -110,6 +108,8 @@ class Worker:
 
     def growth_with_sink(self, times: int) -> Result:
         """KB by which `times` calls let the process grow whose receipts go into a file, after as many such calls."""
+        import tempfile
+
         from og_integrations import collect_receipts
 
         with tempfile.TemporaryDirectory() as folder, collect_receipts(to=f"{folder}/receipts.jsonl"):
@@ -143,6 +143,8 @@ class Worker:
         return sum(await asyncio.gather(*[self._contestant.acall() for _ in range(calls)]))
 
     def _authorizations(self) -> int:
+        from http.client import HTTPConnection
+
         address = urlsplit(os.environ["BENCH_PLAIN"])
         connection = HTTPConnection(str(address.hostname), address.port)
         connection.request("GET", "/authorizations")
@@ -181,6 +183,8 @@ class Clock:
 
     def result(self) -> Result:
         """Return the median of the turns, and the CPU time of an average one."""
+        import statistics
+
         cpu = time.process_time() - self._cpu
         walls = [end - start for start, end in pairwise(self._marks[1:])]
         return {"value": statistics.median(walls) * self._unit, "cpu": cpu / len(walls) * self._unit}

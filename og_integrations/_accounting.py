@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from og_integrations._members import CLAIMED
 from og_integrations.models._catalogue import PRICES_AS_OF, info_of
@@ -111,8 +111,7 @@ def estimated_cost(receipt: Mapping[str, object]) -> int | None:
     return whole(_object(receipt.get("estimate")).get("cost_opg"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """
     The facts are what ledgers and sums need of a receipt, read from plain JSON that may hold anything.
 
@@ -158,8 +157,7 @@ def facts_of(receipt: Mapping[str, object]) -> Facts:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Particulars:
+class Particulars(NamedTuple):
     """
     The particulars are what a page shows of a receipt besides its facts, read from plain JSON that may hold anything.
 

@@ -10,8 +10,8 @@ of its own.
 
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from og_integrations._accounting import estimated_cost, reported_cost
 from og_integrations.errors import ToolChoiceNotHonoredError
@@ -33,8 +33,7 @@ EARLIER_KEY = "opengradient_earlier"
 _OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(NamedTuple):
     """
     A question is what one call asks the model `name`, with the wallet of `model`.
 
@@ -92,8 +91,7 @@ class Question:
         return _aeither(pieces, again, lambda: client.stream(self.name, self.messages, **again.options))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Again:
+class _Again(NamedTuple):
     """This is the second call that a question may take: for a form as a tool, or for a schema with these members."""
 
     options: "ChatOptions"

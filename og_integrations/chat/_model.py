@@ -12,9 +12,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, Unpack, cast
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -71,8 +71,7 @@ else:
     AsyncHttpClient = EnclavePolicy = Signer = SpendPolicy = SyncHttpClient = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
+class Clients(NamedTuple):
     """Clients are the two that share one engine."""
 
     sync: "Client"

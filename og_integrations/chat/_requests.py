@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from og_integrations.errors import InvalidRequestError
 from og_integrations.models._catalogue import info_of
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._schemas import demanded_strict_schema
 from og_integrations.protocol.chat._translation import schema_name
 from og_integrations.protocol.chat._wire import ToolCall
 
@@ -114,6 +113,8 @@ def wire_format(wish: Mapping[str, object]) -> JsonObject:
         return dict(wish)
     mended = {**described, "name": schema_name(described["name"])}
     if described.get("strict") is True and isinstance(described.get("schema"), Mapping):
+        from og_integrations.protocol.chat._schemas import demanded_strict_schema
+
         mended["schema"] = demanded_strict_schema(dict(described["schema"]), described["name"])
     return {**wish, "json_schema": mended}
 

@@ -9,6 +9,8 @@ last authorization is over and counts against no limit any more. Who wants two a
 
 import secrets
 import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from og_integrations._forking import survive_forks
@@ -16,15 +18,16 @@ from og_integrations.client import _telemetry
 from og_integrations.client._call import now
 from og_integrations.client._sealed_sessions import session_board
 from og_integrations.client._settings import Settings
-from og_integrations.client.chain._settlement import OverdueAsker
 from og_integrations.client.stores import open_store
 from og_integrations.errors import ConfigurationError
-from og_integrations.protocol.payment._budget import DAY, HOUR, Budget, BudgetStore
+from og_integrations.networks import Network
+from og_integrations.protocol.payment._budget import DAY, HOUR, Budget, BudgetStore, Entry
 from og_integrations.protocol.payment._flow import PaymentContext
 from og_integrations.protocol.payment._memory import MemoryStore
 from og_integrations.protocol.payment._policy import SpendPolicy
-from og_integrations.protocol.payment._reconcile import Reclaimer
+from og_integrations.protocol.payment._reconcile import Findings, Reclaimer
 from og_integrations.protocol.payment._session import SessionCache
+from og_integrations.protocol.payment.schemes._settlement import Reading
 
 Key = tuple[object, ...]
 _FOR_EVER = 2**62
@@ -196,8 +199,17 @@ def _new_context(settings: Settings, policy: SpendPolicy, store: BudgetStore, ke
         sessions=SessionCache(budget, threading.RLock(), keep=keep, board=session_board(settings, policy, store)),
         clock=now,
         nonce=lambda: secrets.randbits(256),
-        reclaim=Reclaimer(budget, now, OverdueAsker(store, settings.network, now), lock),
+        reclaim=Reclaimer(budget, now, partial(_ask_chain, store, settings.network), lock),
     )
+
+
+def _ask_chain(
+    store: BudgetStore, network: Network, entries: Sequence[Entry], enough: Callable[[], bool], found: Findings
+) -> Reading[None]:
+    """Ask what became of `entries`, for the first time that a budget is used up: see `OverdueAsker`."""
+    from og_integrations.client.chain._settlement import OverdueAsker
+
+    return OverdueAsker(store, network, now)(entries, enough, found)
 
 
 def _counted(policy: SpendPolicy) -> int:

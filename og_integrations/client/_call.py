@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, estimate
 from og_integrations.client import _telemetry
@@ -40,7 +40,6 @@ from og_integrations.errors import (
 from og_integrations.protocol._receipt import KINDS, described
 from og_integrations.protocol._redact import quotable, texts_of
 from og_integrations.protocol._strict_json import JsonObject, encode_json
-from og_integrations.protocol.chat._failures import error_of, parse_failure
 from og_integrations.protocol.chat._translation import Plan
 from og_integrations.protocol.chat._wire import Completion, Request, ToolCall, Usage
 from og_integrations.protocol.payment._flow import Consult, Effect, Effects, in_doubt
@@ -187,8 +186,7 @@ Pieces = Generator[Effect | Piece, Any, None]
 """A call that yields, between effects, the pieces of its answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(NamedTuple):
     """
     A target is one endpoint of one enclave, with all that calls of it have in common.
 
@@ -350,6 +348,8 @@ def check_size(body: bytearray) -> None:
 def gateway_error(state: CallState, status: int, body: bytes) -> GatewayError:
     """Return the error for an answer outside 2xx, with the gateway's reason as far as it may be quoted."""
     headers = state.head.headers if state.head is not None else ()
+    from og_integrations.protocol.chat._failures import error_of, parse_failure
+
     return error_of(parse_failure(status, tuple(headers), body), state.quotable)
 
 

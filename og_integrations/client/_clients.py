@@ -12,7 +12,6 @@ from og_integrations.client._options import CallOptions, ChatOptions, ClientOpti
 from og_integrations.client._runner import AsyncDriver, AsyncStream, SyncDriver, adrive, drive
 from og_integrations.client._wallet import Spending
 from og_integrations.client.chain._jsonrpc import RECEIPT_TIMEOUT, aread, read
-from og_integrations.client.chain._settlement import reconcile
 from og_integrations.client.channels._connections import AsyncConnections, Borrowed, HttpClient, SyncConnections
 from og_integrations.errors import ConfigurationError
 from og_integrations.protocol._strict_json import JsonObject
@@ -156,6 +155,8 @@ class Client(Spending):
         what became of it. Calls ask by themselves, about what is overdue, before they raise
         `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
+        from og_integrations.client.chain._settlement import reconcile
+
         read(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
         return self.spent()
 
@@ -282,6 +283,8 @@ class AsyncClient(Spending):
         what became of it. Calls ask by themselves, about what is overdue, before they raise
         `BudgetExceededError`. Raises `ConfigurationError` or `DiscoveryError`.
         """
+        from og_integrations.client.chain._settlement import reconcile
+
         await aread(self._connections, reconcile(self.engine.budget, self.engine.settings.network, now()))
         return self.spent()
 

@@ -10,11 +10,10 @@ import ast
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypedDict, TypeVar, cast, get_args
 
 from og_integrations._urls import NodeUrl
 from og_integrations.errors import ConfigurationError
@@ -37,8 +36,7 @@ Nonce = Literal["auto", "require", "off"]
 ChannelWord = Literal["pinned", "ohttp"]
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """
     An option is described by what is known of it besides its type.
 
@@ -53,8 +51,7 @@ class Option:
     hidden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SameAs:
+class SameAs(NamedTuple):
     """This marks another name of the option `name`, which `ChatOpenAI` or the published client has for it."""
 
     name: str

@@ -24,8 +24,6 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool, StructuredTool
-from langchain_core.tools.base import create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
@@ -34,7 +32,6 @@ from og_integrations.errors import InvalidRequestError
 from og_integrations.langchain._outputs import unmarked
 from og_integrations.models import model_info
 from og_integrations.protocol._strict_json import JsonObject
-from og_integrations.protocol.chat._schemas import demanded_strict_schema, is_recursive, open_schema
 from og_integrations.protocol.chat._translation import schema_name
 
 if TYPE_CHECKING:
@@ -209,6 +206,8 @@ def wire_tools(tools: Sequence[Tool], *, strict: bool | None = None) -> list[Jso
 
 def form_tools(tools: Sequence[Tool]) -> list[str]:
     """Return the names of the `tools` that nobody can run: agents have them for the form of the final answer."""
+    from langchain_core.tools import StructuredTool
+
     return [
         tool.name for tool in tools if isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
     ]
@@ -238,6 +237,8 @@ def wire_tool(tool: Tool, *, strict: bool | None = None) -> JsonObject:
         )
     whole = _whole_schema(given)
     if whole is not None:
+        from og_integrations.protocol.chat._schemas import open_schema
+
         function["parameters"] = open_schema(whole, function["name"])
     return {"type": "function", "function": _with_strictness(function, strict)}
 
@@ -249,6 +250,11 @@ def _whole_schema(tool: object) -> JsonObject | None:
     LangChain writes each reference out and so ends a recursive class in `{}`; and it leaves out schemas without
     `properties` at their root, whose tool the model could then only call with nothing.
     """
+    from langchain_core.tools import BaseTool
+    from langchain_core.tools.base import create_schema_from_function
+
+    from og_integrations.protocol.chat._schemas import is_recursive
+
     schema: object = None
     if isinstance(tool, Mapping):
         schema = tool if not _NAMING_A_FUNCTION & tool.keys() else tool.get("parameters", tool.get("input_schema"))
@@ -281,6 +287,8 @@ def _with_strictness(function: JsonObject, strict: bool | None) -> JsonObject:
         )
     wanted = said if strict is None else strict
     if wanted is True:
+        from og_integrations.protocol.chat._schemas import demanded_strict_schema
+
         parameters = function.get("parameters") or {"type": "object", "properties": {}}
         function["parameters"] = demanded_strict_schema(parameters, str(function["name"]))
     if strict is not None:
@@ -301,6 +309,8 @@ def schema_function(schema: Tool, *, strict: bool | None = None) -> JsonObject:
     """
     function: JsonObject
     if isinstance(schema, Mapping) and not _NAMING_A_FUNCTION & schema.keys():
+        from og_integrations.protocol.chat._schemas import open_schema
+
         name = str(schema.get("title") or "answer")
         parameters = {word: item for word, item in schema.items() if word not in ("title", "description")}
         function = {"name": name, "parameters": open_schema(parameters, name)}

@@ -10,11 +10,10 @@ whether the provider would take it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from og_integrations.errors import ConfigurationError
 
@@ -23,8 +22,7 @@ PRICES_AS_OF = "2026-09"
 ModelKind = Literal["chat", "image endpoint", "image in chat"]
 
 
-@dataclass(frozen=True, slots=True)
-class Retirement:
+class Retirement(NamedTuple):
     """
     A retirement says when a name stops meaning what it says, and what to write instead.
 
@@ -37,8 +35,7 @@ class Retirement:
     instead: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
+class ModelInfo(NamedTuple):
     """
     What is known of a model behind a gateway. None means that it is not known.
 
@@ -124,8 +121,7 @@ _XAI_SERVES_ANOTHER = Retirement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
+class _Family(NamedTuple):
     prefix: str
     provider: str
     window: int | None = None
@@ -203,8 +199,7 @@ def _chat(
     retirement: Retirement | None = None,
 ) -> ModelInfo:
     family = guessed(name, provider)
-    return replace(
-        family,
+    return family._replace(
         usd_in=_dollars(usd_in),
         usd_out=_dollars(usd_out),
         temperature=temperature,
@@ -221,8 +216,7 @@ def _chat(
 def _drawing_chat(
     name: str, usd_in: str, usd_out: str, usd_image_out: str, *, aspect_ratios: tuple[str, ...]
 ) -> ModelInfo:
-    return replace(
-        guessed(name, "google"),
+    return guessed(name, "google")._replace(
         usd_in=_dollars(usd_in),
         usd_out=_dollars(usd_out),
         usd_image_out=_dollars(usd_image_out),
@@ -242,8 +236,7 @@ def _painter(
     resolutions: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
 ) -> ModelInfo:
-    return replace(
-        guessed(name, provider),
+    return guessed(name, provider)._replace(
         usd_per_image=_dollars(usd_per_image),
         image_inputs=references,
         pdf_inputs=False,
@@ -553,7 +546,7 @@ def info_of(model: str) -> ModelInfo:
     listed = by_any_name().get(name.lower())
     if listed is None:
         return guessed(name, provider)
-    return replace(listed, name=name, provider=provider or listed.provider)
+    return listed._replace(name=name, provider=provider or listed.provider)
 
 
 @lru_cache(maxsize=256)

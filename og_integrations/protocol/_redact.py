@@ -43,11 +43,12 @@ KNOWN = (
 )
 """The gateway's own words (docs/protocol.md §2, §3): they quote nobody, also where a prompt is about them."""
 
-_KNOWN = re.compile("|".join(map(re.escape, KNOWN)))
+# These are compiled by `re` where an error is told of for the first time: most processes never do.
+_KNOWN = "|".join(map(re.escape, KNOWN))
 # The pattern covers base64 and hex of 32 characters and more, and the beginning of a UUID, which names a session.
-_TOKEN = re.compile(r"[A-Za-z0-9+/=]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-")
+_TOKEN = r"[A-Za-z0-9+/=]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-"
 # A hostile gateway could spell a quotation in any of these escapes, and a plain comparison would not find it.
-_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})|\\[nrt]?|&(?:quot|apos|amp|lt|gt|#\d+);")
+_ESCAPE = r"\\u([0-9A-Fa-f]{4})|(?:\\x|%)([0-9A-Fa-f]{2})|\\[nrt]?|&(?:quot|apos|amp|lt|gt|#\d+);"
 
 
 class Secret:
@@ -141,13 +142,13 @@ def quotable(reason: object, secrets: Iterable[str] = ()) -> str:
     short = reason[:MAX_QUOTED_CHARS]
     # A structure in an error usually is the request itself, as in
     # the schema errors of the gateway (docs/protocol.md §2.3).
-    if any(bracket in short for bracket in "{[") or _TOKEN.search(short):
+    if any(bracket in short for bracket in "{[") or re.search(_TOKEN, short):
         return ""
     kept = [_squashed(text) for text in secrets]
     # The gateway's own words are taken out first, or a prompt
     # about payments would silence every error about payments.
-    for spelling in (short, _ESCAPE.sub(_unescaped, short)):
-        if any(_quotes(_squashed(piece), kept) for piece in _KNOWN.split(spelling)):
+    for spelling in (short, re.sub(_ESCAPE, _unescaped, short)):
+        if any(_quotes(_squashed(piece), kept) for piece in re.split(_KNOWN, spelling)):
             return ""
     return shown(short, MAX_QUOTED_CHARS)
 

@@ -14,7 +14,13 @@ _G = (
     0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798,
     0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8,
 )
-_Point = tuple[int, int] | None
+_Affine = tuple[int, int]
+_Point = tuple[int, int, int] | None
+"""
+A point of secp256k1 as (x, y, z), which stands for (x/z², y/z³); None is the point at infinity.
+
+In these coordinates one division is enough, at the end: with one for each of 450 sums a signature took 7 ms to check.
+"""
 
 
 def recover_address(digest: bytes, signature: bytes) -> str | None:
@@ -52,7 +58,7 @@ def address_of_key(key: bytes) -> str:
     return "0x" + keccak(key)[12:].hex()
 
 
-def _verifies(key: tuple[int, int], digest: bytes, r: int, s: int) -> bool:
+def _verifies(key: _Affine, digest: bytes, r: int, s: int) -> bool:
     # What `langchain` imports comes by here and needs none of it.
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
@@ -67,32 +73,48 @@ def _verifies(key: tuple[int, int], digest: bytes, r: int, s: int) -> bool:
     return True
 
 
-def _combine(one: _Point, times: int, other: _Point, others: int) -> _Point:
+def _combine(one: _Affine, times: int, other: _Affine, others: int) -> _Affine | None:
     """Return `one` added `times` times and `other` added `others` times, bit by bit from the highest."""
-    both, found = _add(one, other), None
+    first, second = (*one, 1), (*other, 1)
+    both, found = _add(first, second), None
     for bit in range(255, -1, -1):
-        found = _add(found, found)
+        found = _doubled(found)
         match times >> bit & 1, others >> bit & 1:
             case 1, 1:
                 found = _add(found, both)
             case 1, 0:
-                found = _add(found, one)
+                found = _add(found, first)
             case 0, 1:
-                found = _add(found, other)
-    return found
+                found = _add(found, second)
+    if found is None:
+        return None
+    x, y, z = found
+    inverse = pow(z, -1, _P)
+    return x * inverse**2 % _P, y * inverse**3 % _P
+
+
+def _doubled(point: _Point) -> _Point:
+    if point is None:
+        return None
+    x, y, z = point
+    square = y * y % _P
+    middle, slope = 4 * x * square, 3 * x * x
+    across = (slope * slope - 2 * middle) % _P
+    return across, (slope * (middle - across) - 8 * square * square) % _P, 2 * y * z % _P
 
 
 def _add(one: _Point, other: _Point) -> _Point:
-    """Return the sum of two points of secp256k1; None is the point at infinity."""
+    """Return the sum of two points."""
     if one is None or other is None:
         return other if one is None else one
-    (x, y), (u, v) = one, other
+    (x, y, z), (u, v, w) = one, other
+    zz, ww = z * z % _P, w * w % _P
+    x, u, y, v = x * ww % _P, u * zz % _P, y * ww * w % _P, v * zz * z % _P
     if x == u:
         # A point and its mirror image add up to infinity, where the slope would divide by zero.
-        if (y + v) % _P == 0:
-            return None
-        slope = 3 * x * x * pow(2 * y, -1, _P)
-    else:
-        slope = (v - y) * pow(u - x, -1, _P)
-    across = (slope * slope - x - u) % _P
-    return across, (slope * (x - across) - y) % _P
+        return _doubled(one) if y == v else None
+    step, rise = u - x, v - y
+    square = step * step % _P
+    cube, middle = square * step % _P, x * square
+    across = (rise * rise - cube - 2 * middle) % _P
+    return across, (rise * (middle - across) - y * cube) % _P, step * z * w % _P

@@ -17,7 +17,6 @@ from io import StringIO
 from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
 from og_integrations.protocol._strict_json import SURROGATE, JsonObject, parse_json_object
-from og_integrations.protocol.chat._failures import Failure, stream_error
 from og_integrations.protocol.chat._sse import DONE, NamedEvent
 from og_integrations.protocol.chat._wire import (
     COMPLETION_PATH,
@@ -327,6 +326,8 @@ class StreamAssembler:
         # The gateway reports a provider's failure inside HTTP
         # 200 (docs/protocol.md §5), so the status says nothing.
         if "error" in chunk:
+            from og_integrations.protocol.chat._failures import Failure, stream_error
+
             failed = stream_error(Failure.of(200, chunk), self._quote, began=self._events > 0)
             failed.partial_text = self.text
             raise failed

@@ -13,8 +13,8 @@ what is sent, or there is no strict form, or the schema is refused and the refus
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.protocol._strict_json import JsonObject
@@ -288,8 +288,7 @@ def _open_end(word: str, schema: JsonObject, root: JsonObject) -> str | None:
     return None if "$ref" not in schema or _target(schema, root) is not None else "which is not among its $defs"
 
 
-@dataclass(frozen=True, slots=True)
-class _Goal:
+class _Goal(NamedTuple):
     """A goal holds the whole given schema, and whether what was optional may be null in the strict form."""
 
     root: JsonObject

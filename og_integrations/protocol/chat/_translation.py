@@ -22,12 +22,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from itertools import count
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from og_integrations.errors import InvalidRequestError, ToolChoiceNotHonoredError
 from og_integrations.models import ModelInfo
 from og_integrations.protocol._strict_json import SURROGATE, JsonObject, decode_answer, decode_arguments
-from og_integrations.protocol.chat._schemas import drop_added_nulls, strict_schema, whole_schema
 from og_integrations.protocol.chat._wire import ChatRequest, Completion, ToolCall
 
 
@@ -80,8 +79,7 @@ _TAKEN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Kind = Literal["plain", "tool_from_json_schema", "schema_through_tool"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(NamedTuple):
     """Shown is an answer as the caller asked for it; `presentation` is None if that is what was signed."""
 
     text: str
@@ -176,6 +174,8 @@ class Plan:
                 return None
             # The strict form turned optional parameters into nullable
             # ones, and the tool itself does not expect those nulls.
+            from og_integrations.protocol.chat._schemas import drop_added_nulls
+
             cleaned = drop_added_nulls(answered, self.parameters or {})
             arguments = json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
             arguments.encode()  # half of a character cannot be
@@ -204,7 +204,7 @@ def _first_call(shown: Shown) -> Shown:
     if calls < 2:
         return shown
     told = (shown.presentation or {"kind": _FIRST_CALL}) | {"tool_calls": calls}
-    return replace(shown, tool_calls=shown.tool_calls[:1], presentation=told)
+    return shown._replace(tool_calls=shown.tool_calls[:1], presentation=told)
 
 
 def _mended(shown: Shown) -> Shown:
@@ -220,7 +220,7 @@ def _mended(shown: Shown) -> Shown:
     text = SURROGATE.sub("\ufffd", shown.text)
     if (text, calls) == (shown.text, shown.tool_calls):
         return shown
-    return replace(shown, text=text, tool_calls=calls, presentation={"kind": _MENDED} | (shown.presentation or {}))
+    return shown._replace(text=text, tool_calls=calls, presentation={"kind": _MENDED} | (shown.presentation or {}))
 
 
 def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
@@ -229,8 +229,8 @@ def _with_own_names(shown: Shown, names: Mapping[str, str]) -> Shown:
     if not renamed:
         return shown
     calls = tuple(replace(call, name=renamed.get(call.name, call.name)) for call in shown.tool_calls)
-    return replace(
-        shown, tool_calls=calls, presentation=(shown.presentation or {"kind": _RENAMED}) | {"names": renamed}
+    return shown._replace(
+        tool_calls=calls, presentation=(shown.presentation or {"kind": _RENAMED}) | {"names": renamed}
     )
 
 
@@ -354,13 +354,17 @@ def plan_chat(
 
 def _whole_tools(tools: Sequence[JsonObject] | None) -> Sequence[JsonObject] | None:
     """Return `tools` with schemas that providers take. Raises `InvalidRequestError`."""
+    if not tools:
+        return tools
+    from og_integrations.protocol.chat._schemas import whole_schema
+
     whole = []
-    for tool in tools or ():
+    for tool in tools:
         function = _function(tool)
         given = function.get("parameters")
         told = whole_schema(given, f"the tool {str(function.get('name'))[:80]}") if given else given
         whole.append(tool if told is given else {**tool, "function": {**function, "parameters": told}})
-    return whole or tools
+    return whole
 
 
 def _whole_format(response_format: JsonObject | None) -> JsonObject | None:
@@ -369,6 +373,8 @@ def _whole_format(response_format: JsonObject | None) -> JsonObject | None:
     given = described.get("schema") if isinstance(described, dict) else None
     if response_format is None or not isinstance(described, dict) or not given:
         return response_format
+    from og_integrations.protocol.chat._schemas import whole_schema
+
     told = whole_schema(given, f"the format {str(described.get('name'))[:80]}")
     return response_format if told is given else {**response_format, "json_schema": {**described, "schema": told}}
 
@@ -418,6 +424,8 @@ def _forced(info: ModelInfo, messages: Sequence[JsonObject], tool: JsonObject) -
         return None
     function = _function(tool)
     parameters = function.get("parameters") or {"type": "object", "properties": {}}
+    from og_integrations.protocol.chat._schemas import strict_schema
+
     schema = strict_schema(parameters)
     # A schema that is not strict is only a wish to most
     # providers, and the answer could miss the tool's parameters.
@@ -510,4 +518,4 @@ def cut_at_stop(shown: Shown, stop: Sequence[str]) -> Shown:
         return shown
     # The receipt tells of the cut, because whoever checks the signed text finds more of it than was shown.
     told = (shown.presentation or {}) | {"kind": "cut_at_stop", "stop": cutter.cut_at}
-    return replace(shown, text=text, presentation=told)
+    return shown._replace(text=text, presentation=told)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from og_integrations.errors import InvalidRequestError
 from og_integrations.networks import OPG
@@ -153,8 +153,7 @@ class Usage:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedCost:
+class ReportedCost(NamedTuple):
     """
     A reported cost is what the gateway says one answer cost, as decimal texts; nothing of it is signed.
 
@@ -262,8 +261,7 @@ class ToolCallDelta:
     arguments: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(NamedTuple):
     """A delta is one streamed event: some text, some tool call fragments, or both empty (the final event)."""
 
     text: str = ""

@@ -12,7 +12,7 @@ The rules that it keeps are the same for each scheme: see `protocol.payment._lea
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from og_integrations.errors import (
     ConfigurationError,
@@ -50,62 +50,59 @@ from og_integrations.protocol.payment.schemes._settlement import Reading
 from og_integrations.protocol.proof._enclave import Enclave
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send the request to `route` with these headers besides its own; answer with the `ReplyHead`."""
 
     route: Route
     headers: Mapping[str, Secret]
 
 
-@dataclass(frozen=True, slots=True)
 class Receive:
     """Read on in the body of the answer to the last `Send`; answer with its next bytes, None at its end."""
+
+    __slots__ = ()
 
 
 RECEIVE = Receive()
 
 
-@dataclass(frozen=True, slots=True)
 class Enter:
     """Wait for a place among the calls that are made at once; it is held until the call has ended."""
+
+    __slots__ = ()
 
 
 ENTER = Enter()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A decision is what owner and signer are asked about, once for all calls of one `budget` to one `route`."""
 
     budget: Budget
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class Approve:
+class Approve(NamedTuple):
     """Ask the owner's `on_payment` about `request`; answer with what it returned."""
 
     on_payment: OnPayment
     request: PaymentRequest
-    decision: Decision | None = field(default=None, repr=False)
+    decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Tell the owner's `on_limit_near` that a limit is `near`."""
 
     on_limit_near: OnLimitNear
     near: LimitNear
-    decision: Decision | None = field(default=None, repr=False)
+    decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(NamedTuple):
     """Have the wallet sign `typed_data`; answer with the signature."""
 
     typed_data: JsonObject
-    decision: Decision | None = field(default=None, repr=False)
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +130,13 @@ class Fetch:
     enclave: Enclave | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Consult:
+class Consult(NamedTuple):
     """Do `work`, which waits for the budget's store, where no event loop stands still for it; answer with that."""
 
     work: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Obtain:
+class Obtain(NamedTuple):
     """Call `provider`, a function of the user's that may wait; answer with what it returned."""
 
     provider: Callable[[], object]
@@ -190,8 +185,7 @@ class PaymentContext:
         return self.sessions.budget
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
+class Paid(NamedTuple):
     """Paid is the answer's head, and the lease that it was asked with, to be `ended`; None if nothing was asked for."""
 
     head: ReplyHead

@@ -17,7 +17,7 @@ what an answer, and what follows it, means. Neither does I/O; work that waits fo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from og_integrations.protocol._redact import Secret
 from og_integrations.protocol._strict_json import JsonObject
@@ -37,8 +37,7 @@ class Ask(Generic[T]):
     then: "Callable[[object], T | Ask[T]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """This tells that another call has what this one needs; look again after so many seconds."""
 
     seconds: float
@@ -65,16 +64,14 @@ class Signable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(NamedTuple):
     """A signing is one signature that a lease needs: that of the key of the address `signer` under `message`."""
 
     signer: str
     message: Signable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class Demand(NamedTuple):
     """
     A demand claims a part of the budget: `amount` base units of what `authorization` allows (None: no chain has it).
 
@@ -86,8 +83,7 @@ class Demand:
     locks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """This holds what was drawn up for a lease at the unix time `at`: `demands`, each with its hold."""
 
     demands: Sequence[Demand]
@@ -114,8 +110,7 @@ class Outcome(Enum):
     DOUBTFUL = "it may have been charged, and nobody says so"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """
     A verdict is an outcome, and what its error says: the gateway's own `reason` of a refusal, or what is doubtful.
 

@@ -321,6 +321,9 @@ class SpendPolicy(BaseModel):
 
     def require_checked(self) -> None:
         """Raise `ConfigurationError` for a member that is not as checks leave it: within a call it would be foreign."""
+        given = ((value, _DEFAULTS.get(name)) for name, value in vars(self).items())
+        if all(type(value) is type(default) and value == default for value, default in given):
+            return  # our own defaults need no validator, which takes longer to build than a call
         # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
         checked = vars(type(self).model_validate(dict(vars(self))))
         for name, value in vars(self).items():
@@ -377,6 +380,9 @@ class SpendPolicy(BaseModel):
             # Another enclave may ask for less, so the price is a reason to try the next one.
             too_much.blames_enclave = True
             raise too_much
+
+
+_DEFAULTS = vars(SpendPolicy.model_construct())
 
 
 class Payees:

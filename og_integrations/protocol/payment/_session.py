@@ -50,6 +50,7 @@ A `SessionCache` belongs to one budget and one wallet; it is never shared across
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from og_integrations.errors import OfferRefusedError, PayeeRefusedError, SigningError
 from og_integrations.protocol._redact import Secret
@@ -156,8 +157,7 @@ _TOLD = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """A claim is what the budget has counted: what to sign, its hold, and until when (unix seconds) it is used."""
 
     authorization: Permit2Authorization

@@ -18,6 +18,7 @@ budget counts; a note that cannot be opened is none.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from og_integrations.errors import MalformedOfferError
 from og_integrations.protocol._redact import Secret
@@ -46,8 +47,7 @@ Open = Callable[[str, str], Secret | None]
 """Returns what was sealed for a name, None for anything else."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedSession:
+class SharedSession(NamedTuple):
     """
     A shared session is what one process signed, for the others: all that they need to send it, and to count it.
 

@@ -179,8 +179,7 @@ class PaymentRequirements:
         return parse_chain_id(self.network)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentRequired:
+class PaymentRequired(NamedTuple):
     """An offer is what a 402 holds: the gateway's `error` word, and its ways to pay as they came."""
 
     error: str

@@ -11,8 +11,9 @@ from og_integrations.errors import ConfigurationError
 from og_integrations.langchain import ChatOpenGradient, register_with_langchain
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def run(code: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_missing_langchain_says_how_to_install_it() -> None:
@@ -47,6 +48,39 @@ def test_making_a_model_loads_no_client() -> None:
     )
     done = run(code)
     assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+def test_cold_call_loads_nothing_that_it_does_not_use(net: Devnet) -> None:
+    never = {
+        "langchain_core.language_models.llms",  # which brings PyYAML
+        "langchain_core.tools.structured",
+        "og_integrations.langchain._callbacks",
+        "og_integrations.langchain._completion_model",
+        "og_integrations.langchain._search",
+        "og_integrations.langchain._structured",
+        "og_integrations.langchain.errors",
+        "og_integrations.protocol.chat._schemas",
+    }
+    code = (
+        "import sys; from og_integrations.langchain import ChatOpenGradient\n"
+        "answer = ChatOpenGradient(model='openai/gpt-5').invoke('hi')\n"
+        "assert answer.response_metadata['opengradient']['status'] == 'verified'\n"
+        f"print(*sorted({never} & sys.modules.keys()))"
+    )
+    done = run(code, net.environment())
+    assert (done.stdout.strip(), done.returncode) == ("", 0), done.stderr
+
+
+def test_classes_that_nobody_makes_build_no_validators() -> None:
+    code = (
+        "from og_integrations.chat._model import OpenGradientModel; import og_integrations.langchain as ours\n"
+        "from og_integrations.langchain._chat_model import LangChainModel\n"
+        "from og_integrations.protocol.payment._policy import SpendPolicy; SpendPolicy.of(SpendPolicy.of(None))\n"
+        "print([cls.__pydantic_complete__ for cls in (OpenGradientModel, LangChainModel, SpendPolicy)])\n"
+        "print([cls.__pydantic_complete__ for cls in (ours.ChatOpenGradient, ours.OpenGradientCompletion)])"
+    )
+    done = run(code)
+    assert done.stdout.splitlines() == ["[False, False, False]", "[True, True]"], done.stderr
 
 
 def test_registered_provider_is_found_by_name(net: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
