@@ -9,10 +9,11 @@ from decimal import Decimal
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
+from pydantic import model_validator
 
 from og_integrations.client import AsyncClient, Client, LocalSigner
 from og_integrations.client._settings import keyless_settings, resolve_settings
@@ -195,6 +196,26 @@ def test_member_that_nothing_has_checked_is_found_before_any_call(update: dict[s
     """Pydantic's copies check nothing, and what is compared within a call would raise a `TypeError` there."""
     for policy in (SpendPolicy().model_copy(update=update), SpendPolicy.model_construct(**update)):
         with pytest.raises(ConfigurationError, match=next(iter(update))):
+            Client(private_key=KEY, spend_policy=policy)
+
+
+class Tied(SpendPolicy):
+    """A policy of an owner's, whose budget needs a name."""
+
+    owner: str | None = None
+
+    @model_validator(mode="after")
+    def named(self) -> Self:
+        if self.owner is None:
+            raise ValueError("owner is missing")
+        return self
+
+
+def test_class_of_the_owners_is_checked_even_where_it_holds_our_defaults() -> None:
+    """Our defaults need no check in a `SpendPolicy`; a subclass may refuse them."""
+    Client(private_key=KEY, spend_policy=Tied(owner="treasury")).close()
+    for policy in (Tied.model_construct(), Tied(owner="treasury").model_copy(update={"owner": None})):
+        with pytest.raises(ConfigurationError, match="owner is missing"):
             Client(private_key=KEY, spend_policy=policy)
 
 

@@ -99,6 +99,10 @@ def _units(name: str, value: object) -> int:
     return parse_opg(value)
 
 
+def _invalid(problems: str) -> ConfigurationError:
+    return ConfigurationError(f"spend_policy is not valid: {problems}.")
+
+
 def _unchecked(name: str, value: object) -> ConfigurationError:
     return ConfigurationError(
         f"SpendPolicy.{name} is a {type(value).__name__} that nothing has checked, expected a value that went "
@@ -261,7 +265,7 @@ class SpendPolicy(BaseModel):
             problems = "share is of an account: give account a name, or use total"
         except ValidationError as exc:
             problems = "; ".join(map(_told, exc.errors(include_input=False)))
-        raise ConfigurationError(f"spend_policy is not valid: {problems}.")
+        raise _invalid(problems)
 
     def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
         """Copy it, with `update` in place of its members. Raises `ConfigurationError` for one that it does not have."""
@@ -322,10 +326,14 @@ class SpendPolicy(BaseModel):
     def require_checked(self) -> None:
         """Raise `ConfigurationError` for a member that is not as checks leave it: within a call it would be foreign."""
         given = ((value, _DEFAULTS.get(name)) for name, value in vars(self).items())
-        if all(type(value) is type(default) and value == default for value, default in given):
+        ours = type(self) is SpendPolicy  # a class of the owner's may refuse what is our default
+        if ours and all(type(value) is type(default) and value == default for value, default in given):
             return  # our own defaults need no validator, which takes longer to build than a call
-        # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
-        checked = vars(type(self).model_validate(dict(vars(self))))
+        try:
+            # pydantic's `model_copy(update=…)` and `model_construct` check nothing.
+            checked = vars(type(self).model_validate(dict(vars(self))))
+        except ValidationError as exc:  # of a validator that a subclass adds: `_read` does not stand around it
+            raise _invalid("; ".join(map(_told, exc.errors(include_input=False)))) from None
         for name, value in vars(self).items():
             if type(value) is not type(checked[name]):
                 raise _unchecked(name, value)
