@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 import sqlite3
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,42 @@ def test_file_that_is_locked_stops_no_loop(tmp_path: Path, monkeypatch: pytest.M
 
     with Devnet() as net:
         asyncio.run(ask(net))
+
+
+HELD = {
+    "read": ["BEGIN", "SELECT * FROM sqlite_schema"],
+    "written": ["BEGIN IMMEDIATE"],
+    "closed to readers": ["BEGIN EXCLUSIVE"],
+}
+STEPS = ["_check_header", "_version", "_begin"]
+"""What is done before the file has its log, where locks of others are in the way of each statement."""
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("held", HELD)
+def test_new_file_that_others_open_too_is_waited_for(
+    held: str, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that start together on a new file were told at once that somebody had held it for 10 s."""
+    path = tmp_path / "budget.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)) as other:
+        original, done = getattr(sqlite, step), list[threading.Timer]()
+
+        def then_held(*arguments: Any) -> object:
+            result = original(*arguments)
+            if not done:
+                with suppress(sqlite3.OperationalError):  # ours has begun to write, so that others only read
+                    for statement in HELD[held]:
+                        other.execute(statement).fetchall()
+                done.append(threading.Timer(0.1, other.rollback))
+                done[0].start()
+            return result
+
+        monkeypatch.setattr(sqlite, step, then_held)
+        store = BudgetFile(path)
+        done[0].join()
+        budget(store).hold(1, now=NOW)
+        assert store.totals(NOW).authorized == 1
 
 
 def test_devnet_gives_nothing_back_to_what_another_network_authorized(tmp_path: Path, monkeypatch: Any) -> None:

@@ -250,7 +250,7 @@ class BudgetFile:
                 if kind == "IMMEDIATE" and synced:
                     claims += 1
                     _set_fact(db, "claims", str(claims))
-                db.execute("COMMIT")
+                _commit(db)
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
@@ -296,7 +296,7 @@ class BudgetFile:
             # One that SQLite does by itself is not noted, and would look like another file.
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
             # SQLite makes the file when it is first looked at.
-            _patiently(lambda: self._db and self._db.execute("PRAGMA user_version"))
+            _version(self._db)
             self._leave_syncs_to_us(self._db)
             self._inode = os.stat(self.path).st_ino if self._name else 0
         return self._db
@@ -304,7 +304,7 @@ class BudgetFile:
     def _sync(self, db: sqlite3.Connection) -> None:
         """Wait until what was committed is on the disk; without a log, SQLite itself has waited."""
         if self._log is None:
-            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            if not _has_log(db):
                 return
             # SQLite's locks are on other files: to open and close this one gives none of them up.
             self._log = os.open(f"{self.path}-wal", os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
@@ -382,9 +382,10 @@ class BudgetFile:
         """Write the log into the file's main part, and note what that looks like then; only what lives may judge."""
         with self._told():
             db = self._connection()
-            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            if not _has_log(db):
                 _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
-                self._leave_syncs_to_us(db)
+            # Also where another process has begun the log since this one looked: it would sync each commit twice.
+            self._leave_syncs_to_us(db)
             now = int(time.time())
             mine = f"{_BUSY}{now} {secrets.token_hex(8)}"
             _begin(db, "IMMEDIATE")
@@ -393,19 +394,18 @@ class BudgetFile:
             free = not noted.startswith(_BUSY) or abs(now - int(noted.split()[1])) > _CHECKPOINT_SECONDS
             if free:
                 _set_fact(db, "main", mine)
-            db.execute("COMMIT")
+            _commit(db)
             if not free:
                 return
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
             _begin(db, "IMMEDIATE")
             if _fact(db, "main") == mine:
                 _set_fact(db, "main", _looks(os.stat(self.path)))
-            db.execute("COMMIT")
+            _commit(db)
 
     def _leave_syncs_to_us(self, db: sqlite3.Connection) -> None:
         # With a log and in this mode, SQLite syncs before and after a checkpoint, and leaves commits to `_sync`.
-        wal = db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        db.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
+        db.execute(f"PRAGMA synchronous = {'NORMAL' if _has_log(db) else 'FULL'}")
 
     def _account(self, db: sqlite3.Connection, name: str) -> tuple[int, int, int, str | None, int]:
         query = "SELECT authorized, settled, in_doubt, stopped, unanswered FROM totals WHERE account = ?"
@@ -515,20 +515,31 @@ def _check_header(path: Path) -> None:
 
 def _begin(db: sqlite3.Connection, kind: str) -> None:
     _patiently(lambda: db.execute(f"BEGIN {kind}"))
+    if kind == "DEFERRED":
+        _version(db)  # such a transaction meets the locks of others at its first statement only
 
 
-def _patiently(attempt: Callable[[], object]) -> None:
+def _commit(db: sqlite3.Connection) -> None:
+    # Before the file has its log, whoever only looks at it keeps a commit from it; the transaction stays as it is.
+    _patiently(lambda: db.execute("COMMIT"))
+
+
+def _has_log(db: sqlite3.Connection) -> bool:
+    """Return whether the file is in WAL mode."""
+    return _patiently(lambda: str(db.execute("PRAGMA journal_mode").fetchone()[0])) == "wal"
+
+
+def _patiently(attempt: Callable[[], T]) -> T:
+    """Return what `attempt` does, tried until no lock of another process is in its way, for `LOCK_TIMEOUT` seconds."""
     # SQLite itself looks every 100 ms after a while, and would starve beside busy processes.
     until = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
-            attempt()
+            return attempt()
         except sqlite3.OperationalError as exc:
             if "locked" not in str(exc) or time.monotonic() > until:
                 raise
             time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - so that nobody keeps step with anybody
-        else:
-            return
 
 
 def _looks(stat: os.stat_result) -> str:
@@ -549,7 +560,7 @@ def _read(row: tuple[str, str, int, str, str | None, str | None, str]) -> Entry:
 
 
 def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
+    return _patiently(lambda: int(db.execute("PRAGMA user_version").fetchone()[0]))
 
 
 def _has_table(db: sqlite3.Connection, name: str) -> bool:
