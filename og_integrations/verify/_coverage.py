@@ -162,7 +162,7 @@ def not_covered(
 
 def _in_a_line(names: Sequence[str]) -> tuple[str, ...]:
     """Return `names` of members of a request as far as a line of text holds them, and how many more there are."""
-    # A stranger's file may hold any number of members, each with a name of any length.
+    # A stranger's file may hold any number of members with names of any length, which would fill a log.
     shown = [name for name in names if len(name) <= _LONGEST_NAME][:_MOST_NAMES]
     more = len(names) - len(shown)
     return (*shown, f"{more} more members") if more else tuple(shown)
@@ -260,9 +260,10 @@ def _differing(held: Held, expected: _Expected) -> list[str]:
 @lru_cache(maxsize=1)
 def _compared() -> tuple[list[tuple[Member, str, str]], "attrgetter[tuple[object, ...]]"]:
     """Return the members that are compared, each with its owner and name there, and what reads them off a receipt."""
-    found = [m for m in members().values() if m.standing.by == BY_EXCHANGE or m.standing.lasting]
-    places = [(member, *member.path.rpartition(".")[::2]) for member in found]
-    return [(member, owner, name) for member, owner, name in places], attrgetter(*[m.path for m in found])
+    every = members().values()
+    found = [member for member in every if member.standing.by == BY_EXCHANGE or member.standing.lasting]
+    places = [(member, owner, name) for member in found for owner, _, name in [member.path.rpartition(".")]]
+    return places, attrgetter(*[member.path for member in found])
 
 
 def _agrees(member: Member, claimed: object, found: object) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from og_integrations.errors import (
     ConfigurationError,
@@ -46,9 +46,6 @@ from og_integrations.verify._coverage import Claims, further_members, not_covere
 from og_integrations.verify._evidence import document_of, part_checks, redacted_checks
 from og_integrations.verify._trust import FileKeyTrust, NobodyTrust, RegistryTrust, TeeIdTrust, TrustSource
 from og_integrations.verify._verdict import Status, Verdict, malformed, only_the_chain
-
-if TYPE_CHECKING:
-    pass
 
 TRUSTED = "enclave-trusted"
 REQUIRED = frozenset(STEPS) - {"attestation", "freshness", "channel"}

@@ -384,7 +384,7 @@ class BudgetFile:
             db = self._connection()
             if not _has_log(db):
                 _patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
-            # Also where another process has begun the log since this one looked: it would sync each commit twice.
+            # Another process may have begun the log since this one looked, which would sync each commit twice then.
             self._leave_syncs_to_us(db)
             now = int(time.time())
             mine = f"{_BUSY}{now} {secrets.token_hex(8)}"
@@ -516,11 +516,11 @@ def _check_header(path: Path) -> None:
 def _begin(db: sqlite3.Connection, kind: str) -> None:
     _patiently(lambda: db.execute(f"BEGIN {kind}"))
     if kind == "DEFERRED":
-        _version(db)  # such a transaction meets the locks of others at its first statement only
+        _version(db)  # it meets others' locks at its first statement only, which would fail at once
 
 
 def _commit(db: sqlite3.Connection) -> None:
-    # Before the file has its log, whoever only looks at it keeps a commit from it; the transaction stays as it is.
+    # Before the file has its log, a commit fails while others read; the transaction stays open for another try.
     _patiently(lambda: db.execute("COMMIT"))
 
 
