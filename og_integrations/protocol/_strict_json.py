@@ -32,7 +32,7 @@ def encode_json(value: object) -> bytes:
     would sort `{10: …, 9: …}` by number here and by text at the gateway).
     Raises `InvalidRequestError`.
     """
-    _refuse_non_json(value, "request", 0)
+    _refuse_non_json(value, [])
     try:
         # ASCII escapes keep the wire independent of how a proxy decodes
         # it; the hash is made of the parsed value (docs/protocol.md §4.2).
@@ -145,35 +145,36 @@ def _refuse_depth(text: str) -> None:
             raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
 
 
-def _refuse_non_json(value: object, where: str, depth: int) -> None:
-    if value is None or type(value) in (bool, int):
-        return
-    if type(value) is str:
-        if not value.isascii() and SURROGATE.search(value):
-            raise InvalidRequestError(f"{where} holds half of a character (a lone surrogate), which is no text.")
-        return
-    # `json.dumps` would write NaN, which the gateway's parser accepts and other readers refuse.
-    if type(value) is float:
-        if value != value or value in (float("inf"), float("-inf")):
-            raise InvalidRequestError(f"{where} is {value}: JSON has no such number; send a finite one.")
-        return
-    # A list that holds itself would be followed until the interpreter's stack ends.
-    if depth >= MAX_DEPTH and isinstance(value, dict | list | tuple):
-        raise InvalidRequestError(f"The request is nested more than {MAX_DEPTH} levels deep, or holds itself.")
-    if isinstance(value, dict):
-        for key, item in value.items():
+def _refuse_non_json(value: object, path: list[object]) -> None:
+    """Raise `InvalidRequestError` for what JSON does not know in `value`, which stands at `path` of the request."""
+    if isinstance(value, (dict, list, tuple)):
+        # A list that holds itself would be followed until the interpreter's stack ends.
+        if len(path) >= MAX_DEPTH:
+            raise InvalidRequestError(f"The request is nested more than {MAX_DEPTH} levels deep, or holds itself.")
+        for step, item in value.items() if isinstance(value, dict) else enumerate(value):
             # Python writes 1 and "1" under the same name, and a reader keeps only one of the two members.
-            if type(key) is not str:
+            if type(step) is not str and isinstance(value, dict):
                 raise InvalidRequestError(
-                    f"{where} has the key {key!r} of type {type(key).__name__}: JSON keys are strings."
+                    f"{_where(path)} has the key {step!r} of type {type(step).__name__}: JSON keys are strings."
                 )
-            _refuse_non_json(item, f"{where}.{key}", depth + 1)
-        return
-    if isinstance(value, list | tuple):
-        for position, item in enumerate(value):
-            _refuse_non_json(item, f"{where}[{position}]", depth + 1)
-        return
-    raise InvalidRequestError(
-        f"{where} is a {type(value).__name__}, which JSON does not know; convert it to str, int, "
-        "float, bool, None, list or dict first."
-    )
+            if type(item) is str and item.isascii():  # as most members are
+                continue
+            path.append(step)
+            _refuse_non_json(item, path)
+            path.pop()
+    elif type(value) is str:
+        if not value.isascii() and SURROGATE.search(value):
+            raise InvalidRequestError(f"{_where(path)} holds half of a character (a lone surrogate), which is no text.")
+    elif type(value) is float:
+        # `json.dumps` would write NaN, which the gateway's parser accepts and other readers refuse.
+        if value != value or value in (float("inf"), float("-inf")):
+            raise InvalidRequestError(f"{_where(path)} is {value}: JSON has no such number; send a finite one.")
+    elif value is not None and type(value) not in (bool, int):
+        raise InvalidRequestError(
+            f"{_where(path)} is a {type(value).__name__}, which JSON does not know; convert it to str, int, "
+            "float, bool, None, list or dict first."
+        )
+
+
+def _where(path: list[object]) -> str:
+    return "request" + "".join(f"[{step}]" if type(step) is int else f".{step}" for step in path)

@@ -45,6 +45,7 @@ def test_bytes_are_compact_ascii() -> None:
         ({"a": Decimal(1)}, "request.a is a Decimal"),
         ({"a": Name.A}, "request.a is a Name"),
         ({"a": [[object()]]}, r"request.a\[0\]\[0\] is a object"),
+        ({"a": [{"b": [1]}, {"c": [0, object()]}]}, r"request.a\[1\].c\[1\] is a object"),
         ({"a": ["fine \u017c", "half \ud83d"]}, r"request.a\[1\] holds half of a character"),
         ({"seed": 10**5000}, "an integer of thousands of digits"),
     ],
