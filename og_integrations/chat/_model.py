@@ -399,14 +399,18 @@ class OpenGradientModel(BaseModel):
 
         Raises `InvalidRequestError` for a `timeout` that is no number.
         """
-        given = ((key, arguments.get(key)) for key in _OF_EACH_CALL)
-        options = {key: getattr(self, key) if value is None else value for key, value in given}
+        options: dict[str, object] = {}
+        for key in _OF_EACH_CALL:
+            value = arguments.get(key)
+            if value is None:
+                value = getattr(self, key)
+            # The engine has the same defaults, and need not check them with every call.
+            if value is not None and value != _OPTIONS[key].default:
+                options[key] = value
         if wanted := stop or arguments.get("stop") or self.stop:
             options["stop"] = wanted
-        # The engine has the same defaults, and need not check them with every call.
-        options = {key: value for key, value in options.items() if value is not None and value != _OPTIONS[key].default}
         timeout, temperature = options.get("timeout"), options.get("temperature")
-        if not isinstance(timeout, int | float | None):
+        if timeout is not None and not isinstance(timeout, int | float):
             raise InvalidRequestError(
                 f"timeout is a {type(timeout).__name__}, expected seconds as one number: the longest wait for each "
                 "piece of an answer."

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.tracers.context import collect_runs
 
 from og_integrations.client import LocalSigner
@@ -199,6 +200,12 @@ def test_traces_name_provider_model_and_stop(make_model: MakeModel) -> None:
     params = make_model(stop=["x"], temperature=0.5, max_tokens=3)._get_ls_params()
     assert (params["ls_provider"], params["ls_model_name"]) == ("opengradient", "openai/gpt-5-mini")
     assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.5, 3, ["x"])
+
+
+def test_traces_hold_what_langchain_itself_would_put_there(make_model: MakeModel) -> None:
+    asked: dict[str, Any] = {"stop": ["END"], "temperature": 0.5, "user": "u"}
+    model = make_model(temperature=0.1, model_kwargs={"web_search": True})
+    assert model._get_invocation_params(**asked) == BaseChatModel._get_invocation_params(model, **asked)
 
 
 @pytest.mark.parametrize("name", ["model", "model_name"])
