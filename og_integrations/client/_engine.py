@@ -68,7 +68,7 @@ from og_integrations.models import model_name
 from og_integrations.models._catalogue import ending_of, info_of
 from og_integrations.protocol._strict_json import JsonObject, encode_json, parse_json_object
 from og_integrations.protocol.chat._answers import parse_completion
-from og_integrations.protocol.chat._translation import Plan, cut_at_stop, plan_chat
+from og_integrations.protocol.chat._translation import AS_ASKED, Plan, cut_at_stop, plan_chat
 from og_integrations.protocol.chat._wire import (
     ChatRequest,
     Completion,
@@ -215,9 +215,10 @@ class Engine:
             extra=members,
         )
         check_chat(wish, images=self.takes_images and info.image_inputs is not False, json_object=info.json_object)
-        check_pictures(
-            members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
-        )
+        if members:
+            check_pictures(
+                members, ratios=info.aspect_ratios, resolutions=info.resolutions, one=info.several_images is False
+            )
         request, plan = plan_chat(info, wish, parallel_tool_calls=parallel_tool_calls)
         return self._prepare(name, request, plan, **options)
 
@@ -241,7 +242,7 @@ class Engine:
             stop=stop or None,
         )
         check_completion(request)
-        return self._prepare(name, request, Plan(), **options)
+        return self._prepare(name, request, AS_ASKED, **options)
 
     def prepare_search(
         self,
@@ -254,7 +255,7 @@ class Engine:
         """Return a checked web search. Raises `InvalidRequestError` or `ConfigurationError`."""
         request = SearchRequest(query=query, num_results=num_results, recency_days=recency_days)
         check_search(request)
-        return self._prepare(None, request, Plan(), **options)
+        return self._prepare(None, request, AS_ASKED, **options)
 
     def _prepare(
         self,
@@ -288,7 +289,7 @@ class Engine:
             created=created,
             extra_headers=self.default_headers,
             tags=current_tags(),
-            attachments=isinstance(request, ChatRequest) and has_attachments({"messages": list(request.messages)}),
+            attachments=has_attachments(body),
         )
 
     def whole(self, state: CallState) -> Effects[Answer]:

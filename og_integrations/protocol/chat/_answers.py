@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import StringIO
+from typing import Any
 
 from og_integrations.errors import MalformedReplyError, StreamCutError, VerificationError
 from og_integrations.protocol._redact import quotable
@@ -174,12 +175,12 @@ def _proof(reply: JsonObject) -> TeeProof | None:
 def _usage(value: object) -> Usage | None:
     if not isinstance(value, dict):
         return None
-    told = [value.get(name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
-    # Totals are added over many calls, where one negative or enormous count would spoil every sum.
-    counts = [count for count in told if type(count) is int and 0 <= count < 2**53]
-    if len(counts) != len(told):
-        raise MalformedReplyError("The answer's usage holds something else than token counts.")
-    return Usage(*counts)
+    told: list[Any] = [value.get("prompt_tokens"), value.get("completion_tokens"), value.get("total_tokens")]
+    for count in told:
+        # Totals are added over many calls, where one negative or enormous count would spoil every sum.
+        if type(count) is not int or not 0 <= count < 2**53:
+            raise MalformedReplyError("The answer's usage holds something else than token counts.")
+    return Usage(*told)
 
 
 _DECIMAL = re.compile(r"[0-9]{1,40}(\.[0-9]{1,40})?")

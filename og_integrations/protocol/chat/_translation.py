@@ -198,6 +198,10 @@ class Plan:
         return Shown(text=answers[0].arguments, tool_calls=(), finish_reason="stop", presentation=presentation)
 
 
+AS_ASKED = Plan()
+"""The plan of a request that asks for text and nothing else, as most do."""
+
+
 def _first_call(shown: Shown) -> Shown:
     """Return `shown` without the calls after its first: gateways hand `parallel_tool_calls` on to no model."""
     calls = len(shown.tool_calls)
@@ -322,7 +326,7 @@ def plan_chat(
     plain = isinstance(wish.messages, list) and not [True for message in wish.messages if message.get("tool_calls")]
     asks_tools = wish.tools or several is False or wish.tool_choice is not None
     if plain and not asks_tools and wish.response_format is None:
-        return wish, Plan()
+        return wish, AS_ASKED
     messages, tools, choice = readable_calls(wish.messages), _whole_tools(wish.tools), wish.tool_choice
     if names := names_to_send(messages, tools):
         messages, tools = rename_calls(messages, names), rename_tools(tools or (), names)

@@ -268,6 +268,8 @@ class Delta(NamedTuple):
     tool_calls: tuple[ToolCallDelta, ...] = ()
 
 
+_OBJECT = (dict, Mapping)
+"""What is an object: first asked for as the dict that it is, since an abstract class takes ten times as long to say."""
 _ROLES = ("system", "user", "assistant", "tool", "function")
 _TEXT_REQUIRED = ("system", "user", "tool", "function")
 _ADDRESS = re.compile(r"(?!file:)[a-z]+://.|data:[^,/]+/[^,]+,.", re.IGNORECASE)
@@ -291,8 +293,10 @@ def check_chat(request: ChatRequest, *, images: bool, json_object: bool) -> None
     """
     for name in ("messages", "tools"):
         given = getattr(request, name)
+        if given is None or type(given) is list:
+            continue
         # What can be read only once would be empty when it is sent; a text would be taken for a list of letters.
-        if isinstance(given, str) or not isinstance(given, Sequence | None):
+        if isinstance(given, str) or not isinstance(given, Sequence):
             raise InvalidRequestError(f"{name} is a {type(given).__name__}, expected a list.")
     if not request.messages:
         raise InvalidRequestError("messages is empty, expected at least one message.")
@@ -350,7 +354,7 @@ def check_search(request: SearchRequest) -> None:
 
 
 def _check_message(message: object, where: str, *, images: bool) -> None:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, _OBJECT):
         raise InvalidRequestError(f"{where} is a {type(message).__name__}, expected an object with role and content.")
     role, content = message.get("role"), message.get("content")
     # No gateway takes the role `developer`: it ends in a 500 that looks like an outage (docs/protocol.md §2.3).
@@ -363,13 +367,16 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
         raise InvalidRequestError(f"{where} (tool) has no tool_call_id.")
     if (role == "function" or "name" in message) and not isinstance(message.get("name"), str):
         raise InvalidRequestError(f"{where} ({role}) has no name, or one that is no text.")
-    if content is not None and not isinstance(content, str | list):
+    if isinstance(content, list):
+        for part in content:
+            _check_part(part, where, images=images)
+    elif content is not None and not isinstance(content, str):
         raise InvalidRequestError(f"{where} has content of type {type(content).__name__}, expected text or parts.")
-    for part in content if isinstance(content, list) else ():
-        _check_part(part, where, images=images)
-    if "tool_calls" in message and message["tool_calls"] is None:
+    if "tool_calls" not in message:
+        return
+    calls = message["tool_calls"]
+    if calls is None:
         raise InvalidRequestError(f"{where} has tool_calls null, which the gateway refuses; leave it out.")
-    calls = message.get("tool_calls", [])
     if not isinstance(calls, list | tuple) or not all(map(_is_call, calls)):
         raise InvalidRequestError(
             f'{where} has a tool call without type "function", or its id, name or arguments as text.'
@@ -378,8 +385,8 @@ def _check_message(message: object, where: str, *, images: bool) -> None:
 
 def _check_part(part: object, where: str, *, images: bool) -> None:
     kind = _type_of(part)
-    if not isinstance(part, Mapping) or (kind == "text" and not isinstance(part.get("text"), str)):
-        what = f"a {type(part).__name__}" if not isinstance(part, Mapping) else "of type 'text' without a text"
+    if not isinstance(part, _OBJECT) or (kind == "text" and not isinstance(part.get("text"), str)):
+        what = f"a {type(part).__name__}" if not isinstance(part, _OBJECT) else "of type 'text' without a text"
         raise InvalidRequestError(
             f'{where} has a part that is {what}, expected {{"type": "text", "text": …}} or another object with a type.'
         )
@@ -404,7 +411,7 @@ def _is_empty(part: Mapping[str, object], kind: object) -> bool:
 
 
 def _is_call(call: object) -> bool:
-    if not isinstance(call, Mapping) or call.get("type") != "function":
+    if not isinstance(call, _OBJECT) or call.get("type") != "function":
         return False
     function = _of(call, "function")
     return all(isinstance(member, str) for member in (call.get("id"), function.get("name"), function.get("arguments")))
@@ -466,11 +473,8 @@ def _check_tools(tools: Sequence[JsonObject]) -> None:
 
 
 def _check_choice(choice: object) -> None:
-    if isinstance(choice, Mapping):
-        fine = _type_of(choice) == "function" and isinstance(_of(choice, "function").get("name"), str)
-    else:
-        fine = choice in (None, "none", "auto", "required")
-    if not fine:
+    named = _type_of(choice) == "function" and isinstance(_of(choice, "function").get("name"), str)
+    if not named and choice not in (None, "none", "auto", "required"):
         raise InvalidRequestError(f"tool_choice is {choice!r:.80}, expected none, auto, required or a named function.")
 
 
@@ -480,7 +484,7 @@ def _check_format(response_format: JsonObject | None, *, json_object: bool) -> N
     kind = _type_of(response_format)
     if kind not in ("text", "json_object", "json_schema"):
         raise InvalidRequestError(f"response_format has type {kind!r}, expected text, json_object or json_schema.")
-    if not isinstance(response_format.get("json_schema", {}), Mapping):
+    if not isinstance(response_format.get("json_schema", {}), _OBJECT):
         raise InvalidRequestError("response_format has a json_schema that is no object, expected its name and schema.")
     # The gateway answers 500 to this format with Anthropic
     # models (docs/protocol.md §2.3), which invites to ask again.
@@ -503,7 +507,7 @@ def translated_extra(extra: object, max_tokens: int | None) -> tuple[JsonObject,
     No gateway reads `max_completion_tokens`: under that name a limit would bound nothing. A null says nothing, and
     is refused by some. Raises `InvalidRequestError` for two limits.
     """
-    if not isinstance(extra, Mapping):
+    if not isinstance(extra, _OBJECT):
         raise InvalidRequestError(f"extra is a {type(extra).__name__}, expected a dict of members. Nothing was sent.")
     if not extra:
         return {}, max_tokens
@@ -542,9 +546,9 @@ def _check_stop(stop: object) -> None:
 
 
 def _type_of(value: object) -> object:
-    return value.get("type") if isinstance(value, Mapping) else None
+    return value.get("type") if isinstance(value, _OBJECT) else None
 
 
 def _of(value: object, name: str) -> Mapping[str, object]:
-    inner = value.get(name) if isinstance(value, Mapping) else None
-    return inner if isinstance(inner, Mapping) else {}
+    inner = value.get(name) if isinstance(value, _OBJECT) else None
+    return inner if isinstance(inner, _OBJECT) else {}

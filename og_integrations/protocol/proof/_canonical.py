@@ -318,8 +318,11 @@ def _messages(request: JsonObject) -> list[JsonObject]:
 
 
 def _user_contents(request: JsonObject) -> list[object]:
-    contents = [message.get("content") for message in _messages(request) if message.get("role") == "user"]
-    return [content for content in contents if content is not None]
+    return [
+        content
+        for message in _messages(request)
+        if message.get("role") == "user" and (content := message.get("content")) is not None
+    ]
 
 
 def _same_reduced(content: list[object], rule: str) -> bool:

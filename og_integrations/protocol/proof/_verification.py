@@ -213,23 +213,23 @@ class VerifiedExchange:
         `settlement_told` says whether headers of the answer told what became of the payment.
         """
         completion, search = self.exchange.completion, self.exchange.path == SEARCH_PATH
-        present = {
-            "citations": bool(completion.citations),
-            "content": bool(completion.tool_calls and completion.text),
+        present: JsonObject = {
+            "citations": completion.citations,
+            "content": completion.tool_calls and completion.text,
             "created": completion.created is not None,
             "finish_reason": not search,
             "id": completion.id is not None,
-            "images": bool(completion.images),
+            "images": completion.images,
             "model": not search,
             "moderation": completion.moderation is not None,
             "opengradient": completion.cost is not None,
-            "reasoning_content": bool(completion.reasoning),
-            "searches": bool(completion.searches),
-            "settlement": settlement_told or bool(completion.settlement),
+            "reasoning_content": completion.reasoning,
+            "searches": completion.searches,
+            "settlement": settlement_told or completion.settlement,
             "usage": completion.usage is not None,
         }
         asked = canonical.unsigned_members(self.exchange.path, self.request, self.hash_rule)
-        return tuple(sorted([*asked, *[name for name, there in present.items() if there]]))
+        return tuple(sorted([*asked, *filter(present.get, present)]))
 
 
 def verify_exchange(exchange: Exchange) -> VerifiedExchange:
