@@ -532,15 +532,18 @@ def receipt_schema() -> Document:
     }
 
 
+_OF_A_SESSION = ("enclave", "payment")
+
+
 def _plain(receipt: Receipt) -> Document:
     names, values = getter(Receipt)
     document = dict(zip(names, values(receipt), strict=True))
     for name in _nested():
         if (member := document[name]) is not None:
-            document[name] = _shared(member).copy()
+            document[name] = _shared(member).copy() if name in _OF_A_SESSION else _members(member)
     if receipt.onchain is None:
         del document["onchain"]
-    document["checks"] = [check.to_json() for check in receipt.checks]
+    document["checks"] = list(map(Check.to_json, receipt.checks))
     document["unsigned"] = list(receipt.unsigned)
     return document
 
@@ -549,6 +552,10 @@ def _plain(receipt: Receipt) -> Document:
 def _shared(model: object) -> Document:
     """Return a member that has members of its own as plain JSON; whoever hands it on copies it."""
     # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
+    return _members(model)
+
+
+def _members(model: object) -> Document:
     kind: type = type(model)
     names, values = getter(kind)
     return dict(zip(names, values(model), strict=True))
