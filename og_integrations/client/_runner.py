@@ -541,11 +541,15 @@ def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
     """Return the HTTP request of a call, its wire bytes as they are or sealed, and to whom it goes."""
     target, sealed = state.target, state.sealed
     assert target is not None  # noqa: S101 - an enclave is chosen before anything is sent
-    direct = state.call.headers()
+    headers, secrets = state.call.headers(), effect.headers
+    if sealed is not None:
+        headers, shown = sealed.headers(headers)
+        secrets = {**shown, **secrets}
     request = HttpRequest(
         url=target.url,
         whom=target.whom,
-        headers={**(direct if sealed is None else sealed.headers(direct)), **effect.headers},
+        headers=headers,
+        secrets=secrets,
         body=state.call.wire if sealed is None else sealed.wire(),
         timeout=state.call.timeout,
     )

@@ -10,13 +10,13 @@ protocol that nobody asked for.
 
 import re
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import og_integrations
 from og_integrations.client.channels._addresses import Address
 from og_integrations.client.channels._channel import HttpRequest
 from og_integrations.errors import ConnectionFailedError
-from og_integrations.protocol._redact import Secret
 
 if TYPE_CHECKING:
     import h11
@@ -25,7 +25,7 @@ MAX_HEAD = 100 * 1024
 """Bytes of a head, with all interim answers (1xx) in front of it; also of the trailers behind the last chunk."""
 _MAX_CHUNK_LINE = 4096
 _USER_AGENT = f"og-integrations/{og_integrations.__version__}"
-_UNSENDABLE = re.compile(r"[^\x20-\x7e\t]")
+_SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
 _TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_HEAD = re.compile(
@@ -56,18 +56,30 @@ class FramingError(Exception):
 
 def request_head(request: HttpRequest, to: Address) -> bytes:
     """Return the head of `request` as it is sent. Raises `ConnectionFailedError` if a header could end its line."""
-    headers: dict[str, str | Secret] = {"Host": to.host_header, "User-Agent": _USER_AGENT, **request.headers}
+    method = "GET" if request.body is None else "POST"
+    usual = _usual_lines(method, to.target, to.host_header, tuple(request.headers.items()), request.whom)
+    own = [f"{name}: {secret.reveal()}" for name, secret in request.secrets.items()]
+    _check_lines(own, request.whom)
     if request.body is not None:
-        headers["Content-Length"] = str(len(request.body))
-    lines = [f"{'GET' if request.body is None else 'POST'} {to.target} HTTP/1.1"]
-    lines += [f"{name}: {value.reveal() if isinstance(value, Secret) else value}" for name, value in headers.items()]
-    if _UNSENDABLE.search("".join(lines)):
+        own.append(f"Content-Length: {len(request.body)}")
+    return "\r\n".join((usual, *own, "\r\n")).encode()
+
+
+@lru_cache(maxsize=256)
+def _usual_lines(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...], whom: str) -> str:
+    """Return the beginning of a head, made once for all requests with the same headers to the same place."""
+    said = {"Host": host, "User-Agent": _USER_AGENT, **dict(headers)}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in said.items())]
+    _check_lines(lines, whom)
+    return "\r\n".join(lines)
+
+
+def _check_lines(lines: list[str], whom: str) -> None:
+    if not _SENDABLE.fullmatch("".join(lines)):
         raise ConnectionFailedError(
-            f"A header of the request to {request.whom} is not printable ASCII, so that it could end its line. "
+            f"A header of the request to {whom} is not printable ASCII, so that it could end its line. "
             "Nothing was sent."
         )
-    lines.append("\r\n")
-    return "\r\n".join(lines).encode()
 
 
 def _by_name(headers: list[tuple[str, str]]) -> dict[str, str]:
