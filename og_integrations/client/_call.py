@@ -51,7 +51,6 @@ from og_integrations.protocol.payment._x402 import (
     ToldSettlement,
     blob_id,
     parse_settlement,
-    session_ref,
     transaction_hash,
 )
 from og_integrations.protocol.payment.schemes import Authorization
@@ -305,8 +304,8 @@ class CallState:
     def check_head(self) -> None:
         """Raise `MalformedReplyError` for a 2xx answer whose body is not what was asked for."""
         head = self.answer_head
-        encoding = [value for name, value in head.headers if name.lower() == "content-encoding"]
-        if encoding and any(value.strip().lower() not in ("", "identity") for value in encoding):
+        encoding = head.values("content-encoding")
+        if any(value.strip().lower() not in ("", "identity") for value in encoding):
             raise MalformedReplyError(
                 f"The answer is encoded as {', '.join(encoding)[:40]!r}; we asked for plain bytes."
             )
@@ -458,7 +457,7 @@ def _cost(completion: Completion) -> ReceiptCost | None:
 
 
 def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) -> ReceiptPayment:
-    told, session = _told_settlement(state.head), grant.session_id
+    told = _told_settlement(state.head)
     if verified is not None and (streamed := verified.exchange.completion.settlement):
         told = told._replace(
             transaction_hash=told.transaction_hash
@@ -469,7 +468,7 @@ def _payment(state: CallState, grant: Grant, verified: VerifiedExchange | None) 
         grant.authorization,
         grant.requirements.scheme,
         grant.requirements.network,
-        session_ref(session.reveal()) if session else None,
+        grant.session_ref,
         state.call.settlement_mode.value,
         told,
     )

@@ -88,6 +88,7 @@ from og_integrations.protocol.payment._flow import (
     NOTHING_SENT,
     RECEIVE,
     Effects,
+    Gather,
     PaymentContext,
     Send,
     payment_flow,
@@ -552,11 +553,14 @@ def _body(state: CallState) -> Effects[bytes]:
     if state.whole is not None:
         return state.whole
     body, pace = bytearray(), state.pace()
+
+    def take(data: bytes) -> None:
+        body.extend(data)
+        check_size(body)
+        pace.came(data)
+
     try:
-        while (data := (yield RECEIVE)) is not None:
-            body += data
-            check_size(body)
-            pace.came(data)
+        yield Gather(take)
     except ConnectionLostError as exc:
         raise state.on_loss(exc) from exc
     return state.unsealed(bytes(body))

@@ -38,6 +38,7 @@ from og_integrations.protocol.payment._flow import (
     Effects,
     Enter,
     Fetch,
+    Gather,
     Obtain,
     Pause,
     Receive,
@@ -272,6 +273,9 @@ class SyncDriver:
         match effect:
             case Receive():
                 return self._receive()
+            case Gather():
+                while (data := self._receive()) is not None:
+                    effect.take(data)
             case Enter():
                 # Noted before it is entered: a signal may raise as soon as it is.
                 self._gate = gate = self._connections.gate
@@ -322,7 +326,8 @@ class SyncDriver:
         data = self._reply.read()
         if data is None:
             self._let_go()
-        self._moved()
+        else:
+            self._moved()
         return data
 
     def __enter__(self) -> Self:
@@ -353,6 +358,7 @@ class SyncDriver:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self._reply is not None:
             self._reply.close()
+            self._reply = None
 
 
 class AsyncDriver:
@@ -382,6 +388,9 @@ class AsyncDriver:
         match effect:
             case Receive():
                 return await self._receive()
+            case Gather():
+                while (data := await self._receive()) is not None:
+                    effect.take(data)
             case Enter():
                 gate = self._connections.gate
                 if not gate.enters(self._place, self._state.call.timeout):
@@ -432,7 +441,8 @@ class AsyncDriver:
         data = await self._reply.read()
         if data is None:
             await self.let_go()
-        self._moved()
+        else:
+            self._moved()
         return data
 
     async def __aenter__(self) -> Self:
@@ -474,6 +484,7 @@ class AsyncDriver:
         """Let go of the last answer's connection; a body that was not read to its end breaks it."""
         if self._reply is not None:
             await self._reply.aclose()
+            self._reply = None
 
 
 class AsyncStream:
@@ -530,11 +541,15 @@ def _request(state: CallState, effect: Send) -> tuple[HttpRequest, Destination]:
     """Return the HTTP request of a call, its wire bytes as they are or sealed, and to whom it goes."""
     target, sealed = state.target, state.sealed
     assert target is not None  # noqa: S101 - an enclave is chosen before anything is sent
-    direct = state.call.headers()
+    headers, secrets = state.call.headers(), effect.headers
+    if sealed is not None:
+        headers, shown = sealed.headers(headers)
+        secrets = {**shown, **secrets}
     request = HttpRequest(
         url=target.url,
         whom=target.whom,
-        headers={**(direct if sealed is None else sealed.headers(direct)), **effect.headers},
+        headers=headers,
+        secrets=secrets,
         body=state.call.wire if sealed is None else sealed.wire(),
         timeout=state.call.timeout,
     )

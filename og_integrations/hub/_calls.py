@@ -109,15 +109,19 @@ class Place:
         self, path: str, token: Secret | None, *, body: bytes | Upload | None = None, kind: str = "application/json"
     ) -> HttpRequest:
         """Return a request for `path`."""
-        headers: dict[str, str | Secret] = {"Accept": "application/json"}
-        if token is not None:
-            headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
+        headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = kind
         sending = UPLOAD_SECONDS if isinstance(body, FileForm) else 0.0
         whom = f"the model hub ({server_of(self.url)})"
         return HttpRequest(
-            url=url_below(self.url, path), whom=whom, headers=headers, body=body, timeout=self.timeout, sending=sending
+            url=url_below(self.url, path),
+            whom=whom,
+            headers=headers,
+            secrets={} if token is None else {"Authorization": Secret(f"Bearer {token.reveal()}")},
+            body=body,
+            timeout=self.timeout,
+            sending=sending,
         )
 
 

@@ -189,7 +189,8 @@ def _chat(
     request = HttpRequest(
         url=url_below(place.url, path),
         whom=f"the twins ({server_of(place.url)})",
-        headers={"Content-Type": "application/json", "Accept": "application/json", "X-API-Key": place.key},
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+        secrets={"X-API-Key": place.key},
         body=_encoded(asked),
         timeout=place.timeout,
     )

@@ -3,19 +3,23 @@
 import asyncio
 import contextlib
 import gc
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import h11
 import pytest
 
+import og_integrations
 from og_integrations.client.channels._addresses import address_of
 from og_integrations.client.channels._channel import UNPINNED, HttpRequest
 from og_integrations.client.channels._http1 import FramingError, Incoming, request_head
 from og_integrations.client.channels._pool import AsyncPool, Pool
 from og_integrations.errors import ConnectionFailedError, ConnectionLostError
+from og_integrations.protocol._redact import Secret
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -213,6 +217,19 @@ def test_what_comes_after_the_end_poisons_a_connection(
     assert there.connections == (1 if again else 2)
 
 
+def test_connection_that_was_closed_is_found_without_poll(
+    ways: Any, peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows has none, and eventlet takes it away."""
+    monkeypatch.delattr(select, "poll")
+    there = peer()
+    assert [ways.ask(asked(there.url)) for _ in range(2)] == [(200, b"{}")] * 2
+    assert there.connections == 1
+    there._open[0].shutdown(socket.SHUT_RDWR)
+    assert ways.ask(asked(there.url)) == (200, b"{}")
+    assert there.connections == 2
+
+
 def test_words_that_nobody_asked_for_poison_a_connection(ways: Any, peer: Callable[..., Peer]) -> None:
     """They come while it is idle, after an answer was read to its end."""
     there = peer()
@@ -371,5 +388,37 @@ def test_head_in_one_piece_is_read_as_h11_reads_it_in_several(lines: bytes) -> N
 @pytest.mark.parametrize("value", ["a\r\nX-Upto-Session: theirs", "a\nb", "a\0", "é"])
 def test_header_that_could_end_its_line_is_not_sent(value: str) -> None:
     request = HttpRequest(url="http://x.example", whom="It", headers={"X": value}, body=None, timeout=5)
-    with pytest.raises(ConnectionFailedError, match=r"could end its line\. Nothing was sent"):
+    paying = replace(request, headers={}, secrets={"X": Secret(value)})
+    for one in (request, request, paying):
+        with pytest.raises(ConnectionFailedError, match=r"to It .* could end its line\. Nothing was sent"):
+            request_head(one, address_of(one.url))
+
+
+def test_heads_share_only_what_is_equal() -> None:
+    """The lines that are kept are those of the same place and headers, and hold no secret."""
+    usual = HttpRequest(url="http://x.example/a", whom="It", headers={"X": "1"}, body=b"{}", timeout=5)
+    heads = {
         request_head(request, address_of(request.url))
+        for request in (
+            usual,
+            replace(usual, headers={"X": "2"}),
+            replace(usual, headers={"User-Agent": "mine"}),
+            replace(usual, url="http://x.example/b"),
+            replace(usual, url="http://y.example/a"),
+            replace(usual, body=None),
+            replace(usual, body=b"{ }"),
+            replace(usual, secrets={"X-Upto-Session": Secret("one")}),
+            replace(usual, secrets={"X-Upto-Session": Secret("two")}),
+        )
+    }
+    assert len(heads) == 9
+    lines = (
+        "POST /a HTTP/1.1",
+        "Host: x.example",
+        f"User-Agent: og-integrations/{og_integrations.__version__}",
+        "X: 1",
+        "X-Upto-Session: one",
+        "Content-Length: 2",
+        "\r\n",
+    )
+    assert "\r\n".join(lines).encode() in heads

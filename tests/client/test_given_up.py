@@ -142,7 +142,7 @@ def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.Monk
         other = threading.Thread(target=_enter, args=(gate, "other"))
         if moment == "leaving":
             other.start()
-            while not gate._queue.waiting:
+            while not gate.waiting:
                 pass
         with _signal_after(steps) as left:
             if moment == "leaving":
@@ -150,7 +150,7 @@ def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.Monk
             elif moment == "entering":
                 _enter(gate, "first")
             else:
-                gate._queue._moves_until = -60
+                gate._moves_until = -60
                 with contextlib.suppress(ConnectionFailedError):
                     _enter(gate, "second")
         # The end of a call leaves again, whatever had become of it.
@@ -158,7 +158,7 @@ def test_signal_at_any_step_costs_no_place(moment: str, monkeypatch: pytest.Monk
         gate.leave("first")
         if moment == "leaving":
             other.join(10)
-            assert gate._inside == {"other"}
+            assert gate.inside == {"other"}
             gate.leave("other")
         assert gate.is_empty, f"step {steps}"
         if left[0] > 0:

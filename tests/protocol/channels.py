@@ -148,7 +148,7 @@ class ChannelGrant:
     authorization: VoucherAuthorization
     hold: Hold
     secrets: Sequence[Secret]
-    session_id: Secret | None = None
+    session_ref: str | None = None
 
     def reports(self, cost: int) -> int | None:
         return None

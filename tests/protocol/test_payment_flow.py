@@ -11,7 +11,7 @@ from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment._budget import HoldState
 from og_integrations.protocol.payment._flow import Send, Sign
 from og_integrations.protocol.payment._session import RENEW_BEFORE
-from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header
+from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, ReplyHead, decode_header, session_ref
 from tests.protocol.captures import PAYMENTS
 from tests.protocol.flows import (
     AMOUNT,
@@ -45,7 +45,7 @@ def test_cold_call_asks_signs_and_pays() -> None:
     assert call.paid is not None
     assert (call.paid.head.status, call.signatures) == (200, 1)
     assert call.paid.grant is not None
-    assert (call.paid.grant.session_id, call.paid.grant.hold.state) == (Secret(SESSION_ID), HoldState.SETTLED)
+    assert (call.paid.grant.session_ref, call.paid.grant.hold.state) == (session_ref(SESSION_ID), HoldState.SETTLED)
     assert purse.sessions.budget.authorized() == AMOUNT
 
 

@@ -68,7 +68,8 @@ class HttpRequest:
     """
     A request is a POST of `body` to `url`, or a GET if there is none; messages call the peer `whom`.
 
-    What pays stands in `headers` as a `Secret`, until the library below gets it.
+    `headers` are mostly equal for all requests of a client; what pays, or says who asks, stands in `secrets`, headers
+    as well, until the library below gets it.
 
     `timeout` in seconds, for each wait on the network; connecting has at most `CONNECT_TIMEOUT`. With `whole`, it is
     the limit of the whole exchange. `sending` are the seconds that a large body may take beyond it.
@@ -76,7 +77,8 @@ class HttpRequest:
 
     url: str = field(repr=False)
     whom: str
-    headers: Mapping[str, str | Secret] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)
     body: bytes | Upload | None = field(repr=False)
     timeout: float
     whole: bool = False
@@ -101,9 +103,9 @@ async def _read_on_threads(upload: Upload) -> AsyncIterator[bytes]:
         yield piece
 
 
-def revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
-    """Return `headers` as they are sent; do not keep them in a variable."""
-    return {name: value.reveal() if isinstance(value, Secret) else value for name, value in headers.items()}
+def revealed(request: HttpRequest) -> dict[str, str]:
+    """Return all headers of `request` as they are sent; do not keep them in a variable."""
+    return {**request.headers, **{name: secret.reveal() for name, secret in request.secrets.items()}}
 
 
 def head_until(request: HttpRequest) -> float:

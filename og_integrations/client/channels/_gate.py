@@ -25,19 +25,27 @@ _LOOKS_EVERY = 5.0
 """Seconds after which a thread that waits at a gate looks whether a signal cut short what was to let it in."""
 
 
-class _Queue(Generic[W]):
-    """A queue holds the places of a gate, and who waits for one."""
+class _Places(Generic[W]):
+    """Both kinds of gates have this: the places, who is `inside`, and who is `waiting` for one."""
 
     def __init__(self, places: int) -> None:
         self.places = places
+        self.inside: set[object] = set()
         self.waiting: deque[W] = deque()
         self._moves_until = 0.0
 
-    def moved(self, timeout: float) -> None:
-        """Note that a call inside has moved, and that it is to move again within `timeout` seconds."""
-        self._moves_until = max(self._moves_until, time.monotonic() + timeout)
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nobody is inside, or waits."""
+        return not self.inside and not self.waiting
 
-    def patience(self) -> float:
+    def moved(self, timeout: float) -> None:
+        """Note that a call inside got on, and will again within `timeout` seconds."""
+        until = time.monotonic() + timeout
+        if until > self._moves_until:
+            self._moves_until = until
+
+    def _patience(self) -> float:
         """Return for how many seconds to wait before looking again. Raises `ConnectionFailedError` if it is in vain."""
         left = self._moves_until + _PATIENCE - time.monotonic()
         if left <= 0:
@@ -63,7 +71,7 @@ class _Waiter:
         self.is_over = False
 
 
-class Gate:
+class Gate(_Places[_Waiter]):
     """
     This gate is for threads. It is fair: a place that becomes free goes to the one who waits longest.
 
@@ -73,60 +81,49 @@ class Gate:
     """
 
     def __init__(self, places: int) -> None:
+        super().__init__(places)
         # Re-entrant: the garbage collector may finalize an abandoned stream on a thread that holds it.
         self._lock = threading.RLock()
-        self._queue: _Queue[_Waiter] = _Queue(places)
-        self._inside: set[object] = set()
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nobody is inside, or waits."""
-        return not self._inside and not self._queue.waiting
 
     def enters(self, call: object, timeout: float) -> bool:
         """Return whether a place was free, which `call` has then; inside, each wait takes at most `timeout` seconds."""
         with self._lock:
-            if self._queue.waiting or len(self._inside) >= self._queue.places:
+            if self.waiting or len(self.inside) >= self.places:
                 return False
-            self._inside.add(call)
-        self._queue.moved(timeout)
+            self.inside.add(call)
+        self.moved(timeout)
         return True
 
     def wait(self, call: object, timeout: float) -> None:
         """Wait for a place for `call`, and take it. Raises `ConnectionFailedError` if those inside do not move."""
-        queue, mine, wait = self._queue, _Waiter(call), 0.0
+        mine, wait = _Waiter(call), 0.0
         try:
-            queue.waiting.append(mine)
+            self.waiting.append(mine)
             self._look()
             while not mine.turn.acquire(timeout=wait):
-                wait = min(queue.patience(), _LOOKS_EVERY)
+                wait = min(self._patience(), _LOOKS_EVERY)
                 self._look()
         except BaseException:
             mine.is_over = True
             self.leave(call)
             raise
         mine.is_over = True
-        queue.moved(timeout)
-
-    def moved(self, timeout: float) -> None:
-        """Note that a call inside got on, and will again within `timeout` seconds."""
-        self._queue.moved(timeout)
+        self.moved(timeout)
 
     def leave(self, call: object) -> None:
         """Hand the place of `call`, if it has one, to the next one."""
-        self._inside.discard(call)
-        self._look()
+        self.inside.discard(call)
+        if self.waiting:  # whoever comes in this moment looks for himself
+            self._look()
 
     def _look(self) -> None:
-        waiting, inside = self._queue.waiting, self._inside
-        if not waiting:
-            return  # whoever comes in this moment looks for himself
+        waiting, inside = self.waiting, self.inside
         with self._lock:
             while waiting:
                 first = waiting[0]
                 if not first.is_over:
                     if first.call not in inside:
-                        if len(inside) >= self._queue.places:
+                        if len(inside) >= self.places:
                             return
                         inside.add(first.call)
                     # It was, if this was cut short before it was taken out of the queue.
@@ -136,53 +133,39 @@ class Gate:
                     waiting.popleft()
 
 
-class AsyncGate:
+class AsyncGate(_Places[tuple[object, asyncio.Future[None]]]):
     """This gate is for one event loop, and as fair as a `Gate`."""
-
-    def __init__(self, places: int) -> None:
-        self._queue: _Queue[tuple[object, asyncio.Future[None]]] = _Queue(places)
-        self._inside: set[object] = set()
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nobody is inside, or waits."""
-        return not self._inside and not self._queue.waiting
 
     def enters(self, call: object, timeout: float) -> bool:
         """Return whether a place was free, which `call` has then; inside, each wait takes at most `timeout` seconds."""
-        if self._queue.waiting or len(self._inside) >= self._queue.places:
+        if self.waiting or len(self.inside) >= self.places:
             return False
-        self._inside.add(call)
-        self._queue.moved(timeout)
+        self.inside.add(call)
+        self.moved(timeout)
         return True
 
     async def wait(self, call: object, timeout: float) -> None:
         """Wait for a place for `call`, and take it. Raises `ConnectionFailedError` if those inside do not move."""
-        queue = self._queue
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.waiting.append((call, mine))
+        self.waiting.append((call, mine))
         try:
             while not mine.done():
-                await asyncio.wait((mine,), timeout=queue.patience())
+                await asyncio.wait((mine,), timeout=self._patience())
         except BaseException:
             if mine.done():
                 # The place came together with the cancellation: it goes on to the next one.
                 self.leave(call)
             else:
-                queue.waiting.remove((call, mine))
+                self.waiting.remove((call, mine))
             raise
-        queue.moved(timeout)
-
-    def moved(self, timeout: float) -> None:
-        """Note that a call inside got on, and will again within `timeout` seconds."""
-        self._queue.moved(timeout)
+        self.moved(timeout)
 
     def leave(self, call: object) -> None:
         """Hand the place of `call`, if it has one, to the next one."""
-        if call not in self._inside:
+        if call not in self.inside:
             return
-        self._inside.discard(call)
-        if self._queue.waiting:
-            following, turn = self._queue.waiting.popleft()
-            self._inside.add(following)
+        self.inside.discard(call)
+        if self.waiting:
+            following, turn = self.waiting.popleft()
+            self.inside.add(following)
             turn.set_result(None)

@@ -10,11 +10,12 @@ protocol that nobody asked for.
 
 import re
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import og_integrations
 from og_integrations.client.channels._addresses import Address
-from og_integrations.client.channels._channel import HttpRequest, revealed
+from og_integrations.client.channels._channel import HttpRequest
 from og_integrations.errors import ConnectionFailedError
 
 if TYPE_CHECKING:
@@ -24,14 +25,17 @@ MAX_HEAD = 100 * 1024
 """Bytes of a head, with all interim answers (1xx) in front of it; also of the trailers behind the last chunk."""
 _MAX_CHUNK_LINE = 4096
 _USER_AGENT = f"og-integrations/{og_integrations.__version__}"
-_UNSENDABLE = re.compile(r"[^\x20-\x7e\t]")
+_SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
 _TRAILER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_HEAD = re.compile(
     rb"HTTP/1\.1 ([2-9][0-9]{2}) [\t\x20-\x7e]*\r\n"
     rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)*)\r\n"
 )
-_PLAIN_FRAMING = re.compile(r"content-length:[0-9]{1,15}|transfer-encoding:chunked")
+_PLAIN_LINE = re.compile(r"([^:]+):[\t ]*([^\r]*)\r\n")
+"""Takes apart what `_PLAIN_HEAD` has matched: there a carriage return is nowhere but at the end of a line."""
+_PLAIN_LENGTH = re.compile(r"[0-9]{1,15}")
+_FRAMING = ("content-length", "transfer-encoding")
 _FINAL = re.compile(rb"HTTP/1\.[01] [2-9]")
 _NO_BODY = frozenset({204, 304})
 
@@ -52,31 +56,58 @@ class FramingError(Exception):
 
 def request_head(request: HttpRequest, to: Address) -> bytes:
     """Return the head of `request` as it is sent. Raises `ConnectionFailedError` if a header could end its line."""
-    headers = {"Host": to.host_header, "User-Agent": _USER_AGENT, **revealed(request.headers)}
+    method = "GET" if request.body is None else "POST"
+    usual = _usual_lines(method, to.target, to.host_header, tuple(request.headers.items()), request.whom)
+    own = [f"{name}: {secret.reveal()}" for name, secret in request.secrets.items()]
+    _check_lines(own, request.whom)
     if request.body is not None:
-        headers["Content-Length"] = str(len(request.body))
-    if _UNSENDABLE.search("".join((to.target, *headers, *headers.values()))):
+        own.append(f"Content-Length: {len(request.body)}")
+    return "\r\n".join((usual, *own, "\r\n")).encode()
+
+
+@lru_cache(maxsize=256)
+def _usual_lines(method: str, target: str, host: str, headers: tuple[tuple[str, str], ...], whom: str) -> str:
+    """Return the beginning of a head, made once for all requests with the same headers to the same place."""
+    said = {"Host": host, "User-Agent": _USER_AGENT, **dict(headers)}
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in said.items())]
+    _check_lines(lines, whom)
+    return "\r\n".join(lines)
+
+
+def _check_lines(lines: list[str], whom: str) -> None:
+    if not _SENDABLE.fullmatch("".join(lines)):
         raise ConnectionFailedError(
-            f"A header of the request to {request.whom} is not printable ASCII, so that it could end its line. "
+            f"A header of the request to {whom} is not printable ASCII, so that it could end its line. "
             "Nothing was sent."
         )
-    lines = "\r\n".join([f"{name}: {value}" for name, value in headers.items()])
-    return f"{'GET' if request.body is None else 'POST'} {to.target} HTTP/1.1\r\n{lines}\r\n\r\n".encode()
 
 
-def _plain_head(data: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-    """Return status and headers of the head at the beginning of `data`, and what follows; None where h11 is to say."""
+def _by_name(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the values of `headers` by names in lower case; of a name that is there more than once, the last one."""
+    return {name.lower(): value for name, value in headers}
+
+
+def _plain_head(data: bytes) -> tuple[int, list[tuple[str, str]], dict[str, str], bytes] | None:
+    """
+    Return what the head at the beginning of `data` says, and what follows it; None where h11 is to say.
+
+    It says a status, and headers: as they came, and `_by_name`.
+    """
     found = _PLAIN_HEAD.match(data)
     if found is None or found.end() > MAX_HEAD:
         return None
-    lines = [line.partition(":") for line in found[2].decode("ascii").split("\r\n")[:-1]]
-    headers = [(name, value.strip(" \t")) for name, _, value in lines]
-    said = [(name.lower(), value) for name, value in headers]
-    framing = [f"{name}:{value}" for name, value in said if name in ("content-length", "transfer-encoding")]
-    # One word at most on where the body ends, and in its usual form.
-    if len(framing) > 1 or (framing and not _PLAIN_FRAMING.fullmatch(framing[0])):
+    lines = found[2].decode("ascii")
+    if " \r" in lines or "\t\r" in lines:
+        return None  # a blank behind a value is no part of it
+    headers = _PLAIN_LINE.findall(lines)
+    said = _by_name(headers)
+    # What is said of where the body ends is said once, and in its usual form.
+    length, coding = said.get("content-length", "0"), said.get("transfer-encoding", "chunked")
+    if not _PLAIN_LENGTH.fullmatch(length) or coding != "chunked":
         return None
-    return int(found[1]), headers, data[found.end() :]
+    if len(said) < len(headers) and sum(name.lower() in _FRAMING for name, _ in headers) > 1:
+        return None
+    return int(found[1]), headers, said, data[found.end() :]
 
 
 class Incoming:
@@ -92,7 +123,7 @@ class Incoming:
         self._parser: h11.Connection | None = None
         self._seen = b""
         self._first = b""
-        self._body: _Sized | _Chunked | _UntilClose = _Sized(0)
+        self._body: _Sized | _Chunked | _UntilClose
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.ended = self.reusable = False
@@ -108,8 +139,8 @@ class Incoming:
         if not data:
             raise FramingError("it ended before an answer")
         if self._parser is None and (plain := _plain_head(data)) is not None:
-            self.status, headers, self._first = plain
-            self._frame(headers, old=False)
+            self.status, self.headers, said, self._first = plain
+            self._frame(said, old=False)
             return True
         return self._begins_by_h11(data)
 
@@ -134,26 +165,15 @@ class Incoming:
         if b"\n " in head or b"\n\t" in head:
             raise FramingError("it has a folded header line")
         self.status = event.status_code
-        self._frame(
-            [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers.raw_items()],
-            old=event.http_version < b"1.1",
-        )
+        self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers.raw_items()]
+        self._frame(_by_name(self.headers), old=event.http_version < b"1.1")
         return True
 
-    def _frame(self, headers: list[tuple[str, str]], *, old: bool) -> None:
-        """Find out where the body ends; `old` answers are of HTTP/1.0."""
-        self.headers = headers
-        length: str | None = None
-        chunked, close = False, old
-        for name, value in headers:
-            match name.lower():
-                case "content-length":
-                    length = value
-                case "transfer-encoding":
-                    # h11 has refused every other coding, and two of these headers.
-                    chunked = True
-                case "connection":
-                    close = close or "close" in [option.strip() for option in value.lower().split(",")]
+    def _frame(self, said: dict[str, str], *, old: bool) -> None:
+        """Find out from what the head has `said` where the body ends; `old` answers are of HTTP/1.0."""
+        # h11, and what is left to it, let neither of these pass twice, nor another coding.
+        length, chunked = said.get("content-length"), "transfer-encoding" in said
+        close = old or ("connection" in said and self._says_close())
         if chunked and length is not None:
             raise FramingError("it has both Content-Length and Transfer-Encoding")
         if chunked and old:
@@ -169,6 +189,10 @@ class Incoming:
             self._body, close = _UntilClose(), True
         self.reusable = not close
         self._note_end()
+
+    def _says_close(self) -> bool:
+        said = ",".join([value for name, value in self.headers if name.lower() == "connection"])
+        return "close" in [option.strip() for option in said.lower().split(",")]
 
     @property
     def waits(self) -> bool:

@@ -323,7 +323,7 @@ def _built(library: ModuleType, client: Any, request: HttpRequest, content: obje
             "GET" if request.body is None else "POST",
             whole_url(request.url),
             content=content,
-            headers=revealed(request.headers) | _length_of(request),
+            headers=revealed(request) | _length_of(request),
             timeout=library.Timeout(request.timeout, connect=min(request.timeout, CONNECT_TIMEOUT)),
             extensions={"trace": trace},
         )

@@ -125,8 +125,8 @@ class Pool:
             # Who is inside is told apart by `progress`, so that leaving twice, or without having entered, does no harm.
             if not self.gate.enters(progress, request.timeout):
                 self.gate.wait(progress, request.timeout)
-            # From here on: a place that took long to come would leave no time for the answer.
-            progress.until = head_until(request)
+                # From here on: a place that took long to come would leave no time for the answer.
+                progress.until = head_until(request)
             with emptied_frames():
                 stream, incoming = self._exchanged(request, to, progress)
         except _failures() as exc:
@@ -275,8 +275,8 @@ class AsyncPool:
         try:
             if not self.gate.enters(progress, request.timeout):
                 await self.gate.wait(progress, request.timeout)
-            # From here on: a place that took long to come would leave no time for the answer.
-            progress.until = head_until(request)
+                # From here on: a place that took long to come would leave no time for the answer.
+                progress.until = head_until(request)
             with emptied_frames():
                 stream, incoming = await self._exchanged(request, to, progress)
         except _failures() as exc:

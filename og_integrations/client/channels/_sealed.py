@@ -106,17 +106,17 @@ class SealedCall:
         self._exchange = Exchange(self._config, self._body)
         return self._exchange.wire
 
-    def headers(self, direct: Mapping[str, str]) -> dict[str, str | Secret]:
-        """Return the headers of the sealed request; `direct` are those of the same request in clear."""
+    def headers(self, direct: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+        """Return the headers of the sealed request, and its secrets; `direct` are those of the request in clear."""
         sealed = request_headers(self._tee_id, stream=self._stream)
         if self.relay is None:
             del sealed["X-TEE-ID"]
-            return {**direct, **sealed}
+            return {**direct, **sealed}, {}
         # The relay pays, and in its own way, so nothing of the wallet's payment or settlement goes to it.
         kept = {name: value for name, value in direct.items() if name.lower() not in _OWN_WORDS}
         kept.pop("X-SETTLEMENT-TYPE", None)
         shown = {} if self._token is None else {"Authorization": Secret(f"Bearer {self._token.reveal()}")}
-        return {**kept, **sealed, **shown}
+        return {**kept, **sealed}, shown
 
     def begin(self, head: ReplyHead, whom: str) -> None:
         """Take the head of the reply by `whom`. Raises `SealedChannelError` if it is in clear."""

@@ -97,8 +97,6 @@ class Stream:
                 self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
                 with _shaking():
                     self._shake_hands(self._tls, min(time.monotonic() + wait, until))
-            # Until something is waited for: a request mostly leaves at once.
-            self._sock.settimeout(0)
         except BaseException:
             self._sock.close()
             raise
@@ -124,14 +122,8 @@ class Stream:
         wire = data if self._tls is None else _encrypted(self._tls, self._outgoing, data)
         rest = memoryview(wire)
         while rest:
-            left = _seconds(progress.moment())
-            try:
-                sent = self._sock.send(rest)
-            except BlockingIOError:
-                self._sock.settimeout(left)
-                sent = self._sock.send(rest)
-                self._sock.settimeout(0)
-            rest = rest[sent:]
+            self._sock.settimeout(_seconds(progress.moment()))
+            rest = rest[self._sock.send(rest) :]
             progress.phase = Phase.PART
 
     def receive(self, until: float) -> bytes:
@@ -149,19 +141,16 @@ class Stream:
         """Return whether the peer is still there, and has sent nothing since its last answer but what TLS needs."""
         tls = self._tls
         try:
-            self._sock.settimeout(0)
-            if tls is None:
-                self._sock.recv(1, socket.MSG_PEEK)
-                return False
-            while _decrypted(tls, self._incoming) is None:
-                if not (data := self._sock.recv(_MOST_READ)):
+            while tls is None or _decrypted(tls, self._incoming) is None:
+                if not _is_readable(self._sock):
+                    return True
+                # What there is comes at once, also over a socket that waits.
+                if tls is None or not (data := self._sock.recv(_MOST_READ)):
                     return False
                 self._incoming.write(data)
-            return False
-        except BlockingIOError:
-            return True
         except OSError:
-            return False
+            pass
+        return False
 
     def close(self) -> None:
         """Close the connection."""
@@ -315,10 +304,10 @@ class AsyncStream(asyncio.Protocol):
         try:
             if self._tls is not None and _decrypted(self._tls, self._incoming) is not None:
                 return False
-        except ssl.SSLError:
+            # A loop that was busy has not looked at the socket yet: the peer may have closed it long ago.
+            return not _is_readable(transport.get_extra_info("socket"))
+        except OSError:
             return False
-        # A loop that was busy has not looked at the socket yet: the peer may have closed it long ago.
-        return not _is_readable(transport.get_extra_info("socket"))
 
     def close(self) -> None:
         """Close the connection at once, without awaiting anything: no cancellation can strike inside."""
@@ -357,9 +346,11 @@ class AsyncStream(asyncio.Protocol):
 
 
 def _is_readable(sock: Any) -> bool:
-    """Return whether there is something to read, or an end, on the socket of a transport."""
+    """Return whether there is something to read, or an end, on the socket `sock`. Raises `OSError` if it is closed."""
+    if (number := sock.fileno()) < 0:
+        raise OSError("the connection was closed")
     if not hasattr(select, "poll"):
-        return False
+        return bool(select.select((number,), (), (), 0)[0])
     poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
+    poll.register(number, select.POLLIN)
     return bool(poll.poll(0))

@@ -66,6 +66,12 @@ class Receive:
 RECEIVE = Receive()
 
 
+class Gather(NamedTuple):
+    """Read the body of the answer to the last `Send` to its end, and hand each piece of it to `take`."""
+
+    take: Callable[[bytes], object]
+
+
 class Enter:
     """Wait for a place among the calls that are made at once; it is held until the call has ended."""
 
@@ -142,7 +148,7 @@ class Obtain(NamedTuple):
     provider: Callable[[], object]
 
 
-Effect = Enter | Send | Receive | Approve | Tell | Sign | Pause | Fetch | Consult | Obtain
+Effect = Enter | Send | Receive | Gather | Approve | Tell | Sign | Pause | Fetch | Consult | Obtain
 
 T = TypeVar("T")
 Effects = Generator[Effect, Any, T]

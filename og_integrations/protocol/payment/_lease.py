@@ -152,8 +152,8 @@ class Grant(Protocol):
         ...
 
     @property
-    def session_id(self) -> Secret | None:
-        """Return the gateway's name for it; None if it has none."""
+    def session_ref(self) -> str | None:
+        """Return what may be shown of the gateway's name for it; None if it has none."""
         ...
 
     @property

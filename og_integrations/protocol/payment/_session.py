@@ -58,7 +58,7 @@ from og_integrations.protocol.payment._budget import Budget, Hold, Lock
 from og_integrations.protocol.payment._lease import Turn
 from og_integrations.protocol.payment._policy import Payees
 from og_integrations.protocol.payment._sharing import ON_ITS_WAY, SessionBoard, SharedSession
-from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment
+from og_integrations.protocol.payment._x402 import PaymentRequirements, Route, encode_payment, session_ref
 from og_integrations.protocol.payment.schemes._upto import Permit2Authorization
 
 RENEW_BEFORE = 130
@@ -75,6 +75,9 @@ LOST = 120
 class State(Enum):
     """A state says how far a session came; the module's docstring says what each means."""
 
+    # The hash of `Enum` is a call of Python each time that a table is asked.
+    __hash__ = object.__hash__
+
     NEW = "new"
     HELD = "held"
     APPROVED = "approved"
@@ -89,6 +92,8 @@ class State(Enum):
 
 class Event(Enum):
     """An event is what a call meets; the module's docstring says what each means."""
+
+    __hash__ = object.__hash__
 
     CLAIMED = "claimed"
     AGREED = "agreed"
@@ -144,7 +149,6 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
     State.DROPPED: {Event.UNUSED: State.DROPPED},
 }
 TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
-# Tuples: what is found in them by identity need not be hashed, which is a call of Python for each state.
 _JOINED = (State.OPEN, State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT)
 _ENDED = (State.OVER, State.REFUSED)
 _UNSIGNED = (State.NEW, State.HELD, State.APPROVED)
@@ -192,8 +196,9 @@ class PaymentSession:
 
     `calls` counts the calls that use it and have not ended; `holder` is the one whose turn it is to get it signed,
     since the unix time `held_since`. `header` is the PAYMENT-SIGNATURE text, `session_id` the gateway's name for it:
-    who has either can spend. `refusal` is the gateway's reason if it was not taken, `served_at` when it last answered
-    (unix seconds), `reported` what it says its answers cost (base units, not signed).
+    who has either can spend. `session_ref` is what may be shown of the name, `refusal` the gateway's reason if it was
+    not taken, `served_at` when it last answered (unix seconds), `reported` what it says its answers cost (base units,
+    not signed).
     """
 
     route: Route
@@ -206,6 +211,7 @@ class PaymentSession:
     signature: Secret | None = None
     header: Secret | None = None
     session_id: Secret | None = None
+    session_ref: str | None = None
     refusal: str | None = field(default=None, repr=False)
     found: bool = False
     served_at: int | None = None
@@ -248,6 +254,10 @@ class PaymentSession:
         # Without the lock: calls at once may miss each other's sum, and that costs a warning only.
         before, self.reported = self.reported, self.reported + cost
         return self.reported if before <= self.authorization.amount < self.reported else None
+
+    def named(self, session_id: Secret) -> None:
+        """Note the gateway's name for it."""
+        self.session_id, self.session_ref = session_id, session_ref(session_id.reveal())
 
     def joinable(self, now: int) -> bool:
         """Return whether a new call may use it at unix time `now`."""
@@ -494,7 +504,7 @@ class SessionCache:
                 self._learn_margin(session, event, now)
             session.apply(event)
             if session_id is not None:
-                session.session_id = session_id
+                session.named(session_id)
             if session.state in _ENDED:
                 self._over[session.route] = session.authorization.nonce
             # Only a payee whose gateway took a payment is remembered,
@@ -518,13 +528,22 @@ class SessionCache:
         elif session.state is State.OPEN and session.session_id is not None and before[1] is None:
             self.board.tell_named(session.route, self.told(session))
 
+    def answered(self, session: PaymentSession, now: int) -> None:
+        """Note that a request which named `session` was answered at the unix time `now`, as most are."""
+        with self._lock:
+            session.calls -= 1
+            session.served_at = now
+            session.apply(Event.ANSWERED)
+
     def _adopt(self, session: PaymentSession, shared: SharedSession, now: int) -> None:
         hold = self.budget.held(shared.entry_id, shared.authorization.amount)
         session.requirements, session.found = shared.requirements, True
         session.claim = Claim(
             authorization=shared.authorization, hold=hold, retire_at=shared.retire_at, made_at=shared.signed_at
         )
-        session.signature, session.session_id = shared.signature, shared.session_id
+        session.signature = shared.signature
+        if shared.session_id is not None:
+            session.named(shared.session_id)
         # In one expression: what is signed must not stand in a variable.
         session.header = Secret(
             encode_payment(shared.requirements, shared.authorization.payload(shared.signature.reveal()))
@@ -543,7 +562,7 @@ class SessionCache:
 
         Gateways differ (120 s, 420 s), and none says so; each renewal would cost one more 402.
         """
-        if event in (Event.ACCEPTED, Event.ANSWERED):
+        if event is Event.ACCEPTED:
             session.served_at = now
             return
         served = session.served_at

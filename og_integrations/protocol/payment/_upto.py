@@ -289,7 +289,7 @@ class UptoLease:
         if head.status >= 500 and not head.names_session:
             # None of the gateway's own: a proxy before it gave up, while the answer was made and charged.
             return self._doubt(f"HTTP {head.status} within a session, without naming it")
-        self._sessions.ended(self._session, Event.ANSWERED, now=now)
+        self._sessions.answered(self._session, now)
         return ANSWERED
 
     def _doubt(self, answered: str) -> Verdict:

@@ -131,11 +131,20 @@ class ReplyHead:
 
     status: int
     headers: Sequence[tuple[str, str]] = field(repr=False)
+    _last: Mapping[str, str] = field(init=False, compare=False, repr=False)
+    """Name in lower case -> its last value: most of what a head is asked for is not in it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_last", {name.lower(): value for name, value in self.headers})
+
+    def values(self, name: str) -> list[str]:
+        """Return all values of `name`, as they came."""
+        wanted = name.lower()
+        return [value for key, value in self.headers if key.lower() == wanted] if wanted in self._last else []
 
     def header(self, name: str) -> str | None:
         """Return the value of `name`. Raises `MalformedReplyError` if it is there more than once."""
-        wanted = name.lower()
-        values = [value for key, value in self.headers if key.lower() == wanted]
+        values = self.values(name)
         if (count := len(values)) > 1:
             values.clear()  # they may be sessions, and errors are reported with the variables of their frames
             raise MalformedReplyError(f"The answer has {count} {name} headers, expected at most one.")
@@ -144,13 +153,17 @@ class ReplyHead:
     @property
     def content_type(self) -> str:
         """Return the type of the body, in lower case and without parameters; the last one if several are named."""
-        named = [value for name, value in self.headers if name.lower() == "content-type"]
-        return named[-1].partition(";")[0].strip().lower() if named else ""
+        return self._last.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def names_session(self) -> bool:
         """Return whether it names a session, as a gateway does after a payment, errors too (docs/protocol.md §3.6)."""
-        return any(name.lower() == SESSION.lower() for name, _ in self.headers)
+        return SESSION.lower() in self._last
+
+    @property
+    def tells_settlement(self) -> bool:
+        """Return whether it says anything of a settlement."""
+        return not _OF_SETTLEMENT.isdisjoint(self._last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +252,7 @@ def parse_payment_required(head: ReplyHead) -> PaymentRequired | None:
     Raises `MalformedOfferError`.
     """
     # A 402 without this header means that the session is over (docs/protocol.md §3.4), which is no error.
-    values = [value for key, value in head.headers if key.lower() == PAYMENT_REQUIRED.lower()]
+    values = head.values(PAYMENT_REQUIRED)
     if not values:
         return None
     if len(values) > 1:
@@ -345,7 +358,7 @@ _OF_SETTLEMENT = frozenset(
 
 def parse_settlement(head: ReplyHead) -> ToldSettlement:
     """Return what the headers tell about settlement, as far as it has the right form. Raises `MalformedReplyError`."""
-    if _OF_SETTLEMENT.isdisjoint([name.lower() for name, _ in head.headers]):
+    if not head.tells_settlement:
         return _NOTHING_TOLD
     # Older gateways send the processing hash, and per-request mode a PAYMENT-RESPONSE, which is the better word.
     payment_hash, source = transaction_hash(head.header(PROCESSING_HASH)), PROCESSING_HASH
