@@ -129,18 +129,16 @@ class Directory:
             with self._lock:
                 cold = not self._listed or now >= self._read_at + MAX_AGE
                 awaited = self._reading if cold else None
-                stale = now >= self._refresh_at
-                if awaited is None and (cold or stale):
+                if not cold and now < self._refresh_at:
+                    return self._choose(now, avoid)
+                if awaited is None:
                     # Set before reading, so that calls meanwhile do not all read it too.
                     self._refresh_at = now + REFRESH_AFTER
                     self._reading = own = _Reading()
             if awaited is not None:
                 yield from awaited.wait()
                 continue
-            if cold:
-                yield from self._read_cold(own, now)
-            elif stale:
-                yield from self._refresh(own, now)
+            yield from self._read_cold(own, now) if cold else self._refresh(own, now)
             with self._lock:
                 return self._choose(now, avoid)
 

@@ -48,7 +48,7 @@ def decode_json(text: bytes | str, *, unique: bool = True) -> Any:
     Raises `ValueError`, also if it is nested too deeply, or (if `unique`) names a member twice: of two
     values readers would see different ones, and only one is hashed.
     """
-    if isinstance(text, bytes | bytearray):
+    if not isinstance(text, str):
         text = text.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_depth(text)

@@ -330,8 +330,13 @@ def _same_reduced(content: list[object], rule: str) -> bool:
 
 
 def _attachments(request: JsonObject) -> list[JsonObject]:
-    lists = [content for content in _user_contents(request) if isinstance(content, list)]
-    return [part for parts in lists for part in parts if isinstance(part, dict) and part.get("type") != "text"]
+    return [
+        part
+        for content in _user_contents(request)
+        if isinstance(content, list)
+        for part in content
+        if isinstance(part, dict) and part.get("type") != "text"
+    ]
 
 
 def _chat(request: JsonObject, rule: str) -> JsonObject:
