@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, estimate
 from og_integrations.client import _telemetry
-from og_integrations.client._collecting import hand_out, wanted_here
+from og_integrations.client._collecting import hand_out, kept_everywhere, wanted_here
 from og_integrations.client._evidence import Attested, Shown
 from og_integrations.client._settings import opg_price_setting
 from og_integrations.client.channels._channel import CONNECT_TIMEOUT, Destination, Pace
@@ -60,6 +60,7 @@ from og_integrations.protocol.proof._verification import Channel, VerifiedExchan
 from og_integrations.receipt import OWN_HASH, Check, ReceiptPayment, ReceiptSealing, plain_receipt
 
 if TYPE_CHECKING:
+    from og_integrations.client._collecting import Everywhere
     from og_integrations.client.channels._sealed import SealedCall
     from og_integrations.ledger._ledger import Ticket
 
@@ -211,7 +212,8 @@ class CallState:
     answer if it is sealed, `grant` what pays for it, `lease` what is to be told of its answer's body, `sent_at` when
     it was sent (unix seconds). `head` is that of the reply, which a sealed answer has its own inside of. `whole` is an
     answer that was read to its end before it was clear what it is. The answer's bytes are kept only if someone
-    collects exchanges: streams can be long. `opg_price` is what one OPG costs in US dollars, None without that setting.
+    collects exchanges: streams can be long. `everywhere` is the ledger that the process had when the call began, None
+    until that was asked. `opg_price` is what one OPG costs in US dollars, None without that setting.
     """
 
     call: Call
@@ -227,6 +229,7 @@ class CallState:
     body: bytearray = field(default_factory=bytearray)
     presentation: JsonObject | None = None
     tickets: "list[Ticket]" = field(default_factory=list)
+    everywhere: "Everywhere | None" = None
     opg_price: Decimal | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -513,14 +516,22 @@ def collect_failed(state: CallState, exc: BaseException) -> None:
 
 def collect(state: CallState, receipt: JsonObject, *, ledgers: bool = True) -> None:
     """Hand `receipt`, and the exchange where it was kept, to every collector in this context, ledgers included."""
-    state.tickets += hand_out(receipt, state.exchange(), state.call.tags, shown=state.shown, ledgers=ledgers)
+    state.tickets += hand_out(
+        receipt,
+        state.exchange(),
+        state.call.tags,
+        shown=state.shown,
+        ledgers=ledgers,
+        everywhere=state.everywhere,
+    )
 
 
 def ready_to_record(state: CallState) -> Effects[None]:
     """Make sure, before anything is paid, that the receipt can be made and kept. Raises `ConfigurationError`."""
     # Read once, and here: an answer is not lost to a setting.
     state.opg_price = opg_price_setting()
-    ledgers, state.keep_body = wanted_here()
+    state.everywhere = kept_everywhere()
+    ledgers, state.keep_body = wanted_here(state.everywhere)
     for ledger in ledgers:
         if ledger.unprepared:
             yield Consult(ledger.prepare)

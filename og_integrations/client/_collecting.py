@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from og_integrations.ledger._ledger import Ledger, Ticket
     from og_integrations.ledger._totals import Totals
 
+    Everywhere = tuple[tuple[Ledger, Exchanges], ...]
+
 _collectors: ContextVar[tuple["Receipts | Recording", ...]] = ContextVar("og_integrations_collectors", default=())
 _tags: ContextVar[tuple[str, ...]] = ContextVar("og_integrations_tags", default=())
 
@@ -258,16 +260,16 @@ class _OfProcess:
     """The ledger that all calls of this process leave their receipts in, besides those of collectors."""
 
     def __init__(self) -> None:
-        self.chosen: tuple[Ledger, Exchanges] | None = None
-        self._named: tuple[tuple[str, str], tuple[Ledger, Exchanges]] | None = None
+        self.chosen: Everywhere = ()
+        self._named: tuple[tuple[str, str], Everywhere] | None = None
 
-    def get(self) -> "tuple[Ledger, Exchanges] | None":
-        """Return it, and how much of exchanges it keeps; None without one. Raises `ConfigurationError`."""
-        if self.chosen is not None:
+    def get(self) -> "Everywhere":
+        """Return it, and how much of exchanges it keeps; nothing without one. Raises `ConfigurationError`."""
+        if self.chosen:
             return self.chosen
         setting = ledger_setting()
         if setting is None:
-            return None
+            return ()
         if self._named is None or self._named[0] != setting:
             from og_integrations.ledger._entry import EXCHANGES, check_exchanges
             from og_integrations.ledger._ledger import open_ledger
@@ -275,7 +277,7 @@ class _OfProcess:
             if setting[1] not in EXCHANGES:
                 raise ConfigurationError(f"OG_LEDGER_EXCHANGES is {setting[1]!r:.40}, expected one of {EXCHANGES}.")
             # Kept: a relative path is meant from where the process was when it first wrote there.
-            self._named = (setting, (open_ledger(setting[0]), check_exchanges(setting[1])))
+            self._named = (setting, ((open_ledger(setting[0]), check_exchanges(setting[1])),))
         return self._named[1]
 
 
@@ -290,32 +292,36 @@ def set_ledger(to: "str | Path | Ledger | None", *, keep_exchanges: "bool | Exch
     ends it. Raises `ConfigurationError`.
     """
     if to is None:
-        _of_process.chosen = None
+        _of_process.chosen = ()
         return
     from og_integrations.ledger._entry import check_exchanges
     from og_integrations.ledger._ledger import open_ledger
 
-    _of_process.chosen = (open_ledger(to), check_exchanges(keep_exchanges))
+    _of_process.chosen = ((open_ledger(to), check_exchanges(keep_exchanges)),)
 
 
-def wanted_here() -> "tuple[tuple[Ledger, ...], bool]":
+def kept_everywhere() -> "Everywhere":
+    """Return the ledger of all calls that this process begins now, and how much of exchanges it keeps; or nothing."""
+    return _of_process.get()
+
+
+def wanted_here(everywhere: "Everywhere | None" = None) -> "tuple[tuple[Ledger, ...], bool]":
     """
     Return the ledgers that a call made in this context is written to, and whether anybody here keeps its exchange.
 
-    Raises `ConfigurationError`.
+    `everywhere` is what `kept_everywhere` said, if it was asked. Raises `ConfigurationError`.
     """
-    ledgers = _ledgers()
+    ledgers = _ledgers(everywhere)
     kept = [how for how, _ in ledgers.values() if how != "none"]
     held = [found for found in _collectors.get() if isinstance(found, Receipts) and found.keep_exchanges]
     return tuple(ledgers), bool(kept or held)
 
 
-def _ledgers() -> "dict[Ledger, tuple[Exchanges, str | None]]":
+def _ledgers(everywhere: "Everywhere | None") -> "dict[Ledger, tuple[Exchanges, str | None]]":
     """Return each ledger here once, with the most that anybody wants kept of exchanges, and the innermost run."""
     found: dict[Ledger, tuple[Exchanges, str | None]] = {}
-    everywhere = _of_process.get()
-    if everywhere is not None:
-        found[everywhere[0]] = (everywhere[1], None)
+    for ledger, how in kept_everywhere() if everywhere is None else everywhere:
+        found[ledger] = (how, None)
     for collector in _collectors.get():
         if isinstance(collector, Recording):
             from og_integrations.ledger._entry import EXCHANGES
@@ -332,10 +338,12 @@ def hand_out(
     *,
     shown: "Shown | None" = None,
     ledgers: bool = True,
+    everywhere: "Everywhere | None" = None,
 ) -> "list[Ticket]":
     """
     Hand the receipt of a call that ended to every collector in this context, and to its ledgers.
 
+    `everywhere` is what `kept_everywhere` said when it began, None if it ended before that was asked.
     Returns a ticket for each ledger, which says when the receipt is written there.
     """
     for collector in _collectors.get():
@@ -343,7 +351,7 @@ def hand_out(
             collector.add(receipt, exchange, shown)
         else:
             collector.count(receipt)
-    written = _ledgers() if ledgers else {}
+    written = _ledgers(everywhere) if ledgers else {}
     if not written:
         return []
     from og_integrations.ledger._entry import LedgerEntry, kept_exchange

@@ -86,6 +86,21 @@ def test_program_chooses_the_ledger(client: Client, tmp_path: Path, monkeypatch:
     assert [file.name for file in tmp_path.iterdir()] == ["chosen.jsonl"]
 
 
+def test_ledger_of_a_call_is_the_one_it_began_with(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one was made ready before anything was paid; the next call has the new one."""
+    monkeypatch.setenv("OG_LEDGER", str(tmp_path / "first.jsonl"))
+    pieces = client.stream(MODEL, user("[[tokens=4]] x"))
+    next(pieces)
+    monkeypatch.setenv("OG_LEDGER", str(tmp_path / "second.jsonl"))
+    assert list(pieces)
+    assert [file.name for file in tmp_path.iterdir()] == ["first.jsonl"]
+    ask(client, "y")
+    names = ("first.jsonl", "second.jsonl")
+    assert [len(list(open_ledger(tmp_path / name).entries())) for name in names] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -12,12 +12,13 @@ from og_integrations.errors import (
     PaymentRefusedError,
     SigningError,
 )
+from og_integrations.protocol._redact import Secret
 from og_integrations.protocol.payment import _session as session
 from og_integrations.protocol.payment._budget import HoldState
 from og_integrations.protocol.payment._flow import Approve, Pause, Sign
 from og_integrations.protocol.payment._lease import Turn
 from og_integrations.protocol.payment._session import RENEW_BEFORE
-from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements
+from og_integrations.protocol.payment._x402 import PAYMENT_SIGNATURE, SESSION, parse_requirements, session_ref
 from tests.protocol.flows import (
     AMOUNT,
     CANCELLATIONS,
@@ -72,6 +73,31 @@ def test_session_is_used_as_soon_as_it_is_known() -> None:
     slow.sign()
     assert slow.headers == {SESSION: SESSION_ID}
     assert slow.signatures == 0
+
+
+def test_late_answer_of_a_session_that_is_over_opens_nothing() -> None:
+    """Its successor is left alone, and what is remembered of it stays."""
+    purse = warm(wallet())
+    late, ended = Call(purse), Call(purse)
+    over = current_session(purse)
+    assert over is not None
+    ended.reply(EXPIRED)
+    successor = current_session(purse)
+    remembered = purse.sessions.over(ROUTE)
+    late.reply(answer())
+    assert (over.state, over.calls, late.paid is not None) == (session.State.OVER, 0, True)
+    assert successor is not over
+    assert current_session(purse) is successor
+    assert remembered == purse.sessions.over(ROUTE) == over.authorization.nonce
+
+
+def test_name_of_a_session_is_shown_by_its_hash_alone() -> None:
+    """A new name has a new one."""
+    found = current_session(warm(wallet()))
+    assert found is not None
+    assert found.session_ref == session_ref(SESSION_ID)
+    found.named(Secret("another"))
+    assert found.session_ref == session_ref("another")
 
 
 def test_sharing_calls_do_not_exceed_the_budget_of_one() -> None:
