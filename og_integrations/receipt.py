@@ -58,6 +58,7 @@ _MADE_HERE: Document = {}
 _MOST_SHOWN = 300
 """Characters of a member that are shown to a person; a stranger's file may hold any number."""
 
+
 BY_EXCHANGE, BY_DIGEST, BY_REGISTRY, BY_CHAIN = "receipt", "payment-hash", "registry", "transaction"
 """Who compares a member: the checks of `verify` that go by these ids, and the registry."""
 SIGNED = Standing("signed", by=BY_EXCHANGE)
@@ -271,9 +272,7 @@ class Receipt:
 
     def to_json(self) -> Document:
         """Return the document as plain JSON: exactly what was read, or all members of one that was made here."""
-        if self._document is not None:
-            return deepcopy(self._document)
-        return plain_receipt(**dict(zip(_NAMES, _VALUES(self), strict=True)))
+        return _plain(self) if self._document is None else deepcopy(self._document)
 
     @property
     def verified(self) -> bool:
@@ -533,18 +532,28 @@ def receipt_schema() -> Document:
     }
 
 
+_OF_A_SESSION = ("enclave", "payment")
 _NAMES, _VALUES = getter(Receipt)
 _BLANK: Document = dict(zip(_NAMES, _VALUES(Receipt()), strict=True))
+"""The members of a receipt that says nothing, in their order."""
+
+
+def _plain(receipt: Receipt) -> Document:
+    return plain_receipt(**dict(zip(_NAMES, _VALUES(receipt), strict=True)))
 
 
 def plain_receipt(**members: Any) -> Document:
-    """Return what `Receipt(**members).to_json()` returns; the `Receipt` alone would take longer to make."""
+    """
+    Return what `Receipt(**members).to_json()` returns, without a `Receipt`, which takes longer to make than to write.
+
+    The types of its members are held by tests, which read it.
+    """
     document = _BLANK | members
     if len(document) != len(_BLANK):
         raise TypeError(f"A receipt has no member {', '.join(members.keys() - _BLANK.keys())}.")
     for name in _nested():
         if (member := document[name]) is not None:
-            document[name] = _shared(member).copy() if name in ("enclave", "payment") else _members(member)
+            document[name] = _shared(member).copy() if name in _OF_A_SESSION else _members(member)
     if document["onchain"] is None:
         del document["onchain"]
     document["checks"] = list(map(Check.to_json, document["checks"]))
@@ -552,13 +561,17 @@ def plain_receipt(**members: Any) -> Document:
     return document
 
 
+@lru_cache(maxsize=256)
+def _shared(model: object) -> Document:
+    """Return a member that has members of its own as plain JSON; whoever hands it on copies it."""
+    # Cached, and copied for each receipt: all calls of a session have the same enclave and payment.
+    return _members(model)
+
+
 def _members(model: object) -> Document:
     kind: type = type(model)
     names, values = getter(kind)
     return dict(zip(names, values(model), strict=True))
-
-
-_shared = lru_cache(maxsize=256)(_members)  # for what all calls of a session share; whoever hands it on copies it
 
 
 def _receipt_in(answer: object) -> object:
