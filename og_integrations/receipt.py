@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, InitVar, dataclass, field, is_dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from og_integrations._accounting import ReceiptCost, ReceiptEstimate, ReceiptUsage, whole
 from og_integrations._members import (
@@ -533,31 +533,18 @@ def receipt_schema() -> Document:
 
 
 _OF_A_SESSION = ("enclave", "payment")
-_NAMES, _VALUES = getter(Receipt)
-_BLANK: Document = dict(zip(_NAMES, _VALUES(Receipt()), strict=True))
-"""The members of a receipt that says nothing, in their order."""
 
 
 def _plain(receipt: Receipt) -> Document:
-    return plain_receipt(**dict(zip(_NAMES, _VALUES(receipt), strict=True)))
-
-
-def plain_receipt(**members: Any) -> Document:
-    """
-    Return what `Receipt(**members).to_json()` returns, without a `Receipt`, which takes longer to make than to write.
-
-    The types of its members are held by tests, which read it.
-    """
-    document = _BLANK | members
-    if len(document) != len(_BLANK):
-        raise TypeError(f"A receipt has no member {', '.join(members.keys() - _BLANK.keys())}.")
+    names, values = getter(Receipt)
+    document = dict(zip(names, values(receipt), strict=True))
     for name in _nested():
         if (member := document[name]) is not None:
             document[name] = _shared(member).copy() if name in _OF_A_SESSION else _members(member)
-    if document["onchain"] is None:
+    if receipt.onchain is None:
         del document["onchain"]
-    document["checks"] = list(map(Check.to_json, document["checks"]))
-    document["unsigned"] = list(document["unsigned"])
+    document["checks"] = list(map(Check.to_json, receipt.checks))
+    document["unsigned"] = list(receipt.unsigned)
     return document
 
 

@@ -57,7 +57,7 @@ from og_integrations.protocol.payment.schemes import Authorization
 from og_integrations.protocol.proof._canonical import RULES, request_hash
 from og_integrations.protocol.proof._enclave import Enclave
 from og_integrations.protocol.proof._verification import Channel, VerifiedExchange
-from og_integrations.receipt import OWN_HASH, Check, ReceiptPayment, ReceiptSealing, plain_receipt
+from og_integrations.receipt import OWN_HASH, Check, Receipt, ReceiptPayment, ReceiptSealing
 
 if TYPE_CHECKING:
     from og_integrations.client._collecting import Everywhere
@@ -363,7 +363,7 @@ def pem_of(der: bytes) -> str:
 
 def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject:
     """Return the receipt of a call whose answer is proven, and hand it to every collector."""
-    receipt = build_receipt(state, verified=verified)
+    receipt = build_receipt(state, verified=verified).to_json()
     _telemetry.ended(receipt, state.began, None, paying=state.grant is not None)
     collect(state, receipt)
     return receipt
@@ -371,16 +371,16 @@ def collect_verified(state: CallState, verified: VerifiedExchange) -> JsonObject
 
 def build_receipt(
     state: CallState, *, verified: VerifiedExchange | None = None, checks: Sequence[Check] = ()
-) -> JsonObject:
+) -> Receipt:
     """
-    Return the receipt of a call as plain JSON; its status is "verified" only with a `VerifiedExchange`.
+    Return the receipt of a call; its status is "verified" only with a `VerifiedExchange`.
 
     `checks` are the verdicts of a call without one.
     """
     call, enclave = state.call, state.target.enclave if state.target is not None else None
     payment = _payment(state, state.grant, verified) if state.grant is not None else None
     if verified is None:
-        return plain_receipt(
+        return Receipt(
             kind=KINDS.get(call.path),
             model=call.model,
             created=call.created,
@@ -394,7 +394,7 @@ def build_receipt(
             checks=tuple(checks),
         )
     proof, exchange = verified.proof, verified.exchange
-    return plain_receipt(
+    return Receipt(
         kind=KINDS.get(call.path),
         status="verified",
         trust=exchange.trust.level if exchange.trust else None,
@@ -506,7 +506,7 @@ def _told_settlement(head: ReplyHead | None) -> ToldSettlement:
 
 def collect_failed(state: CallState, exc: BaseException) -> None:
     """Hand the receipt of a call that `exc` stopped to `exc` and to every collector; its status is "unverified"."""
-    receipt = build_receipt(state, checks=_failed_checks(exc))
+    receipt = build_receipt(state, checks=_failed_checks(exc)).to_json()
     _telemetry.ended(receipt, state.began, exc, paying=state.grant is not None)
     if isinstance(exc, OpenGradientError | CancelledError):
         exc.receipt = receipt  # type: ignore[union-attr]

@@ -272,7 +272,7 @@ def _receipt(name: str) -> dict[str, Any]:
         channel=destination.channel,
     )
     state = CallState(call=call, target=target, grant=paid.grant, head=paid.head)
-    return build_receipt(state, verified=verified)
+    return build_receipt(state, verified=verified).to_json()
 
 
 def _offers() -> list[bytes]:
