@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, Unpack, cast
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -238,8 +238,7 @@ ENGINE_OPTIONS = (
 )
 """What an engine is made with; the other options are those of each call."""
 _OF_EACH_CALL = tuple(sorted(OF_A_CALL - {"stop"}))
-_wanted = itemgetter(*ENGINE_OPTIONS)
-"""Reads fields where pydantic holds them: each lookup by name would ask its own first."""
+_wanted = attrgetter(*ENGINE_OPTIONS)
 _PLACE = ("network", "registry_rpc_url", "registry_address", "gateway_url")
 _place = attrgetter(*_PLACE)
 _STAYS_HERE = ("private_key", "signer", "relay_token", "http_client", "http_async_client", "default_headers")
@@ -392,7 +391,7 @@ class OpenGradientModel(BaseModel):
     @property
     def clients(self) -> Clients:
         """Return the clients that ask for this model. Raises `ConfigurationError`."""
-        return self.engines.clients(_wanted(self.__dict__))
+        return self.engines.clients(_wanted(self))
 
     def call_options(self, name: str, arguments: Mapping[str, object], stop: object = None) -> CallOptions:
         """
