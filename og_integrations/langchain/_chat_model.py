@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, closing
 from enum import Enum
 from importlib import import_module
-from inspect import Signature, signature
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -517,28 +517,8 @@ def _wished_form(given: Mapping[str, object]) -> "ChatOptions":
     return options
 
 
-class _OfInstances(Signature):
-    """
-    The signature of a method that LangChain inspects with each call, on an instance.
-
-    What `inspect` makes of it there, the same without `self`, is made once and not each time.
-    """
-
-    def __init__(self, whole: Signature) -> None:
-        own, *others = whole.parameters.values()
-        super().__init__((own, *others), return_annotation=whole.return_annotation)
-        self._whole = whole
-        self._asked = {"parameters": tuple(others)}
-        self._bound = whole.replace(parameters=others)
-
-    # Its defaults are of a class that `inspect` does not show.
-    @override
-    def replace(self, **changes: Any) -> Signature:  # type: ignore[override]
-        return self._bound if changes == self._asked else self._whole.replace(**changes)
-
-
-for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - its own file
-    _method.__signature__ = _OfInstances(signature(_method))  # type: ignore[union-attr]
+for _method in (ChatOpenGradient._generate, ChatOpenGradient._agenerate):  # noqa: SLF001 - LangChain inspects both with each call
+    _method.__signature__ = signature(_method)  # type: ignore[union-attr]
 
 
 def register_with_langchain() -> None:

@@ -1,7 +1,6 @@
 """The constructor and the arguments of a call: what is known, what is warned of, what is refused."""
 
 import copy
-import inspect
 import json
 from collections.abc import Callable
 from enum import Enum
@@ -11,7 +10,6 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.outputs import ChatResult
 from langchain_core.tracers.context import collect_runs
 
 from og_integrations.client import LocalSigner
@@ -202,16 +200,6 @@ def test_traces_name_provider_model_and_stop(make_model: MakeModel) -> None:
     params = make_model(stop=["x"], temperature=0.5, max_tokens=3)._get_ls_params()
     assert (params["ls_provider"], params["ls_model_name"]) == ("opengradient", "openai/gpt-5-mini")
     assert (params["ls_temperature"], params["ls_max_tokens"], params["ls_stop"]) == (0.5, 3, ["x"])
-
-
-@pytest.mark.parametrize("name", ["_generate", "_agenerate"])
-def test_method_that_langchain_inspects_has_its_own_signature(model: ChatOpenGradient, name: str) -> None:
-    whole, bound = inspect.signature(getattr(ChatOpenGradient, name)), inspect.signature(getattr(model, name))
-    assert list(whole.parameters) == ["self", "messages", "stop", "run_manager", "kwargs"]
-    assert list(bound.parameters) == ["messages", "stop", "run_manager", "kwargs"]
-    assert bound.return_annotation is whole.return_annotation is ChatResult
-    assert list(whole.replace(parameters=[], return_annotation=int).parameters) == []
-    assert whole.replace(return_annotation=int).return_annotation is int
 
 
 def test_traces_hold_what_langchain_itself_would_put_there(make_model: MakeModel) -> None:
