@@ -39,8 +39,12 @@ class Page(BaseModel, Generic[Thing]):
     content: Thing
 
 
-PROMPT = PromptTemplate('Tell me about "{city}" with 5 people.')
 MODELS = ["openai/gpt-4.1", "anthropic/claude-sonnet-4-6", "google/gemini-2.5-flash"]
+
+
+def prompt(text: str = 'Tell me about "{city}" with 5 people.') -> PromptTemplate:
+    """Return a prompt of its own: LlamaIndex's programs leave their output parser in those that they are given."""
+    return PromptTemplate(text)
 
 
 async def objects_of(stream: Any) -> list[Any]:
@@ -48,11 +52,11 @@ async def objects_of(stream: Any) -> list[Any]:
 
 
 WAYS = {
-    "structured_predict": lambda llm, cls: llm.structured_predict(cls, PROMPT, city="Paris"),
-    "astructured_predict": lambda llm, cls: asyncio.run(llm.astructured_predict(cls, PROMPT, city="Paris")),
-    "stream_structured_predict": lambda llm, cls: list(llm.stream_structured_predict(cls, PROMPT, city="Paris"))[-1],
+    "structured_predict": lambda llm, cls: llm.structured_predict(cls, prompt(), city="Paris"),
+    "astructured_predict": lambda llm, cls: asyncio.run(llm.astructured_predict(cls, prompt(), city="Paris")),
+    "stream_structured_predict": lambda llm, cls: list(llm.stream_structured_predict(cls, prompt(), city="Paris"))[-1],
     "astream_structured_predict": lambda llm, cls: asyncio.run(
-        objects_of(llm.astream_structured_predict(cls, PROMPT, city="Paris"))
+        objects_of(llm.astream_structured_predict(cls, prompt(), city="Paris"))
     )[-1],
 }
 
@@ -83,22 +87,21 @@ def test_function_mode(account: Account, way: str, model: str) -> None:
 def test_function_mode_streams(account: Account, way: str) -> None:
     """Streamed programs in function mode find the tool call."""
     llm = account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION)
-    prompt = PromptTemplate('Describe the city "{city}" with 5 people.')
-    stream = getattr(llm, way)(City, prompt, city="Paris")
+    stream = getattr(llm, way)(City, prompt('Describe the city "{city}" with 5 people.'), city="Paris")
     made = list(stream) if way.startswith("stream") else asyncio.run(objects_of(stream))
     assert made[-1] == City(name="Paris", inhabitants=5)
 
 
 def test_streams_grow(account: Account, llm: OpenGradientLLM) -> None:
     """Partial objects come before the last one, which is complete."""
-    made = list(llm.stream_structured_predict(City, PROMPT, city="Paris"))
+    made = list(llm.stream_structured_predict(City, prompt(), city="Paris"))
     assert len(made) > 2
     assert isinstance(made[-1], City)
 
 
 def test_native_is_json_schema(account: Account, llm: OpenGradientLLM) -> None:
     """The default asks by response_format, without tools."""
-    llm.structured_predict(City, PROMPT, city="Paris")
+    llm.structured_predict(City, prompt(), city="Paris")
     asked = account.speaker.asked[-1]
     assert asked.tools == []
     assert asked.response_format is not None
@@ -116,7 +119,7 @@ def test_switch_to_functions(account: Account) -> None:
     """`should_use_structured_outputs=False` goes through LlamaIndex's programs."""
     llm = account.llm(should_use_structured_outputs=False)
     with audited(account) as audit:
-        made = llm.structured_predict(City, PROMPT, city="Paris")
+        made = llm.structured_predict(City, prompt(), city="Paris")
     assert made.name == "Paris"
     assert audit.receipts[0]["presentation"] == {"kind": "tool_from_json_schema", "tool": "City"}
 
@@ -142,7 +145,7 @@ def test_programs_of_llama_index_work(account: Account, llm: OpenGradientLLM) ->
     with audited(account) as audit:
         program = FunctionCallingProgram.from_defaults(City, 'About "{city}" with 5', llm=llm)
         made = [program(city="Paris"), asyncio.run(program.acall(city="Rome"))]
-        made.append(get_program_for_llm(City, PROMPT, llm)(city="Oslo"))
+        made.append(get_program_for_llm(City, prompt(), llm)(city="Oslo"))
     assert [getattr(city, "name", None) for city in made] == ["Paris", "Rome", "Oslo"]
     assert len(audit.receipts) == 3
 
@@ -216,8 +219,9 @@ def test_wrong_answers_to_programs_are_errors(
 def test_generic_class_as_output(account: Account) -> None:
     """It is one like any other, also as a tool: its name, which providers refuse, is mapped both ways."""
     for llm in (account.llm(), account.llm(pydantic_program_mode=PydanticProgramMode.FUNCTION)):
-        assert isinstance(llm.structured_predict(Page[City], PROMPT, city="Oslo"), Page)
-        assert isinstance(list(llm.stream_structured_predict(Page[City], PROMPT, city="Oslo"))[-1], Page)
+        asked = 'Fill a page for the city "{city}" with 5 people.'
+        assert isinstance(llm.structured_predict(Page[City], prompt(asked), city="Oslo"), Page)
+        assert isinstance(list(llm.stream_structured_predict(Page[City], prompt(asked), city="Oslo"))[-1], Page)
 
 
 CAPITALS = {"France": "Paris"}
