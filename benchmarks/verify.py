@@ -22,7 +22,7 @@ import og_integrations
 from benchmarks.table import keep
 from tests.verify.many_receipts import TEE_ID, documents
 
-FILES, ROUNDS = 10_000, 3
+FILES, ROUNDS = 10_000, 7
 
 
 @dataclass(frozen=True, slots=True)
