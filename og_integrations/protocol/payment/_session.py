@@ -75,9 +75,6 @@ LOST = 120
 class State(Enum):
     """A state says how far a session came; the module's docstring says what each means."""
 
-    # The hash of `Enum` is a call of Python each time that a table is asked.
-    __hash__ = object.__hash__
-
     NEW = "new"
     HELD = "held"
     APPROVED = "approved"
@@ -92,8 +89,6 @@ class State(Enum):
 
 class Event(Enum):
     """An event is what a call meets; the module's docstring says what each means."""
-
-    __hash__ = object.__hash__
 
     CLAIMED = "claimed"
     AGREED = "agreed"
@@ -149,6 +144,7 @@ _NEXT: Mapping[State, Mapping[Event, State]] = {
     State.DROPPED: {Event.UNUSED: State.DROPPED},
 }
 TRANSITIONS = {(state, event): after for state, row in _NEXT.items() for event, after in row.items()}
+# Tuples: what is found in them by identity need not be hashed, which is a call of Python for each state.
 _JOINED = (State.OPEN, State.NEW, State.HELD, State.APPROVED, State.SIGNED, State.SHARED, State.SENT)
 _ENDED = (State.OVER, State.REFUSED)
 _UNSIGNED = (State.NEW, State.HELD, State.APPROVED)
