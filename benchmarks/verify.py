@@ -1,10 +1,10 @@
 """
 `python -m benchmarks.verify`: what it takes to judge ten thousand saved receipts.
 
-Each row is a process of its own, from its start to its end, with all the processes that it starts. Shown is the least
-of rounds that go once through all rows, as `timeit` advises: a host that gives our cores to others only ever adds time,
-and most when two of them are used. CPU time divided by the number of cores is what a machine with nothing else to do
-takes at best. "By hand" is `benchmarks.floor`.
+Each row is a process of its own, from its start to its end, with all the processes that it starts. Rounds go once
+through all rows; shown are medians of them, and of the ratios within each: a host that gives our cores to others is
+slower or faster for minutes. CPU time divided by the number of cores is what a machine with nothing else to do takes at
+best. "By hand" is `benchmarks.floor`.
 """
 
 import compileall
@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import og_integrations
 from benchmarks.table import keep
@@ -46,16 +47,29 @@ def _measure(source: Path, jobs: int | None) -> Measured:
     return Measured(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def _row(kind: str, jobs: int | None, found: Measured, floor: Measured, one: Measured) -> str:
+Rows = dict[tuple[str, int | None], list[Measured]]
+"""What was measured in each round, by the kind of source and the number of processes; None is the floor."""
+
+
+def _times_by_hand(found: Rows, kind: str, jobs: int | None) -> float:
+    return median(ours.cpu / floor.cpu for ours, floor in zip(found[kind, jobs], found[kind, None], strict=True))
+
+
+def _times_as_fast(found: Rows, kind: str, jobs: int) -> float:
+    return median(one.wall / ours.wall for one, ours in zip(found[kind, 1], found[kind, jobs], strict=True))
+
+
+def _row(found: Rows, kind: str, jobs: int | None) -> str:
+    wall, cpu = (median(getattr(one, name) for one in found[kind, jobs]) for name in ("wall", "cpu"))
     by = "by hand, 1" if jobs is None else str(jobs)
-    cells = [f"{found.wall:.1f}", f"{found.cpu:.1f}", f"{found.cpu / FILES * 1e6:.0f}", f"{FILES / found.wall:,.0f}"]
-    ratios = [f"{found.cpu / floor.cpu:.2f}", f"{one.wall / found.wall:.2f}" if jobs not in (None, 1) else ""]
-    return f"| {' | '.join([kind, by, *cells, *ratios])} |"
+    cells = [f"{wall:.1f}", f"{cpu:.1f}", f"{cpu / FILES * 1e6:.0f}", f"{FILES / wall:,.0f}"]
+    faster = "" if jobs in (None, 1) else f"{_times_as_fast(found, kind, jobs):.2f}"
+    return f"| {' | '.join([kind, by, *cells, f'{_times_by_hand(found, kind, jobs):.2f}', faster])} |"
 
 
-def _measure_all() -> dict[tuple[str, int | None], Measured]:
-    """Return what `verify` took, by the kind of source and the number of processes; None is the floor."""
-    found: dict[tuple[str, int | None], list[Measured]] = {}
+def _measure_all() -> Rows:
+    """Return what `verify` took."""
+    found: Rows = {}
     # As installing does; otherwise each process may compile anew what was changed.
     compileall.compile_dir(Path(og_integrations.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory() as place:
@@ -70,21 +84,15 @@ def _measure_all() -> dict[tuple[str, int | None], Measured]:
         for kind, jobs in rows * ROUNDS:
             sys.stderr.write(f"  verify: {kind}, {jobs or 'by hand'}\n")
             found.setdefault((kind, jobs), []).append(_measure(listed if kind == "JSON Lines" else folder, jobs))
-    return {row: _least(measured) for row, measured in found.items()}
-
-
-def _least(measured: list[Measured]) -> Measured:
-    return Measured(min(one.wall for one in measured), min(one.cpu for one in measured))
+    return found
 
 
 def verify_ratios() -> dict[str, float]:
     """Return what must hold: CPU of one process ÷ that by hand, and how much faster two processes are."""
     found, ratios = _measure_all(), {}
-    for kind, jobs in found:
-        if jobs is None:
-            one, two = found[kind, 1], found[kind, 2]
-            ratios[f"CPU ÷ by hand, {kind}"] = one.cpu / found[kind, None].cpu
-            ratios[f"two processes, times as fast as one, {kind}"] = one.wall / two.wall
+    for kind in dict.fromkeys(kind for kind, _ in found):
+        ratios[f"CPU ÷ by hand, {kind}"] = _times_by_hand(found, kind, 1)
+        ratios[f"two processes, times as fast as one, {kind}"] = _times_as_fast(found, kind, 2)
     return ratios
 
 
@@ -94,7 +102,7 @@ def measure_verify() -> str:
     lines = [
         "| `verify` of 10,000 receipts | processes | s | s of CPU | µs of CPU a file | files/s | ÷ by hand | faster |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *[_row(kind, jobs, one, found[kind, None], found[kind, 1]) for (kind, jobs), one in found.items()],
+        *[_row(found, kind, jobs) for kind, jobs in found],
     ]
     load = f"Load average {os.getloadavg()[0]:.1f} at the end." if hasattr(os, "getloadavg") else ""
     return "\n".join([*lines, "", load]).rstrip() + "\n"
