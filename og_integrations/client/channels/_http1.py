@@ -97,8 +97,9 @@ def _plain_head(data: bytes) -> tuple[int, list[tuple[str, str]], dict[str, str]
     if found is None or found.end() > MAX_HEAD:
         return None
     lines = found[2].decode("ascii")
+    # `_PLAIN_LINE` would keep a blank behind a value, which h11 does not.
     if " \r" in lines or "\t\r" in lines:
-        return None  # a blank behind a value is no part of it
+        return None
     headers = _PLAIN_LINE.findall(lines)
     said = _by_name(headers)
     # What is said of where the body ends is said once, and in its usual form.
@@ -171,7 +172,7 @@ class Incoming:
 
     def _frame(self, said: dict[str, str], *, old: bool) -> None:
         """Find out from what the head has `said` where the body ends; `old` answers are of HTTP/1.0."""
-        # h11, and what is left to it, let neither of these pass twice, nor another coding.
+        # A head that has one of these twice, or another coding, was refused by h11 and never gets here.
         length, chunked = said.get("content-length"), "transfer-encoding" in said
         close = old or ("connection" in said and self._says_close())
         if chunked and length is not None:

@@ -144,7 +144,7 @@ class Stream:
             while tls is None or _decrypted(tls, self._incoming) is None:
                 if not _is_readable(self._sock):
                     return True
-                # What there is comes at once, also over a socket that waits.
+                # The socket may wait for its deadline, but not here: there is something to read.
                 if tls is None or not (data := self._sock.recv(_MOST_READ)):
                     return False
                 self._incoming.write(data)

@@ -213,7 +213,7 @@ class VerifiedExchange:
         `settlement_told` says whether headers of the answer told what became of the payment.
         """
         completion, search = self.exchange.completion, self.exchange.path == SEARCH_PATH
-        present: JsonObject = {
+        present: dict[str, object] = {
             "citations": completion.citations,
             "content": completion.tool_calls and completion.text,
             "created": completion.created is not None,
